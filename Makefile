@@ -1,0 +1,40 @@
+# Everything a newcomer needs; each target does its own set-up in .venv.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: serve test check lint types imports install test-clients bench clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+serve: install  ## run the broker on http://127.0.0.1:8000/mcp
+	$(BIN)/chat-broker serve
+
+test: install  ## the whole Python suite, with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+imports: install
+	$(BIN)/lint-imports
+
+check: lint types imports test  ## all that CI runs, but for the clients written in other languages
+
+test-clients: install  ## official clients and the conformance suite, from npm
+	$(MAKE) -C tests/clients test PYTHON="$(abspath $(BIN)/python)"
+
+bench: install  ## CPU a message and memory a stream, beside a bare ASGI server
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv tests/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,191 @@
+"""The practical limit: the same JSON-RPC bodies on uvicorn, with no MCP library and no promise kept.
+
+It queues, pairs, and puts a message as one event on the partner's stream. It checks nothing, keeps
+nothing, limits nothing and knows one protocol version, 2026-07-28. What a broker costs above it is the
+price of the protocol, of the log and of the rules.
+"""
+
+import argparse
+import asyncio
+import gc
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+import uvicorn
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+STREAM_KEY = "io.github.mcp-chat-broker/events"
+SUBSCRIPTION_KEY = "io.modelcontextprotocol/subscriptionId"
+CONNECTION_KEY = "io.github.mcp-chat-broker/connection"
+JSON_TYPE = (b"content-type", b"application/json")
+SSE_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache, no-transform")]
+
+
+class Arguments(msgspec.Struct):
+    """What the tools take."""
+
+    handle: str = ""
+    message: str = ""
+    display_name: str = "Anonymous"
+
+
+class Params(msgspec.Struct):
+    """The parameters of a request."""
+
+    name: str = ""
+    arguments: Arguments = msgspec.field(default_factory=Arguments)
+    notifications: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
+
+
+class Request(msgspec.Struct):
+    """A JSON-RPC request."""
+
+    id: int
+    method: str
+    params: Params
+
+
+class Member:
+    """One connection: its other, and its stream."""
+
+    def __init__(self, name: str) -> None:
+        self.handle = secrets.token_urlsafe(24)
+        self.name = name
+        self.room_id = ""
+        self.partner: Member | None = None
+        self.subscription_id = 0
+        self.frames: asyncio.Queue[bytes] = asyncio.Queue(1_000)
+
+
+class Bare:
+    """The application."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._waiting: Member | None = None
+        self._cursor = 0
+        self._decoder = msgspec.json.Decoder(Request)
+        self._encoder = msgspec.json.Encoder()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One HTTP request."""
+        if scope["path"] == "/readyz":
+            await self._answer(send, b"{}")
+            return
+        content = b""
+        more = True
+        while more:
+            part = await receive()
+            content += part.get("body", b"")
+            more = part.get("more_body", False)
+        request = self._decoder.decode(content)
+        if request.method == "subscriptions/listen":
+            await self._listen(request, receive, send)
+        elif request.params.name == "enter_queue":
+            await self._answer(send, self._result(request.id, self._enter(request.params.arguments)))
+        else:
+            await self._answer(send, self._result(request.id, self._send_message(request.params.arguments)))
+
+    def _enter(self, arguments: Arguments) -> dict[str, Any]:
+        member = Member(arguments.display_name)
+        self._members[member.handle] = member
+        answer = {"handle": member.handle, "connection_id": member.handle[:16], "cursor": self._cursor}
+        partner, self._waiting = self._waiting, None
+        if partner is None:
+            self._waiting = member
+            return answer | {"status": "waiting", "position": 1}
+        member.partner, partner.partner = partner, member
+        member.room_id = partner.room_id = secrets.token_hex(16)
+        return answer | {"status": "matched", "room_id": member.room_id, "partner": partner.name}
+
+    def _send_message(self, arguments: Arguments) -> dict[str, Any]:
+        partner = self._members[arguments.handle].partner
+        assert partner is not None, "nobody talks alone"
+        self._cursor += 1
+        timestamp = _timestamp()
+        params = {
+            "room_id": partner.room_id,
+            "message": arguments.message,
+            "timestamp": timestamp,
+            "cursor": self._cursor,
+            "sender": "stranger",
+            "_meta": {SUBSCRIPTION_KEY: partner.subscription_id, CONNECTION_KEY: partner.handle[:16]},
+        }
+        partner.frames.put_nowait(self._event("message.received", params))
+        return {"success": True, "timestamp": timestamp}
+
+    async def _listen(self, request: Request, receive: Receive, send: Send) -> None:
+        handle = request.params.notifications[STREAM_KEY]["handles"][0]
+        member = self._members[handle]
+        member.subscription_id = request.id
+        params = {"notifications": {STREAM_KEY: {"handles": [handle]}}, "_meta": {SUBSCRIPTION_KEY: request.id}}
+        await send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
+        frame = self._event("notifications/subscriptions/acknowledged", params)
+        while True:
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
+            frame = await member.frames.get()
+
+    def _event(self, method: str, params: dict[str, Any]) -> bytes:
+        body = self._encoder.encode({"jsonrpc": "2.0", "method": method, "params": params})
+        return b"event: message\r\ndata: " + body + b"\r\n\r\n"
+
+    def _result(self, request_id: int, structured: dict[str, Any]) -> bytes:
+        text = self._encoder.encode(structured).decode()
+        result = {
+            "content": [{"type": "text", "text": text}],
+            "structuredContent": structured,
+            "isError": False,
+            "resultType": "complete",
+        }
+        return self._encoder.encode({"jsonrpc": "2.0", "id": request_id, "result": result})
+
+    async def _answer(self, send: Send, body: bytes) -> None:
+        headers = [JSON_TYPE, (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _timestamp() -> str:
+    seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
+
+
+class QuietServer(uvicorn.Server):
+    """The broker's settings of the garbage collector, made when everything is loaded."""
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Start; what is loaded by then is never looked at again."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(5_000, 20, 50)
+
+
+def main() -> None:
+    """Serve on a loopback port until a signal comes."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bare", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    config = uvicorn.Config(
+        Bare(),
+        host="127.0.0.1",
+        port=parser.parse_args().port,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+    )
+    QuietServer(config).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The smallest HTTP/1.1 client that does the work: keep-alive calls, and streams of server-sent events."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import httptools
+
+HTTP_OK: Final = 200
+HTTP_REDIRECT: Final = 300
+
+
+class WrongAnswer(Exception):  # noqa: N818 (what happened, not what class of thing it is)
+    """A server did what the benchmark does not allow: the run stops."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection to a server; whatever goes wrong on it is told to `on_failure`."""
+
+    def __init__(self, on_failure: Callable[[Exception], None]) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.on_failure = on_failure
+        self._parser = httptools.HttpResponseParser(self)
+        self._closing = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; the callbacks of the parser do the rest."""
+        try:
+            self._parser.feed_data(data)
+        except Exception as error:  # noqa: BLE001 (all of them end the run)
+            self.on_failure(error)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """A connection that the benchmark did not close is a failure."""
+        self.transport = None
+        if not self._closing:
+            self.ended(error)
+
+    def ended(self, error: Exception | None) -> None:
+        """Tell that the server closed the connection."""
+        self.on_failure(WrongAnswer(f"the server closed a connection ({error})"))
+
+    def write(self, request: bytes) -> None:
+        """Send a request."""
+        assert self.transport is not None, "the server closed a connection"
+        self.transport.write(request)
+
+    def close(self) -> None:
+        """Close, on purpose."""
+        self._closing = True
+        if self.transport is not None:
+            self.transport.close()
+
+
+class Calls(Connection):
+    """One request at a time, each answered whole; `on_answer` gets the body."""
+
+    def __init__(self, on_failure: Callable[[Exception], None]) -> None:
+        super().__init__(on_failure)
+        self.on_answer: Callable[[bytes], None] = self._unexpected
+        self._body = b""
+        self._asked = False
+
+    def write(self, request: bytes) -> None:
+        """Send a request; an answer is expected from now on."""
+        self._asked = True
+        super().write(request)
+
+    def ended(self, error: Exception | None) -> None:
+        """A server may close a connection between two calls; only a call notices."""
+        if self._asked:
+            super().ended(error)
+
+    def on_message_begin(self) -> None:
+        """A new answer starts."""
+        self._body = b""
+
+    def on_body(self, body: bytes) -> None:
+        """A part of an answer, or the whole."""
+        self._body = self._body + body if self._body else body
+
+    def on_message_complete(self) -> None:
+        """The answer is whole."""
+        status = self._parser.get_status_code()
+        if not HTTP_OK <= status < HTTP_REDIRECT:
+            raise WrongAnswer(f"HTTP {status}: {self._body[:500]!r}")
+        self._asked = False
+        self.on_answer(self._body)
+
+    def _unexpected(self, body: bytes) -> None:
+        raise WrongAnswer(f"an answer that nobody asked for: {body[:500]!r}")
+
+    async def ask(self, request: bytes) -> bytes:
+        """The answer's body, without hurry."""
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.on_answer = answer.set_result
+        self.write(request)
+        try:
+            return await answer
+        finally:
+            self.on_answer = self._unexpected
+
+
+class SessionCalls(Calls):
+    """Calls that notice the `Mcp-Session-Id` which an `initialize` is given."""
+
+    session_id = ""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep the session's id."""
+        if name.lower() == b"mcp-session-id":
+            self.session_id = value.decode()
+
+
+class Stream(Connection):
+    """A response that never ends; `on_data` gets the data of each event, which is one line of JSON."""
+
+    def __init__(self, on_failure: Callable[[Exception], None], on_data: Callable[[bytes], None]) -> None:
+        super().__init__(on_failure)
+        self.on_data = on_data
+        self.opened = asyncio.Event()
+        self._rest = b""
+
+    def on_headers_complete(self) -> None:
+        """The server took the stream, or not."""
+        if self._parser.get_status_code() != HTTP_OK:
+            raise WrongAnswer(f"a stream was refused: HTTP {self._parser.get_status_code()}")
+        self.opened.set()
+
+    def on_body(self, body: bytes) -> None:
+        """Cut the events' data out of whatever part of the stream this is."""
+        lines = (self._rest + body).split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            if line.startswith(b"data:") and len(data := line[5:].strip()) > 0:
+                self.on_data(data)
+
+    def on_message_complete(self) -> None:
+        """A stream never ends."""
+        raise WrongAnswer("the server ended a stream")

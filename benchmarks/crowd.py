@@ -1,0 +1,204 @@
+"""Those who use a server: pairs that talk, and connections that only keep a stream open."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from benchmarks.connections import Calls, Connection, SessionCalls, Stream, WrongAnswer
+from benchmarks.wire import MODERN, SESSIONS, TEXT_LENGTH, Structured, Wire, answer, frame, request_id
+
+OPENING_AT_ONCE: Final = 32
+LATE_FRAMES_WITHIN_S: Final = 0.05
+
+T = TypeVar("T")
+
+
+class Talker:
+    """One of a pair: sends, and hears the other. One message of each is under way at most.
+
+    A message is delivered when its call is answered and its exact text was seen on the other's stream;
+    any other text, a second copy, or a cursor that does not grow is a failure.
+    """
+
+    def __init__(self, crowd: "Crowd", number: int) -> None:
+        self.crowd = crowd
+        self.number = number
+        self.wire = Wire(crowd.port)
+        self.handle = ""
+        self.partner: Talker
+        self.started = 0.0
+        self.answered = self.arrived = True
+        self._sent = 0
+        self._cursor = 0
+        self._text = ""
+        self._calls = Calls(crowd.fail)
+        self._stream = Stream(crowd.fail, self._heard)
+
+    async def arrive(self) -> str:
+        """Queue and open the stream; the room's id, if that made a pair."""
+        crowd = self.crowd
+        self._calls, self.wire = await crowd.greet()
+        entered = await enter(self._calls, self.wire, f"talker {self.number}")
+        self.handle = entered.handle
+        await crowd.dial(self._stream)
+        self._stream.write(self.wire.stream(self.handle))
+        await self._stream.opened.wait()
+        return entered.room_id
+
+    def meet(self, partner: "Talker", room_id: str) -> None:
+        """From now on this is the other."""
+        self.partner = partner
+        self._request = self.wire.message(self.handle, room_id)
+
+    async def redial(self) -> None:
+        """Make calls on a fresh connection; servers close idle ones."""
+        self._calls.close()
+        self._calls = Calls(self.crowd.fail)
+        await self.crowd.dial(self._calls)
+        self._calls.on_answer = self._answer
+
+    def send(self, started: float) -> None:
+        """Send the next message, which counts as sent at `started`."""
+        assert self.answered, "one message at a time"
+        assert self.arrived, "one message at a time"
+        self._sent += 1
+        self.started = started
+        self.answered = self.arrived = False
+        self._text = f"{self.number:05d} {self._sent:09d} and how is the weather where you are?".ljust(TEXT_LENGTH)
+        self._calls.write(self._request.with_text(self._sent, self._text))
+
+    def _answer(self, body: bytes) -> None:
+        answered = answer(body)
+        result = answered.result
+        done = result and not result.is_error and result.structured_content and result.structured_content.success
+        if not done or answered.id != request_id(self._sent) or self.answered:
+            raise WrongAnswer(f"message {self._sent} of talker {self.number} was answered {body[:500]!r}")
+        self.answered = True
+        if self.arrived:
+            self.crowd.on_delivered(self)
+
+    def _heard(self, data: bytes) -> None:
+        params = frame(data).params
+        if params is None or params.message is None:
+            return
+        sender = self.partner
+        if sender.arrived or params.message != sender._text or params.cursor <= self._cursor:  # noqa: SLF001
+            raise WrongAnswer(f"talker {self.number}, cursor {self._cursor}, did not expect {data[:500]!r}")
+        self._cursor = params.cursor
+        sender.arrived = True
+        if sender.answered:
+            self.crowd.on_delivered(sender)
+
+    def close(self) -> None:
+        """Leave without a word."""
+        self._calls.close()
+        self._stream.close()
+
+
+async def enter(calls: Calls, wire: Wire, name: str) -> Structured:
+    """The result of `enter_queue`."""
+    body = await calls.ask(wire.call("enter_queue", {"display_name": name}))
+    result = answer(body).result
+    if result is None or result.is_error or result.structured_content is None:
+        raise WrongAnswer(f"enter_queue was answered {body[:500]!r}")
+    return result.structured_content
+
+
+class Crowd:
+    """Everyone who uses one server."""
+
+    def __init__(self, port: int, protocol_version: str) -> None:
+        assert protocol_version in (MODERN, SESSIONS)
+        self.port = port
+        self.talkers: list[Talker] = []
+        self.on_delivered: Callable[[Talker], None] = lambda _: None
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._protocol_version = protocol_version
+        self._idle: list[Stream] = []
+
+    def fail(self, error: Exception) -> None:
+        """Something went wrong anywhere: whoever waits for this crowd is told the first error."""
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    async def dial(self, connection: Connection) -> None:
+        """Connect."""
+        await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", self.port)
+
+    async def greet(self) -> tuple[Calls, Wire]:
+        """A connection for calls; in 2025-11-25 with a session."""
+        calls = SessionCalls(self.fail)
+        await self.dial(calls)
+        wire = Wire(self.port)
+        if self._protocol_version == SESSIONS:
+            await calls.ask(wire.initialize())
+            wire = Wire(self.port, calls.session_id)
+            await calls.ask(wire.initialized())
+        return calls, wire
+
+    async def gather_pairs(self, pairs: int) -> None:
+        """Open that many pairs, one after the other so that each meets its own other."""
+        for number in range(0, 2 * pairs, 2):
+            first, second = Talker(self, number), Talker(self, number + 1)
+            self.talkers += first, second
+            await first.arrive()
+            room_id = await second.arrive()
+            if not room_id:
+                raise WrongAnswer(f"talker {number + 1} was not matched with the one who waits")
+            first.meet(second, room_id)
+            second.meet(first, room_id)
+
+    async def gather_idle(self, streams: int) -> None:
+        """Open idle streams until there are that many; they get matched, and stay silent."""
+        missing = iter(range(len(self._idle), streams))
+
+        async def open_some() -> None:
+            for number in missing:
+                self._idle.append(await self._open_idle(number))
+
+        await self.watch(asyncio.gather(*(open_some() for _ in range(OPENING_AT_ONCE))))
+
+    async def _open_idle(self, number: int) -> Stream:
+        """One TCP connection for a participant's calls, and then for the stream."""
+        calls, wire = await self.greet()
+        entered = await enter(calls, wire, f"idle {number}")
+        stream = Stream(self.fail, lambda _: None)
+        assert calls.transport is not None, "the server closed a connection"
+        calls.transport.set_protocol(stream)
+        stream.connection_made(calls.transport)
+        stream.write(wire.stream(entered.handle))
+        await stream.opened.wait()
+        return stream
+
+    async def redial(self) -> None:
+        """Give every talker a fresh connection for calls."""
+        for talker in self.talkers:
+            await talker.redial()
+
+    async def settle(self) -> None:
+        """Leave time for a second copy to arrive, which would be a failure."""
+        await asyncio.sleep(LATE_FRAMES_WITHIN_S)
+        await self.watch(asyncio.sleep(0))
+
+    async def watch(self, work: Awaitable[T]) -> T:
+        """The work's result, or the first failure if that comes before."""
+        task = asyncio.ensure_future(work)
+        await asyncio.wait((task, self.failed), return_when=asyncio.FIRST_COMPLETED)
+        if self.failed.done():
+            task.cancel()
+            self.failed.result()
+        return await task
+
+    def close(self) -> None:
+        """Everyone leaves."""
+        self.failed.cancel()
+        for talker in self.talkers:
+            talker.close()
+        for stream in self._idle:
+            stream.close()
+
+
+def now() -> float:
+    """The clock of every latency here."""
+    return time.perf_counter()

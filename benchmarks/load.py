@@ -1,0 +1,66 @@
+"""The two ways to talk: as fast as answers come, and at a fixed rate."""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from benchmarks.crowd import Crowd, Talker, now
+
+MEASUREMENT_S_MAX: Final = 60.0
+
+
+async def closed_loop(crowd: Crowd, messages: int) -> float:
+    """Everyone sends their next message when their last one is delivered; the seconds that it took."""
+    done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    unsent = messages
+    undelivered = messages
+
+    def delivered(talker: Talker) -> None:
+        nonlocal unsent, undelivered
+        undelivered -= 1
+        if unsent:
+            unsent -= 1
+            talker.send(0.0)
+        elif not undelivered:
+            done.set_result(now())
+
+    began = now()
+    first = crowd.talkers[:messages]
+    unsent -= len(first)
+    crowd.on_delivered = delivered
+    for talker in first:
+        talker.send(0.0)
+    async with asyncio.timeout(MEASUREMENT_S_MAX):
+        return await crowd.watch(done) - began
+
+
+async def fixed_rate(crowd: Crowd, rate_per_second: int, messages: int) -> list[float]:
+    """Send by the clock, whatever the server does; each message's seconds from sending to delivery, sorted.
+
+    A talker whose last message is still under way sends late, and the wait counts.
+    """
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    seconds: list[float] = []
+    due: dict[Talker, deque[float]] = {talker: deque() for talker in crowd.talkers}
+
+    def delivered(talker: Talker) -> None:
+        seconds.append(now() - talker.started)
+        if due[talker]:
+            talker.send(due[talker].popleft())
+        if len(seconds) == messages:
+            done.set_result(None)
+
+    async def send_by_the_clock() -> None:
+        began = now()
+        for number in range(messages):
+            await asyncio.sleep(began + number / rate_per_second - now())
+            talker = crowd.talkers[number % len(crowd.talkers)]
+            if talker.answered and talker.arrived:
+                talker.send(now())
+            else:
+                due[talker].append(now())
+
+    crowd.on_delivered = delivered
+    async with asyncio.timeout(MEASUREMENT_S_MAX):
+        await crowd.watch(asyncio.gather(send_by_the_clock(), done))
+    return sorted(seconds)

@@ -1,0 +1,104 @@
+"""A server as a subprocess, and what the operating system says that it costs."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Final
+
+READY_WITHIN_S: Final = 20.0
+STOPPED_WITHIN_S: Final = 6.0
+LOG_TAIL_BYTES: Final = 4_000
+
+# Limits that protect a broker from one talkative stranger would only measure themselves here.
+UNLIMITED: Final = {
+    "CHAT_BROKER_MESSAGES_PER_10S_MAX": "1000000",
+    "CHAT_BROKER_HANDLES_MINTED_PER_10S_MAX": "1000000",
+}
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """One server process on its own loopback port; its log goes to an unnamed temporary file."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self.port = free_port()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments, "--port", str(self.port)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **UNLIMITED},
+        )
+
+    async def ready(self) -> None:
+        """Return when `/readyz` answers 200.
+
+        :raises RuntimeError: it ended, or was not ready in time; with the end of its log.
+        """
+        deadline = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"a server ended with {self._process.returncode}:\n{self.log_tail()}")
+            if await self._answers():
+                return
+            await asyncio.sleep(0.05)
+        raise RuntimeError(f"a server was not ready in {READY_WITHIN_S:.0f} s:\n{self.log_tail()}")
+
+    async def _answers(self) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        try:
+            host = f"127.0.0.1:{self.port}".encode()
+            writer.write(b"GET /readyz HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+            return (await reader.readline()).startswith(b"HTTP/1.1 200")
+        finally:
+            writer.close()
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the whole process, user and system, all threads.
+
+        The process's CPU clock: what `utime + stime` of `/proc/<pid>/stat` is, before that is rounded to
+        ticks of 10 ms. The number is `clock_getcpuclockid(3)`, which Python has for threads only.
+        """
+        return time.clock_gettime((~self._process.pid << 3) | 2)
+
+    def resident_kb(self) -> int:
+        """Resident memory in KiB (`VmRSS`)."""
+        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        raise RuntimeError(f"the server is gone:\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """The end of what the server wrote."""
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - LOG_TAIL_BYTES))
+        return self._log.read().decode(errors="replace")
+
+    def stop(self) -> None:
+        """End the process: politely, then not."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOPPED_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                print(f"a server did not stop in {STOPPED_WITHIN_S:.0f} s and was killed", file=sys.stderr)
+                self._process.kill()
+                self._process.wait()
+        self._log.close()

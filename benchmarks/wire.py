@@ -1,0 +1,150 @@
+"""Requests as bytes, and the parts of the answers that are looked at."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+EXTENSION: Final = "io.github.mcp-chat-broker/events"
+MODERN: Final = "2026-07-28"
+SESSIONS: Final = "2025-11-25"
+
+TEXT_LENGTH: Final = 64
+_TEXT_MARK: Final = "#" * TEXT_LENGTH
+_ID_MARK: Final = 999_999_999
+_ID_FIRST: Final = 100_000_000
+_CLIENT: Final = {"name": "benchmark", "version": "1"}
+
+
+class Structured(msgspec.Struct):
+    """What the tools answer, as far as it matters here."""
+
+    success: bool = False
+    handle: str = ""
+    room_id: str = ""
+
+
+class Result(msgspec.Struct, rename="camel"):
+    """The result of a `tools/call`."""
+
+    is_error: bool = False
+    structured_content: Structured | None = None
+
+
+class Answer(msgspec.Struct):
+    """A JSON-RPC answer."""
+
+    id: int
+    result: Result | None = None
+
+
+class Params(msgspec.Struct):
+    """The parameters of a notification."""
+
+    message: str | None = None
+    cursor: int = 0
+
+
+class Frame(msgspec.Struct):
+    """What a stream carries."""
+
+    method: str = ""
+    params: Params | None = None
+
+
+_answers: Final = msgspec.json.Decoder(Answer)
+_frames: Final = msgspec.json.Decoder(Frame)
+
+
+def answer(body: bytes) -> Answer:
+    """The answer in a body, which is JSON or a stream of events whose last one is the answer."""
+    if not body.startswith(b"{"):
+        start = body.rfind(b"data:") + 5
+        body = body[start : body.find(b"\n", start)]
+    return _answers.decode(body)
+
+
+def frame(data: bytes) -> Frame:
+    """What one event of a stream says."""
+    return _frames.decode(data)
+
+
+@dataclass(frozen=True)
+class MessageRequest:
+    """A `send_message` of which only the request's id and the text, both of fixed length, are left open."""
+
+    head: bytes
+    middle: bytes
+    tail: bytes
+
+    def with_text(self, number: int, text: str) -> bytes:
+        """The whole request; `answer(...).id` will be `request_id(number)`."""
+        return b"%s%d%s%s%s" % (self.head, _ID_FIRST + number, self.middle, text.encode(), self.tail)
+
+
+def request_id(number: int) -> int:
+    """The JSON-RPC id of the message of that number."""
+    return _ID_FIRST + number
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How one participant speaks to one server; a session's id makes it 2025-11-25, none 2026-07-28."""
+
+    port: int
+    session_id: str = ""
+
+    def call(self, tool: str, arguments: dict[str, Any], call_id: int = 1) -> bytes:
+        """A `tools/call`."""
+        return self._post("tools/call", {"name": tool, "arguments": arguments}, call_id, tool)
+
+    def message(self, handle: str, room_id: str) -> MessageRequest:
+        """Every `send_message` of one participant; a session leaves the handle out."""
+        arguments = {"room_id": room_id, "message": _TEXT_MARK}
+        if not self.session_id:
+            arguments["handle"] = handle
+        request = self.call("send_message", arguments, _ID_MARK)
+        before, _, tail = request.partition(_TEXT_MARK.encode())
+        head, _, middle = before.partition(str(_ID_MARK).encode())
+        return MessageRequest(head, middle, tail)
+
+    def stream(self, handle: str) -> bytes:
+        """The request whose response is the stream of that handle's notifications."""
+        if self.session_id:
+            return self._head("GET", "text/event-stream", self._session_headers()) + b"\r\n"
+        return self._post("subscriptions/listen", {"notifications": {EXTENSION: {"handles": [handle]}}}, 2)
+
+    def initialize(self) -> bytes:
+        """The first request of a session."""
+        params = {"protocolVersion": SESSIONS, "capabilities": {}, "clientInfo": _CLIENT}
+        return self._body({}, {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
+
+    def initialized(self) -> bytes:
+        """The second."""
+        return self._body(self._session_headers(), {"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+    def _post(self, method: str, params: dict[str, Any], call_id: int, name: str = "") -> bytes:
+        body = {"jsonrpc": "2.0", "id": call_id, "method": method, "params": params}
+        if self.session_id:
+            return self._body(self._session_headers(), body)
+        headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": method} | ({"Mcp-Name": name} if name else {})
+        params["_meta"] = {
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientInfo": _CLIENT,
+            "io.modelcontextprotocol/clientCapabilities": {"extensions": {EXTENSION: {}}},
+        }
+        return self._body(headers, body)
+
+    def _session_headers(self) -> dict[str, str]:
+        return {"MCP-Protocol-Version": SESSIONS, "Mcp-Session-Id": self.session_id}
+
+    def _body(self, headers: dict[str, str], body: dict[str, Any]) -> bytes:
+        content = json.dumps(body, separators=(",", ":")).encode()
+        headers = {**headers, "Content-Type": "application/json", "Content-Length": str(len(content))}
+        return self._head("POST", "application/json, text/event-stream", headers) + b"\r\n" + content
+
+    def _head(self, verb: str, accept: str, headers: dict[str, str]) -> bytes:
+        fields = {"Host": f"127.0.0.1:{self.port}", "Accept": accept, **headers}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return f"{verb} /mcp HTTP/1.1\r\n{lines}".encode()

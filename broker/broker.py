@@ -1,0 +1,131 @@
+"""The broker as one thing: what a front end holds, and the only door to everything behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable
+
+from broker.clock import Clock
+from broker.decide import Rejection
+from broker.metrics import Metrics
+from broker.minting import MintLimiter
+from broker.notifier import Notifier
+from broker.pages import Page, newest_page, page_after
+from broker.presence import Presence
+from broker.runtime import Answer, Runtime
+from broker.waits import Wait
+from events.commands import Command, Disconnect
+from events.ids import HANDLE_BYTES, ConnectionId, Handle, Position, connection_id_of, handle_from
+from events.log import EventLog
+from events.policy import Policy
+from projections.places import Idle
+from projections.state import State
+
+
+class Broker:
+    """A log, the runtime that writes it, and those who must know what was written.
+
+    Create it inside a running event loop, `start` it, and `close` it when its front end has let go.
+    """
+
+    def __init__(self, log: EventLog, clock: Clock, *, keep_commits: int | None = None) -> None:
+        self.log = log
+        self.clock = clock
+        self.runtime = Runtime(log, clock, keep_commits=keep_commits)
+        self.notifier = Notifier(clock)
+        self.presence = Presence(clock, lambda: self.state)
+        self.metrics = Metrics(lambda: self.state)
+        self.ready = False
+        self.draining = False
+        self._minting = MintLimiter(clock)
+        self._tasks: set[asyncio.Task[object]] = set()
+        self.runtime.overdue = self.presence.overdue
+        self.runtime.on_append = self.metrics.appended
+        self.runtime.observers = [self.metrics.committed, self.presence.observe, self.notifier.announce]
+        self.notifier.on_delivery = self.metrics.delivered
+        self.presence.on_absent = lambda command: self._in_background(self.submit(command))
+
+    @property
+    def state(self) -> State:
+        """What is known right now; immutable, so it can be kept."""
+        return self.runtime.state
+
+    @property
+    def policy(self) -> Policy:
+        """The limits and graces in force."""
+        return self.runtime.state.policy
+
+    async def start(self, policy: Policy) -> None:
+        """Fold the log and take up `policy`; ready afterwards.
+
+        Raises:
+            BrokenChainError: the log is not what it was.
+        """
+        await self.runtime.start(policy)
+        self.presence.start()
+        self.ready = True
+
+    def drain(self) -> None:
+        """Take no more calls, and let every wait end with what it has."""
+        self.ready = False
+        self.draining = True
+        self.notifier.wake_all()
+
+    async def close(self) -> None:
+        """Finish what is being appended, and let go of the log."""
+        self.drain()
+        self.presence.stop()
+        await self.runtime.settled()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.log.close()
+
+    def mint(self, peer: str) -> Handle | Rejection:
+        """A handle that nobody has had, unless `peer` has asked for too many."""
+        retry_after_ms = self._minting.use(peer, self.policy)
+        if retry_after_ms:
+            return self._refused(Rejection("rate_limited", retry_after_ms))
+        return handle_from(secrets.token_bytes(HANDLE_BYTES))
+
+    def resolve(self, handle: str) -> ConnectionId | None:
+        """Whose handle it is, if its connection is known."""
+        connection_id = connection_id_of(handle)
+        return connection_id if self.state.places.get(connection_id) is not None else None
+
+    async def submit(self, command: Command) -> Answer:
+        """Carry out `command`; see `Runtime.submit`."""
+        answer = await self.runtime.submit(command)
+        return self._refused(answer) if isinstance(answer, Rejection) else answer
+
+    async def page(self, connection_id: ConnectionId, cursor: Position | None) -> Page:
+        """What `connection_id` was told after `cursor`, or the newest of it; a page at the most."""
+        limit = self.policy.events_per_page_max
+        if cursor is None:
+            return await newest_page(self.log, self.state, connection_id, limit)
+        return await page_after(self.log, self.state, connection_id, cursor, limit)
+
+    def wait(self, connection_id: ConnectionId, cursor: Position, wait_ms: int) -> Wait:
+        """A wait for something to stand after `cursor`."""
+        return Wait(self, connection_id, cursor, wait_ms)
+
+    def abandon(self, connection_id: ConnectionId) -> None:
+        """Nobody will ever hold the handle of `connection_id`: take it out of wherever it is, at once."""
+        self._in_background(self._take_out(connection_id))
+
+    async def _take_out(self, connection_id: ConnectionId) -> None:
+        await self.runtime.settled()  # it may be about to enter
+        while (known := self.state.places.get(connection_id)) is not None and not isinstance(known.place, Idle):
+            answer = await self.submit(Disconnect(connection_id, "disconnected", known.last_position))
+            if isinstance(answer, Rejection):
+                return  # the log is away; its grace will take it out
+
+    def _refused(self, rejection: Rejection) -> Rejection:
+        self.metrics.rejected(rejection.code)
+        return rejection
+
+    def _in_background(self, work: Awaitable[object]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

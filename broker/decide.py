@@ -1,0 +1,167 @@
+"""The rules of chat: from a state, a command and the facts to the events that follow, or to a refusal.
+
+Pure, and the only place that branches on a command's type. It reads no clock, draws nothing, looks into no text,
+and every limit that it reads is the state's. An empty list means 'already done': nothing is stored, and the
+answer is read from the state.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from broker.matching import first_come
+from events.commands import (
+    AdoptPolicy,
+    Command,
+    Disconnect,
+    EnterQueue,
+    LeaveQueue,
+    LeaveRoom,
+    NextPartner,
+    SendMessage,
+)
+from events.commit import Facts
+from events.events import (
+    Event,
+    MessageSent,
+    PolicyAdopted,
+    QueueEntered,
+    QueueLeft,
+    RoomClosed,
+    RoomClosedReason,
+    RoomOpened,
+)
+from events.ids import ConnectionId, RoomId
+from projections.limits import retry_after_ms
+from projections.places import Chatting, Waiting
+from projections.rooms import Room
+from projections.state import State
+
+RejectionCode = Literal[
+    "already_chatting",
+    "chat_ended",
+    "queue_full",
+    "rate_limited",
+    "room_not_found",
+    "unavailable",
+    "unknown_handle",
+]
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """An expected refusal: a value, never stored. `retry_after_ms` belongs to `rate_limited`."""
+
+    code: RejectionCode
+    retry_after_ms: int | None = None
+
+
+Decision = list[Event] | Rejection
+
+ALREADY_DONE: list[Event] = []
+
+
+def decide(state: State, command: Command, facts: Facts) -> Decision:
+    """What follows from `command` in `state`: the events to store, in order, or why not."""
+    match command:
+        case SendMessage():
+            return _send(state, command, facts)
+        case EnterQueue():
+            return _enter(state, command, facts)
+        case NextPartner():
+            return _next(state, command, facts)
+        case LeaveQueue(connection_id=who):
+            return [QueueLeft(who, "left")] if who in state.queue.entered else ALREADY_DONE
+        case LeaveRoom(connection_id=who, room_id=room_id):
+            room = _own_room(state, who, room_id)
+            return room if isinstance(room, Rejection) else _close(room, who, "left")
+        case Disconnect():
+            return _disconnect(state, command)
+        case AdoptPolicy(policy=policy):
+            return [PolicyAdopted(policy)] if policy != state.policy else ALREADY_DONE
+
+
+def _send(state: State, command: SendMessage, facts: Facts) -> Decision:
+    sender = command.connection_id
+    room = _own_room(state, sender, command.room_id)
+    if isinstance(room, Rejection):
+        return room
+    repeated = command.client_message_id
+    if repeated is not None and (sender, repeated) in room.sent_at_ms:
+        return ALREADY_DONE
+    if not room.is_open:
+        return Rejection("chat_ended")
+    spent_until_us = state.places.by_id[sender].messages_spent_until_us
+    wait_ms = retry_after_ms(spent_until_us, facts.at_ms, state.policy.messages_per_10s_max)
+    if wait_ms:
+        return Rejection("rate_limited", wait_ms)
+    return [MessageSent(room.room_id, sender, room.partner_of(sender), command.text, repeated)]
+
+
+def _enter(state: State, command: EnterQueue, facts: Facts) -> Decision:
+    known = state.places.get(command.connection_id)
+    if known is not None and isinstance(known.place, Waiting):
+        return ALREADY_DONE
+    if known is not None and isinstance(known.place, Chatting):
+        return Rejection("already_chatting")
+    return _queue_up(state, QueueEntered(command.connection_id, command.display_name, command.interests), facts)
+
+
+def _next(state: State, command: NextPartner, facts: Facts) -> Decision:
+    who = command.connection_id
+    room = _own_room(state, who, command.room_id)
+    if isinstance(room, Rejection):
+        return room
+    known = state.places.get(who)
+    if known is None:
+        return Rejection("unknown_handle")
+    if not room.is_open and isinstance(known.place, Waiting | Chatting):
+        return ALREADY_DONE  # a repeat: they wait, or have met the next one since
+    queued = _queue_up(state, QueueEntered(who, known.display_name, known.interests), facts)
+    return queued if isinstance(queued, Rejection) else [*_close(room, who, "next"), *queued]
+
+
+def _queue_up(state: State, entry: QueueEntered, facts: Facts) -> Decision:
+    """`entry`, and the room that it opens if someone is there to be met."""
+    known = state.places.get(entry.connection_id)
+    limit = state.policy.queue_commands_per_10s_max
+    wait_ms = retry_after_ms(known.queue_spent_until_us, facts.at_ms, limit) if known is not None else 0
+    if wait_ms:
+        return Rejection("rate_limited", wait_ms)
+    met = first_come(state.queue, entry.connection_id)
+    if met is not None:
+        assert facts.room_id is not None, "a command that can match brings a fresh room id"
+        names = state.places.by_id[met].display_name, entry.display_name
+        return [entry, RoomOpened(facts.room_id, met, entry.connection_id, *names)]
+    if len(state.queue) >= state.policy.queue_connections_max:
+        return Rejection("queue_full")
+    return [entry]
+
+
+def _disconnect(state: State, command: Disconnect) -> Decision:
+    who = command.connection_id
+    known = state.places.get(who)
+    if known is None or known.last_position > command.since:
+        return ALREADY_DONE
+    match known.place:
+        case Waiting():
+            return [QueueLeft(who, command.reason)]
+        case Chatting(room_id=room_id):
+            return _close(state.rooms.by_id[room_id], who, command.reason)
+        case _:
+            return ALREADY_DONE
+
+
+def _own_room(state: State, who: ConnectionId, room_id: RoomId) -> Room | Rejection:
+    """The room, if `who` is a member; for everyone else there is no such room, so its id reveals nothing."""
+    room = state.rooms.get(room_id)
+    if room is None or not room.has(who):
+        return Rejection("room_not_found")
+    return room
+
+
+def _close(room: Room, closed_by: ConnectionId, reason: RoomClosedReason) -> list[Event]:
+    if not room.is_open:
+        return ALREADY_DONE
+    return [RoomClosed(room.room_id, closed_by, room.partner_of(closed_by), reason)]

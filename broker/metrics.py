@@ -1,0 +1,75 @@
+"""Counts and times for Prometheus. Labels are kinds and codes alone: nothing that names a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from events.commit import Commit
+from projections.state import State
+
+logger = structlog.get_logger("broker.log")
+
+STREAM_KINDS = ("get", "listen")
+LATENCY_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+
+class Metrics:
+    """One registry a broker, so that two in one process do not add up."""
+
+    def __init__(self, state_now: Callable[[], State]) -> None:
+        self._registry = registry = CollectorRegistry()
+        for name, meaning, value in _gauges(state_now):
+            Gauge(name, meaning, registry=registry).set_function(value)
+        streams = Gauge("chat_broker_streams", "Open streams", ["kind"], registry=registry)
+        self.streams = {kind: streams.labels(kind) for kind in STREAM_KINDS}
+        self.sessions = Gauge("chat_broker_sessions", "Open 2025 sessions", registry=registry)
+        self._commits = Counter("chat_broker_commits", "Commits stored", registry=registry)
+        self._rejections = Counter("chat_broker_rejections", "Commands refused", ["code"], registry=registry)
+        self._deliveries = Counter("chat_broker_deliveries", "Notifications handed to a stream", registry=registry)
+        self._append_s = Histogram(
+            "chat_broker_append_seconds", "A batch's way into the log", registry=registry, buckets=LATENCY_BUCKETS_S
+        )
+        self._delivery_s = Histogram(
+            "chat_broker_delivery_seconds",
+            "From a commit to the stream's transport",
+            registry=registry,
+            buckets=LATENCY_BUCKETS_S,
+        )
+        self.delivered: Callable[[], None] = self._deliveries.inc
+
+    def committed(self, commit: Commit, state: State) -> None:
+        """Count and log a commit (an `Observer` of the runtime): never a text, a name or a handle."""
+        self._commits.inc()
+        logger.info(
+            "commit",
+            position=commit.position,
+            command=type(commit.command).__name__,
+            events=[type(event).__name__ for event in commit.events],
+            connection=getattr(commit.command, "connection_id", None),
+        )
+
+    def appended(self, duration_ms: float) -> None:
+        """A batch was stored."""
+        self._append_s.observe(duration_ms / 1_000)
+
+    def rejected(self, code: str) -> None:
+        """A command was refused."""
+        self._rejections.labels(code).inc()
+
+    def written(self, duration_ms: float) -> None:
+        """A delivery was handed to its stream's transport."""
+        self._delivery_s.observe(duration_ms / 1_000)
+
+    def render(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self._registry)
+
+
+def _gauges(state_now: Callable[[], State]) -> Iterator[tuple[str, str, Callable[[], float]]]:
+    yield "chat_broker_waiting", "Connections in the queue", lambda: len(state_now().queue)
+    yield "chat_broker_rooms_open", "Conversations going on", lambda: state_now().rooms.open_count
+    yield "chat_broker_connections", "Connections known", lambda: len(state_now().places)
+    yield "chat_broker_position", "Position of the last commit", lambda: state_now().position

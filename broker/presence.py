@@ -1,0 +1,184 @@
+"""Who is still there. Time is the only evidence: an open stream, a call in flight, or how long since either.
+
+While a stream is open or a call of the connection is in flight, it is present. Otherwise it is absent from
+max(last stream closed + stream grace, last call over + idle grace of its place) on. Deadlines stand in one heap
+with one timer: a connection has at most a few entries in it, and one that was put off is looked at again when
+its old entry comes up, so being active costs nothing but a note of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from heapq import heappop, heappush
+
+from broker.clock import Clock, Timer
+from broker.notifier import participants
+from events.commands import AbsenceReason, Disconnect
+from events.commit import Commit
+from events.ids import ConnectionId
+from events.policy import Policy
+from projections.places import Chatting, Idle
+from projections.state import State
+
+NEVER = -1.0
+LOOK_AGAIN_MS = 1_000
+
+
+class _Trace:
+    """What a connection has left behind."""
+
+    __slots__ = ("call_over_ms", "calls", "looked_at_ms", "stream_closed_ms", "streams")
+
+    def __init__(self, now_ms: float) -> None:
+        self.streams = 0
+        self.calls = 0
+        self.stream_closed_ms = NEVER
+        self.call_over_ms = now_ms
+        self.looked_at_ms: float | None = None  # when its earliest entry in the heap comes up
+
+
+class Presence:
+    """Traces of every connection that waits or chats, listens or calls."""
+
+    def __init__(self, clock: Clock, state_now: Callable[[], State]) -> None:
+        self.on_absent: Callable[[Disconnect], None] = lambda command: None
+        """Is given the command that takes an absent connection out, when its time has come."""
+        self._clock = clock
+        self._state_now = state_now
+        self._traces: dict[ConnectionId, _Trace] = {}
+        self._heap: list[tuple[float, ConnectionId]] = []
+        self._timer: Timer | None = None
+        self._timer_at_ms = 0.0
+
+    def start(self) -> None:
+        """Everyone's graces start anew: whoever is somewhere was here just now."""
+        for connection_id, connection in self._state_now().places.by_id.items():
+            if not isinstance(connection.place, Idle):
+                self._schedule(connection_id, self._trace(connection_id))
+
+    def stop(self) -> None:
+        """Nobody is found absent any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.on_absent = lambda command: None
+
+    @contextmanager
+    def call(self, connection_id: ConnectionId) -> Iterator[None]:
+        """For as long as it is open, a call of `connection_id` is in flight."""
+        trace = self._trace(connection_id)
+        trace.calls += 1
+        try:
+            yield
+        finally:
+            trace.calls -= 1
+            trace.call_over_ms = self._clock.now_ms()
+            self._schedule(connection_id, trace)
+
+    def stream_opened(self, connection_id: ConnectionId) -> None:
+        """One more stream listens for `connection_id`."""
+        self._trace(connection_id).streams += 1
+
+    def stream_closed(self, connection_id: ConnectionId) -> None:
+        """One stream less listens for it."""
+        trace = self._traces[connection_id]
+        trace.streams -= 1
+        assert trace.streams >= 0
+        trace.stream_closed_ms = self._clock.now_ms()
+        self._schedule(connection_id, trace)
+
+    def observe(self, commit: Commit, state: State) -> None:
+        """Whom `commit` moved has another grace from now on (an `Observer` of the runtime)."""
+        for event in commit.events:
+            for connection_id in participants(event):
+                trace = self._traces.get(connection_id)
+                if trace is None and not _is_idle(state, connection_id):
+                    trace = self._trace(connection_id)
+                if trace is not None:
+                    self._schedule(connection_id, trace)
+
+    def overdue(self) -> list[Disconnect]:
+        """The commands that take out everyone who is absent by now; until they are carried out, again and again."""
+        now_ms, found, put_off = self._clock.now_ms(), [], []
+        while self._heap and self._heap[0][0] <= now_ms:
+            at_ms, connection_id = heappop(self._heap)
+            trace = self._traces.get(connection_id)
+            if trace is None or trace.looked_at_ms != at_ms:
+                continue  # an earlier entry spoke for it
+            trace.looked_at_ms = None
+            command = self._command_if_absent(connection_id, trace, now_ms)
+            if command is None:
+                self._schedule(connection_id, trace)
+            else:
+                found.append(command)
+                put_off.append((connection_id, trace))
+        for connection_id, trace in put_off:
+            trace.looked_at_ms = now_ms
+            heappush(self._heap, (now_ms, connection_id))
+        if put_off and self._timer is None:
+            self._set_timer(now_ms + LOOK_AGAIN_MS)
+        return found
+
+    def _command_if_absent(self, connection_id: ConnectionId, trace: _Trace, now_ms: float) -> Disconnect | None:
+        state = self._state_now()
+        deadline = self._deadline(connection_id, trace, state)
+        if deadline is None or deadline[0] > now_ms:
+            return None
+        return Disconnect(connection_id, deadline[1], state.places.by_id[connection_id].last_position)
+
+    def _deadline(self, connection_id: ConnectionId, trace: _Trace, state: State) -> tuple[float, AbsenceReason] | None:
+        """From when on it is absent, and which grace that is; `None` while it is present, or nowhere."""
+        if trace.streams or trace.calls or _is_idle(state, connection_id):
+            return None
+        policy = state.policy
+        by_call_ms = trace.call_over_ms + _idle_grace_ms(state, connection_id, policy)
+        by_stream_ms = trace.stream_closed_ms + policy.stream_grace_ms if trace.stream_closed_ms != NEVER else 0
+        return (by_stream_ms, "disconnected") if by_stream_ms > by_call_ms else (by_call_ms, "timeout")
+
+    def _trace(self, connection_id: ConnectionId) -> _Trace:
+        trace = self._traces.get(connection_id)
+        if trace is None:
+            trace = self._traces[connection_id] = _Trace(self._clock.now_ms())
+        return trace
+
+    def _schedule(self, connection_id: ConnectionId, trace: _Trace) -> None:
+        """Make sure that `connection_id` is looked at no later than its deadline; forget it if it has left."""
+        state = self._state_now()
+        deadline = self._deadline(connection_id, trace, state)
+        if deadline is None:
+            if not trace.streams and not trace.calls and _is_idle(state, connection_id):
+                self._traces.pop(connection_id, None)
+        elif trace.looked_at_ms is None or trace.looked_at_ms > deadline[0]:
+            self._push(connection_id, trace, deadline[0])
+
+    def _push(self, connection_id: ConnectionId, trace: _Trace, at_ms: float) -> None:
+        trace.looked_at_ms = at_ms
+        heappush(self._heap, (at_ms, connection_id))
+        if self._timer is None or at_ms < self._timer_at_ms:
+            self._set_timer(at_ms)
+
+    def _set_timer(self, at_ms: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at_ms = at_ms
+        self._timer = self._clock.call_at(at_ms, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        for command in self.overdue():
+            self.on_absent(command)
+        if self._heap:
+            # Whoever was just reported stays at the top until the command is carried out.
+            now_ms, next_ms = self._clock.now_ms(), self._heap[0][0]
+            self._set_timer(next_ms if next_ms > now_ms else now_ms + LOOK_AGAIN_MS)
+
+
+def _is_idle(state: State, connection_id: ConnectionId) -> bool:
+    connection = state.places.get(connection_id)
+    return connection is None or isinstance(connection.place, Idle)
+
+
+def _idle_grace_ms(state: State, connection_id: ConnectionId, policy: Policy) -> int:
+    place = state.places.by_id[connection_id].place
+    return policy.idle_grace_room_ms if isinstance(place, Chatting) else policy.idle_grace_queue_ms

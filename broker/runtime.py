@@ -1,0 +1,236 @@
+"""Where a command becomes a commit: decide, append, evolve, announce.
+
+One flush runs at a time. It takes every command that waits, decides one after the other against the state that
+the ones before it lead to, and appends all their commits in one batch (group commit); what arrives meanwhile
+makes the next batch, so an idle broker adds no delay. Only once the batch is stored does the state move, are the
+commits announced, in order, and the commands answered, in the order in which they were committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from broker.clock import Clock, Timer, sleep_until
+from broker.decide import Rejection, decide
+from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, NextPartner, SendMessage
+from events.commit import Commit, Facts, check_link, commit_after
+from events.ids import ID_BYTES, RoomId, room_id_from
+from events.log import Conflict, EventLog, LogUnavailableError, Snapshot
+from events.policy import Policy
+from projections.state import INITIAL_STATE, State, evolve, fold
+
+logger = structlog.get_logger(__name__)
+
+READ_PAGE = 1_000
+RETRY_MS = 50
+SALT_BYTES = 16
+
+
+class Accepted(NamedTuple):
+    """A command was carried out, or had been already: then there is no commit. `state` is right after it."""
+
+    state: State
+    commit: Commit | None
+
+
+Answer = Accepted | Rejection
+
+
+class Observer(Protocol):
+    """Is told of every commit once it is stored and folded; must not block and must not raise."""
+
+    def __call__(self, commit: Commit, state: State) -> None:
+        """`state` is the one right after `commit`."""
+        ...
+
+
+class _Submitted:
+    """A command in line, with the facts that stay the same however often it is decided."""
+
+    __slots__ = ("answer", "command", "deadline_ms", "room_id", "salt")
+
+    def __init__(self, command: Command, deadline_ms: float) -> None:
+        self.command = command
+        self.deadline_ms = deadline_ms
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        may_match = isinstance(command, EnterQueue | NextPartner)
+        self.room_id: RoomId | None = room_id_from(secrets.token_bytes(ID_BYTES)) if may_match else None
+        self.salt = secrets.token_hex(SALT_BYTES) if isinstance(command, SendMessage) else None
+
+    def resolve(self, answer: Answer) -> None:
+        if not self.answer.done():  # its caller may have gone
+            self.answer.set_result(answer)
+
+
+class _Draft:
+    """What a batch leads to, if nobody else appends first."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.steps: list[Accepted] = []
+        self.answers: list[tuple[_Submitted, Answer]] = []
+
+    @property
+    def commits(self) -> list[Commit]:
+        return [step.commit for step in self.steps if step.commit is not None]
+
+    def decide(self, command: Command, facts: Facts) -> Answer:
+        decision = decide(self.state, command, facts)
+        if isinstance(decision, Rejection):
+            return decision
+        if not decision:
+            return Accepted(self.state, None)
+        commit = commit_after(self.state.tip, command, facts, decision)
+        self.state = evolve(self.state, commit)
+        self.steps.append(Accepted(self.state, commit))
+        return self.steps[-1]
+
+
+class Runtime:
+    """The one writer of a broker. Create it inside a running event loop, then `start` it.
+
+    A submitted command belongs to the runtime: cancelling whoever waits for its answer cancels nothing.
+    """
+
+    def __init__(self, log: EventLog, clock: Clock, *, keep_commits: int | None = None) -> None:
+        self.state = INITIAL_STATE
+        self.observers: list[Observer] = []
+        self.overdue: Callable[[], Iterable[Disconnect]] = tuple
+        """Who has to go before anyone is matched, by this moment's reading of the clock."""
+        self.on_append: Callable[[float], None] = lambda duration_ms: None
+        self._log = log
+        self._clock = clock
+        self._keep_commits = keep_commits
+        self._checkpoint: Snapshot | None = None
+        self._pending: list[_Submitted] = []
+        self._in_flight: list[_Submitted] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._watchdog: Timer | None = None
+
+    async def start(self, policy: Policy) -> None:
+        """Fold what the log holds, and adopt `policy` if the log's is another.
+
+        Raises:
+            BrokenChainError: the log is not what it was.
+        """
+        base = self._log.base
+        self.state = base.state if base is not None else INITIAL_STATE
+        while commits := await self._log.read(self.state.position, READ_PAGE):
+            self.state = fold(commits, self.state)
+        await self.submit(AdoptPolicy(policy))
+
+    async def submit(self, command: Command) -> Answer:
+        """Carry out `command`; the answer stands on stored commits alone.
+
+        `unavailable` says that the log did not answer in time: the command may yet be carried out.
+        """
+        policy = self.state.policy
+        if len(self._pending) >= policy.commands_pending_max:
+            return Rejection("unavailable")
+        submitted = _Submitted(command, self._clock.now_ms() + policy.command_timeout_ms)
+        self._pending.append(submitted)
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+        return await submitted.answer
+
+    async def settled(self) -> None:
+        """Return once nothing is being appended."""
+        while self._flushing is not None:
+            await asyncio.wait({self._flushing})
+
+    async def _flush(self) -> None:
+        self._watch(self._clock.now_ms() + self.state.policy.command_timeout_ms)
+        try:
+            while self._pending:
+                self._in_flight, self._pending = self._pending, []
+                await self._carry_out(self._in_flight)
+        finally:
+            if self._watchdog is not None:
+                self._watchdog.cancel()
+            self._in_flight = []
+            self._flushing = None
+
+    async def _carry_out(self, batch: Sequence[_Submitted]) -> None:
+        try:
+            draft = await self._stored(batch)
+            for state, commit in draft.steps:
+                self.state = state
+                assert commit is not None
+                self._announce(commit, state)
+            for submitted, answer in draft.answers:
+                submitted.resolve(answer)
+            await self._bound_log()
+        except Exception as fault:
+            logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
+            for submitted in batch:
+                submitted.resolve(Rejection("unavailable"))
+
+    async def _stored(self, batch: Sequence[_Submitted]) -> _Draft:
+        """Decide `batch` until what it leads to is stored, or no caller is left to answer."""
+        draft = self._drafted(batch)
+        while draft.commits:
+            started_ms = self._clock.now_ms()
+            try:
+                await self._log.append(draft.commits, expected=self.state.tip)
+            except Conflict:
+                await self._catch_up()
+                draft = self._drafted(batch)
+            except LogUnavailableError:
+                # The append may have landed. The same commits again are answered as done if it has.
+                if all(submitted.answer.done() for submitted in batch):
+                    raise
+                await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
+            else:
+                self.on_append(self._clock.now_ms() - started_ms)
+                break
+        return draft
+
+    def _drafted(self, batch: Sequence[_Submitted]) -> _Draft:
+        draft = _Draft(self.state)
+        for submitted in batch:
+            at_ms = max(draft.state.at_ms, self._clock.wall_ms())
+            if submitted.room_id is not None:
+                for absent in self.overdue():
+                    draft.decide(absent, Facts(at_ms))
+            facts = Facts(at_ms, submitted.room_id, submitted.salt)
+            draft.answers.append((submitted, draft.decide(submitted.command, facts)))
+        return draft
+
+    async def _catch_up(self) -> None:
+        """Fold and announce what others have appended since."""
+        while commits := await self._log.read(self.state.position, READ_PAGE):
+            for commit in commits:
+                check_link(self.state.tip, commit)
+                self.state = evolve(self.state, commit)
+                self._announce(commit, self.state)
+
+    def _announce(self, commit: Commit, state: State) -> None:
+        for observer in self.observers:
+            observer(commit, state)
+
+    def _watch(self, at_ms: float) -> None:
+        self._watchdog = self._clock.call_at(at_ms, self._give_up_on_late)
+
+    def _give_up_on_late(self) -> None:
+        """Answer `unavailable` to every command whose deadline passes while the log is silent."""
+        now_ms = self._clock.now_ms()
+        for submitted in (*self._in_flight, *self._pending):
+            if submitted.deadline_ms <= now_ms:
+                submitted.resolve(Rejection("unavailable"))
+        self._watch(now_ms + RETRY_MS)
+
+    async def _bound_log(self) -> None:
+        """Compact the log to the checkpoint half its length ago once it is too long; take the next one."""
+        if self._keep_commits is None:
+            return
+        base = self._log.base.tip.position if self._log.base is not None else 0
+        if self._checkpoint is None and self.state.position - base >= self._keep_commits // 2:
+            self._checkpoint = Snapshot(self.state.tip, self.state)
+        if self._checkpoint is not None and self.state.position - base >= self._keep_commits:
+            await self._log.compact(self._checkpoint)
+            self._checkpoint = Snapshot(self.state.tip, self.state)

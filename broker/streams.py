@@ -1,0 +1,152 @@
+"""Open streams: each has a bounded backlog and a writer of its own, so nobody waits for a client that does not read.
+
+A stream whose backlog is full is ended and its transport cut; the client catches up by cursor, from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from broker.clock import Timer
+from broker.notifier import Delivery
+from events.ids import ConnectionId
+
+if TYPE_CHECKING:
+    from broker.broker import Broker
+
+StreamKind = Literal["get", "listen"]
+
+PING_SLOTS = 15
+PING_SLOT_MS = 1_000
+
+
+class TooManyStreamsError(Exception):
+    """`streams_max` streams are open."""
+
+
+class Stream:
+    """A `Sink` with a backlog; while it is open, the connections attached to it are present."""
+
+    def __init__(self, broker: Broker, kind: StreamKind, cut: Callable[[], None]) -> None:
+        self.kind = kind
+        self.ended = False
+        self.ping_due = False
+        self._broker = broker
+        self._cut = cut
+        self._backlog: deque[Delivery] = deque()
+        self._filled = asyncio.Event()
+        self._attached: dict[ConnectionId, None] = {}
+
+    def attach(self, connection_id: ConnectionId) -> None:
+        """From now on, carry what `connection_id` is told."""
+        if connection_id not in self._attached and not self.ended:
+            self._attached[connection_id] = None
+            self._broker.notifier.attach(connection_id, self)
+            self._broker.presence.stream_opened(connection_id)
+
+    def detach(self, connection_id: ConnectionId) -> None:
+        """Carry no more of it."""
+        if connection_id in self._attached:
+            del self._attached[connection_id]
+            self._broker.notifier.detach(connection_id, self)
+            self._broker.presence.stream_closed(connection_id)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take `delivery` for the writer; at a full backlog, end and cut the stream instead."""
+        if self.ended:
+            return
+        if len(self._backlog) >= self._broker.policy.stream_backlog_max:
+            self._backlog.clear()
+            self.end()
+            self._cut()
+            return
+        self._backlog.append(delivery)
+        self._filled.set()
+
+    def ping(self) -> None:
+        """Ask the writer for a sign of life."""
+        self.ping_due = True
+        self._filled.set()
+
+    def end(self) -> None:
+        """Let the writer write what it has, and stop."""
+        self.ended = True
+        self._filled.set()
+        for connection_id in tuple(self._attached):
+            self.detach(connection_id)
+
+    async def next(self) -> list[Delivery]:
+        """What came since the last call; waits for it. Empty when a ping is due, or the stream has ended."""
+        if not self._backlog and not self.ended:
+            await self._filled.wait()
+        self._filled.clear()
+        taken = list(self._backlog)
+        self._backlog.clear()
+        return taken
+
+    def written(self, deliveries: list[Delivery]) -> None:
+        """The writer handed `deliveries` to the transport."""
+        now_ms = self._broker.clock.now_ms()
+        for delivery in deliveries:
+            if delivery.announced_ms:
+                self._broker.metrics.written(now_ms - delivery.announced_ms)
+
+
+class Streams:
+    """Every open stream; pings those that ask for it every fifteen seconds, with one timer for all."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._open: dict[Stream, None] = {}
+        self._pinged: list[dict[Stream, None]] = [{} for _ in range(PING_SLOTS)]
+        self._slot = 0
+        self._timer: Timer | None = None
+
+    def open(self, kind: StreamKind, cut: Callable[[], None], *, pinged: bool = False) -> Stream:
+        """A new stream, not yet attached to anyone; `cut` drops its transport without waiting for it.
+
+        Raises:
+            TooManyStreamsError: nothing was opened.
+        """
+        if len(self._open) >= self._broker.policy.streams_max or self._broker.draining:
+            raise TooManyStreamsError
+        stream = Stream(self._broker, kind, cut)
+        self._open[stream] = None
+        self._broker.metrics.streams[kind].inc()
+        if pinged:
+            self._pinged[self._slot][stream] = None
+            self._start_pinging()
+        return stream
+
+    def close(self, stream: Stream) -> None:
+        """The writer of `stream` is gone."""
+        stream.end()
+        del self._open[stream]
+        for slot in self._pinged:
+            slot.pop(stream, None)
+        self._broker.metrics.streams[stream.kind].dec()
+
+    def end_all(self) -> None:
+        """End every stream, gracefully."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for stream in tuple(self._open):
+            stream.end()
+
+    def _start_pinging(self) -> None:
+        if self._timer is None:
+            clock = self._broker.clock
+            self._timer = clock.call_at(clock.now_ms() + PING_SLOT_MS, self._ping_slot)
+
+    def _ping_slot(self) -> None:
+        """A stream stands in the slot in which it was opened, which comes round every fifteenth time."""
+        self._slot = (self._slot + 1) % PING_SLOTS
+        for stream in self._pinged[self._slot]:
+            stream.ping()
+        self._timer = None
+        if any(self._pinged):
+            self._start_pinging()

@@ -1,0 +1,62 @@
+"""Every limit and every grace there is, in one place.
+
+The values that a decision reads are part of the log (`AdoptPolicy`), so that a decision can be repeated
+under the policy that it was made with, whatever the flags of the broker that repeats it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """Limits and graces; the unit is the end of the name. All are positive integers.
+
+    The defaults are those of an empty log. To change one is to change what old logs mean, so a broker that wants
+    other values says so in the log, and the defaults stay.
+    """
+
+    # Presence: how long someone who is neither heard nor listening is waited for.
+    stream_grace_ms: int = 30_000
+    idle_grace_queue_ms: int = 90_000
+    idle_grace_room_ms: int = 300_000
+
+    # What one person may do.
+    message_bytes_max: int = 4_096
+    messages_per_10s_max: int = 20
+    queue_commands_per_10s_max: int = 10
+    handles_minted_per_10s_max: int = 1_000  # a peer address
+    waits_per_connection_max: int = 32
+    wait_ms_max: int = 300_000
+
+    # What is remembered.
+    queue_connections_max: int = 100_000
+    connections_kept: int = 200_000
+    closed_rooms_kept: int = 10_000
+    inbox_events_max: int = 1_000
+    events_per_page_max: int = 500
+    log_commits_max: int = 200_000  # memory log
+
+    # What is held open, and how much of it.
+    streams_max: int = 20_000
+    stream_backlog_max: int = 1_000
+    handles_per_stream_max: int = 1_000
+    sessions_max: int = 10_000
+    session_idle_ms: int = 1_800_000
+    body_bytes_max: int = 1_048_576
+    peers_tracked_max: int = 10_000
+
+    # How long a command may take, and how many may stand in line.
+    command_timeout_ms: int = 5_000
+    commands_pending_max: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Refuse a value that is no positive integer.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1")

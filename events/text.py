@@ -1,0 +1,29 @@
+"""A message's text, and what stands for it in a commit's hash and after it was redacted."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+
+class RedactedText(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """What is left of a text that an operator chose not to keep: enough for the chain of commits to hold."""
+
+    length_bytes: int
+    sha256: str  # of salt + text
+
+
+Text = str | RedactedText
+
+
+def redacted(text: Text, salt: str | None) -> RedactedText:
+    """The stand-in for `text`; without `salt`, nobody can find the text again by trying.
+
+    A text that is redacted already is its own stand-in.
+    """
+    if isinstance(text, RedactedText):
+        return text
+    assert salt is not None, "a commit with a text in it has a salt"
+    raw = text.encode()
+    return RedactedText(len(raw), hashlib.sha256(salt.encode() + raw).hexdigest())

@@ -1,0 +1,54 @@
+"""Which commits told a connection something: the index by which a cursor finds what stands after it.
+
+It holds positions alone; what was said is read from the log. Bounded: the oldest positions go, a chunk at a
+time, and `dropped_through` says so.
+"""
+
+from __future__ import annotations
+
+import immutables
+import msgspec
+
+from events.ids import ConnectionId, Position
+
+CHUNK = 64
+
+
+class Inbox(msgspec.Struct, frozen=True, gc=False):
+    """Ascending positions: full chunks of `CHUNK`, then the newest."""
+
+    newest: tuple[Position, ...] = ()
+    chunks: tuple[tuple[Position, ...], ...] = ()
+    dropped_through: Position = 0  # what stood at or below it may be forgotten
+    last_at_ms: int = 0
+
+    def __len__(self) -> int:
+        return CHUNK * len(self.chunks) + len(self.newest)
+
+    def with_event(self, position: Position, at_ms: int, kept_max: int) -> Inbox:
+        """This inbox with one more, and at most `kept_max` of them rounded up to a whole chunk."""
+        if len(self.newest) < CHUNK:
+            return Inbox((*self.newest, position), self.chunks, self.dropped_through, at_ms)
+        chunks, dropped_through = (*self.chunks, self.newest), self.dropped_through
+        if CHUNK * (len(chunks) - 1) >= kept_max:
+            chunks, dropped_through = chunks[1:], chunks[0][-1]
+        return Inbox((position,), chunks, dropped_through, at_ms)
+
+    def after(self, cursor: Position, limit: int) -> list[Position]:
+        """The first `limit` positions above `cursor`."""
+        found: list[Position] = [p for p in self.newest if p > cursor]
+        if len(found) == len(self.newest):
+            for chunk in reversed(self.chunks):
+                if chunk[-1] <= cursor:
+                    break
+                found[:0] = [p for p in chunk if p > cursor]
+        return found[:limit]
+
+    def last(self, limit: int) -> list[Position]:
+        """The newest `limit` positions, ascending."""
+        return self.after(0, len(self))[-limit:]
+
+
+EMPTY_INBOX = Inbox()
+
+Inboxes = immutables.Map[ConnectionId, Inbox]

@@ -1,0 +1,21 @@
+"""The rate limit: the generic cell rate algorithm, one integer a connection.
+
+The integer is the 'theoretical arrival time' in microseconds: until when the allowance is spent. Each use spends
+window / limit more of it; a use that would spend more than one window ahead of now is too soon. So a burst of
+`limit` is allowed, and `limit` a window on average (ITU-T I.371, with the window as the burst tolerance).
+"""
+
+from __future__ import annotations
+
+WINDOW_MS = 10_000
+
+
+def allowance_after(spent_until_us: int, at_ms: int, limit_per_window: int) -> int:
+    """Until when the allowance is spent after one more use at `at_ms`."""
+    return max(spent_until_us, at_ms * 1_000) + WINDOW_MS * 1_000 // limit_per_window
+
+
+def retry_after_ms(spent_until_us: int, at_ms: int, limit_per_window: int) -> int:
+    """How long to wait until one more use is allowed; 0 if it is now."""
+    ahead_us = allowance_after(spent_until_us, at_ms, limit_per_window) - (at_ms + WINDOW_MS) * 1_000
+    return max(0, -(-ahead_us // 1_000))
