@@ -2,20 +2,21 @@
 
 import asyncio
 import gc
-import os
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from typing import Final, TypeVar
 
 import uvloop
 
 from benchmarks.options import Options, parse
-from benchmarks.report import table
+from benchmarks.report import footer, table
 from benchmarks.target import Kind, Target
 from benchmarks.wire import MODERN, SESSIONS
 
-T = TypeVar("T")
+FEW_SHARE: Final = 0.55
+"""Of the time, for the rounds beside few streams."""
 
 BROKER: Final = ("mcp_facade.main", "serve")
 KINDS: Final = (
@@ -24,15 +25,17 @@ KINDS: Final = (
     Kind(f"chat-broker, {SESSIONS}", SESSIONS, BROKER),
 )
 
+T = TypeVar("T")
+
 
 async def measure(options: Options, few: list[Target], many: list[Target]) -> None:
     """Fill the targets' samples, one server after the other in every round.
 
     `few` and `many` gain one target of each kind: beside few idle streams, and beside many.
     """
+    began = time.monotonic()
     await _open(options, few)
-    for number in range(options.rounds):
-        _say(f"round {number + 1} of {options.rounds}")
+    for number in _rounds(options, began + options.budget_s * FEW_SHARE, "beside few streams"):
         for target in _turned(few, number):
             await target.talk()
             await target.pace()
@@ -40,8 +43,7 @@ async def measure(options: Options, few: list[Target], many: list[Target]) -> No
     for target in many:
         _say(f"{options.streams} streams: {target.kind.name}")
         await target.open_many()
-    for number in range(options.rounds):
-        _say(f"round {number + 1} of {options.rounds}, beside {options.streams} streams")
+    for number in _rounds(options, began + options.budget_s, "beside many streams"):
         for one, other in _turned(list(zip(few, many, strict=True)), number):
             await one.talk()
             await other.talk()
@@ -56,7 +58,8 @@ async def run(options: Options) -> None:
     try:
         async with asyncio.timeout(options.deadline_s):
             await measure(options, few, many)
-        print(table([(a.kind.name, a.samples, b.samples) for a, b in zip(few, many, strict=True)], options))
+        rows = [(one.kind.name, one.samples, other.samples) for one, other in zip(few, many, strict=True)]
+        print(table(rows, options) + "\n\n" + footer(rows, options))
     except BaseException:
         for target in few + many:
             print(f"--- log of {target.kind.name}\n{target.log_tail()}", file=sys.stderr)
@@ -73,6 +76,16 @@ async def _open(options: Options, targets: list[Target]) -> None:
         await targets[-1].open()
 
 
+def _rounds(options: Options, until: float, what: str) -> Iterator[int]:
+    """The rounds' numbers, as long as there is time."""
+    for number in range(options.rounds):
+        if number and time.monotonic() > until:
+            _say(f"no time for more than {number} rounds {what}")
+            return
+        _say(f"round {number + 1} of {options.rounds} {what}")
+        yield number
+
+
 def _turned(items: list[T], by: int) -> list[T]:
     by %= len(items)
     return items[by:] + items[:by]
@@ -87,14 +100,7 @@ def main() -> None:
     options = parse()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the servers inherit it
-    began = time.monotonic()
     uvloop.run(run(options))
-    cores = len(os.sched_getaffinity(0))
-    python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
-    print(
-        f"\n{options.pairs} pairs, {options.messages:,} messages a round, {options.rounds} rounds, latency at "
-        f"{options.rate_per_second} messages/s; {python}, {cores} cores; {time.monotonic() - began:.0f} s."
-    )
 
 
 if __name__ == "__main__":

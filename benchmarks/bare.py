@@ -9,8 +9,8 @@ import argparse
 import asyncio
 import gc
 import secrets
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -152,8 +152,7 @@ class Bare:
 
 
 def _timestamp() -> str:
-    seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class QuietServer(uvicorn.Server):
@@ -179,9 +178,10 @@ def main() -> None:
         loop="uvloop",
         ws="none",
         lifespan="off",
-        log_level="warning",
+        log_level="critical",
         access_log=False,
-        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
     QuietServer(config).run()

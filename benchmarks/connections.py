@@ -31,7 +31,10 @@ class Connection(asyncio.Protocol):
         """Parse; the callbacks of the parser do the rest."""
         try:
             self._parser.feed_data(data)
-        except Exception as error:  # noqa: BLE001 (all of them end the run)
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            self.on_failure(cause if isinstance(cause, Exception) else error)
+        except httptools.HttpParserError as error:
             self.on_failure(error)
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -24,7 +24,10 @@ class Options:
     warmup_messages: int = 2_000
     idle_streams_few: int = 50
     """Idle streams that are open besides the talking pairs from the beginning."""
+    budget_s: float = 140.0
+    """When this is spent, no further round starts."""
     deadline_s: float = 175.0
+    """When this is spent, the run fails."""
 
 
 def parse(arguments: list[str] | None = None) -> Options:
@@ -48,6 +51,12 @@ def parse(arguments: list[str] | None = None) -> Options:
             rounds=1,
             paced_messages=300,
             warmup_messages=300,
-            idle_streams_few=10,
+            idle_streams_few=min(10, chosen.streams // 2),
         )
-    return Options(chosen.pairs, chosen.messages, chosen.streams, chosen.rounds)
+    return Options(
+        chosen.pairs,
+        chosen.messages,
+        chosen.streams,
+        chosen.rounds,
+        idle_streams_few=min(default.idle_streams_few, chosen.streams // 2),
+    )

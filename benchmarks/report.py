@@ -1,6 +1,9 @@
 """The table."""
 
+import os
+import platform
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from statistics import median
 from typing import Final
 
@@ -19,37 +22,52 @@ HEADINGS: Final = (
     "p99 ms",
     "KB a stream",
     "us beside {streams} streams",
-    "spread",
-    "generator us",
+    "x few",
+    "lowest to highest us",
 )
 
 
 def table(rows: Sequence[Row], options: Options) -> str:
     """A Markdown table: medians over the rounds; the first row is what the others are compared with."""
-    bare = median(rows[0][1].cpu_us)
+    bare = rows[0][1]
     cells = [[heading.format(streams=f"{options.streams:,}") for heading in HEADINGS]]
     cells += [_cells(*row, bare) for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
     lines = [_line(line, widths) for line in cells]
-    lines.insert(
-        1, "| " + " | ".join(("-" * w if i == 0 else "-" * (w - 1) + ":") for i, w in enumerate(widths)) + " |"
-    )
+    lines.insert(1, _line(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])], widths))
     return "\n".join(lines)
 
 
-def _cells(name: str, few: Samples, many: Samples, bare: float) -> list[str]:
+def footer(rows: Sequence[Row], options: Options) -> str:
+    """What one needs to know to take the table again."""
+    generator = " / ".join(f"{median(few.generator_us):.0f}" for _, few, _ in rows)
+    rounds = f"{len(rows[0][1].p50_ms)} + {len(rows[0][2].cpu_us)}"
+    return (
+        f"{datetime.now(UTC).date()}, {platform.python_implementation()} {platform.python_version()}, "
+        f"{len(os.sched_getaffinity(0))} cores: {options.pairs} pairs, {options.messages:,} messages a "
+        f"measurement, {rounds} rounds, latency at {options.rate_per_second} messages/s; the generator "
+        f"itself took {generator} us a message."
+    )
+
+
+def _cells(name: str, few: Samples, many: Samples, bare: Samples) -> list[str]:
     return [
         name,
         f"{median(few.cpu_us):.0f}",
-        f"{median(few.cpu_us) / bare:.1f}",
+        f"{_ratio(few.cpu_us, bare.cpu_us):.1f}",
         f"{median(few.messages_per_s):,.0f}",
         f"{median(few.p50_ms):.2f}",
         f"{median(few.p99_ms):.2f}",
         f"{many.stream_kb:.0f}",
         f"{median(many.cpu_us):.0f}",
+        f"{_ratio(many.cpu_us, few.cpu_us[-len(many.cpu_us) :]):.2f}",
         f"{min(few.cpu_us):.0f} to {max(few.cpu_us):.0f}",
-        f"{median(few.generator_us):.0f}",
     ]
+
+
+def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
+    """The median of the rounds' own ratios: a machine that slows down slows both sides of one round."""
+    return median(value / other for value, other in zip(values, others, strict=True))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -44,7 +44,7 @@ class Broker:
         self.runtime.on_append = self.metrics.appended
         self.runtime.observers = [self.metrics.committed, self.presence.observe, self.notifier.announce]
         self.notifier.on_delivery = self.metrics.delivered
-        self.presence.on_absent = lambda command: self._in_background(self.submit(command))
+        self.presence.on_absent = lambda command: self.in_background(self.submit(command))
 
     @property
     def state(self) -> State:
@@ -112,7 +112,7 @@ class Broker:
 
     def abandon(self, connection_id: ConnectionId) -> None:
         """Nobody will ever hold the handle of `connection_id`: take it out of wherever it is, at once."""
-        self._in_background(self._take_out(connection_id))
+        self.in_background(self._take_out(connection_id))
 
     async def _take_out(self, connection_id: ConnectionId) -> None:
         await self.runtime.settled()  # it may be about to enter
@@ -125,7 +125,8 @@ class Broker:
         self.metrics.rejected(rejection.code)
         return rejection
 
-    def _in_background(self, work: Awaitable[object]) -> None:
+    def in_background(self, work: Awaitable[object]) -> None:
+        """Let `work` run on its own; it is cancelled when the broker closes."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,94 @@
+"""The whole broker as one ASGI application."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from broker.broker import Broker
+from broker.settings import Settings
+from mcp_facade.gateway import Gateway
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class ChatApp(Starlette):
+    """Serves `/mcp`, `/healthz`, `/readyz` and `/metrics` of one broker, which it starts and closes."""
+
+    def __init__(self, broker: Broker, settings: Settings) -> None:
+        self.broker = broker
+        self.gateway = Gateway(broker, security_settings(settings))
+        self._settings = settings
+        super().__init__(
+            routes=[
+                Route("/mcp", endpoint=self.gateway),
+                Route("/healthz", _healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._metrics),
+            ],
+            middleware=_browser_middleware(settings.allow_origins),
+            lifespan=self._lifespan,
+        )
+
+    def drain(self) -> None:
+        """Take no more calls; end every wait and every stream with what it has."""
+        self.broker.drain()
+        self.gateway.drain()
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        await self.broker.start(self._settings.policy)
+        try:
+            async with self.gateway.run():
+                yield
+                self.drain()
+        finally:
+            await self.broker.close()
+
+    async def _readyz(self, request: Request) -> Response:
+        ready = self.broker.ready
+        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        return PlainTextResponse(self.broker.metrics.render(), media_type=METRICS_TYPE)
+
+
+async def _healthz(request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+def security_settings(settings: Settings) -> TransportSecuritySettings:
+    """Which Host and Origin may come in: this machine's names, and those that were allowed."""
+    hosts = [*LOCAL_HOSTS, *settings.allow_hosts]
+    origins = [*(f"http://{host}" for host in LOCAL_HOSTS), *settings.allow_origins]
+    return TransportSecuritySettings(
+        allowed_hosts=[*hosts, *_any_port(hosts)], allowed_origins=[*origins, *_any_port(origins)]
+    )
+
+
+def _any_port(names: Iterable[str]) -> list[str]:
+    return [f"{name}:*" for name in names]
+
+
+def _browser_middleware(origins: tuple[str, ...]) -> list[Middleware]:
+    """Pages of the origins that were allowed may call, and read what they need of the answer."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["Mcp-Session-Id"],
+        )
+    ]

@@ -1,0 +1,171 @@
+"""What the tools take: parsed strictly, cleaned on entry, refused with a text that says what to do.
+
+Strict about types, since a client that sends the wrong one is better told; lenient where hosts differ in good
+faith: `null` is the same as leaving an argument out, and `45.0` is a whole number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from events.ids import ClientMessageId
+from mcp_facade.sanitise import LoneSurrogate, clean_interests, clean_name
+
+INTERESTS_MAX = 10
+WAIT_SECONDS_MAX = 300
+WAIT_SECONDS_DEFAULT = 45
+CURSOR_MAX = 2**53  # the largest integer that every JSON reader keeps
+
+
+LONE_SURROGATE_TEXT = "The text holds half a character (a lone surrogate). Send whole characters."
+
+
+class InvalidArgumentsError(Exception):
+    """Its text says which argument is wrong and what it should be, and repeats nothing that was typed."""
+
+
+def _integral(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def _clean_name(value: str) -> str:
+    return clean_name(value)
+
+
+def _clean_interests(value: list[str]) -> tuple[str, ...]:
+    return clean_interests(value)
+
+
+_NameArgument = Annotated[str, AfterValidator(_clean_name)]
+_InterestsArgument = Annotated[list[Annotated[str, Field(max_length=1_000)]], Field(max_length=INTERESTS_MAX)]
+_Cursor = Annotated[int, Field(ge=0, le=CURSOR_MAX), BeforeValidator(_integral)]
+_Handle = Annotated[str | None, Field(max_length=200, description="The secret that enter_queue gave you.")]
+_RoomId = Annotated[str, Field(max_length=200, description="The room_id that enter_queue or chatroom.found gave you.")]
+_WaitSeconds = Annotated[
+    float,
+    Field(ge=0, le=WAIT_SECONDS_MAX, allow_inf_nan=False, description="How long to wait for something to happen."),
+]
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class EnterQueueArguments(_Arguments):
+    """Arguments of `enter_queue`."""
+
+    display_name: Annotated[
+        _NameArgument,
+        Field(max_length=1_000, description="What the stranger sees. 1 to 40 letters, digits, spaces, -_.'"),
+    ] = "Anonymous"
+    interests: Annotated[
+        _InterestsArgument, Field(description="What you would like to talk about, at most 10 short words.")
+    ] = []
+    handle: _Handle = None
+
+    def clean_interests(self) -> tuple[str, ...]:
+        """Cleaned as names, casefolded, sorted, without repeats."""
+        return _clean_interests(self.interests)
+
+
+class SendMessageArguments(_Arguments):
+    """Arguments of `send_message`; its text is cleaned by the tool, which knows the limits in force."""
+
+    room_id: _RoomId
+    message: Annotated[str, Field(description="What to say: plain text.")]
+    handle: _Handle = None
+    message_id: Annotated[
+        ClientMessageId | None,
+        Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Your own name for it; a repeat is said once."),
+    ] = None
+    cursor: Annotated[_Cursor | None, Field(description="The newest cursor: also return what came after it.")] = None
+    wait_seconds: _WaitSeconds = 0
+
+
+class WaitForEventsArguments(_Arguments):
+    """Arguments of `wait_for_events`."""
+
+    cursor: Annotated[_Cursor, Field(description="The newest cursor that any call has given you.")]
+    handle: _Handle = None
+    wait_seconds: _WaitSeconds = WAIT_SECONDS_DEFAULT
+
+
+class RoomArguments(_Arguments):
+    """Arguments of `leave_chat` and `next_partner`."""
+
+    room_id: _RoomId
+    handle: _Handle = None
+
+
+class HandleArguments(_Arguments):
+    """Arguments of `leave_queue` and `get_status`."""
+
+    handle: _Handle = None
+
+
+A = TypeVar("A", bound=_Arguments)
+
+
+def parse(model: type[A], arguments: Mapping[str, Any] | None) -> A:
+    """`arguments` as `model`.
+
+    Raises:
+        InvalidArgumentsError: saying what is wrong with which argument.
+    """
+    given = {name: value for name, value in (arguments or {}).items() if value is not None}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise InvalidArgumentsError(_explain(model, error)) from None
+    except LoneSurrogate:
+        raise InvalidArgumentsError(
+            "The text holds half a character (a lone surrogate). Send whole characters."
+        ) from None
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    problems = dict.fromkeys(
+        _explain_one(model, detail["type"], detail["loc"], detail["msg"]) for detail in error.errors(include_url=False)
+    )
+    return " ".join([*problems, "Correct that and call again."])
+
+
+def _explain_one(model: type[BaseModel], kind: str, where: tuple[int | str, ...], message: str) -> str:
+    if kind == "extra_forbidden":
+        return f"There is an argument that this tool does not have; it takes {', '.join(model.model_fields)}."
+    if "surrogate" in message or kind == "string_unicode":
+        return f"{where[0]} holds half a character (a lone surrogate); send whole characters."
+    if kind == "missing":
+        return f"{where[0]} is missing."
+    message = message.removeprefix("Value error, ")
+    return f"{where[0]}: {message[0].lower()}{message[1:]}."
+
+
+def input_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of `model`, without the titles that only cost tokens."""
+    schema = model.model_json_schema()
+    return _plain(schema)
+
+
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    properties = {name: _without_null(described) for name, described in schema["properties"].items()}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": schema.get("required", []),
+        "additionalProperties": False,
+    }
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """An argument that may be left out is described by the type it has when it is there."""
+    schema = {key: value for key, value in schema.items() if key != "title"}
+    variants = [variant for variant in schema.pop("anyOf", ()) if variant != {"type": "null"}]
+    if variants:
+        assert len(variants) == 1
+        schema = variants[0] | schema
+        schema.pop("default", None)
+    return schema

@@ -1,0 +1,87 @@
+"""One HTTP request and its answer: who asks, and whether they are still there to be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.types import Message, Receive, Send
+
+from broker.broker import Broker
+from events.ids import ConnectionId
+from mcp_facade.sessions import Session
+
+
+class Exchange:
+    """Stands between the SDK and the server for the length of one call.
+
+    It sees what neither tells a tool: that the client has gone, and that a result was written. So a wait ends when
+    nobody is there to hear of it, and a handle that nobody received is taken out of the queue at once: else the
+    same client, calling again, would meet its own ghost.
+    """
+
+    def __init__(self, broker: Broker, receive: Receive, send: Send, session: Session | None) -> None:
+        self.session = session
+        self.opened_session_id: str | None = None
+        self.status = 0
+        self._broker = broker
+        self._receive = receive
+        self._send = send
+        self._gone = False
+        self._over = False
+        self._answered = False
+        self._answer_ready = False
+        self._minted: ConnectionId | None = None
+        self._on_gone: list[Callable[[], None]] = []
+
+    def minted(self, connection_id: ConnectionId) -> None:
+        """This call's result alone will tell the handle of `connection_id`."""
+        self._minted = connection_id
+
+    def answer_ready(self) -> None:
+        """The tool has its result; what is written from now on is the result."""
+        self._answer_ready = True
+        if self._over:
+            self._abandon()
+
+    def nothing_minted(self) -> None:
+        """The call was refused; no handle came of it."""
+        self._minted = None
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """Run `callback` once the client has gone; at once if it has."""
+        self._on_gone.append(callback)
+        if self._gone or self._over:
+            callback()
+
+    def finish(self) -> None:
+        """The SDK has let go of the request: nothing will be written any more."""
+        self._over = True
+        self._leave()
+        if not self._answered:
+            self._abandon()
+
+    async def receive(self) -> Message:
+        """The server's `receive`, watched for the client's leaving."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._answered:
+            self._gone = True
+            self._leave()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """The server's `send`, watched for the result's being written."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif self._answer_ready and message.get("body") and not self._gone:
+            self._answered = True
+        await self._send(message)
+
+    def _leave(self) -> None:
+        callbacks, self._on_gone = self._on_gone, []
+        for callback in callbacks:
+            callback()
+
+    def _abandon(self) -> None:
+        minted, self._minted = self._minted, None
+        if minted is not None and not self._answered:
+            self._broker.abandon(minted)

@@ -1,0 +1,192 @@
+"""The ASGI application in front of the SDK: who may come in, which session it is, and the 2025 GET stream.
+
+It mirrors the SDK's sessions by watching its answers, ends the idle ones by the client's own means (DELETE), and
+leaves all else to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from mcp.server.streamable_http import check_accept_headers
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
+from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, ErrorData, JSONRPCError
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from broker.broker import Broker
+from broker.clock import Timer
+from broker.streams import Streams, TooManyStreamsError
+from mcp_facade.exchange import Exchange
+from mcp_facade.get_stream import GetStream, parse_event_id
+from mcp_facade.server import chat_server
+from mcp_facade.sessions import Session, Sessions
+from mcp_facade.wire import (
+    CUT_KEY,
+    EXCHANGE_KEY,
+    LAST_EVENT_ID_HEADER,
+    PRIMED_SINCE,
+    SESSION_HEADER,
+    is_stateless_request,
+)
+
+SESSION_SWEEP_MS = 30_000
+
+
+class Gateway:
+    """`/mcp` of one broker."""
+
+    def __init__(self, broker: Broker, security: TransportSecuritySettings) -> None:
+        self._broker = broker
+        self._streams = Streams(broker)
+        self._sessions = Sessions(broker)
+        self._security = TransportSecurityMiddleware(security)
+        self._sweep_timer: Timer | None = None
+        # Sessions end by our clock and our idea of activity, Host and Origin are checked once, here.
+        self._manager = StreamableHTTPSessionManager(
+            chat_server(broker, self._streams),
+            json_response=False,
+            session_idle_timeout=None,
+            max_sessions=broker.policy.sessions_max,
+            max_request_body_size=broker.policy.body_bytes_max,
+        )
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Serve for as long as it is open."""
+        async with self._manager.run():
+            self._sweep_later()
+            yield
+            if self._sweep_timer is not None:
+                self._sweep_timer.cancel()
+
+    def drain(self) -> None:
+        """End every stream, gracefully."""
+        self._streams.end_all()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        # RFC 9110, 5.5: white space around a value is no part of it; the parser leaves some on.
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        scope.setdefault("extensions", {}).setdefault(CUT_KEY, lambda: None)
+        request = Request(scope, receive)
+        refusal = await self._security.validate_request(request, is_post=request.method == "POST")
+        if refusal is not None:
+            await refusal(scope, receive, send)
+        elif is_stateless_request(request.headers.get(MCP_PROTOCOL_VERSION_HEADER)):
+            await self._exchange(scope, receive, send, None)
+        elif request.method == "GET":
+            await self._get(request, receive, send)
+        else:
+            await self._in_session(request, receive, send)
+
+    async def _in_session(self, request: Request, receive: Receive, send: Send) -> None:
+        """A request of the 2025 side: one that opens a session, is made in one, or ends it."""
+        session_id = request.headers.get(SESSION_HEADER.decode())
+        session = self._sessions.get(session_id) if session_id is not None else None
+        if session_id is None and self._sessions.are_full:
+            await self._end_expired()
+        if session is not None:
+            session.calls += 1
+        try:
+            status = await self._exchange(request.scope, receive, send, session)
+        finally:
+            if session is not None:
+                session.calls -= 1
+                self._sessions.touch(session)
+        if session_id is not None and (status == 404 or (request.method == "DELETE" and status < 400)):
+            self._sessions.closed(session_id)
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send, session: Session | None) -> int:
+        """Let the SDK answer; its status."""
+        exchange = Exchange(self._broker, receive, self._watched(send), session)
+        scope[EXCHANGE_KEY] = exchange
+        try:
+            await self._manager.handle_request(scope, exchange.receive, exchange.send)
+        finally:
+            exchange.finish()
+        return exchange.status
+
+    def _watched(self, send: Send) -> Send:
+        """`send`, noting each session that an answer opens."""
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                session_id = Headers(raw=message["headers"]).get(SESSION_HEADER.decode())
+                if session_id is not None and self._sessions.get(session_id) is None:
+                    self._sessions.opened(session_id)
+            await send(message)
+
+        return watched
+
+    async def _get(self, request: Request, receive: Receive, send: Send) -> None:
+        session_id = request.headers.get(SESSION_HEADER.decode())
+        session = self._sessions.get(session_id) if session_id is not None else None
+        if not check_accept_headers(request)[1]:
+            refusal = _refusal(406, "Not Acceptable: Client must accept text/event-stream")
+        elif session_id is None:
+            refusal = _refusal(400, "Bad Request: Missing session ID")
+        elif session is None:
+            refusal = _refusal(404, "Session not found")
+        else:
+            await self._stream(session, request, receive, send)
+            return
+        await refusal(request.scope, receive, send)
+
+    async def _stream(self, session: Session, request: Request, receive: Receive, send: Send) -> None:
+        """Serve the session's stream; one that is open already is displaced by it."""
+        try:
+            stream = self._streams.open("get", request.scope["extensions"][CUT_KEY], pinged=True)
+        except TooManyStreamsError:
+            refusal = _refusal(503, "Too many streams are open. wait_for_events needs none.", INTERNAL_ERROR)
+            await refusal(request.scope, receive, send)
+            return
+        displaced, session.stream = session.stream, stream
+        for connection_id in session.presented:
+            stream.attach(connection_id)
+        if displaced is not None:
+            displaced.end()
+        resumption = parse_event_id(request.headers.get(LAST_EVENT_ID_HEADER.decode(), ""), self._broker.log.epoch)
+        primed = request.headers.get(MCP_PROTOCOL_VERSION_HEADER, "") >= PRIMED_SINCE
+        try:
+            await GetStream(self._broker, session, stream, send).serve(receive, resumption, primed=primed)
+        finally:
+            if session.stream is stream:
+                session.stream = None
+            self._streams.close(stream)
+            self._sessions.touch(session)
+
+    def _sweep_later(self) -> None:
+        clock = self._broker.clock
+        self._sweep_timer = clock.call_at(clock.now_ms() + SESSION_SWEEP_MS, self._sweep)
+
+    def _sweep(self) -> None:
+        self._broker.in_background(self._end_expired())
+        self._sweep_later()
+
+    async def _end_expired(self) -> None:
+        """End the sessions whose time is up, as their clients would: with a DELETE."""
+        for session_id in self._sessions.expired():
+            scope = {"type": "http", "method": "DELETE", "path": "/mcp", "query_string": b"", "http_version": "1.1"}
+            scope["headers"] = [(SESSION_HEADER, session_id.encode())]
+            await self._manager.handle_request(scope, _nothing_more, _to_nobody)
+            self._sessions.closed(session_id)
+
+
+def _refusal(status: int, message: str, code: int = INVALID_REQUEST) -> Response:
+    error = JSONRPCError(jsonrpc="2.0", id=None, error=ErrorData(code=code, message=message))
+    body = error.model_dump_json(by_alias=True, exclude_unset=True)
+    return Response(body, status_code=status, media_type="application/json")
+
+
+async def _nothing_more() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _to_nobody(message: Message) -> None:
+    pass

@@ -1,0 +1,128 @@
+"""The GET stream of a 2025 session: what its handles are told, as it happens, and what it missed.
+
+Served in front of the SDK, whose event store knows no session and whose router stalls a session whose stream is
+not read. The event id is `<epoch>.<position>.<n>`: of the frames of that position, the client has the first n.
+So with `Last-Event-ID` the stream goes on from the log, exactly once and in order, then live.
+(MCP 2025-11-25, basic/transports, 'Resumability and redelivery'.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.types import Receive, Send
+
+from broker.broker import Broker
+from broker.notifier import Delivery
+from broker.pages import replay
+from broker.streams import Stream
+from events.ids import Position
+from mcp_facade.sessions import Session
+from mcp_facade.wire import RESOURCE_UPDATED, SESSION_HEADER, notification_params, updated_params
+from projections.state import State
+
+PING = b": ping\r\n\r\n"
+
+STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"connection", b"keep-alive"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Resumption(NamedTuple):
+    """From where a stream goes on: the client has all before `position`, and `frames` of what stands there."""
+
+    position: Position
+    frames: int
+
+
+def parse_event_id(event_id: str, epoch: str) -> Resumption | None:
+    """What `Last-Event-ID` says; `None` for another log's, or one that is none of ours."""
+    parts = event_id.split(".")
+    if len(parts) != 3 or parts[0] != epoch:
+        return None
+    if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts[1:]):
+        return None
+    return Resumption(int(parts[1]), int(parts[2]))
+
+
+class GetStream:
+    """One open GET: writes the frames of one session."""
+
+    def __init__(self, broker: Broker, session: Session, stream: Stream, send: Send) -> None:
+        self._broker = broker
+        self._session = session
+        self._stream = stream
+        self._send = send
+        self._at = Resumption(0, 0)
+
+    async def serve(self, receive: Receive, resumption: Resumption | None, *, primed: bool) -> None:
+        """Write until the client leaves, reads too slowly, or the stream is ended."""
+        state = self._broker.state
+        leaving = asyncio.ensure_future(self._end_when_gone(receive))
+        try:
+            headers = [*STREAM_HEADERS, (SESSION_HEADER, self._session.session_id.encode())]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            # An id without an event: a client that loses the stream before it heard anything can resume too.
+            next_id = self._event_id(resumption or Resumption(state.position + 1, 0))
+            await self._write([b"id: %b\r\n\r\n" % next_id if primed else PING])
+            if resumption is not None:
+                await self._replay(state, resumption)
+            await self._go_on()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            leaving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await leaving
+
+    async def _replay(self, state: State, resumption: Resumption) -> None:
+        async for position, told in replay(self._broker.log, state, self._session.presented, resumption.position):
+            if self._stream.ended:
+                return
+            had = resumption.frames if position == resumption.position else 0
+            frames = [
+                frame
+                for who, notification in told
+                for frame in self._frames(Delivery(who, position, notification, announced_ms=0))
+            ]
+            await self._write(frames[had:])
+
+    async def _go_on(self) -> None:
+        while (deliveries := await self._stream.next()) or not self._stream.ended:
+            await self._write([frame for delivery in deliveries for frame in self._frames(delivery)])
+            self._stream.written(deliveries)
+            if self._stream.ping_due:
+                self._stream.ping_due = False
+                await self._write([PING])
+
+    def _frames(self, delivery: Delivery) -> list[bytes]:
+        """The frames that carry `delivery`: the notification, and a mark for each subscription to that inbox."""
+        who = delivery.connection_id
+        bodies = [(delivery.notification.method, notification_params(who, delivery.notification))]
+        bodies += [(RESOURCE_UPDATED, updated_params(who, uri)) for uri in self._session.subscribed_uris(who)]
+        return [self._frame(delivery.position, method, params) for method, params in bodies]
+
+    def _frame(self, position: Position, method: str, params: dict[str, Any]) -> bytes:
+        frames = self._at.frames + 1 if position == self._at.position else 1
+        self._at = Resumption(position, frames)
+        body = msgspec.json.encode({"jsonrpc": "2.0", "method": method, "params": params})
+        return b"id: %b\r\nevent: message\r\ndata: %b\r\n\r\n" % (self._event_id(self._at), body)
+
+    def _event_id(self, at: Resumption) -> bytes:
+        return f"{self._broker.log.epoch}.{at.position}.{at.frames}".encode()
+
+    async def _write(self, frames: Iterable[bytes]) -> None:
+        body = b"".join(frames)
+        if body:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _end_when_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._stream.end()

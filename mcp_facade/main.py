@@ -1,0 +1,29 @@
+"""The console script `chat-broker`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from broker.logs import configure_logs
+from broker.settings import UsageError, parse_arguments
+from mcp_facade.serve import serve
+
+EXIT_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; the exit status."""
+    try:
+        settings = parse_arguments(sys.argv[1:] if arguments is None else arguments, os.environ)
+        configure_logs(settings.log_format, settings.log_level)
+        serve(settings)
+    except UsageError as error:
+        print(f"chat-broker: {error}", file=sys.stderr)  # noqa: T201 - a command line's answer
+        return EXIT_USAGE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

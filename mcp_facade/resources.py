@@ -1,0 +1,155 @@
+"""Two resources: the lobby, which anyone may read, and the inbox, which its handle alone opens."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    EmptyResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    PaginatedRequestParams,
+    ReadResourceRequestParams,
+    ReadResourceResult,
+    Resource,
+    ResourceTemplate,
+    SubscribeRequestParams,
+    TextResourceContents,
+    UnsubscribeRequestParams,
+)
+
+from broker.broker import Broker
+from events.ids import ConnectionId, Handle
+from mcp_facade.calls import Caller, Context, exchange_of, session_of
+from mcp_facade.results import Json, waited_json
+from mcp_facade.texts import INBOX_DESCRIPTION, LOBBY_DESCRIPTION
+from mcp_facade.wire import is_modern
+
+LOBBY_URI = "chat://lobby"
+INBOX_TEMPLATE = "chat://inbox/{handle}{?cursor}"
+JSON_TYPE = "application/json"
+
+RESOURCE_NOT_FOUND_2025 = -32002
+"""MCP 2025-11-25, server/resources: the code of 2026-07-28 is that of invalid params."""
+
+LOBBY = Resource(uri=LOBBY_URI, name="lobby", title="Lobby", description=LOBBY_DESCRIPTION, mime_type=JSON_TYPE)
+INBOX = ResourceTemplate(
+    uri_template=INBOX_TEMPLATE, name="inbox", title="Inbox", description=INBOX_DESCRIPTION, mime_type=JSON_TYPE
+)
+
+
+class InboxUri(NamedTuple):
+    """What an inbox's URI says; `cursor` as it was written."""
+
+    handle: Handle
+    cursor: str | None
+
+
+def parse_inbox_uri(uri: str) -> InboxUri | None:
+    """The parts of `uri`, if it is one of an inbox."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return None
+    if parts.scheme != "chat" or parts.netloc != "inbox":
+        return None
+    cursors = parse_qs(parts.query, keep_blank_values=True).get("cursor", [None])
+    return InboxUri(Handle(parts.path.removeprefix("/")), cursors[-1])
+
+
+class Resources:
+    """`resources/*` of one broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def list(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:
+        """The lobby; an inbox is a secret of its owner, and is not listed."""
+        return ListResourcesResult(resources=[LOBBY])
+
+    async def list_templates(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourceTemplatesResult:
+        """The inbox."""
+        return ListResourceTemplatesResult(resource_templates=[INBOX])
+
+    async def read(self, ctx: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
+        """The lobby's numbers, or what an inbox's owner was told."""
+        uri = str(params.uri)
+        payload = self._lobby() if uri == LOBBY_URI else await self._inbox(ctx, uri)
+        text = msgspec.json.encode(payload).decode()
+        return ReadResourceResult(contents=[TextResourceContents(uri=uri, mime_type=JSON_TYPE, text=text)])
+
+    async def subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
+        """In a 2025 session: tell its stream when the inbox grows."""
+        uri = str(params.uri)
+        caller = self._owner(ctx, uri)
+        session = session_of(ctx)
+        assert session is not None, "2026-07-28 has no resources/subscribe"
+        session.present(*caller)
+        if not session.subscribe(uri, caller.connection_id):
+            raise MCPError(INVALID_PARAMS, "Too many subscriptions in this session. Unsubscribe from one first.")
+        return EmptyResult()
+
+    async def unsubscribe(self, ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
+        """Stop telling; what was not subscribed to stays so."""
+        session = session_of(ctx)
+        assert session is not None
+        session.subscriptions.pop(str(params.uri), None)
+        return EmptyResult()
+
+    def subscriber(self, uri: str) -> ConnectionId | None:
+        """Whose inbox `uri` is, if it is one and its handle is known."""
+        inbox = parse_inbox_uri(uri)
+        return self._broker.resolve(inbox.handle) if inbox is not None else None
+
+    def _lobby(self) -> Json:
+        state = self._broker.state
+        return {
+            "waiting": len(state.queue),
+            "chatting": 2 * state.rooms.open_count,
+            "rooms_open": state.rooms.open_count,
+        }
+
+    async def _inbox(self, ctx: Context, uri: str) -> Json:
+        caller = self._owner(ctx, uri)
+        session = session_of(ctx)
+        if session is not None:
+            session.present(*caller)
+        cursor = self._cursor(uri)
+        with self._broker.presence.call(caller.connection_id):
+            state = self._broker.state
+            page = await self._broker.page(caller.connection_id, cursor)
+        exchange_of(ctx).answer_ready()
+        wall_ms = self._broker.clock.wall_ms()
+        return waited_json(page, state, caller.connection_id, timed_out=False, wall_ms=wall_ms)
+
+    def _cursor(self, uri: str) -> int | None:
+        inbox = parse_inbox_uri(uri)
+        if inbox is None or inbox.cursor is None:
+            return None
+        position = int(inbox.cursor) if inbox.cursor.isascii() and inbox.cursor.isdigit() else -1
+        if not 0 <= position <= self._broker.state.position:
+            raise MCPError(INVALID_PARAMS, "cursor is not one that you were given. Leave it out for the newest events.")
+        return position
+
+    def _owner(self, ctx: Context, uri: str) -> Caller:
+        """Whoever the URI's handle belongs to.
+
+        Raises:
+            MCPError: there is no such resource. The URI is repeated unless it might hold a handle.
+        """
+        inbox = parse_inbox_uri(uri)
+        connection_id = self._broker.resolve(inbox.handle) if inbox is not None else None
+        if inbox is not None and connection_id is not None:
+            return Caller(connection_id, inbox.handle)
+        code = INVALID_PARAMS if is_modern(ctx.protocol_version) else RESOURCE_NOT_FOUND_2025
+        if inbox is None and "inbox" not in uri:
+            raise MCPError(
+                code,
+                "Resource not found. resources/list and resources/templates/list name what there is.",
+                {"uri": uri},
+            )
+        raise MCPError(code, "Inbox not found: its handle is not known (any more). Call enter_queue to get a new one.")

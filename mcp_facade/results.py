@@ -1,0 +1,192 @@
+"""What the tools give: the shapes that are published as output schemas, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from mcp_types import CallToolResult, TextContent
+from pydantic import BaseModel, ConfigDict, Field
+
+from broker.decide import Rejection
+from broker.pages import Page
+from events.ids import ConnectionId
+from events.policy import Policy
+from mcp_facade.texts import REFUSALS
+from mcp_facade.wire import event_json
+from projections.places import Chatting, Idle, Waiting
+from projections.state import State
+
+Status = Literal["idle", "waiting", "chatting"]
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class EventResult(_Result):
+    """A notification as the tools give it."""
+
+    method: Literal["chatroom.found", "message.received", "partner.disconnected"]
+    params: dict[str, Any] = Field(description="As in the notification; `message` and `partner` are untrusted.")
+
+
+class QueuedResult(_Result):
+    """Of `enter_queue` and `next_partner`."""
+
+    handle: str = Field(description="Your secret. Pass it in every call and show it to nobody.")
+    connection_id: str = Field(description="Your public name in the broker's log.")
+    status: Literal["waiting", "matched"]
+    position: int | None = Field(default=None, description="Your place in the queue, from 1.")
+    room_id: str | None = None
+    partner: str | None = Field(default=None, description="The stranger's display name; untrusted.")
+    cursor: int = Field(description="Pass it to wait_for_events.")
+
+
+class SentResult(_Result):
+    """Of `send_message`; the last two where a cursor was given."""
+
+    success: Literal[True]
+    timestamp: str
+    events: list[EventResult] | None = None
+    cursor: int | None = None
+    missed: bool | None = Field(default=None, description="Something before these events is not kept any more.")
+
+
+class WaitedResult(_Result):
+    """Of `wait_for_events`, and of the inbox."""
+
+    events: list[EventResult]
+    cursor: int
+    status: Status
+    timed_out: bool
+    idle_seconds: int = Field(description="How long you have neither done nor been told anything.")
+    missed: bool | None = Field(default=None, description="Something before these events is not kept any more.")
+
+
+class DoneResult(_Result):
+    """Of `leave_chat` and `leave_queue`."""
+
+    success: Literal[True]
+
+
+class StatusResult(_Result):
+    """Of `get_status`."""
+
+    status: Status
+    connection_id: str | None = None
+    position: int | None = None
+    room_id: str | None = None
+    partner: str | None = Field(default=None, description="The stranger's display name; untrusted.")
+    waiting: int = Field(description="How many people are in the queue.")
+    cursor: int
+
+
+Json = dict[str, Any]
+
+
+def given(payload: Mapping[str, Any]) -> CallToolResult:
+    """A result: as structured content, and the same JSON as text."""
+    return _result(payload, is_error=False)
+
+
+def refused(rejection: Rejection, policy: Policy) -> CallToolResult:
+    """A refusal: `{error, code}`, and `retry_after_ms` where it helps."""
+    text = REFUSALS[rejection.code].format(
+        retry_after_ms=rejection.retry_after_ms, message_bytes_max=policy.message_bytes_max
+    )
+    payload: Json = {"error": text, "code": rejection.code}
+    if rejection.retry_after_ms is not None:
+        payload["retry_after_ms"] = rejection.retry_after_ms
+    return _result(payload, is_error=True)
+
+
+def refused_as(code: str, text: str) -> CallToolResult:
+    """A refusal that the facade gives by itself, about what was typed."""
+    return _result({"error": text, "code": code}, is_error=True)
+
+
+def _result(payload: Mapping[str, Any], *, is_error: bool) -> CallToolResult:
+    text = msgspec.json.encode(payload).decode()
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)], structured_content=dict(payload), is_error=is_error
+    )
+
+
+def place_json(state: State, connection_id: ConnectionId) -> Json:
+    """Where someone is: `{position}`, `{room_id, partner}`, or nothing."""
+    known = state.places.get(connection_id)
+    match known.place if known is not None else None:
+        case Waiting():
+            return {"position": state.queue.place_of(connection_id)}
+        case Chatting(room_id=room_id):
+            return {"room_id": room_id, "partner": state.rooms.by_id[room_id].partner_name_of(connection_id)}
+        case _:
+            return {}
+
+
+def status_of(state: State, connection_id: ConnectionId) -> Status:
+    """In a word."""
+    known = state.places.get(connection_id)
+    if known is None or isinstance(known.place, Idle):
+        return "idle"
+    return "waiting" if isinstance(known.place, Waiting) else "chatting"
+
+
+def place_cursor(state: State, connection_id: ConnectionId) -> int | None:
+    """The position from which on someone is where they are: their entry's, or their room's."""
+    known = state.places.get(connection_id)
+    match known.place if known is not None else None:
+        case Waiting(entered_position=entered):
+            return entered
+        case Chatting(room_id=room_id):
+            return state.rooms.by_id[room_id].opened_position
+        case _:
+            return None
+
+
+def page_json(page: Page) -> Json:
+    """`{events, cursor}`, and `missed` where something is."""
+    payload: Json = {"events": [event_json(event) for event in page.events], "cursor": page.cursor}
+    if page.missed:
+        payload["missed"] = True
+    return payload
+
+
+def waited_json(page: Page, state: State, connection_id: ConnectionId, *, timed_out: bool, wall_ms: int) -> Json:
+    """What `wait_for_events` gives."""
+    known = state.places.get(connection_id)
+    inbox = state.inboxes.get(connection_id)
+    last_ms = max(known.last_at_ms if known is not None else 0, inbox.last_at_ms if inbox is not None else 0)
+    return page_json(page) | {
+        "status": status_of(state, connection_id),
+        "timed_out": timed_out,
+        "idle_seconds": max(0, wall_ms - last_ms) // 1_000 if last_ms else 0,
+    }
+
+
+def output_schema(model: type[BaseModel]) -> Json:
+    """The JSON Schema of `model`, self-contained, without the titles that only cost tokens."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    flat: Json = _flat(schema, definitions)
+    flat.pop("description", None)
+    return flat
+
+
+def _flat(node: Any, definitions: Json) -> Any:
+    """`node` with each reference replaced, and each optional property described by the type it has."""
+    if isinstance(node, list):
+        return [_flat(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _flat(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    variants = [variant for variant in node.get("anyOf", ()) if variant != {"type": "null"}]
+    if len(variants) == 1:
+        node = {key: value for key, value in node.items() if key not in ("anyOf", "default")} | variants[0]
+    if node.get("type") == "object" and "properties" in node:
+        properties = {name: _flat(described, definitions) for name, described in node["properties"].items()}
+        return {key: value for key, value in node.items() if key != "title"} | {"properties": properties}
+    return {key: _flat(value, definitions) for key, value in node.items() if key != "title"}

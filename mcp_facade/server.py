@@ -1,0 +1,135 @@
+"""The broker's face to the SDK: its low-level server, with our handlers and what we can do in each era."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from mcp.server.caching import CacheHint
+from mcp.server.lowlevel.server import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    GetPromptRequestParams,
+    GetPromptResult,
+    ListPromptsResult,
+    PaginatedRequestParams,
+    Prompt,
+    PromptArgument,
+    PromptMessage,
+    ServerCapabilities,
+    TextContent,
+)
+
+from broker.broker import Broker
+from broker.streams import Streams
+from mcp_facade.arguments import EnterQueueArguments, InvalidArgumentsError, parse
+from mcp_facade.calls import Context
+from mcp_facade.listen import Listening
+from mcp_facade.resources import Resources
+from mcp_facade.texts import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION
+from mcp_facade.tool_list import INPUT_SCHEMAS
+from mcp_facade.tools import Tools
+from mcp_facade.wire import EXTENSION, is_modern
+
+DISTRIBUTION = "mcp-chat-broker"
+
+STATIC = CacheHint(ttl_ms=3_600_000, scope="public")
+
+CHAT_PROMPT = Prompt(
+    name="chat",
+    title="Chat with a stranger",
+    description=PROMPT_DESCRIPTION,
+    arguments=[
+        PromptArgument(name="display_name", description="What the stranger sees.", required=False),
+        PromptArgument(name="interests", description="Words separated by commas.", required=False),
+    ],
+)
+
+
+class ChatServer(Server[Any]):
+    """The low-level server, honest about each era's capabilities.
+
+    A 2025 session can't negotiate extensions, so `experimental` names ours. None of our lists ever changes.
+    """
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        """What `initialize` answers."""
+        return super().create_initialization_options(
+            notification_options, {EXTENSION: {}, **(experimental_capabilities or {})}, extensions
+        )
+
+    def get_capabilities(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+        *,
+        protocol_version: str | None = None,
+    ) -> ServerCapabilities:
+        """The SDK's, without the `listChanged` that it derives from `subscriptions/listen`."""
+        capabilities = super().get_capabilities(
+            notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
+        )
+        for kind in (capabilities.tools, capabilities.prompts, capabilities.resources):
+            if kind is not None:
+                kind.list_changed = None
+        if protocol_version is None or not is_modern(protocol_version):
+            capabilities.extensions = None
+        return capabilities
+
+
+def chat_server(broker: Broker, streams: Streams) -> ChatServer:
+    """The server of one broker."""
+    tools, resources = Tools(broker), Resources(broker)
+    server = ChatServer(
+        DISTRIBUTION,
+        version=version(DISTRIBUTION),
+        title="Chat with a stranger",
+        instructions=INSTRUCTIONS,
+        cache_hints={
+            "tools/list": STATIC,
+            "prompts/list": STATIC,
+            "resources/list": STATIC,
+            "resources/templates/list": STATIC,
+        },
+        get_tool_input_schema=INPUT_SCHEMAS.get,
+        on_list_tools=tools.list,
+        on_call_tool=tools.call,
+        on_list_resources=resources.list,
+        on_list_resource_templates=resources.list_templates,
+        on_read_resource=resources.read,
+        on_subscribe_resource=resources.subscribe,
+        on_unsubscribe_resource=resources.unsubscribe,
+        on_subscriptions_listen=Listening(broker, streams, resources).listen,
+        on_list_prompts=_list_prompts,
+        on_get_prompt=_get_prompt,
+    )
+    server.extensions = {EXTENSION: {}}
+    server.middleware.clear()  # tracing that nothing collects, at every request
+    return server
+
+
+async def _list_prompts(ctx: Context, params: PaginatedRequestParams | None) -> ListPromptsResult:
+    return ListPromptsResult(prompts=[CHAT_PROMPT])
+
+
+async def _get_prompt(ctx: Context, params: GetPromptRequestParams) -> GetPromptResult:
+    if params.name != CHAT_PROMPT.name:
+        raise MCPError(INVALID_PARAMS, "Unknown prompt. prompts/list names those that there are.")
+    given = params.arguments or {}
+    interests = [word for word in given.get("interests", "").split(",") if word.strip()]
+    try:
+        asked = parse(EnterQueueArguments, {"display_name": given.get("display_name"), "interests": interests})
+    except InvalidArgumentsError as error:
+        raise MCPError(INVALID_PARAMS, str(error)) from None
+    words = asked.clean_interests()
+    text = PROMPT.format(name=asked.display_name, interests=f" and interests {list(words)}" if words else "")
+    content = TextContent(type="text", text=text)
+    return GetPromptResult(description=PROMPT_DESCRIPTION, messages=[PromptMessage(role="user", content=content)])

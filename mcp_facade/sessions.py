@@ -1,0 +1,133 @@
+"""2025 sessions: which handles each has presented, what it subscribes to, and its stream.
+
+A session is the transport's; a connection is a person's. A session may present several handles, a handle may be
+presented by several sessions, and the end of a session is not a person's leaving.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from broker.broker import Broker
+from broker.streams import Stream
+from events.ids import ConnectionId, Handle
+
+
+class Session:
+    """What the facade remembers of one session; nothing of it outlives the process."""
+
+    def __init__(self, session_id: str, handles_max: int) -> None:
+        self.session_id = session_id
+        self.subscriptions: dict[str, ConnectionId] = {}  # inbox URIs as the client wrote them
+        self.stream: Stream | None = None
+        self.calls = 0
+        self.active_ms = 0.0
+        self._handles_max = handles_max
+        self._presented: OrderedDict[ConnectionId, Handle] = OrderedDict()
+        self._entered_as: ConnectionId | None = None
+
+    @property
+    def presented(self) -> list[ConnectionId]:
+        """Whom its stream is for, in ascending order."""
+        return sorted(self._presented)
+
+    @property
+    def default_handle(self) -> Handle | None:
+        """What stands for a handle that is left out: that of its last `enter_queue`, else the last presented."""
+        if self._entered_as is not None:
+            return self._presented[self._entered_as]
+        return next(reversed(self._presented.values()), None)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is in flight or its stream is open."""
+        return self.calls > 0 or self.stream is not None
+
+    def present(self, connection_id: ConnectionId, handle: Handle) -> None:
+        """The session has shown `handle`; from now on its stream is for that connection too."""
+        self._presented[connection_id] = handle
+        self._presented.move_to_end(connection_id)
+        if self.stream is not None:
+            self.stream.attach(connection_id)
+        if len(self._presented) > self._handles_max:
+            self.forget(next(iter(self._presented)))
+
+    def entered(self, connection_id: ConnectionId) -> None:
+        """Its last `enter_queue` gave or used the handle of `connection_id`."""
+        self._entered_as = connection_id
+
+    def subscribe(self, uri: str, connection_id: ConnectionId) -> bool:
+        """Tell its stream when that inbox grows, unless it subscribes to too many already."""
+        if uri not in self.subscriptions and len(self.subscriptions) >= self._handles_max:
+            return False
+        self.subscriptions[uri] = connection_id
+        return True
+
+    def forget(self, connection_id: ConnectionId) -> None:
+        """As if the handle had not been shown."""
+        self._presented.pop(connection_id, None)
+        if self._entered_as == connection_id:
+            self._entered_as = None
+        for uri in [uri for uri, subscriber in self.subscriptions.items() if subscriber == connection_id]:
+            del self.subscriptions[uri]
+        if self.stream is not None:
+            self.stream.detach(connection_id)
+
+    def subscribed_uris(self, connection_id: ConnectionId) -> list[str]:
+        """The URIs under which it subscribes to that inbox."""
+        return [uri for uri, subscriber in self.subscriptions.items() if subscriber == connection_id]
+
+
+class Sessions:
+    """Every session that is open, the longest inactive first. It mirrors what the SDK holds."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._by_id: OrderedDict[str, Session] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, session_id: str) -> Session | None:
+        """The session of that id."""
+        return self._by_id.get(session_id)
+
+    def opened(self, session_id: str) -> Session:
+        """A client has initialized."""
+        session = Session(session_id, self._broker.policy.handles_per_stream_max)
+        self._by_id[session_id] = session
+        self._broker.metrics.sessions.set(len(self._by_id))
+        self.touch(session)
+        return session
+
+    def closed(self, session_id: str) -> None:
+        """The session has ended; its stream ends with it."""
+        session = self._by_id.pop(session_id, None)
+        self._broker.metrics.sessions.set(len(self._by_id))
+        if session is not None and session.stream is not None:
+            session.stream.end()
+
+    def touch(self, session: Session) -> None:
+        """It has just done something."""
+        session.active_ms = self._broker.clock.now_ms()
+        if session.session_id in self._by_id:
+            self._by_id.move_to_end(session.session_id)
+
+    def expired(self) -> list[str]:
+        """Those that nothing has used for `session_idle_ms`, and as many more as make room for a new one."""
+        policy = self._broker.policy
+        idle_since_ms = self._broker.clock.now_ms() - policy.session_idle_ms
+        surplus = len(self._by_id) - policy.sessions_max + 1
+        found: list[str] = []
+        for session in self._by_id.values():
+            if session.active_ms > idle_since_ms and surplus <= 0:
+                break
+            if not session.is_busy:
+                found.append(session.session_id)
+                surplus -= 1
+        return found
+
+    @property
+    def are_full(self) -> bool:
+        """Whether a new one needs room to be made."""
+        return len(self._by_id) >= self._broker.policy.sessions_max

@@ -1,0 +1,75 @@
+"""The tools as they are published: names, schemas, hints. Static, so that a host may cache it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp_types import Tool, ToolAnnotations
+from pydantic import BaseModel
+
+from mcp_facade.arguments import (
+    EnterQueueArguments,
+    HandleArguments,
+    RoomArguments,
+    SendMessageArguments,
+    WaitForEventsArguments,
+    input_schema,
+)
+from mcp_facade.results import DoneResult, QueuedResult, SentResult, StatusResult, WaitedResult, output_schema
+from mcp_facade.texts import TOOL_DESCRIPTIONS
+
+
+def _tool(name: str, title: str, takes: type[BaseModel], gives: type[BaseModel], hints: dict[str, bool]) -> Tool:
+    return Tool(
+        name=name,
+        title=title,
+        description=TOOL_DESCRIPTIONS[name],
+        input_schema=input_schema(takes),
+        output_schema=output_schema(gives),
+        annotations=ToolAnnotations(title=title, **hints),
+    )
+
+
+# A stranger's words come from an open world. Leaving is destructive: a conversation is over for good.
+_STRANGER = {"open_world_hint": True}
+_ADDS = {"read_only_hint": False, "destructive_hint": False}
+_ENDS = {"read_only_hint": False, "destructive_hint": True}
+_READS = {"read_only_hint": True, "destructive_hint": False, "idempotent_hint": True}
+_OURS = {"open_world_hint": False}
+
+TOOLS = (
+    _tool(
+        "enter_queue",
+        "Find a stranger",
+        EnterQueueArguments,
+        QueuedResult,
+        {**_ADDS, **_STRANGER, "idempotent_hint": False},
+    ),
+    _tool(
+        "send_message",
+        "Say something",
+        SendMessageArguments,
+        SentResult,
+        {**_ADDS, **_STRANGER, "idempotent_hint": False},
+    ),
+    _tool(
+        "wait_for_events",
+        "Wait for the stranger",
+        WaitForEventsArguments,
+        WaitedResult,
+        {**_READS, **_STRANGER},
+    ),
+    _tool("leave_chat", "Leave", RoomArguments, DoneResult, {**_ENDS, **_OURS, "idempotent_hint": True}),
+    _tool(
+        "next_partner",
+        "Next stranger",
+        RoomArguments,
+        QueuedResult,
+        {**_ENDS, **_STRANGER, "idempotent_hint": True},
+    ),
+    _tool("leave_queue", "Stop waiting", HandleArguments, DoneResult, {**_ADDS, **_OURS, "idempotent_hint": True}),
+    _tool("get_status", "Where am I?", HandleArguments, StatusResult, {**_READS, **_STRANGER}),
+)
+
+INPUT_SCHEMAS: dict[str, dict[str, Any]] = {tool.name: tool.input_schema for tool in TOOLS}
+"""By name, for the SDK, which would list the tools at every call without it."""

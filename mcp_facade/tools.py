@@ -1,0 +1,301 @@
+"""The seven tools: parse, submit, render."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import structlog
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams
+
+from broker.broker import Broker
+from broker.decide import Rejection
+from broker.runtime import Accepted
+from broker.waits import Waited
+from events.commands import Command, EnterQueue, LeaveQueue, LeaveRoom, NextPartner, SendMessage
+from events.ids import RoomId, connection_id_of
+from mcp_facade.arguments import (
+    LONE_SURROGATE_TEXT,
+    EnterQueueArguments,
+    HandleArguments,
+    InvalidArgumentsError,
+    RoomArguments,
+    SendMessageArguments,
+    WaitForEventsArguments,
+    parse,
+)
+from mcp_facade.calls import Caller, Context, exchange_of, identify, peer_of, session_of
+from mcp_facade.results import (
+    Json,
+    given,
+    page_json,
+    place_cursor,
+    place_json,
+    refused,
+    refused_as,
+    status_of,
+    waited_json,
+)
+from mcp_facade.sanitise import LoneSurrogate, clean_message
+from mcp_facade.texts import REFUSALS, STILL_WAITING
+from mcp_facade.tool_list import TOOLS
+from projections.deliveries import timestamp_of
+from projections.places import Chatting
+from projections.state import State
+
+logger = structlog.get_logger(__name__)
+
+RAW_CHARS_PER_BYTE = 8
+"""A text so much longer than what may be left of it is refused before it is cleaned."""
+
+
+class Refused(Exception):  # noqa: N818 - not a fault: the way out of a tool with a refusal
+    """Carries the result that says why."""
+
+    def __init__(self, result: CallToolResult) -> None:
+        super().__init__()
+        self.result = result
+
+
+class _Waiting(NamedTuple):
+    cursor: int
+    wait_seconds: float
+
+
+class Tools:
+    """`tools/list` and `tools/call` of one broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._tools: Mapping[str, Callable[[Context, Mapping[str, Any] | None], Awaitable[Json]]] = {
+            "enter_queue": self._enter_queue,
+            "send_message": self._send_message,
+            "wait_for_events": self._wait_for_events,
+            "leave_chat": self._leave_chat,
+            "next_partner": self._next_partner,
+            "leave_queue": self._leave_queue,
+            "get_status": self._get_status,
+        }
+
+    async def list(self, ctx: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
+        """All of them, always in the same order."""
+        return ListToolsResult(tools=list(TOOLS))
+
+    async def call(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult:
+        """Carry out a tool; a refusal is a result, and so is a fault of ours."""
+        tool = self._tools.get(params.name)
+        if tool is None:
+            raise MCPError(INVALID_PARAMS, "Unknown tool. tools/list names those that there are.")
+        result = await self._result_of(tool, ctx, params.arguments)
+        exchange_of(ctx).answer_ready()
+        return result
+
+    async def _result_of(
+        self,
+        tool: Callable[[Context, Mapping[str, Any] | None], Awaitable[Json]],
+        ctx: Context,
+        arguments: Mapping[str, Any] | None,
+    ) -> CallToolResult:
+        try:
+            if self._broker.draining:
+                return refused(Rejection("unavailable"), self._broker.policy)
+            return given(await tool(ctx, arguments))
+        except Refused as refusal:
+            return refusal.result
+        except InvalidArgumentsError as error:
+            self._broker.metrics.rejected("invalid_arguments")
+            return refused_as("invalid_arguments", str(error))
+        except Exception as fault:
+            logger.error("tool_failed", fault=type(fault).__name__, exc_info=fault)
+            return refused(Rejection("unavailable"), self._broker.policy)
+
+    async def _enter_queue(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+        asked = parse(EnterQueueArguments, arguments)
+        caller = identify(self._broker, ctx, asked.handle)
+        if caller is None and asked.handle is not None:
+            raise self._refusal("unknown_handle")
+        minted = caller is None
+        if caller is None:
+            caller = self._mint(ctx)
+        session = session_of(ctx)
+        with self._broker.presence.call(caller.connection_id):
+            answer = await self._broker.submit(
+                EnterQueue(caller.connection_id, asked.display_name, asked.clean_interests())
+            )
+        if isinstance(answer, Rejection):
+            if minted:
+                self._forget_minted(ctx, caller)
+            raise Refused(refused(answer, self._broker.policy))
+        if session is not None:
+            session.entered(caller.connection_id)
+        return _queued_json(answer.state, caller)
+
+    def _forget_minted(self, ctx: Context, caller: Caller) -> None:
+        """Its handle will not be told; if the log is only slow, it may enter yet, and has to go again."""
+        exchange_of(ctx).nothing_minted()
+        session = session_of(ctx)
+        if session is not None:
+            session.forget(caller.connection_id)
+        self._broker.abandon(caller.connection_id)
+
+    def _mint(self, ctx: Context) -> Caller:
+        """A new connection; its session's stream is for it before it enters, so that it hears all."""
+        handle = self._broker.mint(peer_of(ctx))
+        if isinstance(handle, Rejection):
+            raise Refused(refused(handle, self._broker.policy))
+        caller = Caller(connection_id_of(handle), handle)
+        session = session_of(ctx)
+        if session is not None:
+            session.present(*caller)
+        exchange_of(ctx).minted(caller.connection_id)
+        return caller
+
+    async def _send_message(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+        asked = parse(SendMessageArguments, arguments)
+        if asked.wait_seconds and asked.cursor is None:
+            raise InvalidArgumentsError("wait_seconds needs a cursor: pass the newest one that you were given.")
+        text = self._clean(asked.message)
+        caller = self._identify(ctx, asked.handle)
+        self._check_cursor(asked.cursor)
+        room_id = RoomId(asked.room_id)
+        with self._broker.presence.call(caller.connection_id):
+            command = SendMessage(caller.connection_id, room_id, text, asked.message_id)
+            payload: Json = {"success": True, "timestamp": timestamp_of(_sent_at_ms(await self._do(command), command))}
+            if asked.cursor is not None:
+                waited = await self._wait(ctx, caller, _Waiting(asked.cursor, asked.wait_seconds))
+                payload |= page_json(waited.page)
+        return payload
+
+    async def _wait_for_events(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+        asked = parse(WaitForEventsArguments, arguments)
+        caller = self._identify(ctx, asked.handle)
+        self._check_cursor(asked.cursor)
+        with self._broker.presence.call(caller.connection_id):
+            page, state, timed_out = await self._wait(ctx, caller, _Waiting(asked.cursor, asked.wait_seconds))
+        wall_ms = self._broker.clock.wall_ms()
+        return waited_json(page, state, caller.connection_id, timed_out=timed_out, wall_ms=wall_ms)
+
+    async def _leave_chat(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+        asked = parse(RoomArguments, arguments)
+        caller = self._identify(ctx, asked.handle)
+        with self._broker.presence.call(caller.connection_id):
+            await self._do(LeaveRoom(caller.connection_id, RoomId(asked.room_id)))
+        return {"success": True}
+
+    async def _next_partner(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+        asked = parse(RoomArguments, arguments)
+        caller = self._identify(ctx, asked.handle)
+        with self._broker.presence.call(caller.connection_id):
+            accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)))
+        return _queued_json(accepted.state, caller)
+
+    async def _leave_queue(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+        caller = self._identify(ctx, parse(HandleArguments, arguments).handle)
+        with self._broker.presence.call(caller.connection_id):
+            await self._do(LeaveQueue(caller.connection_id))
+        return {"success": True}
+
+    async def _get_status(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+        handle = parse(HandleArguments, arguments).handle
+        caller = identify(self._broker, ctx, handle)
+        if caller is None and handle is not None:
+            raise self._refusal("unknown_handle")
+        state = self._broker.state
+        if caller is None:
+            return {"status": "idle", "waiting": len(state.queue), "cursor": state.position}
+        with self._broker.presence.call(caller.connection_id):
+            return _status_json(state, caller)
+
+    async def _do(self, command: Command) -> Accepted:
+        answer = await self._broker.submit(command)
+        if isinstance(answer, Rejection):
+            raise Refused(refused(answer, self._broker.policy))
+        return answer
+
+    async def _wait(self, ctx: Context, caller: Caller, asked: _Waiting) -> Waited:
+        policy = self._broker.policy
+        if self._broker.notifier.waits_of(caller.connection_id) >= policy.waits_per_connection_max:
+            raise Refused(refused(Rejection("rate_limited", 1_000), policy))
+        wait_ms = min(int(asked.wait_seconds * 1_000), policy.wait_ms_max)
+        wait = self._broker.wait(caller.connection_id, asked.cursor, wait_ms)
+        exchange_of(ctx).when_gone(wait.give_up)
+        return await wait.run(self._progress(ctx, asked.wait_seconds))
+
+    def _progress(self, ctx: Context, total_seconds: float) -> Callable[[], Awaitable[None]] | None:
+        if ctx.meta is None or "progress_token" not in ctx.meta:
+            return None
+        clock = self._broker.clock
+        started_ms = clock.now_ms()
+
+        async def report() -> None:
+            waited_seconds = round((clock.now_ms() - started_ms) / 1_000)
+            await ctx.session.report_progress(waited_seconds, total_seconds, STILL_WAITING)
+
+        return report
+
+    def _identify(self, ctx: Context, handle: str | None) -> Caller:
+        caller = identify(self._broker, ctx, handle)
+        if caller is not None:
+            return caller
+        if handle is None:
+            self._broker.metrics.rejected("unknown_handle")
+            raise Refused(refused_as("unknown_handle", REFUSALS["no_handle"]))
+        raise self._refusal("unknown_handle")
+
+    def _check_cursor(self, cursor: int | None) -> None:
+        if cursor is not None and cursor > self._broker.state.position:
+            raise InvalidArgumentsError("cursor is not one that you were given. Call get_status for one that is.")
+
+    def _clean(self, message: str) -> str:
+        bytes_max = self._broker.policy.message_bytes_max
+        if len(message) > bytes_max * RAW_CHARS_PER_BYTE:
+            raise self._refusal("message_too_large")
+        try:
+            text = clean_message(message)
+        except LoneSurrogate:
+            raise InvalidArgumentsError(LONE_SURROGATE_TEXT) from None
+        if not text.strip():
+            raise self._refusal("message_empty")
+        if len(text.encode()) > bytes_max:
+            raise self._refusal("message_too_large")
+        return text
+
+    def _refusal(self, code: str) -> Refused:
+        self._broker.metrics.rejected(code)
+        text = REFUSALS[code].format(message_bytes_max=self._broker.policy.message_bytes_max)
+        return Refused(refused_as(code, text))
+
+
+def _queued_json(state: State, caller: Caller) -> Json:
+    place = place_json(state, caller.connection_id)
+    return {
+        "handle": caller.handle,
+        "connection_id": caller.connection_id,
+        "status": "matched" if "room_id" in place else "waiting",
+        **place,
+        "cursor": place_cursor(state, caller.connection_id),
+    }
+
+
+def _status_json(state: State, caller: Caller) -> Json:
+    connection_id = caller.connection_id
+    known = state.places.get(connection_id)
+    is_chatting = known is not None and isinstance(known.place, Chatting)
+    opened_position = place_cursor(state, connection_id) if is_chatting else None
+    return {
+        "status": status_of(state, connection_id),
+        "connection_id": connection_id,
+        **place_json(state, connection_id),
+        "waiting": len(state.queue),
+        "cursor": opened_position - 1 if opened_position is not None else state.position,
+    }
+
+
+def _sent_at_ms(accepted: Accepted, command: SendMessage) -> int:
+    """When the message was stored: now, or by the call that this one repeats."""
+    if accepted.commit is not None:
+        return accepted.commit.at_ms
+    assert command.client_message_id is not None
+    key = (command.connection_id, command.client_message_id)
+    return accepted.state.rooms.by_id[command.room_id].sent_at_ms[key]

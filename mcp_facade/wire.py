@@ -1,0 +1,59 @@
+"""Names on the wire, and the shape of the frames that carry notifications."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+
+from events.ids import ConnectionId
+from projections.deliveries import Notification
+
+EXTENSION = "io.github.mcp-chat-broker/events"
+"""The extension of 2026-07-28, and the key it adds to the filter of `subscriptions/listen`."""
+
+CONNECTION_META_KEY = "io.github.mcp-chat-broker/connection"
+"""In the `_meta` of every frame on a stream: the connection that the frame is for."""
+
+SESSION_HEADER = b"mcp-session-id"
+VERSION_HEADER = b"mcp-protocol-version"
+LAST_EVENT_ID_HEADER = b"last-event-id"
+
+RESOURCE_UPDATED = "notifications/resources/updated"
+
+EXCHANGE_KEY = "chat_broker.exchange"
+"""Where the ASGI scope of a call holds its `Exchange`."""
+
+CUT_KEY = "chat_broker.cut"
+"""Where `scope["extensions"]` holds the function that drops the connection at once."""
+
+PRIMED_SINCE = "2025-11-25"
+"""The first version whose clients know a stream that starts with an event id and no event."""
+
+
+def is_modern(protocol_version: str) -> bool:
+    """Whether requests of this version stand alone, with no session."""
+    return protocol_version in MODERN_PROTOCOL_VERSIONS
+
+
+def is_stateless_request(version_header: str | None) -> bool:
+    """Whether a request goes to the stateless side: every version named in a header but those with a handshake."""
+    return version_header is not None and version_header not in HANDSHAKE_PROTOCOL_VERSIONS
+
+
+def notification_params(connection_id: ConnectionId, notification: Notification) -> dict[str, Any]:
+    """The params of a frame that tells `connection_id` something."""
+    params: dict[str, Any] = msgspec.structs.asdict(notification.params)
+    params["_meta"] = {CONNECTION_META_KEY: connection_id}
+    return params
+
+
+def updated_params(connection_id: ConnectionId, uri: str) -> dict[str, Any]:
+    """The params of a frame that tells `connection_id` that its inbox has grown."""
+    return {"uri": uri, "_meta": {CONNECTION_META_KEY: connection_id}}
+
+
+def event_json(notification: Notification) -> dict[str, Any]:
+    """A notification as it stands in a page: `{method, params}`."""
+    return {"method": notification.method, "params": msgspec.structs.asdict(notification.params)}
