@@ -1,5 +1,5 @@
 # Everything a newcomer needs; each target does its own set-up in .venv.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
 

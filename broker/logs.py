@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import msgspec
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from broker.settings import LogFormat, LogLevel
 
@@ -70,10 +70,19 @@ def _processors(log_format: LogFormat, out: TextIO) -> list[Processor]:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper("iso", utc=True),
+        structlog.processors.format_exc_info,  # plain: a pretty one would print local variables, secrets among them
+        _masked,
     ]
     if log_format == "json":
-        return [*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
+        return [*shared, structlog.processors.JSONRenderer(_to_json)]
     return [*shared, structlog.dev.ConsoleRenderer(colors=out.isatty())]
+
+
+def _masked(logger: Any, method: str, line: EventDict) -> EventDict:
+    """Mask secrets in a traceback: whoever raised may have quoted one."""
+    if "exception" in line:
+        line["exception"] = SECRETS.sub(MASK, line["exception"])
+    return line
 
 
 def _to_json(line: Any, **options: Any) -> str:

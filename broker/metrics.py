@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from events.commit import Commit
+from events.events import MessageSent, RoomClosed, RoomOpened
 from projections.state import State
 
 logger = structlog.get_logger("broker.log")
@@ -49,6 +50,9 @@ class Metrics:
             command=type(commit.command).__name__,
             events=[type(event).__name__ for event in commit.events],
             connection=getattr(commit.command, "connection_id", None),
+            rooms=[
+                event.room_id for event in commit.events if isinstance(event, RoomOpened | MessageSent | RoomClosed)
+            ],
         )
 
     def appended(self, duration_ms: float) -> None:

@@ -26,7 +26,7 @@ class ChatApp(Starlette):
 
     def __init__(self, broker: Broker, settings: Settings) -> None:
         self.broker = broker
-        self.gateway = Gateway(broker, security_settings(settings))
+        self.gateway = Gateway(broker, settings.policy, security_settings(settings))
         self._settings = settings
         super().__init__(
             routes=[

@@ -22,10 +22,12 @@ from starlette.types import Message, Receive, Scope, Send
 from broker.broker import Broker
 from broker.clock import Timer
 from broker.streams import Streams, TooManyStreamsError
+from events.policy import Policy
 from mcp_facade.exchange import Exchange
 from mcp_facade.get_stream import GetStream, parse_event_id
 from mcp_facade.server import chat_server
 from mcp_facade.sessions import Session, Sessions
+from mcp_facade.texts import NO_STREAM
 from mcp_facade.wire import (
     CUT_KEY,
     EXCHANGE_KEY,
@@ -41,7 +43,7 @@ SESSION_SWEEP_MS = 30_000
 class Gateway:
     """`/mcp` of one broker."""
 
-    def __init__(self, broker: Broker, security: TransportSecuritySettings) -> None:
+    def __init__(self, broker: Broker, policy: Policy, security: TransportSecuritySettings) -> None:
         self._broker = broker
         self._streams = Streams(broker)
         self._sessions = Sessions(broker)
@@ -52,8 +54,8 @@ class Gateway:
             chat_server(broker, self._streams),
             json_response=False,
             session_idle_timeout=None,
-            max_sessions=broker.policy.sessions_max,
-            max_request_body_size=broker.policy.body_bytes_max,
+            max_sessions=policy.sessions_max,
+            max_request_body_size=policy.body_bytes_max,
         )
 
     @contextlib.asynccontextmanager
@@ -143,7 +145,7 @@ class Gateway:
         try:
             stream = self._streams.open("get", request.scope["extensions"][CUT_KEY], pinged=True)
         except TooManyStreamsError:
-            refusal = _refusal(503, "Too many streams are open. wait_for_events needs none.", INTERNAL_ERROR)
+            refusal = _refusal(503, NO_STREAM, INTERNAL_ERROR)
             await refusal(request.scope, receive, send)
             return
         displaced, session.stream = session.stream, stream

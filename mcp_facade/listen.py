@@ -30,6 +30,7 @@ from broker.streams import Stream, Streams, TooManyStreamsError
 from events.ids import ConnectionId
 from mcp_facade.calls import Context
 from mcp_facade.resources import Resources
+from mcp_facade.texts import NO_STREAM
 from mcp_facade.wire import CUT_KEY, EXTENSION, RESOURCE_UPDATED, notification_params, updated_params
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
@@ -86,7 +87,7 @@ class Listening:
         try:
             return self._streams.open("listen", ctx.request.scope["extensions"][CUT_KEY])
         except TooManyStreamsError:
-            raise MCPError(INTERNAL_ERROR, "Too many streams are open. wait_for_events needs none.") from None
+            raise MCPError(INTERNAL_ERROR, NO_STREAM) from None
 
     async def _write(self, ctx: Context, stream: Stream, honoured: _Honoured, stamp: dict[str, Any]) -> None:
         while (deliveries := await stream.next()) or not stream.ended:

@@ -205,7 +205,7 @@ describe("a 2026-07-28 client", () => {
       arguments: { room_id: 7, message: ["not", "a", "text"] },
     });
     assert.equal(result.isError, true);
-    assert.equal(result.structuredContent.code, "invalid_arguments");
+    assert.equal(JSON.parse(result.content[0].text).code, "invalid_arguments");
   });
 });
 

@@ -1,15 +1,21 @@
-/** People who chat through the official clients: one of each era. */
+/** People who chat through the official clients: of both generations, in both eras. */
 import assert from "node:assert/strict";
 
-import { Client as ModernClient, StreamableHTTPClientTransport as ModernTransport } from "@modelcontextprotocol/client";
-import { Client as SessionClient } from "@modelcontextprotocol/sdk/client/index.js";
-import { StreamableHTTPClientTransport as SessionTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+import { Client as Client2, StreamableHTTPClientTransport as Transport2 } from "@modelcontextprotocol/client";
+import { Client as Client1 } from "@modelcontextprotocol/sdk/client/index.js";
+import { StreamableHTTPClientTransport as Transport1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 
 import { Heard } from "./heard.mjs";
 import { EVENTS_EXTENSION, callTool } from "./wire.mjs";
 
 const CLIENT_INFO = { name: "clients-nobody-here-wrote", version: "1.0.0" };
 const RECONNECTION_DELAY_MS = 10;
+
+/** The two generations of the official client; either opens a 2025-11-25 session unless it is told otherwise. */
+export const GENERATIONS = {
+  "1.x": { Client: Client1, Transport: Transport1 },
+  "2.x": { Client: Client2, Transport: Transport2 },
+};
 
 export class Person {
   heard = new Heard();
@@ -24,7 +30,6 @@ export class Person {
   async #result(tool, args) {
     const result = await this.client.callTool({ name: tool, arguments: args });
     assert.equal(result.content.length, 1, "a result has one block of text");
-    assert.deepEqual(JSON.parse(result.content[0].text), result.structuredContent, "the text is the same JSON");
     return result;
   }
 
@@ -32,14 +37,15 @@ export class Person {
   async call(tool, args = {}) {
     const result = await this.#result(tool, args);
     assert.ok(!result.isError, `${tool} was refused: ${result.content[0].text}`);
+    assert.deepEqual(JSON.parse(result.content[0].text), result.structuredContent, "the text is the same JSON");
     return result.structuredContent;
   }
 
-  /** Calls a tool that has to refuse; resolves with `{error, code, ...}`. */
+  /** Calls a tool that has to refuse, in a way that the client takes for a refusal; resolves with `{error, code, ...}`. */
   async refusal(tool, args = {}) {
     const result = await this.#result(tool, args);
     assert.equal(result.isError, true, `${tool} was not refused: ${result.content[0].text}`);
-    return result.structuredContent;
+    return JSON.parse(result.content[0].text);
   }
 
   /** Enters the queue, and keeps what the answer says of this connection. */
@@ -96,11 +102,12 @@ class Line {
   }
 }
 
-/** Connects the official 1.x client, its 2025-11-25 session and its GET stream. */
-export async function connectSession(broker) {
+/** Connects a client of one generation, its 2025-11-25 session and its GET stream. */
+export async function connectSession(broker, { generation = "1.x" } = {}) {
+  const { Client, Transport } = GENERATIONS[generation];
   const line = new Line();
-  const client = new SessionClient(CLIENT_INFO);
-  const transport = new SessionTransport(broker.url, {
+  const client = new Client(CLIENT_INFO);
+  const transport = new Transport(broker.url, {
     fetch: line.fetch,
     reconnectionOptions: {
       initialReconnectionDelay: RECONNECTION_DELAY_MS,
@@ -123,19 +130,19 @@ export async function connectSession(broker) {
   return person;
 }
 
-/** Connects the official 2.x client at 2026-07-28, which knows no session; `mode` as its version negotiation. */
+/** Connects the 2.x client at 2026-07-28, which knows no session; `mode` as its version negotiation. */
 export async function connectModern(broker, { events = true, mode = { pin: "2026-07-28" } } = {}) {
   const capabilities = events ? { extensions: { [EVENTS_EXTENSION]: {} } } : {};
-  const client = new ModernClient(CLIENT_INFO, { capabilities, versionNegotiation: { mode } });
+  const client = new Client2(CLIENT_INFO, { capabilities, versionNegotiation: { mode } });
   const person = new Person(broker, client, () => client.close());
-  await client.connect(new ModernTransport(broker.url));
+  await client.connect(new Transport2(broker.url));
   await client.listTools();
   return person;
 }
 
 /** Does one thing in a session of its own, as hosts do that open one for every call. */
-export async function inOneSession(broker, act) {
-  const person = await connectSession(broker);
+export async function inOneSession(broker, options, act) {
+  const person = await connectSession(broker, options);
   try {
     return await act(person);
   } finally {
@@ -143,19 +150,22 @@ export async function inOneSession(broker, act) {
   }
 }
 
-/** Everyone whom one test connects; all of them depart and hang up when it ends. */
-export function gathering(t, broker) {
+/** Everyone whom one test connects, sessions with `options`; all of them depart and hang up when it ends. */
+export function gathering(t, broker, options = {}) {
   const people = [];
   t.after(async () => {
     for (const person of people) await person.depart();
     for (const person of people) await person.close();
   });
-  const joining = (connect) => async (options) => {
-    const person = await connect(broker, options);
+  const joined = async (connecting) => {
+    const person = await connecting;
     people.push(person);
     return person;
   };
-  return { session: joining(connectSession), modern: joining(connectModern) };
+  return {
+    session: () => joined(connectSession(broker, options)),
+    modern: (wishes) => joined(connectModern(broker, wishes)),
+  };
 }
 
 /** Pairs two people, the first of whom waits; resolves with the room and both answers. */
