@@ -13,19 +13,19 @@ class Options:
     """The size of a run; the defaults stay below three minutes."""
 
     pairs: int = 50
-    messages: int = 6_000
+    messages: int = 2_000
     """Messages of one closed-loop measurement."""
     streams: int = 2_000
     """Connections with an open stream in the memory measurement, and besides the talking pairs afterwards."""
-    rounds: int = 5
+    rounds: int = 3
     rate_per_second: int = 300
-    paced_messages: int = 900
+    paced_messages: int = 600
     """Messages of one measurement at the fixed rate."""
-    warmup_messages: int = 2_000
+    warmup_messages: int = 500
     idle_streams_few: int = 50
     """Idle streams that are open besides the talking pairs from the beginning."""
-    budget_s: float = 140.0
-    """When this is spent, no further round starts."""
+    budget_s: float = 150.0
+    """A round that would end after it does not start."""
     deadline_s: float = 175.0
     """When this is spent, the run fails."""
 

@@ -13,7 +13,7 @@ from typing import IO, Final
 
 READY_WITHIN_S: Final = 20.0
 STOPPED_WITHIN_S: Final = 6.0
-LOG_TAIL_BYTES: Final = 4_000
+LOG_TAIL_BYTES: Final = 1_000
 
 # Limits that protect a broker from one talkative stranger would only measure themselves here.
 UNLIMITED: Final = {

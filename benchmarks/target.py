@@ -24,6 +24,8 @@ class Kind:
     name: str
     protocol_version: str
     command: tuple[str, ...]
+    times: int = 1
+    """How many times the usual messages a measurement takes: a fast server needs more to be measured as well."""
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Target:
         await self._crowd.watch(self._crowd.gather_pairs(self._options.pairs))
         await self._crowd.gather_idle(self._options.idle_streams_few)
         await self._crowd.redial()
-        await closed_loop(self._crowd, self._options.warmup_messages)
+        await closed_loop(self._crowd, self._options.warmup_messages * self.kind.times)
 
     async def open_many(self) -> None:
         """Open the many idle streams and take the memory that each needs."""
@@ -72,7 +74,7 @@ class Target:
         """One closed-loop measurement."""
         await self._crowd.redial()
         cpu, own = self._server.cpu_seconds(), time.process_time()
-        messages = self._options.messages
+        messages = self._options.messages * self.kind.times
         seconds = await closed_loop(self._crowd, messages)
         self.samples.generator_us.append((time.process_time() - own) / messages * US_PER_S)
         await self._crowd.settle()  # and whatever the server puts off is on its bill

@@ -13,6 +13,8 @@ from projections.state import State
 
 logger = structlog.get_logger("broker.log")
 
+_IN_A_ROOM = (RoomOpened, MessageSent, RoomClosed)
+
 STREAM_KINDS = ("get", "listen")
 LATENCY_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -14,6 +15,7 @@ from events.policy import Policy
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+DISTRIBUTION = "mcp-chat-broker"
 PREFIX = "CHAT_BROKER_"
 MEMORY_URL = "memory:"
 PORT_MAX = 65_535
@@ -59,11 +61,10 @@ def parse_arguments(arguments: Sequence[str], environment: Mapping[str, str]) ->
     """The settings that a command line and an environment make.
 
     Raises:
-        UsageError: for an unknown flag or variable, or a value that can't be.
-        SystemExit: 0, after `--help`.
+        UsageError: for an unknown flag, or a value that can't be.
+        SystemExit: 0, after `--help` or `--version`.
     """
     given = vars(_parser().parse_args(arguments))
-    _check_names(environment)
     read = _Reader(given, environment)
     try:
         return Settings(
@@ -114,6 +115,7 @@ class _Reader:
 
 def _parser() -> _Parser:
     parser = _Parser(prog="chat-broker", description="Anonymous one-to-one chat for MCP clients.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version(DISTRIBUTION)}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="serve", parser_class=_Parser)
     serve = commands.add_parser("serve", help="run the broker", description=serve_help(), allow_abbrev=False)
     for flag, (default, meaning) in FLAGS.items():
@@ -131,11 +133,10 @@ def serve_help() -> str:
     return f"Run the broker. Every flag is also an environment variable: {PREFIX} and its name, as {PREFIX}PORT."
 
 
-def _check_names(environment: Mapping[str, str]) -> None:
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: a slip of the pen, or a container's service links."""
     known = {_variable(name) for name in (*FLAGS, *LISTS, *Policy.__struct_fields__)}
-    for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in known:
-            raise UsageError(f"there is no setting {name} (chat-broker serve --help lists them)")
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
 
 def _port(text: str) -> int:

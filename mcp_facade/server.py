@@ -23,6 +23,7 @@ from mcp_types import (
 )
 
 from broker.broker import Broker
+from broker.settings import DISTRIBUTION
 from broker.streams import Streams
 from mcp_facade.arguments import EnterQueueArguments, InvalidArgumentsError, parse
 from mcp_facade.calls import Context
@@ -32,8 +33,6 @@ from mcp_facade.texts import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION
 from mcp_facade.tool_list import INPUT_SCHEMAS
 from mcp_facade.tools import Tools
 from mcp_facade.wire import EXTENSION, is_modern
-
-DISTRIBUTION = "mcp-chat-broker"
 
 STATIC = CacheHint(ttl_ms=3_600_000, scope="public")
 

@@ -231,8 +231,8 @@ for (const generation of Object.keys(GENERATIONS)) {
     it("is told -32002 without the URI for the inbox of an unknown handle, and sees only the template listed", async (t) => {
       const ann = await gathering(t, broker, { generation }).session();
       const unknown = { uri: "chat://inbox/nobody-has-this-handle" };
-      for (const ask of [ann.client.readResource(unknown), ann.client.subscribeResource(unknown)]) {
-        await assert.rejects(ask, (error) => {
+      for (const method of ["readResource", "subscribeResource"]) {
+        await assert.rejects(ann.client[method](unknown), (error) => {
           assert.equal(error.code, -32002);
           assert.ok(!JSON.stringify([error.message, error.data]).includes("nobody-has-this-handle"));
           return true;
