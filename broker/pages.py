@@ -1,14 +1,20 @@
-"""What stands after a cursor: the way to the truth for every client, whatever it has heard on its streams."""
+"""What stands after a cursor: the way to the truth for every client, whatever it has heard on its streams.
+
+Everything that the log holds can be read. The inboxes say where the newest of it stands; what is older than they
+remember is found by going through the log.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import msgspec
 
+from events.commit import Commit
 from events.ids import ConnectionId, Position
 from events.log import EventLog
-from projections.deliveries import Notification, deliveries
+from projections.deliveries import Notification, deliveries, recipients
 from projections.inbox import EMPTY_INBOX, Inbox
 from projections.state import State
 
@@ -21,11 +27,14 @@ class Page(msgspec.Struct, frozen=True):
 
     events: Sequence[Notification]
     cursor: Position
-    missed: bool = False  # something older is not kept any more
+    missed: bool = False  # the log does not go back as far as the cursor that was given
+
+
+Told = tuple[Position, list[tuple[ConnectionId, Notification]]]
 
 
 def inbox_of(state: State, connection_id: ConnectionId) -> Inbox:
-    """What `connection_id` was told, by position; empty where nothing was."""
+    """Where the newest of what `connection_id` was told stands; empty where nothing was."""
     return state.inboxes.get(connection_id, EMPTY_INBOX)
 
 
@@ -33,52 +42,64 @@ async def page_after(log: EventLog, state: State, connection_id: ConnectionId, c
     """Up to `limit` notifications of `connection_id` after `cursor`.
 
     The cursor that it answers never passes a notification that it does not give: it is the last one's position
-    where more may follow, and the state's where nothing does.
+    where the page is full, and `state`'s where nothing remains.
     """
-    inbox = inbox_of(state, connection_id)
-    base = log.base.tip.position if log.base is not None else 0
-    wanted = inbox.after(cursor, limit)
-    page = await _page(log, connection_id, wanted, missed=cursor < max(base, inbox.dropped_through))
-    full = len(wanted) == limit
-    return msgspec.structs.replace(page, cursor=page.cursor if full else max(cursor, state.position))
+    events: list[Notification] = []
+    async for position, told in told_after(log, state, (connection_id,), cursor):
+        events += [notification for _, notification in told]
+        if len(events) == limit:
+            return Page(events, position, missed=cursor < _base(log))
+    return Page(events, max(cursor, state.position), missed=cursor < _base(log))
 
 
 async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, limit: int) -> Page:
-    """The newest `limit` notifications of `connection_id`, and the cursor after them."""
-    wanted = inbox_of(state, connection_id).last(limit)
-    page = await _page(log, connection_id, wanted, missed=False)
-    return msgspec.structs.replace(page, cursor=state.position)
+    """The newest `limit` notifications of `connection_id` that its inbox remembers, and the cursor after them."""
+    newest = inbox_of(state, connection_id).last(limit)
+    if not newest:
+        return Page([], state.position)
+    page = await page_after(log, state, connection_id, newest[0] - 1, limit)
+    return Page(page.events, state.position)
 
 
-async def replay(
-    log: EventLog, state: State, connection_ids: Sequence[ConnectionId], first: Position
-) -> AsyncIterator[tuple[Position, list[tuple[ConnectionId, Notification]]]]:
-    """What `connection_ids` were told from position `first` up to `state`'s, each position once, in order.
+async def told_after(
+    log: EventLog, state: State, connection_ids: Collection[ConnectionId], cursor: Position
+) -> AsyncIterator[Told]:
+    """What `connection_ids` were told after `cursor`, up to `state`'s position: each position once, in order.
 
-    Within a position, the connections are in ascending order.
+    Within a position, the connections are in ascending order. What the log does not hold any more is left out.
     """
+    inboxes = [inbox_of(state, connection_id) for connection_id in connection_ids]
+    indexed_from = max([cursor, *(inbox.dropped_through for inbox in inboxes)])
     listening = frozenset(connection_ids)
-    inboxes = (inbox_of(state, connection_id) for connection_id in listening)
-    wanted = sorted({position for inbox in inboxes for position in inbox.after(first - 1, len(inbox))})
+    if cursor < indexed_from:
+        async for commit in _between(log, cursor, indexed_from):
+            if told := _told(commit, listening):
+                yield commit.position, told
+    wanted = sorted({position for inbox in inboxes for position in inbox.after(indexed_from, len(inbox))})
     for start, end in _runs(wanted):
         for commit in await log.read(start - 1, end - start + 1):
-            if commit.position <= end:
-                told = [(who, what) for who, what in deliveries(commit) if who in listening]
-                if told:
-                    yield commit.position, sorted(told, key=lambda one: one[0])
+            if commit.position <= end and (told := _told(commit, listening)):
+                yield commit.position, told
 
 
-async def _page(log: EventLog, connection_id: ConnectionId, wanted: Sequence[Position], *, missed: bool) -> Page:
-    events: list[Notification] = []
-    for start, end in _runs(wanted):
-        commits = {commit.position: commit for commit in await log.read(start - 1, end - start + 1)}
-        for position in (p for p in wanted if start <= p <= end):
-            commit = commits.get(position)
-            if commit is None:
-                missed = True  # the log was compacted since
-                continue
-            events += [told for who, told in deliveries(commit) if who == connection_id]
-    return Page(events, wanted[-1] if wanted else 0, missed)
+async def _between(log: EventLog, after: Position, last: Position) -> AsyncIterator[Commit]:
+    """Every commit behind `after` up to `last`; others get their turn in between."""
+    while after < last:
+        commits = await log.read(after, min(RUN_MAX, last - after))
+        if not commits:
+            return
+        for commit in commits:
+            if commit.position <= last:
+                yield commit
+        after = commits[-1].position
+        await asyncio.sleep(0)
+
+
+def _told(commit: Commit, listening: Collection[ConnectionId]) -> list[tuple[ConnectionId, Notification]]:
+    if not any(who in listening for event in commit.events for who in recipients(event)):
+        return []
+    told = [(who, notification) for who, notification in deliveries(commit) if who in listening]
+    return sorted(told, key=lambda one: one[0]) if len(told) > 1 else told
 
 
 def _runs(wanted: Sequence[Position]) -> list[tuple[Position, Position]]:
@@ -90,3 +111,7 @@ def _runs(wanted: Sequence[Position]) -> list[tuple[Position, Position]]:
         else:
             runs.append((position, position))
     return runs
+
+
+def _base(log: EventLog) -> Position:
+    return log.base.tip.position if log.base is not None else 0

@@ -33,7 +33,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     queue_connections_max: int = 100_000
     connections_kept: int = 200_000
     closed_rooms_kept: int = 10_000
-    inbox_events_max: int = 1_000
+    inbox_events_max: int = 512  # positions indexed for a connection; older ones are found in the log
     events_per_page_max: int = 500
     log_commits_max: int = 200_000  # memory log
 

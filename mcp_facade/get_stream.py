@@ -18,7 +18,7 @@ from starlette.types import Receive, Send
 
 from broker.broker import Broker
 from broker.notifier import Delivery
-from broker.pages import replay
+from broker.pages import told_after
 from broker.streams import Stream
 from events.ids import Position
 from mcp_facade.sessions import Session
@@ -82,7 +82,8 @@ class GetStream:
                 await leaving
 
     async def _replay(self, state: State, resumption: Resumption) -> None:
-        async for position, told in replay(self._broker.log, state, self._session.presented, resumption.position):
+        presented = self._session.presented
+        async for position, told in told_after(self._broker.log, state, presented, resumption.position - 1):
             if self._stream.ended:
                 return
             had = resumption.frames if position == resumption.position else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import socket
 import sys
 from types import FrameType
@@ -128,6 +129,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except socket.gaierror:
+        raise UsageError(f"can't listen on {host}: there is no such address (--host names another)") from None
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such address"
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no such address"
         raise UsageError(f"can't listen on {host}, port {port}: {reason} (--host and --port name another)") from None

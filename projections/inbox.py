@@ -1,7 +1,7 @@
 """Which commits told a connection something: the index by which a cursor finds what stands after it.
 
 It holds positions alone; what was said is read from the log. Bounded: the oldest positions go, a chunk at a
-time, and `dropped_through` says so.
+time, and `dropped_through` says up to where the log itself must be looked through.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Inbox(msgspec.Struct, frozen=True, gc=False):
 
     newest: tuple[Position, ...] = ()
     chunks: tuple[tuple[Position, ...], ...] = ()
-    dropped_through: Position = 0  # what stood at or below it may be forgotten
+    dropped_through: Position = 0  # what stands at or below it may not be listed
     last_at_ms: int = 0
 
     def __len__(self) -> int:
