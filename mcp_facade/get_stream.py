@@ -69,9 +69,9 @@ class GetStream:
         try:
             headers = [*STREAM_HEADERS, (SESSION_HEADER, self._session.session_id.encode())]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-            # An id without an event: a client that loses the stream before it heard anything can resume too.
+            # An id with empty data: a client that loses the stream before it heard anything can resume too.
             next_id = self._event_id(resumption or Resumption(state.position + 1, 0))
-            await self._write([b"id: %b\r\n\r\n" % next_id if primed else PING])
+            await self._write([b"id: %b\r\ndata: \r\n\r\n" % next_id if primed else PING])
             if resumption is not None:
                 await self._replay(state, resumption)
             await self._go_on()

@@ -166,12 +166,32 @@ def waited_json(page: Page, state: State, connection_id: ConnectionId, *, timed_
     }
 
 
+class RefusedResult(_Result):
+    """Of every tool, with `isError`."""
+
+    error: str = Field(description="Why not, and what to do next.")
+    code: str
+    retry_after_ms: int | None = None
+
+
 def output_schema(model: type[BaseModel]) -> Json:
-    """The JSON Schema of `model`, self-contained, without the titles that only cost tokens."""
+    """The JSON Schema of what a tool gives: `model`, or a refusal.
+
+    Self-contained, without the titles that only cost tokens. Refusals are in it since there are clients that hold
+    them against the schema too (the TypeScript SDK 1.x).
+    """
+    result, refusal = _schema_of(model), _schema_of(RefusedResult)
+    return {
+        "type": "object",
+        "properties": result["properties"] | refusal["properties"],
+        "additionalProperties": False,
+        "anyOf": [{"required": result["required"]}, {"required": refusal["required"]}],
+    }
+
+
+def _schema_of(model: type[BaseModel]) -> Json:
     schema = model.model_json_schema()
-    definitions = schema.pop("$defs", {})
-    flat: Json = _flat(schema, definitions)
-    flat.pop("description", None)
+    flat: Json = _flat(schema, schema.pop("$defs", {}))
     return flat
 
 

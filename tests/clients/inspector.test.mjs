@@ -31,7 +31,7 @@ for (const era of ["legacy", "modern"]) {
       broker = await Broker.start();
     });
     after(async () => {
-      await broker.stop();
+      await broker?.kill();
       await rm(home, { recursive: true });
     });
 
@@ -39,7 +39,18 @@ for (const era of ["legacy", "modern"]) {
     async function run(method, ...options) {
       const child = spawn(
         process.execPath,
-        [INSPECTOR, "--cli", broker.url.href, "--transport", "http", "--protocol-era", era, "--method", method, ...options],
+        [
+          INSPECTOR,
+          "--cli",
+          broker.url.href,
+          "--transport",
+          "http",
+          "--protocol-era",
+          era,
+          "--method",
+          method,
+          ...options,
+        ],
         { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, HOME: home, NODE_NO_WARNINGS: "1" } },
       );
       let stdout = "";
@@ -117,5 +128,7 @@ for (const era of ["legacy", "modern"]) {
       assert.equal(code, 5, "the Inspector's code for a tool's own error");
       assert.match(stdout + stderr, /unknown_handle/);
     });
+
+    it("leaves a broker that ends in time with exit code 0, and has printed no secret", () => broker.stop());
   });
 }

@@ -18,7 +18,7 @@ const messages = (given) => given.map(({ params }) => params.message).filter((te
 describe("a 2026-07-28 client", () => {
   let broker;
   before(async () => (broker = await Broker.start()));
-  after(() => broker.stop());
+  after(() => broker?.kill());
 
   it("discovers both the version and the extension, whether it asks for 2026-07-28 or for what there is", async (t) => {
     const there = gathering(t, broker);
@@ -207,13 +207,18 @@ describe("a 2026-07-28 client", () => {
     assert.equal(result.isError, true);
     assert.equal(JSON.parse(result.content[0].text).code, "invalid_arguments");
   });
+
+  it("leaves a broker that ends in time with exit code 0, and has printed no secret", () => broker.stop());
 });
 
 describe("a broker that is asked to stop", () => {
   it("answers those who wait, ends listen streams gracefully and exits 0 in time", async (t) => {
     const broker = await Broker.start();
     const ann = await connectModern(broker);
-    t.after(() => ann.close());
+    t.after(async () => {
+      await ann.close();
+      await broker.kill();
+    });
     const { cursor } = await ann.enter();
     const subscription = await ann.client.listen(events(ann));
     const waited = ann.call("wait_for_events", { handle: ann.handle, cursor, wait_seconds: WAIT_SECONDS });

@@ -26,7 +26,7 @@ for (const generation of Object.keys(GENERATIONS)) {
   describe(`a 2025-11-25 session of the ${generation} client`, () => {
     let broker;
     before(async () => (broker = await Broker.start()));
-    after(() => broker.stop());
+    after(() => broker?.kill());
 
     it("is negotiated with the official client, and offers the seven tools with the schemas of what they give", async (t) => {
       const ann = await gathering(t, broker, { generation }).session();
@@ -194,7 +194,10 @@ for (const generation of Object.keys(GENERATIONS)) {
         const refused = await ann.refusal(tool, args);
         assert.equal(refused.code, code, `${tool} ${JSON.stringify(args).slice(0, 80)}`);
         const typed = Object.values(args).filter((value) => typeof value === "string");
-        assert.deepEqual(typed.filter((text) => refused.error.includes(text)), []);
+        assert.deepEqual(
+          typed.filter((text) => refused.error.includes(text)),
+          [],
+        );
       }
       assert.deepEqual(bob.heard.all(named("message.received")), []);
     });
@@ -269,7 +272,11 @@ for (const generation of Object.keys(GENERATIONS)) {
       assert.equal(bob.status, "matched");
       const { room_id } = bob;
       await once("send_message", { handle: bob.handle, room_id, message: "one call, one session" });
-      const told = await once("wait_for_events", { handle: ann.handle, cursor: ann.cursor, wait_seconds: WAIT_SECONDS });
+      const told = await once("wait_for_events", {
+        handle: ann.handle,
+        cursor: ann.cursor,
+        wait_seconds: WAIT_SECONDS,
+      });
       assert.deepEqual(
         told.events.map(({ method }) => method),
         ["chatroom.found", "message.received"],
@@ -331,5 +338,7 @@ for (const generation of Object.keys(GENERATIONS)) {
       assert.equal(params._meta[CONNECTION], ann.connectionId);
       assert.deepEqual(bob.heard.all(named("partner.disconnected")), [], "the end of a session is not a departure");
     });
+
+    it("leaves a broker that ends in time with exit code 0, and has printed no secret", () => broker.stop());
   });
 }

@@ -79,6 +79,12 @@ export class Broker {
     return this.#child.kill("SIGTERM");
   }
 
+  /** Ends what `stop` did not, whatever became of the tests. */
+  async kill() {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill("SIGKILL");
+    await this.#exited;
+  }
+
   /** Ends the broker: in time, with exit code 0, and without ever having printed a secret. */
   async stop() {
     if (this.#child.exitCode === null) this.terminate();

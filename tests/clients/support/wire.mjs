@@ -66,7 +66,12 @@ export async function callTool(broker, name, args) {
 /** Opens `subscriptions/listen`; each frame of it is heard, and `close` hangs up. */
 export async function listen(broker, filter, options = {}) {
   const hangUp = new AbortController();
-  const { id, response } = await post(broker, "subscriptions/listen", { notifications: filter }, { ...options, signal: hangUp.signal });
+  const { id, response } = await post(
+    broker,
+    "subscriptions/listen",
+    { notifications: filter },
+    { ...options, signal: hangUp.signal },
+  );
   const heard = new Heard();
   const ended = (async () => {
     try {
