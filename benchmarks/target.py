@@ -37,6 +37,8 @@ class Samples:
     generator_us: list[float] = field(default_factory=list)
     """CPU of the load generator for one delivered message."""
     messages_per_s: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+    """The share of one core that the server takes at the fixed rate."""
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
     stream_kb: float = math.nan
@@ -85,7 +87,9 @@ class Target:
         """One measurement at the fixed rate."""
         await self._crowd.redial()
         options = self._options
+        cpu, began = self._server.cpu_seconds(), time.monotonic()
         seconds = await fixed_rate(self._crowd, options.rate_per_second, options.paced_messages)
+        self.samples.busy.append((self._server.cpu_seconds() - cpu) / (time.monotonic() - began))
         await self._crowd.settle()
         self.samples.p50_ms.append(statistics.median(seconds) * MS_PER_S)
         self.samples.p99_ms.append(seconds[len(seconds) * 99 // 100] * MS_PER_S)

@@ -17,6 +17,9 @@ from structlog.typing import EventDict, Processor
 
 from broker.settings import LogFormat, LogLevel
 
+QUOTES_HEADERS = "mcp.server.transport_security"
+"""Says which Host or Origin it refused: a header, in words of the caller's choosing. It is not heard."""
+
 LIBRARY_LOGGERS = ("mcp", "uvicorn", "sse_starlette", "asyncio")
 
 SECRETS = re.compile(r"cb_[A-Za-z0-9_-]{8,}|\b[0-9a-f]{32}\b")
@@ -56,6 +59,7 @@ def configure_logs(log_format: LogFormat, log_level: LogLevel, stream: TextIO | 
         logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=stream is None,
     )
+    logging.getLogger(QUOTES_HEADERS).setLevel(logging.CRITICAL)
     handler = _Handler()
     handler.addFilter(SecretFilter())
     for name in LIBRARY_LOGGERS:

@@ -51,7 +51,7 @@ def decode_commit(line: bytes | str) -> Commit:
         if schema == SCHEMA_VERSION:
             return _decoder.decode(line)
         return msgspec.convert(_upcast(msgspec.json.decode(line), schema), Commit)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableCommitError(f"not a commit: {error}") from error
 
 

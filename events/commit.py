@@ -63,6 +63,7 @@ class BrokenChainError(Exception):
 
 def commit_after(tip: Tip, command: Command, facts: Facts, events: Sequence[Event]) -> Commit:
     """The commit that stores `events`, next after `tip`."""
+    assert facts.salt is not None or not isinstance(command, SendMessage), "a commit with a text in it has a salt"
     unsigned = Commit(
         schema=SCHEMA_VERSION,
         position=tip.position + 1,
@@ -78,14 +79,16 @@ def commit_after(tip: Tip, command: Command, facts: Facts, events: Sequence[Even
 
 def commit_id_of(commit: Commit) -> CommitId:
     """The id that `commit` must have: 128 bits of SHA-256 over the rest, texts as salted hashes."""
-    salt = commit.facts.salt
-    if isinstance(commit.command, SendMessage):
-        stored = redact(commit)
-        command, events = stored.command, stored.events
-    else:
-        command, events = commit.command, commit.events
-    facts = Facts(commit.facts.at_ms, commit.facts.room_id) if salt is not None else commit.facts
-    fields = (commit.schema, commit.position, commit.previous_id, commit.at_ms, command, facts, events)
+    stored = redact(commit)
+    fields = (
+        stored.schema,
+        stored.position,
+        stored.previous_id,
+        stored.at_ms,
+        stored.command,
+        stored.facts,
+        stored.events,
+    )
     return CommitId(hashlib.sha256(msgspec.json.encode(fields)).hexdigest()[:32])
 
 
@@ -93,13 +96,17 @@ def redact(commit: Commit) -> Commit:
     """`commit` without what was said in it; its id still holds, and nobody can find the text by trying."""
     if not isinstance(commit.command, SendMessage):
         return commit
-    stand_in = redacted(commit.command.text, commit.facts.salt)
+    text, salt = commit.command.text, commit.facts.salt
+    stand_in = redacted(text, salt)
     return msgspec.structs.replace(
         commit,
         command=msgspec.structs.replace(commit.command, text=stand_in),
         facts=Facts(commit.facts.at_ms, commit.facts.room_id),
         events=tuple(
-            msgspec.structs.replace(event, text=stand_in) if isinstance(event, MessageSent) else event
+            # An event that says something else than its command was altered, and must not hash alike.
+            msgspec.structs.replace(event, text=stand_in if event.text == text else redacted(event.text, salt))
+            if isinstance(event, MessageSent)
+            else event
             for event in commit.events
         ),
     )

@@ -14,10 +14,10 @@ Handle = NewType("Handle", str)
 """The secret with which a client acts as its connection: `cb_` and 32 URL-safe characters (192 bits)."""
 
 ConnectionId = NewType("ConnectionId", str)
-"""The public name of a connection: `c_` and 26 characters of base32 (128 bits)."""
+"""The public name of a connection: `c_` and 32 hexadecimal digits (128 bits)."""
 
 RoomId = NewType("RoomId", str)
-"""The name of a room: `r_` and 26 characters of base32 (128 random bits, so it can't be guessed)."""
+"""The name of a room: `r_` and 32 hexadecimal digits (128 random bits, so it can't be guessed)."""
 
 ClientMessageId = NewType("ClientMessageId", str)
 """A sender's own name for a message, `[A-Za-z0-9_-]{1,64}`, by which a repeat is recognised."""
@@ -43,15 +43,11 @@ def handle_from(random_bytes: bytes) -> Handle:
 
 def room_id_from(random_bytes: bytes) -> RoomId:
     """The room id that `ID_BYTES` random bytes make."""
-    return RoomId("r_" + _base32(random_bytes))
+    assert len(random_bytes) == ID_BYTES
+    return RoomId("r_" + random_bytes.hex())
 
 
 def connection_id_of(handle: str) -> ConnectionId:
     """The public name of whoever holds `handle`; any text at all has one, and none can be turned back."""
-    digest = hashlib.sha256(b"chat-broker connection\0" + handle.encode("utf-8", "surrogatepass")).digest()
-    return ConnectionId("c_" + _base32(digest[:ID_BYTES]))
-
-
-def _base32(sixteen_bytes: bytes) -> str:
-    assert len(sixteen_bytes) == ID_BYTES
-    return base64.b32encode(sixteen_bytes).decode().rstrip("=").lower()
+    digest = hashlib.sha256(b"chat-broker connection\0" + handle.encode("utf-8", "surrogatepass"))
+    return ConnectionId("c_" + digest.hexdigest()[: 2 * ID_BYTES])

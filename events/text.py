@@ -20,10 +20,9 @@ Text = str | RedactedText
 def redacted(text: Text, salt: str | None) -> RedactedText:
     """The stand-in for `text`; without `salt`, nobody can find the text again by trying.
 
-    A text that is redacted already is its own stand-in.
+    A text that is redacted already is its own stand-in. One whose salt is gone has another than it had with it.
     """
     if isinstance(text, RedactedText):
         return text
-    assert salt is not None, "a commit with a text in it has a salt"
     raw = text.encode()
-    return RedactedText(len(raw), hashlib.sha256(salt.encode() + raw).hexdigest())
+    return RedactedText(len(raw), hashlib.sha256((salt or "").encode() + raw).hexdigest())

@@ -7,37 +7,42 @@ from collections.abc import AsyncIterator, Iterable
 
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.broker import Broker
 from broker.settings import Settings
 from mcp_facade.gateway import Gateway
 
+MCP_PATH = "/mcp"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class ChatApp(Starlette):
+class ChatApp:
     """Serves `/mcp`, `/healthz`, `/readyz` and `/metrics` of one broker, which it starts and closes."""
 
     def __init__(self, broker: Broker, settings: Settings) -> None:
         self.broker = broker
         self.gateway = Gateway(broker, settings.policy, security_settings(settings))
         self._settings = settings
-        super().__init__(
+        self._mcp = _for_browsers(self.gateway, settings.allow_origins)
+        self._rest = Starlette(
             routes=[
-                Route("/mcp", endpoint=self.gateway),
                 Route("/healthz", _healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
             ],
-            middleware=_browser_middleware(settings.allow_origins),
             lifespan=self._lifespan,
         )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan; the hot path has nothing in front of it that it does not need."""
+        is_mcp = scope["type"] == "http" and scope["path"] == MCP_PATH
+        await (self._mcp if is_mcp else self._rest)(scope, receive, send)
 
     def drain(self) -> None:
         """Take no more calls; end every wait and every stream with what it has."""
@@ -79,16 +84,14 @@ def _any_port(names: Iterable[str]) -> list[str]:
     return [f"{name}:*" for name in names]
 
 
-def _browser_middleware(origins: tuple[str, ...]) -> list[Middleware]:
-    """Pages of the origins that were allowed may call, and read what they need of the answer."""
+def _for_browsers(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """Pages of the origins that were allowed may call `app`, and read what they need of the answer."""
     if not origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=["Mcp-Session-Id"],
-        )
-    ]
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["Mcp-Session-Id"],
+    )

@@ -32,6 +32,7 @@ from mcp_facade.wire import is_modern
 LOBBY_URI = "chat://lobby"
 INBOX_TEMPLATE = "chat://inbox/{handle}{?cursor}"
 JSON_TYPE = "application/json"
+CURSOR_DIGITS_MAX = 16
 
 RESOURCE_NOT_FOUND_2025 = -32002
 """MCP 2025-11-25, server/resources: the code of 2026-07-28 is that of invalid params."""
@@ -130,7 +131,8 @@ class Resources:
         inbox = parse_inbox_uri(uri)
         if inbox is None or inbox.cursor is None:
             return None
-        position = int(inbox.cursor) if inbox.cursor.isascii() and inbox.cursor.isdigit() else -1
+        readable = inbox.cursor.isascii() and inbox.cursor.isdigit() and len(inbox.cursor) <= CURSOR_DIGITS_MAX
+        position = int(inbox.cursor) if readable else -1
         if not 0 <= position <= self._broker.state.position:
             raise MCPError(INVALID_PARAMS, "cursor is not one that you were given. Leave it out for the newest events.")
         return position
@@ -146,7 +148,7 @@ class Resources:
         if inbox is not None and connection_id is not None:
             return Caller(connection_id, inbox.handle)
         code = INVALID_PARAMS if is_modern(ctx.protocol_version) else RESOURCE_NOT_FOUND_2025
-        if inbox is None and "inbox" not in uri:
+        if inbox is None and "inbox" not in uri.lower():
             raise MCPError(
                 code,
                 "Resource not found. resources/list and resources/templates/list name what there is.",

@@ -30,7 +30,6 @@ from mcp_facade.calls import Context
 from mcp_facade.listen import Listening
 from mcp_facade.resources import Resources
 from mcp_facade.texts import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION
-from mcp_facade.tool_list import INPUT_SCHEMAS
 from mcp_facade.tools import Tools
 from mcp_facade.wire import EXTENSION, is_modern
 
@@ -98,7 +97,7 @@ def chat_server(broker: Broker, streams: Streams) -> ChatServer:
             "resources/list": STATIC,
             "resources/templates/list": STATIC,
         },
-        get_tool_input_schema=INPUT_SCHEMAS.get,
+        get_tool_input_schema=_no_header_mirrors_an_argument,
         on_list_tools=tools.list,
         on_call_tool=tools.call,
         on_list_resources=resources.list,
@@ -113,6 +112,10 @@ def chat_server(broker: Broker, streams: Streams) -> ChatServer:
     server.extensions = {EXTENSION: {}}
     server.middleware.clear()  # tracing that nothing collects, at every request
     return server
+
+
+def _no_header_mirrors_an_argument(tool: str) -> None:
+    """No schema of ours has `x-mcp-header`, so the SDK need not look for it at every call."""
 
 
 async def _list_prompts(ctx: Context, params: PaginatedRequestParams | None) -> ListPromptsResult:

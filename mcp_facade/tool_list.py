@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mcp_types import Tool, ToolAnnotations
 from pydantic import BaseModel
 
@@ -70,6 +68,3 @@ TOOLS = (
     _tool("leave_queue", "Stop waiting", HandleArguments, DoneResult, {**_ADDS, **_OURS, "idempotent_hint": True}),
     _tool("get_status", "Where am I?", HandleArguments, StatusResult, {**_READS, **_STRANGER}),
 )
-
-INPUT_SCHEMAS: dict[str, dict[str, Any]] = {tool.name: tool.input_schema for tool in TOOLS}
-"""By name, for the SDK, which would list the tools at every call without it."""

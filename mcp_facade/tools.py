@@ -220,7 +220,7 @@ class Tools:
         wait_ms = min(int(asked.wait_seconds * 1_000), policy.wait_ms_max)
         wait = self._broker.wait(caller.connection_id, asked.cursor, wait_ms)
         exchange_of(ctx).when_gone(wait.give_up)
-        return await wait.run(self._progress(ctx, asked.wait_seconds))
+        return await wait.run(self._progress(ctx, wait_ms / 1_000))
 
     def _progress(self, ctx: Context, total_seconds: float) -> Callable[[], Awaitable[None]] | None:
         if ctx.meta is None or "progress_token" not in ctx.meta:

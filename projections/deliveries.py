@@ -7,6 +7,7 @@ cursor: a commit tells one connection at most one thing.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -88,7 +89,12 @@ def recipients(event: Event) -> tuple[ConnectionId, ...]:
 def timestamp_of(at_ms: int) -> str:
     """`at_ms` as ISO 8601 in UTC with milliseconds."""
     seconds, milliseconds = divmod(at_ms, 1_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+    return f"{_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=64)  # most of what is told in a second is told in the same one
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 _TELLING = frozenset({MessageSent, RoomOpened, RoomClosed})

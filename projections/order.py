@@ -60,6 +60,7 @@ class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
     def remove(self, key: int) -> Order[T]:
         """This order without what stands at `key`, where something must."""
         assert self.root is not None
+        assert self.get(key) is not None, "only what is there can be removed"
         return Order(_without(self.root, key, self.levels - 1), self.levels)
 
     def head(self) -> tuple[int, T] | None:
@@ -99,11 +100,9 @@ def _with(node: _Node | None, key: int, level: int, value: Any) -> _Node:
 
 def _without(node: _Node, key: int, level: int) -> _Node | None:
     digit = key >> (BITS * level) & MASK
-    child = node.children[digit]
-    assert child is not None, "only what is there can be removed"
     if node.count == 1:
         return None
-    rest = _without(child, key, level - 1) if level else None
+    rest = _without(node.children[digit], key, level - 1) if level else None
     return _Node(node.count - 1, (*node.children[:digit], rest, *node.children[digit + 1 :]))
 
 

@@ -1,0 +1,153 @@
+"""The reference: the same chat on the official SDK's low-level server and nothing else, in both eras.
+
+No log, no limits, no cleaning, no cursor: a dictionary of members, and a notification on the partner's stream.
+What the broker costs above it is the price of its promises; what this costs above the bare one is the SDK's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import secrets
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import uvicorn
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel.server import Server
+from mcp.server.session import ServerSession
+from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
+from mcp_types import (
+    CallToolRequestParams,
+    CallToolResult,
+    ServerNotification,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
+    TextContent,
+)
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+STREAM_KEY = "io.github.mcp-chat-broker/events"
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+
+Context = ServerRequestContext[Any, Any]
+
+
+class Frame(BaseModel):
+    """Any notification."""
+
+    method: str
+    params: dict[str, Any]
+
+
+class Member:
+    """One connection: its other, and its stream."""
+
+    def __init__(self, session: ServerSession, name: str) -> None:
+        self.handle = secrets.token_urlsafe(24)
+        self.session = session
+        self.name = name
+        self.room_id = ""
+        self.partner: Member | None = None
+        self.frames: asyncio.Queue[dict[str, Any]] | None = None  # of its listen, if it has one
+
+    async def tell(self, params: dict[str, Any]) -> None:
+        """On the listen stream if there is one, else on the session's GET stream."""
+        if self.frames is not None:
+            self.frames.put_nowait(params)
+        else:
+            frame = Frame(method="message.received", params=params)
+            await self.session.send_notification(cast("ServerNotification", frame))
+
+
+class Chat:
+    """The handlers."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._waiting: Member | None = None
+        self._cursor = 0
+
+    async def call(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult:
+        """`enter_queue` and `send_message`."""
+        arguments = params.arguments or {}
+        payload = self._enter(ctx, arguments) if params.name == "enter_queue" else await self._send(ctx, arguments)
+        return CallToolResult(content=[TextContent(type="text", text=json.dumps(payload))], structured_content=payload)
+
+    async def listen(self, ctx: Context, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
+        """A stream for one handle."""
+        asked = (params.notifications.model_extra or {})[STREAM_KEY]
+        member = self._members[asked["handles"][0]]
+        member.frames = asyncio.Queue(1_000)
+        stamp = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
+        frame = Frame(method=ACKNOWLEDGED, params={"notifications": {STREAM_KEY: asked}, "_meta": stamp})
+        while True:
+            await ctx.session.send_notification(cast("ServerNotification", frame), related_request_id=ctx.request_id)
+            frame = Frame(method="message.received", params={**await member.frames.get(), "_meta": stamp})
+
+    def _enter(self, ctx: Context, arguments: dict[str, Any]) -> dict[str, Any]:
+        member = Member(ctx.session, arguments.get("display_name", "Anonymous"))
+        self._members[member.handle] = self._members[_session_id(ctx)] = member
+        answer = {"handle": member.handle, "connection_id": member.handle[:16], "cursor": self._cursor}
+        partner, self._waiting = self._waiting, None
+        if partner is None:
+            self._waiting = member
+            return answer | {"status": "waiting", "position": 1}
+        member.partner, partner.partner = partner, member
+        member.room_id = partner.room_id = secrets.token_hex(16)
+        return answer | {"status": "matched", "room_id": member.room_id, "partner": partner.name}
+
+    async def _send(self, ctx: Context, arguments: dict[str, Any]) -> dict[str, Any]:
+        partner = self._members[arguments.get("handle") or _session_id(ctx)].partner
+        assert partner is not None, "nobody talks alone"
+        self._cursor += 1
+        timestamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        params = {"room_id": partner.room_id, "message": arguments["message"], "timestamp": timestamp}
+        await partner.tell({**params, "cursor": self._cursor, "sender": "stranger"})
+        return {"success": True, "timestamp": timestamp}
+
+
+def _session_id(ctx: Context) -> str:
+    session_id: str = ctx.request.headers.get("mcp-session-id", "")
+    return session_id
+
+
+class Settled(uvicorn.Server):
+    """Collects garbage as rarely as the broker does."""
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Start, then settle."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(5_000, 20, 50)
+
+
+async def _ready(request: Request) -> Response:
+    return JSONResponse({})
+
+
+def main() -> None:
+    """Serve on 127.0.0.1 until told to stop."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    port = parser.parse_args().port
+    chat = Chat()
+    server: Server[Any] = Server(
+        "plain", get_tool_input_schema=lambda name: None, on_call_tool=chat.call, on_subscriptions_listen=chat.listen
+    )
+    app = server.streamable_http_app(custom_starlette_routes=[Route("/readyz", _ready)])
+    Settled(
+        uvicorn.Config(
+            app, port=port, loop="uvloop", http="httptools", ws="none", access_log=False, timeout_graceful_shutdown=1
+        )
+    ).run()
+
+
+if __name__ == "__main__":
+    main()
