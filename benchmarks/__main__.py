@@ -19,9 +19,12 @@ FEW_SHARE: Final = 0.55
 """Of the time, for the rounds beside few streams."""
 
 BROKER: Final = ("mcp_facade.main", "serve")
+PLAIN: Final = ("benchmarks.plain_sdk",)
 KINDS: Final = (
     Kind("bare ASGI", MODERN, ("benchmarks.bare",), times=5),
+    Kind(f"plain SDK, {MODERN}", MODERN, PLAIN),
     Kind(f"chat-broker, {MODERN}", MODERN, BROKER),
+    Kind(f"plain SDK, {SESSIONS}", SESSIONS, PLAIN),
     Kind(f"chat-broker, {SESSIONS}", SESSIONS, BROKER),
 )
 

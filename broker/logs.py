@@ -71,7 +71,6 @@ def configure_logs(log_format: LogFormat, log_level: LogLevel, stream: TextIO | 
 
 def _processors(log_format: LogFormat, out: TextIO) -> list[Processor]:
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper("iso", utc=True),
         structlog.processors.format_exc_info,  # plain: a pretty one would print local variables, secrets among them

@@ -18,7 +18,7 @@ import structlog
 from broker.clock import Clock, Timer, sleep_until
 from broker.decide import Rejection, decide
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, NextPartner, SendMessage
-from events.commit import Commit, Facts, check_link, commit_after
+from events.commit import BrokenChainError, Commit, Facts, check_link, commit_after
 from events.ids import ID_BYTES, RoomId, room_id_from
 from events.log import Conflict, EventLog, LogUnavailableError, Snapshot
 from events.policy import Policy
@@ -111,18 +111,21 @@ class Runtime:
         self._in_flight: list[_Submitted] = []
         self._flushing: asyncio.Task[None] | None = None
         self._watchdog: Timer | None = None
+        self._behind = False  # an append was given up, which may have landed
 
     async def start(self, policy: Policy) -> None:
         """Fold what the log holds, and adopt `policy` if the log's is another.
 
         Raises:
             BrokenChainError: the log is not what it was.
+            LogUnavailableError: `policy` could not be stored in time.
         """
         base = self._log.base
         self.state = base.state if base is not None else INITIAL_STATE
         while commits := await self._log.read(self.state.position, READ_PAGE):
             self.state = fold(commits, self.state)
-        await self.submit(AdoptPolicy(policy))
+        if isinstance(await self.submit(AdoptPolicy(policy)), Rejection):
+            raise LogUnavailableError
 
     async def submit(self, command: Command) -> Answer:
         """Carry out `command`; the answer stands on stored commits alone.
@@ -157,6 +160,9 @@ class Runtime:
 
     async def _carry_out(self, batch: Sequence[_Submitted]) -> None:
         try:
+            if self._behind:
+                await self._catch_up()
+                self._behind = False
             draft = await self._stored(batch)
             for state, commit in draft.steps:
                 self.state = state
@@ -166,6 +172,7 @@ class Runtime:
                 submitted.resolve(answer)
             await self._bound_log()
         except Exception as fault:
+            self._behind = True
             logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
             for submitted in batch:
                 submitted.resolve(Rejection("unavailable"))
@@ -178,7 +185,8 @@ class Runtime:
             try:
                 await self._log.append(draft.commits, expected=self.state.tip)
             except Conflict:
-                await self._catch_up()
+                if not await self._catch_up():
+                    raise BrokenChainError("the log was rolled back behind what was folded") from None
                 draft = self._drafted(batch)
             except LogUnavailableError:
                 # The append may have landed. The same commits again are answered as done if it has.
@@ -201,13 +209,15 @@ class Runtime:
             draft.answers.append((submitted, draft.decide(submitted.command, facts)))
         return draft
 
-    async def _catch_up(self) -> None:
-        """Fold and announce what others have appended since."""
+    async def _catch_up(self) -> bool:
+        """Fold and announce what has been appended since; whether there was anything."""
+        before = self.state
         while commits := await self._log.read(self.state.position, READ_PAGE):
             for commit in commits:
                 check_link(self.state.tip, commit)
                 self.state = evolve(self.state, commit)
                 self._announce(commit, self.state)
+        return self.state is not before
 
     def _announce(self, commit: Commit, state: State) -> None:
         for observer in self.observers:
