@@ -20,6 +20,9 @@ from broker.settings import LogFormat, LogLevel
 QUOTES_HEADERS = "mcp.server.transport_security"
 """Says which Host or Origin it refused: a header, in words of the caller's choosing. It is not heard."""
 
+QUOTES_CHUNKS = "sse_starlette"
+"""Below a warning it says every chunk that it writes, word for word. That is not heard at any level."""
+
 LIBRARY_LOGGERS = ("mcp", "uvicorn", "sse_starlette", "asyncio")
 
 SECRETS = re.compile(r"cb_[A-Za-z0-9_-]{8,}|\b[0-9a-f]{32}\b")
@@ -33,7 +36,11 @@ class SecretFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record through, without its secrets."""
-        record.msg = SECRETS.sub(MASK, record.getMessage())
+        try:
+            text = record.getMessage()
+        except (KeyError, TypeError, ValueError):  # the library's slip; its line is worth having all the same
+            text = str(record.msg)
+        record.msg = SECRETS.sub(MASK, text)
         record.args = None
         if record.exc_info:
             record.exc_text = SECRETS.sub(MASK, logging.Formatter().formatException(record.exc_info))
@@ -67,6 +74,7 @@ def configure_logs(log_format: LogFormat, log_level: LogLevel, stream: TextIO | 
         library.handlers, library.propagate = [handler], False
         # What they say below a warning is about their inner life, and says it often.
         library.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else logging.DEBUG)
+    logging.getLogger(QUOTES_CHUNKS).setLevel(max(level, logging.WARNING))
 
 
 def _processors(log_format: LogFormat, out: TextIO) -> list[Processor]:

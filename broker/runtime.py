@@ -199,10 +199,11 @@ class Runtime:
         return draft
 
     def _drafted(self, batch: Sequence[_Submitted]) -> _Draft:
-        draft = _Draft(self.state)
+        """What `batch` leads to at this moment; one look at the clock and one for the absent serve all of it."""
+        draft, at_ms, swept = _Draft(self.state), max(self.state.at_ms, self._clock.wall_ms()), False
         for submitted in batch:
-            at_ms = max(draft.state.at_ms, self._clock.wall_ms())
-            if submitted.room_id is not None:
+            if submitted.room_id is not None and not swept:
+                swept = True
                 for absent in self.overdue():
                     draft.decide(absent, Facts(at_ms))
             facts = Facts(at_ms, submitted.room_id, submitted.salt)

@@ -19,6 +19,7 @@ DISTRIBUTION = "mcp-chat-broker"
 PREFIX = "CHAT_BROKER_"
 MEMORY_URL = "memory:"
 PORT_MAX = 65_535
+DIGITS_MAX = 15
 
 FLAGS: Mapping[str, tuple[str, str]] = {
     "host": ("127.0.0.1", "the address to listen on"),
@@ -54,7 +55,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors of use are one line."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (chat-broker serve --help lists the flags)")
+        raise UsageError(f"{' '.join(message.split())} (chat-broker serve --help lists the flags)")
 
 
 def parse_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -108,9 +109,10 @@ class _Reader:
         text = given if given is not None else self._environment.get(_variable(name))
         if text is None:
             return None
-        if not (text.isascii() and text.isdigit() and int(text) > 0):
+        number = _whole_number(text)
+        if not number:
             raise UsageError(f"--{name.replace('_', '-')} ({_variable(name)}) must be a whole number of at least 1")
-        return int(text)
+        return number
 
 
 def _parser() -> _Parser:
@@ -140,9 +142,14 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= PORT_MAX):
+    port = _whole_number(text)
+    if port is None or port > PORT_MAX:
         raise UsageError(f"--port must be a whole number from 0 to {PORT_MAX}")
-    return int(text)
+    return port
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None
 
 
 def _log_url(text: str) -> str:

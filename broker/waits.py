@@ -37,6 +37,7 @@ class Wait:
         self._connection_id = connection_id
         self._cursor = cursor
         self._deadline_ms = broker.clock.now_ms() + wait_ms
+        self._progress_ms = broker.clock.now_ms() + PROGRESS_MS
         self._touched = asyncio.Event()
         self._given_up = False
 
@@ -70,12 +71,12 @@ class Wait:
     async def _sleep(self, on_progress: Callable[[], Awaitable[None]] | None) -> None:
         """Return when there may be something to see, or it is time to speak up or to end."""
         clock = self._broker.clock
-        progress_ms = clock.now_ms() + PROGRESS_MS
-        alarm_ms = min(progress_ms, self._deadline_ms) if on_progress is not None else self._deadline_ms
+        alarm_ms = min(self._progress_ms, self._deadline_ms) if on_progress is not None else self._deadline_ms
         timer = clock.call_at(alarm_ms, self._touched.set)
         try:
             await self._touched.wait()
         finally:
             timer.cancel()
-        if on_progress is not None and progress_ms <= clock.now_ms() < self._deadline_ms:
+        if on_progress is not None and self._progress_ms <= clock.now_ms() < self._deadline_ms:
+            self._progress_ms = clock.now_ms() + PROGRESS_MS
             await on_progress()

@@ -1,0 +1,292 @@
+"""The broker as one thing: the whole way from a command to who hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from broker.decide import Rejection
+from broker.runtime import Accepted
+from events.events import QueueLeft, RoomClosed, RoomOpened
+from events.ids import connection_id_of
+from events.memory_log import MemoryLog
+from events.policy import Policy
+from projections.state import digest
+from tests.support.bench import LENIENT, BrokerBench, Ear, with_broker
+from tests.support.fake_clock import FakeClock, settle
+from tests.support.logs import FaultyLog, run, unavailable, until
+from tests.support.people import ANN, BOB, CAT, enter, leave, move_on, say
+
+
+@with_broker()
+async def test_a_conversation(bench: BrokerBench) -> None:
+    """Two meet, talk and part; each hears what the other did, and only that."""
+    ears = {who: Ear() for who in (ANN, BOB)}
+    for who, ear in ears.items():
+        bench.broker.notifier.attach(who, ear)
+    room = await bench.pair(ANN, BOB)
+    await bench.do(say(ANN, "hi", None, room))
+    await bench.do(say(BOB, "ho", None, room))
+    await bench.do(leave(BOB, room))
+    assert ears[ANN].methods == [
+        (ANN, "chatroom.found"),
+        (ANN, "message.received"),
+        (ANN, "partner.disconnected"),
+    ]
+    assert ears[BOB].methods == [(BOB, "chatroom.found"), (BOB, "message.received")]
+    page = await bench.broker.page(ANN, 0)
+    assert [event.method for event in page.events] == [method for _, method in ears[ANN].methods]
+
+
+@with_broker(Policy(events_per_page_max=2))
+async def test_a_page_without_a_cursor_is_the_newest(bench: BrokerBench) -> None:
+    """With one, what comes after it."""
+    room = await bench.pair(ANN, BOB)
+    await bench.do(say(ANN, "one", None, room))
+    await bench.do(say(ANN, "two", None, room))
+    newest, first = await bench.broker.page(BOB, None), await bench.broker.page(BOB, 0)
+    assert [event.params.cursor for event in newest.events] == [4, 5]
+    assert [event.params.cursor for event in first.events] == [3, 4]
+
+
+@with_broker()
+async def test_a_minted_handle_is_known_once_it_has_entered(bench: BrokerBench) -> None:
+    """And stays so when its connection is idle; nobody has had it before."""
+    handle = bench.broker.mint("192.0.2.1")
+    assert isinstance(handle, str)
+    assert bench.broker.resolve(handle) is None
+    who = connection_id_of(handle)
+    await bench.do(enter(who))
+    assert bench.broker.resolve(handle) == who
+    assert bench.broker.mint("192.0.2.1") != handle
+    assert bench.broker.resolve("anything else") is None
+
+
+@with_broker(Policy(handles_minted_per_10s_max=1))
+async def test_too_many_handles_are_refused(bench: BrokerBench) -> None:
+    """For each peer, with the time to wait."""
+    assert isinstance(bench.broker.mint("192.0.2.1"), str)
+    assert bench.broker.mint("192.0.2.1") == Rejection("rate_limited", 10_000)
+    assert isinstance(bench.broker.mint("192.0.2.2"), str)
+
+
+def test_it_is_ready_between_start_and_drain() -> None:
+    """So a load balancer knows when to send anyone."""
+
+    async def scenario() -> None:
+        broker = BrokerBench().broker
+        assert (broker.ready, broker.draining) == (False, False)
+        await broker.start(LENIENT)
+        assert (broker.ready, broker.draining) == (True, False)
+        broker.drain()
+        assert (broker.ready, broker.draining) == (False, True)
+        await broker.close()
+
+    run(scenario)
+
+
+def test_a_restart_knows_all_that_was_answered() -> None:
+    """The state is the fold of the log, and people go on where they were."""
+
+    async def scenario() -> None:
+        before = BrokerBench()
+        await before.broker.start(LENIENT)
+        room = await before.pair(ANN, BOB)
+        await before.do(say(ANN, "hi", "m1", room))
+        after = BrokerBench(before.log, before.clock)
+        await after.broker.start(LENIENT)
+        assert digest(after.broker.state) == digest(before.broker.state)
+        assert (await after.do(say(ANN, "hi", "m1", room))).commit is None
+        assert len((await after.broker.page(BOB, 0)).events) == 2
+
+    run(scenario)
+
+
+def test_a_close_finishes_what_is_being_appended() -> None:
+    """Then the log is let go of, and its followers end."""
+
+    async def scenario() -> None:
+        bench = BrokerBench()
+        await bench.broker.start(LENIENT)
+        landed = asyncio.Event()
+        bench.log.before_append = [until(landed)]
+        answer = asyncio.ensure_future(bench.broker.submit(enter(ANN)))
+        await settle()
+        closing = asyncio.ensure_future(bench.broker.close())
+        await settle()
+        assert not closing.done()
+        landed.set()
+        await closing
+        assert isinstance(answer.result(), Accepted)
+        assert [commit async for commit in bench.log.follow(0)] == []
+
+    run(scenario)
+
+
+def test_a_close_ends_what_runs_in_the_background() -> None:
+    """Nothing is left behind."""
+
+    async def scenario() -> None:
+        bench = BrokerBench()
+        await bench.broker.start(LENIENT)
+        never = asyncio.Event()
+        ended = asyncio.Event()
+
+        async def work() -> None:
+            try:
+                await never.wait()
+            finally:
+                ended.set()
+
+        bench.broker.in_background(work())
+        await settle()
+        await bench.broker.close()
+        assert ended.is_set()
+        assert bench.broker._tasks == set()
+
+    run(scenario)
+
+
+@with_broker()
+async def test_a_ghost_is_taken_out_of_the_queue(bench: BrokerBench) -> None:
+    """Nobody holds its handle, so the re-issued call must not meet it."""
+    await bench.do(enter(ANN))
+    bench.broker.abandon(ANN)
+    await settle()
+    assert bench.is_idle(ANN)
+    assert (await bench.events())[-1] == QueueLeft(ANN, "disconnected")
+    await bench.do(enter(BOB))
+    assert bench.waits(BOB)
+
+
+@with_broker()
+async def test_a_ghost_that_is_about_to_enter_is_taken_out(bench: BrokerBench) -> None:
+    """Its command belongs to the runtime; it is waited for."""
+    landed = asyncio.Event()
+    bench.log.before_append = [until(landed)]
+    entering = asyncio.ensure_future(bench.broker.submit(enter(ANN)))
+    await settle()
+    entering.cancel()
+    bench.broker.abandon(ANN)
+    await settle()
+    landed.set()
+    await settle()
+    assert bench.is_idle(ANN)
+
+
+@with_broker()
+async def test_a_ghost_is_taken_out_even_if_it_was_matched_meanwhile(bench: BrokerBench) -> None:
+    """Its partner is told; whoever met it just before the disconnect was decided is freed too."""
+    await bench.do(enter(ANN))
+    landed = asyncio.Event()
+    bench.log.before_append = [until(landed)]
+    meeting = asyncio.ensure_future(bench.broker.submit(enter(BOB)))
+    await settle()
+    bench.broker.abandon(ANN)
+    await settle()
+    landed.set()
+    await meeting
+    await settle()
+    assert bench.is_idle(ANN)
+    opened, closed = (await bench.events())[-2:]
+    assert isinstance(opened, RoomOpened)
+    assert isinstance(closed, RoomClosed)
+    assert (closed.closed_by, closed.other, closed.reason) == (ANN, BOB, "disconnected")
+
+
+@with_broker()
+async def test_a_ghost_that_is_matched_between_look_and_decision_is_taken_out(bench: BrokerBench) -> None:
+    """Another worker let someone meet it: the first disconnect is older than that, so it is asked for again."""
+    await bench.do(enter(ANN))
+    bench.log.before_append = [lambda: bench.log.appended_by_another(enter(BOB), state=bench.broker.state)]
+    bench.broker.abandon(ANN)
+    await settle()
+    assert bench.is_idle(ANN)
+    assert bench.is_idle(BOB)
+
+
+@with_broker()
+async def test_a_ghost_that_nobody_knows_is_no_matter(bench: BrokerBench) -> None:
+    """It never entered: its command was refused."""
+    bench.broker.abandon(CAT)
+    await settle()
+    assert bench.place_of(CAT) is None
+
+
+@with_broker()
+async def test_a_ghost_that_cannot_be_taken_out_falls_to_its_grace(bench: BrokerBench) -> None:
+    """The log is away; presence will ask again."""
+    await bench.do(enter(ANN))
+    bench.log.before_append = [unavailable] * 10_000
+    bench.broker.abandon(ANN)
+    await bench.clock.advance(10_000)
+    assert bench.waits(ANN)
+    assert bench.broker._tasks == set()
+    bench.log.before_append = []
+    await bench.clock.advance(bench.broker.policy.idle_grace_queue_ms)
+    assert bench.is_idle(ANN)
+
+
+@with_broker()
+async def test_metrics_count_and_name_nobody(bench: BrokerBench) -> None:
+    """Numbers, kinds and codes: no handle, no connection, no room, no name, no word."""
+    handle = bench.broker.mint("192.0.2.1")
+    assert isinstance(handle, str)
+    who = connection_id_of(handle)
+    stream = bench.stream(who, ANN)
+    await bench.do(enter(who, "Rumpelstiltskin", "straw"))
+    await bench.do(enter(ANN))
+    room = (await bench.events())[-1].room_id  # type: ignore[union-attr]
+    await bench.do(say(ANN, "a very secret word", "m-1", room))
+    assert await bench.broker.submit(say(BOB, "x", None, room)) == Rejection("room_not_found")
+    assert await bench.broker.submit(enter(ANN)) == Rejection("already_chatting")
+    bench.broker.metrics.sessions.inc()
+    await bench.do(move_on(ANN, room))
+    text = bench.broker.metrics.render().decode()
+    for secret in (handle, who, ANN, room, "Rumpelstiltskin", "straw", "secret", "m-1", "192.0.2.1"):
+        assert secret not in text
+    for line in (
+        "chat_broker_waiting 1.0",
+        "chat_broker_rooms_open 0.0",
+        "chat_broker_connections 2.0",
+        "chat_broker_position 5.0",
+        "chat_broker_commits_total 5.0",
+        "chat_broker_sessions 1.0",
+        'chat_broker_rejections_total{code="room_not_found"} 1.0',
+        'chat_broker_rejections_total{code="already_chatting"} 1.0',
+        "chat_broker_deliveries_total 4.0",
+        "chat_broker_append_seconds_count 5.0",
+    ):
+        assert line in text.splitlines()
+    bench.streams.close(stream)
+
+
+def test_two_brokers_in_one_process_count_for_themselves() -> None:
+    """Each has a registry of its own."""
+
+    async def scenario() -> None:
+        one, other = BrokerBench(), BrokerBench()
+        await one.broker.start(LENIENT)
+        await other.broker.start(Policy())
+        assert b"chat_broker_commits_total 1.0" in one.broker.metrics.render()
+        assert b"chat_broker_commits_total 0.0" in other.broker.metrics.render()
+
+    run(scenario)
+
+
+def test_several_brokers_may_share_one_log() -> None:
+    """A commit of another is announced to one's own listeners as soon as it is folded."""
+
+    async def scenario() -> None:
+        inner, clock = MemoryLog(), FakeClock()
+        here, there = (BrokerBench(FaultyLog(inner), clock) for _ in range(2))
+        for bench in (here, there):
+            await bench.broker.start(LENIENT)
+        ear = Ear()
+        here.broker.notifier.attach(ANN, ear)
+        await here.do(enter(ANN))
+        await there.do(enter(BOB))
+        await here.do(enter(CAT))
+        assert ear.methods == [(ANN, "chatroom.found")]
+        assert here.place_of(ANN) == here.place_of(BOB)
+
+    run(scenario)

@@ -1,0 +1,169 @@
+"""What was stored stays readable, and what this program does not know fails loudly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events import codec
+from events.codec import UnreadableCommitError, decode_commit, encode_commit
+from events.commands import Command
+from events.commit import SCHEMA_VERSION, Commit, Tip, check_link, commit_id_of
+from events.events import Event
+from events.policy import Policy
+from events.text import RedactedText
+from tests.support.people import ANN
+from tests.support.specs import state_after, waiting
+from tests.support.strategies import commits
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+LINES = [line for file in sorted(GOLDEN.glob("commits*.jsonl")) for line in file.read_bytes().splitlines()]
+
+
+def line_of(commit: Commit) -> dict[str, Any]:
+    """`commit` as the JSON object that is stored."""
+    line: dict[str, Any] = json.loads(encode_commit(commit))
+    return line
+
+
+def specimen() -> dict[str, Any]:
+    """Some line of a log."""
+    line: dict[str, Any] = json.loads(LINES[0])
+    return line
+
+
+@settings(deadline=None, max_examples=150)
+@given(commits())
+def test_a_commit_comes_back_as_it_was(commit: Commit) -> None:
+    """Equal in every field and type, from one line of JSON, and to the same bytes again."""
+    line = encode_commit(commit)
+    again = decode_commit(line)
+    assert again == commit
+    assert encode_commit(again) == line
+    assert decode_commit(line.decode()) == commit
+    assert b"\n" not in line
+
+
+@pytest.mark.parametrize("line", LINES, ids=range(1, len(LINES) + 1))
+def test_a_stored_line_is_read_and_written_the_same(line: bytes) -> None:
+    """These bytes are for ever: a change of the types that breaks one breaks somebody's log."""
+    commit = decode_commit(line)
+    assert encode_commit(commit) == line
+    assert commit_id_of(commit) == commit.commit_id
+
+
+def test_the_stored_lines_are_one_log() -> None:
+    """Each follows the one before it."""
+    tip = Tip(0, decode_commit(LINES[0]).previous_id)
+    for line in LINES:
+        commit = decode_commit(line)
+        check_link(tip, commit)
+        tip = commit.tip
+
+
+def test_there_is_a_stored_line_for_every_type() -> None:
+    """Each command, each event, and a redacted text."""
+    stored = [decode_commit(line) for line in LINES]
+    assert {type(commit.command) for commit in stored} == set(get_args(Command))
+    assert {type(event) for commit in stored for event in commit.events} == set(get_args(Event))
+    assert any(isinstance(getattr(commit.command, "text", None), RedactedText) for commit in stored)
+
+
+def test_the_default_policy_never_changes() -> None:
+    """An old log says nothing of its limits where it has the defaults, so the defaults are part of every log."""
+    stored = json.loads((GOLDEN / "policy.json").read_text())
+    assert {name: getattr(Policy(), name) for name in Policy.__struct_fields__} == stored
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "7", None])
+def test_a_limit_is_a_positive_integer(value: object) -> None:
+    """Anything else is refused, by name."""
+    with pytest.raises(ValueError, match="streams_max must be a whole number of at least 1"):
+        Policy(streams_max=value)  # type: ignore[arg-type]
+
+
+CORRUPTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "tag of the command": lambda line: line["command"].update(type="dance"),
+    "tag of an event": lambda line: line["events"][0].update(type="danced"),
+    "field of the commit": lambda line: line.update(extra=1),
+    "field of the command": lambda line: line["command"].update(extra=1),
+    "field of an event": lambda line: line["events"][0].update(extra=1),
+    "field of the facts": lambda line: line["facts"].update(extra=1),
+    "a field is missing": lambda line: line.pop("events"),
+    "a field has another type": lambda line: line.update(position="1"),
+    "a limit can't be": lambda line: line["events"][0]["policy"].update(streams_max=0),
+    "a newer schema": lambda line: line.update(schema=SCHEMA_VERSION + 1),
+    "an older schema that never was": lambda line: line.update(schema=0),
+    "no schema": lambda line: line.pop("schema"),
+}
+
+
+def corrupted(change: str) -> bytes:
+    """A line with something in it that this program does not know."""
+    line = specimen()
+    CORRUPTIONS[change](line)
+    return json.dumps(line).encode()
+
+
+@pytest.mark.parametrize("change", CORRUPTIONS)
+def test_what_is_not_known_fails_loudly(change: str) -> None:
+    """Nothing is skipped, guessed or half understood."""
+    with pytest.raises(UnreadableCommitError):
+        decode_commit(corrupted(change))
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema":1}', b'{"schema":1,"x":' + b"[" * 5_000], ids=range(7)
+)
+def test_what_is_damaged_fails_loudly(line: bytes) -> None:
+    """Whatever stands there instead of a commit."""
+    with pytest.raises(UnreadableCommitError):
+        decode_commit(line)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.sampled_from(LINES), st.data())
+def test_a_line_cut_short_is_no_commit(line: bytes, data: st.DataObject) -> None:
+    """As a crash in the middle of a write would leave it."""
+    with pytest.raises(UnreadableCommitError):
+        decode_commit(line[: data.draw(st.integers(0, len(line) - 1))])
+
+
+def test_a_newer_schema_is_named() -> None:
+    """So that an operator knows to update."""
+    with pytest.raises(UnreadableCommitError, match=f"schema version 2; this program reads up to {SCHEMA_VERSION}"):
+        decode_commit(corrupted("a newer schema"))
+
+
+def test_an_older_schema_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step by step, each version to the next, before it is read."""
+
+    def from_minus_one(commit: dict[str, Any]) -> dict[str, Any]:
+        return commit | {"command": commit["command"] | {"type": commit["command"]["type"].removeprefix("old_")}}
+
+    def from_zero(commit: dict[str, Any]) -> dict[str, Any]:
+        return commit | {"schema": 1}
+
+    monkeypatch.setattr(codec, "UPCASTS", {-1: from_minus_one, 0: from_zero})
+    line = specimen()
+    line["schema"] = -1
+    line["command"]["type"] = f"old_{line['command']['type']}"
+    assert decode_commit(json.dumps(line).encode()) == decode_commit(LINES[0])
+
+
+def test_facts_that_were_not_needed_are_not_stored() -> None:
+    """Neither as null nor at all."""
+    facts = line_of(decode_commit(LINES[0]))["facts"]
+    assert None not in facts.values()
+
+
+def test_no_handle_can_stand_in_a_commit() -> None:
+    """There is no field for one: connections are named by their public names."""
+    assert state_after(waiting(ANN)).places.get(ANN) is not None
+    assert not [line for line in LINES if b"cb_" in line or b"handle" in line.replace(b"handles_", b"")]

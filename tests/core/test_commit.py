@@ -1,0 +1,217 @@
+"""The chain of commits: whatever was altered is noticed, and a text can be forgotten without breaking it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.codec import UnreadableCommitError, decode_commit, encode_commit
+from events.commands import LeaveQueue
+from events.commit import (
+    BrokenChainError,
+    Commit,
+    Facts,
+    Tip,
+    check_link,
+    commit_after,
+    commit_id_of,
+    redact,
+)
+from events.ids import (
+    CommitId,
+    Handle,
+    connection_id_of,
+    handle_from,
+    room_id_from,
+)
+from events.text import RedactedText, redacted
+from tests.support.people import ANN, BOB, enter, entered, opened, said, say
+from tests.support.strategies import commits
+
+SALT = "0123456789abcdef" * 2
+BEFORE = Tip(41, CommitId("f" * 32))
+
+
+def spoken(text: str = "a secret", salt: str | None = SALT) -> Commit:
+    """A commit with a text in it."""
+    return commit_after(BEFORE, say(ANN, text, "m1"), Facts(1_000, None, salt), [said(ANN, BOB, text, "m1")])
+
+
+def met() -> Commit:
+    """A commit without one."""
+    return commit_after(BEFORE, enter(BOB), Facts(1_000, room_id_from(bytes(16))), [entered(BOB), opened(ANN, BOB)])
+
+
+def test_a_commit_follows_its_tip() -> None:
+    """Position, link and time come from where it stands and from the facts."""
+    commit = met()
+    assert (commit.position, commit.previous_id, commit.at_ms) == (42, BEFORE.commit_id, 1_000)
+    assert commit.tip == Tip(42, commit.commit_id)
+    check_link(BEFORE, commit)
+
+
+@pytest.mark.parametrize("commit", [spoken(), met()], ids=["with a text", "without"])
+def test_an_id_is_128_bits_in_hexadecimal(commit: Commit) -> None:
+    """And depends on nothing but the commit."""
+    assert len(commit.commit_id) == 32
+    assert int(commit.commit_id, 16) >= 0
+    assert commit_id_of(decode_commit(encode_commit(commit))) == commit.commit_id
+
+
+def leaves(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Where in a JSON value anything stands that is no object or list."""
+    if isinstance(value, dict):
+        return [leaf for key, item in value.items() for leaf in leaves(item, (*path, key))]
+    if isinstance(value, list):
+        return [leaf for n, item in enumerate(value) for leaf in leaves(item, (*path, n))]
+    return [path]
+
+
+def with_other(line: bytes, path: tuple[str | int, ...]) -> bytes:
+    """`line` with something else of the same kind at `path`."""
+    commit = json.loads(line)
+    place = commit
+    for key in path[:-1]:
+        place = place[key]
+    old = place[path[-1]]
+    place[path[-1]] = old + 1 if isinstance(old, int) else "x" if old is None else old + "x"
+    return json.dumps(commit).encode()
+
+
+@pytest.mark.parametrize(
+    ("commit", "path"),
+    [
+        (commit, path)
+        for commit in (spoken(), met(), redact(spoken()))
+        for path in leaves(json.loads(encode_commit(commit)))
+    ],
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else type(value.command).__name__,
+)
+def test_whatever_is_altered_is_noticed(commit: Commit, path: tuple[str | int, ...]) -> None:
+    """Every single field: the line can't be read any more, or it breaks the chain."""
+    line = with_other(encode_commit(commit), path)
+    with pytest.raises((BrokenChainError, UnreadableCommitError)):
+        check_link(BEFORE, decode_commit(line))
+
+
+@pytest.mark.parametrize("part", ["command", "events", "both"])
+def test_a_text_that_is_altered_anywhere_is_noticed(part: str) -> None:
+    """In the request, in what was delivered, or in both alike."""
+    commit = spoken()
+    if part != "events":
+        commit = msgspec.structs.replace(commit, command=say(ANN, "another", "m1"))
+    if part != "command":
+        commit = msgspec.structs.replace(commit, events=(said(ANN, BOB, "another", "m1"),))
+    with pytest.raises(BrokenChainError, match="altered"):
+        check_link(BEFORE, commit)
+
+
+def test_a_dropped_salt_is_noticed() -> None:
+    """A text without its salt can't be what was stored."""
+    with pytest.raises(BrokenChainError, match="altered"):
+        check_link(BEFORE, msgspec.structs.replace(spoken(), facts=Facts(1_000)))
+
+
+def test_an_added_salt_is_noticed() -> None:
+    """Facts that no decision had."""
+    commit = met()
+    salted = msgspec.structs.replace(commit, facts=Facts(1_000, commit.facts.room_id, SALT))
+    with pytest.raises(BrokenChainError, match="altered"):
+        check_link(BEFORE, salted)
+
+
+def test_events_that_are_added_or_dropped_are_noticed() -> None:
+    """The commit is atomic on disk too."""
+    for events in ((), (entered(BOB),), (*met().events, entered(ANN)), tuple(reversed(met().events))):
+        with pytest.raises(BrokenChainError, match="position 42 was altered"):
+            check_link(BEFORE, msgspec.structs.replace(met(), events=events))
+
+
+def test_a_gap_is_noticed() -> None:
+    """Positions follow each other."""
+    with pytest.raises(BrokenChainError, match="expected the commit at position 41, found 42"):
+        check_link(Tip(40, BEFORE.commit_id), met())
+
+
+def test_another_past_is_noticed() -> None:
+    """A log that was rolled back and went on differently."""
+    with pytest.raises(BrokenChainError, match="42 does not follow the one before it"):
+        check_link(Tip(41, CommitId("e" * 32)), met())
+
+
+def test_a_redacted_commit_keeps_its_place_in_the_chain() -> None:
+    """Its id is the same, so what follows it holds too."""
+    commit = redact(spoken())
+    check_link(BEFORE, commit)
+    check_link(commit.tip, commit_after(spoken().tip, LeaveQueue(ANN), Facts(2_000), []))
+
+
+def test_a_redacted_commit_forgets_the_text() -> None:
+    """Its length and a hash are left, and without the salt nobody can find it by trying."""
+    commit = redact(spoken("Grüße"))
+    line = encode_commit(commit)
+    assert "Gr" not in line.decode()
+    assert SALT not in line.decode()
+    text = commit.events[0].text  # type: ignore[union-attr]
+    assert isinstance(text, RedactedText)
+    assert text.length_bytes == len("Grüße".encode())
+    assert text == commit.command.text  # type: ignore[union-attr]
+
+
+def test_redacting_twice_is_redacting_once() -> None:
+    """What is gone stays gone, and the stand-in stays."""
+    assert redact(redact(spoken())) == redact(spoken())
+
+
+def test_what_holds_no_text_is_not_redacted() -> None:
+    """Nothing in it was said by anyone."""
+    assert redact(met()) == met()
+
+
+def test_the_same_text_has_another_stand_in_under_another_salt() -> None:
+    """So equal messages can't be told from each other's hashes."""
+    assert redacted("yes", "a") != redacted("yes", "b")
+    assert redacted("yes", "a") == redacted("yes", "a")
+
+
+def test_a_text_without_a_salt_is_a_bug() -> None:
+    """Whoever commits a text brings random bits."""
+    with pytest.raises(AssertionError, match="salt"):
+        spoken(salt=None)
+
+
+@settings(deadline=None, max_examples=200)
+@given(commits())
+def test_every_commit_links_and_redacts(commit: Commit) -> None:
+    """Anything that can be stored holds in the chain, as it is and redacted."""
+    before = Tip(commit.position - 1, commit.previous_id)
+    check_link(before, commit)
+    check_link(before, redact(commit))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.binary(min_size=24, max_size=24), st.binary(min_size=16, max_size=16))
+def test_ids_look_as_they_are_described(handle_bytes: bytes, room_bytes: bytes) -> None:
+    """A handle, the public name behind it, and a room's name."""
+    handle, room_id = handle_from(handle_bytes), room_id_from(room_bytes)
+    connection_id = connection_id_of(handle)
+    assert re.fullmatch("cb_[A-Za-z0-9_-]{32}", handle)
+    assert re.fullmatch("c_[0-9a-f]{32}", connection_id)
+    assert re.fullmatch("r_[0-9a-f]{32}", room_id)
+    assert connection_id_of(handle) == connection_id
+    assert handle not in connection_id
+
+
+def test_a_connection_id_never_changes() -> None:
+    """Logs hold it, so this value is for ever."""
+    assert connection_id_of(Handle("cb_example")) == "c_8bb8bc7140b55948b30160521c237534"
+
+
+def test_any_text_at_all_names_a_connection() -> None:
+    """A handle that somebody made up, even one that is no Unicode, is just not known."""
+    assert connection_id_of("\ud800") != connection_id_of("\ud801")

@@ -1,0 +1,60 @@
+"""The index by which a cursor finds what stands after it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from projections.inbox import CHUNK, EMPTY_INBOX, Inbox
+
+
+def inbox_of(count: int, kept_max: int = 10**6, step: int = 3) -> Inbox:
+    """An inbox that was told something at `step`, `2 * step` and so on."""
+    inbox = EMPTY_INBOX
+    for n in range(1, count + 1):
+        inbox = inbox.with_event(n * step, n * step + 1_000, kept_max)
+    return inbox
+
+
+def test_an_empty_inbox_holds_nothing() -> None:
+    """Whatever the cursor."""
+    assert (len(EMPTY_INBOX), EMPTY_INBOX.after(0, 10), EMPTY_INBOX.last(10)) == (0, [], [])
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 400), st.integers(0, 1_300), st.integers(1, 500), st.integers(1, 300))
+def test_it_finds_what_a_list_would(count: int, cursor: int, limit: int, kept_max: int) -> None:
+    """Against the naive model: of the positions that are kept, the first above the cursor and the newest."""
+    inbox, positions = inbox_of(count, kept_max), [3 * n for n in range(1, count + 1)]
+    kept = positions[len(positions) - len(inbox) :]
+    assert inbox.after(cursor, limit) == [p for p in kept if p > cursor][:limit]
+    assert inbox.last(limit) == kept[-limit:]
+    assert inbox.last_at_ms == (positions[-1] + 1_000 if positions else 0)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 600), st.integers(1, 300))
+def test_it_keeps_the_newest_and_says_what_went(count: int, kept_max: int) -> None:
+    """At least `kept_max` of them, at most a chunk and its rounding more; the rest is at or below `dropped_through`."""
+    inbox = inbox_of(count, kept_max)
+    assert min(count, kept_max) <= len(inbox) <= -(-kept_max // CHUNK) * CHUNK + CHUNK
+    assert inbox.dropped_through == 3 * (count - len(inbox))
+    assert all(position > inbox.dropped_through for position in inbox.last(len(inbox) or 1))
+
+
+@pytest.mark.parametrize("count", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1])
+def test_chunks_are_full(count: int) -> None:
+    """So the length needs no counting."""
+    inbox = inbox_of(count)
+    assert [len(chunk) for chunk in inbox.chunks] == [CHUNK] * ((count - 1) // CHUNK)
+    assert len(inbox) == count
+
+
+def test_an_old_inbox_stays_what_it_was() -> None:
+    """A new one shares its chunks."""
+    old = inbox_of(2 * CHUNK)
+    new = old.with_event(10_000, 1, kept_max=CHUNK)
+    assert (len(old), old.dropped_through) == (2 * CHUNK, 0)
+    assert new.dropped_through == 3 * CHUNK
+    assert new.chunks[0] is old.newest

@@ -1,0 +1,366 @@
+"""Who is still there, by time alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.presence import LOOK_AGAIN_MS, Presence
+from events.commands import Disconnect, EnterQueue
+from events.commit import Facts, commit_after
+from events.events import QueueLeft, RoomClosed, RoomOpened
+from events.policy import Policy
+from tests.support.bench import LENIENT, BrokerBench, with_broker
+from tests.support.fake_clock import FakeClock
+from tests.support.logs import run, unavailable
+from tests.support.people import ANN, BOB, CAT, enter, leave, leave_queue, left, move_on, say
+from tests.support.specs import PAST, chatting, state_after, then_also, waiting
+
+STREAM, QUEUE, ROOM = LENIENT.stream_grace_ms, LENIENT.idle_grace_queue_ms, LENIENT.idle_grace_room_ms
+
+
+@with_broker()
+async def test_who_waits_in_silence_is_taken_out(bench: BrokerBench) -> None:
+    """After the queue's grace, and not a millisecond before; the reason is `timeout`."""
+    await bench.do(enter(ANN))
+    await bench.clock.advance(QUEUE - 1)
+    assert bench.waits(ANN)
+    await bench.clock.advance(1)
+    assert bench.is_idle(ANN)
+    assert (await bench.events())[-1] == QueueLeft(ANN, "timeout")
+
+
+@with_broker()
+async def test_who_chats_in_silence_is_taken_out_later(bench: BrokerBench) -> None:
+    """A room's grace is longer; it is the silent one who closes it, and only once."""
+    room = await bench.pair(ANN, BOB)
+    await bench.clock.advance(QUEUE)
+    with bench.broker.presence.call(BOB):
+        pass
+    await bench.clock.advance(ROOM - QUEUE - 1)
+    assert not bench.is_idle(ANN)
+    await bench.clock.advance(1)
+    assert (await bench.events())[-1] == RoomClosed(room, ANN, BOB, "timeout")
+    await bench.clock.advance(10 * ROOM)
+    assert (await bench.events())[-1] == RoomClosed(room, ANN, BOB, "timeout")
+
+
+@with_broker()
+async def test_an_open_stream_is_presence(bench: BrokerBench) -> None:
+    """For as long as it is open; then its own grace runs, and the reason is `disconnected`."""
+    await bench.do(enter(ANN))
+    stream = bench.stream(ANN)
+    await bench.clock.advance(10 * QUEUE)
+    assert bench.waits(ANN)
+    bench.streams.close(stream)
+    await bench.clock.advance(STREAM - 1)
+    assert bench.waits(ANN)
+    await bench.clock.advance(1)
+    assert (await bench.events())[-1] == QueueLeft(ANN, "disconnected")
+
+
+@with_broker()
+async def test_the_last_of_several_streams_counts(bench: BrokerBench) -> None:
+    """One that is still open is enough."""
+    await bench.do(enter(ANN))
+    first, second = bench.stream(ANN), bench.stream(ANN)
+    bench.streams.close(first)
+    await bench.clock.advance(10 * QUEUE)
+    assert bench.waits(ANN)
+    bench.streams.close(second)
+    await bench.clock.advance(STREAM)
+    assert bench.is_idle(ANN)
+
+
+@with_broker()
+async def test_a_call_in_flight_is_presence(bench: BrokerBench) -> None:
+    """A wait is a call that lasts; the grace runs from its end."""
+    await bench.do(enter(ANN))
+    with bench.broker.presence.call(ANN):
+        await bench.clock.advance(10 * QUEUE)
+        assert bench.waits(ANN)
+    await bench.clock.advance(QUEUE - 1)
+    assert bench.waits(ANN)
+    await bench.clock.advance(1)
+    assert (await bench.events())[-1] == QueueLeft(ANN, "timeout")
+
+
+@with_broker()
+async def test_calls_may_overlap(bench: BrokerBench) -> None:
+    """The last one to end counts, also when one breaks off."""
+    await bench.do(enter(ANN))
+    with bench.broker.presence.call(ANN):
+        with pytest.raises(RuntimeError), bench.broker.presence.call(ANN):
+            raise RuntimeError
+        await bench.clock.advance(10 * QUEUE)
+        assert bench.waits(ANN)
+    await bench.clock.advance(QUEUE)
+    assert bench.is_idle(ANN)
+
+
+@with_broker()
+async def test_each_call_puts_the_end_off(bench: BrokerBench) -> None:
+    """Whoever calls now and then stays."""
+    await bench.do(enter(ANN))
+    for _ in range(20):
+        await bench.clock.advance(QUEUE - 1)
+        with bench.broker.presence.call(ANN):
+            pass
+    assert bench.waits(ANN)
+    await bench.clock.advance(QUEUE)
+    assert bench.is_idle(ANN)
+
+
+@with_broker()
+async def test_the_later_of_both_graces_holds(bench: BrokerBench) -> None:
+    """A stream that closes early in the call's grace changes nothing; late in it, it puts the end off."""
+    for who, closes_after_ms, reason in ((ANN, 10_000, "timeout"), (BOB, QUEUE - 10_000, "disconnected")):
+        await bench.do(enter(who))
+        stream = bench.stream(who)
+        await bench.clock.advance(closes_after_ms)
+        bench.streams.close(stream)
+        end_ms = max(QUEUE, closes_after_ms + STREAM)
+        await bench.clock.advance(end_ms - closes_after_ms - 1)
+        assert bench.waits(who)
+        await bench.clock.advance(1)
+        assert (await bench.events())[-1] == QueueLeft(who, reason)  # type: ignore[arg-type]
+
+
+@with_broker(Policy(stream_grace_ms=30_000, idle_grace_queue_ms=30_000))
+async def test_where_both_graces_end_together_it_was_silence(bench: BrokerBench) -> None:
+    """The stream's was not the later one."""
+    await bench.do(enter(ANN))
+    bench.streams.close(bench.stream(ANN))
+    await bench.clock.advance(30_000)
+    assert (await bench.events())[-1] == QueueLeft(ANN, "timeout")
+
+
+@with_broker()
+async def test_a_match_brings_the_rooms_grace(bench: BrokerBench) -> None:
+    """Who was about to time out in the queue is met in time, and has a room's grace from the last call on."""
+    await bench.do(enter(ANN))
+    await bench.clock.advance(QUEUE - 1)
+    await bench.do(enter(BOB))
+    await bench.clock.advance(ROOM - QUEUE)
+    assert not bench.is_idle(ANN)
+    await bench.clock.advance(1)
+    assert bench.is_idle(ANN)
+
+
+@with_broker()
+async def test_going_back_to_the_queue_brings_the_queues_grace(bench: BrokerBench) -> None:
+    """The shorter one, though the longer was set."""
+    room = await bench.pair(ANN, BOB)
+    await bench.do(move_on(ANN, room))
+    await bench.clock.advance(QUEUE)
+    assert bench.is_idle(ANN)
+
+
+@with_broker()
+async def test_nobody_past_their_grace_is_matched(bench: BrokerBench) -> None:
+    """They are disconnected in the same batch, before the newcomer looks for someone."""
+    await bench.do(enter(ANN))
+    await bench.clock.advance(QUEUE - 1)
+    bench.clock._now_ms += 1  # the deadline has come, and its timer has not rung yet
+    await bench.do(enter(BOB))
+    assert [type(commit.command) for commit in bench.log.batches[-1]] == [Disconnect, EnterQueue]
+    assert not [event for event in await bench.events() if isinstance(event, RoomOpened)]
+    assert bench.waits(BOB)
+
+
+@with_broker()
+async def test_a_call_that_ends_in_time_saves_from_that(bench: BrokerBench) -> None:
+    """The look before a match sees it."""
+    await bench.do(enter(ANN))
+    await bench.clock.advance(QUEUE - 1)
+    with bench.broker.presence.call(ANN):
+        bench.clock._now_ms += 10
+        await bench.do(enter(BOB))
+    assert bench.place_of(ANN) == bench.place_of(BOB)
+
+
+@with_broker()
+async def test_several_fall_silent_at_once(bench: BrokerBench) -> None:
+    """Each is taken out; one commit each."""
+    await bench.pair(BOB, CAT)
+    await bench.do(enter(ANN))
+    await bench.clock.advance(ROOM)
+    assert bench.is_idle(ANN)
+    assert bench.is_idle(BOB)
+    assert bench.is_idle(CAT)
+
+
+@with_broker()
+async def test_who_left_is_not_looked_at_again(bench: BrokerBench) -> None:
+    """And nothing of them is kept."""
+    await bench.do(enter(ANN))
+    await bench.do(leave_queue(ANN))
+    room = await bench.pair(BOB, CAT)
+    await bench.do(leave(BOB, room))
+    assert bench.broker.presence._traces == {}
+    before = bench.broker.state.position
+    await bench.clock.advance(10 * ROOM)
+    assert bench.broker.state.position == before
+    assert bench.broker.presence._heap == []
+
+
+@with_broker()
+async def test_streams_and_calls_of_the_idle_leave_nothing(bench: BrokerBench) -> None:
+    """Presence is about places."""
+    with bench.broker.presence.call(ANN):
+        stream = bench.stream(ANN, BOB)
+    assert ANN in bench.broker.presence._traces
+    bench.streams.close(stream)
+    assert bench.broker.presence._traces == {}
+
+
+@with_broker()
+async def test_who_is_idle_but_listens_is_remembered_as_present(bench: BrokerBench) -> None:
+    """So a stream that was open before the queue was entered counts."""
+    stream = bench.stream(ANN)
+    await bench.do(enter(ANN))
+    await bench.do(leave_queue(ANN))
+    await bench.do(enter(ANN))
+    await bench.clock.advance(10 * QUEUE)
+    assert bench.waits(ANN)
+    bench.streams.close(stream)
+    await bench.clock.advance(STREAM)
+    assert bench.is_idle(ANN)
+
+
+@with_broker()
+async def test_being_active_does_not_grow_the_heap(bench: BrokerBench) -> None:
+    """A call is a note of the time; a connection has a few entries, however long it stays."""
+    room = await bench.pair(ANN, BOB)
+    for _ in range(500):
+        with bench.broker.presence.call(ANN):
+            await bench.do(say(ANN, "x", None, room))
+        await bench.clock.advance(100)
+    assert len(bench.broker.presence._heap) <= 4
+
+
+@with_broker()
+async def test_an_end_that_could_not_be_stored_is_asked_for_again(bench: BrokerBench) -> None:
+    """As long as the log is away, once in a while; then it is carried out."""
+    await bench.do(enter(ANN))
+    bench.log.before_append = [unavailable] * 10_000
+    await bench.clock.advance(QUEUE + 20_000)
+    assert bench.waits(ANN)
+    bench.log.before_append = []
+    await bench.clock.advance(2 * LOOK_AGAIN_MS)
+    assert (await bench.events())[-1] == QueueLeft(ANN, "timeout")
+
+
+@with_broker()
+async def test_who_comes_back_meanwhile_stays(bench: BrokerBench) -> None:
+    """The disconnect that was under way finds an event of theirs behind its position."""
+    await bench.do(enter(ANN))
+    await bench.do(enter(BOB))
+    since = bench.broker.state.places.by_id[ANN].last_position
+    place = bench.place_of(ANN)
+    await bench.do(say(ANN, "still here", None, place.room_id))  # type: ignore[union-attr]
+    assert (await bench.do(Disconnect(ANN, "timeout", since))).commit is None
+
+
+def test_a_restart_starts_the_graces_anew() -> None:
+    """Whoever is somewhere was here just now."""
+
+    async def scenario() -> None:
+        before = BrokerBench()
+        await before.broker.start(LENIENT)
+        await before.do(enter(ANN))
+        await before.clock.advance(QUEUE - 1)
+        before.broker.presence.stop()
+        after = BrokerBench(before.log, before.clock)
+        await after.broker.start(LENIENT)
+        await after.clock.advance(QUEUE - 1)
+        assert after.waits(ANN)
+        await after.clock.advance(1)
+        assert after.is_idle(ANN)
+
+    run(scenario)
+
+
+def test_a_broker_that_stopped_finds_nobody_absent() -> None:
+    """Its successor will."""
+
+    async def scenario() -> None:
+        bench = BrokerBench()
+        await bench.broker.start(LENIENT)
+        bench.broker.presence.stop()
+        await bench.do(enter(ANN))
+        bench.broker.presence.stop()
+        await bench.clock.advance(10 * QUEUE)
+        assert bench.waits(ANN)
+
+    run(scenario)
+
+
+def test_the_overdue_are_named_until_they_are_gone() -> None:
+    """Again and again, with the position that they were last seen at; nobody is named twice in one look."""
+
+    async def scenario() -> None:
+        clock, state = FakeClock(), state_after(chatting(ANN, BOB), waiting(CAT))
+        presence = Presence(clock, lambda: state)
+        named: list[Disconnect] = []
+        presence.on_absent = named.append
+        presence.start()
+        assert presence.overdue() == []
+        clock._now_ms = QUEUE
+        assert presence.overdue() == [Disconnect(CAT, "timeout", 3)]
+        assert presence.overdue() == [Disconnect(CAT, "timeout", 3)]
+        clock._now_ms = ROOM
+        assert sorted(command.connection_id for command in presence.overdue()) == [ANN, BOB, CAT]
+        await clock.advance(0)
+        assert {command.connection_id for command in named} == {ANN, BOB, CAT}
+        named.clear()
+        await clock.advance(LOOK_AGAIN_MS)
+        assert {command.connection_id for command in named} == {ANN, BOB, CAT}
+
+    run(scenario)
+
+
+def test_the_overdue_are_looked_at_again_though_no_timer_was_set() -> None:
+    """One who is found only by the look before a match is not forgotten if that batch fails."""
+
+    async def scenario() -> None:
+        clock, state = FakeClock(), state_after(waiting(CAT))
+        presence = Presence(clock, lambda: state)
+        named: list[Disconnect] = []
+        presence.on_absent = named.append
+        presence.start()
+        assert presence._timer is not None
+        presence._timer.cancel()
+        presence._timer = None
+        clock._now_ms = QUEUE
+        assert len(presence.overdue()) == 1
+        await clock.advance(LOOK_AGAIN_MS)
+        assert [command.connection_id for command in named] == [CAT]
+
+    run(scenario)
+
+
+def test_who_has_left_before_anyone_looked_is_no_matter() -> None:
+    """A commit of another worker may end what this one never saw begin; and the idle have no grace."""
+
+    async def scenario() -> None:
+        clock, state = FakeClock(), state_after(waiting(ANN), then_also(left(ANN)), waiting(BOB))
+        presence = Presence(clock, lambda: state)
+        presence.observe(commit_after(state.tip, PAST, Facts(0), [left(ANN)]), state)
+        assert presence._traces == {}
+        presence.start()
+        assert set(presence._traces) == {BOB}
+
+    run(scenario)
+
+
+def test_closing_a_stream_that_was_never_open_is_a_bug() -> None:
+    """Streams are counted."""
+
+    async def scenario() -> None:
+        state = state_after(waiting(ANN))
+        presence = Presence(FakeClock(), lambda: state)
+        presence.start()
+        with pytest.raises(AssertionError):
+            presence.stream_closed(ANN)
+
+    run(scenario)

@@ -1,0 +1,211 @@
+"""A call that lasts until there is something to tell."""
+
+from __future__ import annotations
+
+import asyncio
+
+from broker.waits import PROGRESS_MS, Wait, Waited
+from events.ids import ConnectionId
+from events.policy import Policy
+from tests.support.bench import BrokerBench, with_broker
+from tests.support.fake_clock import settle
+from tests.support.people import ANN, BOB, CAT, enter, leave, leave_queue, say
+
+MINUTE = 60_000
+
+
+def waiting(wait: Wait) -> asyncio.Task[Waited]:
+    """Let a wait run."""
+    return asyncio.ensure_future(wait.run())
+
+
+def methods(waited: Waited) -> list[str]:
+    """What came of it."""
+    return [event.method for event in waited.page.events]
+
+
+async def chatting(bench: BrokerBench) -> tuple[str, int]:
+    """Ann and Bob have met: their room and the position of the meeting."""
+    room = await bench.pair(ANN, BOB)
+    return room, bench.broker.state.position
+
+
+@with_broker()
+async def test_it_returns_as_soon_as_something_comes(bench: BrokerBench) -> None:
+    """With it, and the cursor behind it."""
+    await bench.do(enter(ANN))
+    cursor = bench.broker.state.position
+    wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
+    await bench.clock.advance(5_000)
+    assert not wait.done()
+    await bench.do(enter(BOB))
+    await settle()
+    waited = wait.result()
+    assert (methods(waited), waited.page.cursor, waited.timed_out) == (["chatroom.found"], cursor + 1, False)
+    assert waited.state is bench.broker.state
+
+
+@with_broker()
+async def test_it_returns_at_once_when_something_stands_already(bench: BrokerBench) -> None:
+    """Nothing that came before it is lost."""
+    room, cursor = await chatting(bench)
+    await bench.do(say(ANN, "hi", None, room))  # type: ignore[arg-type]
+    waited = await bench.broker.wait(BOB, cursor, MINUTE).run()
+    assert methods(waited) == ["message.received"]
+    assert bench.clock.now_ms() == 0
+
+
+@with_broker()
+async def test_nothing_can_come_to_the_idle(bench: BrokerBench) -> None:
+    """So they are answered at once, and so are the unknown; neither has timed out."""
+    await bench.do(enter(ANN))
+    await bench.do(leave_queue(ANN))
+    for who in (ANN, ConnectionId("c_nobody")):
+        waited = await bench.broker.wait(who, bench.broker.state.position, MINUTE).run()
+        assert (methods(waited), waited.timed_out) == ([], False)
+
+
+@with_broker()
+async def test_it_ends_when_its_time_is_up(bench: BrokerBench) -> None:
+    """Empty, timed out, and with a cursor that has moved up to the tip."""
+    _, cursor = await chatting(bench)
+    wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
+    await bench.clock.advance(1_000)
+    await bench.do(enter(CAT))
+    await bench.clock.advance(MINUTE - 1_001)
+    assert not wait.done()
+    await bench.clock.advance(1)
+    waited = wait.result()
+    assert (methods(waited), waited.page.cursor, waited.timed_out) == ([], cursor + 1, True)
+
+
+@with_broker()
+async def test_a_wait_of_no_time_is_a_look(bench: BrokerBench) -> None:
+    """It never sleeps."""
+    _, cursor = await chatting(bench)
+    waited = await bench.broker.wait(ANN, cursor, 0).run()
+    assert (methods(waited), waited.timed_out) == ([], True)
+
+
+@with_broker()
+async def test_two_waits_of_one_connection_both_get_it(bench: BrokerBench) -> None:
+    """Neither takes it from the other, and neither does a third that comes later."""
+    room, cursor = await chatting(bench)
+    waits = [waiting(bench.broker.wait(BOB, cursor, MINUTE)) for _ in range(2)]
+    await settle()
+    assert bench.broker.notifier.waits_of(BOB) == 2
+    await bench.do(say(ANN, "hi", None, room))  # type: ignore[arg-type]
+    await settle()
+    later = await bench.broker.wait(BOB, cursor, MINUTE).run()
+    assert [methods(w) for w in (waits[0].result(), waits[1].result(), later)] == [["message.received"]] * 3
+    assert bench.broker.notifier.waits_of(BOB) == 0
+
+
+@with_broker()
+async def test_a_wait_that_breaks_off_loses_nothing(bench: BrokerBench) -> None:
+    """The next one from the same cursor gets what came."""
+    room, cursor = await chatting(bench)
+    wait = waiting(bench.broker.wait(BOB, cursor, MINUTE))
+    await settle()
+    wait.cancel()
+    await bench.do(say(ANN, "hi", None, room))  # type: ignore[arg-type]
+    await settle()
+    assert wait.cancelled()
+    assert methods(await bench.broker.wait(BOB, cursor, MINUTE).run()) == ["message.received"]
+    assert bench.broker.notifier._waits == {}
+
+
+@with_broker()
+async def test_it_ends_when_ones_own_conversation_does(bench: BrokerBench) -> None:
+    """Whoever left is idle, and nothing more can come."""
+    room, cursor = await chatting(bench)
+    wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
+    await settle()
+    await bench.do(leave(ANN, room))  # type: ignore[arg-type]
+    await settle()
+    assert (methods(wait.result()), wait.result().timed_out) == ([], False)
+
+
+@with_broker()
+async def test_what_one_says_oneself_does_not_end_it(bench: BrokerBench) -> None:
+    """It looks, finds nothing, and goes on; so does a wait when others meet."""
+    room, cursor = await chatting(bench)
+    wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
+    await settle()
+    await bench.do(say(ANN, "anyone?", None, room))  # type: ignore[arg-type]
+    await bench.do(enter(CAT))
+    await settle()
+    assert not wait.done()
+    await bench.clock.advance(MINUTE)
+    assert wait.result().timed_out
+
+
+@with_broker()
+async def test_a_shutdown_ends_it(bench: BrokerBench) -> None:
+    """As if its time were up: the client asks again, and meets the successor."""
+    _, cursor = await chatting(bench)
+    wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
+    await settle()
+    bench.broker.drain()
+    await settle()
+    assert (methods(wait.result()), wait.result().timed_out) == ([], True)
+    late = await bench.broker.wait(ANN, cursor, MINUTE).run()
+    assert late.timed_out
+
+
+@with_broker()
+async def test_whoever_asked_may_be_gone(bench: BrokerBench) -> None:
+    """Then it ends now."""
+    _, cursor = await chatting(bench)
+    wait = bench.broker.wait(ANN, cursor, MINUTE)
+    task = waiting(wait)
+    await settle()
+    wait.give_up()
+    await settle()
+    assert task.result().timed_out
+    assert bench.clock.now_ms() == 0
+
+
+@with_broker()
+async def test_progress_is_told_every_ten_seconds(bench: BrokerBench) -> None:
+    """While it lasts, and not at its end."""
+    _, cursor = await chatting(bench)
+    told_ms: list[float] = []
+
+    async def on_progress() -> None:
+        told_ms.append(bench.clock.now_ms())
+
+    wait = asyncio.ensure_future(bench.broker.wait(ANN, cursor, 30_000).run(on_progress))
+    await bench.clock.advance(MINUTE)
+    assert wait.result().timed_out
+    assert told_ms == [PROGRESS_MS, 2 * PROGRESS_MS]
+
+
+@with_broker()
+async def test_progress_is_told_whatever_happens_meanwhile(bench: BrokerBench) -> None:
+    """One who says something every few seconds hears it all the same."""
+    room, cursor = await chatting(bench)
+    told_ms: list[float] = []
+
+    async def on_progress() -> None:
+        told_ms.append(bench.clock.now_ms())
+
+    wait = asyncio.ensure_future(bench.broker.wait(ANN, cursor, MINUTE).run(on_progress))
+    for _ in range(8):
+        await bench.clock.advance(3_000)
+        await bench.do(say(ANN, "anyone?", None, room))  # type: ignore[arg-type]
+    assert told_ms == [PROGRESS_MS, 2 * PROGRESS_MS]
+    await bench.clock.advance(MINUTE)
+    assert wait.done()
+
+
+@with_broker(Policy(events_per_page_max=2, messages_per_10s_max=100))
+async def test_it_gives_a_page_at_the_most(bench: BrokerBench) -> None:
+    """The next wait goes on where it ended."""
+    room, cursor = await chatting(bench)
+    for text in ("one", "two", "three"):
+        await bench.do(say(ANN, text, None, room))  # type: ignore[arg-type]
+    first = await bench.broker.wait(BOB, cursor, MINUTE).run()
+    second = await bench.broker.wait(BOB, first.page.cursor, MINUTE).run()
+    assert [len(methods(first)), len(methods(second))] == [2, 1]
+    assert second.page.cursor == bench.broker.state.position

@@ -1,0 +1,115 @@
+"""A whole broker on a clock that tests move, and what its streams and waits hear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from broker.broker import Broker
+from broker.notifier import Delivery
+from broker.runtime import Accepted
+from broker.streams import Stream, Streams
+from events.commands import Command
+from events.events import Event
+from events.ids import ConnectionId, RoomId
+from events.policy import Policy
+from projections.invariants import check_state
+from projections.places import Chatting, Idle, Place, Waiting
+from tests.support.fake_clock import FakeClock, settle
+from tests.support.logs import FaultyLog, run
+from tests.support.people import enter
+
+LENIENT = Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)
+
+
+class Ear:
+    """A sink that keeps what it is handed."""
+
+    def __init__(self) -> None:
+        self.heard: list[Delivery] = []
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Keep it."""
+        self.heard.append(delivery)
+
+    @property
+    def methods(self) -> list[tuple[ConnectionId, str]]:
+        """Who was told what."""
+        return [(delivery.connection_id, delivery.notification.method) for delivery in self.heard]
+
+
+class BrokerBench:
+    """A started broker and its surroundings."""
+
+    def __init__(self, log: FaultyLog | None = None, clock: FakeClock | None = None) -> None:
+        self.log = log if log is not None else FaultyLog()
+        self.clock = clock if clock is not None else FakeClock()
+        self.broker = Broker(self.log, self.clock)
+        self.streams = Streams(self.broker)
+        self.cuts = 0
+
+    async def do(self, command: Command) -> Accepted:
+        """Carry out `command`, which must succeed."""
+        answer = await self.broker.submit(command)
+        assert isinstance(answer, Accepted), answer
+        return answer
+
+    async def pair(self, first: ConnectionId, second: ConnectionId) -> RoomId:
+        """Let two meet."""
+        await self.do(enter(first))
+        await self.do(enter(second))
+        place = self.place_of(first)
+        assert isinstance(place, Chatting)
+        assert self.place_of(second) == place
+        return place.room_id
+
+    def place_of(self, who: ConnectionId) -> Place | None:
+        """Where `who` is."""
+        known = self.broker.state.places.get(who)
+        return known.place if known is not None else None
+
+    def is_idle(self, who: ConnectionId) -> bool:
+        """Whether `who` is nowhere."""
+        return isinstance(self.place_of(who), Idle)
+
+    def waits(self, who: ConnectionId) -> bool:
+        """Whether `who` is in the queue."""
+        return isinstance(self.place_of(who), Waiting)
+
+    def stream(self, *who: ConnectionId, pinged: bool = False) -> Stream:
+        """An open stream that carries what these are told."""
+
+        def cut() -> None:
+            self.cuts += 1
+
+        stream = self.streams.open("get", cut, pinged=pinged)
+        for one in who:
+            stream.attach(one)
+        return stream
+
+    async def events(self) -> list[Event]:
+        """Everything that has happened."""
+        return [event for commit in await self.log.inner.read(0, 100_000) for event in commit.events]
+
+
+def with_broker(
+    policy: Policy = LENIENT,
+) -> Callable[[Callable[[BrokerBench], Coroutine[Any, Any, None]]], Callable[[], None]]:
+    """Make a test of a started broker; afterwards its state is sound and it closes."""
+
+    def made(scenario: Callable[[BrokerBench], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+        def wrapper() -> None:
+            async def whole() -> None:
+                bench = BrokerBench()
+                await bench.broker.start(policy)
+                await scenario(bench)
+                assert check_state(bench.broker.state) == []
+                await bench.broker.close()
+                await settle()
+
+            run(whole)
+
+        wrapper.__doc__ = scenario.__doc__
+        return wrapper
+
+    return made

@@ -1,0 +1,305 @@
+"""What every `EventLog` promises, as tests that any backend can run: subclass `LogContract` and name a factory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import msgspec
+import pytest
+
+from events.commands import Command, EnterQueue
+from events.commit import EMPTY_TIP, Commit, Tip
+from events.ids import CommitId
+from events.log import Conflict, EventLog, Snapshot
+from projections.state import State, fold
+from tests.support.logs import log_of, run
+from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue
+
+
+def chain(length: int) -> list[Commit]:
+    """A log of that many commits."""
+    again: list[Command] = [enter(ANN), leave_queue(ANN)]
+    return log_of(*(again * (length // 2 + 1)), step_ms=20_000)[:length]
+
+
+def another_after(commits: Sequence[Commit]) -> Commit:
+    """A commit that could stand behind `commits` as well."""
+    return log_of(enter(DAN), state=fold(commits))[0]
+
+
+async def all_of(log: EventLog) -> list[Commit]:
+    """Everything that a log holds."""
+    return list(await log.read(0, 10_000))
+
+
+class LogContract:
+    """The promises of `events.log.EventLog`."""
+
+    async def make(self) -> EventLog:
+        """An empty log."""
+        raise NotImplementedError
+
+    def test_an_empty_log_is_at_position_0(self) -> None:
+        """Nothing to read, no base."""
+
+        async def scenario() -> None:
+            log = await self.make()
+            assert (await log.tip(), await all_of(log), log.base) == (EMPTY_TIP, [], None)
+
+        run(scenario)
+
+    def test_what_was_appended_is_read_in_order(self) -> None:
+        """One by one or in batches, and it comes back as it was."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(7)
+            assert await log.append(commits[:1], expected=EMPTY_TIP) == commits[0].tip
+            assert await log.append(commits[1:5], expected=commits[0].tip) == commits[4].tip
+            assert await log.append(commits[5:], expected=commits[4].tip) == commits[6].tip
+            assert await all_of(log) == commits
+            assert await log.tip() == commits[-1].tip
+
+        run(scenario)
+
+    def test_a_read_begins_behind_its_position_and_keeps_its_limit(self) -> None:
+        """So a reader can go on where it was."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(7)
+            await log.append(commits, expected=EMPTY_TIP)
+            assert list(await log.read(0, 3)) == commits[:3]
+            assert list(await log.read(3, 2)) == commits[3:5]
+            assert list(await log.read(6, 10)) == commits[6:]
+            assert list(await log.read(7, 10)) == []
+            assert list(await log.read(99, 10)) == []
+
+        run(scenario)
+
+    def test_a_batch_of_nothing_changes_nothing(self) -> None:
+        """At the tip it is done; elsewhere it is a conflict like any."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(2)
+            await log.append(commits, expected=EMPTY_TIP)
+            assert await log.append([], expected=commits[1].tip) == commits[1].tip
+            with pytest.raises(Conflict):
+                await log.append([], expected=commits[0].tip)
+            assert await all_of(log) == commits
+
+        run(scenario)
+
+    @pytest.mark.parametrize("expected", [EMPTY_TIP, Tip(2, CommitId("f" * 32)), Tip(9, CommitId("f" * 32))])
+    def test_another_tip_is_a_conflict_that_stores_nothing(self, expected: Tip) -> None:
+        """Too early, of another past, or from the future."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(2)
+            await log.append(commits, expected=EMPTY_TIP)
+            late = msgspec.structs.replace(another_after(commits), position=expected.position + 1)
+            with pytest.raises(Conflict):
+                await log.append([late], expected=expected)
+            assert await all_of(log) == commits
+            assert await log.tip() == commits[1].tip
+
+        run(scenario)
+
+    def test_a_batch_is_stored_as_a_whole_or_not_at_all(self) -> None:
+        """One that only begins like what is stored is a conflict."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(3)
+            await log.append(commits, expected=EMPTY_TIP)
+            with pytest.raises(Conflict):
+                await log.append([commits[2], another_after(commits)], expected=commits[1].tip)
+            with pytest.raises(Conflict):
+                await log.append([another_after(commits[:2]), another_after(commits)], expected=commits[1].tip)
+            assert await all_of(log) == commits
+
+        run(scenario)
+
+    def test_an_append_that_had_landed_is_answered_as_done(self) -> None:
+        """The same commit ids at the same positions, also when others have come behind them."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(5)
+            await log.append(commits[:3], expected=EMPTY_TIP)
+            assert await log.append(commits[:3], expected=EMPTY_TIP) == commits[2].tip
+            assert await log.append(commits[1:3], expected=commits[0].tip) == commits[2].tip
+            await log.append(commits[3:], expected=commits[2].tip)
+            assert await log.append(commits[:3], expected=EMPTY_TIP) == commits[4].tip
+            assert await all_of(log) == commits
+
+        run(scenario)
+
+    def test_of_two_writers_at_one_tip_one_wins(self) -> None:
+        """The other is told, and nothing of it is stored."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(2)
+            await log.append(commits, expected=EMPTY_TIP)
+            rivals = [log_of(enter(who), state=fold(commits)) for who in (ANN, BOB, CAT, DAN)]
+            answers = await asyncio.gather(
+                *(log.append(rival, expected=commits[1].tip) for rival in rivals), return_exceptions=True
+            )
+            won = [n for n, answer in enumerate(answers) if isinstance(answer, Tip)]
+            assert len(won) == 1
+            assert all(isinstance(answer, Conflict) for n, answer in enumerate(answers) if n not in won)
+            assert await all_of(log) == [*commits, *rivals[won[0]]]
+
+        run(scenario)
+
+    def test_many_writers_that_try_again_make_one_chain(self) -> None:
+        """Each folds what it missed and decides again: all get through, none twice."""
+
+        async def scenario() -> None:
+            log = await self.make()
+
+            async def writer(number: int) -> None:
+                who = type(ANN)(f"c_{number}")
+                for command in (enter(who), leave_queue(who)):
+                    while True:
+                        state = fold(await log.read(0, 10_000))
+                        commits = log_of(command, state=state)
+                        await asyncio.sleep(0)
+                        try:
+                            await log.append(commits, expected=state.tip)
+                        except Conflict:
+                            continue
+                        break
+
+            await asyncio.gather(*(writer(number) for number in range(8)))
+            commits = await all_of(log)
+            fold(commits)
+            entered = [c.command.connection_id for c in commits if isinstance(c.command, EnterQueue)]
+            assert sorted(entered) == [f"c_{number}" for number in range(8)]
+
+        run(scenario)
+
+    def test_a_follower_gets_each_commit_once_in_order(self) -> None:
+        """Those that are there, then those that come."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(6)
+            await log.append(commits[:3], expected=EMPTY_TIP)
+            heard: asyncio.Queue[Commit] = asyncio.Queue()
+
+            async def follow() -> None:
+                async with aclosing(log.follow(1)) as followed:  # type: ignore[type-var]
+                    async for commit in followed:
+                        heard.put_nowait(commit)
+
+            async def hear(count: int) -> list[Commit]:
+                return [await asyncio.wait_for(heard.get(), 5) for _ in range(count)]
+
+            following = asyncio.ensure_future(follow())
+            assert await hear(2) == commits[1:3]
+            await log.append(commits[3:4], expected=commits[2].tip)
+            await log.append(commits[4:], expected=commits[3].tip)
+            assert await hear(3) == commits[3:]
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            assert heard.empty()
+
+        run(scenario)
+
+    def test_two_followers_hear_the_same(self) -> None:
+        """Each has a place of its own in the log."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(4)
+
+            async def follow() -> list[Commit]:
+                heard = []
+                async with aclosing(log.follow(0)) as followed:  # type: ignore[type-var]
+                    async for commit in followed:
+                        heard.append(commit)
+                        if len(heard) == len(commits):
+                            break
+                return heard
+
+            following = [asyncio.ensure_future(follow()) for _ in range(2)]
+            await asyncio.sleep(0)
+            for number, commit in enumerate(commits):
+                await log.append([commit], expected=commits[number - 1].tip if number else EMPTY_TIP)
+            assert await asyncio.wait_for(asyncio.gather(*following), 5) == [commits, commits]
+
+        run(scenario)
+
+    def test_followers_end_when_the_log_is_closed(self) -> None:
+        """They would wait for ever."""
+
+        async def scenario() -> None:
+            log = await self.make()
+
+            async def follow() -> list[Commit]:
+                return [commit async for commit in log.follow(0)]
+
+            following = asyncio.ensure_future(follow())
+            await asyncio.sleep(0)
+            await log.close()
+            assert await asyncio.wait_for(following, 5) == []
+
+        run(scenario)
+
+    def test_a_snapshot_stands_in_for_what_is_forgotten(self) -> None:
+        """The state from the base on is the state from the beginning."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(6)
+            await log.append(commits, expected=EMPTY_TIP)
+            await log.compact(Snapshot(commits[3].tip, fold(commits[:4])))
+            base = log.base
+            assert base is not None
+            assert base.tip == commits[3].tip
+            assert list(await log.read(4, 10)) == commits[4:]
+            assert list(await log.read(0, 10)) == commits[4:]
+            assert list(await log.read(5, 10)) == commits[5:]
+            assert isinstance(base.state, State)
+            assert fold(await log.read(base.tip.position, 10), base.state) == fold(commits)
+
+        run(scenario)
+
+    def test_a_compacted_log_goes_on(self) -> None:
+        """Also where nothing but the base is left."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(4)
+            await log.append(commits[:3], expected=EMPTY_TIP)
+            await log.compact(Snapshot(commits[2].tip, fold(commits[:3])))
+            assert (await log.tip(), await all_of(log)) == (commits[2].tip, [])
+            with pytest.raises(Conflict):
+                await log.append([another_after(commits[:2])], expected=commits[1].tip)
+            await log.append(commits[3:], expected=commits[2].tip)
+            assert await all_of(log) == commits[3:]
+
+        run(scenario)
+
+    def test_an_older_snapshot_changes_nothing(self) -> None:
+        """What is forgotten does not come back."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(6)
+            await log.append(commits, expected=EMPTY_TIP)
+            newer, older = (Snapshot(commits[n].tip, fold(commits[: n + 1])) for n in (3, 1))
+            await log.compact(newer)
+            await log.compact(older)
+            await log.compact(newer)
+            assert log.base == newer
+            assert await all_of(log) == commits[4:]
+
+        run(scenario)
+
+    def test_an_epoch_names_one_log_for_its_lifetime(self) -> None:
+        """Another log has another; it has no dot, since ids of events are made of it."""
+
+        async def scenario() -> None:
+            log, other = await self.make(), await self.make()
+            epoch = log.epoch
+            await log.append(chain(2), expected=EMPTY_TIP)
+            assert log.epoch == epoch != other.epoch
+            assert epoch
+            assert "." not in epoch
+
+        run(scenario)

@@ -1,0 +1,134 @@
+"""The real application on a real port, in the event loop of the test that asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from unittest.mock import patch
+
+from broker.broker import Broker
+from broker.clock import Clock, SystemClock
+from broker.settings import Settings
+from events.commit import Commit, Tip
+from events.ids import ConnectionId
+from events.memory_log import MemoryLog
+from events.policy import Policy
+from mcp_facade.app import ChatApp
+from mcp_facade.serve import ChatUvicorn, uvicorn_config
+from tests.support.fake_clock import settle
+
+WITHIN_SECONDS = 5.0
+
+
+class GatedLog(MemoryLog):
+    """A log that can be slow: while its gate is shut, appends stand before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.standing = 0
+
+    async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
+        """Store `commits` once the gate is open."""
+        self.standing += 1
+        await self.gate.wait()
+        self.standing -= 1
+        return await super().append(commits, expected=expected)
+
+
+class Running:
+    """A broker that is being served."""
+
+    def __init__(self, app: ChatApp, port: int) -> None:
+        self.app = app
+        self.broker = app.broker
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}/mcp"
+        self.started = False
+        self._stopping = asyncio.Event()
+        self._gracefully = True
+
+    async def serve(self, listening: socket.socket) -> None:
+        """What uvicorn does between its start and its end, without taking this process's signals."""
+        config = uvicorn_config(self.app)
+        config.load()
+        uvicorn = self._uvicorn = ChatUvicorn(config, self.app)
+        uvicorn.lifespan = config.lifespan_class(config)
+        with patch("mcp_facade.serve.gc"):  # it would collect, and keep, what the tests before this one left
+            await uvicorn.startup([listening])
+        self.started = True
+        await self._stopping.wait()
+        if self._gracefully:
+            await uvicorn.shutdown([listening])
+            return
+        for server in uvicorn.servers:
+            server.close()
+        for connection in tuple(uvicorn.server_state.connections):
+            connection.transport.abort()
+        await eventually(lambda: not uvicorn.server_state.tasks)
+        await uvicorn.lifespan.shutdown()
+
+    def stop(self, *, gracefully: bool = True) -> None:
+        """As `SIGTERM` does; or else as if everyone had hung up first, which is quicker. The first time counts."""
+        if not self._stopping.is_set():
+            self._gracefully = gracefully
+            self._stopping.set()
+
+    async def waits(self, connection_id: str, count: int = 1) -> None:
+        """Return once that many calls wait for `connection_id`."""
+        await eventually(lambda: self.broker.notifier.waits_of(ConnectionId(connection_id)) == count)
+
+    def buffered_bytes(self) -> int:
+        """What stands in the user-space buffers of the connections, written and not yet sent."""
+        return sum(one.transport.get_write_buffer_size() for one in self._uvicorn.server_state.connections)
+
+    @property
+    def connections(self) -> int:
+        """How many TCP connections there are."""
+        return len(self._uvicorn.server_state.connections)
+
+    def metric(self, name: str) -> float:
+        """The value of a sample, named as in the text format, labels included."""
+        lines = self.broker.metrics.render().decode().splitlines()
+        values = [line.rpartition(" ")[2] for line in lines if line.rpartition(" ")[0] == name]
+        return float(values[0]) if values else 0.0
+
+
+async def eventually(condition: Callable[[], Any], within_seconds: float = WITHIN_SECONDS) -> None:
+    """Return once `condition` holds, letting everything else in this event loop go on."""
+    async with asyncio.timeout(within_seconds):
+        while not condition():
+            await settle(1)
+
+
+@asynccontextmanager
+async def serving(
+    *,
+    log: MemoryLog | None = None,
+    clock: Clock | None = None,
+    allow_hosts: tuple[str, ...] = (),
+    allow_origins: tuple[str, ...] = (),
+    **limits: int,
+) -> AsyncIterator[Running]:
+    """A broker under uvicorn, as the command line runs it, on a port of its own.
+
+    No rate limit stands in a test's way unless it asks for one.
+    """
+    generous = {"messages_per_10s_max": 1_000_000, "queue_commands_per_10s_max": 1_000_000}
+    policy = Policy(**(generous | {"handles_minted_per_10s_max": 1_000_000} | limits))
+    keep_commits = policy.log_commits_max
+    broker = Broker(log if log is not None else MemoryLog(), clock or SystemClock(), keep_commits=keep_commits)
+    app = ChatApp(broker, Settings(allow_hosts=allow_hosts, allow_origins=allow_origins, policy=policy))
+    listening = socket.create_server(("127.0.0.1", 0))
+    running = Running(app, listening.getsockname()[1])
+    serve = asyncio.create_task(running.serve(listening))
+    try:
+        await eventually(lambda: running.started or serve.done())
+        yield running
+    finally:
+        running.stop(gracefully=False)
+        await serve

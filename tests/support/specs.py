@@ -1,0 +1,98 @@
+"""`given(what happened).when(command).then(events)`: how a rule of chat is written down as a test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import ndiff
+from typing import Any
+
+from broker.decide import Decision, Rejection, RejectionCode, decide
+from events.commands import Command, LeaveQueue
+from events.commit import Facts, commit_after
+from events.events import Event, PolicyAdopted
+from events.ids import ConnectionId, RoomId
+from events.policy import Policy
+from projections.state import INITIAL_STATE, State, evolve
+from tests.support.people import FRESH, ROOM, entered, opened
+
+NOON_MS = 1_790_000_000_000
+PAST = LeaveQueue(ConnectionId("c_past"))  # a history of events does not say who asked for them
+
+Step = tuple[Event, ...]
+"""The events of one commit."""
+
+
+def waiting(who: ConnectionId) -> list[Step]:
+    """`who` waits."""
+    return [(entered(who),)]
+
+
+def chatting(first: ConnectionId, second: ConnectionId, room: RoomId = ROOM) -> list[Step]:
+    """`first` and `second` have met in `room`."""
+    return [(entered(first),), (entered(second), opened(first, second, room))]
+
+
+def then_also(*events: Event) -> list[Step]:
+    """One commit more."""
+    return [events]
+
+
+def under(**limits: int) -> list[Step]:
+    """Other limits hold from here on."""
+    return [(PolicyAdopted(Policy(**limits)),)]
+
+
+def state_after(*history: list[Step], at_ms: int = NOON_MS) -> State:
+    """The state that `history` leads to, all of it at one moment."""
+    state = INITIAL_STATE
+    for step in (step for steps in history for step in steps):
+        state = evolve(state, commit_after(state.tip, PAST, Facts(at_ms, None, "salt"), step))
+    return state
+
+
+def given(*history: list[Step]) -> Given:
+    """Everything in `history` has happened, at noon."""
+    return Given(state_after(*history))
+
+
+def assert_same(actual: Sequence[Any], expected: Sequence[Any]) -> None:
+    """Fail with a line for each thing that is missing or too much."""
+    if list(actual) != list(expected):
+        lines = ndiff([repr(one) for one in expected], [repr(one) for one in actual])
+        raise AssertionError("- expected, + actual\n" + "\n".join(lines))
+
+
+class Given:
+    """A past."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def when(self, command: Command, *, after_ms: int = 0, room_id: RoomId | None = FRESH) -> When:
+        """`command` is given, `after_ms` after noon."""
+        facts = Facts(NOON_MS + after_ms, room_id, "salt")
+        before = self.state
+        decision = decide(self.state, command, facts)
+        again = decide(before, command, facts)
+        assert decision == again, "the same question has the same answer"
+        return When(decision)
+
+
+class When:
+    """What was decided."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+
+    def then(self, *events: Event) -> None:
+        """These events follow, in this order."""
+        assert not isinstance(self.decision, Rejection), f"expected {list(events)}, was refused: {self.decision}"
+        assert_same(self.decision, events)
+
+    def then_nothing(self) -> None:
+        """It is done already: nothing is stored, and nobody is refused."""
+        self.then()
+
+    def then_rejected(self, code: RejectionCode, retry_after_ms: int | None = None) -> None:
+        """It is refused with `code`."""
+        assert_same([self.decision], [Rejection(code, retry_after_ms)])
