@@ -137,6 +137,8 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
 def _explain_one(model: type[BaseModel], kind: str, where: tuple[int | str, ...], message: str) -> str:
     if kind == "extra_forbidden":
         return f"There is an argument that this tool does not have; it takes {', '.join(model.model_fields)}."
+    if not where:  # the name of an argument is no text
+        return "The name of an argument holds half a character (a lone surrogate); send whole characters."
     if "surrogate" in message or kind == "string_unicode":
         return f"{where[0]} holds half a character (a lone surrogate); send whole characters."
     if kind == "missing":

@@ -52,8 +52,9 @@ class Session:
         if len(self._presented) > self._handles_max:
             self.forget(next(iter(self._presented)))
 
-    def entered(self, connection_id: ConnectionId) -> None:
-        """Its last `enter_queue` gave or used the handle of `connection_id`."""
+    def entered(self, connection_id: ConnectionId, handle: Handle) -> None:
+        """Its last `enter_queue` gave or used `handle`; others may have pushed that out while it was under way."""
+        self.present(connection_id, handle)
         self._entered_as = connection_id
 
     def subscribe(self, uri: str, connection_id: ConnectionId) -> bool:

@@ -128,7 +128,7 @@ class Tools:
                 self._forget_minted(ctx, caller)
             raise Refused(refused(answer, self._broker.policy))
         if session is not None:
-            session.entered(caller.connection_id)
+            session.entered(*caller)
         return _queued_json(answer.state, caller)
 
     def _forget_minted(self, ctx: Context, caller: Caller) -> None:

@@ -20,7 +20,7 @@ from mcp_facade.app import ChatApp
 from mcp_facade.serve import ChatUvicorn, uvicorn_config
 from tests.support.fake_clock import settle
 
-WITHIN_SECONDS = 5.0
+WITHIN_SECONDS = 10.0
 
 
 class GatedLog(MemoryLog):

@@ -1,0 +1,411 @@
+"""Those who chat, speaking both eras of the protocol by hand, so that tests see every byte."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any, Literal, NamedTuple
+
+import httpx
+
+from mcp_facade.wire import CONNECTION_META_KEY, EXTENSION
+from tests.support.server import WITHIN_SECONDS, Running
+
+Era = Literal["2025", "2026"]
+Json = dict[str, Any]
+
+MODERN = "2026-07-28"
+SESSIONS = "2025-11-25"
+ACCEPT = "application/json, text/event-stream"
+CLIENT_INFO = {"name": "test", "version": "1"}
+SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
+
+
+class Event(NamedTuple):
+    """One frame of a stream."""
+
+    id: str | None
+    data: Json
+
+    @property
+    def method(self) -> str:
+        """What kind of notification it is; empty for a result."""
+        method: str = self.data.get("method", "")
+        return method
+
+    @property
+    def params(self) -> Json:
+        """Its params, without `_meta`."""
+        return {key: value for key, value in self.data["params"].items() if key != "_meta"}
+
+    @property
+    def meta(self) -> Json:
+        """The `_meta` of its params."""
+        meta: Json = self.data["params"]["_meta"]
+        return meta
+
+    @property
+    def connection_id(self) -> str:
+        """Whom it is for."""
+        connection_id: str = self.meta[CONNECTION_META_KEY]
+        return connection_id
+
+
+class Frames:
+    """Reads an SSE response in the background."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self.events: list[Event] = []
+        self.ids_alone: list[str] = []
+        self.comments = 0
+        self.ended = False
+        self._taken = 0
+        self._changed = asyncio.Event()
+        self._reading = asyncio.create_task(self._read())
+
+    async def next(self) -> Event:
+        """The next frame; there has to be one soon."""
+        await self.until(lambda: len(self.events) > self._taken or self.ended)
+        assert len(self.events) > self._taken, "the stream has ended"
+        self._taken += 1
+        return self.events[self._taken - 1]
+
+    async def take(self, frames: int) -> list[Event]:
+        """The next so many."""
+        return [await self.next() for _ in range(frames)]
+
+    async def rest(self) -> list[Event]:
+        """What comes before the stream's end, which has to come soon."""
+        await self.until(lambda: self.ended)
+        rest = self.events[self._taken :]
+        self._taken = len(self.events)
+        return rest
+
+    async def until(self, condition: Any) -> None:
+        """Return once `condition` holds; it is looked at whenever something arrives."""
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def close(self) -> None:
+        """Hang up."""
+        self._reading.cancel()
+        await asyncio.wait({self._reading})
+        await self.response.aclose()
+
+    async def _read(self) -> None:
+        fields: dict[str, str] = {}
+        try:
+            async for line in self.response.aiter_lines():
+                if line.startswith(":"):
+                    self.comments += 1
+                elif line:
+                    name, _, value = line.partition(":")
+                    fields[name] = value.removeprefix(" ")
+                    continue
+                elif fields.get("data"):
+                    self.events.append(Event(fields.get("id"), json.loads(fields["data"])))
+                elif "id" in fields:
+                    self.ids_alone.append(fields["id"])
+                fields = {} if not line else fields
+                self._changed.set()
+        except httpx.TransportError:
+            pass  # it was cut
+        finally:
+            self.ended = True
+            self._changed.set()
+
+
+class RefusedError(AssertionError):
+    """A tool refused what the test took for granted."""
+
+
+def last_answer(response: httpx.Response) -> Json:
+    """The JSON-RPC answer in a response, be it JSON or a stream of events."""
+    if response.headers["content-type"].startswith("application/json"):
+        answer: Json = response.json()
+        return answer
+    data = [line.partition(":")[2] for line in response.text.splitlines() if line.startswith("data:")]
+    last: Json = json.loads(data[-1])
+    return last
+
+
+def _header(text: str) -> str:
+    """`text` as the value of a header that mirrors the body (MCP 2026-07-28, basic/transports)."""
+    if text.isascii() and text.isprintable() and text == text.strip():
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
+
+
+class Person:
+    """A client of either era; `handle`, `room_id` and `cursor` are kept from the results as a host would."""
+
+    era: Era
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        # No certificates are needed, and reading them takes longer than most tests.
+        self.http = httpx.AsyncClient(timeout=20, verify=False, trust_env=False)  # noqa: S501
+        self.handle = ""
+        self.connection_id = ""
+        self.room_id = ""
+        self.cursor = 0
+        self.ids = count(1)
+
+    async def start(self) -> None:
+        """Whatever the era asks for before the first call."""
+
+    def headers(self, method: str, name: str | None) -> dict[str, str]:
+        """The headers of a request."""
+        raise NotImplementedError
+
+    def params(self, params: Mapping[str, Any]) -> Json:
+        """`params`, with what the era adds to them."""
+        return dict(params)
+
+    async def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """Send a body as it is."""
+        given = {"content-type": "application/json", "accept": ACCEPT} | dict(headers or {})
+        return await self.http.post(self.running.url, content=body, headers=given)
+
+    async def exchange(self, method: str, params: Mapping[str, Any], *, request_id: Any = None) -> httpx.Response:
+        """Make a request; the HTTP response."""
+        body = {
+            "jsonrpc": "2.0",
+            "id": request_id if request_id is not None else next(self.ids),
+            "method": method,
+            "params": self.params(params),
+        }
+        name = params.get("name", params.get("uri"))
+        return await self.post(json.dumps(body).encode(), self.headers(method, name))
+
+    async def request(self, method: str, params: Mapping[str, Any] | None = None, *, request_id: Any = None) -> Json:
+        """Make a request; the JSON-RPC answer."""
+        return last_answer(await self.exchange(method, params or {}, request_id=request_id))
+
+    async def tool(self, name: str, arguments: Mapping[str, Any], **more: Any) -> Json:
+        """Call a tool; its result as it came, checked to say the same twice."""
+        answer = await self.request("tools/call", {"name": name, "arguments": arguments, **more})
+        result: Json = answer["result"]
+        (content,) = result["content"]
+        assert content["type"] == "text"
+        assert json.loads(content["text"]) == result["structuredContent"]
+        return result
+
+    async def call(self, tool: str, **arguments: Any) -> Json:
+        """Call a tool that will not refuse; what it gives."""
+        result = await self.tool(tool, arguments)
+        given: Json = result["structuredContent"]
+        if result.get("isError"):
+            raise RefusedError(given)
+        for key in ("handle", "connection_id", "room_id", "cursor"):
+            if key in given:
+                setattr(self, key, given[key])
+        return given
+
+    async def refused(self, tool: str, **arguments: Any) -> Json:
+        """Call a tool that has to refuse; the refusal."""
+        result = await self.tool(tool, arguments)
+        assert result["isError"] is True
+        refusal: Json = result["structuredContent"]
+        return refusal
+
+    def calling(self, tool: str, **arguments: Any) -> asyncio.Task[Json]:
+        """Call a tool in the background."""
+        return asyncio.create_task(self.call(tool, **arguments))
+
+    async def enter(self, name: str = "Anonymous", **arguments: Any) -> Json:
+        """`enter_queue`."""
+        return await self.call("enter_queue", display_name=name, **arguments)
+
+    async def say(self, message: str, **arguments: Any) -> Json:
+        """`send_message` into the room."""
+        return await self.call("send_message", room_id=self.room_id, message=message, handle=self.handle, **arguments)
+
+    async def hear(self, wait_seconds: float = 20) -> list[Json]:
+        """`wait_for_events` after the newest cursor; the events."""
+        given = await self.call("wait_for_events", cursor=self.cursor, handle=self.handle, wait_seconds=wait_seconds)
+        events: list[Json] = given["events"]
+        for event in events:
+            if event["method"] == "chatroom.found":
+                self.room_id = event["params"]["room_id"]
+        return events
+
+    async def read(self, uri: str) -> Json:
+        """Read a resource that there is; what it says."""
+        answer = await self.request("resources/read", {"uri": uri})
+        (contents,) = answer["result"]["contents"]
+        assert contents["uri"] == uri
+        said: Json = json.loads(contents["text"])
+        return said
+
+    async def close(self) -> None:
+        """Leave without a word."""
+        await self.http.aclose()
+
+    @asynccontextmanager
+    async def streaming(self, request: httpx.Request) -> AsyncIterator[Frames]:
+        """The frames of the response to `request`, for as long as it is open."""
+        frames = Frames(await self.http.send(request, stream=True))
+        try:
+            yield frames
+        finally:
+            await frames.close()
+
+
+class Modern(Person):
+    """Every request stands alone."""
+
+    era: Era = "2026"
+
+    def __init__(self, running: Running, *, extension: bool = True) -> None:
+        super().__init__(running)
+        self.capabilities: Json = {"extensions": {EXTENSION: {}}} if extension else {}
+
+    def headers(self, method: str, name: str | None) -> dict[str, str]:
+        """The version, and what the body says again."""
+        headers = {"mcp-protocol-version": MODERN, "mcp-method": method}
+        return headers | ({"mcp-name": _header(name)} if name is not None else {})
+
+    def params(self, params: Mapping[str, Any]) -> Json:
+        """Who asks."""
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientInfo": CLIENT_INFO,
+            "io.modelcontextprotocol/clientCapabilities": self.capabilities,
+        }
+        return {**params, "_meta": meta | params.get("_meta", {})}
+
+    @asynccontextmanager
+    async def listening(self, notifications: Json, *, request_id: Any = "listen-1") -> AsyncIterator[Frames]:
+        """A `subscriptions/listen` with that filter."""
+        body = {
+            "jsonrpc": "2.0",
+            "id": request_id,
+            "method": "subscriptions/listen",
+            "params": self.params({"notifications": notifications}),
+        }
+        headers = {"accept": ACCEPT} | self.headers("subscriptions/listen", None)
+        async with self.streaming(
+            self.http.build_request("POST", self.running.url, json=body, headers=headers)
+        ) as frames:
+            yield frames
+
+    @asynccontextmanager
+    async def stream(self, *handles: str) -> AsyncIterator[Frames]:
+        """What is told to `handles`, or to one's own; acknowledged already."""
+        async with self.listening(events_of(*(handles or (self.handle,)))) as frames:
+            acknowledged = await frames.next()
+            assert acknowledged.method == "notifications/subscriptions/acknowledged"
+            yield frames
+
+
+class InSession(Person):
+    """A session with an id."""
+
+    era: Era = "2025"
+
+    def __init__(self, running: Running, version: str = SESSIONS) -> None:
+        super().__init__(running)
+        self.version = version
+        self.session_id = ""
+
+    async def start(self) -> None:
+        """Open the session."""
+        params = {"protocolVersion": self.version, "capabilities": {}, "clientInfo": CLIENT_INFO}
+        response = await self.exchange("initialize", params)
+        assert response.status_code == 200, response.text
+        self.initialized = last_answer(response)["result"]
+        self.session_id = response.headers["mcp-session-id"]
+        assert (await self.notify("notifications/initialized")).status_code == 202
+
+    def headers(self, method: str, name: str | None) -> dict[str, str]:
+        """The session, once there is one."""
+        if not self.session_id:
+            return {}
+        return {"mcp-session-id": self.session_id, "mcp-protocol-version": self.version}
+
+    async def notify(self, method: str, params: Json | None = None) -> httpx.Response:
+        """Send a notification."""
+        body = {"jsonrpc": "2.0", "method": method, "params": params or {}}
+        return await self.post(json.dumps(body).encode(), self.headers(method, None))
+
+    async def delete(self) -> httpx.Response:
+        """End the session."""
+        return await self.http.delete(self.running.url, headers=self.headers("", None))
+
+    @asynccontextmanager
+    async def stream(self, last_event_id: str | None = None, **headers: str) -> AsyncIterator[Frames]:
+        """The GET stream; open already."""
+        given = {"accept": "text/event-stream"} | self.headers("", None) | headers
+        if last_event_id is not None:
+            given["last-event-id"] = last_event_id
+        async with self.streaming(self.http.build_request("GET", self.running.url, headers=given)) as frames:
+            await frames.until(lambda: frames.ids_alone or frames.comments or frames.ended)
+            yield frames
+
+
+def events_of(*handles: str) -> Json:
+    """The filter of `subscriptions/listen` that our extension adds."""
+    return {EXTENSION: {"handles": list(handles)}}
+
+
+def texts(events: list[Json] | list[Event]) -> list[str]:
+    """What was said in `events`."""
+    params = [event.params if isinstance(event, Event) else event["params"] for event in events]
+    return [given["message"] for given in params if "message" in given]
+
+
+class Crowd:
+    """Makes people, and sees them off."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        self._people: list[Person] = []
+
+    async def modern(self, *, extension: bool = True) -> Modern:
+        """Someone of 2026."""
+        return await self._joined(Modern(self.running, extension=extension))
+
+    async def session(self, version: str = SESSIONS) -> InSession:
+        """Someone of 2025."""
+        return await self._joined(InSession(self.running, version))
+
+    async def person(self, era: Era) -> Modern | InSession:
+        """Someone of that era."""
+        return await self.modern() if era == "2026" else await self.session()
+
+    async def pair(self, first_era: Era = "2026", second_era: Era = "2026") -> Any:
+        """Ann and Bob, in one room; both know its id. Ann's cursor is the one from before it opened."""
+        ann, bob = await self.person(first_era), await self.person(second_era)
+        await ann.enter("Ann")
+        matched = await bob.enter("Bob")
+        assert matched["status"] == "matched"
+        ann.room_id = bob.room_id
+        return ann, bob
+
+    async def _joined(self, person: Any) -> Any:
+        self._people.append(person)
+        await person.start()
+        return person
+
+    async def close(self) -> None:
+        """Everyone leaves."""
+        for person in self._people:
+            await person.close()
+
+
+@asynccontextmanager
+async def crowd(running: Running) -> AsyncIterator[Crowd]:
+    """People at one server."""
+    people = Crowd(running)
+    try:
+        yield people
+    finally:
+        await people.close()

@@ -1,0 +1,249 @@
+"""The HTTP around the protocol: who may come in, how much, and what an operator sees."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.facade.people import ACCEPT, Crowd, Era, InSession, crowd, events_of, last_answer, texts
+from tests.support.fake_clock import FakeClock
+from tests.support.server import Running, eventually, serving
+
+pytestmark = pytest.mark.anyio
+
+
+async def attempt(person: Any, method: str, headers: dict[str, str]) -> httpx.Response:
+    """A request of that HTTP method, and what came back at first; a stream is hung up."""
+    content = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": person.params({})}).encode()
+    given = {"accept": ACCEPT, "content-type": "application/json"} | person.headers("tools/list", None) | headers
+    request = person.http.build_request(
+        method, person.running.url, headers=given, content=content if method == "POST" else None
+    )
+    response: httpx.Response = await person.http.send(request, stream=True)
+    await response.aclose()
+    return response
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_another_host_is_turned_away(there: Crowd, method: str) -> None:
+    """A page whose name was bound to this machine's address can't reach the broker, by any method."""
+    ann = await there.session()
+    for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example:8000", ""):
+        assert (await attempt(ann, method, {"host": host})).status_code == 421, host
+    assert (await attempt(ann, method, {"host": f"localhost:{there.running.port}"})).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_another_origin_is_turned_away(there: Crowd, method: str) -> None:
+    """A browser's page from elsewhere is refused, by any method; one from here is not."""
+    ann = await there.session()
+    for origin in ("https://evil.example", "http://localhost.evil.example", "null", "http://127.0.0.1.evil.example:1"):
+        assert (await attempt(ann, method, {"origin": origin})).status_code == 403, origin
+    assert (await attempt(ann, method, {"origin": "http://localhost:5173"})).status_code == 200
+
+
+async def test_another_host_and_origin_are_turned_away_from_the_stateless_side(there: Crowd) -> None:
+    """The same checks stand before 2026-07-28."""
+    ann = await there.modern()
+    assert (await attempt(ann, "POST", {"host": "evil.example"})).status_code == 421
+    assert (await attempt(ann, "POST", {"origin": "https://evil.example"})).status_code == 403
+    assert (await attempt(ann, "POST", {})).status_code == 200
+
+
+async def test_a_host_that_was_allowed_comes_in() -> None:
+    """`--allow-host`, with and without a port."""
+    async with serving(allow_hosts=("chat.example",)) as running, crowd(running) as there:
+        ann = await there.session()
+        for host in ("chat.example", "chat.example:8443", "localhost"):
+            assert (await attempt(ann, "POST", {"host": host})).status_code == 200
+        assert (await attempt(ann, "POST", {"host": "other.example"})).status_code == 421
+
+
+async def test_a_page_of_an_origin_that_was_allowed_may_call_and_read() -> None:
+    """CORS: the preflight is answered, the session's id is exposed, and another origin gets neither."""
+    origin = "https://app.example"
+    async with serving(allow_origins=(origin,)) as running, crowd(running) as there:
+        ann = await there.session()
+        asked = {
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "content-type,mcp-session-id,mcp-protocol-version,last-event-id",
+        }
+        preflight = await ann.http.options(running.url, headers={"origin": origin} | asked)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == origin
+        allowed = preflight.headers["access-control-allow-headers"].lower()
+        assert {"mcp-session-id", "mcp-protocol-version"} <= set(allowed.replace(" ", "").split(","))
+        response = await attempt(ann, "POST", {"origin": origin})
+        assert response.status_code == 200
+        assert response.headers["access-control-allow-origin"] == origin
+        assert "mcp-session-id" in response.headers["access-control-expose-headers"].lower()
+        async with ann.stream(origin=origin) as frames:
+            assert frames.response.headers["access-control-allow-origin"] == origin
+        foreign = await ann.http.options(running.url, headers={"origin": "https://evil.example"} | asked)
+        assert foreign.status_code == 400
+        refused = await attempt(ann, "POST", {"origin": "https://evil.example"})
+        assert refused.status_code == 403
+        assert "access-control-allow-origin" not in refused.headers
+
+
+async def test_without_allowed_origins_there_is_no_cors(there: Crowd) -> None:
+    """Nothing tells a browser that it may read an answer."""
+    ann = await there.session()
+    response = await attempt(ann, "POST", {"origin": "http://localhost:1"})
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+async def test_a_body_that_is_too_large_is_refused(era: Era) -> None:
+    """413 beyond `body_bytes_max`, whether its length is said or not; just below it is served."""
+    async with serving(body_bytes_max=10_000) as running, crowd(running) as there:
+        ann, _ = await there.pair(era, era)
+        headers = ann.headers("tools/list", None)
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": ann.params({})}).encode()
+        fits = body + b" " * (10_000 - len(body))
+        assert (await ann.post(fits, headers)).status_code == 200
+        assert (await ann.post(fits + b" ", headers)).status_code == 413
+
+        async def chunks() -> Any:
+            for _ in range(3):
+                yield b" " * 5_000
+
+        given = {"content-type": "application/json", "accept": ACCEPT} | headers
+        response = await ann.http.post(running.url, content=chunks(), headers=given)
+        assert response.status_code == 413
+        await ann.say("still here")
+
+
+async def test_streams_have_a_limit() -> None:
+    """Beyond `streams_max` a stream is refused with what to do instead, and a free place is given again."""
+    async with serving(streams_max=1) as running, crowd(running) as there:
+        ann, bob = await there.pair("2025", "2026")
+        assert isinstance(ann, InSession)
+        async with bob.stream():
+            async with ann.stream() as refused:
+                assert refused.response.status_code == 503
+            answer = await ann.call("get_status")
+            assert answer["status"] == "chatting"
+        await eventually(lambda: running.metric('chat_broker_streams{kind="listen"}') == 0)
+        async with ann.stream() as frames:
+            answer = await bob.request("subscriptions/listen", {"notifications": events_of(bob.handle)})
+            assert answer["error"]["code"] == -32603
+            assert "wait_for_events" in answer["error"]["message"]
+            await bob.say("hello")
+            assert texts([await frames.next()]) == ["hello"]
+
+
+async def opened(running: Running) -> httpx.Response:
+    """An `initialize`; what came back."""
+    person = InSession(running)
+    try:
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+        return await person.exchange("initialize", params)
+    finally:
+        await person.close()
+
+
+async def test_a_new_session_takes_the_place_of_the_one_idle_longest() -> None:
+    """At `sessions_max` the longest idle session goes; one whose stream is open stays."""
+    async with serving(sessions_max=3) as running, crowd(running) as there:
+        ann, bob, cat = [await there.session() for _ in range(3)]
+        async with ann.stream():
+            await bob.request("tools/list")  # Cat is the one idle longest, since Ann listens
+            assert (await opened(running)).status_code == 200
+            assert running.metric("chat_broker_sessions") == 3
+            assert (await cat.exchange("tools/list", {})).status_code == 404
+            for person in (ann, bob):
+                assert (await person.exchange("tools/list", {})).status_code == 200
+
+
+async def test_when_every_session_is_busy_there_is_no_room() -> None:
+    """A session that is in use is never ended for another: the new one is told to come back."""
+    async with serving(sessions_max=1) as running, crowd(running) as there:
+        ann = await there.session()
+        async with ann.stream():
+            assert (await opened(running)).status_code == 503
+            assert (await ann.exchange("tools/list", {})).status_code == 200
+        await eventually(lambda: running.metric('chat_broker_streams{kind="get"}') == 0)
+        assert (await opened(running)).status_code == 200
+
+
+async def test_a_session_that_nobody_uses_expires() -> None:
+    """After `session_idle_ms` its id is unknown; a call or an open stream is use, and a person stays who they are."""
+    clock = FakeClock()
+    graces = {"idle_grace_queue_ms": 10_000_000, "idle_grace_room_ms": 10_000_000}
+    async with serving(clock=clock, session_idle_ms=100_000, **graces) as running, crowd(running) as there:
+        idle, calling, listening = [await there.session() for _ in range(3)]
+        await idle.enter()
+        async with listening.stream():
+            for _ in range(3):
+                await clock.advance(60_000)
+                await calling.request("tools/list")
+            await eventually(lambda: running.metric("chat_broker_sessions") == 2)
+            assert (await idle.exchange("tools/list", {})).status_code == 404
+            for person in (calling, listening):
+                assert (await person.exchange("tools/list", {})).status_code == 200
+        assert (await calling.call("get_status", handle=idle.handle))["status"] == "waiting"
+
+
+async def test_an_initialize_that_is_refused_opens_no_session(there: Crowd) -> None:
+    """What is no handshake leaves nothing behind."""
+    person = InSession(there.running)
+    for method in ("tools/list", "ping", "nonsense"):
+        assert (await person.exchange(method, {})).status_code == 400
+    await person.close()
+    assert there.running.metric("chat_broker_sessions") == 0
+
+
+async def test_an_operator_sees_health_readiness_and_numbers(there: Crowd) -> None:
+    """`/healthz` lives, `/readyz` says whether calls are taken, `/metrics` counts."""
+    ann, bob = await there.pair("2025", "2026")
+    assert isinstance(ann, InSession)
+    base = f"http://127.0.0.1:{there.running.port}"
+    assert (await ann.http.get(f"{base}/healthz")).json() == {"status": "ok"}
+    assert (await ann.http.get(f"{base}/readyz")).json() == {"ready": True}
+    async with ann.stream() as frames, bob.stream():
+        await bob.say("hello")
+        await frames.next()
+        metrics = await ann.http.get(f"{base}/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = metrics.text.splitlines()
+    for sample in (
+        "chat_broker_rooms_open 1.0",
+        "chat_broker_waiting 0.0",
+        "chat_broker_connections 2.0",
+        "chat_broker_position 4.0",
+        "chat_broker_commits_total 4.0",
+        "chat_broker_sessions 1.0",
+        'chat_broker_streams{kind="get"} 1.0',
+        'chat_broker_streams{kind="listen"} 1.0',
+        "chat_broker_deliveries_total 1.0",
+        "chat_broker_delivery_seconds_count 1.0",
+    ):
+        assert sample in lines
+    there.running.app.drain()
+    unready = await ann.http.get(f"{base}/readyz")
+    assert (unready.status_code, unready.json()) == (503, {"ready": False})
+
+
+async def test_other_paths_and_methods_are_not_served(there: Crowd, era: Era) -> None:
+    """404 and 405, and never an error of ours."""
+    ann = await there.person(era)
+    base = f"http://127.0.0.1:{there.running.port}"
+    for path in ("/", "/sse", "/mcp/x", "/mcp/../admin", "/%00", "/.env"):
+        assert (await ann.http.get(base + path)).status_code == 404
+    for method in ("PUT", "PATCH", "TRACE", "HEAD"):
+        response = await ann.http.request(method, there.running.url, headers=ann.headers("", None))
+        assert response.status_code == 405, method
+
+
+async def test_the_two_eras_are_told_apart_by_the_version_header(there: Crowd) -> None:
+    """A version that nobody knows is refused with the ones that there are."""
+    ann = await there.modern()
+    headers = ann.headers("tools/list", None) | {"mcp-protocol-version": "2031-01-01"}
+    params = ann.params({"_meta": {"io.modelcontextprotocol/protocolVersion": "2031-01-01"}})
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": params}
+    response = await ann.post(json.dumps(body).encode(), headers)
+    assert response.status_code == 400
+    assert "2026-07-28" in str(last_answer(response)["error"]["data"])

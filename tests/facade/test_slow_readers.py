@@ -1,0 +1,119 @@
+"""A client that stops reading costs nobody but itself."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.facade.people import ACCEPT, Era, InSession, Modern, Running, crowd, events_of, texts
+from tests.support.server import eventually, serving
+
+pytestmark = pytest.mark.anyio
+
+TEXT = "x" * 60_000
+MESSAGES_MAX = 500
+MISSED = 150
+LIMITS = {"stream_backlog_max": 5, "message_bytes_max": 65_536}
+BUFFERED_BYTES_MAX = 1_048_576
+
+
+def opening(person: Modern | InSession) -> bytes:
+    """The request that opens a person's stream."""
+    head = {"host": f"127.0.0.1:{person.running.port}"}
+    if isinstance(person, InSession):
+        verb, body = "GET", b""
+        head |= {"accept": "text/event-stream"} | person.headers("", None)
+    else:
+        verb = "POST"
+        params = person.params({"notifications": events_of(person.handle)})
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params}).encode()
+        head |= {"accept": ACCEPT, "content-type": "application/json", "content-length": str(len(body))}
+        head |= person.headers("subscriptions/listen", None)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    return f"{verb} /mcp HTTP/1.1\r\n{lines}\r\n".encode() + body
+
+
+@contextmanager
+def deaf(running: Running, request: bytes) -> Iterator[socket.socket]:
+    """A connection with a tiny window on which nobody ever reads."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_024)
+        connection.connect(("127.0.0.1", running.port))
+        connection.sendall(request)
+        yield connection
+
+
+def streams(running: Running, era: Era) -> float:
+    """How many streams of that era are open."""
+    kind = "get" if era == "2025" else "listen"
+    return running.metric(f'chat_broker_streams{{kind="{kind}"}}')
+
+
+async def flooded(running: Running, era: Era, sender: Modern | InSession) -> int:
+    """Send until the stream that is not read is cut; how many messages that took."""
+    slowest, sent, most_buffered = 0.0, 0, 0
+    while streams(running, era):
+        assert sent < MESSAGES_MAX, "the stream was never cut"
+        started = time.perf_counter()
+        await sender.say(f"{sent} {TEXT}")
+        slowest = max(slowest, time.perf_counter() - started)
+        most_buffered = max(most_buffered, running.buffered_bytes())
+        sent += 1
+    assert slowest < 2
+    assert most_buffered < BUFFERED_BYTES_MAX
+    return sent
+
+
+async def test_a_stream_that_is_not_read_is_cut_and_its_client_catches_up(era: Era) -> None:
+    """The sender stays quick, memory stays bounded, the connection is dropped, and the cursor gives every word."""
+    async with serving(**LIMITS) as running, crowd(running) as there:
+        ann, bob = await there.pair(era, era)
+        with deaf(running, opening(ann)):
+            await eventually(lambda: streams(running, era) == 1)
+            connections = running.connections
+            sent = await flooded(running, era, bob)
+            await eventually(lambda: running.connections == connections - 1)
+        heard: list[str] = []
+        while len(heard) < sent:
+            heard += texts(await ann.hear())
+        assert heard == [f"{number} {TEXT}" for number in range(sent)]
+
+
+async def test_who_reads_is_not_disturbed_by_who_does_not(era: Era) -> None:
+    """Two streams of one person: the deaf one is cut, the other hears everything."""
+    async with serving(**LIMITS) as running, crowd(running) as there:
+        ann, bob = await there.pair(era, era)
+        other = await there.person(era)
+        if isinstance(other, InSession):
+            await other.call("get_status", handle=ann.handle)
+        other.handle = ann.handle
+        async with other.stream() as frames:
+            with deaf(running, opening(ann)):
+                await eventually(lambda: streams(running, era) == 2)
+                sent = 0
+                while streams(running, era) == 2:
+                    assert sent < MESSAGES_MAX, "the stream was never cut"
+                    await bob.say(f"{sent} {TEXT}")
+                    assert texts([await frames.next()]) == [f"{sent} {TEXT}"]
+                    sent += 1
+
+
+async def test_a_client_that_does_not_read_its_replay_is_cut_as_well() -> None:
+    """While a long replay waits for its reader, what happens live fills the backlog, and that ends the stream."""
+    async with serving(**LIMITS) as running, crowd(running) as there:
+        ann, bob = await there.pair("2025", "2025")
+        assert isinstance(ann, InSession)
+        async with ann.stream() as frames:
+            (event_id,) = frames.ids_alone
+        await eventually(lambda: streams(running, "2025") == 0)
+        for number in range(MISSED):
+            await bob.say(f"{number} {TEXT}")
+        request = opening(ann).replace(b"\r\n\r\n", f"\r\nlast-event-id: {event_id}\r\n\r\n".encode())
+        with deaf(running, request):
+            await eventually(lambda: streams(running, "2025") == 1)
+            assert await flooded(running, "2025", bob) <= LIMITS["stream_backlog_max"] + 1
