@@ -16,10 +16,9 @@ from broker.presence import Presence
 from broker.runtime import Answer, Runtime
 from broker.waits import Wait
 from events.commands import Command, Disconnect
-from events.ids import HANDLE_BYTES, ConnectionId, Handle, Position, connection_id_of, handle_from
+from events.ids import HANDLE_BYTES, POSITION_MAX, ConnectionId, Handle, Position, connection_id_of, handle_from
 from events.log import EventLog
 from events.policy import Policy
-from projections.places import Idle
 from projections.state import State
 
 
@@ -111,15 +110,19 @@ class Broker:
         return Wait(self, connection_id, cursor, wait_ms)
 
     def abandon(self, connection_id: ConnectionId) -> None:
-        """Nobody will ever hold the handle of `connection_id`: take it out of wherever it is, at once."""
-        self.in_background(self._take_out(connection_id))
+        """Nobody will ever hold the handle of `connection_id`: take it out of wherever it is, or is about to be.
 
-    async def _take_out(self, connection_id: ConnectionId) -> None:
-        await self.runtime.settled()  # it may be about to enter
-        while (known := self.state.places.get(connection_id)) is not None and not isinstance(known.place, Idle):
-            answer = await self.submit(Disconnect(connection_id, "disconnected", known.last_position))
-            if isinstance(answer, Rejection):
-                return  # the log is away; its grace will take it out
+        In line at once, so that it is gone before anyone who comes now is matched.
+        """
+        self.runtime.enqueue(Disconnect(connection_id, "disconnected", since=POSITION_MAX))
+
+    def may_wait(self, connection_id: ConnectionId) -> bool:
+        """Whether one more call of `connection_id` may wait."""
+        return self.notifier.waits_of(connection_id) < self.policy.waits_per_connection_max
+
+    def has_given(self, cursor: Position) -> bool:
+        """Whether `cursor` can be one that this log has given: none is above its tip."""
+        return 0 <= cursor <= self.state.position
 
     def _refused(self, rejection: Rejection) -> Rejection:
         self.metrics.rejected(rejection.code)

@@ -132,14 +132,22 @@ class Runtime:
 
         `unavailable` says that the log did not answer in time: the command may yet be carried out.
         """
+        return await self.enqueue(command)
+
+    def enqueue(self, command: Command) -> asyncio.Future[Answer]:
+        """Put `command` in line at once: it is decided after all that stand there, before all that come.
+
+        The future has its answer, as `submit` gives it.
+        """
         policy = self.state.policy
-        if len(self._pending) >= policy.commands_pending_max:
-            return Rejection("unavailable")
         submitted = _Submitted(command, self._clock.now_ms() + policy.command_timeout_ms)
+        if len(self._pending) >= policy.commands_pending_max:
+            submitted.resolve(Rejection("unavailable"))
+            return submitted.answer
         self._pending.append(submitted)
         if self._flushing is None:
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
-        return await submitted.answer
+        return submitted.answer
 
     async def settled(self) -> None:
         """Return once nothing is being appended."""
@@ -187,6 +195,8 @@ class Runtime:
             except Conflict:
                 if not await self._catch_up():
                     raise BrokenChainError("the log was rolled back behind what was folded") from None
+                if all(submitted.answer.done() for submitted in batch):
+                    return _Draft(self.state)  # they were told `unavailable`
                 draft = self._drafted(batch)
             except LogUnavailableError:
                 # The append may have landed. The same commits again are answered as done if it has.

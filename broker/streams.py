@@ -21,6 +21,7 @@ StreamKind = Literal["get", "listen"]
 
 PING_SLOTS = 15
 PING_SLOT_MS = 1_000
+DRAIN_MS = 1_000
 
 
 class TooManyStreamsError(Exception):
@@ -35,7 +36,7 @@ class Stream:
         self.ended = False
         self.ping_due = False
         self._broker = broker
-        self._cut = cut
+        self.cut = cut
         self._backlog: deque[Delivery] = deque()
         self._filled = asyncio.Event()
         self._attached: dict[ConnectionId, None] = {}
@@ -61,7 +62,7 @@ class Stream:
         if len(self._backlog) >= self._broker.policy.stream_backlog_max:
             self._backlog.clear()
             self.end()
-            self._cut()
+            self.cut()
             return
         self._backlog.append(delivery)
         self._filled.set()
@@ -105,13 +106,18 @@ class Streams:
         self._slot = 0
         self._timer: Timer | None = None
 
-    def open(self, kind: StreamKind, cut: Callable[[], None], *, pinged: bool = False) -> Stream:
+    def open(
+        self, kind: StreamKind, cut: Callable[[], None], *, pinged: bool = False, instead_of: Stream | None = None
+    ) -> Stream:
         """A new stream, not yet attached to anyone; `cut` drops its transport without waiting for it.
+
+        `instead_of` is one that will be ended for it, and does not count any more.
 
         Raises:
             TooManyStreamsError: nothing was opened.
         """
-        if len(self._open) >= self._broker.policy.streams_max or self._broker.draining:
+        others = len(self._open) - (instead_of in self._open)
+        if others >= self._broker.policy.streams_max or self._broker.draining:
             raise TooManyStreamsError
         stream = Stream(self._broker, kind, cut)
         self._open[stream] = None
@@ -136,6 +142,14 @@ class Streams:
             self._timer = None
         for stream in tuple(self._open):
             stream.end()
+        if self._open:
+            clock = self._broker.clock
+            clock.call_at(clock.now_ms() + DRAIN_MS, self._cut_all)
+
+    def _cut_all(self) -> None:
+        """Whoever is still writing writes to someone who does not read."""
+        for stream in tuple(self._open):
+            stream.cut()
 
     def _start_pinging(self) -> None:
         if self._timer is None:

@@ -28,6 +28,9 @@ CommitId = NewType("CommitId", str)
 Position = int
 """1-based index of a commit; 0 is the empty log."""
 
+POSITION_MAX = 2**53
+"""Above every position there will ever be, and the largest integer that every JSON reader keeps."""
+
 NO_COMMIT = CommitId("")
 """What stands before the first commit of a log."""
 

@@ -21,7 +21,6 @@ class Exchange:
 
     def __init__(self, broker: Broker, receive: Receive, send: Send, session: Session | None) -> None:
         self.session = session
-        self.opened_session_id: str | None = None
         self.status = 0
         self._broker = broker
         self._receive = receive

@@ -143,7 +143,8 @@ class Gateway:
     async def _stream(self, session: Session, request: Request, receive: Receive, send: Send) -> None:
         """Serve the session's stream; one that is open already is displaced by it."""
         try:
-            stream = self._streams.open("get", request.scope["extensions"][CUT_KEY], pinged=True)
+            cut = request.scope["extensions"][CUT_KEY]
+            stream = self._streams.open("get", cut, pinged=True, instead_of=session.stream)
         except TooManyStreamsError:
             refusal = _refusal(503, NO_STREAM, INTERNAL_ERROR)
             await refusal(request.scope, receive, send)

@@ -2,7 +2,9 @@
 
 Served in front of the SDK, whose event store knows no session and whose router stalls a session whose stream is
 not read. The event id is `<epoch>.<position>.<n>`: of the frames of that position, the client has the first n.
-So with `Last-Event-ID` the stream goes on from the log, exactly once and in order, then live.
+So with `Last-Event-ID` the stream goes on from the log, exactly once and in order, then live. The mark that an
+inbox has grown stands before the notification that it is about, and counts for nothing: whoever has the
+notification has had the mark.
 (MCP 2025-11-25, basic/transports, 'Resumability and redelivery'.)
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from starlette.types import Receive, Send
@@ -20,8 +22,7 @@ from broker.broker import Broker
 from broker.notifier import Delivery
 from broker.pages import told_after
 from broker.streams import Stream
-from events.ids import Position
-from mcp_facade.sessions import Session
+from mcp_facade.sessions import Resumption, Session
 from mcp_facade.wire import RESOURCE_UPDATED, SESSION_HEADER, notification_params, updated_params
 from projections.state import State
 
@@ -33,13 +34,6 @@ STREAM_HEADERS = [
     (b"connection", b"keep-alive"),
     (b"x-accel-buffering", b"no"),
 ]
-
-
-class Resumption(NamedTuple):
-    """From where a stream goes on: the client has all before `position`, and `frames` of what stands there."""
-
-    position: Position
-    frames: int
 
 
 def parse_event_id(event_id: str, epoch: str) -> Resumption | None:
@@ -83,16 +77,16 @@ class GetStream:
 
     async def _replay(self, state: State, resumption: Resumption) -> None:
         presented = self._session.presented
-        async for position, told in told_after(self._broker.log, state, presented, resumption.position - 1):
+        async for position, everyone in told_after(self._broker.log, state, presented, resumption.position - 1):
             if self._stream.ended:
                 return
-            had = resumption.frames if position == resumption.position else 0
-            frames = [
-                frame
-                for who, notification in told
-                for frame in self._frames(Delivery(who, position, notification, announced_ms=0))
-            ]
-            await self._write(frames[had:])
+            if position == resumption.position:
+                had = self._session.written(resumption, [who for who, _ in everyone])
+                self._at = resumption
+            else:
+                had = ()
+            deliveries = [Delivery(who, position, notification, 0) for who, notification in everyone if who not in had]
+            await self._write([frame for delivery in deliveries for frame in self._frames(delivery)])
 
     async def _go_on(self) -> None:
         while (deliveries := await self._stream.next()) or not self._stream.ended:
@@ -103,15 +97,16 @@ class GetStream:
                 await self._write([PING])
 
     def _frames(self, delivery: Delivery) -> list[bytes]:
-        """The frames that carry `delivery`: the notification, and a mark for each subscription to that inbox."""
-        who = delivery.connection_id
-        bodies = [(delivery.notification.method, notification_params(who, delivery.notification))]
-        bodies += [(RESOURCE_UPDATED, updated_params(who, uri)) for uri in self._session.subscribed_uris(who)]
-        return [self._frame(delivery.position, method, params) for method, params in bodies]
+        """The frames that carry `delivery`: a mark for each subscription to that inbox, and the notification."""
+        who, position = delivery.connection_id, delivery.position
+        if position != self._at.position:
+            self._at = Resumption(position, 0)
+        marks = [self._frame(RESOURCE_UPDATED, updated_params(who, uri)) for uri in self._session.subscribed_uris(who)]
+        self._session.writes(self._at, who)
+        self._at = Resumption(position, self._at.frames + 1)
+        return [*marks, self._frame(delivery.notification.method, notification_params(who, delivery.notification))]
 
-    def _frame(self, position: Position, method: str, params: dict[str, Any]) -> bytes:
-        frames = self._at.frames + 1 if position == self._at.position else 1
-        self._at = Resumption(position, frames)
+    def _frame(self, method: str, params: dict[str, Any]) -> bytes:
         body = msgspec.json.encode({"jsonrpc": "2.0", "method": method, "params": params})
         return b"id: %b\r\nevent: message\r\ndata: %b\r\n\r\n" % (self._event_id(self._at), body)
 

@@ -26,7 +26,7 @@ from broker.broker import Broker
 from events.ids import ConnectionId, Handle
 from mcp_facade.calls import Caller, Context, exchange_of, session_of
 from mcp_facade.results import Json, waited_json
-from mcp_facade.texts import INBOX_DESCRIPTION, LOBBY_DESCRIPTION
+from mcp_facade.texts import INBOX_DESCRIPTION, INBOX_NOT_FOUND, LOBBY_DESCRIPTION, RESOURCE_NOT_FOUND
 from mcp_facade.wire import is_modern
 
 LOBBY_URI = "chat://lobby"
@@ -89,9 +89,10 @@ class Resources:
         caller = self._owner(ctx, uri)
         session = session_of(ctx)
         assert session is not None, "2026-07-28 has no resources/subscribe"
-        session.present(*caller)
-        if not session.subscribe(uri, caller.connection_id):
-            raise MCPError(INVALID_PARAMS, "Too many subscriptions in this session. Unsubscribe from one first.")
+        with self._broker.presence.call(caller.connection_id):
+            session.present(*caller)
+            if not session.subscribe(uri, caller.connection_id):
+                raise MCPError(INVALID_PARAMS, "Too many subscriptions in this session. Unsubscribe from one first.")
         return EmptyResult()
 
     async def unsubscribe(self, ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
@@ -133,7 +134,7 @@ class Resources:
             return None
         readable = inbox.cursor.isascii() and inbox.cursor.isdigit() and len(inbox.cursor) <= CURSOR_DIGITS_MAX
         position = int(inbox.cursor) if readable else -1
-        if not 0 <= position <= self._broker.state.position:
+        if not self._broker.has_given(position):
             raise MCPError(INVALID_PARAMS, "cursor is not one that you were given. Leave it out for the newest events.")
         return position
 
@@ -149,9 +150,5 @@ class Resources:
             return Caller(connection_id, inbox.handle)
         code = INVALID_PARAMS if is_modern(ctx.protocol_version) else RESOURCE_NOT_FOUND_2025
         if inbox is None and "inbox" not in uri.lower():
-            raise MCPError(
-                code,
-                "Resource not found. resources/list and resources/templates/list name what there is.",
-                {"uri": uri},
-            )
-        raise MCPError(code, "Inbox not found: its handle is not known (any more). Call enter_queue to get a new one.")
+            raise MCPError(code, RESOURCE_NOT_FOUND, {"uri": uri})
+        raise MCPError(code, INBOX_NOT_FOUND)

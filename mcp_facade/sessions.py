@@ -7,10 +7,22 @@ presented by several sessions, and the end of a session is not a person's leavin
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from broker.broker import Broker
 from broker.streams import Stream
-from events.ids import ConnectionId, Handle
+from events.ids import ConnectionId, Handle, Position
+
+SPARED_MS = 60_000
+POSITIONS_REMEMBERED = 32
+
+
+class Resumption(NamedTuple):
+    """How far a stream is: the client has all before `position`, and `frames` notifications of what stands there."""
+
+    position: Position
+    frames: int
 
 
 class Session:
@@ -25,6 +37,7 @@ class Session:
         self._handles_max = handles_max
         self._presented: OrderedDict[ConnectionId, Handle] = OrderedDict()
         self._entered_as: ConnectionId | None = None
+        self._written: OrderedDict[Position, list[ConnectionId]] = OrderedDict()
 
     @property
     def presented(self) -> list[ConnectionId]:
@@ -56,6 +69,22 @@ class Session:
         """Its last `enter_queue` gave or used `handle`; others may have pushed that out while it was under way."""
         self.present(connection_id, handle)
         self._entered_as = connection_id
+
+    def writes(self, at: Resumption, connection_id: ConnectionId) -> None:
+        """Its stream is about to carry, as the next after `at`, what that position tells `connection_id`."""
+        told = self._written.setdefault(at.position, [])
+        del told[at.frames :]
+        told.append(connection_id)
+        if len(self._written) > POSITIONS_REMEMBERED:
+            self._written.popitem(last=False)
+
+    def written(self, at: Resumption, told: Sequence[ConnectionId]) -> Sequence[ConnectionId]:
+        """To whom the notifications were for that `at` counts.
+
+        Remembered for the newest positions, since a handle may have been shown in between; else it is the first
+        of `told`, those whom the position tells something.
+        """
+        return self._written.get(at.position, told)[: at.frames]
 
     def subscribe(self, uri: str, connection_id: ConnectionId) -> bool:
         """Tell its stream when that inbox grows, unless it subscribes to too many already."""
@@ -115,13 +144,19 @@ class Sessions:
             self._by_id.move_to_end(session.session_id)
 
     def expired(self) -> list[str]:
-        """Those that nothing has used for `session_idle_ms`, and as many more as make room for a new one."""
+        """Those that nothing has used for `session_idle_ms`, and as many more as make room for a new one.
+
+        None that was used within `SPARED_MS`: rather is the new one refused.
+        """
         policy = self._broker.policy
         idle_since_ms = self._broker.clock.now_ms() - policy.session_idle_ms
+        spared_since_ms = self._broker.clock.now_ms() - SPARED_MS
         surplus = len(self._by_id) - policy.sessions_max + 1
         found: list[str] = []
         for session in self._by_id.values():
             if session.active_ms > idle_since_ms and surplus <= 0:
+                break
+            if session.active_ms > spared_since_ms:
                 break
             if not session.is_busy:
                 found.append(session.session_id)

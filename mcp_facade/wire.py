@@ -17,7 +17,6 @@ CONNECTION_META_KEY = "io.github.mcp-chat-broker/connection"
 """In the `_meta` of every frame on a stream: the connection that the frame is for."""
 
 SESSION_HEADER = b"mcp-session-id"
-VERSION_HEADER = b"mcp-protocol-version"
 LAST_EVENT_ID_HEADER = b"last-event-id"
 
 RESOURCE_UPDATED = "notifications/resources/updated"

@@ -81,13 +81,13 @@ async def test_a_session_that_subscribes_is_told_that_the_inbox_grew(there: Crow
     assert "error" not in await ann.request("resources/subscribe", {"uri": uri})
     async with ann.stream() as frames:
         await bob.say("one")
-        said, updated = await frames.take(2)
+        updated, said = await frames.take(2)
         assert texts([said]) == ["one"]
         assert (updated.method, updated.params) == (UPDATED, {"uri": uri})
         assert updated.connection_id == ann.connection_id
         position = said.params["cursor"]
         epoch = there.running.broker.log.epoch
-        assert [said.id, updated.id] == [f"{epoch}.{position}.1", f"{epoch}.{position}.2"]
+        assert [updated.id, said.id] == [f"{epoch}.{position}.0", f"{epoch}.{position}.1"]
         assert "error" not in await ann.request("resources/unsubscribe", {"uri": uri})
         assert "error" not in await ann.request("resources/unsubscribe", {"uri": "chat://inbox/never"})
         await bob.say("two")
@@ -95,21 +95,21 @@ async def test_a_session_that_subscribes_is_told_that_the_inbox_grew(there: Crow
         assert texts(await frames.take(2)) == ["two", "three"]
 
 
-async def test_resuming_between_a_notification_and_its_mark_gives_the_mark(there: Crowd) -> None:
-    """The id counts every frame of a position, so neither is lost nor repeated."""
+async def test_resuming_between_a_mark_and_its_notification_gives_both(there: Crowd) -> None:
+    """The id counts notifications: one is never lost nor repeated, and its mark comes before it again."""
     ann, bob = await there.pair("2025", "2025")
     assert isinstance(ann, InSession)
     await ann.request("resources/subscribe", {"uri": f"chat://inbox/{ann.handle}"})
     async with ann.stream() as frames:
         await bob.say("one")
-        said, updated = await frames.take(2)
+        updated, said = await frames.take(2)
     await bob.say("two")
-    async with ann.stream(said.id) as frames:
-        again = await frames.take(3)
-    assert again[0] == updated
-    assert [event.method for event in again[1:]] == ["message.received", UPDATED]
     async with ann.stream(updated.id) as frames:
-        assert texts([await frames.next()]) == ["two"]
+        again = await frames.take(4)
+    assert again[:2] == [updated, said]
+    assert [event.method for event in again[2:]] == [UPDATED, "message.received"]
+    async with ann.stream(said.id) as frames:
+        assert texts((await frames.take(2))[1:]) == ["two"]
 
 
 async def test_a_session_subscribes_to_so_much_and_no_more() -> None:
