@@ -11,13 +11,13 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from events.ids import ClientMessageId
-from mcp_facade.sanitise import LoneSurrogate, clean_interests, clean_name
+from events.ids import POSITION_MAX, ClientMessageId
+from mcp_facade.sanitise import clean_interests, clean_name
 
 INTERESTS_MAX = 10
 WAIT_SECONDS_MAX = 300
 WAIT_SECONDS_DEFAULT = 45
-CURSOR_MAX = 2**53  # the largest integer that every JSON reader keeps
+NAME_CHARS_LOOKED_AT = 1_000
 
 
 LONE_SURROGATE_TEXT = "The text holds half a character (a lone surrogate). Send whole characters."
@@ -31,18 +31,13 @@ def _integral(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
-def _clean_name(value: str) -> str:
-    return clean_name(value)
+def _cut(value: str) -> str:
+    """What is left of it is 40 characters at most, and cleaning costs more the more there is."""
+    return value[:NAME_CHARS_LOOKED_AT]
 
 
-def _clean_interests(value: list[str]) -> tuple[str, ...]:
-    return clean_interests(value)
-
-
-# Too long is refused before it is cleaned, which costs more the longer it is.
-_NameArgument = Annotated[str, Field(max_length=1_000), AfterValidator(_clean_name)]
-_InterestsArgument = Annotated[list[Annotated[str, Field(max_length=1_000)]], Field(max_length=INTERESTS_MAX)]
-_Cursor = Annotated[int, Field(ge=0, le=CURSOR_MAX), BeforeValidator(_integral)]
+_RawName = Annotated[str, AfterValidator(_cut)]
+_Cursor = Annotated[int, Field(ge=0, le=POSITION_MAX), BeforeValidator(_integral)]
 _Handle = Annotated[str | None, Field(max_length=200, description="The secret that enter_queue gave you.")]
 _RoomId = Annotated[str, Field(max_length=200, description="The room_id that enter_queue or chatroom.found gave you.")]
 _WaitSeconds = Annotated[
@@ -59,17 +54,16 @@ class EnterQueueArguments(_Arguments):
     """Arguments of `enter_queue`."""
 
     display_name: Annotated[
-        _NameArgument,
-        Field(description="What the stranger sees. 1 to 40 letters, digits, spaces, -_.'"),
+        _RawName,
+        AfterValidator(clean_name),
+        Field(description="What the stranger sees: 1 to 40 letters, digits, spaces, -_.'"),
     ] = "Anonymous"
     interests: Annotated[
-        _InterestsArgument, Field(description="What you would like to talk about, at most 10 short words.")
+        list[_RawName],
+        Field(max_length=INTERESTS_MAX, description="What you would like to talk about, at most 10 short words."),
+        AfterValidator(clean_interests),
     ] = []
     handle: _Handle = None
-
-    def clean_interests(self) -> tuple[str, ...]:
-        """Cleaned as names, casefolded, sorted, without repeats."""
-        return _clean_interests(self.interests)
 
 
 class SendMessageArguments(_Arguments):
@@ -121,10 +115,6 @@ def parse(model: type[A], arguments: Mapping[str, Any] | None) -> A:
         return model.model_validate(given)
     except ValidationError as error:
         raise InvalidArgumentsError(_explain(model, error)) from None
-    except LoneSurrogate:
-        raise InvalidArgumentsError(
-            "The text holds half a character (a lone surrogate). Send whole characters."
-        ) from None
 
 
 def _explain(model: type[BaseModel], error: ValidationError) -> str:

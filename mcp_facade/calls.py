@@ -8,7 +8,7 @@ from mcp.server.context import ServerRequestContext
 from starlette.requests import Request
 
 from broker.broker import Broker
-from events.ids import ConnectionId, Handle
+from events.ids import ConnectionId, Handle, connection_id_of
 from mcp_facade.exchange import Exchange
 from mcp_facade.sessions import Session
 from mcp_facade.wire import EXCHANGE_KEY, is_modern
@@ -48,7 +48,7 @@ def identify(broker: Broker, ctx: Context, handle: str | None) -> Caller | None:
     A handle that is shown in a session makes the session's stream one for its connection too.
     """
     session = session_of(ctx)
-    shown = handle if handle is not None else session.default_handle if session is not None else None
+    shown = handle if handle is not None or session is None else _default_handle(broker, session)
     connection_id = broker.resolve(shown) if shown is not None else None
     if shown is None or connection_id is None:
         return None
@@ -56,3 +56,10 @@ def identify(broker: Broker, ctx: Context, handle: str | None) -> Caller | None:
     if session is not None:
         session.present(*caller)
     return caller
+
+
+def _default_handle(broker: Broker, session: Session) -> Handle | None:
+    """The session's default among the handles that are known still."""
+    while (handle := session.default_handle) is not None and broker.resolve(handle) is None:
+        session.forget(connection_id_of(handle))
+    return handle

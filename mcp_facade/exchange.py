@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from starlette.types import Message, Receive, Send
@@ -9,6 +10,28 @@ from starlette.types import Message, Receive, Send
 from broker.broker import Broker
 from events.ids import ConnectionId
 from mcp_facade.sessions import Session
+
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_ESCAPES = re.compile(_HIGH + _LOW + b"|" + _HIGH + b"|" + _LOW + rb"|\\.")
+_LONE = 6  # the length of one half; a pair has twice that, any other match two
+_REPLACEMENT = rb"\ufffd"
+
+
+def without_lone_surrogates(body: bytes) -> tuple[bytes, bool]:
+    """JSON with U+FFFD for each escape that is half a character, and whether there was one.
+
+    The SDK's parser of the 2025 side takes such a body for no JSON at all; a tool can say what is wrong.
+    """
+    replaced = False
+
+    def whole(escape: re.Match[bytes]) -> bytes:
+        nonlocal replaced
+        if len(escape[0]) != _LONE:
+            return escape[0]
+        replaced = True
+        return _REPLACEMENT
+
+    return _ESCAPES.sub(whole, body), replaced
 
 
 class Exchange:
@@ -22,6 +45,7 @@ class Exchange:
     def __init__(self, broker: Broker, receive: Receive, send: Send, session: Session | None) -> None:
         self.session = session
         self.status = 0
+        self.had_lone_surrogate = False
         self._broker = broker
         self._receive = receive
         self._send = send
@@ -31,6 +55,11 @@ class Exchange:
         self._answer_ready = False
         self._minted: ConnectionId | None = None
         self._on_gone: list[Callable[[], None]] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody is there to be answered any more."""
+        return self._gone or self._over
 
     def minted(self, connection_id: ConnectionId) -> None:
         """This call's result alone will tell the handle of `connection_id`."""
@@ -60,11 +89,15 @@ class Exchange:
             self._abandon()
 
     async def receive(self) -> Message:
-        """The server's `receive`, watched for the client's leaving."""
+        """The server's `receive`, watched for the client's leaving and for half characters."""
         message = await self._receive()
         if message["type"] == "http.disconnect" and not self._answered:
             self._gone = True
             self._leave()
+        elif rb"\ud" in message.get("body", b"").lower():
+            body, replaced = without_lone_surrogates(message["body"])
+            self.had_lone_surrogate |= replaced
+            message = {**message, "body": body}
         return message
 
     async def send(self, message: Message) -> None:

@@ -92,7 +92,7 @@ class Gateway:
         session_id = request.headers.get(SESSION_HEADER.decode())
         session = self._sessions.get(session_id) if session_id is not None else None
         if session_id is None and self._sessions.are_full:
-            await self._end_expired()
+            await self._end_expired(making_room=True)
         if session is not None:
             session.calls += 1
         try:
@@ -172,9 +172,9 @@ class Gateway:
         self._broker.in_background(self._end_expired())
         self._sweep_later()
 
-    async def _end_expired(self) -> None:
+    async def _end_expired(self, *, making_room: bool = False) -> None:
         """End the sessions whose time is up, as their clients would: with a DELETE."""
-        for session_id in self._sessions.expired():
+        for session_id in self._sessions.expired(making_room=making_room):
             scope = {"type": "http", "method": "DELETE", "path": "/mcp", "query_string": b"", "http_version": "1.1"}
             scope["headers"] = [(SESSION_HEADER, session_id.encode())]
             await self._manager.handle_request(scope, _nothing_more, _to_nobody)

@@ -102,9 +102,9 @@ def refused(rejection: Rejection, policy: Policy) -> CallToolResult:
     return _result(payload, is_error=True)
 
 
-def refused_as(code: str, text: str) -> CallToolResult:
+def refused_as(code: str, text: str, **more: int) -> CallToolResult:
     """A refusal that the facade gives by itself, about what was typed."""
-    return _result({"error": text, "code": code}, is_error=True)
+    return _result({"error": text, "code": code, **more}, is_error=True)
 
 
 def _result(payload: Mapping[str, Any], *, is_error: bool) -> CallToolResult:

@@ -131,7 +131,7 @@ async def _get_prompt(ctx: Context, params: GetPromptRequestParams) -> GetPrompt
         asked = parse(EnterQueueArguments, {"display_name": given.get("display_name"), "interests": interests})
     except InvalidArgumentsError as error:
         raise MCPError(INVALID_PARAMS, str(error)) from None
-    words = asked.clean_interests()
+    words = asked.interests
     text = PROMPT.format(name=asked.display_name, interests=f" and interests {list(words)}" if words else "")
     content = TextContent(type="text", text=text)
     return GetPromptResult(description=PROMPT_DESCRIPTION, messages=[PromptMessage(role="user", content=content)])

@@ -143,20 +143,17 @@ class Sessions:
         if session.session_id in self._by_id:
             self._by_id.move_to_end(session.session_id)
 
-    def expired(self) -> list[str]:
-        """Those that nothing has used for `session_idle_ms`, and as many more as make room for a new one.
+    def expired(self, *, making_room: bool = False) -> list[str]:
+        """Those that nothing has used for `session_idle_ms`; where room is made, as many more as a new one needs.
 
-        None that was used within `SPARED_MS`: rather is the new one refused.
+        Room is never made by one that was used within `SPARED_MS`: rather is the new one refused.
         """
-        policy = self._broker.policy
-        idle_since_ms = self._broker.clock.now_ms() - policy.session_idle_ms
-        spared_since_ms = self._broker.clock.now_ms() - SPARED_MS
-        surplus = len(self._by_id) - policy.sessions_max + 1
+        policy, now_ms = self._broker.policy, self._broker.clock.now_ms()
+        surplus = len(self._by_id) - policy.sessions_max + 1 if making_room else 0
         found: list[str] = []
         for session in self._by_id.values():
-            if session.active_ms > idle_since_ms and surplus <= 0:
-                break
-            if session.active_ms > spared_since_ms:
+            idle_ms = now_ms - session.active_ms
+            if idle_ms < policy.session_idle_ms and (surplus <= 0 or idle_ms < SPARED_MS):
                 break
             if not session.is_busy:
                 found.append(session.session_id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import structlog
 from mcp.shared.exceptions import MCPError
@@ -58,11 +59,6 @@ class Refused(Exception):  # noqa: N818 - not a fault: the way out of a tool wit
         self.result = result
 
 
-class _Waiting(NamedTuple):
-    cursor: int
-    wait_seconds: float
-
-
 class Tools:
     """`tools/list` and `tools/call` of one broker."""
 
@@ -100,6 +96,8 @@ class Tools:
         try:
             if self._broker.draining:
                 return refused(Rejection("unavailable"), self._broker.policy)
+            if exchange_of(ctx).had_lone_surrogate:
+                raise InvalidArgumentsError(LONE_SURROGATE_TEXT)
             return given(await tool(ctx, arguments))
         except Refused as refusal:
             return refusal.result
@@ -121,14 +119,14 @@ class Tools:
         session = session_of(ctx)
         with self._broker.presence.call(caller.connection_id):
             answer = await self._broker.submit(
-                EnterQueue(caller.connection_id, asked.display_name, asked.clean_interests())
+                EnterQueue(caller.connection_id, asked.display_name, tuple(asked.interests))
             )
-        if isinstance(answer, Rejection):
-            if minted:
-                self._forget_minted(ctx, caller)
-            raise Refused(refused(answer, self._broker.policy))
-        if session is not None:
+        if isinstance(answer, Rejection) and minted:
+            self._forget_minted(ctx, caller)
+        elif session is not None:
             session.entered(*caller)
+        if isinstance(answer, Rejection):
+            raise Refused(refused(answer, self._broker.policy))
         return _queued_json(answer.state, caller)
 
     def _forget_minted(self, ctx: Context, caller: Caller) -> None:
@@ -141,6 +139,8 @@ class Tools:
 
     def _mint(self, ctx: Context) -> Caller:
         """A new connection; its session's stream is for it before it enters, so that it hears all."""
+        if exchange_of(ctx).is_over:
+            raise self._refusal("unavailable")  # to nobody
         handle = self._broker.mint(peer_of(ctx))
         if isinstance(handle, Rejection):
             raise Refused(refused(handle, self._broker.policy))
@@ -155,44 +155,38 @@ class Tools:
         asked = parse(SendMessageArguments, arguments)
         if asked.wait_seconds and asked.cursor is None:
             raise InvalidArgumentsError("wait_seconds needs a cursor: pass the newest one that you were given.")
-        text = self._clean(asked.message)
-        caller = self._identify(ctx, asked.handle)
-        self._check_cursor(asked.cursor)
-        room_id = RoomId(asked.room_id)
-        with self._broker.presence.call(caller.connection_id):
-            command = SendMessage(caller.connection_id, room_id, text, asked.message_id)
+        with self._calling(ctx, asked.handle) as caller:
+            text = self._clean(asked.message)
+            self._check_wait(caller, asked.cursor, asked.wait_seconds)
+            command = SendMessage(caller.connection_id, RoomId(asked.room_id), text, asked.message_id)
             payload: Json = {"success": True, "timestamp": timestamp_of(_sent_at_ms(await self._do(command), command))}
             if asked.cursor is not None:
-                waited = await self._wait(ctx, caller, _Waiting(asked.cursor, asked.wait_seconds))
+                waited = await self._wait(ctx, caller, asked.cursor, asked.wait_seconds)
                 payload |= page_json(waited.page)
         return payload
 
     async def _wait_for_events(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(WaitForEventsArguments, arguments)
-        caller = self._identify(ctx, asked.handle)
-        self._check_cursor(asked.cursor)
-        with self._broker.presence.call(caller.connection_id):
-            page, state, timed_out = await self._wait(ctx, caller, _Waiting(asked.cursor, asked.wait_seconds))
+        with self._calling(ctx, asked.handle) as caller:
+            self._check_wait(caller, asked.cursor, asked.wait_seconds)
+            page, state, timed_out = await self._wait(ctx, caller, asked.cursor, asked.wait_seconds)
         wall_ms = self._broker.clock.wall_ms()
         return waited_json(page, state, caller.connection_id, timed_out=timed_out, wall_ms=wall_ms)
 
     async def _leave_chat(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        caller = self._identify(ctx, asked.handle)
-        with self._broker.presence.call(caller.connection_id):
+        with self._calling(ctx, asked.handle) as caller:
             await self._do(LeaveRoom(caller.connection_id, RoomId(asked.room_id)))
         return {"success": True}
 
     async def _next_partner(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        caller = self._identify(ctx, asked.handle)
-        with self._broker.presence.call(caller.connection_id):
+        with self._calling(ctx, asked.handle) as caller:
             accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)))
         return _queued_json(accepted.state, caller)
 
     async def _leave_queue(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
-        caller = self._identify(ctx, parse(HandleArguments, arguments).handle)
-        with self._broker.presence.call(caller.connection_id):
+        with self._calling(ctx, parse(HandleArguments, arguments).handle) as caller:
             await self._do(LeaveQueue(caller.connection_id))
         return {"success": True}
 
@@ -213,12 +207,9 @@ class Tools:
             raise Refused(refused(answer, self._broker.policy))
         return answer
 
-    async def _wait(self, ctx: Context, caller: Caller, asked: _Waiting) -> Waited:
-        policy = self._broker.policy
-        if self._broker.notifier.waits_of(caller.connection_id) >= policy.waits_per_connection_max:
-            raise Refused(refused(Rejection("rate_limited", 1_000), policy))
-        wait_ms = min(int(asked.wait_seconds * 1_000), policy.wait_ms_max)
-        wait = self._broker.wait(caller.connection_id, asked.cursor, wait_ms)
+    async def _wait(self, ctx: Context, caller: Caller, cursor: int, wait_seconds: float) -> Waited:
+        wait_ms = min(int(wait_seconds * 1_000), self._broker.policy.wait_ms_max)
+        wait = self._broker.wait(caller.connection_id, cursor, wait_ms)
         exchange_of(ctx).when_gone(wait.give_up)
         return await wait.run(self._progress(ctx, wait_ms / 1_000))
 
@@ -234,18 +225,21 @@ class Tools:
 
         return report
 
-    def _identify(self, ctx: Context, handle: str | None) -> Caller:
+    @contextmanager
+    def _calling(self, ctx: Context, handle: str | None) -> Iterator[Caller]:
+        """Whoever calls; present for as long as it is open, whatever comes of the call."""
         caller = identify(self._broker, ctx, handle)
-        if caller is not None:
-            return caller
-        if handle is None:
-            self._broker.metrics.rejected("unknown_handle")
-            raise Refused(refused_as("unknown_handle", REFUSALS["no_handle"]))
-        raise self._refusal("unknown_handle")
+        if caller is None:
+            raise self._refusal("unknown_handle", None if handle is not None else "no_handle")
+        with self._broker.presence.call(caller.connection_id):
+            yield caller
 
-    def _check_cursor(self, cursor: int | None) -> None:
-        if cursor is not None and cursor > self._broker.state.position:
+    def _check_wait(self, caller: Caller, cursor: int | None, wait_seconds: float) -> None:
+        """Before anything happens: what is refused afterwards would have happened all the same."""
+        if cursor is not None and not self._broker.has_given(cursor):
             raise InvalidArgumentsError("cursor is not one that you were given. Call get_status for one that is.")
+        if wait_seconds and not self._broker.may_wait(caller.connection_id):
+            raise self._refusal("rate_limited", "too_many_waits", retry_after_ms=1_000)
 
     def _clean(self, message: str) -> str:
         bytes_max = self._broker.policy.message_bytes_max
@@ -261,10 +255,10 @@ class Tools:
             raise self._refusal("message_too_large")
         return text
 
-    def _refusal(self, code: str) -> Refused:
+    def _refusal(self, code: str, text: str | None = None, **more: int) -> Refused:
         self._broker.metrics.rejected(code)
-        text = REFUSALS[code].format(message_bytes_max=self._broker.policy.message_bytes_max)
-        return Refused(refused_as(code, text))
+        words = REFUSALS[text or code].format(message_bytes_max=self._broker.policy.message_bytes_max)
+        return Refused(refused_as(code, words, **more))
 
 
 def _queued_json(state: State, caller: Caller) -> Json:

@@ -146,10 +146,13 @@ async def opened(running: Running) -> httpx.Response:
 
 
 async def test_a_new_session_takes_the_place_of_the_one_idle_longest() -> None:
-    """At `sessions_max` the longest idle session goes; one whose stream is open stays."""
-    async with serving(sessions_max=3) as running, crowd(running) as there:
+    """At `sessions_max` the longest idle session goes; one whose stream is open stays, and one just used."""
+    clock = FakeClock()
+    async with serving(clock=clock, sessions_max=3) as running, crowd(running) as there:
         ann, bob, cat = [await there.session() for _ in range(3)]
         async with ann.stream():
+            assert (await opened(running)).status_code == 503
+            await clock.advance(60_001)
             await bob.request("tools/list")  # Cat is the one idle longest, since Ann listens
             assert (await opened(running)).status_code == 200
             assert running.metric("chat_broker_sessions") == 3
@@ -160,12 +163,15 @@ async def test_a_new_session_takes_the_place_of_the_one_idle_longest() -> None:
 
 async def test_when_every_session_is_busy_there_is_no_room() -> None:
     """A session that is in use is never ended for another: the new one is told to come back."""
-    async with serving(sessions_max=1) as running, crowd(running) as there:
+    clock = FakeClock()
+    async with serving(clock=clock, sessions_max=1) as running, crowd(running) as there:
         ann = await there.session()
         async with ann.stream():
+            await clock.advance(60_001)
             assert (await opened(running)).status_code == 503
             assert (await ann.exchange("tools/list", {})).status_code == 200
         await eventually(lambda: running.metric('chat_broker_streams{kind="get"}') == 0)
+        await clock.advance(60_001)
         assert (await opened(running)).status_code == 200
 
 
