@@ -88,7 +88,7 @@ def _send(state: State, command: SendMessage, facts: Facts) -> Decision:
     if isinstance(room, Rejection):
         return room
     repeated = command.client_message_id
-    if repeated is not None and (sender, repeated) in room.sent_at_ms:
+    if repeated is not None and room.sent_at_ms(sender, repeated) is not None:
         return ALREADY_DONE
     if not room.is_open:
         return Rejection("chat_ended")
@@ -130,6 +130,8 @@ def _queue_up(state: State, entry: QueueEntered, facts: Facts) -> Decision:
     if wait_ms:
         return Rejection("rate_limited", wait_ms)
     met = first_come(state.queue, entry.connection_id)
+    if met is not None and state.rooms.open_count >= state.policy.rooms_open_max:
+        return Rejection("queue_full")
     if met is not None:
         assert facts.room_id is not None, "a command that can match brings a fresh room id"
         names = state.places.by_id[met].display_name, entry.display_name

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from events.ids import ConnectionId
 from projections.queue import Queue
-
-Matching = Callable[[Queue, ConnectionId], ConnectionId | None]
-"""From those who wait and the newcomer to the one they meet, or `None`; never the newcomer."""
 
 
 def first_come(queue: Queue, newcomer: ConnectionId) -> ConnectionId | None:

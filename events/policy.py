@@ -32,7 +32,9 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     # What is remembered.
     queue_connections_max: int = 100_000
     connections_kept: int = 200_000
+    rooms_open_max: int = 100_000
     closed_rooms_kept: int = 10_000
+    message_ids_kept: int = 4_096  # a room
     inbox_events_max: int = 512  # positions indexed for a connection; older ones are found in the log
     events_per_page_max: int = 500
     log_commits_max: int = 200_000  # memory log

@@ -291,5 +291,7 @@ def _sent_at_ms(accepted: Accepted, command: SendMessage) -> int:
     if accepted.commit is not None:
         return accepted.commit.at_ms
     assert command.client_message_id is not None
-    key = (command.connection_id, command.client_message_id)
-    return accepted.state.rooms.by_id[command.room_id].sent_at_ms[key]
+    room = accepted.state.rooms.by_id[command.room_id]
+    sent_at_ms = room.sent_at_ms(command.connection_id, command.client_message_id)
+    assert sent_at_ms is not None
+    return sent_at_ms

@@ -81,8 +81,8 @@ def _queue(state: State) -> Iterator[tuple[int, str]]:
 def _chain(before: State, commit: Commit, after: State) -> Iterator[tuple[int, str]]:
     if commit.position != before.position + 1 or commit.previous_id != before.tip.commit_id:
         yield 5, "the commit does not follow the one before it"
-    if commit.at_ms < before.at_ms:
-        yield 5, "time went back"
+    if commit.at_ms < before.at_ms or commit.at_ms != commit.facts.at_ms:
+        yield 5, "time went back, or is not the one that was decided with"
     if after.tip != commit.tip:
         yield 6, "the state is not at the commit that was folded"
 
@@ -115,8 +115,8 @@ def _message(before: State, event: MessageSent) -> Iterator[tuple[int, str]]:
     if not _open_to(before, event.room_id, event.sender, event.recipient):
         yield 4, f"{event.sender} spoke in {event.room_id}, which was not open to them"
     elif event.client_message_id is not None:
-        key = (event.sender, event.client_message_id)
-        if key in before.rooms.by_id[event.room_id].sent_at_ms:
+        room = before.rooms.by_id[event.room_id]
+        if room.sent_at_ms(event.sender, event.client_message_id) is not None:
             yield 4, f"a message of {event.sender} was stored twice"
 
 

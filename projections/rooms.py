@@ -5,11 +5,13 @@ from __future__ import annotations
 import immutables
 import msgspec
 
-from events.events import Event, MessageSent, RoomClosed, RoomClosedReason, RoomOpened
+from events.events import Event, MessageSent, RoomClosed, RoomOpened
 from events.ids import ClientMessageId, ConnectionId, Position, RoomId
+from events.policy import Policy
 from projections.order import Order
 
-MessageKey = tuple[ConnectionId, ClientMessageId]
+MessageIds = immutables.Map[tuple[ConnectionId, ClientMessageId], int]
+"""By sender and the sender's own name for it: when a message was stored."""
 
 
 class Room(msgspec.Struct, frozen=True, gc=False):
@@ -22,8 +24,13 @@ class Room(msgspec.Struct, frozen=True, gc=False):
     second_name: str
     opened_position: Position
     closed_position: Position | None = None
-    closed_reason: RoomClosedReason | None = None
-    sent_at_ms: immutables.Map[MessageKey, int] = immutables.Map()
+    newest_ids: MessageIds = immutables.Map()
+    older_ids: MessageIds = immutables.Map()
+
+    def sent_at_ms(self, sender: ConnectionId, client_message_id: ClientMessageId) -> int | None:
+        """When `sender` said what they called `client_message_id`, if they did and it is remembered."""
+        key = (sender, client_message_id)
+        return self.newest_ids.get(key, self.older_ids.get(key))
 
     @property
     def is_open(self) -> bool:
@@ -59,10 +66,10 @@ class Rooms(msgspec.Struct, frozen=True, gc=False):
         return self.by_id.get(room_id)
 
 
-def rooms_after(rooms: Rooms, event: Event, position: Position, at_ms: int, closed_kept: int) -> Rooms:
+def rooms_after(rooms: Rooms, event: Event, position: Position, at_ms: int, policy: Policy) -> Rooms:
     """`rooms` after `event` of the commit at `position`."""
     if isinstance(event, MessageSent):
-        return _after_message(rooms, event, at_ms)
+        return _after_message(rooms, event, at_ms, policy.message_ids_kept)
     if isinstance(event, RoomOpened):
         room = Room(
             event.room_id,
@@ -74,20 +81,25 @@ def rooms_after(rooms: Rooms, event: Event, position: Position, at_ms: int, clos
         )
         return Rooms(rooms.by_id.set(event.room_id, room), rooms.closed)
     if isinstance(event, RoomClosed):
-        return _after_closing(rooms, event, position, closed_kept)
+        return _after_closing(rooms, event, position, policy.closed_rooms_kept)
     return rooms
 
 
-def _after_message(rooms: Rooms, event: MessageSent, at_ms: int) -> Rooms:
+def _after_message(rooms: Rooms, event: MessageSent, at_ms: int, ids_kept: int) -> Rooms:
+    """Of the ids, at least the newest half of `ids_kept` is remembered, and never more than `ids_kept`."""
     if event.client_message_id is None:
         return rooms
     room = rooms.by_id[event.room_id]
-    sent = room.sent_at_ms.set((event.sender, event.client_message_id), at_ms)
-    return Rooms(rooms.by_id.set(event.room_id, msgspec.structs.replace(room, sent_at_ms=sent)), rooms.closed)
+    newest, older = room.newest_ids, room.older_ids
+    if 2 * len(newest) >= ids_kept:
+        newest, older = immutables.Map(), newest
+    newest = newest.set((event.sender, event.client_message_id), at_ms)
+    room = msgspec.structs.replace(room, newest_ids=newest, older_ids=older)
+    return Rooms(rooms.by_id.set(event.room_id, room), rooms.closed)
 
 
 def _after_closing(rooms: Rooms, event: RoomClosed, position: Position, closed_kept: int) -> Rooms:
-    room = msgspec.structs.replace(rooms.by_id[event.room_id], closed_position=position, closed_reason=event.reason)
+    room = msgspec.structs.replace(rooms.by_id[event.room_id], closed_position=position)
     by_id, closed = rooms.by_id.set(event.room_id, room), rooms.closed.insert(position, event.room_id)
     while len(closed) > closed_kept:
         oldest = closed.head()

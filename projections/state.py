@@ -47,7 +47,7 @@ def evolve(state: State, commit: Commit) -> State:
     queue, rooms, places, inboxes = state.queue, state.rooms, state.places, state.inboxes
     for event in commit.events:
         queue = queue_after(queue, event, position)
-        rooms = rooms_after(rooms, event, position, at_ms, policy.closed_rooms_kept)
+        rooms = rooms_after(rooms, event, position, at_ms, policy)
         places = places_after(places, event, position, at_ms, policy)
         inboxes = _inboxes_after(inboxes, event, commit, policy.inbox_events_max)
         if isinstance(event, PolicyAdopted):

@@ -113,6 +113,12 @@ class TestEnterQueue:
         past.when(enter(BOB)).then(entered(BOB))
         given(under(queue_connections_max=2), waiting(ANN), waiting(BOB)).when(enter(CAT)).then_rejected("queue_full")
 
+    def test_no_more_rooms_than_there_may_be(self) -> None:
+        """Where no further conversation may begin, a newcomer is refused rather than left waiting beside another."""
+        past = given(under(rooms_open_max=1), chatting(ANN, BOB), waiting(CAT))
+        past.when(enter(DAN)).then_rejected("queue_full")
+        past.when(leave(BOB)).then(closed(BOB, ANN, "left"))
+
     def test_the_rate_limit_comes_before_a_full_queue(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Who may not ask yet is not told how full it is."""
         monkeypatch.setattr(decide_module, "first_come", lambda queue, newcomer: None)

@@ -152,6 +152,21 @@ async def test_a_second_stream_displaces_the_first(there: Crowd) -> None:
         await eventually(lambda: there.running.metric('chat_broker_streams{kind="get"}') == 0)
 
 
+async def test_a_session_may_replace_its_stream_when_no_other_can_be_opened() -> None:
+    """The stream that is displaced makes room for the one that displaces it; a further one is refused."""
+    async with serving(streams_max=1) as running, crowd(running) as there:
+        ann, bob = await there.pair("2025", "2025")
+        assert isinstance(ann, InSession)
+        assert isinstance(bob, InSession)
+        async with ann.stream() as first, ann.stream() as second:
+            assert await first.rest() == []
+            headers = {"accept": "text/event-stream"} | bob.headers("", None)
+            refused = await bob.http.get(running.url, headers=headers)
+            assert refused.status_code == 503
+            await bob.say("hello")
+            assert texts([await second.next()]) == ["hello"]
+
+
 async def test_both_members_of_a_room_may_share_a_stream(there: Crowd) -> None:
     """One session that presented both handles hears for both; the frames of one commit count up by connection."""
     ann, bob = await pair(there)

@@ -225,6 +225,40 @@ async def test_who_hangs_up_before_the_result_leaves_no_ghost(era: Era, *, notic
         assert (await ann.enter())["status"] == "waiting"
 
 
+async def test_who_calls_again_does_not_meet_their_own_ghost(era: Era) -> None:
+    """Even if the lost call and the new one stand before a slow log together, the new one waits alone."""
+    log = GatedLog()
+    async with serving(log=log) as running, crowd(running) as there:
+        ann = await there.person(era)
+        connections = running.connections
+        lost = await entering_at(log, ann)
+        lost.cancel()
+        await asyncio.wait({lost})
+        await eventually(lambda: running.connections < max(1, connections))
+        await settle()
+        again = asyncio.create_task(ann.enter())
+        await eventually(lambda: len(running.broker.runtime._pending) == 2)  # the ghost's end, and the new call
+        log.gate.set()
+        assert (await again)["status"] == "waiting"
+        assert [who for _, who in running.broker.state.queue.entries.items()] == [ann.connection_id]
+
+
+async def test_a_default_that_is_forgotten_gives_way_to_the_one_shown_last() -> None:
+    """A session whose own handle is not known any more goes on with the other one it has presented."""
+    async with serving(connections_kept=2) as running, crowd(running) as there:
+        host, bob = await there.session(), await there.session()
+        await host.enter("Host")
+        await host.call("leave_queue")
+        await bob.enter("Bob")
+        await host.call("get_status", handle=bob.handle)
+        cat = await there.session()
+        await cat.enter("Cat")
+        dan = await there.session()
+        await dan.enter("Dan")
+        assert running.broker.resolve(host.handle) is None
+        assert (await host.call("get_status"))["connection_id"] == bob.connection_id
+
+
 async def test_who_was_matched_and_hung_up_leaves_the_room(era: Era) -> None:
     """If the lost result was a match, the partner is told at once that nobody is there."""
     log = GatedLog()

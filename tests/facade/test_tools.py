@@ -10,7 +10,7 @@ import pytest
 
 from mcp_facade.texts import REFUSALS
 from mcp_facade.tool_list import TOOLS
-from tests.facade.people import Crowd, Era, Person, crowd
+from tests.facade.people import Crowd, Era, Person, crowd, texts
 from tests.support.fake_clock import FakeClock
 from tests.support.server import serving
 
@@ -281,6 +281,23 @@ async def test_too_many_waits_of_one_person_are_refused(era: Era) -> None:
         assert refusal["code"] == "rate_limited"
         assert refusal["retry_after_ms"] > 0
         await ann.call("leave_queue", handle=ann.handle)
+        assert (await waiting)["status"] == "idle"
+
+
+async def test_what_may_not_wait_is_not_said(era: Era) -> None:
+    """A `send_message` that is refused for its wait has said nothing, so calling again says it once."""
+    async with serving(waits_per_connection_max=1) as running, crowd(running) as there:
+        ann, bob = await there.pair(era, era)
+        tip = running.broker.state.position
+        waiting = ann.calling("wait_for_events", handle=ann.handle, cursor=tip)
+        await running.waits(ann.connection_id)
+        said = {"room_id": ann.room_id, "message": "once", "handle": ann.handle, "cursor": tip}
+        refusal = await ann.refused("send_message", **said, wait_seconds=5)
+        assert (refusal["code"], refusal["retry_after_ms"]) == ("rate_limited", 1_000)
+        assert running.broker.state.position == tip
+        await ann.call("send_message", **said)
+        assert texts(await bob.hear()) == ["once"]
+        await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
         assert (await waiting)["status"] == "idle"
 
 
