@@ -15,8 +15,8 @@ $(STAMP): pyproject.toml constraints.txt
 serve: install  ## run the broker on http://127.0.0.1:8000/mcp
 	$(BIN)/chat-broker serve
 
-test: install  ## the whole Python suite, with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+test: install  ## the whole Python suite, one worker a core, with branch coverage
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 lint: install
 	$(BIN)/ruff check .

@@ -189,6 +189,21 @@ async def test_lone_surrogates_are_refused(there: Crowd, era: Era) -> None:
     assert texts(await bob.hear()) == ["whole \U0001f600"]
 
 
+@pytest.mark.parametrize(
+    ("tool", "argument"), [("send_message", "message"), ("enter_queue", "display_name"), ("leave_chat", "room_id")]
+)
+async def test_lone_surrogates_as_bytes_are_refused(there: Crowd, tool: str, argument: str) -> None:
+    """Half a character that is written out, which is no UTF-8, is `invalid_arguments` where it can be read at all."""
+    ann, _ = await there.pair()
+    arguments = {"room_id": ann.room_id, "message": "x", "handle": ann.handle} if tool != "enter_queue" else {}
+    arguments = {name: value for name, value in arguments.items() if tool == "send_message" or name != "message"}
+    params = ann.params({"name": tool, "arguments": arguments | {argument: "@half@"}})
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+    response = await ann.post(body.replace(b"@half@", b"\xed\xa0\x80"), ann.headers("tools/call", tool))
+    result = last_answer(response)["result"]
+    assert result["structuredContent"]["code"] == "invalid_arguments"
+
+
 async def test_lone_surrogates_outside_the_arguments(there: Crowd, era: Era) -> None:
     """In a tool's name, a URI, a prompt's name or argument, or a progress token, they break nothing."""
     person = await there.person(era)
