@@ -5,7 +5,7 @@ import gc
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
 import uvloop
@@ -22,9 +22,9 @@ BROKER: Final = ("mcp_facade.main", "serve")
 PLAIN: Final = ("benchmarks.plain_sdk",)
 KINDS: Final = (
     Kind("bare ASGI", MODERN, ("benchmarks.bare",), times=5),
-    Kind(f"plain SDK, {MODERN}", MODERN, PLAIN),
+    Kind(f"plain SDK, {MODERN}", MODERN, PLAIN, crowded=False),
     Kind(f"chat-broker, {MODERN}", MODERN, BROKER),
-    Kind(f"plain SDK, {SESSIONS}", SESSIONS, PLAIN),
+    Kind(f"plain SDK, {SESSIONS}", SESSIONS, PLAIN, crowded=False),
     Kind(f"chat-broker, {SESSIONS}", SESSIONS, BROKER),
 )
 
@@ -34,20 +34,21 @@ T = TypeVar("T")
 async def measure(options: Options, few: list[Target], many: list[Target]) -> None:
     """Fill the targets' samples, one server after the other in every round.
 
-    `few` and `many` gain one target of each kind: beside few idle streams, and beside many.
+    `few` gains one target of each kind, `many` one of each that is measured in a crowd.
     """
     began = time.monotonic()
-    await _open(options, few)
+    await _open(options, few, KINDS)
     for number in _rounds(options, began + options.budget_s * FEW_SHARE, "beside few streams"):
         for target in _turned(few, number):
             await target.talk()
             await target.pace()
-    await _open(options, many)
+    crowded = [target for target in few if target.kind.crowded]
+    await _open(options, many, [target.kind for target in crowded])
     for target in many:
         _say(f"{options.streams} streams: {target.kind.name}")
         await target.open_many()
     for number in _rounds(options, began + options.budget_s, "beside many streams"):
-        for one, other in _turned(list(zip(few, many, strict=True)), number):
+        for one, other in _turned(list(zip(crowded, many, strict=True)), number):
             await one.talk()
             await other.talk()
 
@@ -61,7 +62,8 @@ async def run(options: Options) -> None:
     try:
         async with asyncio.timeout(options.deadline_s):
             await measure(options, few, many)
-        rows = [(one.kind.name, one.samples, other.samples) for one, other in zip(few, many, strict=True)]
+        beside_many = {target.kind.name: target.samples for target in many}
+        rows = [(one.kind.name, one.samples, beside_many.get(one.kind.name)) for one in few]
         print(table(rows, options) + "\n\n" + footer(rows, options))
     except BaseException:
         for target in few + many:
@@ -72,8 +74,8 @@ async def run(options: Options) -> None:
             target.close()
 
 
-async def _open(options: Options, targets: list[Target]) -> None:
-    for kind in KINDS:
+async def _open(options: Options, targets: list[Target], kinds: Iterable[Kind]) -> None:
+    for kind in kinds:
         _say(f"starting {kind.name}")
         targets.append(Target(kind, options))
         await targets[-1].open()

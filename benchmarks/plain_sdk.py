@@ -113,6 +113,7 @@ class Chat:
 
 
 def _session_id(ctx: Context) -> str:
+    assert ctx.request is not None
     session_id: str = ctx.request.headers.get("mcp-session-id", "")
     return session_id
 

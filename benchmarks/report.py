@@ -10,8 +10,8 @@ from typing import Final
 from benchmarks.options import Options
 from benchmarks.target import Samples
 
-Row = tuple[str, Samples, Samples]
-"""A server's name, its samples beside few idle streams, and beside many."""
+Row = tuple[str, Samples, Samples | None]
+"""A server's name, its samples beside few idle streams, and beside many if it was measured there."""
 
 HEADINGS: Final = (
     "server",
@@ -42,7 +42,8 @@ def table(rows: Sequence[Row], options: Options) -> str:
 def footer(rows: Sequence[Row], options: Options) -> str:
     """What one needs to know to take the table again."""
     generator = " / ".join(f"{median(few.generator_us):.0f}" for _, few, _ in rows)
-    rounds = f"{len(rows[0][1].p50_ms)} + {len(rows[0][2].cpu_us)}"
+    bare_beside_many = rows[0][2]
+    rounds = f"{len(rows[0][1].p50_ms)} + {len(bare_beside_many.cpu_us) if bare_beside_many is not None else 0}"
     return (
         f"{datetime.now(UTC).date()}, {platform.python_implementation()} {platform.python_version()}, "
         f"{len(os.sched_getaffinity(0))} cores: {options.pairs} pairs, {options.messages:,} messages a "
@@ -51,20 +52,25 @@ def footer(rows: Sequence[Row], options: Options) -> str:
     )
 
 
-def _cells(name: str, few: Samples, many: Samples, bare: Samples) -> list[str]:
+def _cells(name: str, few: Samples, many: Samples | None, bare: Samples) -> list[str]:
     return [
         name,
         f"{median(few.cpu_us):.0f}",
-        f"{_ratio(few.cpu_us, bare.cpu_us):.1f}",
+        f"{_ratio(few.cpu_us[: len(few.p50_ms)], bare.cpu_us[: len(few.p50_ms)]):.1f}",
         f"{median(few.messages_per_s):,.0f}",
         f"{median(few.busy):.0%}",
         f"{median(few.p50_ms):.2f}",
         f"{median(few.p99_ms):.2f}",
-        f"{many.stream_kb:.0f}",
-        f"{median(many.cpu_us):.0f}",
-        f"{_ratio(many.cpu_us, few.cpu_us[-len(many.cpu_us) :]):.2f}",
+        *_beside_many(few, many),
         f"{min(few.cpu_us):.0f} to {max(few.cpu_us):.0f}",
     ]
+
+
+def _beside_many(few: Samples, many: Samples | None) -> list[str]:
+    if many is None:
+        return ["", "", ""]
+    ratio = _ratio(many.cpu_us, few.cpu_us[-len(many.cpu_us) :])
+    return [f"{many.stream_kb:.0f}", f"{median(many.cpu_us):.0f}", f"{ratio:.2f}"]
 
 
 def _ratio(values: Sequence[float], others: Sequence[float]) -> float:

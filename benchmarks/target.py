@@ -24,6 +24,8 @@ class Kind:
     name: str
     protocol_version: str
     command: tuple[str, ...]
+    crowded: bool = True
+    """Whether it is also measured beside many streams; for a reference, few are enough."""
     times: int = 1
     """How many times the usual messages a measurement takes: a fast server needs more to be measured as well."""
 
