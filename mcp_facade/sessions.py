@@ -84,7 +84,7 @@ class Session:
         Remembered for the newest positions, since a handle may have been shown in between; else it is the first
         of `told`, those whom the position tells something.
         """
-        return self._written.get(at.position, told)[: at.frames]
+        return self._written.setdefault(at.position, list(told))[: at.frames]
 
     def subscribe(self, uri: str, connection_id: ConnectionId) -> bool:
         """Tell its stream when that inbox grows, unless it subscribes to too many already."""

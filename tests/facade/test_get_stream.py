@@ -415,3 +415,25 @@ async def test_resuming_without_the_old_sessions_subscriptions_loses_nothing(the
         await first.say("to the second")
         found = await frames.next()
     assert (found.method, found.connection_id) == ("chatroom.found", second.connection_id)
+
+
+async def test_a_position_may_be_resumed_in_the_middle_again(there: Crowd) -> None:
+    """A new session that goes on within a position, and breaks, goes on after what it had by then."""
+    ann, bob = await there.pair()
+    await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
+    first, second = sorted((ann, bob), key=lambda person: person.connection_id)
+    old, new = await there.session(), await there.session()
+    for host in (old, new):
+        for person in (ann, bob):
+            await host.call("get_status", handle=person.handle)
+    async with old.stream() as frames:
+        for person in (ann, bob):
+            await person.enter(handle=person.handle)
+        found, _ = await frames.take(2)
+    async with new.stream(found.id) as frames:
+        found = await frames.next()
+        assert found.connection_id == second.connection_id
+    await first.call("leave_chat", room_id=found.params["room_id"], handle=first.handle)
+    async with new.stream(found.id) as frames:
+        ended = await frames.next()
+    assert (ended.method, ended.connection_id) == ("partner.disconnected", second.connection_id)
