@@ -8,6 +8,9 @@ STAMP := .venv/.installed
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'It needs Python 3.11 or later: say which, as in make serve PYTHON=python3.13'; exit 1; }
+	@echo 'setting up .venv, which takes a minute or so the first time'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
@@ -33,7 +36,7 @@ check: lint types imports test  ## all that CI runs, but for the clients written
 test-clients: install  ## official clients and the conformance suite, from npm
 	$(MAKE) -C tests/clients test PYTHON="$(abspath $(BIN)/python)"
 
-bench: install  ## CPU a message and memory a stream, beside a bare ASGI server
+bench: install  ## CPU a message and memory a stream, beside a bare ASGI server and the plain SDK
 	$(BIN)/python -m benchmarks
 
 clean:

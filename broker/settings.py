@@ -79,7 +79,10 @@ def parse_arguments(arguments: Sequence[str], environment: Mapping[str, str]) ->
             policy=Policy(**{name: value for name in Policy.__struct_fields__ if (value := read.number(name))}),
         )
     except msgspec.ValidationError:
-        raise UsageError("--log-format is console or json; --log-level is debug, info, warning or error") from None
+        raise UsageError(
+            f"--log-format ({_variable('log-format')}) is console or json; "
+            f"--log-level ({_variable('log-level')}) is debug, info, warning or error"
+        ) from None
 
 
 def open_log(url: str) -> MemoryLog:
@@ -144,7 +147,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 def _port(text: str) -> int:
     port = _whole_number(text)
     if port is None or port > PORT_MAX:
-        raise UsageError(f"--port must be a whole number from 0 to {PORT_MAX}")
+        raise UsageError(f"--port ({_variable('port')}) must be a whole number from 0 to {PORT_MAX}")
     return port
 
 

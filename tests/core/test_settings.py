@@ -92,7 +92,7 @@ def test_a_limit_is_a_positive_whole_number(text: str) -> None:
 @pytest.mark.parametrize("text", ["-1", "65536", "", "http", "8000.0", "9" * 5_000])
 def test_a_port_is_a_port(text: str) -> None:
     """From 0, which takes a free one."""
-    assert "--port must be a whole number from 0 to 65535" in refusal(f"--port={text}")
+    assert "--port (CHAT_BROKER_PORT) must be a whole number from 0 to 65535" in refusal(f"--port={text}")
     assert parsed("--port", "65535").port == 65_535
 
 
