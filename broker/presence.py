@@ -2,8 +2,9 @@
 
 While a stream is open or a call of the connection is in flight, it is present. Otherwise it is absent from
 max(last stream closed + stream grace, last call over + idle grace of its place) on. Deadlines stand in one heap
-with one timer: a connection has at most a few entries in it, and one that was put off is looked at again when
-its old entry comes up, so being active costs nothing but a note of the time.
+with one timer. A connection that was put off is looked at again when its old entry comes up, so being active costs
+nothing but a note of the time; one that moves to a place with a shorter grace gets a further entry, so a connection
+has as many as it can move within a grace (`queue_commands_per_10s_max`).
 """
 
 from __future__ import annotations

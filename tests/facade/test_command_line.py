@@ -74,7 +74,7 @@ async def serving(*arguments: str, **environment: str) -> AsyncIterator[Process]
         async with asyncio.timeout(STARTED_WITHIN_SECONDS), httpx.AsyncClient(trust_env=False) as client:
             while not await is_ready(client, port):
                 assert process.returncode is None, (await process.communicate())[1].decode()
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # another process's start has no event to wait for
         yield Process(process, port)
     finally:
         if process.returncode is None:
