@@ -8,18 +8,24 @@ from collections.abc import Awaitable
 
 from broker.clock import Clock
 from broker.decide import Rejection
+from broker.handings import Handings
 from broker.metrics import Metrics
 from broker.minting import MintLimiter
 from broker.notifier import Notifier
 from broker.pages import Page, newest_page, page_after
+from broker.patience import Patience
 from broker.presence import Presence
+from broker.redaction import Redaction
 from broker.runtime import Answer, Runtime
 from broker.waits import Wait
 from events.commands import Command, Disconnect
 from events.ids import HANDLE_BYTES, POSITION_MAX, ConnectionId, Handle, Position, connection_id_of, handle_from
-from events.log import EventLog
+from events.log import EventLog, HandedTo
 from events.policy import Policy
 from projections.state import State
+
+APPENDING_MS = 1_500
+"""How long the end waits for an append: with all else that has to end, the process is gone within five seconds."""
 
 
 class Broker:
@@ -37,11 +43,19 @@ class Broker:
         self.metrics = Metrics(lambda: self.state)
         self.ready = False
         self.draining = False
+        self.handings = Handings(log, clock, self.in_background)
         self._minting = MintLimiter(clock)
+        self._patience = Patience(clock, lambda: self.state, self.runtime.submit)
         self._tasks: set[asyncio.Task[object]] = set()
         self.runtime.overdue = self.presence.overdue
         self.runtime.on_append = self.metrics.appended
-        self.runtime.observers = [self.metrics.committed, self.presence.observe, self.notifier.announce]
+        self.runtime.on_jump = self._start_over
+        self.runtime.observers = [
+            self.metrics.committed,
+            self.presence.observe,
+            self._patience.observe,
+            self.notifier.announce,
+        ]
         self.notifier.on_delivery = self.metrics.delivered
         self.presence.on_absent = lambda command: self.in_background(self.submit(command))
 
@@ -55,15 +69,27 @@ class Broker:
         """The limits and graces in force."""
         return self.runtime.state.policy
 
-    async def start(self, policy: Policy) -> None:
+    async def start(self, policy: Policy, *, redact_after_ms: int | None = None) -> None:
         """Fold the log and take up `policy`; ready afterwards.
+
+        `redact_after_ms`: how long after its room closed a text goes from the log; `None` keeps them.
 
         Raises:
             BrokenChainError: the log is not what it was.
+            UnusableLogError: it can't be read.
+            LogUnavailableError: it does not answer.
         """
         await self.runtime.start(policy)
+        self._start_over()
+        if redact_after_ms is not None:
+            self.in_background(Redaction(self.log, self.clock, redact_after_ms).run())
+        self.ready = not self.draining
+
+    def _start_over(self) -> None:
+        """Whoever waits or chats is taken to be there, and may be due."""
         self.presence.start()
-        self.ready = True
+        self._patience.start()
+        self.notifier.wake_all()
 
     def drain(self) -> None:
         """Take no more calls, and let every wait end with what it has."""
@@ -72,13 +98,15 @@ class Broker:
         self.notifier.wake_all()
 
     async def close(self) -> None:
-        """Finish what is being appended, and let go of the log."""
+        """Finish what is being appended, unless that takes too long, and let go of the log."""
         self.drain()
         self.presence.stop()
-        await self.runtime.settled()
+        self._patience.stop()
+        await self.runtime.stop(APPENDING_MS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.handings.close()
         await self.log.close()
 
     def mint(self, peer: str) -> Handle | Rejection:
@@ -97,6 +125,11 @@ class Broker:
         """Carry out `command`; see `Runtime.submit`."""
         answer = await self.runtime.submit(command)
         return self._refused(answer) if isinstance(answer, Rejection) else answer
+
+    def given(self, connection_id: ConnectionId, page: Page, to: HandedTo) -> None:
+        """`page` is on its way to `connection_id`."""
+        for event in page.events:
+            self.handings.note(event.params.cursor, connection_id, to)
 
     async def page(self, connection_id: ConnectionId, cursor: Position | None) -> Page:
         """What `connection_id` was told after `cursor`, or the newest of it; a page at the most."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from broker.matching import first_come
+from broker.matching import MATCHINGS, Matching, Seeker
 from events.commands import (
     AdoptPolicy,
     Command,
@@ -19,6 +19,7 @@ from events.commands import (
     EnterQueue,
     LeaveQueue,
     LeaveRoom,
+    MatchDue,
     NextPartner,
     SendMessage,
 )
@@ -62,15 +63,19 @@ Decision = list[Event] | Rejection
 ALREADY_DONE: list[Event] = []
 
 
-def decide(state: State, command: Command, facts: Facts) -> Decision:
-    """What follows from `command` in `state`: the events to store, in order, or why not."""
+def decide(state: State, command: Command, facts: Facts, *, matching: Matching | None = None) -> Decision:
+    """What follows from `command` in `state`: the events to store, in order, or why not.
+
+    `matching` stands in for the one that the log's policy names, for those who ask what would have been.
+    """
+    matching = matching if matching is not None else MATCHINGS[state.policy.matching]
     match command:
         case SendMessage():
             return _send(state, command, facts)
         case EnterQueue():
-            return _enter(state, command, facts)
+            return _enter(state, command, facts, matching)
         case NextPartner():
-            return _next(state, command, facts)
+            return _next(state, command, facts, matching)
         case LeaveQueue(connection_id=who):
             return [QueueLeft(who, "left")] if who in state.queue.entered else ALREADY_DONE
         case LeaveRoom(connection_id=who, room_id=room_id):
@@ -78,6 +83,8 @@ def decide(state: State, command: Command, facts: Facts) -> Decision:
             return room if isinstance(room, Rejection) else _close(room, who, "left")
         case Disconnect():
             return _disconnect(state, command)
+        case MatchDue(connection_id=who):
+            return _match_due(state, who, facts, matching)
         case AdoptPolicy(policy=policy):
             return [PolicyAdopted(policy)] if policy != state.policy else ALREADY_DONE
 
@@ -99,16 +106,17 @@ def _send(state: State, command: SendMessage, facts: Facts) -> Decision:
     return [MessageSent(room.room_id, sender, room.partner_of(sender), command.text, repeated)]
 
 
-def _enter(state: State, command: EnterQueue, facts: Facts) -> Decision:
+def _enter(state: State, command: EnterQueue, facts: Facts, matching: Matching) -> Decision:
     known = state.places.get(command.connection_id)
     if known is not None and isinstance(known.place, Waiting):
         return ALREADY_DONE
     if known is not None and isinstance(known.place, Chatting):
         return Rejection("already_chatting")
-    return _queue_up(state, QueueEntered(command.connection_id, command.display_name, command.interests), facts)
+    entry = QueueEntered(command.connection_id, command.display_name, command.interests)
+    return _queue_up(state, entry, facts, matching)
 
 
-def _next(state: State, command: NextPartner, facts: Facts) -> Decision:
+def _next(state: State, command: NextPartner, facts: Facts, matching: Matching) -> Decision:
     who = command.connection_id
     room = _own_room(state, who, command.room_id)
     if isinstance(room, Rejection):
@@ -118,27 +126,48 @@ def _next(state: State, command: NextPartner, facts: Facts) -> Decision:
         return Rejection("unknown_handle")
     if not room.is_open and isinstance(known.place, Waiting | Chatting):
         return ALREADY_DONE  # a repeat: they wait, or have met the next one since
-    queued = _queue_up(state, QueueEntered(who, known.display_name, known.interests), facts)
+    queued = _queue_up(state, QueueEntered(who, known.display_name, known.interests), facts, matching)
     return queued if isinstance(queued, Rejection) else [*_close(room, who, "next"), *queued]
 
 
-def _queue_up(state: State, entry: QueueEntered, facts: Facts) -> Decision:
+def _queue_up(state: State, entry: QueueEntered, facts: Facts, matching: Matching) -> Decision:
     """`entry`, and the room that it opens if someone is there to be met."""
     known = state.places.get(entry.connection_id)
     limit = state.policy.queue_commands_per_10s_max
     wait_ms = retry_after_ms(known.queue_spent_until_us, facts.at_ms, limit) if known is not None else 0
     if wait_ms:
         return Rejection("rate_limited", wait_ms)
-    met = first_come(state.queue, entry.connection_id)
+    met = matching(state, Seeker(entry.connection_id, entry.interests, 0), facts.at_ms)
     if met is not None and state.rooms.open_count >= state.policy.rooms_open_max:
         return Rejection("queue_full")
     if met is not None:
-        assert facts.room_id is not None, "a command that can match brings a fresh room id"
-        names = state.places.by_id[met].display_name, entry.display_name
-        return [entry, RoomOpened(facts.room_id, met, entry.connection_id, *names)]
+        return [entry, _open(facts, (met, _name_of(state, met)), (entry.connection_id, entry.display_name))]
     if len(state.queue) >= state.policy.queue_connections_max:
         return Rejection("queue_full")
     return [entry]
+
+
+def _match_due(state: State, who: ConnectionId, facts: Facts, matching: Matching) -> Decision:
+    """The room of someone who waits, if by now there is someone whom they meet; else they wait on."""
+    if who not in state.queue.entered:
+        return ALREADY_DONE
+    known = state.places.by_id[who]
+    met = matching(state, Seeker(who, known.interests, facts.at_ms - known.last_at_ms), facts.at_ms)
+    if met is None:
+        return ALREADY_DONE
+    if state.rooms.open_count >= state.policy.rooms_open_max:
+        return Rejection("queue_full")  # to be asked again
+    pair = sorted((who, met), key=state.queue.entered.__getitem__)
+    return [_open(facts, *((one, _name_of(state, one)) for one in pair))]
+
+
+def _open(facts: Facts, first: tuple[ConnectionId, str], second: tuple[ConnectionId, str]) -> RoomOpened:
+    assert facts.room_id is not None, "a command that can match brings a fresh room id"
+    return RoomOpened(facts.room_id, first[0], second[0], first[1], second[1])
+
+
+def _name_of(state: State, who: ConnectionId) -> str:
+    return state.places.by_id[who].display_name
 
 
 def _disconnect(state: State, command: Disconnect) -> Decision:

@@ -48,8 +48,8 @@ async def page_after(log: EventLog, state: State, connection_id: ConnectionId, c
     async for position, told in told_after(log, state, (connection_id,), cursor):
         events += [notification for _, notification in told]
         if len(events) == limit:
-            return Page(events, position, missed=cursor < _base(log))
-    return Page(events, max(cursor, state.position), missed=cursor < _base(log))
+            return Page(events, position, missed=cursor < log.base.position)
+    return Page(events, max(cursor, state.position), missed=cursor < log.base.position)
 
 
 async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, limit: int) -> Page:
@@ -111,7 +111,3 @@ def _runs(wanted: Sequence[Position]) -> list[tuple[Position, Position]]:
         else:
             runs.append((position, position))
     return runs
-
-
-def _base(log: EventLog) -> Position:
-    return log.base.tip.position if log.base is not None else 0

@@ -15,12 +15,13 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from broker.checkpoints import Checkpoints
 from broker.clock import Clock, Timer, sleep_until
 from broker.decide import Rejection, decide
-from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, NextPartner, SendMessage
+from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, MatchDue, NextPartner, SendMessage
 from events.commit import BrokenChainError, Commit, Facts, check_link, commit_after
 from events.ids import ID_BYTES, RoomId, room_id_from
-from events.log import Conflict, EventLog, LogUnavailableError, Snapshot
+from events.log import Conflict, EventLog, LogUnavailableError
 from events.policy import Policy
 from projections.state import INITIAL_STATE, State, evolve, fold
 
@@ -58,7 +59,7 @@ class _Submitted:
         self.command = command
         self.deadline_ms = deadline_ms
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        may_match = isinstance(command, EnterQueue | NextPartner)
+        may_match = isinstance(command, EnterQueue | NextPartner | MatchDue)
         self.room_id: RoomId | None = room_id_from(secrets.token_bytes(ID_BYTES)) if may_match else None
         self.salt = secrets.token_hex(SALT_BYTES) if isinstance(command, SendMessage) else None
 
@@ -98,15 +99,17 @@ class Runtime:
     """
 
     def __init__(self, log: EventLog, clock: Clock, *, keep_commits: int | None = None) -> None:
+        """`keep_commits`: at how many commits `log` is compacted to half of them; `None` keeps all."""
         self.state = INITIAL_STATE
         self.observers: list[Observer] = []
         self.overdue: Callable[[], Iterable[Disconnect]] = tuple
         """Who has to go before anyone is matched, by this moment's reading of the clock."""
         self.on_append: Callable[[float], None] = lambda duration_ms: None
+        self.on_jump: Callable[[], None] = lambda: None
+        """The state has moved over commits that are gone, and that nobody was told of."""
         self._log = log
         self._clock = clock
-        self._keep_commits = keep_commits
-        self._checkpoint: Snapshot | None = None
+        self._checkpoints = Checkpoints(log, keep_commits)
         self._pending: list[_Submitted] = []
         self._in_flight: list[_Submitted] = []
         self._flushing: asyncio.Task[None] | None = None
@@ -118,10 +121,12 @@ class Runtime:
 
         Raises:
             BrokenChainError: the log is not what it was.
+            UnusableLogError: it can't be read.
             LogUnavailableError: `policy` could not be stored in time.
         """
-        base = self._log.base
-        self.state = base.state if base is not None else INITIAL_STATE
+        snapshot = await self._log.newest_snapshot()
+        self.state = snapshot.state if snapshot is not None else INITIAL_STATE
+        self._checkpoints.began_at(self.state.position)
         while commits := await self._log.read(self.state.position, READ_PAGE):
             self.state = fold(commits, self.state)
         if isinstance(await self.submit(AdoptPolicy(policy)), Rejection):
@@ -154,6 +159,21 @@ class Runtime:
         while self._flushing is not None:
             await asyncio.wait({self._flushing})
 
+    async def stop(self, within_ms: int) -> None:
+        """Return once nothing is being appended, or `within_ms` are over: then those who wait are told `unavailable`."""
+        settled = asyncio.ensure_future(self.settled())
+        deadline = asyncio.ensure_future(sleep_until(self._clock, self._clock.now_ms() + within_ms))
+        await asyncio.wait({settled, deadline}, return_when=asyncio.FIRST_COMPLETED)
+        if self._flushing is not None:
+            self._flushing.cancel()
+            for submitted in (*self._in_flight, *self._pending):
+                submitted.resolve(Rejection("unavailable"))
+            await asyncio.wait({self._flushing})
+        for task in (settled, deadline):
+            task.cancel()
+        await asyncio.gather(settled, deadline, return_exceptions=True)
+        self._checkpoints.stop()
+
     async def _flush(self) -> None:
         self._watch(self._clock.now_ms() + self.state.policy.command_timeout_ms)
         try:
@@ -178,7 +198,7 @@ class Runtime:
                 self._announce(commit, state)
             for submitted, answer in draft.answers:
                 submitted.resolve(answer)
-            await self._bound_log()
+            await self._checkpoints.passed(self.state)
         except Exception as fault:
             self._behind = True
             logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
@@ -224,11 +244,22 @@ class Runtime:
         """Fold and announce what has been appended since; whether there was anything."""
         before = self.state
         while commits := await self._log.read(self.state.position, READ_PAGE):
+            if commits[0].position > self.state.position + 1:
+                await self._jump()
+                continue
             for commit in commits:
                 check_link(self.state.tip, commit)
                 self.state = evolve(self.state, commit)
                 self._announce(commit, self.state)
         return self.state is not before
+
+    async def _jump(self) -> None:
+        """Go on from a snapshot: what stood behind the state was trimmed before it was read."""
+        snapshot = await self._log.newest_snapshot()
+        if snapshot is None or snapshot.tip.position <= self.state.position:
+            raise BrokenChainError(f"the commits behind position {self.state.position} are gone")
+        self.state = snapshot.state
+        self.on_jump()
 
     def _announce(self, commit: Commit, state: State) -> None:
         for observer in self.observers:
@@ -244,14 +275,3 @@ class Runtime:
             if submitted.deadline_ms <= now_ms:
                 submitted.resolve(Rejection("unavailable"))
         self._watch(now_ms + RETRY_MS)
-
-    async def _bound_log(self) -> None:
-        """Compact the log to the checkpoint half its length ago once it is too long; take the next one."""
-        if self._keep_commits is None:
-            return
-        base = self._log.base.tip.position if self._log.base is not None else 0
-        if self._checkpoint is None and self.state.position - base >= self._keep_commits // 2:
-            self._checkpoint = Snapshot(self.state.tip, self.state)
-        if self._checkpoint is not None and self.state.position - base >= self._keep_commits:
-            await self._log.compact(self._checkpoint)
-            self._checkpoint = Snapshot(self.state.tip, self.state)

@@ -1,30 +1,38 @@
-"""What an operator may set, by a flag or by an environment variable `CHAT_BROKER_<NAME>`; the flag wins."""
+"""What an operator of a broker may set, by a flag or by an environment variable `CHAT_BROKER_<NAME>`; the flag wins."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from typing import Any, Literal, NoReturn
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import msgspec
 
-from events.memory_log import MemoryLog
-from events.policy import Policy
+from broker.durations import parse_duration
+from broker.usage import UsageError
+from events.policy import LIMITS, MatchingName, Policy
 
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+Synchronous = Literal["full", "normal"]
 
 DISTRIBUTION = "mcp-chat-broker"
 PREFIX = "CHAT_BROKER_"
 MEMORY_URL = "memory:"
+SQLITE_SCHEME = "sqlite:"
 PORT_MAX = 65_535
 DIGITS_MAX = 15
 
 FLAGS: Mapping[str, tuple[str, str]] = {
     "host": ("127.0.0.1", "the address to listen on"),
     "port": ("8000", "the port to listen on; 0 takes a free one"),
-    "log": (MEMORY_URL, "where the event log is: memory:"),
+    "log": (MEMORY_URL, "where the event log is: memory: or sqlite:PATH"),
+    "log-synchronous": (
+        "full",
+        "what a commit in a file outlives: full, a loss of power; normal, a crash of the broker",
+    ),
+    "redact-after": ("never", "what was said goes from the log so long after its room closed, as in 7d or 12h"),
+    "matching": ("first-come", "who meets whom: first-come, or interests"),
     "log-format": ("console", "how log lines look: console or json"),
     "log-level": ("info", "what is logged: debug, info, warning or error; info has one line a commit"),
 }
@@ -34,16 +42,14 @@ LISTS: Mapping[str, str] = {
 }
 
 
-class UsageError(Exception):
-    """What was asked for can't be done; its text is one line that says what to change."""
-
-
 class Settings(msgspec.Struct, frozen=True):
     """How one broker is run."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     log: str = MEMORY_URL
+    log_synchronous: Synchronous = "full"
+    redact_after_ms: int | None = None
     log_format: LogFormat = "console"
     log_level: LogLevel = "info"
     allow_hosts: tuple[str, ...] = ()
@@ -51,44 +57,37 @@ class Settings(msgspec.Struct, frozen=True):
     policy: Policy = Policy()
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors of use are one line."""
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Let `parser` take every setting."""
+    for flag, (default, meaning) in FLAGS.items():
+        parser.add_argument(f"--{flag}", metavar=_field(flag).upper(), help=f"{meaning} (default {default})")
+    for flag, meaning in LISTS.items():
+        parser.add_argument(f"--{flag}", action="append", metavar=_field(flag).upper(), help=meaning)
+    limits = parser.add_argument_group("limits and graces", "each a whole number of at least 1")
+    for name in LIMITS:
+        limits.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"(default {getattr(Policy(), name)})")
 
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{' '.join(message.split())} (chat-broker serve --help lists the flags)")
 
-
-def parse_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """The settings that a command line and an environment make.
+def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
+    """The settings that a command line, parsed with `add_flags`, and an environment make.
 
     Raises:
-        UsageError: for an unknown flag, or a value that can't be.
-        SystemExit: 0, after `--help` or `--version`.
+        UsageError: for a value that can't be.
     """
-    given = vars(_parser().parse_args(arguments))
-    read = _Reader(given, environment)
-    try:
-        return Settings(
-            host=read.text("host"),
-            port=_port(read.text("port")),
-            log=_log_url(read.text("log")),
-            log_format=msgspec.convert(read.text("log-format"), LogFormat),
-            log_level=msgspec.convert(read.text("log-level"), LogLevel),
-            allow_hosts=read.texts("allow-host"),
-            allow_origins=tuple(origin.rstrip("/") for origin in read.texts("allow-origin")),
-            policy=Policy(**{name: value for name in Policy.__struct_fields__ if (value := read.number(name))}),
-        )
-    except msgspec.ValidationError:
-        raise UsageError(
-            f"--log-format ({_variable('log-format')}) is console or json; "
-            f"--log-level ({_variable('log-level')}) is debug, info, warning or error"
-        ) from None
-
-
-def open_log(url: str) -> MemoryLog:
-    """The log that `url`, which `parse_arguments` has checked, names."""
-    assert url == MEMORY_URL
-    return MemoryLog()
+    read = _Reader(vars(options), environment)
+    limits = {name: value for name in LIMITS if (value := read.number(name)) is not None}
+    return Settings(
+        host=read.text("host"),
+        port=_port(read.text("port")),
+        log=_log_url(read.text("log")),
+        log_synchronous=read.one_of("log-synchronous", Synchronous),
+        redact_after_ms=read.duration_ms("redact-after"),
+        log_format=read.one_of("log-format", LogFormat),
+        log_level=read.one_of("log-level", LogLevel),
+        allow_hosts=read.texts("allow-host"),
+        allow_origins=tuple(origin.rstrip("/") for origin in read.texts("allow-origin")),
+        policy=Policy(matching=read.one_of("matching", MatchingName), **limits),
+    )
 
 
 class _Reader:
@@ -107,6 +106,20 @@ class _Reader:
         variable = self._environment.get(_variable(flag), "")
         return tuple(given if given is not None else filter(None, map(str.strip, variable.split(","))))
 
+    def one_of(self, flag: str, names: Any) -> Any:
+        try:
+            return msgspec.convert(self.text(flag), names)
+        except msgspec.ValidationError:
+            *others, last = get_args(names)
+            raise UsageError(f"--{flag} ({_variable(flag)}) is {', '.join(others)} or {last}") from None
+
+    def duration_ms(self, flag: str) -> int | None:
+        text = self.text(flag)
+        duration_ms = parse_duration(text)
+        if duration_ms is None and text != FLAGS[flag][0]:
+            raise UsageError(f"--{flag} ({_variable(flag)}) is a time like 7d, 12h, 30m or 90s, or {FLAGS[flag][0]}")
+        return duration_ms
+
     def number(self, name: str) -> int | None:
         given: str | None = self._given[name]
         text = given if given is not None else self._environment.get(_variable(name))
@@ -118,21 +131,6 @@ class _Reader:
         return number
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="chat-broker", description="Anonymous one-to-one chat for MCP clients.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version(DISTRIBUTION)}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="serve", parser_class=_Parser)
-    serve = commands.add_parser("serve", help="run the broker", description=serve_help(), allow_abbrev=False)
-    for flag, (default, meaning) in FLAGS.items():
-        serve.add_argument(f"--{flag}", metavar=_field(flag).upper(), help=f"{meaning} (default {default})")
-    for flag, meaning in LISTS.items():
-        serve.add_argument(f"--{flag}", action="append", metavar=_field(flag).upper(), help=meaning)
-    limits = serve.add_argument_group("limits and graces", "each a whole number of at least 1")
-    for name in Policy.__struct_fields__:
-        limits.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"(default {getattr(Policy(), name)})")
-    return parser
-
-
 def serve_help() -> str:
     """What `serve` does, for its `--help`."""
     return f"Run the broker. Every flag is also an environment variable: {PREFIX} and its name, as {PREFIX}PORT."
@@ -140,7 +138,7 @@ def serve_help() -> str:
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none: a slip of the pen, or a container's service links."""
-    known = {_variable(name) for name in (*FLAGS, *LISTS, *Policy.__struct_fields__)}
+    known = {_variable(name) for name in (*FLAGS, *LISTS, *LIMITS)}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
 
@@ -156,8 +154,8 @@ def _whole_number(text: str) -> int | None:
 
 
 def _log_url(text: str) -> str:
-    if text != MEMORY_URL:
-        raise UsageError(f"--log must be {MEMORY_URL}, the only kind of log there is so far")
+    if text != MEMORY_URL and not (text.startswith(SQLITE_SCHEME) and len(text) > len(SQLITE_SCHEME)):
+        raise UsageError(f"--log ({_variable('log')}) is {MEMORY_URL} or {SQLITE_SCHEME}PATH")
     return text
 
 

@@ -94,6 +94,7 @@ class Stream:
         for delivery in deliveries:
             if delivery.announced_ms:
                 self._broker.metrics.written(now_ms - delivery.announced_ms)
+            self._broker.handings.note(delivery.position, delivery.connection_id, self.kind)
 
 
 class Streams:

@@ -63,10 +63,16 @@ class Disconnect(_Command, frozen=True, tag="disconnect"):
     since: Position
 
 
+class MatchDue(_Command, frozen=True, tag="match_due"):
+    """Someone who waits has held out for a shared interest long enough: let them meet anyone."""
+
+    connection_id: ConnectionId
+
+
 class AdoptPolicy(_Command, frozen=True, tag="adopt_policy"):
     """From here on, decide under `policy`."""
 
     policy: Policy
 
 
-Command = EnterQueue | NextPartner | LeaveQueue | SendMessage | LeaveRoom | Disconnect | AdoptPolicy
+Command = EnterQueue | NextPartner | LeaveQueue | SendMessage | LeaveRoom | Disconnect | MatchDue | AdoptPolicy

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from events.commands import Command, SendMessage
 from events.events import Event, MessageSent
 from events.ids import NO_COMMIT, CommitId, Position, RoomId
-from events.text import redacted
+from events.text import RedactedText, Text, redacted
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of what is written today. 2: `MatchDue`, and a policy's `matching`, `interest_patience_ms`, `snapshot_every_commits`."""
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
@@ -42,7 +45,7 @@ EMPTY_TIP = Tip(0, NO_COMMIT)
 class Commit(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One row of the log, atomic by construction."""
 
-    schema: int
+    schema: int  # the version that it was stored under; what it holds is of the present one (`events.codec`)
     position: Position
     commit_id: CommitId
     previous_id: CommitId
@@ -78,42 +81,50 @@ def commit_after(tip: Tip, command: Command, facts: Facts, events: Sequence[Even
 
 
 def commit_id_of(commit: Commit) -> CommitId:
-    """The id that `commit` must have: 128 bits of SHA-256 over the rest, texts as salted hashes."""
-    stored = redact(commit)
-    fields = (
-        stored.schema,
-        stored.position,
-        stored.previous_id,
-        stored.at_ms,
-        stored.command,
-        stored.facts,
-        stored.events,
-    )
-    return CommitId(hashlib.sha256(msgspec.json.encode(fields)).hexdigest()[:32])
+    """The id that `commit`, of the present schema, must have: 128 bits of SHA-256 over the rest.
+
+    Texts stand in it as salted hashes.
+    """
+    command, facts, events = _without_text(commit)
+    return id_over((commit.schema, commit.position, commit.previous_id, commit.at_ms, command, facts, events))
+
+
+def id_over(fields: Sequence[Any]) -> CommitId:
+    """The id of a commit with `fields`: all but its id, in their order, and texts redacted."""
+    return CommitId(hashlib.sha256(_encode(fields)).hexdigest()[:32])
 
 
 def redact(commit: Commit) -> Commit:
     """`commit` without what was said in it; its id still holds, and nobody can find the text by trying."""
-    if not isinstance(commit.command, SendMessage):
-        return commit
-    text, salt = commit.command.text, commit.facts.salt
+    command, facts, events = _without_text(commit)
+    return msgspec.structs.replace(commit, command=command, facts=facts, events=events)
+
+
+def _without_text(commit: Commit) -> tuple[Command, Facts, tuple[Event, ...]]:
+    command, facts = commit.command, commit.facts
+    if type(command) is not SendMessage:
+        return command, facts, commit.events
+    text, salt = command.text, facts.salt
     stand_in = redacted(text, salt)
-    return msgspec.structs.replace(
-        commit,
-        command=msgspec.structs.replace(commit.command, text=stand_in),
-        facts=Facts(commit.facts.at_ms, commit.facts.room_id),
-        events=tuple(
-            # An event that says something else than its command was altered, and must not hash alike.
-            msgspec.structs.replace(event, text=stand_in if event.text == text else redacted(event.text, salt))
-            if isinstance(event, MessageSent)
-            else event
-            for event in commit.events
-        ),
+    return (
+        SendMessage(command.connection_id, command.room_id, stand_in, command.client_message_id),
+        Facts(facts.at_ms, facts.room_id),
+        tuple([_redacted_event(event, text, stand_in, salt) for event in commit.events]),
     )
+
+
+def _redacted_event(event: Event, text: Text, stand_in: RedactedText, salt: str | None) -> Event:
+    if type(event) is not MessageSent:
+        return event
+    # An event that says something else than its command was altered, and must not hash alike.
+    said = stand_in if event.text == text else redacted(event.text, salt)
+    return MessageSent(event.room_id, event.sender, event.recipient, said, event.client_message_id)
 
 
 def check_link(tip: Tip, commit: Commit) -> None:
     """Make sure that `commit` follows `tip` and is what was stored.
+
+    Of a commit of an older schema the codec has made sure already, since only its stored form tells.
 
     Raises:
         BrokenChainError: naming the position.
@@ -122,5 +133,10 @@ def check_link(tip: Tip, commit: Commit) -> None:
         raise BrokenChainError(f"expected the commit at position {tip.position + 1}, found {commit.position}")
     if commit.previous_id != tip.commit_id:
         raise BrokenChainError(f"the commit at position {commit.position} does not follow the one before it")
-    if commit.commit_id != commit_id_of(commit):
-        raise BrokenChainError(f"the commit at position {commit.position} was altered")
+    if commit.schema == SCHEMA_VERSION and commit.commit_id != commit_id_of(commit):
+        raise altered(commit.position)
+
+
+def altered(position: Position) -> BrokenChainError:
+    """The error for a commit whose id is not that of what it holds."""
+    return BrokenChainError(f"the commit at position {position} was altered")

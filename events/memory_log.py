@@ -10,9 +10,9 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 
-from events.commit import EMPTY_TIP, Commit, Tip
+from events.commit import EMPTY_TIP, Commit, Tip, redact
 from events.ids import Position
-from events.log import Conflict, Snapshot
+from events.log import Conflict, Handing, Snapshot
 
 
 class MemoryLog:
@@ -20,10 +20,16 @@ class MemoryLog:
 
     def __init__(self, epoch: str | None = None) -> None:
         self.epoch = epoch if epoch is not None else secrets.token_hex(8)
-        self.base: Snapshot | None = None
+        self.redacted_to: Position = 0
+        self._base: Snapshot | None = None
         self._commits: list[Commit] = []  # the one at position p stands at p - 1 - base position
         self._grown = asyncio.Event()
         self._closed = False
+
+    @property
+    def base(self) -> Tip:
+        """Up to where the commits are gone; see `EventLog.base`."""
+        return self._base.tip if self._base is not None else EMPTY_TIP
 
     async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
         """Store `commits`; see `EventLog.append`. Never suspends."""
@@ -37,7 +43,7 @@ class MemoryLog:
 
     async def read(self, after: Position, limit: int) -> Sequence[Commit]:
         """Commits behind `after`; see `EventLog.read`. Never suspends."""
-        start = max(0, after - self._base_tip.position)
+        start = max(0, after - self.base.position)
         return self._commits[start : start + limit]
 
     async def follow(self, after: Position) -> AsyncIterator[Commit]:
@@ -55,15 +61,33 @@ class MemoryLog:
         """The last commit; see `EventLog.tip`."""
         return self._tip
 
+    async def newest_snapshot(self) -> Snapshot | None:
+        """What stands in for the commits that are gone; see `EventLog.newest_snapshot`."""
+        return self._base
+
+    async def save(self, snapshot: Snapshot) -> None:
+        """Nothing: there is no later start."""
+
     async def compact(self, snapshot: Snapshot) -> None:
         """Forget the commits that `snapshot` stands in for; see `EventLog.compact`."""
-        dropped = snapshot.tip.position - self._base_tip.position
+        dropped = snapshot.tip.position - self.base.position
         if dropped <= 0:
             return
         assert dropped <= len(self._commits)
         assert self._commits[dropped - 1].tip == snapshot.tip
         del self._commits[:dropped]
-        self.base = snapshot
+        self._base = snapshot
+
+    async def redact(self, positions: Sequence[Position], *, done_to: Position) -> None:
+        """Forget what was said there; see `EventLog.redact`. Never suspends."""
+        for position in positions:
+            index = position - 1 - self.base.position
+            if 0 <= index < len(self._commits):
+                self._commits[index] = redact(self._commits[index])
+        self.redacted_to = done_to
+
+    async def record(self, handings: Sequence[Handing]) -> None:
+        """Nothing: nobody can look into this log later."""
 
     async def close(self) -> None:
         """End the followers."""
@@ -71,15 +95,11 @@ class MemoryLog:
         self._wake_followers()
 
     @property
-    def _base_tip(self) -> Tip:
-        return self.base.tip if self.base is not None else EMPTY_TIP
-
-    @property
     def _tip(self) -> Tip:
-        return self._commits[-1].tip if self._commits else self._base_tip
+        return self._commits[-1].tip if self._commits else self.base
 
     def _has_landed(self, commits: Sequence[Commit]) -> bool:
-        start = commits[0].position - 1 - self._base_tip.position
+        start = commits[0].position - 1 - self.base.position
         stored = self._commits[start : start + len(commits)] if start >= 0 else []
         return [c.commit_id for c in stored] == [c.commit_id for c in commits]
 

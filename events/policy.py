@@ -6,11 +6,16 @@ under the policy that it was made with, whatever the flags of the broker that re
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import msgspec
+
+MatchingName = Literal["first-come", "interests"]
+"""Who meets whom: the rules that a log can name (`broker.matching`)."""
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """Limits and graces; the unit is the end of the name. All are positive integers.
+    """Limits and graces; the unit is the end of the name. All but `matching` are positive integers.
 
     The defaults are those of an empty log. To change one is to change what old logs mean, so a broker that wants
     other values says so in the log, and the defaults stay.
@@ -52,13 +57,24 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     command_timeout_ms: int = 5_000
     commands_pending_max: int = 10_000
 
+    # Since schema version 2.
+    matching: MatchingName = "first-come"
+    interest_patience_ms: int = 15_000  # for how long someone holds out for a shared interest
+    snapshot_every_commits: int = 50_000  # a log on disk
+
     def __post_init__(self) -> None:
-        """Refuse a value that is no positive integer.
+        """Refuse a value that can't be.
 
         Raises:
             ValueError: naming the field.
         """
-        for name in self.__struct_fields__:
+        if self.matching not in get_args(MatchingName):
+            raise ValueError(f"matching must be one of {', '.join(get_args(MatchingName))}")
+        for name in LIMITS:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1")
+
+
+LIMITS = tuple(name for name in Policy.__struct_fields__ if name != "matching")
+"""The fields that are numbers."""

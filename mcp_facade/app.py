@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
@@ -15,6 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.broker import Broker
 from broker.settings import Settings
+from events.codec import UnreadableCommitError
+from events.commit import BrokenChainError
+from events.log import LogUnavailableError, UnusableLogError
 from mcp_facade.gateway import Gateway
 
 MCP_PATH = "/mcp"
@@ -28,6 +32,10 @@ class ChatApp:
     def __init__(self, broker: Broker, settings: Settings) -> None:
         self.broker = broker
         self.gateway = Gateway(broker, settings.policy, security_settings(settings))
+        self.failure: Exception | None = None
+        """Why the broker could not start; its text is for an operator."""
+        self.on_started: Callable[[], None] = lambda: None
+        """The broker has started, or failed to."""
         self._settings = settings
         self._mcp = _for_browsers(self.gateway, settings.allow_origins)
         self._rest = Starlette(
@@ -41,8 +49,12 @@ class ChatApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan; the hot path has nothing in front of it that it does not need."""
-        is_mcp = scope["type"] == "http" and scope["path"] == MCP_PATH
-        await (self._mcp if is_mcp else self._rest)(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] != MCP_PATH:
+            await self._rest(scope, receive, send)
+        elif self.broker.ready or self.broker.draining:
+            await self._mcp(scope, receive, send)
+        else:
+            await _not_ready()(scope, receive, send)
 
     def drain(self) -> None:
         """Take no more calls; end every wait and every stream with what it has."""
@@ -51,13 +63,23 @@ class ChatApp:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        await self.broker.start(self._settings.policy)
+        """A long log takes a while to fold: `/healthz` and `/readyz` answer meanwhile."""
+        starting = asyncio.create_task(self._start())
         try:
             async with self.gateway.run():
                 yield
                 self.drain()
         finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
             await self.broker.close()
+
+    async def _start(self) -> None:
+        try:
+            await self.broker.start(self._settings.policy, redact_after_ms=self._settings.redact_after_ms)
+        except (BrokenChainError, LogUnavailableError, UnreadableCommitError, UnusableLogError) as error:
+            self.failure = error
+        self.on_started()
 
     async def _readyz(self, request: Request) -> Response:
         ready = self.broker.ready
@@ -69,6 +91,10 @@ class ChatApp:
 
 async def _healthz(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
+
+
+def _not_ready() -> Response:
+    return PlainTextResponse("starting: try again in a moment", 503, {"Retry-After": "1"})
 
 
 def security_settings(settings: Settings) -> TransportSecuritySettings:

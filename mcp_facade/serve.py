@@ -16,7 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from broker.broker import Broker
 from broker.clock import SystemClock
-from broker.settings import Settings, UsageError, open_log
+from broker.opening import commits_kept, open_log
+from broker.settings import Settings
+from broker.usage import UsageError
+from events.log import UnusableLogError
 from mcp_facade.app import ChatApp
 from mcp_facade.wire import CUT_KEY
 
@@ -67,15 +70,22 @@ class ChatUvicorn(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, say where, and keep what is there by now out of every later garbage collection."""
+        """Start, and say where."""
         await super().startup(sockets)
         for listening in sockets or ():
             host, port = listening.getsockname()[:2]
             url = f"http://[{host}]:{port}/mcp" if ":" in host else f"http://{host}:{port}/mcp"
             logger.info("serving", url=url)
+        gc.set_threshold(*GC_THRESHOLDS)
+
+    def broker_started(self) -> None:
+        """The log is folded: keep what is there by now out of every later garbage collection; or else give up."""
+        if self._app.failure is not None:
+            self.should_exit = True
+            return
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        logger.info("ready", position=self._app.broker.state.position)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams and the waits, then the connections."""
@@ -88,7 +98,7 @@ def serve(settings: Settings) -> None:
     """Run a broker until it is told to stop.
 
     Raises:
-        UsageError: the address can't be listened on.
+        UsageError: the address can't be listened on, or the log can't be used.
     """
     listening = _listen(settings.host, settings.port)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
@@ -104,9 +114,16 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 async def _serve(settings: Settings, listening: socket.socket) -> None:
-    broker = Broker(open_log(settings.log), SystemClock(), keep_commits=settings.policy.log_commits_max)
-    app = ChatApp(broker, settings)
-    await ChatUvicorn(uvicorn_config(app), app).serve(sockets=[listening])
+    try:
+        log = open_log(settings)
+    except UnusableLogError as error:
+        raise UsageError(str(error)) from None
+    app = ChatApp(Broker(log, SystemClock(), keep_commits=commits_kept(settings)), settings)
+    uvicorn_server = ChatUvicorn(uvicorn_config(app), app)
+    app.on_started = uvicorn_server.broker_started
+    await uvicorn_server.serve(sockets=[listening])
+    if app.failure is not None:
+        raise UsageError(f"{settings.log} can't be used: {app.failure}")
 
 
 def uvicorn_config(app: ChatApp) -> uvicorn.Config:

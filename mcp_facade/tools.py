@@ -127,7 +127,7 @@ class Tools:
             session.entered(*caller)
         if isinstance(answer, Rejection):
             raise Refused(refused(answer, self._broker.policy))
-        return _queued_json(answer.state, caller)
+        return self._queued(answer.state, caller)
 
     def _forget_minted(self, ctx: Context, caller: Caller) -> None:
         """Its handle will not be told; if the log is only slow, it may enter yet, and has to go again."""
@@ -163,6 +163,7 @@ class Tools:
             if asked.cursor is not None:
                 waited = await self._wait(ctx, caller, asked.cursor, asked.wait_seconds)
                 payload |= page_json(waited.page)
+                self._broker.given(caller.connection_id, waited.page, "result")
         return payload
 
     async def _wait_for_events(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
@@ -170,6 +171,7 @@ class Tools:
         with self._calling(ctx, asked.handle) as caller:
             self._check_wait(caller, asked.cursor, asked.wait_seconds)
             page, state, timed_out = await self._wait(ctx, caller, asked.cursor, asked.wait_seconds)
+        self._broker.given(caller.connection_id, page, "result")
         wall_ms = self._broker.clock.wall_ms()
         return waited_json(page, state, caller.connection_id, timed_out=timed_out, wall_ms=wall_ms)
 
@@ -183,7 +185,7 @@ class Tools:
         asked = parse(RoomArguments, arguments)
         with self._calling(ctx, asked.handle) as caller:
             accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)))
-        return _queued_json(accepted.state, caller)
+        return self._queued(accepted.state, caller)
 
     async def _leave_queue(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
         with self._calling(ctx, parse(HandleArguments, arguments).handle) as caller:
@@ -200,6 +202,20 @@ class Tools:
             return {"status": "idle", "waiting": len(state.queue), "cursor": state.position}
         with self._broker.presence.call(caller.connection_id):
             return _status_json(state, caller)
+
+    def _queued(self, state: State, caller: Caller) -> Json:
+        """What `enter_queue` gives; itself the notice of a match."""
+        connection_id = caller.connection_id
+        place, cursor = place_json(state, connection_id), place_cursor(state, connection_id)
+        if "room_id" in place and cursor is not None:
+            self._broker.handings.note(cursor, connection_id, "result")
+        return {
+            "handle": caller.handle,
+            "connection_id": connection_id,
+            "status": "matched" if "room_id" in place else "waiting",
+            **place,
+            "cursor": cursor,
+        }
 
     async def _do(self, command: Command) -> Accepted:
         answer = await self._broker.submit(command)
@@ -259,17 +275,6 @@ class Tools:
         self._broker.metrics.rejected(code)
         words = REFUSALS[text or code].format(message_bytes_max=self._broker.policy.message_bytes_max)
         return Refused(refused_as(code, words, **more))
-
-
-def _queued_json(state: State, caller: Caller) -> Json:
-    place = place_json(state, caller.connection_id)
-    return {
-        "handle": caller.handle,
-        "connection_id": caller.connection_id,
-        "status": "matched" if "room_id" in place else "waiting",
-        **place,
-        "cursor": place_cursor(state, caller.connection_id),
-    }
 
 
 def _status_json(state: State, caller: Caller) -> Json:

@@ -6,9 +6,10 @@ cursor: a commit tells one connection at most one thing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -68,10 +69,9 @@ def deliveries(commit: Commit) -> list[tuple[ConnectionId, Notification]]:
     """Everyone whom `commit` tells something, and what; nobody stands in it twice."""
     told: list[tuple[ConnectionId, Notification]] = []
     for event in commit.events:
-        if type(event) in _TELLING:
-            timestamp = timestamp_of(commit.at_ms)
-            told += [(who, _notification(p)) for who, p in _told(event, timestamp, commit.position)]
-    assert len({who for who, _ in told}) == len(told)
+        if type(event) in _TOLD:
+            told += _TOLD[type(event)](event, timestamp_of(commit.at_ms), commit.position)
+    assert len(told) < 2 or len({who for who, _ in told}) == len(told)
     return told
 
 
@@ -88,8 +88,7 @@ def recipients(event: Event) -> tuple[ConnectionId, ...]:
 
 def timestamp_of(at_ms: int) -> str:
     """`at_ms` as ISO 8601 in UTC with milliseconds."""
-    seconds, milliseconds = divmod(at_ms, 1_000)
-    return f"{_second(seconds)}.{milliseconds:03d}Z"
+    return _second(at_ms // 1_000) + _MILLISECONDS[at_ms % 1_000]
 
 
 @lru_cache(maxsize=64)  # most of what is told in a second is told in the same one
@@ -97,24 +96,33 @@ def _second(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
-_TELLING = frozenset({MessageSent, RoomOpened, RoomClosed})
+_MILLISECONDS = [f".{milliseconds:03d}Z" for milliseconds in range(1_000)]
+
+_Told = list[tuple[ConnectionId, Notification]]
+
+
+def _message_sent(event: MessageSent, timestamp: str, cursor: Position) -> _Told:
+    words = event.text if isinstance(event.text, str) else REDACTED_TEXT
+    return [(event.recipient, _notification(MessageReceived(event.room_id, words, timestamp, cursor)))]
+
+
+def _room_opened(event: RoomOpened, timestamp: str, cursor: Position) -> _Told:
+    return [
+        (event.first, _notification(ChatroomFound(event.room_id, event.second_name, timestamp, cursor))),
+        (event.second, _notification(ChatroomFound(event.room_id, event.first_name, timestamp, cursor))),
+    ]
+
+
+def _room_closed(event: RoomClosed, timestamp: str, cursor: Position) -> _Told:
+    return [(event.other, _notification(PartnerDisconnected(event.room_id, event.reason, timestamp, cursor)))]
+
+
+_TOLD: Mapping[type[Event], Callable[[Any, str, Position], _Told]] = {
+    MessageSent: _message_sent,
+    RoomOpened: _room_opened,
+    RoomClosed: _room_closed,
+}
 
 
 def _notification(params: NotificationParams) -> Notification:
     return Notification(METHODS[type(params)], params)
-
-
-def _told(event: Event, timestamp: str, cursor: Position) -> list[tuple[ConnectionId, NotificationParams]]:
-    match event:
-        case MessageSent(room_id=room_id, recipient=recipient, text=text):
-            words = text if isinstance(text, str) else REDACTED_TEXT
-            return [(recipient, MessageReceived(room_id, words, timestamp, cursor))]
-        case RoomOpened(room_id=room_id, first=first, second=second):
-            return [
-                (first, ChatroomFound(room_id, event.second_name, timestamp, cursor)),
-                (second, ChatroomFound(room_id, event.first_name, timestamp, cursor)),
-            ]
-        case RoomClosed(room_id=room_id, other=other, reason=reason):
-            return [(other, PartnerDisconnected(room_id, reason, timestamp, cursor))]
-        case _:
-            return []

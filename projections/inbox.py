@@ -11,7 +11,7 @@ import msgspec
 
 from events.ids import ConnectionId, Position
 
-CHUNK = 64
+CHUNK = 16
 
 
 class Inbox(msgspec.Struct, frozen=True, gc=False):
@@ -24,15 +24,6 @@ class Inbox(msgspec.Struct, frozen=True, gc=False):
 
     def __len__(self) -> int:
         return CHUNK * len(self.chunks) + len(self.newest)
-
-    def with_event(self, position: Position, at_ms: int, kept_max: int) -> Inbox:
-        """This inbox with one more, and at most `kept_max` of them rounded up to a whole chunk."""
-        if len(self.newest) < CHUNK:
-            return Inbox((*self.newest, position), self.chunks, self.dropped_through, at_ms)
-        chunks, dropped_through = (*self.chunks, self.newest), self.dropped_through
-        if CHUNK * (len(chunks) - 1) >= kept_max:
-            chunks, dropped_through = chunks[1:], chunks[0][-1]
-        return Inbox((position,), chunks, dropped_through, at_ms)
 
     def after(self, cursor: Position, limit: int) -> list[Position]:
         """The first `limit` positions above `cursor`."""
@@ -52,3 +43,20 @@ class Inbox(msgspec.Struct, frozen=True, gc=False):
 EMPTY_INBOX = Inbox()
 
 Inboxes = immutables.Map[ConnectionId, Inbox]
+
+
+def tell(
+    inboxes: immutables.MapMutation[ConnectionId, Inbox],
+    who: ConnectionId,
+    position: Position,
+    at_ms: int,
+    kept_max: int,
+) -> None:
+    """Add `position` to the inbox of `who`, and keep at most `kept_max` rounded up to a whole chunk, and a chunk."""
+    inbox = inboxes.get(who, EMPTY_INBOX)
+    newest, chunks, dropped_through = inbox.newest, inbox.chunks, inbox.dropped_through
+    if len(newest) == CHUNK:
+        newest, chunks = (), (*chunks, newest)
+        if CHUNK * (len(chunks) - 1) >= kept_max:
+            chunks, dropped_through = chunks[1:], chunks[0][-1]
+    inboxes[who] = Inbox(newest + (position,), chunks, dropped_through, at_ms)  # noqa: RUF005 - this is faster

@@ -8,11 +8,14 @@ window / limit more of it; a use that would spend more than one window ahead of 
 from __future__ import annotations
 
 WINDOW_MS = 10_000
+WINDOW_US = WINDOW_MS * 1_000
 
 
 def allowance_after(spent_until_us: int, at_ms: int, limit_per_window: int) -> int:
     """Until when the allowance is spent after one more use at `at_ms`."""
-    return max(spent_until_us, at_ms * 1_000) + WINDOW_MS * 1_000 // limit_per_window
+    at_us = at_ms * 1_000
+    later = spent_until_us if spent_until_us > at_us else at_us  # noqa: FURB136 - `max` costs four times as much
+    return later + WINDOW_US // limit_per_window
 
 
 def retry_after_ms(spent_until_us: int, at_ms: int, limit_per_window: int) -> int:

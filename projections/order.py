@@ -1,14 +1,16 @@
 """A persistent map ordered by position: what stands longest is found first, and anything can be taken out.
 
-A trie over the bits of the key, 16 ways at each level, in which every node counts what is below it. Head, rank,
-insertion and removal touch one node a level, so their cost is O(log16 of the highest key): 5 levels at a
-million. Nodes are shared between versions, so an old version costs nothing to keep.
+A trie over the bits of the key, 16 ways at each branch, which counts what is below it; a branch stands only where
+keys part. Head, rank, insertion and removal touch a node a level, so their cost is O(log n): 5 levels at a million.
+Nodes are shared between versions, so an old version costs nothing to keep. Equal entries make equal orders,
+however they came about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
@@ -19,101 +21,177 @@ WIDTH = 1 << BITS
 MASK = WIDTH - 1
 
 
-class _Node(msgspec.Struct, frozen=True, gc=False):
+class _Entry(msgspec.Struct, frozen=True, gc=False):
+    key: int
+    value: Any
+    count: ClassVar[int] = 1
+
+
+class _Branch(msgspec.Struct, frozen=True, gc=False):
+    key: int  # the bits that all keys below it begin with, and zeros
+    shift: int  # its children part in the `BITS` bits of the key from this one on
     count: int
-    children: tuple[Any, ...]  # WIDTH of them; a `_Node`, or a value on the lowest level, or None
+    children: tuple[_Branch | _Entry | None, ...]  # WIDTH of them, two at least not `None`
 
 
-_EMPTY_CHILDREN: tuple[Any, ...] = (None,) * WIDTH
+_Node = _Branch | _Entry
+
+_NO_CHILDREN: tuple[_Node | None, ...] = (None,) * WIDTH
 
 
 class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """Values in ascending order of their keys, which are non-negative integers. Values are never `None`."""
 
-    root: _Node | None = None
-    levels: int = 1
+    root: _Branch | _Entry | None = None
+
+    @staticmethod
+    def of(items: Iterable[tuple[int, T]]) -> Order[T]:
+        """The order that `items`, whose keys ascend, make; far cheaper than to insert them one by one."""
+        nodes: list[_Node] = []
+        for key, value in items:
+            assert value is not None
+            assert not nodes or key > nodes[-1].key, "keys ascend"
+            nodes.append(_Entry(key, value))
+        shift = 0
+        while len(nodes) > 1:
+            nodes = _grouped(nodes, shift)
+            shift += BITS
+        return Order(nodes[0] if nodes else None)
 
     def __len__(self) -> int:
         return self.root.count if self.root is not None else 0
 
     def get(self, key: int) -> T | None:
         """The value at `key`, if there is one."""
-        if key >> (BITS * self.levels):
-            return None
-        node: Any = self.root
-        for level in range(self.levels - 1, -1, -1):
-            if node is None:
-                return None
-            node = node.children[key >> (BITS * level) & MASK]
-        found: T | None = node
+        node = self.root
+        while type(node) is _Branch:
+            node = node.children[key >> node.shift & MASK]
+        found: T | None = node.value if type(node) is _Entry and node.key == key else None
         return found
 
     def insert(self, key: int, value: T) -> Order[T]:
         """This order with `value` at `key`, where nothing stands yet."""
         assert value is not None
-        root, levels = self.root, self.levels
-        while key >> (BITS * levels):
-            root = _Node(root.count, (root, *_EMPTY_CHILDREN[1:])) if root is not None else None
-            levels += 1
-        return Order(_with(root, key, levels - 1, value), levels)
+        return Order(_with(self.root, _Entry(key, value)))
 
     def remove(self, key: int) -> Order[T]:
         """This order without what stands at `key`, where something must."""
-        assert self.root is not None
-        assert self.get(key) is not None, "only what is there can be removed"
-        return Order(_without(self.root, key, self.levels - 1), self.levels)
+        return Order(_without(self.root, key))
 
     def head(self) -> tuple[int, T] | None:
         """The lowest key and its value."""
-        return next(iter(self.items()), None)
+        node = self.root
+        while type(node) is _Branch:
+            node = next(child for child in node.children if child is not None)
+        return (node.key, node.value) if type(node) is _Entry else None
 
     def rank(self, key: int) -> int:
         """How many keys are lower than `key`."""
-        if key >> (BITS * self.levels):
-            return len(self)
         lower, node = 0, self.root
-        for level in range(self.levels - 1, 0, -1):
-            if node is None:
-                return lower
-            digit = key >> (BITS * level) & MASK
+        while type(node) is _Branch:
+            if (key ^ node.key) >> node.shift + BITS:
+                return lower + node.count if key > node.key else lower
+            digit = key >> node.shift & MASK
             lower += sum(child.count for child in node.children[:digit] if child is not None)
             node = node.children[digit]
-        if node is not None:
-            lower += sum(child is not None for child in node.children[: key & MASK])
-        return lower
+        return lower + 1 if type(node) is _Entry and node.key < key else lower
 
     def items(self) -> Iterator[tuple[int, T]]:
         """Keys and values in ascending order of the keys."""
-        yield from _items(self.root, 0, self.levels - 1)
+        ahead = [self.root]
+        while ahead:
+            node = ahead.pop()
+            if type(node) is _Entry:
+                yield node.key, node.value
+            elif type(node) is _Branch:
+                ahead += node.children[::-1]
+
+    def mutate(self) -> OrderMutation[T]:
+        """A working copy, which leaves this order what it is."""
+        return OrderMutation(self)
 
 
-def _with(node: _Node | None, key: int, level: int, value: Any) -> _Node:
-    children = node.children if node is not None else _EMPTY_CHILDREN
-    digit = key >> (BITS * level) & MASK
-    if level:
-        value = _with(children[digit], key, level - 1, value)
-    else:
-        assert children[digit] is None, "a key is inserted once"
-    count = node.count + 1 if node is not None else 1
-    return _Node(count, (*children[:digit], value, *children[digit + 1 :]))
+class OrderMutation(msgspec.Struct, Generic[T], gc=False):
+    """A working copy of an order, in which what is new stands last. What comes and goes never enters the trie."""
+
+    kept: Order[T]
+    appended: OrderedDict[int, T] | None = None  # keys ascend, above all in `kept`
+
+    def __len__(self) -> int:
+        return len(self.kept) + (len(self.appended) if self.appended is not None else 0)
+
+    def append(self, key: int, value: T) -> None:
+        """Let `value` stand at `key`, which is above all others."""
+        if self.appended is None:
+            self.appended = OrderedDict()
+        self.appended[key] = value
+
+    def remove(self, key: int) -> None:
+        """Take out what stands at `key`, where something must."""
+        if self.appended is None or self.appended.pop(key, None) is None:
+            self.kept = self.kept.remove(key)
+
+    def pop_head(self) -> tuple[int, T] | None:
+        """The lowest key and its value, which are taken out."""
+        head = self.kept.head()
+        if head is not None:
+            self.kept = self.kept.remove(head[0])
+            return head
+        return self.appended.popitem(last=False) if self.appended else None
+
+    def finish(self) -> Order[T]:
+        """The order that came of it."""
+        kept, appended = self.kept, self.appended
+        if not appended:
+            return kept
+        if WIDTH < len(appended) > len(kept) // WIDTH:
+            return Order.of([*kept.items(), *appended.items()])
+        for key, value in appended.items():
+            kept = kept.insert(key, value)
+        return kept
 
 
-def _without(node: _Node, key: int, level: int) -> _Node | None:
-    digit = key >> (BITS * level) & MASK
-    if node.count == 1:
-        return None
-    rest = _without(node.children[digit], key, level - 1) if level else None
-    return _Node(node.count - 1, (*node.children[:digit], rest, *node.children[digit + 1 :]))
-
-
-def _items(node: _Node | None, prefix: int, level: int) -> Iterator[tuple[int, Any]]:
+def _with(node: _Node | None, entry: _Entry) -> _Node:
     if node is None:
-        return
-    for digit, child in enumerate(node.children):
-        if child is None:
-            continue
-        key = prefix << BITS | digit
-        if level:
-            yield from _items(child, key, level - 1)
-        else:
-            yield key, child
+        return entry
+    apart = entry.key ^ node.key
+    if type(node) is _Branch and not apart >> node.shift + BITS:
+        children, digit = list(node.children), entry.key >> node.shift & MASK
+        children[digit] = _with(children[digit], entry)
+        return _Branch(node.key, node.shift, node.count + 1, tuple(children))
+    assert apart, "a key is inserted once"
+    return _branch([node, entry], (apart.bit_length() - 1) // BITS * BITS)
+
+
+def _without(node: _Node | None, key: int) -> _Node | None:
+    if type(node) is _Branch:
+        children, digit = list(node.children), key >> node.shift & MASK
+        children[digit] = rest = _without(children[digit], key)
+        if rest is None:
+            only = next(child for child in children if child is not None)
+            if only.count == node.count - 1:
+                return only
+        return _Branch(node.key, node.shift, node.count - 1, tuple(children))
+    assert type(node) is _Entry and node.key == key, "only what is there can be removed"  # noqa: PT018
+    return None
+
+
+def _grouped(nodes: list[_Node], shift: int) -> list[_Node]:
+    """`nodes`, with a branch for those that part at `shift`."""
+    grouped: list[_Node] = []
+    start = 0
+    while start < len(nodes):
+        prefix, end = nodes[start].key >> shift + BITS, start + 1
+        while end < len(nodes) and nodes[end].key >> shift + BITS == prefix:
+            end += 1
+        grouped.append(nodes[start] if end == start + 1 else _branch(nodes[start:end], shift))
+        start = end
+    return grouped
+
+
+def _branch(nodes: list[_Node], shift: int) -> _Branch:
+    children, count = list(_NO_CHILDREN), 0
+    for node in nodes:
+        children[node.key >> shift & MASK] = node
+        count += node.count
+    return _Branch(nodes[0].key >> shift + BITS << shift + BITS, shift, count, tuple(children))

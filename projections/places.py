@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import immutables
 import msgspec
+from msgspec.structs import replace
 
-from events.events import Event, MessageSent, QueueEntered, QueueLeft, RoomClosed, RoomOpened
+from events.events import QueueEntered
 from events.ids import ConnectionId, Position, RoomId
-from events.policy import Policy
 from projections.limits import allowance_after
-from projections.order import Order
+from projections.order import Order, OrderMutation
 
 
 class Idle(msgspec.Struct, frozen=True, gc=False, tag="idle"):
@@ -58,70 +58,50 @@ class Places(msgspec.Struct, frozen=True, gc=False):
         """What is known of `connection_id`, if anything is."""
         return self.by_id.get(connection_id)
 
-    def without_oldest_idle(self, kept_max: int) -> tuple[Places, tuple[ConnectionId, ...]]:
-        """These places less the longest idle beyond `kept_max`, and who that was."""
-        by_id, idle, gone = self.by_id, self.idle, []
-        while len(by_id) > kept_max and (oldest := idle.head()) is not None:
-            by_id, idle = by_id.delete(oldest[1]), idle.remove(oldest[0])
-            gone.append(oldest[1])
-        return Places(by_id, idle), tuple(gone)
 
+class PlacesMutation(msgspec.Struct, gc=False):
+    """A working copy of `Places`, field by field; each change is of the commit at `position`, made at `at_ms`."""
 
-def places_after(places: Places, event: Event, position: Position, at_ms: int, policy: Policy) -> Places:
-    """`places` after `event` of the commit at `position`."""
-    match event:
-        case MessageSent():
-            return _after_message(places, event, position, at_ms, policy)
-        case QueueEntered():
-            return _after_entry(places, event, position, at_ms, policy)
-        case QueueLeft():
-            return _moved(places, event.connection_id, Idle(2 * position), position, at_ms)
-        case RoomOpened():
-            chatting = Chatting(event.room_id)
-            places = _moved(places, event.first, chatting, position, at_ms)
-            return _moved(places, event.second, chatting, position, at_ms)
-        case RoomClosed():
-            places = _moved(places, event.closed_by, Idle(2 * position), position, at_ms)
-            return _moved(places, event.other, Idle(2 * position + 1), position, at_ms)
-        case _:
-            return places
+    by_id: immutables.MapMutation[ConnectionId, Connection]
+    idle: OrderMutation[ConnectionId]
 
+    def speak(self, who: ConnectionId, position: Position, at_ms: int, limit_per_10s: int) -> None:
+        """`who`, in a room, said something: it is taken off their allowance."""
+        known = self.by_id[who]
+        spent = allowance_after(known.messages_spent_until_us, at_ms, limit_per_10s)
+        self.by_id[who] = replace(known, last_position=position, last_at_ms=at_ms, messages_spent_until_us=spent)
 
-def _after_message(places: Places, event: MessageSent, position: Position, at_ms: int, policy: Policy) -> Places:
-    sender = places.by_id[event.sender]
-    spent = allowance_after(sender.messages_spent_until_us, at_ms, policy.messages_per_10s_max)
-    sender = Connection(
-        sender.display_name,
-        sender.interests,
-        sender.place,
-        position,
-        at_ms,
-        sender.queue_spent_until_us,
-        spent,
-    )
-    return Places(places.by_id.set(event.sender, sender), places.idle)
+    def wait(self, entry: QueueEntered, position: Position, at_ms: int, limit_per_10s: int) -> None:
+        """Someone new or idle waits: they have the name and the interests that they came with."""
+        known, spent, said = self.by_id.get(entry.connection_id), 0, 0
+        if known is not None:
+            assert isinstance(known.place, Idle)
+            self.idle.remove(known.place.key)
+            spent, said = known.queue_spent_until_us, known.messages_spent_until_us
+        self.by_id[entry.connection_id] = Connection(
+            entry.display_name,
+            entry.interests,
+            Waiting(position),
+            position,
+            at_ms,
+            allowance_after(spent, at_ms, limit_per_10s),
+            said,
+        )
 
+    def chat(self, who: ConnectionId, room_id: RoomId, position: Position, at_ms: int) -> None:
+        """`who` is in an open room."""
+        place = Chatting(room_id)
+        self.by_id[who] = replace(self.by_id[who], place=place, last_position=position, last_at_ms=at_ms)
 
-def _after_entry(places: Places, event: QueueEntered, position: Position, at_ms: int, policy: Policy) -> Places:
-    known = places.by_id.get(event.connection_id)
-    spent = known.queue_spent_until_us if known is not None else 0
-    connection = Connection(
-        event.display_name,
-        event.interests,
-        Waiting(position),
-        position,
-        at_ms,
-        allowance_after(spent, at_ms, policy.queue_commands_per_10s_max),
-        known.messages_spent_until_us if known is not None else 0,
-    )
-    idle = places.idle
-    if known is not None:
-        assert isinstance(known.place, Idle)
-        idle = idle.remove(known.place.key)
-    return Places(places.by_id.set(event.connection_id, connection), idle)
+    def rest(self, who: ConnectionId, key: int, position: Position, at_ms: int) -> None:
+        """`who` is idle, and since later than all others: `key` is the highest."""
+        self.by_id[who] = replace(self.by_id[who], place=Idle(key), last_position=position, last_at_ms=at_ms)
+        self.idle.append(key, who)
 
-
-def _moved(places: Places, who: ConnectionId, place: Place, position: Position, at_ms: int) -> Places:
-    connection = msgspec.structs.replace(places.by_id[who], place=place, last_position=position, last_at_ms=at_ms)
-    idle = places.idle.insert(place.key, who) if isinstance(place, Idle) else places.idle
-    return Places(places.by_id.set(who, connection), idle)
+    def forget_longest_idle(self, kept_max: int) -> list[ConnectionId]:
+        """Forget the longest idle beyond `kept_max` connections, and tell who that was."""
+        gone = []
+        while len(self.by_id) > kept_max and (longest := self.idle.pop_head()) is not None:
+            del self.by_id[longest[1]]
+            gone.append(longest[1])
+        return gone

@@ -5,19 +5,23 @@ from __future__ import annotations
 import immutables
 import msgspec
 
-from events.events import Event, QueueEntered, QueueLeft, RoomOpened
 from events.ids import ConnectionId, Position
 from projections.order import Order
 
+Interests = tuple[str, ...]
+
 
 class Queue(msgspec.Struct, frozen=True, gc=False):
-    """Waiting connections by entry position; under first-come matching it never holds two.
+    """Waiting connections by entry position.
 
-    Head, rank and removal from anywhere are O(log n), so a match costs the same with 10 and 100,000 waiting.
+    Head, rank, removal from anywhere and the search for those who share an interest are O(log n), so a match costs
+    the same with 10 and 100,000 waiting.
     """
 
     entries: Order[ConnectionId] = Order()
     entered: immutables.Map[ConnectionId, Position] = immutables.Map()
+    interests: immutables.Map[ConnectionId, Interests] = immutables.Map()  # of those who named any
+    by_interest: immutables.Map[str, Order[ConnectionId]] = immutables.Map()  # none of them is empty
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -31,24 +35,60 @@ class Queue(msgspec.Struct, frozen=True, gc=False):
         """The 1-based place in the queue of someone who waits."""
         return self.entries.rank(self.entered[connection_id]) + 1
 
-    def with_entry(self, connection_id: ConnectionId, position: Position) -> Queue:
+    def sharing(self, interest: str) -> Order[ConnectionId] | None:
+        """Those who wait and have `interest`, by entry position; `None` if nobody has it."""
+        return self.by_interest.get(interest)
+
+    def with_entry(self, connection_id: ConnectionId, position: Position, interests: Interests = ()) -> Queue:
         """This queue with one more at its end."""
-        return Queue(self.entries.insert(position, connection_id), self.entered.set(connection_id, position))
+        entries, entered = self.entries.insert(position, connection_id), self.entered.set(connection_id, position)
+        if not interests:
+            return Queue(entries, entered, self.interests, self.by_interest)
+        by_interest = self.by_interest.mutate()
+        for interest in set(interests):
+            by_interest[interest] = by_interest.get(interest, _NOBODY).insert(position, connection_id)
+        return Queue(entries, entered, self.interests.set(connection_id, interests), by_interest.finish())
 
     def without(self, connection_id: ConnectionId) -> Queue:
         """This queue without someone who waits in it."""
-        return Queue(
-            self.entries.remove(self.entered[connection_id]),
-            self.entered.delete(connection_id),
-        )
+        position = self.entered[connection_id]
+        entries, entered = self.entries.remove(position), self.entered.delete(connection_id)
+        if connection_id not in self.interests:
+            return Queue(entries, entered, self.interests, self.by_interest)
+        by_interest = self.by_interest.mutate()
+        for interest in set(self.interests[connection_id]):
+            if rest := by_interest[interest].remove(position):
+                by_interest[interest] = rest
+            else:
+                del by_interest[interest]
+        return Queue(entries, entered, self.interests.delete(connection_id), by_interest.finish())
 
 
-def queue_after(queue: Queue, event: Event, position: Position) -> Queue:
-    """`queue` after `event` of the commit at `position`."""
-    if isinstance(event, QueueEntered):
-        return queue.with_entry(event.connection_id, position)
-    if isinstance(event, QueueLeft):
-        return queue.without(event.connection_id)
-    if isinstance(event, RoomOpened):
-        return queue.without(event.first).without(event.second)
-    return queue
+_NOBODY: Order[ConnectionId] = Order()
+
+
+class QueueMutation(msgspec.Struct, gc=False):
+    """A working copy of a queue. Who comes and goes before it is finished is never put in order."""
+
+    kept: Queue
+    newcomers: dict[ConnectionId, tuple[Position, Interests]] | None = None  # in the order of their entry
+
+    def add(self, connection_id: ConnectionId, position: Position, interests: Interests) -> None:
+        """Someone waits from here on."""
+        if self.newcomers is None:
+            self.newcomers = {}
+        self.newcomers[connection_id] = position, interests
+
+    def remove(self, connection_id: ConnectionId) -> None:
+        """Someone waits no longer."""
+        if self.newcomers is None or self.newcomers.pop(connection_id, None) is None:
+            self.kept = self.kept.without(connection_id)
+
+    def finish(self) -> Queue:
+        """The queue that came of it."""
+        queue = self.kept
+        if self.newcomers is None:
+            return queue
+        for connection_id, (position, interests) in self.newcomers.items():
+            queue = queue.with_entry(connection_id, position, interests)
+        return queue

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import immutables
 import msgspec
+from msgspec.structs import replace
 
-from events.events import Event, MessageSent, RoomClosed, RoomOpened
+from events.events import MessageSent, RoomOpened
 from events.ids import ClientMessageId, ConnectionId, Position, RoomId
-from events.policy import Policy
-from projections.order import Order
+from projections.order import Order, OrderMutation
 
 MessageIds = immutables.Map[tuple[ConnectionId, ClientMessageId], int]
 """By sender and the sender's own name for it: when a message was stored."""
@@ -66,43 +66,42 @@ class Rooms(msgspec.Struct, frozen=True, gc=False):
         return self.by_id.get(room_id)
 
 
-def rooms_after(rooms: Rooms, event: Event, position: Position, at_ms: int, policy: Policy) -> Rooms:
-    """`rooms` after `event` of the commit at `position`."""
-    if isinstance(event, MessageSent):
-        return _after_message(rooms, event, at_ms, policy.message_ids_kept)
-    if isinstance(event, RoomOpened):
-        room = Room(
-            event.room_id,
-            event.first,
-            event.second,
-            event.first_name,
-            event.second_name,
-            opened_position=position,
+class RoomsMutation(msgspec.Struct, gc=False):
+    """A working copy of `Rooms`, field by field."""
+
+    by_id: immutables.MapMutation[RoomId, Room]
+    closed: OrderMutation[RoomId]
+
+    def open(self, event: RoomOpened, position: Position) -> None:
+        """Two people are in a room of their own."""
+        names = event.first_name, event.second_name
+        self.by_id[event.room_id] = Room(event.room_id, event.first, event.second, *names, position)
+
+    def remember(self, event: MessageSent, at_ms: int, ids_kept: int) -> None:
+        """Someone said something, and has a name for it.
+
+        At least the newest half of `ids_kept` ids is remembered in a room, and never more than `ids_kept`.
+        """
+        assert event.client_message_id is not None
+        room = self.by_id[event.room_id]
+        newest, older = room.newest_ids, room.older_ids
+        if 2 * len(newest) >= ids_kept:
+            newest, older = immutables.Map(), newest
+        self.by_id[event.room_id] = Room(
+            room.room_id,
+            room.first,
+            room.second,
+            room.first_name,
+            room.second_name,
+            room.opened_position,
+            room.closed_position,
+            newest.set((event.sender, event.client_message_id), at_ms),
+            older,
         )
-        return Rooms(rooms.by_id.set(event.room_id, room), rooms.closed)
-    if isinstance(event, RoomClosed):
-        return _after_closing(rooms, event, position, policy.closed_rooms_kept)
-    return rooms
 
-
-def _after_message(rooms: Rooms, event: MessageSent, at_ms: int, ids_kept: int) -> Rooms:
-    """Of the ids, at least the newest half of `ids_kept` is remembered, and never more than `ids_kept`."""
-    if event.client_message_id is None:
-        return rooms
-    room = rooms.by_id[event.room_id]
-    newest, older = room.newest_ids, room.older_ids
-    if 2 * len(newest) >= ids_kept:
-        newest, older = immutables.Map(), newest
-    newest = newest.set((event.sender, event.client_message_id), at_ms)
-    room = msgspec.structs.replace(room, newest_ids=newest, older_ids=older)
-    return Rooms(rooms.by_id.set(event.room_id, room), rooms.closed)
-
-
-def _after_closing(rooms: Rooms, event: RoomClosed, position: Position, closed_kept: int) -> Rooms:
-    room = msgspec.structs.replace(rooms.by_id[event.room_id], closed_position=position)
-    by_id, closed = rooms.by_id.set(event.room_id, room), rooms.closed.insert(position, event.room_id)
-    while len(closed) > closed_kept:
-        oldest = closed.head()
-        assert oldest is not None
-        by_id, closed = by_id.delete(oldest[1]), closed.remove(oldest[0])
-    return Rooms(by_id, closed)
+    def close(self, room_id: RoomId, position: Position, closed_kept: int) -> None:
+        """A conversation is over; of those that are, the `closed_kept` newest are kept."""
+        self.by_id[room_id] = replace(self.by_id[room_id], closed_position=position)
+        self.closed.append(position, room_id)
+        while len(self.closed) > closed_kept and (oldest := self.closed.pop_head()) is not None:
+            del self.by_id[oldest[1]]

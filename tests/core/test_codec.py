@@ -7,15 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events import codec
-from events.codec import UnreadableCommitError, decode_commit, encode_commit
+from events.codec import UnreadableCommitError, decode_commit, encode_commit, redact_line
 from events.commands import Command
-from events.commit import SCHEMA_VERSION, Commit, Tip, check_link, commit_id_of
+from events.commit import (
+    SCHEMA_VERSION,
+    BrokenChainError,
+    Commit,
+    Tip,
+    check_link,
+    commit_id_of,
+    id_over,
+    redact,
+)
 from events.events import Event
+from events.ids import CommitId
 from events.policy import Policy
 from events.text import RedactedText
 from tests.support.people import ANN
@@ -23,7 +34,14 @@ from tests.support.specs import state_after, waiting
 from tests.support.strategies import commits
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-LINES = [line for file in sorted(GOLDEN.glob("commits*.jsonl")) for line in file.read_bytes().splitlines()]
+FILES = sorted(GOLDEN.glob("commits*.jsonl"))
+LINES = [line for file in FILES for line in file.read_bytes().splitlines()]
+
+
+def line_of_schema(line: bytes) -> int:
+    """The schema version that `line` was stored under."""
+    schema: int = json.loads(line)["schema"]
+    return schema
 
 
 def line_of(commit: Commit) -> dict[str, Any]:
@@ -33,8 +51,8 @@ def line_of(commit: Commit) -> dict[str, Any]:
 
 
 def specimen() -> dict[str, Any]:
-    """Some line of a log."""
-    line: dict[str, Any] = json.loads(LINES[0])
+    """Some line of a log, of the present schema."""
+    line: dict[str, Any] = json.loads(NEWEST[0])
     return line
 
 
@@ -50,7 +68,11 @@ def test_a_commit_comes_back_as_it_was(commit: Commit) -> None:
     assert b"\n" not in line
 
 
-@pytest.mark.parametrize("line", LINES, ids=range(1, len(LINES) + 1))
+NEWEST = [line for line in LINES if line_of_schema(line) == SCHEMA_VERSION]
+OLD = [line for line in LINES if line_of_schema(line) < SCHEMA_VERSION]
+
+
+@pytest.mark.parametrize("line", NEWEST, ids=range(1, len(NEWEST) + 1))
 def test_a_stored_line_is_read_and_written_the_same(line: bytes) -> None:
     """These bytes are for ever: a change of the types that breaks one breaks somebody's log."""
     commit = decode_commit(line)
@@ -58,13 +80,59 @@ def test_a_stored_line_is_read_and_written_the_same(line: bytes) -> None:
     assert commit_id_of(commit) == commit.commit_id
 
 
-def test_the_stored_lines_are_one_log() -> None:
+@pytest.mark.parametrize("line", OLD, ids=range(1, len(OLD) + 1))
+def test_an_old_line_is_read_as_what_it_meant(line: bytes) -> None:
+    """Nothing that it says is lost; what there was no word for then has the value that it had."""
+    stored, commit = json.loads(line), decode_commit(line)
+    now = json.loads(msgspec.json.encode(commit))
+    for holder in (now["command"], *now["events"]):
+        if "policy" in holder:
+            assert holder["policy"].pop("matching") == "first-come"
+            assert holder["policy"].pop("interest_patience_ms") == 15_000
+            assert holder["policy"].pop("snapshot_every_commits") == 50_000
+    assert now == stored
+
+
+@pytest.mark.parametrize("line", OLD, ids=range(1, len(OLD) + 1))
+def test_an_old_line_that_was_altered_is_noticed(line: bytes) -> None:
+    """Its id is that of what was stored, and is checked before anything is brought up to date."""
+    stored = json.loads(line)
+    stored["at_ms"] += 1
+    with pytest.raises(BrokenChainError, match=f"position {stored['position']} was altered"):
+        decode_commit(msgspec.json.encode(stored))
+
+
+@pytest.mark.parametrize("file", FILES, ids=[file.name for file in FILES])
+def test_the_stored_lines_are_one_log(file: Path) -> None:
     """Each follows the one before it."""
-    tip = Tip(0, decode_commit(LINES[0]).previous_id)
-    for line in LINES:
+    lines = file.read_bytes().splitlines()
+    tip = Tip(0, decode_commit(lines[0]).previous_id)
+    for line in lines:
         commit = decode_commit(line)
         check_link(tip, commit)
         tip = commit.tip
+
+
+@pytest.mark.parametrize("line", LINES, ids=range(1, len(LINES) + 1))
+def test_a_line_can_be_redacted_as_it_is(line: bytes) -> None:
+    """Of whatever schema: no text and no salt is left, its id holds, and doing it again changes nothing."""
+    redacted = redact_line(line)
+    commit = decode_commit(redacted)
+    check_link(Tip(commit.position - 1, commit.previous_id), commit)
+    text = getattr(decode_commit(line).command, "text", None)
+    if isinstance(text, str):
+        assert text.encode() not in redacted
+        assert b"salt" not in redacted
+    else:
+        assert redacted == line
+    assert redact_line(redacted) == redacted
+
+
+@settings(deadline=None, max_examples=100)
+@given(commits())
+def test_a_line_is_redacted_as_its_commit_is(commit: Commit) -> None:
+    """Byte for byte."""
+    assert redact_line(encode_commit(commit)) == encode_commit(redact(commit))
 
 
 def test_there_is_a_stored_line_for_every_type() -> None:
@@ -77,8 +145,16 @@ def test_there_is_a_stored_line_for_every_type() -> None:
 
 def test_the_default_policy_never_changes() -> None:
     """An old log says nothing of its limits where it has the defaults, so the defaults are part of every log."""
-    stored = json.loads((GOLDEN / "policy.json").read_text())
-    assert {name: getattr(Policy(), name) for name in Policy.__struct_fields__} == stored
+    stored = [json.loads(file.read_text()) for file in sorted(GOLDEN.glob("policy*.json"))]
+    assert {name: getattr(Policy(), name) for name in Policy.__struct_fields__} == {
+        name: value for values in stored for name, value in values.items()
+    }
+
+
+def test_a_matching_is_one_that_there_is() -> None:
+    """The refusal lists them."""
+    with pytest.raises(ValueError, match="matching must be one of first-come, interests"):
+        Policy(matching="at random")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.5, "7", None])
@@ -137,24 +213,28 @@ def test_a_line_cut_short_is_no_commit(line: bytes, data: st.DataObject) -> None
 
 def test_a_newer_schema_is_named() -> None:
     """So that an operator knows to update."""
-    with pytest.raises(UnreadableCommitError, match=f"schema version 2; this program reads up to {SCHEMA_VERSION}"):
+    with pytest.raises(
+        UnreadableCommitError, match=f"schema version {SCHEMA_VERSION + 1}; this program reads up to {SCHEMA_VERSION}"
+    ):
         decode_commit(corrupted("a newer schema"))
 
 
-def test_an_older_schema_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Step by step, each version to the next, before it is read."""
+def test_versions_are_brought_up_to_date_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each version to the next, before it is read."""
 
     def from_minus_one(commit: dict[str, Any]) -> dict[str, Any]:
         return commit | {"command": commit["command"] | {"type": commit["command"]["type"].removeprefix("old_")}}
 
     def from_zero(commit: dict[str, Any]) -> dict[str, Any]:
-        return commit | {"schema": 1}
+        return commit | {"at_ms": commit["at_ms"] - 1}
 
-    monkeypatch.setattr(codec, "UPCASTS", {-1: from_minus_one, 0: from_zero})
-    line = specimen()
-    line["schema"] = -1
+    monkeypatch.setattr(codec, "UPCASTS", {-1: from_minus_one, 0: from_zero, 1: lambda commit: commit})
+    now = decode_commit(NEWEST[0])
+    line = specimen() | {"schema": -1, "at_ms": now.at_ms + 1}
     line["command"]["type"] = f"old_{line['command']['type']}"
-    assert decode_commit(json.dumps(line).encode()) == decode_commit(LINES[0])
+    line["commit_id"] = id_over([value for name, value in line.items() if name != "commit_id"])
+    read = decode_commit(json.dumps(line).encode())
+    assert read == msgspec.structs.replace(now, schema=-1, commit_id=CommitId(line["commit_id"]))
 
 
 def test_facts_that_were_not_needed_are_not_stored() -> None:

@@ -106,12 +106,11 @@ class TestEnterQueue:
             then_also(closed(BOB, ANN, "left")),
         ).when(enter(ANN)).then(entered(ANN))
 
-    def test_a_full_queue_refuses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_queue_refuses(self) -> None:
         """Where the matching leaves people waiting, their number has a limit."""
-        monkeypatch.setattr(decide_module, "first_come", lambda queue, newcomer: None)
-        past = given(under(queue_connections_max=2), waiting(ANN))
-        past.when(enter(BOB)).then(entered(BOB))
-        given(under(queue_connections_max=2), waiting(ANN), waiting(BOB)).when(enter(CAT)).then_rejected("queue_full")
+        few = under(matching="interests", queue_connections_max=2)
+        given(few, waiting(ANN)).when(enter(BOB)).then(entered(BOB))
+        given(few, waiting(ANN), waiting(BOB)).when(enter(CAT)).then_rejected("queue_full")
 
     def test_no_more_rooms_than_there_may_be(self) -> None:
         """Where no further conversation may begin, a newcomer is refused rather than left waiting beside another."""
@@ -119,11 +118,10 @@ class TestEnterQueue:
         past.when(enter(DAN)).then_rejected("queue_full")
         past.when(leave(BOB)).then(closed(BOB, ANN, "left"))
 
-    def test_the_rate_limit_comes_before_a_full_queue(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_rate_limit_comes_before_a_full_queue(self) -> None:
         """Who may not ask yet is not told how full it is."""
-        monkeypatch.setattr(decide_module, "first_come", lambda queue, newcomer: None)
         given(
-            under(queue_connections_max=1, queue_commands_per_10s_max=1),
+            under(matching="interests", queue_connections_max=1, queue_commands_per_10s_max=1),
             waiting(ANN),
             then_also(left(ANN)),
             waiting(BOB),
@@ -187,12 +185,10 @@ class TestNextPartner:
             "rate_limited", 10_000
         )
 
-    def test_a_full_queue_leaves_the_room_open(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_queue_leaves_the_room_open(self) -> None:
         """The same for a full queue."""
-        monkeypatch.setattr(decide_module, "first_come", lambda queue, newcomer: None)
-        given(under(queue_connections_max=1), chatting(ANN, BOB), waiting(CAT)).when(move_on(BOB)).then_rejected(
-            "queue_full"
-        )
+        few = under(matching="interests", queue_connections_max=1)
+        given(few, chatting(ANN, BOB), waiting(CAT)).when(move_on(BOB)).then_rejected("queue_full")
 
     def test_who_is_not_kept_any_more_has_to_enter(self) -> None:
         """The room is still remembered, its member is not."""
@@ -393,11 +389,3 @@ def test_deciding_draws_and_reads_nothing(module: object) -> None:
     named |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     allowed = ("__future__", "typing", "collections.abc", "msgspec", "events.", "projections.", "broker.matching")
     assert {name for name in named if not name.startswith(allowed)} == set()
-
-
-def test_a_newcomer_is_never_matched_with_themselves() -> None:
-    """Who waits does not enter again; to ask whom they meet is a bug."""
-    queue = state_after(waiting(ANN)).queue
-    assert matching.first_come(queue, BOB) == ANN
-    with pytest.raises(AssertionError):
-        matching.first_come(queue, ANN)

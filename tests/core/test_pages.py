@@ -144,7 +144,8 @@ def test_a_long_way_through_the_log_lets_others_have_their_turn() -> None:
 
 async def compacted(log: MemoryLog, through: int) -> None:
     """Forget the log's commits up to a position."""
-    start = log.base.state if log.base is not None else INITIAL_STATE
+    base = await log.newest_snapshot()
+    start = base.state if base is not None else INITIAL_STATE
     state = fold(await log.read(start.position, through - start.position), start)
     await log.compact(Snapshot(state.tip, state))
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from broker.settings import (
-    FLAGS,
-    LISTS,
-    Settings,
-    UsageError,
-    open_log,
-    parse_arguments,
-    serve_help,
-    unknown_variables,
-)
+from broker.command_line import parser_for
+from broker.opening import commits_kept, open_log
+from broker.settings import FLAGS, LISTS, Settings, serve_help, settings_from, unknown_variables
+from broker.usage import UsageError
 from events.memory_log import MemoryLog
-from events.policy import Policy
+from events.policy import LIMITS, Policy
 
 
 def parsed(*arguments: str, **environment: str) -> Settings:
     """The settings of `chat-broker serve` with these flags and `CHAT_BROKER_` variables."""
-    return parse_arguments(["serve", *arguments], {f"CHAT_BROKER_{name}": value for name, value in environment.items()})
+    options = parser_for(["serve"]).parse_args(["serve", *arguments])
+    return settings_from(options, {f"CHAT_BROKER_{name}": value for name, value in environment.items()})
 
 
 def refusal(*arguments: str, **environment: str) -> str:
@@ -52,9 +47,8 @@ def test_flags_are_taken() -> None:
 
 def test_variables_are_taken() -> None:
     """The same names in capitals; the rest of the environment is no matter."""
-    settings = parse_arguments(
-        ["serve"], {"CHAT_BROKER_PORT": "9000", "CHAT_BROKER_LOG_FORMAT": "json", "HOME": "/root", "PORT": "1"}
-    )
+    environment = {"CHAT_BROKER_PORT": "9000", "CHAT_BROKER_LOG_FORMAT": "json", "HOME": "/root", "PORT": "1"}
+    settings = settings_from(parser_for(["serve"]).parse_args(["serve"]), environment)
     assert settings == Settings(port=9000, log_format="json")
 
 
@@ -74,7 +68,7 @@ def test_lists_are_repeated_flags_or_a_variable_with_commas() -> None:
     assert (settings.allow_hosts, settings.allow_origins) == (("a.example", "b.example"), ())
 
 
-@pytest.mark.parametrize("name", Policy.__struct_fields__)
+@pytest.mark.parametrize("name", LIMITS)
 def test_every_limit_can_be_set(name: str) -> None:
     """By its flag and by its variable."""
     flag = f"--{name.replace('_', '-')}"
@@ -98,15 +92,53 @@ def test_a_port_is_a_port(text: str) -> None:
 
 def test_only_logs_that_there_are_can_be_named() -> None:
     """And the refusal says which."""
-    assert "--log must be memory:" in refusal("--log", "redis://localhost")
-    assert isinstance(open_log(parsed().log), MemoryLog)
+    for url in ("redis://localhost", "sqlite:", "chat.db", ""):
+        assert "--log (CHAT_BROKER_LOG) is memory: or sqlite:PATH" in refusal("--log", url)
+    assert parsed("--log", "sqlite:chat.db").log == "sqlite:chat.db"
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--log-format", "xml"), ("--log-level", "loud")])
-def test_a_log_has_one_of_its_formats_and_levels(flag: str, value: str) -> None:
-    """The refusal lists them."""
-    assert "console or json" in refusal(flag, value)
-    assert "debug, info, warning or error" in refusal(flag, value)
+def test_only_a_log_in_memory_is_bounded() -> None:
+    """A file keeps every commit until somebody trims it."""
+    assert isinstance(open_log(parsed()), MemoryLog)
+    assert commits_kept(parsed()) == Policy().log_commits_max
+    assert commits_kept(parsed("--log", "sqlite:chat.db")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"), [("7d", 604_800_000), ("12h", 43_200_000), ("30m", 1_800_000), ("90s", 90_000)]
+)
+def test_texts_may_be_kept_for_a_time(text: str, ms: int) -> None:
+    """In days, hours, minutes or seconds."""
+    assert parsed("--redact-after", text).redact_after_ms == ms
+    assert parsed(REDACT_AFTER=text).redact_after_ms == ms
+
+
+def test_texts_are_kept_unless_somebody_says_otherwise() -> None:
+    """`never` is the default."""
+    assert parsed().redact_after_ms is None
+    assert parsed("--redact-after", "never").redact_after_ms is None
+
+
+@pytest.mark.parametrize("text", ["7", "d", "0s", "-1d", "1.5h", "7 d", "7w", "", "1d2h", "9" * 50 + "d"])
+def test_a_time_has_a_unit(text: str) -> None:
+    """The refusal shows how."""
+    assert "is a time like 7d, 12h, 30m or 90s, or never" in refusal(f"--redact-after={text}")
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--log-format", "console or json"),
+        ("--log-level", "debug, info, warning or error"),
+        ("--log-synchronous", "full or normal"),
+        ("--matching", "first-come or interests"),
+    ],
+)
+def test_some_settings_are_one_of_a_few_words(flag: str, words: str) -> None:
+    """The refusal lists them, and names the variable."""
+    variable = f"CHAT_BROKER_{flag.removeprefix('--').replace('-', '_').upper()}"
+    for value in ("xml", "", words):
+        assert refusal(f"{flag}={value}") == f"{flag} ({variable}) is {words}"
 
 
 @pytest.mark.parametrize("flags", [["--nonsense"], ["--por", "1"], ["--port"], ["more"], ["--x\ny"]])
@@ -117,9 +149,9 @@ def test_an_unknown_flag_is_refused_in_one_line(flags: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["--port", "1"]])
 def test_a_command_is_needed(arguments: list[str]) -> None:
-    """There is one so far."""
-    with pytest.raises(UsageError, match="serve"):
-        parse_arguments(arguments, {})
+    """The refusal says where they are listed."""
+    with pytest.raises(UsageError, match="chat-broker --help"):
+        parser_for(arguments).parse_args(arguments)
 
 
 def test_unknown_variables_are_found() -> None:
@@ -139,7 +171,7 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         parsed("--help")
     assert raised.value.code == 0
     text = capsys.readouterr().out
-    for name in (*FLAGS, *LISTS, *(name.replace("_", "-") for name in Policy.__struct_fields__)):
+    for name in (*FLAGS, *LISTS, *(name.replace("_", "-") for name in LIMITS)):
         assert f"--{name}" in text
     assert "CHAT_BROKER_" in serve_help()
 
@@ -147,6 +179,6 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """And exits 0."""
     with pytest.raises(SystemExit) as raised:
-        parse_arguments(["--version"], {})
+        parser_for(["--version"]).parse_args(["--version"])
     assert raised.value.code == 0
     assert capsys.readouterr().out.startswith("chat-broker ")

@@ -6,88 +6,15 @@ import asyncio
 import os
 import signal
 import socket
-import sys
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
-import httpx
 import pytest
 
 from mcp_facade.main import main
-from tests.facade.people import Crowd, InSession, Modern, Running, texts
+from tests.facade.people import InSession, Modern, texts
+from tests.support.process import STARTED_WITHIN_SECONDS, serving, started
 
 pytestmark = pytest.mark.anyio
-
-STARTED_WITHIN_SECONDS = 20
-
-
-class Process:
-    """A broker that somebody started from a shell."""
-
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self.process = process
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}/mcp"
-
-    def people(self) -> Crowd:
-        """Those who talk to it."""
-        return Crowd(cast("Running", self))
-
-    async def terminate(self) -> tuple[int, float, str]:
-        """Ask it to stop; its exit status, how many seconds that took, and what it had logged."""
-        started = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        _, logged = await self.process.communicate()
-        assert self.process.returncode is not None
-        return self.process.returncode, time.monotonic() - started, logged.decode()
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-async def started(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
-    """The command line, running."""
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "mcp_facade.main",
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={name: value for name, value in os.environ.items() if not name.startswith("CHAT_BROKER_")} | environment,
-    )
-
-
-@asynccontextmanager
-async def serving(*arguments: str, **environment: str) -> AsyncIterator[Process]:
-    """A broker process that is ready."""
-    port = free_port()
-    process = await started("serve", "--port", str(port), *arguments, **environment)
-    try:
-        async with asyncio.timeout(STARTED_WITHIN_SECONDS), httpx.AsyncClient(trust_env=False) as client:
-            while not await is_ready(client, port):
-                assert process.returncode is None, (await process.communicate())[1].decode()
-                await asyncio.sleep(0.02)  # another process's start has no event to wait for
-        yield Process(process, port)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-
-
-async def is_ready(client: httpx.AsyncClient, port: int) -> bool:
-    """Whether `/readyz` says so."""
-    try:
-        return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 async def failed(*arguments: str, **environment: str) -> str:
@@ -203,7 +130,7 @@ async def test_a_command_line_that_makes_no_sense_is_one_line(arguments: tuple[s
         (("serve", "--message-bytes-max", "1.5"), "--message-bytes-max"),
         (("serve", "--streams-max"), "--streams-max"),
         (("frobnicate",), "frobnicate"),
-        ((), "serve"),
+        ((), "--help"),
     ],
 )
 def test_errors_of_use_name_the_flag(

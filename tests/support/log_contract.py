@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 import pytest
 
 from events.commands import Command, EnterQueue
-from events.commit import EMPTY_TIP, Commit, Tip
-from events.ids import CommitId
-from events.log import Conflict, EventLog, Snapshot
+from events.commit import EMPTY_TIP, Commit, Tip, redact
+from events.ids import CommitId, RoomId
+from events.log import Conflict, EventLog, Handing, Snapshot, UnreadableSnapshotError
 from projections.state import State, fold
 from tests.support.logs import log_of, run
-from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue
+from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue, say
 
 
 def chain(length: int) -> list[Commit]:
@@ -29,9 +31,31 @@ def another_after(commits: Sequence[Commit]) -> Commit:
     return log_of(enter(DAN), state=fold(commits))[0]
 
 
+def conversation(*texts: str) -> list[Commit]:
+    """Ann and Bob meet, at position 2, and one commit for each text that Ann says."""
+    return log_of(enter(ANN), enter(BOB), *(say(ANN, text, room=RoomId("r_2")) for text in texts))
+
+
 async def all_of(log: EventLog) -> list[Commit]:
     """Everything that a log holds."""
     return list(await log.read(0, 10_000))
+
+
+class PickledStates:
+    """The states of tests as lines of JSON, for logs that write them down."""
+
+    def encode(self, state: Any) -> Iterator[bytes]:
+        """A line for each 500 bytes."""
+        pickled = pickle.dumps(state).hex()
+        for start in range(0, len(pickled), 1_000):
+            yield msgspec.json.encode(pickled[start : start + 1_000])
+
+    def decode(self, lines: Iterable[bytes]) -> Any:
+        """What went in."""
+        try:
+            return pickle.loads(bytes.fromhex("".join(msgspec.json.decode(line, type=str) for line in lines)))  # noqa: S301
+        except (msgspec.DecodeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise UnreadableSnapshotError(str(error)) from error
 
 
 class LogContract:
@@ -42,11 +66,12 @@ class LogContract:
         raise NotImplementedError
 
     def test_an_empty_log_is_at_position_0(self) -> None:
-        """Nothing to read, no base."""
+        """Nothing to read, no base, no snapshot."""
 
         async def scenario() -> None:
             log = await self.make()
-            assert (await log.tip(), await all_of(log), log.base) == (EMPTY_TIP, [], None)
+            assert (await log.tip(), await all_of(log), log.base) == (EMPTY_TIP, [], EMPTY_TIP)
+            assert await log.newest_snapshot() is None
 
         run(scenario)
 
@@ -250,9 +275,9 @@ class LogContract:
             log, commits = await self.make(), chain(6)
             await log.append(commits, expected=EMPTY_TIP)
             await log.compact(Snapshot(commits[3].tip, fold(commits[:4])))
-            base = log.base
+            base = await log.newest_snapshot()
             assert base is not None
-            assert base.tip == commits[3].tip
+            assert base.tip == log.base == commits[3].tip
             assert list(await log.read(4, 10)) == commits[4:]
             assert list(await log.read(0, 10)) == commits[4:]
             assert list(await log.read(5, 10)) == commits[5:]
@@ -286,8 +311,68 @@ class LogContract:
             await log.compact(newer)
             await log.compact(older)
             await log.compact(newer)
-            assert log.base == newer
+            assert log.base == newer.tip
+            assert await log.newest_snapshot() == newer
             assert await all_of(log) == commits[4:]
+
+        run(scenario)
+
+    def test_a_snapshot_of_a_log_that_is_all_there_shortens_a_start(self) -> None:
+        """If the log keeps any, the state from there on is the state from the beginning; nothing is forgotten."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(6)
+            await log.append(commits, expected=EMPTY_TIP)
+            for length in (2, 4):
+                await log.save(Snapshot(commits[length - 1].tip, fold(commits[:length])))
+            assert (log.base, await all_of(log)) == (EMPTY_TIP, commits)
+            start = await log.newest_snapshot()
+            if start is not None:
+                assert start.tip == commits[3].tip
+                assert fold(await log.read(start.tip.position, 10), start.state) == fold(commits)
+
+        run(scenario)
+
+    def test_a_snapshot_behind_the_base_is_of_no_use(self) -> None:
+        """One that was long in the making, while the log was trimmed."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(6)
+            await log.append(commits, expected=EMPTY_TIP)
+            base = Snapshot(commits[3].tip, fold(commits[:4]))
+            await log.compact(base)
+            await log.save(Snapshot(commits[1].tip, fold(commits[:2])))
+            assert await log.newest_snapshot() == base
+
+        run(scenario)
+
+    def test_what_was_said_can_be_forgotten(self) -> None:
+        """The chain holds, and the rest stays; what is gone or says nothing is passed over, and again does no harm."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), conversation("one", "two", "three")
+            await log.append(commits, expected=EMPTY_TIP)
+            assert log.redacted_to == 0
+            for _ in range(2):
+                await log.redact([1, 3, 5, 99], done_to=3)
+            assert await all_of(log) == [redact(c) if c.position in (3, 5) else c for c in commits]
+            assert fold(await all_of(log)) == fold(commits)
+            assert log.redacted_to == 3
+            await log.compact(Snapshot(commits[3].tip, fold(commits[:4])))
+            await log.redact([4], done_to=5)
+            assert (await all_of(log), log.redacted_to) == ([redact(commits[4])], 5)
+
+        run(scenario)
+
+    def test_handings_are_taken_without_a_word(self) -> None:
+        """Also of commits that are not there; nothing of the log changes."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(2)
+            await log.append(commits, expected=EMPTY_TIP)
+            await log.record([Handing(1, ANN, "get", 1), Handing(1, ANN, "get", 1), Handing(99, BOB, "inbox", 2)])
+            await log.record([])
+            assert await all_of(log) == commits
 
         run(scenario)
 

@@ -10,7 +10,7 @@ from broker.decide import Rejection, decide
 from events.commands import Command
 from events.commit import Commit, Facts, Tip, commit_after
 from events.ids import Position, RoomId
-from events.log import LogUnavailableError, Snapshot
+from events.log import Handing, LogUnavailableError, Snapshot
 from events.memory_log import MemoryLog
 from projections.state import INITIAL_STATE, State, evolve
 from tests.support.specs import NOON_MS
@@ -56,6 +56,9 @@ class FaultyLog:
         self.before_append: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.after_append: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.before_read: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.before_redact: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.saved: list[Snapshot] = []
+        self.handings: list[Handing] = []
         self.before_compact: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     @property
@@ -64,9 +67,14 @@ class FaultyLog:
         return self.inner.epoch
 
     @property
-    def base(self) -> Snapshot | None:
+    def base(self) -> Tip:
         """See `EventLog.base`."""
         return self.inner.base
+
+    @property
+    def redacted_to(self) -> Position:
+        """See `EventLog.redacted_to`."""
+        return self.inner.redacted_to
 
     async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
         """Do what comes before, append, do what comes after."""
@@ -94,6 +102,24 @@ class FaultyLog:
         """Do what comes before, and compact."""
         await _next(self.before_compact)
         await self.inner.compact(snapshot)
+
+    async def newest_snapshot(self) -> Snapshot | None:
+        """See `EventLog.newest_snapshot`."""
+        return await self.inner.newest_snapshot()
+
+    async def save(self, snapshot: Snapshot) -> None:
+        """Keep `snapshot`, for the tests as well."""
+        self.saved.append(snapshot)
+        await self.inner.save(snapshot)
+
+    async def redact(self, positions: Sequence[Position], *, done_to: Position) -> None:
+        """Do what comes before, and redact."""
+        await _next(self.before_redact)
+        await self.inner.redact(positions, done_to=done_to)
+
+    async def record(self, handings: Sequence[Handing]) -> None:
+        """Keep `handings`, for the tests."""
+        self.handings += handings
 
     async def close(self) -> None:
         """See `EventLog.close`."""

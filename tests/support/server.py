@@ -14,6 +14,7 @@ from broker.clock import Clock, SystemClock
 from broker.settings import Settings
 from events.commit import Commit, Tip
 from events.ids import ConnectionId
+from events.log import EventLog
 from events.memory_log import MemoryLog
 from events.policy import Policy
 from mcp_facade.app import ChatApp
@@ -108,15 +109,16 @@ async def eventually(condition: Callable[[], Any], within_seconds: float = WITHI
 @asynccontextmanager
 async def serving(
     *,
-    log: MemoryLog | None = None,
+    log: EventLog | None = None,
     clock: Clock | None = None,
     allow_hosts: tuple[str, ...] = (),
     allow_origins: tuple[str, ...] = (),
-    **limits: int,
+    folded: bool = True,
+    **limits: Any,
 ) -> AsyncIterator[Running]:
     """A broker under uvicorn, as the command line runs it, on a port of its own.
 
-    No rate limit stands in a test's way unless it asks for one.
+    No rate limit stands in a test's way unless it asks for one. `folded`: it takes calls already.
     """
     generous = {"messages_per_10s_max": 1_000_000, "queue_commands_per_10s_max": 1_000_000}
     policy = Policy(**(generous | {"handles_minted_per_10s_max": 1_000_000} | limits))
@@ -127,7 +129,7 @@ async def serving(
     running = Running(app, listening.getsockname()[1])
     serve = asyncio.create_task(running.serve(listening))
     try:
-        await eventually(lambda: running.started or serve.done())
+        await eventually(lambda: running.started and (running.broker.ready or not folded) or serve.done())
         yield running
     finally:
         running.stop(gracefully=False)

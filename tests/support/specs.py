@@ -37,8 +37,8 @@ def then_also(*events: Event) -> list[Step]:
     return [events]
 
 
-def under(**limits: int) -> list[Step]:
-    """Other limits hold from here on."""
+def under(**limits: Any) -> list[Step]:
+    """Another policy holds from here on."""
     return [(PolicyAdopted(Policy(**limits)),)]
 
 

@@ -11,6 +11,7 @@ from events.commands import (
     EnterQueue,
     LeaveQueue,
     LeaveRoom,
+    MatchDue,
     NextPartner,
     SendMessage,
 )
@@ -25,7 +26,7 @@ from events.events import (
     RoomOpened,
 )
 from events.ids import ClientMessageId, CommitId, ConnectionId, RoomId
-from events.policy import Policy
+from events.policy import LIMITS, Policy
 from events.text import RedactedText
 from tests.support.people import ANN, BOB, CAT, DAN, ROOM
 
@@ -40,7 +41,8 @@ _said = _texts | st.builds(RedactedText, _numbers, st.text("0123456789abcdef", m
 
 def policies() -> st.SearchStrategy[Policy]:
     """Any policy."""
-    return st.builds(Policy, **{name: st.integers(1, 2**31) for name in Policy.__struct_fields__})
+    limits = {name: st.integers(1, 2**31) for name in LIMITS}
+    return st.builds(Policy, matching=st.sampled_from(["first-come", "interests"]), **limits)
 
 
 def commands() -> st.SearchStrategy[Command]:
@@ -52,6 +54,7 @@ def commands() -> st.SearchStrategy[Command]:
         st.builds(SendMessage, _connections, _rooms, _said, _message_ids),
         st.builds(LeaveRoom, _connections, _rooms),
         st.builds(Disconnect, _connections, st.sampled_from(["disconnected", "timeout"]), _numbers),
+        st.builds(MatchDue, _connections),
         st.builds(AdoptPolicy, policies()),
     )
 

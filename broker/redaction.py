@@ -1,0 +1,74 @@
+"""What strangers said goes from the log so long after their room closed; that they talked stays.
+
+It walks through the log behind the present, from where it had got to, and keeps in mind where in it the rooms that
+were open there were spoken in. So what it holds is bounded by those rooms, and a restart begins where the first
+of those messages stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from broker.clock import Clock, sleep_until
+from events.commit import Commit
+from events.events import MessageSent, RoomClosed
+from events.ids import Position, RoomId
+from events.log import EventLog, LogUnavailableError, UnusableLogError
+
+logger = structlog.get_logger(__name__)
+
+SWEEP_MS = 60_000
+PAGE_COMMITS = 1_000
+
+
+class Redaction:
+    """Forgets the texts of rooms that closed more than `after_ms` ago."""
+
+    def __init__(self, log: EventLog, clock: Clock, after_ms: int) -> None:
+        self._log = log
+        self._clock = clock
+        self._after_ms = after_ms
+        self._at: Position = log.redacted_to
+        self._said: dict[RoomId, list[Position]] = {}  # in rooms that were open at `_at`
+
+    async def run(self) -> None:
+        """Sweep once a minute, until it is cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except (LogUnavailableError, UnusableLogError) as error:
+                logger.warning("redaction_put_off", reason=str(error))
+            await sleep_until(self._clock, self._clock.now_ms() + SWEEP_MS)
+
+    async def sweep(self) -> None:
+        """Redact all that is due by now.
+
+        Raises:
+            LogUnavailableError: the rest is done by the next sweep.
+        """
+        closed_by_ms = self._clock.wall_ms() - self._after_ms
+        while commits := await self._log.read(self._at, PAGE_COMMITS):
+            due = [commit for commit in commits if commit.at_ms <= closed_by_ms]
+            await self._redact(due)
+            if len(due) < len(commits):
+                return
+            await asyncio.sleep(0)
+
+    async def _redact(self, commits: list[Commit]) -> None:
+        """Redact what was said in the rooms that `commits`, the next ones, closed."""
+        said = {room_id: list(positions) for room_id, positions in self._said.items()}
+        forgotten: list[Position] = []
+        for commit in commits:
+            for event in commit.events:
+                if isinstance(event, MessageSent) and isinstance(event.text, str):
+                    said.setdefault(event.room_id, []).append(commit.position)
+                elif isinstance(event, RoomClosed):
+                    forgotten += said.pop(event.room_id, ())
+        if commits:
+            at = commits[-1].position
+            await self._log.redact(forgotten, done_to=min([at, *(positions[0] - 1 for positions in said.values())]))
+            self._at, self._said = at, said
+        if forgotten:
+            logger.info("redacted", messages=len(forgotten))

@@ -1,0 +1,74 @@
+"""What SQLite's errors mean for a log: either the store does not answer for now, or the file is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from events.ids import Position
+from events.log import LogUnavailableError, UnusableLogError
+
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError, apsw.MismatchError)
+"""SQL that fails is damage too: ours is fixed, so what it speaks of must be missing or malformed."""
+
+_CAUSES: tuple[tuple[type[apsw.Error], str], ...] = (
+    (apsw.FullError, "the disk is full; free some space"),
+    (apsw.BusyError, "another process keeps it locked; find out which, and end that one"),
+    (apsw.LockedError, "another process keeps it locked; find out which, and end that one"),
+    (apsw.ReadOnlyError, "it can't be written; check the owners and modes of it and of its directory"),
+    (apsw.PermissionsError, "it can't be opened; check the owners and modes of it and of its directory"),
+    (apsw.CantOpenError, "it can't be opened; check the owners and modes of it and of its directory"),
+    (apsw.IOError, "the disk reports an error; see the system's own log"),
+)
+
+RESTORE = "restore it from a backup"
+RESTORE_OR_NEWER = f"{RESTORE}, or use a newer version of this program"
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Run what speaks to SQLite about the file called `name`.
+
+    Raises:
+        LogUnavailableError: the store did not answer; it may the next time.
+        UnusableLogError: the file is damaged.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        raise damaged(name, str(error)) from error
+    except apsw.Error as error:
+        raise LogUnavailableError(f"{name}: {_cause_of(error)}") from error
+
+
+@contextmanager
+def refusing(name: str) -> Iterator[None]:
+    """Run what opens the file called `name`; whatever stands against it is one line that says so.
+
+    Raises:
+        UnusableLogError: in place of every error of SQLite, and of the system.
+    """
+    try:
+        with translated(name):
+            yield
+    except LogUnavailableError as error:
+        raise UnusableLogError(str(error)) from error
+    except OSError as error:
+        why = "check the owners and modes of it and of its directory, and the space on its disk"
+        raise UnusableLogError(f"{name}: {error.strerror or error}; {why}") from error
+
+
+def damaged(name: str, how: str) -> UnusableLogError:
+    """The error for a file that no longer holds what was written to it."""
+    return UnusableLogError(f"{name} is damaged ({how}); {RESTORE}")
+
+
+def unreadable(name: str, position: Position, error: Exception) -> UnusableLogError:
+    """The error for a commit that was damaged, or is newer than this program."""
+    return UnusableLogError(f"{name}: the commit at position {position} can't be read ({error}); {RESTORE_OR_NEWER}")
+
+
+def _cause_of(error: apsw.Error) -> str:
+    return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), str(error))

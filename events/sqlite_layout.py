@@ -1,0 +1,155 @@
+"""The layout of a log's file: what it holds, how it is known for what it is, how a new one is made.
+
+One commit is one row, its body the line of JSON that a dump holds, so the `sqlite3` shell can read and query it. A
+file says by SQLite's `application_id` whose it is, and by `user_version` which layout it has; both stand in its
+first hundred bytes and are looked at before SQLite is let near the file.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+
+import apsw
+
+from events.log import UnusableLogError
+from events.sqlite_errors import RESTORE, damaged
+
+APPLICATION_ID = 0x63686174  # 'chat'
+LAYOUT_VERSION = 1
+
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE commits (position INTEGER PRIMARY KEY, commit_id TEXT NOT NULL, body TEXT NOT NULL) STRICT;
+
+-- A snapshot without a digest is still being written, or never was to its end. The base is one like any other, but
+-- that the commits up to it count as gone from the moment on that it is the base.
+CREATE TABLE snapshots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER NOT NULL, commit_id TEXT NOT NULL,
+    is_base INTEGER NOT NULL DEFAULT 0, sha256 TEXT
+) STRICT;
+CREATE UNIQUE INDEX one_base ON snapshots (is_base) WHERE is_base = 1;
+CREATE TABLE snapshot_parts (
+    snapshot INTEGER NOT NULL, number INTEGER NOT NULL, lines TEXT NOT NULL, PRIMARY KEY (snapshot, number)
+) STRICT;
+
+CREATE TABLE handings (
+    position INTEGER NOT NULL, connection_id TEXT NOT NULL, at_ms INTEGER NOT NULL, handed_to TEXT NOT NULL,
+    PRIMARY KEY (position, connection_id, at_ms, handed_to)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def create(path: str, name: str) -> None:
+    """Make an empty log at `path`, whole or not at all; only its owner may read what strangers will say in it.
+
+    Raises:
+        UnusableLogError: it can't be there.
+    """
+    new = f"{path}.new"
+    _remove(new)  # of a start that was cut off
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        _fill(new, name)
+        os.replace(new, path)
+    except BaseException:
+        _remove(new)
+        raise
+    _sync_directory_of(path)
+
+
+def _fill(path: str, name: str) -> None:
+    db = apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE)
+    try:
+        # Space that a trimmed log no longer needs goes back to the disk piece by piece; it has to be said first.
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute(f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT_VERSION}")
+        db.execute(
+            "INSERT INTO meta VALUES ('epoch', ?), ('openings', '0'), ('redacted_to', '0'); COMMIT",
+            (secrets.token_hex(8),),
+        )
+        use_wal(db, name)
+    finally:
+        db.close()
+
+
+def use_wal(db: apsw.Connection, name: str) -> None:
+    """Let readers and the writer not wait for each other.
+
+    Raises:
+        UnusableLogError: the file system can't do that.
+    """
+    if db.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+        raise UnusableLogError(f"{name} is on a file system where processes share no memory; put it on a local disk")
+
+
+def _remove(path: str) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.unlink(path + suffix)
+
+
+def _sync_directory_of(path: str) -> None:
+    fd = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def check_header(path: str, name: str) -> None:
+    """Make sure that the file at `path`, which the user calls `name`, is a log that is all there; it is only read.
+
+    Raises:
+        UnusableLogError: it is something else, or of a newer layout, or cut off.
+        OSError: it can't be read.
+    """
+    with open(path, "rb") as file:
+        header = file.read(_HEADER_BYTES)
+        size = os.fstat(file.fileno()).st_size
+    if not header:
+        raise UnusableLogError(
+            f"{name} is empty, which not even a new log is; {RESTORE}, or remove it to begin a new log"
+        )
+    if not header.startswith(_MAGIC):
+        raise UnusableLogError(f"{name} is no log of this program, nor any SQLite database; name another file")
+    if len(header) < _HEADER_BYTES:
+        raise damaged(name, "cut off within its first bytes")
+    check_layout(name, application_id=_number(header, 68), version=_number(header, 60))
+    # Where commits stand in the WAL still, the file itself may rightly be shorter than it says.
+    if not has_wal(path) and _number(header, 24) == _number(header, 92):
+        page_bytes = int.from_bytes(header[16:18], "big")
+        expected = _number(header, 28) * (65_536 if page_bytes == 1 else page_bytes)
+        if size < expected:
+            raise damaged(name, f"cut off: {size:,} bytes of {expected:,} are left")
+
+
+def check_layout(name: str, *, application_id: int, version: int) -> None:
+    """Make sure that this program knows what it is about to read.
+
+    Raises:
+        UnusableLogError: the file is another program's, or of a newer layout.
+    """
+    if application_id != APPLICATION_ID:
+        raise UnusableLogError(f"{name} is an SQLite database of another program; name another file")
+    if version > LAYOUT_VERSION:
+        raise UnusableLogError(
+            f"{name} has layout {version}, and this program knows up to {LAYOUT_VERSION}; use a newer version"
+        )
+    if version < 1:
+        raise damaged(name, f"layout {version}")
+
+
+def has_wal(path: str) -> bool:
+    """Whether commits may stand in the WAL that are not in the file."""
+    with suppress(FileNotFoundError):
+        return os.stat(f"{path}-wal").st_size > 0
+    return False
+
+
+def _number(header: bytes, at: int) -> int:
+    return int.from_bytes(header[at : at + 4], "big")

@@ -1,0 +1,151 @@
+"""Opening a log's file, or saying in one line why not; a file that is refused is left as it was, byte for byte."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Literal
+from urllib.parse import quote
+
+import apsw
+
+from events.codec import UnreadableCommitError, decode_commit
+from events.commit import EMPTY_TIP, BrokenChainError, Tip
+from events.ids import CommitId
+from events.log import UnusableLogError
+from events.sqlite_errors import damaged, refusing, unreadable
+from events.sqlite_layout import check_header, check_layout, create, has_wal, use_wal
+from events.sqlite_lock import WriterLock
+
+Mode = Literal["write", "share", "read"]
+"""`write`: the broker's own, the only one of its kind; makes a missing file. `share`: may write beside a running
+broker, for what an operator does to a log. `read`: writes nothing, and needs no right to."""
+
+Synchronous = Literal["FULL", "NORMAL"]
+"""`FULL`: what was stored survives the loss of power. `NORMAL`: it survives the end of the process, however it ends,
+and the log stays whole; the last moments before the loss of power may be missing."""
+
+BUSY_TIMEOUT_MS = 800
+WAL_BYTES_KEPT = 16 * 1024 * 1024
+
+BASE_SQL = "SELECT position, commit_id FROM snapshots WHERE is_base = 1"
+
+
+class Opened:
+    """A connection to a log's file that was found in order, and the lock that goes with its mode."""
+
+    def __init__(self, path: str | os.PathLike[str], mode: Mode, synchronous: Synchronous) -> None:
+        self.name = os.fspath(path)
+        self.path = os.path.realpath(self.name)  # so that a link leads to the same lock
+        self._lock: WriterLock | None = None
+        with refusing(self.name):
+            try:
+                self._prepare(mode)
+                self.db = _connect(self.path, mode)
+            except BaseException:
+                self._release()
+                raise
+            try:
+                self._set_up(mode, synchronous)
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Give the file back, and the lock."""
+        self.db.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _prepare(self, mode: Mode) -> None:
+        directory = os.path.dirname(self.path)
+        if not os.path.isdir(directory):
+            raise UnusableLogError(f"{self.name}: there is no directory {directory}; make it first")
+        if os.path.isdir(self.path):
+            raise UnusableLogError(f"{self.name} is a directory; name a file in it")
+        exists = os.path.exists(self.path)
+        if exists:
+            check_header(self.path, self.name)
+        elif mode != "write":
+            raise UnusableLogError(f"{self.name} does not exist; name a log that does")
+        if mode == "write":
+            self._lock = WriterLock(self.path, self.name)
+            if not os.path.exists(self.path):
+                create(self.path, self.name)
+
+    def _set_up(self, mode: Mode, synchronous: Synchronous) -> None:
+        db = self.db
+        if has_wal(self.path):
+            # Until the file is found in order, not even closing it may move what stands in its WAL.
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        for setting in ("trusted_schema = OFF", "cell_size_check = ON", "temp_store = MEMORY"):
+            db.execute(f"PRAGMA {setting}")
+        check_layout(self.name, application_id=_pragma(db, "application_id"), version=_pragma(db, "user_version"))
+        if db.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone() is None:
+            raise damaged(self.name, "it has lost its epoch")
+        if mode == "read":
+            return
+        _check_content(db, self.name)
+        # What was redacted or trimmed must not stay behind in pages that are free, nor in a long WAL.
+        db.execute("PRAGMA secure_delete = ON")
+        db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        use_wal(db, self.name)
+        # A disk that is full or can't be written is to show now, not at the first stranger's command.
+        db.execute("UPDATE meta SET value = value + 1 WHERE name = 'openings'")
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+
+
+def _connect(path: str, mode: Mode) -> apsw.Connection:
+    # A reader as well, if it may: one that may not write can't clear away the WAL's files that it needs meanwhile.
+    db = apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE)
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    if mode != "read":
+        return db
+    try:
+        db.execute("PRAGMA query_only = ON")
+        db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except (apsw.CantOpenError, apsw.ReadOnlyError):
+        db.close()
+        # There is no WAL, and none can be made: nobody writes to this file, so it may be read as it is.
+        if has_wal(path):
+            raise OSError(errno.EACCES, "commits stand in its -wal, which can't be opened here") from None
+        return apsw.Connection(f"file:{quote(path)}?immutable=1", apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    except apsw.Error:
+        db.close()
+        raise
+    return db
+
+
+def _pragma(db: apsw.Connection, name: str) -> int:
+    row = db.execute(f"PRAGMA {name}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _check_content(db: apsw.Connection, name: str) -> None:
+    """What a broker would stumble over later is found now, as far as a few rows tell."""
+    base = Tip(*(db.execute(BASE_SQL).fetchone() or EMPTY_TIP))
+    db.execute("SELECT position, commit_id, sha256 FROM snapshots").fetchall()
+    first = db.execute(
+        "SELECT position FROM commits WHERE position > ? ORDER BY position LIMIT 1", (base.position,)
+    ).fetchone()
+    last = db.execute("SELECT position, commit_id, CAST(body AS BLOB) FROM commits ORDER BY position DESC LIMIT 1")
+    row = last.fetchone()
+    if first is not None and first[0] != base.position + 1:
+        raise damaged(name, f"the commits from position {base.position + 1} to {first[0] - 1} are missing")
+    if row is not None:
+        _check_last(row[2], Tip(row[0], CommitId(row[1])), name)
+
+
+def _check_last(line: bytes, tip: Tip, name: str) -> None:
+    try:
+        commit = decode_commit(line)
+    except (UnreadableCommitError, BrokenChainError) as error:
+        raise unreadable(name, tip.position, error) from error
+    if commit.tip != tip:
+        raise damaged(name, f"at position {tip.position} stands another commit")

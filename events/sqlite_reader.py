@@ -1,0 +1,189 @@
+"""Reading a log's file, also while a broker writes to it: for the broker itself, and for whoever looks into the log.
+
+No reading lasts longer than the call that it is for, so none keeps the WAL from being used anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any
+
+import apsw
+import msgspec
+
+from events import sqlite_snapshots as snapshots
+from events.codec import UnreadableCommitError, decode_commit
+from events.commit import EMPTY_TIP, Commit, Tip
+from events.ids import CommitId, ConnectionId, Position
+from events.log import Handing, Snapshot, StateCodec, UnreadableSnapshotError, UnusableLogError
+from events.sqlite_errors import RESTORE_OR_NEWER, damaged, translated, unreadable
+from events.sqlite_open import BASE_SQL, Mode, Opened, Synchronous
+
+
+class _Dated(msgspec.Struct):
+    at_ms: int
+
+
+_dated = msgspec.json.Decoder(_Dated)
+
+
+class SqliteReader:
+    """One connection to a log's file, and what can be read through it; one thread at a time may use it.
+
+    Every method raises `LogUnavailableError` if the file can't be reached for now, and `UnusableLogError` if it is
+    damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], mode: Mode, synchronous: Synchronous = "FULL") -> None:
+        """Open the log at `path`.
+
+        Raises:
+            UnusableLogError: it can't be; its text is one line that says why and what to do. The file is untouched.
+        """
+        self._opened = Opened(path, mode, synchronous)
+        self._db = self._opened.db
+        self.name, self.path = self._opened.name, self._opened.path
+        self.base = EMPTY_TIP
+        """Up to where the commits are gone, as of the last call."""
+        try:
+            with self._reading() as db:
+                self.epoch: str = first(db, "SELECT value FROM meta WHERE name = 'epoch'")
+                redacted_to = first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'redacted_to'")
+                self.redacted_to: Position = redacted_to or 0
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the file back; again is no error."""
+        self._opened.close()
+
+    def __enter__(self) -> SqliteReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def tip(self) -> Tip:
+        """The last commit's position and id."""
+        with self._reading():
+            return self._tip()
+
+    def lines(self, after: Position, limit: int) -> list[bytes]:
+        """Up to `limit` commits behind `after`, in order, as lines of JSON without their ends."""
+        return [line for _, line in self._numbered_lines(after, limit)]
+
+    def read(self, after: Position, limit: int) -> list[Commit]:
+        """As `EventLog.read`.
+
+        Raises:
+            BrokenChainError: a commit of an older schema was altered; one of the present schema the fold finds.
+        """
+        commits = []
+        for position, line in self._numbered_lines(after, limit):
+            try:
+                commits.append(decode_commit(line))
+            except UnreadableCommitError as error:
+                raise unreadable(self.name, position, error) from error
+        return commits
+
+    def position_at(self, at_ms: int) -> Position:
+        """The last position whose commit is of Unix time `at_ms` or before; the base's if none is.
+
+        It reads O(log n) commits.
+        """
+        with self._reading() as db:
+            low, high = self.base.position, self._tip().position
+            while low < high:
+                middle = (low + high + 1) // 2
+                if self._at_ms(db, middle) <= at_ms:
+                    low = middle
+                else:
+                    high = middle - 1
+            return low
+
+    def handings(self, *, after: Position, last: Position, connection_id: ConnectionId | None) -> list[Handing]:
+        """What was handed over of the commits behind `after` up to `last`, to one connection or (`None`) to all.
+
+        In order of position, and of time.
+        """
+        with self._reading() as db:
+            rows: Iterable[Any] = db.execute(
+                "SELECT position, connection_id, handed_to, at_ms FROM handings WHERE position > max(?1, ?2)"
+                " AND position <= ?3 AND (?4 IS NULL OR connection_id = ?4) ORDER BY position, at_ms",
+                (after, self.base.position, last, connection_id),
+            )
+            return [Handing(*row) for row in rows]
+
+    def snapshot_tips(self) -> list[Tip]:
+        """Where snapshots stand, from the base on, in order."""
+        with self._reading() as db:
+            return [stored.tip for stored in reversed(snapshots.finished(db, self.base))]
+
+    def load_snapshot(self, at_most: Position | None, codec: StateCodec) -> Snapshot | None:
+        """The newest snapshot at or below position `at_most` (`None`: wherever); one that is damaged is passed over.
+
+        `None` where nothing stands between it and the beginning of the log, or where `at_most` is below the base.
+
+        Raises:
+            UnusableLogError: the commits before it are gone, and what stands in for them can't be read.
+        """
+        with self._reading() as db:
+            stored = snapshots.finished(db, self.base, at_most)
+        for each in stored:
+            with suppress(UnreadableSnapshotError, UnusableLogError), translated(self.name):
+                return snapshots.load(self._db, each, codec)
+        if self.base == EMPTY_TIP or (at_most is not None and at_most < self.base.position):
+            return None
+        trimmed = f"{self.name}: the commits up to position {self.base.position} were trimmed"
+        raise UnusableLogError(f"{trimmed}, and the snapshot in their place can't be read; {RESTORE_OR_NEWER}")
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """One view of the file, in which `base` is as it stands there."""
+        with translated(self.name):
+            self._db.execute("BEGIN")
+            try:
+                self._see_base()
+                yield self._db
+            finally:
+                self._db.execute("ROLLBACK")
+
+    def _see_base(self) -> None:
+        position, commit_id = self._db.execute(BASE_SQL).fetchone() or EMPTY_TIP
+        self.base = Tip(position, commit_id)
+
+    def _tip(self) -> Tip:
+        row = self._db.execute("SELECT position, commit_id FROM commits ORDER BY position DESC LIMIT 1").fetchone()
+        return max(self.base, Tip(row[0], CommitId(row[1]))) if row is not None else self.base
+
+    def _numbered_lines(self, after: Position, limit: int) -> list[Any]:
+        with self._reading() as db:
+            start = max(after, self.base.position)
+            rows: list[Any] = db.execute(
+                "SELECT position, CAST(body AS BLOB) FROM commits WHERE position > ? ORDER BY position LIMIT ?",
+                (start, limit),
+            ).fetchall()
+        if rows and (rows[0][0] != start + 1 or rows[-1][0] != start + len(rows)):
+            raise damaged(self.name, f"behind position {start} commits are missing")
+        return rows
+
+    def _at_ms(self, db: apsw.Connection, position: Position) -> int:
+        body = first(db, "SELECT CAST(body AS BLOB) FROM commits WHERE position = ?", position)
+        if body is None:
+            raise damaged(self.name, f"the commit at position {position} is missing")
+        try:
+            return _dated.decode(body).at_ms
+        except msgspec.DecodeError as error:
+            raise unreadable(self.name, position, error) from error
+
+
+def first(db: apsw.Connection, sql: str, *bindings: Any) -> Any:
+    """The first value of the first row; `None` if there is no row."""
+    row = db.execute(sql, bindings).fetchone()
+    return row[0] if row is not None else None

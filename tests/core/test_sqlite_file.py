@@ -1,0 +1,711 @@
+"""A log's file: what it keeps, what can be asked of it, and what is refused without being touched."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import apsw
+import pytest
+
+from events.codec import encode_commit
+from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip
+from events.ids import CommitId
+from events.log import Conflict, Handing, LogUnavailableError, Snapshot, UnusableLogError
+from events.sqlite_file import SqliteFile
+from events.sqlite_open import Mode
+from events.sqlite_snapshots import SNAPSHOTS_MAX
+from projections.state import fold
+from tests.support.log_contract import PickledStates, another_after, chain, conversation
+from tests.support.people import ANN, BOB
+
+STATES = PickledStates()
+COMMITS = chain(12)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a log may be made."""
+    return tmp_path / "chat.db"
+
+
+@pytest.fixture
+def log(path: Path) -> Iterator[SqliteFile]:
+    """A log with `COMMITS` in it."""
+    with SqliteFile(path) as file:
+        file.append(COMMITS, expected=EMPTY_TIP)
+        yield file
+
+
+def stored(path: Path, commits: list[Commit] = COMMITS) -> Path:
+    """A log with `commits`, which nobody has open."""
+    with SqliteFile(path) as file:
+        file.append(commits, expected=EMPTY_TIP)
+    return path
+
+
+def at(position: int) -> Snapshot:
+    """The state of `COMMITS` there."""
+    return Snapshot(COMMITS[position - 1].tip, fold(COMMITS[:position]))
+
+
+def copied(path: Path, directory: Path, *suffixes: str) -> Path:
+    """The log at `path` as it is on the disk, in another directory; with what stands beside it under `suffixes`."""
+    directory.mkdir(exist_ok=True)
+    for name in (path.name, *(path.name + suffix for suffix in suffixes)):
+        shutil.copy(path.parent / name, directory)
+    return directory / path.name
+
+
+def by_hand(path: Path, sql: str) -> None:
+    """Somebody changes the file with a tool of their own."""
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute(sql)
+
+
+def purge(file: SqliteFile) -> None:
+    """Delete all that counts as gone."""
+    while file.purge():
+        pass
+
+
+class TestKeeping:
+    """What was stored is there the next time."""
+
+    def test_a_log_is_the_same_after_it_was_closed(self, path: Path) -> None:
+        """Its commits and its name for its lifetime."""
+        with SqliteFile(path) as file:
+            epoch = file.epoch
+            file.append(COMMITS, expected=EMPTY_TIP)
+        with SqliteFile(path) as file:
+            assert (file.epoch, file.tip(), file.read(0, 100)) == (epoch, COMMITS[-1].tip, COMMITS)
+        assert sorted(os.listdir(path.parent)) == ["chat.db", "chat.db.lock"]
+
+    def test_a_log_needs_no_farewell(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
+        """What is on the disk while it is open is all that there is to keep, as after the loss of power."""
+        with SqliteFile(copied(path, tmp_path / "there", "-wal")) as file:
+            assert (file.epoch, file.read(0, 100)) == (log.epoch, COMMITS)
+
+    def test_only_its_owner_may_read_it(self, log: SqliteFile, path: Path) -> None:
+        """It holds what strangers said; so do the files beside it."""
+        files = os.listdir(path.parent)
+        assert sorted(files) == ["chat.db", "chat.db-shm", "chat.db-wal", "chat.db.lock"]
+        assert {os.stat(path.parent / name).st_mode & 0o777 for name in files} == {0o600}
+
+    def test_a_row_is_the_line_of_a_dump(self, log: SqliteFile, path: Path) -> None:
+        """So that SQL can look into it."""
+        with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as db:
+            rows = db.execute("SELECT position, commit_id, json_extract(body, '$.at_ms'), body FROM commits").fetchall()
+        assert rows == [(c.position, c.commit_id, c.at_ms, encode_commit(c).decode()) for c in COMMITS]
+
+    def test_a_dump_can_be_loaded_as_it_is(self, log: SqliteFile, tmp_path: Path) -> None:
+        """Line by line; what is no commit is no part of a log."""
+        lines = log.lines(0, 100)
+        with SqliteFile(tmp_path / "other.db") as other:
+            assert other.append_lines(lines[:5], expected=EMPTY_TIP) == COMMITS[4].tip
+            with pytest.raises(Conflict):
+                other.append_lines(lines[6:], expected=COMMITS[5].tip)
+            other.append_lines(lines[5:], expected=COMMITS[4].tip)
+            assert other.lines(0, 100) == lines
+            assert other.epoch != log.epoch
+
+    def test_old_lines_are_kept_as_they_are(self, path: Path) -> None:
+        """A commit of an older schema hashes as what it was, so it is copied, never written anew."""
+        lines = Path("tests/golden/commits.jsonl").read_bytes().splitlines()
+        whole = [line for line in lines if json.loads(line)["position"] == 1][:1]
+        with SqliteFile(path) as file:
+            file.append_lines(whole, expected=EMPTY_TIP)
+            assert file.lines(0, 10) == whole
+            altered = whole[0].replace(b'"at_ms":', b'"at_ms":1')
+            with pytest.raises(BrokenChainError):
+                file.append_lines([altered], expected=file.tip())
+
+    def test_a_failed_append_leaves_nothing_behind(self, log: SqliteFile) -> None:
+        """No transaction is left open, and the next one goes well."""
+        with pytest.raises(Conflict):
+            log.append([another_after(COMMITS[:4])], expected=COMMITS[3].tip)
+        late = another_after(COMMITS)
+        assert log.append([late], expected=COMMITS[-1].tip) == late.tip
+
+
+class TestAsking:
+    """What a debugger asks, also of a log that a broker writes to."""
+
+    @pytest.fixture
+    def reader(self, log: SqliteFile, path: Path) -> Iterator[SqliteFile]:
+        """A reader beside a writer."""
+        with SqliteFile(path, "read") as reader:
+            yield reader
+
+    def test_a_reader_sees_what_is_stored_meanwhile(self, reader: SqliteFile, log: SqliteFile) -> None:
+        """And asks for no lock."""
+        assert (reader.tip(), reader.epoch, reader.base) == (COMMITS[-1].tip, log.epoch, EMPTY_TIP)
+        late = another_after(COMMITS)
+        log.append([late], expected=COMMITS[-1].tip)
+        assert (reader.tip(), reader.read(12, 5)) == (late.tip, [late])
+        assert reader.lines(10, 2) == [encode_commit(c) for c in COMMITS[10:12]]
+
+    def test_a_reader_moves_nothing(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
+        """Not even what stands in the WAL of a broker that was killed."""
+        there = copied(path, tmp_path / "there", "-wal")
+        before = {file.name: file.read_bytes() for file in there.parent.glob("*")}
+        with SqliteFile(there, "read") as reader:
+            assert reader.read(0, 100) == COMMITS
+        assert {name: (there.parent / name).read_bytes() for name in before} == before
+
+    def test_a_reader_leaves_nothing_behind(self, path: Path) -> None:
+        """Beside a log that nobody else has open."""
+        before = {file.name: file.read_bytes() for file in stored(path).parent.glob("*")}
+        with SqliteFile(path, "read") as reader:
+            assert reader.tip() == COMMITS[-1].tip
+        assert {file.name: file.read_bytes() for file in path.parent.glob("*")} == before
+
+    def test_a_reader_writes_nothing(self, reader: SqliteFile, log: SqliteFile) -> None:
+        """Whatever it is asked to do."""
+        for attempt in (
+            lambda: reader.append([another_after(COMMITS)], expected=COMMITS[-1].tip),
+            lambda: reader.redact([1], done_to=1),
+            lambda: reader.save(at(3), STATES),
+            lambda: reader.record([Handing(1, ANN, "get", 1)]),
+        ):
+            with pytest.raises(LogUnavailableError, match="it can't be written"):
+                attempt()
+        assert log.read(0, 100) == COMMITS
+
+    @pytest.mark.parametrize("base", [0, 5])
+    def test_a_time_is_turned_into_a_position(self, reader: SqliteFile, log: SqliteFile, base: int) -> None:
+        """The last one that had happened by then; before all of them it is the base."""
+        if base:
+            log.compact(at(base), STATES)
+        for commit in COMMITS[base:]:
+            assert reader.position_at(commit.at_ms) == commit.position
+            assert reader.position_at(commit.at_ms - 1) == commit.position - 1
+        assert (reader.position_at(0), reader.position_at(2**60)) == (base, 12)
+
+    def test_handings_are_found_by_position_and_connection(self, reader: SqliteFile, log: SqliteFile) -> None:
+        """Each once, in the order in which they happened."""
+        first, second, third, fourth = (
+            Handing(2, BOB, "result", 70),
+            Handing(2, BOB, "get", 80),
+            Handing(3, ANN, "listen", 75),
+            Handing(4, BOB, "inbox", 90),
+        )
+        log.record([fourth, third, second])
+        log.record([second, first])
+        assert reader.handings(after=0, last=12, connection_id=None) == [first, second, third, fourth]
+        assert reader.handings(after=1, last=3, connection_id=BOB) == [first, second]
+        assert reader.handings(after=2, last=12, connection_id=None) == [third, fourth]
+        log.compact(at(3), STATES)
+        assert reader.handings(after=0, last=12, connection_id=None) == [fourth]
+
+    def test_the_newest_snapshot_before_a_position_is_found(self, reader: SqliteFile, log: SqliteFile) -> None:
+        """So that looking at any moment folds little."""
+        for position in (3, 6, 9):
+            log.save(at(position), STATES)
+        assert reader.snapshot_tips() == [COMMITS[n - 1].tip for n in (3, 6, 9)]
+        assert reader.load_snapshot(8, STATES) == at(6)
+        assert reader.load_snapshot(6, STATES) == at(6)
+        assert reader.load_snapshot(None, STATES) == at(9)
+        assert reader.load_snapshot(2, STATES) is None
+
+    def test_a_gap_is_noticed_where_it_is_read(self, reader: SqliteFile, log: SqliteFile, path: Path) -> None:
+        """Rather than folded over."""
+        by_hand(path, "DELETE FROM commits WHERE position = 5")
+        assert reader.read(0, 4) == COMMITS[:4]
+        with pytest.raises(UnusableLogError, match="behind position 0 commits are missing"):
+            reader.read(0, 10)
+        with pytest.raises(UnusableLogError, match="behind position 4 commits are missing"):
+            reader.lines(4, 10)
+        by_hand(path, "DELETE FROM commits WHERE position IN (6, 7)")
+        with pytest.raises(UnusableLogError, match=r"position \d is missing"):
+            reader.position_at(COMMITS[4].at_ms)
+
+    def test_a_body_that_is_no_commit_is_named(self, reader: SqliteFile, path: Path) -> None:
+        """As far as it can be told without the chain; a dump gives the line as it is."""
+        by_hand(path, "UPDATE commits SET body = substr(body, 2) WHERE position = 6")
+        for attempt in (lambda: reader.read(0, 10), lambda: reader.position_at(COMMITS[5].at_ms)):
+            with pytest.raises(UnusableLogError, match="the commit at position 6 can't be read"):
+                attempt()
+        assert len(reader.lines(0, 100)) == 12
+
+    def test_what_can_not_be_redacted_changes_nothing(self, log: SqliteFile, path: Path) -> None:
+        """All or none."""
+        by_hand(path, "UPDATE commits SET body = substr(body, 2) WHERE position = 6")
+        lines = log.lines(0, 100)
+        with pytest.raises(UnusableLogError, match="the commit at position 6 can't be read"):
+            log.redact([1, 6], done_to=6)
+        assert (log.lines(0, 100), log.redacted_to) == (lines, 0)
+
+
+class TestSnapshots:
+    """They are many, they may be damaged, and one of them may be all that is left."""
+
+    def test_a_large_one_comes_back_as_it_was(self, log: SqliteFile) -> None:
+        """It is stored in parts."""
+        large = Snapshot(COMMITS[0].tip, list(range(300_000)))
+        log.save(large, STATES)
+        assert log.load_snapshot(None, STATES) == large
+
+    @pytest.mark.parametrize("harm", ["UPDATE snapshot_parts SET lines = 'x'", "DELETE FROM snapshot_parts"])
+    def test_the_next_older_stands_in_for_a_damaged_one(self, log: SqliteFile, path: Path, harm: str) -> None:
+        """As the beginning does for all, while it is there."""
+        for position in (3, 6, 9):
+            log.save(at(position), STATES)
+        by_hand(path, f"{harm} WHERE snapshot = (SELECT max(id) FROM snapshots)")  # noqa: S608 - of a test
+        assert log.load_snapshot(None, STATES) == at(6)
+        by_hand(path, harm)
+        assert log.load_snapshot(None, STATES) is None
+
+    def test_one_that_its_codec_does_not_know_is_passed_over(self, log: SqliteFile) -> None:
+        """As one is that a newer program has written."""
+
+        class Newer(PickledStates):
+            """Another way to write states down."""
+
+            def encode(self, state: object) -> Iterator[bytes]:
+                """Not hexadecimal."""
+                yield b'"state"'
+
+        log.save(at(3), STATES)
+        log.save(at(6), Newer())
+        assert log.load_snapshot(None, STATES) == at(3)
+
+    def test_nothing_stands_in_for_a_damaged_base(self, log: SqliteFile, path: Path) -> None:
+        """What it stood for is gone; a newer snapshot does as well."""
+        log.compact(at(6), STATES)
+        log.save(at(9), STATES)
+        by_hand(path, "UPDATE snapshot_parts SET lines = 'x' WHERE snapshot = (SELECT min(id) FROM snapshots)")
+        assert log.load_snapshot(None, STATES) == at(9)
+        with pytest.raises(UnusableLogError, match="up to position 6 were trimmed") as caught:
+            log.load_snapshot(8, STATES)
+        assert "\n" not in str(caught.value)
+        assert log.load_snapshot(5, STATES) is None
+
+    def test_they_thin_out_towards_the_past(self, path: Path) -> None:
+        """The newest and the base stay; what was dropped takes no space for long."""
+        commits = chain(3 * SNAPSHOTS_MAX)
+        with SqliteFile(path) as log:
+            log.append(commits, expected=EMPTY_TIP)
+            log.compact(Snapshot(commits[0].tip, "base"), STATES)
+            for commit in commits[1:]:
+                log.save(Snapshot(commit.tip, commit.position), STATES)
+                assert len(log.snapshot_tips()) < SNAPSHOTS_MAX
+            positions = [tip.position for tip in log.snapshot_tips()]
+            gaps = [b - a for a, b in pairwise(positions)]
+            assert (positions[0], positions[-1]) == (1, len(commits))
+            assert max(gaps[: len(gaps) // 4]) > max(gaps[-5:])
+            purge(log)
+            with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as db:
+                assert db.execute("SELECT count(*) FROM snapshot_parts").fetchone() == (len(positions),)
+
+    def test_one_that_was_cut_short_never_counts(self, path: Path) -> None:
+        """The next start of a broker forgets it."""
+
+        class Failing(PickledStates):
+            """It gets no further than its first parts."""
+
+            def encode(self, state: object) -> Iterator[bytes]:
+                """More than one part, and then nothing."""
+                yield b'"' + b"x" * 300_000 + b'"'
+                raise LogUnavailableError
+
+        with SqliteFile(path) as log:
+            log.append(COMMITS, expected=EMPTY_TIP)
+            with pytest.raises(LogUnavailableError):
+                log.save(at(6), Failing())
+            log.add_snapshot_part(log.begin_snapshot(at(6).tip), 0, "half")
+            assert (log.snapshot_tips(), log.load_snapshot(None, STATES)) == ([], None)
+        with SqliteFile(path) as log:
+            purge(log)
+        with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as db:
+            assert db.execute("SELECT * FROM snapshots").fetchall() == []
+            assert db.execute("SELECT * FROM snapshot_parts").fetchall() == []
+
+    def test_one_that_somebody_dropped_is_no_base(self, log: SqliteFile) -> None:
+        """The commits stay, and the one who asked is told."""
+        snapshot = log.begin_snapshot(at(6).tip)
+        log.drop_snapshot(snapshot)
+        with pytest.raises(LogUnavailableError, match="try again"):
+            log.finish_snapshot(snapshot, at(6).tip, "digest", is_base=True)
+        assert (log.base, log.read(0, 100)) == (EMPTY_TIP, COMMITS)
+
+    def test_one_that_the_base_has_passed_is_dropped(self, log: SqliteFile) -> None:
+        """It was long in the making."""
+        snapshot = log.begin_snapshot(at(3).tip)
+        log.compact(at(6), STATES)
+        log.finish_snapshot(snapshot, at(3).tip, "digest", is_base=False)
+        assert (log.snapshot_tips(), log.load_snapshot(None, STATES)) == ([at(6).tip], at(6))
+
+    def test_an_empty_state_is_one(self, log: SqliteFile) -> None:
+        """A codec may have nothing to say."""
+
+        class Silent(PickledStates):
+            """It takes a state for granted."""
+
+            def encode(self, state: object) -> Iterator[bytes]:
+                """Nothing."""
+                yield from ()
+
+            def decode(self, lines: Iterable[bytes]) -> object:
+                """Out of nothing."""
+                return list(lines)
+
+        log.save(at(3), Silent())
+        assert log.load_snapshot(None, Silent()) == Snapshot(at(3).tip, [])
+
+    def test_one_of_another_log_is_a_bug(self, log: SqliteFile) -> None:
+        """It stands for commits that are not these."""
+        for tip in (Tip(6, CommitId("f" * 32)), Tip(13, COMMITS[5].commit_id)):
+            with pytest.raises(AssertionError):
+                log.compact(Snapshot(tip, None), STATES)
+            with pytest.raises(AssertionError):
+                log.save(Snapshot(tip, None), STATES)
+
+
+class TestTrimming:
+    """What counts as gone is gone at once for a reader, and bit by bit from the disk."""
+
+    def test_a_large_log_shrinks(self, path: Path) -> None:
+        """Its space goes back, in pieces; a cut in between harms nothing."""
+        commits = conversation(*("x" * 2_000 for _ in range(6_000)))
+        with SqliteFile(path) as log:
+            log.append(commits, expected=EMPTY_TIP)
+            assert log.checkpoint()
+            before = path.stat().st_size
+            log.compact(Snapshot(commits[-2].tip, "base"), STATES)
+            assert log.purge()
+        with SqliteFile(path) as log:
+            assert (log.base, log.read(0, 100)) == (commits[-2].tip, commits[-1:])
+            purge(log)
+            assert log.checkpoint()
+            assert path.stat().st_size < before / 5
+            assert log.append([], expected=commits[-1].tip) == commits[-1].tip
+
+    def test_no_byte_is_left_of_what_was_trimmed(self, path: Path) -> None:
+        """Neither in free pages nor in the WAL."""
+        commits = conversation(*(f"secret {n:03} " + "x" * (n % 7) * 400 for n in range(400)))
+        with SqliteFile(path) as log:
+            log.append(commits, expected=EMPTY_TIP)
+            log.compact(Snapshot(commits[301].tip, "base"), STATES)
+            purge(log)
+            assert log.checkpoint()
+            left = path.read_bytes() + path.with_name("chat.db-wal").read_bytes()
+        assert [n for n in range(400) if b"secret %03d" % n in left] == list(range(300, 400))
+
+    def test_no_byte_is_left_of_what_was_redacted(self, path: Path) -> None:
+        """Long texts and short ones, one after the other or scattered; and it says how many there were."""
+        commits = conversation(*(f"secret {n:03} " + "x" * (n % 7) * 900 for n in range(300)))
+        gone = {*range(20, 90), *range(0, 300, 13)}
+        with SqliteFile(path) as log:
+            log.append(commits, expected=EMPTY_TIP)
+            assert log.redact([3 + n for n in gone]) == len(gone)
+            assert log.redact([1, 2, 23, 9_999]) == 0
+            assert log.checkpoint()
+            left = path.read_bytes() + path.with_name("chat.db-wal").read_bytes()
+            assert fold(log.read(0, 1_000)) == fold(commits)
+        assert [n for n in range(300) if b"secret %03d" % n not in left] == sorted(gone)
+
+    def test_a_reader_may_keep_the_wal_from_being_emptied(self, log: SqliteFile, path: Path) -> None:
+        """Which is said, since old bytes stand there still."""
+        with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as slow:
+            slow.execute("BEGIN")
+            slow.execute("SELECT * FROM commits").fetchone()
+            assert not log.checkpoint()
+        assert log.checkpoint()
+
+
+class TestTrouble:
+    """A file that can't be written for now; nothing was stored then, and it goes on as soon as it can."""
+
+    def test_a_full_disk_is_not_for_ever(self, path: Path) -> None:
+        """Nothing of the append is there, and once there is space it can be done."""
+        log = SqliteFile(path)
+        commits = conversation(*("x" * 1_000 for _ in range(100)))
+        log._db.execute("PRAGMA max_page_count = 1")  # as many as there are
+        with pytest.raises(LogUnavailableError, match="the disk is full"):  # noqa: PT012 - some free space is left
+            for commit in commits:
+                log.append([commit], expected=log.tip())
+        reached = log.tip().position
+        assert reached < len(commits)
+        log._db.execute("PRAGMA max_page_count = 1000000")
+        log.append(commits[reached:], expected=log.tip())
+        assert log.read(0, 1_000) == commits
+        log.close()
+
+    def test_a_lock_that_lasts_is_an_error_within_a_second(self, log: SqliteFile, path: Path) -> None:
+        """Reading goes on meanwhile."""
+        late = [another_after(COMMITS)]
+        with closing(apsw.Connection(str(path))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(LogUnavailableError, match="another process keeps it locked"):
+                log.append(late, expected=COMMITS[-1].tip)
+            assert log.read(0, 100) == COMMITS
+        assert log.append(late, expected=COMMITS[-1].tip) == late[0].tip
+
+    def test_a_transaction_that_could_not_be_rolled_back_is_out_of_the_way(self, log: SqliteFile) -> None:
+        """Nothing of it is stored with the next one."""
+        late = another_after(COMMITS)
+        log._db.execute("BEGIN; INSERT INTO commits VALUES (13, 'x', 'x')")
+        assert log.append([late], expected=COMMITS[-1].tip) == late.tip
+        assert log.read(12, 5) == [late]
+
+    def test_a_file_that_is_gone_takes_no_commits(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
+        """They would be stored where nobody finds them."""
+        late = [another_after(COMMITS)]
+        path.rename(tmp_path / "moved")
+        with pytest.raises(LogUnavailableError, match="moved, removed or replaced"):
+            log.append(late, expected=COMMITS[-1].tip)
+        (tmp_path / "moved").rename(path)
+        assert log.append(late, expected=COMMITS[-1].tip) == late[0].tip
+
+    def test_damage_is_not_taken_for_an_empty_place(self, path: Path) -> None:
+        """A page that is not what it was is an error, not the end of the log."""
+        size = stored(path, conversation(*("x" * 3_000 for _ in range(40)))).stat().st_size
+        with open(path, "r+b") as file:
+            file.seek(size // 2 // 4096 * 4096)
+            file.write(b"\xa5" * 4096)
+        with SqliteFile(path) as log, pytest.raises(UnusableLogError, match="is damaged"):
+            log.read(0, 100)
+
+
+class TestRefusals:
+    """A file that is not fit is left as it is, and one line says why."""
+
+    @staticmethod
+    def refuses(path: Path, words: str, mode: Mode = "write") -> None:
+        """It does, and touches nothing but its lock."""
+
+        def seen() -> dict[str, bytes]:
+            return {
+                file.name: file.read_bytes()
+                for file in path.parent.glob("*")
+                if file.is_file() and file.suffix != ".lock"
+            }
+
+        before = seen()
+        with pytest.raises(UnusableLogError, match=words) as caught:
+            SqliteFile(path, mode)
+        assert "\n" not in str(caught.value)
+        assert str(path) in str(caught.value)
+        assert seen() == before
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"", "is empty"),
+            (b"position,text\n" * 100, "nor any SQLite database"),
+            (b"SQLite format 3\0" + b"\0" * 20, "cut off"),
+        ],
+    )
+    @pytest.mark.parametrize("mode", ["write", "share", "read"])
+    def test_something_else_is_no_log(self, path: Path, content: bytes, words: str, mode: Mode) -> None:
+        """Whatever it is, it is not overwritten."""
+        path.write_bytes(content)
+        self.refuses(path, words, mode)
+
+    def test_another_programs_database_is_no_log(self, path: Path) -> None:
+        """It says so itself."""
+        by_hand(path, "CREATE TABLE friends (name)")
+        self.refuses(path, "of another program")
+        self.refuses(path, "of another program", "read")
+
+    def test_a_newer_layout_is_not_guessed_at(self, path: Path) -> None:
+        """The program is too old for it, and says which it knows."""
+        by_hand(stored(path), "PRAGMA user_version = 2")
+        self.refuses(path, "layout 2, and this program knows up to 1")
+        self.refuses(path, "layout 2, and this program knows up to 1", "read")
+
+    def test_a_file_that_was_cut_off_is_noticed(self, path: Path) -> None:
+        """By the number of pages that it says it has."""
+        stored(path, conversation(*("x" * 3_000 for _ in range(40))))
+        whole = path.stat().st_size
+        for size in (whole - 1, whole // 2, 4096):
+            os.truncate(path, size)
+            self.refuses(path, "cut off")
+
+    @pytest.mark.parametrize(("begin", "mode"), [(4096, "write"), (100, "write"), (100, "read")])
+    def test_damaged_pages_are_noticed(self, path: Path, begin: int, mode: Mode) -> None:
+        """Those that a start needs."""
+        size = stored(path).stat().st_size
+        with open(path, "r+b") as file:
+            file.seek(begin)
+            file.write(b"\xa5" * (size - begin))
+        self.refuses(path, "is damaged", mode)
+
+    def test_a_network_file_system_is_refused(self, path: Path) -> None:
+        """SQLite would do without what lets readers and the writer pass each other; no half-made log is left."""
+        vfs = apsw.VFS("remote", "unix-none", makedefault=True)
+        try:
+            self.refuses(path, "share no memory")
+            assert os.listdir(path.parent) == ["chat.db.lock"]
+        finally:
+            vfs.unregister()
+
+    @pytest.mark.parametrize(
+        ("harm", "words"),
+        [
+            ("DELETE FROM commits WHERE position < 4", "from position 1 to 3 are missing"),
+            ("UPDATE commits SET body = 'x' WHERE position = 12", "position 12 can't be read"),
+            ("UPDATE commits SET commit_id = 'x' WHERE position = 12", "position 12 stands another commit"),
+            ("DELETE FROM meta", "lost its epoch"),
+            ("DROP TABLE snapshots", "is damaged"),
+            ("PRAGMA user_version = 0", "layout 0"),
+        ],
+    )
+    def test_a_log_that_lacks_something_is_noticed(self, path: Path, harm: str, words: str) -> None:
+        """Rather than begun anew where it is not whole."""
+        by_hand(stored(path), harm)
+        self.refuses(path, words)
+
+    @pytest.mark.parametrize("harm", ["DELETE FROM meta", "DROP TABLE meta"])
+    def test_a_log_without_a_name_can_not_even_be_read(self, path: Path, harm: str) -> None:
+        """Cursors and event ids are made of it."""
+        by_hand(stored(path), harm)
+        self.refuses(path, "is damaged", "read")
+
+    def test_a_reader_that_is_locked_out_is_told(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And holds on to nothing."""
+
+        def locked_out(*_: object) -> None:
+            raise apsw.BusyError
+
+        monkeypatch.setattr("events.sqlite_reader.first", locked_out)
+        with pytest.raises(LogUnavailableError, match="keeps it locked"):
+            SqliteFile(path)
+        monkeypatch.undo()
+        SqliteFile(path).close()
+
+    def test_a_file_system_without_locks_is_named(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Rather than served from by two brokers."""
+
+        def no_locks(_: int) -> None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr("events.sqlite_lock._lock", no_locks)
+        self.refuses(path, "No locks available")
+
+    def test_a_damaged_log_can_still_be_looked_at(self, path: Path) -> None:
+        """As far as it goes."""
+        by_hand(stored(path), "UPDATE commits SET body = 'x' WHERE position = 12")
+        with SqliteFile(path, "read") as reader:
+            assert reader.read(0, 11) == COMMITS[:11]
+
+    def test_what_stands_in_the_wal_stays_there(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
+        """A log that was not closed, and has its end damaged: it is refused without so much as a checkpoint."""
+        by_hand(path, "UPDATE commits SET body = 'x' WHERE position = 12")
+        there = copied(path, tmp_path / "there", "-wal")
+        before = {file.name: file.read_bytes() for file in there.parent.glob("*")}
+        with pytest.raises(UnusableLogError, match="position 12 can't be read"):
+            SqliteFile(there)
+        assert {name: (there.parent / name).read_bytes() for name in before} == before
+
+    def test_a_second_broker_is_told_of_the_first(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
+        """Also under another name for the file; whoever shares or reads may come in."""
+        (tmp_path / "link.db").symlink_to(path)
+        for name in ("chat.db", "link.db"):
+            with pytest.raises(
+                UnusableLogError, match=rf"{name} is in use by another broker \(process {os.getpid()}\)"
+            ):
+                SqliteFile(tmp_path / name)
+        for mode in ("share", "read"):
+            with SqliteFile(path, mode) as file:  # type: ignore[arg-type]
+                assert file.tip() == COMMITS[-1].tip
+        log.close()
+        with SqliteFile(path) as file:
+            assert file.tip() == COMMITS[-1].tip
+
+    @pytest.mark.parametrize("mode", ["share", "read"])
+    def test_only_a_broker_makes_a_log(self, path: Path, mode: Mode) -> None:
+        """Whoever wants to look at one has mistyped its name."""
+        self.refuses(path, "does not exist", mode)
+
+    def test_a_directory_is_not_made(self, path: Path) -> None:
+        """Nor is a file made in the place of one."""
+        self.refuses(path / "deep" / "chat.db", "there is no directory")
+        path.mkdir()
+        self.refuses(path, "is a directory")
+
+    def test_a_start_that_was_cut_short_is_no_log_yet(self, path: Path) -> None:
+        """A log is made under another name first."""
+        path.with_name("chat.db.new").write_bytes(b"half")
+        with SqliteFile(path) as file:
+            assert file.tip() == EMPTY_TIP
+        assert not path.with_name("chat.db.new").exists()
+
+
+@contextmanager
+def read_only(path: Path, *suffixes: str) -> Iterator[Path]:
+    """The log at `path` in a directory where nothing may be written, with what stands beside it under `suffixes`."""
+    with tempfile.TemporaryDirectory() as directory:
+        for file in copied(path, Path(directory), *suffixes).parent.iterdir():
+            file.chmod(0o444)
+        os.chmod(directory, 0o555)  # noqa: S103
+        user = os.geteuid()
+        try:
+            if user == 0:  # to whom no mode applies
+                os.seteuid(65_534)
+            yield Path(directory, path.name)
+        finally:
+            os.seteuid(user)
+            os.chmod(directory, 0o700)
+
+
+class TestReadOnly:
+    """A log where nothing may be written."""
+
+    def test_it_can_be_read(self, path: Path) -> None:
+        """Where its broker has closed it, it is all in one file."""
+        with read_only(stored(path)) as there, SqliteFile(there, "read") as reader:
+            assert (reader.read(0, 100), reader.tip()) == (COMMITS, COMMITS[-1].tip)
+
+    def test_it_can_be_read_while_it_is_open(self, log: SqliteFile, path: Path) -> None:
+        """Or after its broker was killed: what is beside it is read as well."""
+        with read_only(path, "-wal", "-shm") as there, SqliteFile(there, "read") as reader:
+            assert reader.read(0, 100) == COMMITS
+
+    def test_commits_that_can_not_be_got_at_are_not_left_out(self, log: SqliteFile, path: Path) -> None:
+        """Half a log would be taken for the whole."""
+        with read_only(path, "-wal") as there, pytest.raises(UnusableLogError, match="stand in its -wal"):
+            SqliteFile(there, "read")
+
+    @pytest.mark.parametrize("mode", ["write", "share"])
+    def test_it_can_not_be_served_from(self, path: Path, mode: Mode) -> None:
+        """Which shows at the start, not at the first command."""
+        with read_only(stored(path)) as there, pytest.raises(UnusableLogError, match="owners and modes") as caught:
+            SqliteFile(there, mode)
+        assert "\n" not in str(caught.value)
+
+
+@contextmanager
+def no_space_on_the_disk() -> Iterator[None]:
+    """No file grows any more."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_full_disk_shows_at_the_start(path: Path, exists: bool) -> None:
+    """Before anybody is answered; what there was is as it was, and nothing half made is left."""
+    if exists:
+        stored(path)
+    before = {file.name: file.read_bytes() for file in path.parent.glob("*.db")}
+    with no_space_on_the_disk(), pytest.raises(UnusableLogError, match="disk") as caught:
+        SqliteFile(path)
+    assert "\n" not in str(caught.value)
+    assert {file.name: file.read_bytes() for file in path.parent.glob("*.db")} == before
+    assert not list(path.parent.glob("*.new*"))
+    with SqliteFile(path) as file:
+        assert file.read(0, 100) == (COMMITS if exists else [])

@@ -1,0 +1,681 @@
+"""The log in a file: the promises of every log, and those that go beyond its process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+import apsw
+import pytest
+
+from events.commit import EMPTY_TIP, Commit, Tip
+from events.ids import Position
+from events.log import EventLog, Handing, LogUnavailableError, Snapshot, UnusableLogError
+from events.sqlite_file import SqliteFile
+from events.sqlite_handings import BATCH, PENDING_MAX
+from events.sqlite_log import SqliteLog
+from events.sqlite_open import Mode
+from events.sqlite_wake import Bell, bell_of, listen
+from projections.state import fold
+from tests.support.log_contract import LogContract, PickledStates, chain, conversation
+from tests.support.logs import run
+from tests.support.people import ANN
+
+STATES = PickledStates()
+COMMITS = chain(12)
+NEVER_SECONDS = 3_600
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a log may be made."""
+    return tmp_path / "chat.db"
+
+
+@asynccontextmanager
+async def opened(path: Path, mode: Mode = "write", **options: Any) -> AsyncIterator[SqliteLog]:
+    """The log at `path`, once it has done what it does at its start."""
+    log = SqliteLog(path, STATES, mode=mode, **options)
+    try:
+        await log._on(log._writing, lambda: None)
+        yield log
+    finally:
+        await log.close()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another process is in the middle of writing."""
+    with closing(apsw.Connection(str(path))) as other:
+        other.set_busy_timeout(1_000)
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+class Disk:
+    """One that takes its time: whoever asks it to keep what was written waits until it is ready."""
+
+    def __init__(self) -> None:
+        self.is_ready, self.is_asked = threading.Event(), threading.Event()
+        self.is_ready.set()
+
+    def sync(self) -> None:
+        """It will have it then."""
+        if not self.is_ready.is_set():
+            self.is_asked.set()
+            self.is_ready.wait(10)
+
+
+@contextmanager
+def slow_disk() -> Iterator[Disk]:
+    """All files of SQLite are on such a disk."""
+    disk = Disk()
+
+    class File(apsw.VFSFile):
+        def xSync(self, flags: int) -> None:  # noqa: N802
+            disk.sync()
+            super().xSync(flags)
+
+    class FileSystem(apsw.VFS):
+        def xOpen(self, name: Any, flags: Any) -> File:  # noqa: N802
+            return File("unix", name, flags)
+
+    files = FileSystem("slow", "unix", makedefault=True)
+    try:
+        yield disk
+    finally:
+        disk.is_ready.set()
+        files.unregister()
+
+
+def at(position: int) -> Snapshot:
+    """The state of `COMMITS` there."""
+    return Snapshot(COMMITS[position - 1].tip, fold(COMMITS[:position]))
+
+
+class Logs(LogContract):
+    """The contract over logs in files, which are closed after the test."""
+
+    @pytest.fixture(autouse=True)
+    def _files(self, tmp_path: Path) -> Iterator[None]:
+        self.directory, self.logs = tmp_path, list[SqliteLog]()
+        yield
+        for log in reversed(self.logs):
+            asyncio.run(log.close())
+
+    def log_at(self, path: Path, mode: Mode) -> SqliteLog:
+        """One of them; it hears of others by the bell or not at all."""
+        self.logs.append(SqliteLog(path, STATES, mode=mode, look_afresh_seconds=NEVER_SECONDS))
+        return self.logs[-1]
+
+
+class TestSqliteLog(Logs):
+    """A broker's."""
+
+    async def make(self) -> EventLog:
+        """An empty one."""
+        return self.log_at(self.directory / f"{len(self.logs)}.db", "write")
+
+
+class TestSharedSqliteLog(Logs):
+    """Two at one file, of which one writes, and the other is asked."""
+
+    async def make(self) -> EventLog:
+        """An empty one, made by the one that writes."""
+        path = self.directory / f"{len(self.logs)}.db"
+        return TwoLogs(self.log_at(path, "write"), self.log_at(path, "share"))
+
+
+class TwoLogs:
+    """An `EventLog` that is two; see `TestSharedSqliteLog`."""
+
+    def __init__(self, writer: SqliteLog, other: SqliteLog) -> None:
+        self._writer, self._other = writer, other
+        self.epoch = other.epoch
+        self.append, self.save, self.compact = writer.append, writer.save, writer.compact
+        self.record, self.redact = writer.record, writer.redact
+        self.read, self.follow, self.newest_snapshot = other.read, other.follow, other.newest_snapshot
+
+    @property
+    def redacted_to(self) -> Position:
+        """The writer's."""
+        return self._writer.redacted_to
+
+    @property
+    def base(self) -> Tip:
+        """Whoever compacts sees it at once, whoever reads with the next reading."""
+        return self._writer.base
+
+    async def tip(self) -> Tip:
+        """Both say the same."""
+        tip = await self._other.tip()
+        assert (await self._writer.tip(), self._writer.base) == (tip, self._other.base)
+        return tip
+
+    async def close(self) -> None:
+        """Both."""
+        await self._other.close()
+        await self._writer.close()
+
+
+class TestRestart:
+    """A broker that starts again finds all that was answered."""
+
+    def test_a_log_goes_on_where_it_was(self, path: Path) -> None:
+        """With its name, its commits, its base and its snapshots."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                epoch = log.epoch
+                await log.append(COMMITS[:9], expected=EMPTY_TIP)
+                await log.compact(at(3))
+                await log.save(at(6))
+                await log.redact([5], done_to=7)
+            async with opened(path) as log:
+                assert (log.epoch, log.base, log.redacted_to) == (epoch, COMMITS[2].tip, 7)
+                assert await log.newest_snapshot() == at(6)
+                assert await log.read(0, 100) == COMMITS[3:9]
+                await log.append(COMMITS[9:], expected=COMMITS[8].tip)
+                assert await log.tip() == COMMITS[-1].tip
+
+        run(scenario)
+
+    def test_what_was_answered_survives_a_kill(self, path: Path) -> None:
+        """Whenever it comes; and the next broker may start at once."""
+        with running(APPEND_ON_AND_ON, path) as child:
+            answered = [int(child.stdout.readline()) for _ in range(20)][-1]
+            child.send_signal(signal.SIGKILL)
+            answered = max([answered, *(int(line) for line in child.stdout.read().split())])
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                commits = await log.read(0, 1_000_000)
+                assert len(commits) >= answered
+                fold(commits)
+
+        run(scenario)
+
+    def test_an_append_whose_answer_was_lost_is_done_once(self, path: Path) -> None:
+        """Also when it is tried again after a restart."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.append(COMMITS[:5], expected=EMPTY_TIP)
+            async with opened(path) as log:
+                assert await log.append(COMMITS[:5], expected=EMPTY_TIP) == COMMITS[4].tip
+                assert await log.read(0, 100) == COMMITS[:5]
+
+        run(scenario)
+
+    def test_a_trim_that_was_cut_short_is_finished(self, path: Path) -> None:
+        """What it was about counts as gone all the while."""
+
+        async def scenario() -> None:
+            with SqliteFile(path) as file:
+                file.append(COMMITS, expected=EMPTY_TIP)
+                file.compact(at(6), STATES)
+            async with opened(path) as log:
+                assert await log.read(0, 100) == COMMITS[6:]
+            with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as db:
+                assert db.execute("SELECT min(position) FROM commits").fetchone() == (7,)
+
+        run(scenario)
+
+    def test_a_log_that_can_not_be_opened_leaves_nothing_open(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No thread, and no lock: once it is in order, it can be."""
+        path.write_bytes(b"something else")
+        threads = threading.active_count()
+        with pytest.raises(UnusableLogError):
+            SqliteLog(path, STATES)
+        path.unlink()
+        monkeypatch.setattr("events.sqlite_log.SqliteReader", failing)
+        with pytest.raises(LogUnavailableError):
+            SqliteLog(path, STATES)
+        monkeypatch.undo()
+        assert threading.active_count() == threads
+        run(SqliteLog(path, STATES).close)
+
+
+class TestManyAtOnce:
+    """Nobody waits for what does not concern them."""
+
+    def test_a_slow_disk_stalls_nobody_but_the_writer(self, path: Path) -> None:
+        """Others read what was there, and whatever else there is to do is done."""
+
+        async def scenario(disk: Disk) -> None:
+            async with opened(path) as log:
+                await log.append(COMMITS[:5], expected=EMPTY_TIP)
+                disk.is_ready.clear()
+                appending = asyncio.ensure_future(log.append(COMMITS[5:6], expected=COMMITS[4].tip))
+                assert await asyncio.to_thread(disk.is_asked.wait, 5)
+                await log.record([Handing(1, ANN, "get", 1)] * BATCH)
+                for _ in range(20):
+                    assert await log.read(0, 100) == COMMITS[:5]
+                    assert await log.tip() == COMMITS[4].tip
+                assert not appending.done()
+                disk.is_ready.set()
+                assert await appending == COMMITS[5].tip
+
+        with slow_disk() as disk:
+            run(lambda: scenario(disk))
+
+    def test_a_lock_that_lasts_is_an_error_and_then_all_is_well(self, path: Path) -> None:
+        """Nothing was stored."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                with locked(path):
+                    began = time.monotonic()
+                    with pytest.raises(LogUnavailableError, match="another process keeps it locked"):
+                        await log.append(COMMITS[:1], expected=EMPTY_TIP)
+                    assert time.monotonic() - began < 3
+                assert await log.append(COMMITS[:1], expected=EMPTY_TIP) == COMMITS[0].tip
+
+        run(scenario)
+
+    def test_an_append_whose_caller_is_gone_leaves_a_whole_log(self, path: Path) -> None:
+        """It is stored or it is not; followers hear of it, and the next one goes well."""
+
+        async def scenario() -> None:
+            async with opened(path, look_afresh_seconds=NEVER_SECONDS) as log:
+                append, begun = log._file.append, threading.Event()
+                log._file.append = lambda *args, **kwargs: begun.set() or append(*args, **kwargs)  # type: ignore[method-assign]
+                heard = asyncio.ensure_future(first_of(log, 0))
+                with locked(path):
+                    appending = asyncio.ensure_future(log.append(COMMITS[:1], expected=EMPTY_TIP))
+                    await asyncio.to_thread(begun.wait, 5)
+                    appending.cancel()
+                    await asyncio.gather(appending, return_exceptions=True)
+                assert await asyncio.wait_for(heard, 5) == COMMITS[0]
+                assert await log.append(COMMITS[1:2], expected=COMMITS[0].tip) == COMMITS[1].tip
+
+        run(scenario)
+
+    def test_appends_go_on_while_a_snapshot_is_written(self, path: Path) -> None:
+        """However long it takes; a log that closes does not wait for it."""
+        encoding, go_on = threading.Event(), threading.Event()
+
+        class Slow(PickledStates):
+            """A large state."""
+
+            def encode(self, state: object) -> Iterator[bytes]:
+                """In the middle of it."""
+                yield b'"' + b"0" * 300_000 + b'"'
+                encoding.set()
+                go_on.wait(10)
+                yield b'"00"'
+
+        async def scenario() -> None:
+            log = SqliteLog(path, Slow())
+            await log.append(COMMITS[:3], expected=EMPTY_TIP)
+            saving = asyncio.ensure_future(log.save(at(2)))
+            await asyncio.to_thread(encoding.wait, 10)
+            await log.append(COMMITS[3:], expected=COMMITS[2].tip)
+            assert await log.newest_snapshot() is None
+            closing = asyncio.ensure_future(log.close())
+            await asyncio.sleep(0)
+            go_on.set()
+            await asyncio.gather(saving, closing)
+            with SqliteFile(path) as file:
+                assert (file.snapshot_tips(), file.tip()) == ([], COMMITS[-1].tip)
+
+        run(scenario)
+
+    def test_a_log_is_trimmed_while_a_broker_serves_from_it(self, path: Path) -> None:
+        """Its appends get their turn, and its base moves by itself."""
+        commits = conversation(*("x" * 500 for _ in range(9_000)))
+        half = 6_000
+
+        async def scenario() -> None:
+            async with opened(path) as log, opened(path, "share") as operators:
+                await log.append(commits[:half], expected=EMPTY_TIP)
+                snapshot = Snapshot(commits[half - 101].tip, fold(commits[: half - 100]))
+                trimming = asyncio.ensure_future(operators.compact(snapshot))
+                for commit in commits[half:]:
+                    await log.append([commit], expected=Tip(commit.position - 1, commit.previous_id))
+                    if trimming.done():
+                        break
+                await trimming
+                assert log.base == operators.base == snapshot.tip
+                assert (await log.read(0, 10_000))[:100] == commits[half - 100 : half]
+                assert await log.newest_snapshot() == snapshot
+
+        run(scenario)
+
+    def test_a_snapshot_that_finds_no_space_is_no_error(self, path: Path) -> None:
+        """It may be lost, and the log goes on; whoever trims is told."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.append(COMMITS, expected=EMPTY_TIP)
+                log._file._db.execute("PRAGMA max_page_count = 1")
+                large = Snapshot(COMMITS[5].tip, list(range(100_000)))
+                await log.save(large)
+                with pytest.raises(LogUnavailableError, match="the disk is full"):
+                    await log.compact(large)
+                assert (log.base, await log.newest_snapshot()) == (EMPTY_TIP, None)
+                log._file._db.execute("PRAGMA max_page_count = 1000000")
+                await log.compact(large)
+                assert await log.newest_snapshot() == large
+
+        run(scenario)
+
+    def test_a_trim_that_fails_on_its_way_is_told_of(self, path: Path) -> None:
+        """The commits are gone already; the rest is for the next time."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.append(COMMITS, expected=EMPTY_TIP)
+                purge, log._file.purge = log._file.purge, failing  # type: ignore[method-assign]
+                with pytest.raises(LogUnavailableError):
+                    await log.compact(at(6))
+                assert await log.read(0, 100) == COMMITS[6:]
+                log._file.purge = purge  # type: ignore[method-assign]
+                await log.compact(at(6))
+                assert not log._file.purge()
+
+        run(scenario)
+
+    def test_a_trim_ends_when_the_log_is_closed(self, path: Path) -> None:
+        """However much there is to delete."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.append(COMMITS, expected=EMPTY_TIP)
+                begun = asyncio.Event()
+                loop = asyncio.get_running_loop()
+                log._file.purge = lambda: not loop.call_soon_threadsafe(begun.set).cancelled()  # type: ignore[method-assign]
+                trimming = asyncio.ensure_future(log.compact(at(6)))
+                await asyncio.wait_for(begun.wait(), 5)
+                await log.close()
+                with pytest.raises(LogUnavailableError, match="closed"):
+                    await asyncio.wait_for(trimming, 5)
+
+        run(scenario)
+
+    def test_a_closed_log_says_so(self, path: Path) -> None:
+        """Instead of waiting for threads that are gone; what may be lost is."""
+
+        async def scenario() -> None:
+            log = SqliteLog(path, STATES)
+            await log.append(COMMITS, expected=EMPTY_TIP)
+            await log.close()
+            await log.close()
+            await log.record([Handing(1, ANN, "get", 1)])
+            await log.save(at(3))
+            for attempt in (log.tip(), log.read(0, 1), log.append(COMMITS, expected=EMPTY_TIP), log.compact(at(3))):
+                with pytest.raises(LogUnavailableError, match="closed"):
+                    await attempt
+
+        run(scenario)
+
+
+class TestRedaction:
+    """What was said can be forgotten for good."""
+
+    def test_no_byte_of_it_is_left(self, path: Path) -> None:
+        """In no file, while the log is open and while somebody reads it."""
+
+        async def scenario() -> None:
+            commits = conversation("a secret", "no secret " + "x" * 5_000, "a secret " + "x" * 10_000)
+            async with opened(path) as log, opened(path, "read") as reader:
+                await log.append(commits, expected=EMPTY_TIP)
+                await reader.read(0, 100)
+                await log.redact([3, 5], done_to=5)
+                left = b"".join(file.read_bytes() for file in path.parent.glob("chat.db*"))
+                assert left.count(b"a secret") == 0
+                assert left.count(b"no secret") == 2  # in the command, and in the event
+                assert fold(await reader.read(0, 100)) == fold(commits)
+
+        run(scenario)
+
+    def test_bytes_that_can_not_be_removed_are_told_of(self, path: Path) -> None:
+        """It is to be done again, once the one who reads is done."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.append(conversation("a secret"), expected=EMPTY_TIP)
+                with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as slow:
+                    slow.execute("BEGIN")
+                    slow.execute("SELECT * FROM commits").fetchone()
+                    with pytest.raises(LogUnavailableError, match="keeps them in its WAL"):
+                        await log.redact([3], done_to=3)
+                await log.redact([3], done_to=3)
+                assert b"a secret" not in b"".join(file.read_bytes() for file in path.parent.glob("chat.db*"))
+
+        run(scenario)
+
+
+class TestHandings:
+    """Kept for the one who debugs, at no cost to the one who talks."""
+
+    def test_they_are_kept_in_batches(self, path: Path) -> None:
+        """A full one at once, the rest in a moment or at the end."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.append(COMMITS, expected=EMPTY_TIP)
+                many = [Handing(1 + n % 12, ANN, "get", n) for n in range(BATCH)]
+                await log.record(many[:-1])
+                assert await in_file(log) == []
+                await log.record(many[-1:])
+                assert sorted(await in_file(log), key=lambda handing: handing.at_ms) == many
+                await log.record([Handing(12, ANN, "result", BATCH)])
+            with SqliteFile(path, "read") as reader:
+                assert len(reader.handings(after=0, last=12, connection_id=ANN)) == BATCH + 1
+
+        run(scenario)
+
+    def test_they_are_kept_also_when_nothing_more_happens(self, path: Path) -> None:
+        """A reader finds them soon."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.record([Handing(1, ANN, "get", 1)])
+                timer = log._handings._timer
+                assert timer is not None
+                timer._run()  # instead of waiting for it
+                timer.cancel()
+                assert await in_file(log) == [Handing(1, ANN, "get", 1)]
+
+        run(scenario)
+
+    def test_a_disk_that_stands_still_does_not_fill_the_memory(self, path: Path) -> None:
+        """What comes above the limit is lost, as is what can't be stored; nobody is told."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                with locked(path):
+                    await log.record([Handing(1, ANN, "get", 1)] * BATCH)
+                    await log.record([Handing(2, ANN, "get", n) for n in range(2 * PENDING_MAX)])
+                    assert len(log._handings._pending) == PENDING_MAX
+                    timer = log._handings._timer
+                    assert timer is not None
+                    timer._run()
+                    assert len(log._handings._pending) == PENDING_MAX
+                    await log._on(log._writing, time.monotonic)  # until the batch has failed
+                assert await in_file(log) == []
+
+        run(scenario)
+
+
+class TestFollowing:
+    """Others hear of what is stored, in this process and in others."""
+
+    def test_a_follower_hears_another_process(self, path: Path) -> None:
+        """It rings a bell, long before anybody would look."""
+
+        async def scenario(child: Child) -> None:
+            async with opened(path, "read", look_afresh_seconds=NEVER_SECONDS) as log:
+                following = log.follow(0)
+                async with aclosing(following):  # type: ignore[type-var]
+                    for number in range(1, 4):
+                        hearing = asyncio.ensure_future(anext(following))
+                        await listening(log)
+                        child.stdin.write(b"\n")
+                        child.stdin.flush()
+                        assert (await asyncio.wait_for(hearing, 10)).position == number
+
+        with running(APPEND_WHEN_TOLD, path) as child:
+            assert child.stdout.readline() == b"ready\n"
+            run(lambda: scenario(child))
+
+    @pytest.mark.parametrize("mode", ["write", "share", "read"])
+    def test_a_follower_looks_by_itself_where_it_hears_nothing(self, path: Path, mode: Mode) -> None:
+        """Files can't be watched everywhere."""
+
+        async def scenario() -> None:
+            await SqliteLog(path, STATES).close()
+            async with opened(path, mode, look_afresh_seconds=0.01) as log:
+                os.unlink(bell_of(str(path)))
+                hearing = asyncio.ensure_future(first_of(log, 0))
+                with SqliteFile(path, "share") as other:  # which has no bell
+                    other.append(COMMITS[:1], expected=EMPTY_TIP)
+                assert await asyncio.wait_for(hearing, 5) == COMMITS[0]
+
+        run(scenario)
+
+    def test_a_follower_is_told_when_the_log_fails(self, path: Path) -> None:
+        """Rather than left to wait."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.append(COMMITS, expected=EMPTY_TIP)
+                with closing(apsw.Connection(str(path))) as db:
+                    db.execute("DELETE FROM commits WHERE position = 5")
+                with pytest.raises(UnusableLogError):
+                    await first_of(log, 3)
+
+        run(scenario)
+
+    def test_a_follower_is_told_when_the_log_does_not_answer(self, path: Path) -> None:
+        """It may follow again; but a log that is being closed only ends it."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                log._reader.read = failing  # type: ignore[method-assign]
+                with pytest.raises(LogUnavailableError):
+                    await first_of(log, 0)
+
+                async def closed_meanwhile(after: Position, limit: int) -> Sequence[Commit]:
+                    await log.close()
+                    raise LogUnavailableError
+
+                log.read = closed_meanwhile  # type: ignore[method-assign]
+                assert [commit async for commit in log.follow(0)] == []
+
+        run(scenario)
+
+    def test_a_bell_that_can_not_be_made_is_not_missed(self, tmp_path: Path) -> None:
+        """Nor is one that nobody can listen to."""
+        nowhere = str(tmp_path / "nowhere" / "chat.db")
+        bell = Bell(nowhere)
+        bell.ring()
+        bell.close()
+        run(lambda: listen(nowhere, lambda: None))
+
+    @pytest.mark.parametrize("mode", ["write", "share", "read"])
+    def test_followers_end_with_the_log_whatever_they_do(self, path: Path, mode: Mode) -> None:
+        """Waiting, reading or listening."""
+
+        async def scenario() -> None:
+            SqliteFile(path).close()
+            log = SqliteLog(path, STATES, mode=mode)
+
+            async def follow() -> list[Commit]:
+                return [commit async for commit in log.follow(0)]
+
+            followers = [asyncio.ensure_future(follow()) for _ in range(3)]
+            for _ in range(3):
+                await log.tip()
+            late = asyncio.ensure_future(follow())
+            await asyncio.sleep(0)
+            await log.close()
+            assert await asyncio.wait_for(asyncio.gather(*followers, late), 5) == [[], [], [], []]
+
+        run(scenario)
+
+
+def failing(*_: object) -> Any:
+    """The file does not answer."""
+    raise LogUnavailableError
+
+
+async def in_file(log: SqliteLog) -> Sequence[Handing]:
+    """The handings that are in its file, once what was begun is done."""
+    return await log._on(log._writing, lambda: log._file.handings(after=0, last=100, connection_id=None))
+
+
+async def first_of(log: SqliteLog, after: Position) -> Commit:
+    """The first commit that a follower hears."""
+    async with aclosing(log.follow(after)) as following:  # type: ignore[type-var]
+        return await anext(following)
+
+
+async def listening(log: SqliteLog) -> None:
+    """Until `log` hears the bell: what was rung before a watcher was there it does not hear."""
+    grown, bell = log._grown, Bell(log._file.path)
+    while True:
+        bell.ring()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(grown.wait(), 0.05)
+            break
+    bell.close()
+
+
+class Child(Protocol):
+    """A process that we talk with."""
+
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+
+    def send_signal(self, number: int) -> None:
+        """As `kill` does."""
+        ...
+
+
+@contextmanager
+def running(program: str, path: Path) -> Iterator[Child]:
+    """A process of our own that runs `program` on the log at `path`; it does not outlive the test."""
+    child = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child:
+        try:
+            yield cast("Child", child)
+        finally:
+            child.kill()
+
+
+_CHILD = """
+import asyncio, sys
+from events.commit import EMPTY_TIP
+from events.sqlite_log import SqliteLog
+from tests.support.log_contract import PickledStates, chain
+
+async def main():
+    log = SqliteLog(sys.argv[1], PickledStates())
+    tip = EMPTY_TIP
+    {before}
+    for commit in chain({length}):
+        {each}
+        tip = await log.append([commit], expected=tip)
+        {after}
+
+asyncio.run(main())
+"""
+APPEND_ON_AND_ON = _CHILD.format(before="", length=5_000, each="", after="print(tip.position, flush=True)")
+APPEND_WHEN_TOLD = _CHILD.format(
+    before='print("ready", flush=True)', length=3, each="await asyncio.to_thread(sys.stdin.readline)", after=""
+)

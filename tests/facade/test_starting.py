@@ -1,0 +1,69 @@
+"""While a long log is being folded, the broker says so; a log that can't be folded ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import httpx
+import pytest
+
+from events.commit import BrokenChainError, Commit
+from events.ids import Position
+from events.memory_log import MemoryLog
+from tests.facade.people import crowd
+from tests.support.server import eventually, serving
+
+pytestmark = pytest.mark.anyio
+
+
+class SlowLog(MemoryLog):
+    """A log that takes its time to be read, or turns out to be another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.is_broken = False
+
+    async def read(self, after: Position, limit: int) -> Sequence[Commit]:
+        """What is there, once the gate is open."""
+        await self.gate.wait()
+        if self.is_broken:
+            raise BrokenChainError("the commit at position 3 was altered")
+        return await super().read(after, limit)
+
+
+async def test_calls_are_taken_once_the_log_is_folded() -> None:
+    """Until then `/healthz` answers, `/readyz` says no, and a call is told to come back."""
+    log = SlowLog()
+    async with serving(log=log, folded=False) as running, httpx.AsyncClient(trust_env=False) as client:
+        base = f"http://127.0.0.1:{running.port}"
+        assert (await client.get(f"{base}/healthz")).status_code == 200
+        assert (await client.get(f"{base}/readyz")).status_code == 503
+        early = await client.post(running.url, json={})
+        assert (early.status_code, early.headers["retry-after"]) == (503, "1")
+        log.gate.set()
+        await eventually(lambda: running.broker.ready)
+        assert (await client.get(f"{base}/readyz")).status_code == 200
+        async with crowd(running) as there:
+            ann = await there.modern()
+            assert (await ann.enter("Ann"))["status"] == "waiting"
+
+
+async def test_an_end_does_not_wait_for_the_start() -> None:
+    """Whoever stops a broker that is still folding need not wait for it."""
+    async with serving(log=SlowLog(), folded=False) as running:
+        running.stop()
+    assert not running.broker.ready
+
+
+async def test_a_log_that_is_not_what_it_was_ends_the_broker() -> None:
+    """Whoever runs it is told why, and no call is taken."""
+    log, told = SlowLog(), asyncio.Event()
+    log.is_broken = True
+    async with serving(log=log, folded=False) as running:
+        running.app.on_started = told.set
+        log.gate.set()
+        await asyncio.wait_for(told.wait(), 10)
+        assert str(running.app.failure) == "the commit at position 3 was altered"
+        assert not running.broker.ready
