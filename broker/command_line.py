@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import gc
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -111,6 +113,10 @@ def _run(options: argparse.Namespace) -> int:
     from events.commit import BrokenChainError
     from events.log import LogUnavailableError, UnusableLogError
 
+    # Commits come and go, and few of them are in cycles: looking for those at the usual rate is a quarter of a fold.
+    gc.set_threshold(50_000, 20, 50)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every letter
     try:
         status: int = options.run(options, Terminal(sys.stdout, sys.stderr))
         sys.stdout.flush()

@@ -199,11 +199,18 @@ class Runtime:
             for submitted, answer in draft.answers:
                 submitted.resolve(answer)
             await self._checkpoints.passed(self.state)
+        except LogUnavailableError as error:
+            self._give_up(batch)
+            logger.error("log_unavailable", commands=len(batch), reason=str(error))
         except Exception as fault:
-            self._behind = True
+            self._give_up(batch)
             logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
-            for submitted in batch:
-                submitted.resolve(Rejection("unavailable"))
+
+    def _give_up(self, batch: Sequence[_Submitted]) -> None:
+        """What was being appended may have landed: before the next batch, look."""
+        self._behind = True
+        for submitted in batch:
+            submitted.resolve(Rejection("unavailable"))
 
     async def _stored(self, batch: Sequence[_Submitted]) -> _Draft:
         """Decide `batch` until what it leads to is stored, or no caller is left to answer."""

@@ -129,7 +129,7 @@ async def serving(
     running = Running(app, listening.getsockname()[1])
     serve = asyncio.create_task(running.serve(listening))
     try:
-        await eventually(lambda: running.started and (running.broker.ready or not folded) or serve.done())
+        await eventually(lambda: (running.started and (running.broker.ready or not folded)) or serve.done())
         yield running
     finally:
         running.stop(gracefully=False)

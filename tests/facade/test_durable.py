@@ -1,0 +1,213 @@
+"""`chat-broker serve --log sqlite:PATH`: restarts, files that can't be used, and a disk that fills up."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from events.commit import EMPTY_TIP
+from events.ids import RoomId
+from events.sqlite_file import SqliteFile
+from tests.facade.people import InSession, Modern, Person, texts
+from tests.facade.test_command_line import failed
+from tests.support.logs import log_of
+from tests.support.people import ANN, BOB, enter, say
+from tests.support.process import Process, serving
+
+pytestmark = pytest.mark.anyio
+
+
+LENIENT = ("--messages-per-10s-max", "1000000")
+
+
+def file_of(tmp_path: Path) -> tuple[Path, str]:
+    """Where the log is to be, and how the command line names it."""
+    return tmp_path / "chat.db", f"sqlite:{tmp_path / 'chat.db'}"
+
+
+def a_conversation(path: Path) -> None:
+    """A log with a room in it."""
+    chat = [enter(ANN), enter(BOB), *(say(ANN, f"{number}", None, RoomId("r_2")) for number in range(15))]
+    with SqliteFile(path) as file:
+        file.append(log_of(*chat), expected=EMPTY_TIP)
+
+
+async def moved(broker: Process, *people: Person) -> None:
+    """They go on at a broker that was started anew."""
+    for person in people:
+        person.running = broker  # type: ignore[assignment]
+        if isinstance(person, InSession):
+            person.session_id = ""
+            await person.start()
+
+
+async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
+    """The same room, the same handles, what was not heard yet, and the repeat of what was said."""
+    _, url = file_of(tmp_path)
+    async with serving("--log", url, *LENIENT) as broker:
+        there = broker.people()
+        ann, bob = await there.pair("2025", "2026")
+        said = await ann.say("before", message_id="m1")
+        assert (await broker.terminate())[0] == 0
+    async with serving("--log", url, *LENIENT) as broker:
+        await moved(broker, ann, bob)
+        assert texts(await bob.hear()) == ["before"]
+        assert await ann.say("before", message_id="m1") == said
+        await bob.say("after")
+        assert texts(await ann.hear()) == ["after"]
+        await there.close()
+
+
+async def test_a_stream_resumes_in_another_process(tmp_path: Path) -> None:
+    """By `Last-Event-ID`, in a new session that has shown the handle, without a gap or a double."""
+    _, url = file_of(tmp_path)
+    async with serving("--log", url, *LENIENT) as broker:
+        there = broker.people()
+        ann, bob = await there.pair("2025", "2026")
+        assert isinstance(ann, InSession)
+        async with ann.stream() as frames:
+            await bob.say("one")
+            heard = await frames.next()
+        await bob.say("two")
+        broker.process.send_signal(signal.SIGKILL)
+        await broker.process.communicate()
+    async with serving("--log", url, *LENIENT) as broker:
+        await moved(broker, ann, bob)
+        await ann.call("get_status", handle=ann.handle)
+        async with ann.stream(heard.id) as frames:
+            assert texts([await frames.next()]) == ["two"]
+            await bob.say("three")
+            assert texts([await frames.next()]) == ["three"]
+        await there.close()
+
+
+async def test_a_start_from_a_snapshot_is_a_start(tmp_path: Path) -> None:
+    """With snapshots, without them, and with one that is damaged."""
+    path, url = file_of(tmp_path)
+    often = ("--log", url, *LENIENT, "--snapshot-every-commits", "5")
+    async with serving(*often) as broker:
+        there = broker.people()
+        ann, bob = await there.pair()
+        for number in range(30):
+            await ann.say(f"{number}")
+        assert (await broker.terminate())[0] == 0
+    for spoil in ("", "UPDATE snapshot_parts SET lines = lines || ' '", "DELETE FROM snapshots"):
+        with sqlite3.connect(path) as db:
+            assert db.execute("SELECT count(*) FROM snapshots").fetchone()[0] > 0
+            db.execute(spoil)
+        db.close()
+        async with serving(*often) as broker:
+            await moved(broker, ann, bob)
+            assert (await bob.call("get_status", handle=bob.handle))["room_id"] == bob.room_id
+            await ann.say("again")
+            assert texts(await bob.hear())[-1] == "again"
+            assert (await broker.terminate())[0] == 0
+    await there.close()
+
+
+async def test_one_broker_a_file(tmp_path: Path) -> None:
+    """The second is refused in one line, and the first notices nothing."""
+    path, url = file_of(tmp_path)
+    async with serving("--log", url, *LENIENT) as broker:
+        line = await failed("serve", "--port", "0", "--log", url)
+        assert str(path) in line
+        assert "another broker" in line
+        there = broker.people()
+        ann, bob = await there.pair()
+        await ann.say("still here")
+        assert texts(await bob.hear())[-1] == "still here"
+        await there.close()
+
+
+SPOILT = {
+    "no database": lambda path: path.write_text("hello\n" * 1_000),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[:-5_000]),
+    "of another program": lambda path: _sql(path, "PRAGMA application_id = 7"),
+    "of a newer program": lambda path: _sql(path, "PRAGMA user_version = 99"),
+    "holding a newer commit": lambda path: _sql(path, "UPDATE commits SET body = json_set(body, '$.schema', 99)"),
+    "altered": lambda path: _sql(path, "UPDATE commits SET body = json_set(body, '$.at_ms', 1) WHERE position = 3"),
+    "missing a commit": lambda path: _sql(path, "DELETE FROM commits WHERE position = 4"),
+}
+
+
+def _sql(path: Path, statement: str) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute(statement)
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+
+
+@pytest.mark.parametrize("how", SPOILT)
+async def test_a_file_that_cannot_be_used_is_one_line(how: str, tmp_path: Path) -> None:
+    """Exit 2, no traceback, and what was said in it is as it was."""
+    path, url = file_of(tmp_path)
+    a_conversation(path)
+    SPOILT[how](path)
+    spoilt = path.read_bytes()
+    line = await failed("serve", "--port", "0", "--log-level", "error", "--log", url)
+    assert str(path) in line
+    # Where it looked sound at first, SQLite's own header may count one opening more.
+    assert path.stat().st_size == len(spoilt)
+    if how in ("no database", "cut off", "of another program", "of a newer program"):
+        assert path.read_bytes() == spoilt
+
+
+async def test_a_directory_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    """It says what to do."""
+    line = await failed("serve", "--port", "0", "--log", f"sqlite:{tmp_path}/nowhere/chat.db")
+    assert "nowhere" in line
+
+
+async def test_a_disk_that_fills_up_costs_refusals_and_nothing_else(tmp_path: Path) -> None:
+    """`unavailable` while it is full; what was answered is there; and it goes on once there is space."""
+    path, url = file_of(tmp_path)
+    async with serving("--log", url, "--log-level", "error", "--command-timeout-ms", "300") as broker:
+        there = broker.people()
+        ann, bob = await there.pair()
+        assert isinstance(bob, Modern)
+        await ann.say("before")
+        pid, wal_bytes = broker.process.pid, Path(f"{path}-wal").stat().st_size  # noqa: ASYNC240 - no disk is waited for
+        room_left = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (wal_bytes, room_left[1]))
+        refusal = await ann.refused("send_message", room_id=ann.room_id, handle=ann.handle, message="during")
+        assert refusal["code"] == "unavailable"
+        assert (await bob.call("get_status", handle=bob.handle))["status"] == "chatting"
+        assert texts(await bob.hear()) == ["before"]
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, room_left)
+        await ann.say("after")
+        assert texts(await bob.hear())[-1] == "after"
+        status, _, logged = await broker.terminate()
+        assert status == 0
+        await there.close()
+    assert logged.count("Traceback") == 0
+
+
+async def test_what_was_said_is_forgotten_in_time(tmp_path: Path) -> None:
+    """With `--redact-after`, no byte of it is left in the files; that it was said stays."""
+    path, url = file_of(tmp_path)
+    async with serving("--log", url, *LENIENT) as broker:
+        there = broker.people()
+        ann, bob = await there.pair()
+        await ann.say("a secret between the two of us")
+        await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
+        await ann.enter("Ann", handle=ann.handle)
+        await bob.enter("Bob", handle=bob.handle)
+        await ann.call("get_status", handle=ann.handle)
+        await ann.say("a conversation that goes on")
+        assert (await broker.terminate())[0] == 0
+    files = [path, Path(f"{path}-wal")]
+    assert any(b"a secret" in file.read_bytes() for file in files if file.exists())
+    async with serving("--log", url, "--redact-after", "1s", "--log-format", "json") as broker:
+        redacted = b""
+        while b'"redacted"' not in redacted:
+            assert broker.process.stderr is not None
+            redacted = await broker.process.stderr.readline()
+            assert redacted, "it ended without having redacted anything"
+        held = b"".join(file.read_bytes() for file in files if file.exists())
+        assert b"a secret" not in held
+        assert b"a conversation that goes on" in held
+        await there.close()
