@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: serve test check lint types imports install test-clients bench clean
+.PHONY: serve test check lint types imports install test-clients test-browser bench clean
 
 install: $(STAMP)
 
@@ -35,6 +35,9 @@ check: lint types imports test  ## all that CI runs, but for the clients written
 
 test-clients: install  ## official clients and the conformance suite, from npm
 	$(MAKE) -C tests/clients test PYTHON="$(abspath $(BIN)/python)"
+
+test-browser: install  ## the report in a real browser: Chromium at /usr/bin/chromium, or where CHROMIUM says
+	$(BIN)/python -m pytest tests/browser
 
 bench: install  ## CPU a message and memory a stream, beside a bare ASGI server and the plain SDK
 	$(BIN)/python -m benchmarks

@@ -26,7 +26,7 @@ logger = structlog.get_logger(__name__)
 
 
 class _Command(NamedTuple):
-    """A module with `add_arguments(parser)` and `run(options, terminal) -> exit status`, loaded when it is asked for."""
+    """A module, loaded when it is asked for: `add_arguments(parser)`, and `run(options, terminal) -> exit status`."""
 
     module: str
     summary: str

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from broker.clock import Clock, Timer
 from events.ids import ConnectionId, Position
-from events.log import EventLog, Handing, HandedTo
+from events.log import EventLog, HandedTo, Handing
 
 FLUSH_MS = 1_000
 BATCH_MAX = 1_000

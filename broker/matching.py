@@ -7,6 +7,7 @@ that a decision can be repeated.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -39,11 +40,9 @@ def most_shared(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None
     Who shares none is met only once one of the two has waited `interest_patience_ms`. Costs as much as there are
     people who wait and share something: few, since those would have met.
     """
-    shared: dict[Position, int] = {}
+    shared: Counter[Position] = Counter()
     for interest in seeker.interests:
-        for entered, _ in _sharing(state, interest).items():
-            shared[entered] = shared.get(entered, 0) + 1
-    shared.pop(state.queue.entered.get(seeker.connection_id, 0), None)
+        shared.update(entered for entered, who in _sharing(state, interest).items() if who != seeker.connection_id)
     if shared:
         return state.queue.entries.get(min(shared, key=lambda entered: (-shared[entered], entered)))
     other = _longest_waiting(state, seeker)

@@ -59,10 +59,14 @@ class Patience:
         for event in commit.events:
             if isinstance(event, PolicyAdopted):
                 self.start()
-            elif isinstance(event, QueueEntered) and self._waits(event.connection_id, commit.position):
-                if patience_ms(state.policy):
-                    self._note(commit.at_ms, commit.position, event.connection_id)
-                    self._set_timer()
+            elif isinstance(event, QueueEntered):
+                self._entered(event.connection_id, commit, state)
+
+    def _entered(self, who: ConnectionId, commit: Commit, state: State) -> None:
+        holds_out = patience_ms(state.policy) and state.queue.entered.get(who) == commit.position
+        if holds_out:
+            self._note(commit.at_ms, commit.position, who)
+            self._set_timer()
 
     def _note(self, entered_at_ms: int, entered: Position, who: ConnectionId) -> None:
         heappush(self._heap, (entered_at_ms + patience_ms(self._state_now().policy), entered, who))

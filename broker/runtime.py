@@ -160,7 +160,7 @@ class Runtime:
             await asyncio.wait({self._flushing})
 
     async def stop(self, within_ms: int) -> None:
-        """Return once nothing is being appended, or `within_ms` are over: then those who wait are told `unavailable`."""
+        """Return once nothing is being appended, or after `within_ms`: then those who wait are told `unavailable`."""
         settled = asyncio.ensure_future(self.settled())
         deadline = asyncio.ensure_future(sleep_until(self._clock, self._clock.now_ms() + within_ms))
         await asyncio.wait({settled, deadline}, return_when=asyncio.FIRST_COMPLETED)

@@ -128,7 +128,7 @@ def _read(line: bytes | str) -> Stored:
 
 
 def _id_of(stored: Stored) -> CommitId:
-    """As `events.commit.commit_id_of`, from the JSON: the order of what it holds is the order in which it was stored."""
+    """As `events.commit.commit_id_of`, from the JSON, whose order is the order in which it was stored."""
     return id_over([value for name, value in _redacted(stored).items() if name != "commit_id"])
 
 

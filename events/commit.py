@@ -19,7 +19,7 @@ from events.ids import NO_COMMIT, CommitId, Position, RoomId
 from events.text import RedactedText, Text, redacted
 
 SCHEMA_VERSION = 2
-"""Of what is written today. 2: `MatchDue`, and a policy's `matching`, `interest_patience_ms`, `snapshot_every_commits`."""
+"""Of what is written today. 2 brought `MatchDue`, and a policy's matching, its patience and its snapshots."""
 
 _encode = msgspec.json.Encoder().encode
 

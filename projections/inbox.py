@@ -14,7 +14,7 @@ from events.ids import ConnectionId, Position
 CHUNK = 16
 
 
-class Inbox(msgspec.Struct, frozen=True, gc=False):
+class Inbox(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Ascending positions: full chunks of `CHUNK`, then the newest."""
 
     newest: tuple[Position, ...] = ()

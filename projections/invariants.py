@@ -56,7 +56,8 @@ def check_step(before: State, commit: Commit, after: State) -> list[Breach]:
     found = _chain(before, commit, after)
     for event in commit.events:
         found += _HAPPENED[type(event)](before, commit, event)
-    found = found or _told(commit) or _came_of_it(before, commit, after)
+    found += _told(commit)
+    found = found or _came_of_it(before, commit, after)
     return [Breach(promise, commit.position, what) for promise, what in found]
 
 
@@ -98,15 +99,16 @@ def _person(state: State, who: ConnectionId) -> list[Found]:
     known, entered = state.places.by_id.get(who), state.queue.entered.get(who)
     place = known.place if known is not None else None
     if type(place) is Chatting:
-        if entered is not None:
-            return [(1, f"{who} both waits and chats")]
+        found = [(1, f"{who} both waits and chats")] if entered is not None else []
         room = state.rooms.by_id.get(place.room_id)
         if room is None or room.closed_position is not None or who not in (room.first, room.second):
-            return [(1, f"{who} chats in {place.room_id}, which is not open to them")]
-    elif type(place) is Waiting:
+            found.append((1, f"{who} chats in {place.room_id}, which is not open to them"))
+        return found
+    if type(place) is Waiting:
         if entered != place.entered_position or state.queue.entries.get(entered) != who:
             return [(1, f"{who} waits, but is not in the queue at {place.entered_position}")]
-    elif entered is not None or (type(place) is Idle and state.places.idle.get(place.key) != who):
+        return []
+    if entered is not None or (type(place) is Idle and state.places.idle.get(place.key) != who):
         return [(1, f"{who} is {'idle' if known is not None else 'unknown'}, but stands elsewhere too")]
     return []
 
@@ -208,7 +210,8 @@ def _open_room(state: State, room_id: RoomId, one: ConnectionId, other: Connecti
     room = state.rooms.by_id.get(room_id)
     if room is None or room.closed_position is not None:
         return None
-    return room if (one, other) in ((room.first, room.second), (room.second, room.first)) else None
+    both = (room.first == one and room.second == other) or (room.first == other and room.second == one)
+    return room if both else None
 
 
 def _enters(commit: Commit, who: ConnectionId) -> bool:

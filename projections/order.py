@@ -47,11 +47,9 @@ class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
     @staticmethod
     def of(items: Iterable[tuple[int, T]]) -> Order[T]:
         """The order that `items`, whose keys ascend, make; far cheaper than to insert them one by one."""
-        nodes: list[_Node] = []
-        for key, value in items:
-            assert value is not None
-            assert not nodes or key > nodes[-1].key, "keys ascend"
-            nodes.append(_Entry(key, value))
+        nodes: list[_Node] = [_Entry(key, value) for key, value in items]
+        keys = [node.key for node in nodes]
+        assert keys == sorted(set(keys)), "keys ascend"
         shift = 0
         while len(nodes) > 1:
             nodes = _grouped(nodes, shift)
@@ -179,13 +177,15 @@ def _without(node: _Node | None, key: int) -> _Node | None:
 def _grouped(nodes: list[_Node], shift: int) -> list[_Node]:
     """`nodes`, with a branch for those that part at `shift`."""
     grouped: list[_Node] = []
-    start = 0
-    while start < len(nodes):
-        prefix, end = nodes[start].key >> shift + BITS, start + 1
-        while end < len(nodes) and nodes[end].key >> shift + BITS == prefix:
-            end += 1
-        grouped.append(nodes[start] if end == start + 1 else _branch(nodes[start:end], shift))
-        start = end
+    group: list[_Node] = []
+    prefix = -1
+    for node in nodes:
+        if node.key >> shift + BITS != prefix:
+            if group:
+                grouped.append(_branch(group, shift) if len(group) > 1 else group[0])
+            prefix, group = node.key >> shift + BITS, []
+        group.append(node)
+    grouped.append(_branch(group, shift) if len(group) > 1 else group[0])
     return grouped
 
 

@@ -12,19 +12,19 @@ from projections.limits import allowance_after
 from projections.order import Order, OrderMutation
 
 
-class Idle(msgspec.Struct, frozen=True, gc=False, tag="idle"):
+class Idle(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="idle"):
     """Neither waiting nor chatting; `key` orders the idle by how long they have been so."""
 
     key: int
 
 
-class Waiting(msgspec.Struct, frozen=True, gc=False, tag="waiting"):
+class Waiting(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="waiting"):
     """In the queue since the commit at `entered_position`."""
 
     entered_position: Position
 
 
-class Chatting(msgspec.Struct, frozen=True, gc=False, tag="chatting"):
+class Chatting(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="chatting"):
     """In an open room."""
 
     room_id: RoomId
@@ -33,7 +33,7 @@ class Chatting(msgspec.Struct, frozen=True, gc=False, tag="chatting"):
 Place = Idle | Waiting | Chatting
 
 
-class Connection(msgspec.Struct, frozen=True, gc=False):
+class Connection(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What is known of one participant."""
 
     display_name: str

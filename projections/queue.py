@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import immutables
 import msgspec
 
@@ -22,6 +24,20 @@ class Queue(msgspec.Struct, frozen=True, gc=False):
     entered: immutables.Map[ConnectionId, Position] = immutables.Map()
     interests: immutables.Map[ConnectionId, Interests] = immutables.Map()  # of those who named any
     by_interest: immutables.Map[str, Order[ConnectionId]] = immutables.Map()  # none of them is empty
+
+    @staticmethod
+    def of(entries: Sequence[tuple[Position, ConnectionId, Interests]]) -> Queue:
+        """The queue of those who entered at these positions, which ascend."""
+        sharing: dict[str, list[tuple[Position, ConnectionId]]] = {}
+        for position, connection_id, interests in entries:
+            for interest in dict.fromkeys(interests):
+                sharing.setdefault(interest, []).append((position, connection_id))
+        return Queue(
+            Order.of((position, connection_id) for position, connection_id, _ in entries),
+            immutables.Map({connection_id: position for position, connection_id, _ in entries}),
+            immutables.Map({connection_id: interests for _, connection_id, interests in entries if interests}),
+            immutables.Map({interest: Order.of(those) for interest, those in sharing.items()}),
+        )
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -45,7 +61,7 @@ class Queue(msgspec.Struct, frozen=True, gc=False):
         if not interests:
             return Queue(entries, entered, self.interests, self.by_interest)
         by_interest = self.by_interest.mutate()
-        for interest in set(interests):
+        for interest in dict.fromkeys(interests):
             by_interest[interest] = by_interest.get(interest, _NOBODY).insert(position, connection_id)
         return Queue(entries, entered, self.interests.set(connection_id, interests), by_interest.finish())
 
@@ -56,7 +72,7 @@ class Queue(msgspec.Struct, frozen=True, gc=False):
         if connection_id not in self.interests:
             return Queue(entries, entered, self.interests, self.by_interest)
         by_interest = self.by_interest.mutate()
-        for interest in set(self.interests[connection_id]):
+        for interest in dict.fromkeys(self.interests[connection_id]):
             if rest := by_interest[interest].remove(position):
                 by_interest[interest] = rest
             else:

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from mcp_types import Tool
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
+from broker.command_line import COMMANDS, LOG_COMMANDS
 from broker.metrics import Metrics
 from broker.settings import FLAGS, LISTS, PREFIX
-from events.policy import Policy
+from events.policy import LIMITS, Policy
 from mcp_facade.resources import INBOX_TEMPLATE, LOBBY_URI
 from mcp_facade.texts import REFUSALS
 from mcp_facade.tool_list import TOOLS
@@ -132,12 +132,20 @@ def test_the_settings_are_those_of_the_command_line() -> None:
     defaults: Mapping[str, str] = (
         {flag: f"`{default}`" for flag, (default, _) in FLAGS.items()}
         | dict.fromkeys(LISTS, "none")
-        | {name.replace("_", "-"): f"`{value}`" for name, value in msgspec.structs.asdict(Policy()).items()}
+        | {name.replace("_", "-"): f"`{getattr(Policy(), name)}`" for name in LIMITS}
     )
     expected = [
         [f"`--{flag}`", f"`{PREFIX}{flag.replace('-', '_').upper()}`", default] for flag, default in defaults.items()
     ]
     assert [row[:3] for row in tables("Settings")[0]] == expected
+
+
+def test_the_commands_are_those_of_the_command_line() -> None:
+    """Every command that looks into a log has its row."""
+    written = {names(command)[0].split()[1] for command, _ in tables("Debugging")[0]}
+    assert written == set(COMMANDS)
+    for command in LOG_COMMANDS:
+        assert f"chat-broker log {command} " in section("A log that lasts")
 
 
 def test_the_graces_are_the_defaults() -> None:

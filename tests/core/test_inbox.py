@@ -6,14 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projections.inbox import CHUNK, EMPTY_INBOX, Inbox
+from projections.inbox import CHUNK, EMPTY_INBOX, Inbox, Inboxes, tell
+from tests.support.people import ANN
+
+
+def told(inbox: Inbox, position: int, at_ms: int, kept_max: int) -> Inbox:
+    """`inbox` with one more."""
+    inboxes = Inboxes({ANN: inbox}).mutate()
+    tell(inboxes, ANN, position, at_ms, kept_max)
+    return inboxes[ANN]
 
 
 def inbox_of(count: int, kept_max: int = 10**6, step: int = 3) -> Inbox:
     """An inbox that was told something at `step`, `2 * step` and so on."""
     inbox = EMPTY_INBOX
     for n in range(1, count + 1):
-        inbox = inbox.with_event(n * step, n * step + 1_000, kept_max)
+        inbox = told(inbox, n * step, n * step + 1_000, kept_max)
     return inbox
 
 
@@ -54,7 +62,14 @@ def test_chunks_are_full(count: int) -> None:
 def test_an_old_inbox_stays_what_it_was() -> None:
     """A new one shares its chunks."""
     old = inbox_of(2 * CHUNK)
-    new = old.with_event(10_000, 1, kept_max=CHUNK)
+    new = told(old, 10_000, 1, kept_max=CHUNK)
     assert (len(old), old.dropped_through) == (2 * CHUNK, 0)
     assert new.dropped_through == 3 * CHUNK
     assert new.chunks[0] is old.newest
+
+
+def test_who_was_never_told_anything_gets_an_inbox() -> None:
+    """With the first that they are told."""
+    inboxes = Inboxes().mutate()
+    tell(inboxes, ANN, 5, 7, kept_max=1)
+    assert dict(inboxes.finish().items()) == {ANN: Inbox((5,), (), 0, 7)}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from projections import order as order_module
-from projections.order import BITS, Order
+from projections.order import BITS, Order, OrderMutation
 
 KEYS = st.integers(0, 40) | st.integers(0, 2**40)
 
@@ -65,13 +65,54 @@ TestOrder = OrderModel.TestCase
 @settings(deadline=None, max_examples=100)
 @given(st.sets(KEYS, min_size=1))
 def test_the_same_entries_make_the_same_order(keys: set[int]) -> None:
-    """Whatever the order of insertion: so equal states have equal digests."""
+    """Whatever the order of insertion, and what stood there once: so equal states have equal digests."""
     ascending = descending = Order[str]()
-    for key in sorted(keys):
+    gone = [key for key in range(0, 3_000, 7) if key not in keys]
+    for key in [*sorted(keys), *gone]:
         ascending = ascending.insert(key, "v")
+    for key in gone:
+        ascending = ascending.remove(key)
     for key in sorted(keys, reverse=True):
         descending = descending.insert(key, "v")
-    assert ascending == descending
+    assert ascending == descending == Order.of((key, "v") for key in sorted(keys))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(st.sampled_from(["append", "remove", "pop"]), st.integers(0, 30))), st.integers(0, 60))
+def test_a_working_copy_does_what_an_order_does(steps: list[tuple[str, int]], size: int) -> None:
+    """What is new stands last; the order that it was made of stays what it was."""
+    before = Order.of((key, f"v{key}") for key in range(0, 3 * size, 3))
+    was, order, working = list(before.items()), before, OrderMutation(before)
+    for number, (what, which) in enumerate(steps):
+        keys = [key for key, _ in order.items()]
+        if what == "append":
+            order = order.insert(200 + number, "v")
+            working.append(200 + number, "v")
+        elif what == "remove" and keys:
+            order = order.remove(keys[which % len(keys)])
+            working.remove(keys[which % len(keys)])
+        elif what == "pop":
+            head = order.head()
+            order = order.remove(head[0]) if head is not None else order
+            assert working.pop_head() == head
+        assert len(working) == len(order)
+    assert working.finish() == order
+    assert list(before.items()) == was
+
+
+def test_keys_must_ascend_to_make_an_order_of_them() -> None:
+    """Anything else is a bug of the caller's."""
+    for keys in ((2, 1), (1, 1)):
+        with pytest.raises(AssertionError, match="ascend"):
+            Order.of((key, "v") for key in keys)
+
+
+def test_only_what_is_there_can_be_taken_out_of_a_working_copy() -> None:
+    """As out of an order."""
+    working = OrderMutation(Order[str]().insert(7, "a"))
+    working.append(8, "b")
+    with pytest.raises(AssertionError, match="only what is there"):
+        working.remove(9)
 
 
 def test_an_empty_order_has_no_head() -> None:
@@ -109,33 +150,33 @@ def test_only_what_is_there_can_be_removed(present: int, absent: int) -> None:
         Order[str]().remove(absent)
 
 
-def nodes_made(monkeypatch: pytest.MonkeyPatch, size: int) -> int:
-    """How many nodes the costliest of insertion and removal at both ends makes among `size` entries."""
-    order = Order[str]()
-    for key in range(size):
-        order = order.insert(key, "v")
-    made = 0
-    node = order_module._Node
-
-    def counting(*fields: object) -> object:
-        nonlocal made
-        made += 1
-        return node(*fields)  # type: ignore[arg-type]
-
-    worst = 0
-    with monkeypatch.context() as patched:
-        patched.setattr(order_module, "_Node", counting)
-        for change in ("insert", "remove the first", "remove from the middle"):
-            made = 0
-            if change == "insert":
-                order.insert(size, "v")
-            else:
-                order.remove(0 if change == "remove the first" else size // 2)
-            worst = max(worst, made)
-    return worst
+def branches(order: Order[str]) -> dict[int, object]:
+    """Every branch of its trie, by identity."""
+    found: dict[int, object] = {}
+    ahead: list[object] = [order.root]
+    while ahead:
+        node = ahead.pop()
+        if isinstance(node, order_module._Branch):
+            found[id(node)] = node
+            ahead += node.children
+    return found
 
 
-def test_a_change_costs_a_node_a_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Among 10 entries as among 100,000: at most one new node for each 4 bits of the key."""
-    assert nodes_made(monkeypatch, 10) <= 2
-    assert nodes_made(monkeypatch, 100_000) <= -(-(100_000).bit_length() // BITS)
+def branches_made(size: int) -> int:
+    """How many branches the costliest of insertion and removal at both ends makes among `size` entries."""
+    order = Order.of((key, "v") for key in range(size))
+    shared = branches(order)
+    changed = [order.insert(size, "v"), order.remove(0), order.remove(size // 2), order.remove(size - 1)]
+    return max(len(branches(one).keys() - shared.keys()) for one in changed)
+
+
+def test_a_change_costs_a_branch_a_level() -> None:
+    """Among 10 entries as among 100,000: at most one new branch for each 4 bits of the key."""
+    assert branches_made(10) <= 2
+    assert branches_made(100_000) <= -(-(100_000).bit_length() // BITS)
+
+
+def test_a_few_entries_are_near_whatever_their_keys() -> None:
+    """A branch stands only where keys part, so a short queue costs little however long the log is."""
+    order = Order.of((2**40 + 1_000 * n, "v") for n in range(3))
+    assert len(branches(order)) <= 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import immutables
 import msgspec
 import pytest
@@ -11,16 +13,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from broker.decide import Rejection, decide
 from events.codec import decode_commit, encode_commit
-from events.commands import AdoptPolicy, Command, Disconnect, NextPartner
+from events.commands import AdoptPolicy, Command, Disconnect, MatchDue, NextPartner
 from events.commit import Commit, Facts, Tip, commit_after, redact
-from events.events import Event, MessageSent, RoomOpened
+from events.events import Event, MessageSent, PolicyAdopted, RoomOpened
 from events.ids import CommitId, ConnectionId, RoomId
-from events.policy import Policy
+from events.policy import MatchingName, Policy
 from projections import invariants
 from projections.deliveries import deliveries
 from projections.invariants import Breach, check_state, check_step
 from projections.order import Order
-from projections.places import Chatting, Idle, Waiting
+from projections.places import Chatting, Connection, Idle, Places, Waiting
 from projections.queue import Queue
 from projections.rooms import Room, Rooms
 from projections.state import INITIAL_STATE, State, digest, evolve, fold
@@ -36,6 +38,7 @@ from tests.support.people import (
     entered,
     leave,
     leave_queue,
+    left,
     move_on,
     opened,
     said,
@@ -46,6 +49,7 @@ from tests.support.specs import NOON_MS, PAST, assert_same, chatting, state_afte
 
 PEOPLE = st.sampled_from([ANN, BOB, CAT, DAN, ConnectionId("c_eve")])
 TINY = st.integers(1, 3)
+INTERESTS = st.lists(st.sampled_from(["chess", "tea"]), unique=True).map(sorted)
 
 
 class Chat(RuleBasedStateMachine):
@@ -77,6 +81,8 @@ class Chat(RuleBasedStateMachine):
         self.commits.append(commit)
         self.states.append(self.state)
         assert_same(check_step(before, commit, self.state), [])
+        for broken in breakages(before, commit, self.state):
+            assert not check_state(broken) or check_step(before, commit, broken), (commit, broken)
         assert_same(check_state(self.state), [])
         assert_same(decide(before, commit.command, commit.facts), commit.events)  # type: ignore[arg-type]
         self.note(commit.events, commit)
@@ -102,10 +108,15 @@ class Chat(RuleBasedStateMachine):
             return known.place.room_id
         return self.rooms[-1 - number % len(self.rooms)]
 
-    @rule(who=PEOPLE, name=st.sampled_from(["Ann", "Anonymous"]))
-    def enter(self, who: ConnectionId, name: str) -> None:
+    @rule(who=PEOPLE, name=st.sampled_from(["Ann", "Anonymous"]), interests=INTERESTS)
+    def enter(self, who: ConnectionId, name: str, interests: list[str]) -> None:
         """Someone wants to chat."""
-        self.submit(enter(who, name, "tea"))
+        self.submit(enter(who, name, *interests))
+
+    @rule(who=PEOPLE)
+    def match_due(self, who: ConnectionId) -> None:
+        """Someone's patience has ended, or not."""
+        self.submit(MatchDue(who))
 
     @rule(who=PEOPLE, number=st.integers(0, 20))
     def next_partner(self, who: ConnectionId, number: int) -> None:
@@ -132,8 +143,18 @@ class Chat(RuleBasedStateMachine):
         """Someone was found absent, just now or a while ago."""
         self.submit(Disconnect(who, "disconnected", max(0, self.state.position - ago)))
 
-    @rule(messages=TINY, queueing=TINY, kept=TINY, rooms=TINY, inbox=TINY)
-    def adopt(self, messages: int, queueing: int, kept: int, rooms: int, inbox: int) -> None:
+    @rule(
+        messages=TINY,
+        queueing=TINY,
+        kept=TINY,
+        rooms=TINY,
+        inbox=TINY,
+        waiting=TINY,
+        matching=st.sampled_from(["first-come", "interests"]),
+    )
+    def adopt(
+        self, messages: int, queueing: int, kept: int, rooms: int, inbox: int, waiting: int, matching: MatchingName
+    ) -> None:
         """An operator sets other limits."""
         policy = Policy(
             messages_per_10s_max=messages,
@@ -141,7 +162,8 @@ class Chat(RuleBasedStateMachine):
             connections_kept=kept,
             closed_rooms_kept=rooms,
             inbox_events_max=inbox,
-            queue_connections_max=1,
+            queue_connections_max=waiting,
+            matching=matching,
         )
         self.submit(AdoptPolicy(policy))
 
@@ -171,6 +193,49 @@ class Chat(RuleBasedStateMachine):
         for who, inbox in self.state.inboxes.items():
             kept = inbox.last(len(inbox))
             assert kept == self.heard[who][len(self.heard[who]) - len(kept) :]
+
+
+def breakages(before: State, commit: Commit, after: State) -> Iterator[State]:
+    """`after` with something wrong in it about those whom `commit` names, in many ways."""
+    rooms, places, queue = after.rooms, after.places, after.queue
+    fields = [(name, getattr(event, name)) for event in commit.events for name in event.__struct_fields__]
+    for who in dict.fromkeys(value for name, value in fields if name in _PEOPLE_FIELDS):
+        yield replaced(after, places=Places(places.by_id.update({who: STRANGER}), places.idle))
+        known = places.get(who)
+        if known is not None:
+            for place in (Idle(10**6), Waiting(10**6), Waiting(commit.position), Chatting(FRESH), Chatting(ROOM)):
+                yield with_place(after, who, place)
+            yield replaced(after, places=Places(places.by_id.delete(who), places.idle))
+            if isinstance(known.place, Idle):
+                yield replaced(after, places=Places(places.by_id, places.idle.remove(known.place.key)))
+        yield replaced(after, places=Places(places.by_id, places.idle.insert(10**6, who)))
+        if who in queue.entered:
+            yield replaced(after, queue=queue.without(who))
+            yield replaced(after, queue=queue.without(who).with_entry(who, queue.entered[who], ("rats",)))
+        else:
+            yield replaced(after, queue=queue.with_entry(who, commit.position, ("tea",)))
+        yield replaced(after, queue=msgspec.structs.replace(queue, interests=queue.interests.set(who, ("rats",))))
+        sharing = (
+            (queue.sharing("tea") or Order()).insert(commit.position, who)
+            if commit.position not in dict((queue.sharing("tea") or Order()).items())
+            else Order()
+        )
+        by_interest = queue.by_interest.set("tea", sharing)
+        yield replaced(after, queue=msgspec.structs.replace(queue, by_interest=by_interest))
+    for room_id in dict.fromkeys(value for name, value in fields if name == "room_id"):
+        room = rooms.get(room_id)
+        if room is None:
+            continue
+        yield with_room(after, msgspec.structs.replace(room, closed_position=None))
+        yield with_room(after, msgspec.structs.replace(room, closed_position=10**6))
+        yield with_room(after, msgspec.structs.replace(room, second=room.first))
+        yield with_room(after, msgspec.structs.replace(room, first=ConnectionId("c_nobody")))
+        yield replaced(after, rooms=Rooms(rooms.by_id.delete(room_id), rooms.closed))
+        yield replaced(after, rooms=Rooms(rooms.by_id, rooms.closed.insert(10**6, room_id)))
+
+
+STRANGER = Connection("Stranger", (), Idle(10**6), 1, NOON_MS)
+_PEOPLE_FIELDS = ("connection_id", "sender", "recipient", "first", "second", "closed_by", "other")
 
 
 Chat.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=50)
@@ -236,7 +301,21 @@ BROKEN_STATES = {
         "disagree",
         replaced(CHATTING, queue=Queue(CHATTING.queue.entries.insert(9, DAN), CHATTING.queue.entered)),
     ),
-    "two wait": (3, "waits while another waits", state_after(waiting(ANN), waiting(BOB))),
+    "nobody is in the queue": (
+        1,
+        "in the queue at 9, but does not wait there",
+        replaced(CHATTING, queue=CHATTING.queue.with_entry(DAN, 9)),
+    ),
+    "who waits has other interests": (
+        1,
+        "its interests disagree",
+        replaced(CHATTING, queue=CHATTING.queue.without(CAT).with_entry(CAT, 3, ("tea",))),
+    ),
+    "people are nowhere": (
+        1,
+        "of 3 people, 0 are idle, 0 wait and 2 chat",
+        replaced(CHATTING, queue=Queue()),
+    ),
 }
 
 
@@ -257,12 +336,18 @@ LONE = state_after(waiting(ANN))
 TALKING = state_after(chatting(ANN, BOB), then_also(said(ANN, BOB, "hi", "m1")))
 ENDED = state_after(chatting(ANN, BOB), then_also(closed(ANN, BOB, "left")))
 THREE = state_after(waiting(ANN), waiting(BOB))
+CHOOSY = state_after([(PolicyAdopted(Policy(matching="interests")),)], waiting(ANN), waiting(BOB), waiting(CAT))
 
 BROKEN_STEPS: dict[str, tuple[int, str, State, list[Event]]] = {
     "a room of one": (2, "paired with themselves", LONE, [opened(ANN, ANN)]),
     "a room's id comes again": (5, "had been there before", LONE, [entered(BOB), opened(ANN, BOB, ROOM)]),
     "the later one is first": (3, "did not enter before", THREE, [opened(BOB, ANN)]),
     "one who never entered is first": (3, "did not enter before", LONE, [entered(BOB), opened(BOB, ANN)]),
+    "one waits beside another": (3, "waits while another waits", LONE, [entered(BOB)]),
+    "one who waits enters": (1, "but was not idle", LONE, [entered(ANN)]),
+    "one who chats enters": (1, "but was not idle", TALKING, [entered(ANN)]),
+    "one who does not wait leaves": (1, "but was not in it", LONE, [left(BOB)]),
+    "one who does not wait is met": (1, "but did not wait", LONE, [opened(ANN, BOB)]),
     "one who waits longer is passed over": (3, "waited longest", THREE, [entered(CAT), opened(BOB, CAT)]),
     "a room is closed twice": (5, "not an open room of these two", ENDED, [closed(BOB, ANN, "left")]),
     "a room that never was is closed": (5, "not an open room of these two", LONE, [closed(ANN, BOB, "left")]),
@@ -283,6 +368,30 @@ def test_a_broken_step_is_found(broken: str) -> None:
     commit = commit_after(before.tip, PAST, Facts(NOON_MS), events)
     breaches = check_step(before, commit, replaced(before, tip=commit.tip))
     assert [b for b in breaches if b.promise == promise and what in b.what and b.position == commit.position], breaches
+
+
+def test_with_interests_many_may_wait_and_be_passed_over() -> None:
+    """What is still promised of a pair is that `first` entered before `second`."""
+
+    def breaches(*events: Event) -> list[tuple[int, str]]:
+        commit = commit_after(CHOOSY.tip, PAST, Facts(NOON_MS), events)
+        return [(one.promise, one.what) for one in check_step(CHOOSY, commit, evolve(CHOOSY, commit))]
+
+    assert breaches(entered(DAN)) == []
+    assert breaches(opened(BOB, CAT)) == []
+    assert breaches(entered(DAN), opened(BOB, DAN)) == []
+    assert breaches(opened(CAT, BOB)) == [(3, f"{CAT} did not enter before {BOB}")]
+
+
+def test_what_came_of_a_sound_step_is_checked() -> None:
+    """Where nothing else is wrong with it: what can't have happened is not to be blamed on the fold."""
+    commit = commit_after(TALKING.tip, PAST, Facts(NOON_MS), [closed(ANN, BOB, "left")])
+    after = evolve(TALKING, commit)
+    broken = with_place(after, BOB, Chatting(ROOM))
+    assert check_step(TALKING, commit, after) == []
+    assert [b.promise for b in check_step(TALKING, commit, broken)] == [1]
+    again = commit_after(ENDED.tip, PAST, Facts(NOON_MS), [closed(ANN, BOB, "left")])
+    assert [b.promise for b in check_step(ENDED, again, with_place(ENDED, BOB, Chatting(ROOM)))] == [5, 6]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Who waits: head, places and removal, and that they cost the same with 10 and 100,000 waiting."""
+"""Who waits: head, places, interests and removal, and that they cost the same with 10 and 100,000 waiting."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.matching import first_come
 from events.ids import ConnectionId
-from projections.queue import Queue, queue_after
-from tests.support.people import ANN, BOB, CAT, closed, entered, left, opened, said
+from projections.queue import Interests, Queue, QueueMutation
+from tests.support.people import ANN, BOB, CAT
+
+Step = tuple[bool, int, Interests]
+"""Whether someone enters or leaves, who, and with which interests."""
+
+STEPS = st.lists(
+    st.tuples(st.booleans(), st.integers(0, 8), st.lists(st.sampled_from("abcd"), max_size=3, unique=True).map(tuple))
+)
 
 
 def queue_of(*waiting: ConnectionId) -> Queue:
     """These wait, in this order."""
     queue = Queue()
     for position, who in enumerate(waiting, 1):
-        queue = queue_after(queue, entered(who), position)
+        queue = queue.with_entry(who, position)
     return queue
 
 
@@ -27,8 +33,8 @@ def waiting_in(queue: Queue) -> list[ConnectionId]:
 
 
 def test_an_empty_queue_has_no_head() -> None:
-    """Nobody waits longest."""
-    assert (len(Queue()), Queue().head()) == (0, None)
+    """Nobody waits longest, and nobody shares anything."""
+    assert (len(Queue()), Queue().head(), Queue().sharing("tea")) == (0, None, None)
 
 
 def test_who_entered_first_stands_first() -> None:
@@ -40,52 +46,79 @@ def test_who_entered_first_stands_first() -> None:
 
 def test_who_leaves_from_the_middle_lets_the_others_move_up() -> None:
     """The ones before keep their places."""
-    queue = queue_after(queue_of(ANN, BOB, CAT), left(BOB), 4)
+    queue = queue_of(ANN, BOB, CAT).without(BOB)
     assert waiting_in(queue) == [ANN, CAT]
     assert (queue.place_of(ANN), queue.place_of(CAT)) == (1, 2)
     assert BOB not in queue.entered
 
 
-def test_a_room_takes_both_out() -> None:
-    """There is no leaving of the queue besides."""
-    assert waiting_in(queue_after(queue_of(ANN, BOB, CAT), opened(ANN, CAT), 4)) == [BOB]
+def test_those_who_share_an_interest_are_found() -> None:
+    """By their entry positions, as long as they wait."""
+    queue = Queue().with_entry(ANN, 1, ("chess", "tea")).with_entry(BOB, 2, ("tea",)).with_entry(CAT, 3)
+    assert [list((queue.sharing(one) or ()).items()) for one in ("chess", "tea")] == [[(1, ANN)], [(1, ANN), (2, BOB)]]
+    assert queue.without(ANN).sharing("chess") is None
 
 
-def test_what_happens_in_rooms_leaves_the_queue_alone() -> None:
-    """Messages and endings move nobody in it."""
-    queue = queue_of(CAT)
-    for event in (said(ANN, BOB), closed(ANN, BOB, "left")):
-        assert queue_after(queue, event, 9) is queue
+def test_without_interests_there_is_no_index() -> None:
+    """First come, first served costs nothing more."""
+    empty, queue = Queue(), queue_of(ANN, BOB)
+    assert (queue.interests, queue.by_interest) == (empty.interests, empty.by_interest)
 
 
-@settings(deadline=None, max_examples=100)
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 8))))
-def test_a_queue_is_a_list_that_people_join_at_the_end(steps: list[tuple[bool, int]]) -> None:
-    """Against the naive model: a list."""
-    queue, model = Queue(), list[ConnectionId]()
-    for position, (enters, number) in enumerate(steps, 1):
+@settings(deadline=None, max_examples=200)
+@given(STEPS)
+def test_a_queue_is_a_list_that_people_join_at_the_end(steps: list[Step]) -> None:
+    """Against the naive model: a list, which is scanned for whoever shares an interest."""
+    queue, model = Queue(), list[tuple[int, ConnectionId, Interests]]()
+    for position, (enters, number, interests) in enumerate(steps, 1):
+        who, waits = ConnectionId(f"c_{number}"), number in {int(one[2:]) for _, one, _ in model}
+        if enters and not waits:
+            queue, model = queue.with_entry(who, position, interests), [*model, (position, who, interests)]
+        elif not enters and waits:
+            queue, model = queue.without(who), [entry for entry in model if entry[1] != who]
+        assert waiting_in(queue) == [one for _, one, _ in model]
+        assert queue.head() == (model[0][1] if model else None)
+        assert [queue.place_of(one) for _, one, _ in model] == list(range(1, len(model) + 1))
+        for interest in "abcd":
+            sharing = queue.sharing(interest)
+            found = [] if sharing is None else list(sharing.items())
+            assert found == [(at, one) for at, one, theirs in model if interest in theirs]
+            assert sharing is None or found
+        assert queue == Queue.of(model)
+
+
+@settings(deadline=None, max_examples=200)
+@given(STEPS, st.integers(0, 20))
+def test_a_working_copy_does_what_the_queue_does(steps: list[Step], kept: int) -> None:
+    """Wherever it begins, and the queue that it was made of stays what it was."""
+    queue = before = Queue()
+    working, was = QueueMutation(before), list[ConnectionId]()
+    for position, (enters, number, interests) in enumerate(steps, 1):
         who = ConnectionId(f"c_{number}")
-        if enters and who not in model:
-            queue, model = queue.with_entry(who, position), [*model, who]
-        elif not enters and who in model:
+        if position == kept:
+            before, was, working = queue, waiting_in(queue), QueueMutation(queue)
+        if enters and who not in queue.entered:
+            queue = queue.with_entry(who, position, interests)
+            working.add(who, position, interests)
+        elif not enters and who in queue.entered:
             queue = queue.without(who)
-            model.remove(who)
-        assert waiting_in(queue) == model
-        assert queue.head() == (model[0] if model else None)
-        assert [queue.place_of(one) for one in model] == list(range(1, len(model) + 1))
+            working.remove(who)
+    assert working.finish() == queue
+    assert waiting_in(before) == was
 
 
 def test_a_match_costs_the_same_with_10_and_100_000_waiting() -> None:
     """Best of many, and a generous factor: a scan of the queue would be thousands of times slower."""
 
     def best_ns(size: int) -> int:
-        queue = queue_of(*(ConnectionId(f"c_{n}") for n in range(size)))
+        queue = Queue.of([(n, ConnectionId(f"c_{n}"), ("tea",)) for n in range(size)])
 
         def one_match() -> int:
             began = time.perf_counter_ns()
-            met = first_come(queue, ANN)
-            assert met is not None
-            queue_after(queue, opened(met, ConnectionId(f"c_{size - 1}")), size + 1)
+            sharing = queue.sharing("tea")
+            assert sharing is not None
+            assert sharing.head() == (0, queue.head())
+            queue.without(ConnectionId("c_0")).without(ConnectionId(f"c_{size - 1}")).with_entry(ANN, size, ("tea",))
             return time.perf_counter_ns() - began
 
         return min(one_match() for _ in range(50))

@@ -24,11 +24,12 @@ from broker.debugger.report_data import Folded, page_data
 from broker.debugger.report_html import embedded, page
 from events.codec import encode_commit
 from events.commands import LeaveQueue
-from events.commit import Commit, Facts, commit_after, redact
+from events.commit import EMPTY_TIP, Commit, Facts, commit_after, redact
 from events.events import RoomOpened
 from events.ids import CommitId, ConnectionId, RoomId
 from events.log import Handing
 from events.policy import MatchingName
+from events.sqlite_file import SqliteFile
 from projections.deliveries import deliveries
 from projections.invariants import check_step
 from projections.state import INITIAL_STATE, State, evolve, fold
@@ -142,9 +143,10 @@ def test_handings_stand_at_their_commits() -> None:
     assert data_of(commits)["handed"] is None
 
 
-def test_a_sound_log_has_no_red() -> None:
-    """No promise is broken in what the broker itself made."""
-    assert data_of(crowd(400))["breaches"] == []
+@pytest.mark.parametrize("matching", ["first-come", "interests"])
+def test_a_sound_log_has_no_red(matching: MatchingName) -> None:
+    """No promise is broken in what the broker itself made, under either matching."""
+    assert data_of(crowd(600, people=200, every_ms=1_500, matching=matching))["breaches"] == []
 
 
 def test_breaches_are_those_of_the_checks() -> None:
@@ -326,6 +328,19 @@ def test_an_empty_log_has_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """No commit is no error."""
     assert report(dump(tmp_path / "none.jsonl", []), "-o", tmp_path / "page.html") == 0
     assert ": 0 commits, " in capsys.readouterr().out
+
+
+def test_a_brokers_file_says_how_things_were_handed_over(tmp_path: Path) -> None:
+    """Of a log on disk, the page has the notes of what reached whom."""
+    commits, output = log_of(*CHAT), tmp_path / "page.html"
+    file = SqliteFile(tmp_path / "chat.db")
+    file.append(commits, expected=EMPTY_TIP)
+    file.record([Handing(3, BOB, "result", commits[2].at_ms + 40)])
+    file.close()
+    assert report(f"sqlite:{tmp_path / 'chat.db'}", "-o", output) == 0
+    handed = re.search(r'"handed":(\{.*?\})', output.read_text("utf-8"))
+    assert handed is not None
+    assert json.loads(handed[1])["ways"] == ["result"]
 
 
 @pytest.mark.parametrize("output", ["missing/page.html", ".", "chat.jsonl"])
