@@ -1,0 +1,266 @@
+// The panels of a moment: what its commit did, who waits, and which rooms are open.
+
+const METHODS = {
+  room_opened: "chatroom.found",
+  message_sent: "message.received",
+  room_closed: "partner.disconnected",
+};
+const WAYS = {
+  get: "on its GET stream",
+  listen: "on its listen stream",
+  result: "in a tool's result",
+  inbox: "by reading its inbox",
+};
+
+const kindOf = (e) => DATA.kinds[event.kind[e]];
+const reasonOf = (e) => DATA.reasons[event.reason[e]];
+
+/** What an event says, as nodes. */
+function eventText(e) {
+  const [a, b] = [event.a[e], event.b[e]].map((person) => (person ? personButton(person, false) : null));
+  switch (kindOf(e)) {
+    case "queue_entered":
+      return [a, " began to wait", interestsText(ordinal[e])];
+    case "queue_left":
+      return [a, ` waits no longer: ${reasonText(reasonOf(e))}`];
+    case "room_opened":
+      return [a, " and ", b, " met in ", roomButton(event.room[e])];
+    case "message_sent":
+      return [a, " to ", b, " in ", roomButton(event.room[e]), el("blockquote", {}, said(ordinal[e], 4000))];
+    case "room_closed":
+      return [a, ` ${reasonText(reasonOf(e))}, so `, roomButton(event.room[e]), " closed on ", b];
+    default:
+      return ["the policy changed", policyText(eventMoment[e])];
+  }
+}
+
+function interestsText(row) {
+  const interests = interestsOf(row);
+  return interests.length ? [", interested in ", ...listed(interests.map((one) => words(one)))] : "";
+}
+
+const listed = (nodes) => nodes.flatMap((node, n) => (n ? [", ", node] : [node]));
+
+function policyText(m) {
+  const changes = Object.entries(sparse(policy, m) || {});
+  return el(
+    "ul",
+    { class: "mono" },
+    changes.map(([name, [before, after]]) => el("li", {}, `${name}: ${before} \u2192 ${after}`)),
+  );
+}
+
+function drawCommit() {
+  const m = state.moment;
+  const box = byId("commit");
+  if (m === 0) {
+    const before = DATA.base
+      ? `The log begins here: a snapshot stands in for the ${counted(DATA.base, "commit")} up to position ${DATA.base}, which are gone.`
+      : "Nothing has happened yet.";
+    box.replaceChildren(
+      el("h2", {}, DATA.base ? `Position ${DATA.base}` : "Before the first commit"),
+      el("p", { class: "muted" }, before),
+    );
+    return;
+  }
+  const name = DATA.commands[commit.command[m]];
+  fill(
+    box,
+    el("h2", {}, `Commit ${positionOf(m)} `, el("span", { class: "chip" }, name)),
+    breachBox(m),
+    commitFacts(m),
+    el("h3", {}, "Events"),
+    eventsList(m),
+    ...whyMet(m),
+    el("h3", {}, "Told"),
+    toldList(m),
+  );
+}
+
+const breachBox = (m) => {
+  const found = breaches.filter((one) => one.moment === m);
+  if (!found.length) return null;
+  return el(
+    "ul",
+    { class: "breaches", role: "alert" },
+    found.map((one) => el("li", {}, breachText(one))),
+  );
+};
+const breachText = (one) => `promise ${one.promise} is broken at position ${one.position}: ${shown(one.what)}`;
+
+function commitFacts(m) {
+  const at = DATA.start_ms + time[m];
+  const unused = sparse(drawn, m);
+  const since = sparse(absentSince, m);
+  const id = sparse(messageId, m);
+  return el(
+    "dl",
+    { class: "facts" },
+    commit.who[m] ? fact("by", personButton(commit.who[m])) : null,
+    commit.room[m] ? fact("room", roomButton(commit.room[m])) : null,
+    fact("at", el("span", { class: "mono", title: `at_ms ${at}` }, utc(at))),
+    fact("after", m > 1 ? `${duration(time[m] - time[m - 1])} since the commit before` : "the first commit"),
+    since === null ? null : fact("absent", `since position ${since}`),
+    id === null ? null : fact("message_id", el("span", { class: "mono" }, words(id))),
+    unused === null
+      ? null
+      : fact(
+          "drawn",
+          el("span", { class: "mono" }, shortId(unused)),
+          el("span", { class: "muted" }, " a room id, not needed"),
+        ),
+    fact("commit_id", el("span", { class: "mono" }, `${commitId(m)}\u2026`)),
+  );
+}
+
+function eventsList(m) {
+  const items = [];
+  for (let e = eventsFrom[m]; e < eventsFrom[m + 1]; e++) {
+    items.push(el("li", {}, el("span", { class: `kind ${kindOf(e)}` }, kindOf(e)), " ", eventText(e)));
+  }
+  return items.length ? el("ol", { class: "events" }, items) : el("p", { class: "muted" }, "none");
+}
+
+/** Why the two who met in commit `m` did. */
+function whyMet(m) {
+  for (let e = eventsFrom[m]; e < eventsFrom[m + 1]; e++) {
+    if (kindOf(e) === "room_opened") return [el("h3", {}, "Why these two"), whyText(event.room[e])];
+  }
+  return [];
+}
+
+function whyText(row) {
+  const m = room.start[row];
+  const [first, second] = [room.first[row], room.second[row]].map((person) => waitThatEndedIn(row, person));
+  if (!first || !second) return el("p", { class: "muted" }, "Their waits are not in this log.");
+  const matching = matchingAt(m);
+  const shared = interestsOf(first).filter((one) => interestsOf(second).includes(one));
+  const came =
+    wait.start[second] === m
+      ? ["came at this moment"]
+      : [`had waited ${duration(waited(second))}`, ...sinceMoment(second)];
+  const parts = [
+    nameWords(room.first[row]),
+    ` had waited ${duration(waited(first))}`,
+    ...sinceMoment(first),
+    "; ",
+    nameWords(room.second[row]),
+    " ",
+    ...came,
+    ". ",
+  ];
+  if (matching === "first-come") parts.push("First come, first served: whoever waits longest meets whoever comes.");
+  else if (shared.length) parts.push("They share ", ...listed(shared.map((one) => words(one))), ".");
+  else parts.push("They share no interest; one of them had held out for one long enough.");
+  return el("p", {}, parts);
+}
+
+const sinceMoment = (row) =>
+  wait.start[row] ? [" (since ", momentButton(wait.start[row]), ")"] : [" (since before this log begins)"];
+
+function waitThatEndedIn(row, person) {
+  const own = group(waitsOf, person);
+  const n = lowerBound(own, upperBound(waits.start, room.start[row], 1)) - 1;
+  return n >= 0 && wait.room[own[n]] === row ? own[n] : 0;
+}
+
+function toldList(m) {
+  const items = [];
+  for (let e = eventsFrom[m]; e < eventsFrom[m + 1]; e++) {
+    for (const [bit, person] of [
+      [1, event.a[e]],
+      [2, event.b[e]],
+    ]) {
+      if (event.told[e] & bit)
+        items.push(
+          el(
+            "li",
+            {},
+            personButton(person),
+            ": ",
+            el("span", { class: "method mono" }, METHODS[kindOf(e)]),
+            handedText(m, person),
+          ),
+        );
+    }
+  }
+  return items.length ? el("ul", { class: "told" }, items) : el("p", { class: "muted" }, "Nobody.");
+}
+
+/** When and how what commit `m` tells `person` reached them, as far as the log notes it. */
+function handedText(m, person) {
+  if (!handed) return null;
+  const notes = [];
+  for (let n = lowerBound(handed.moment, m); handed.moment[n] === m; n++) {
+    if (handed.who[n] === person)
+      notes.push(`${WAYS[handed.ways[handed.to[n] - 1]]} after ${duration(handed.after_ms[n])}`);
+  }
+  return el(
+    "div",
+    { class: notes.length ? "muted" : "missing" },
+    notes.length ? `handed over ${notes.join(", ")}` : "not handed over so far",
+  );
+}
+
+const queueNow = { rows: [] };
+const roomsNow = { rows: [] };
+
+function queueRow(index) {
+  const row = queueNow.rows[index];
+  return el(
+    "div",
+    { class: "row", "data-id": personId(wait.who[row]) },
+    el("span", { class: "ordinal muted" }, `${index + 1}`),
+    el("span", { class: "grow" }, personButton(wait.who[row]), interestsText(row)),
+    el("span", { class: "number" }, duration(time[state.moment] - waitBegan(row))),
+  );
+}
+
+function roomRow(index) {
+  const row = roomsNow.rows[index];
+  const since = openedBeforeBase(row) ? "before base" : duration(time[state.moment] - time[room.start[row]]);
+  const count = messagesInRoom(row, state.moment);
+  return el(
+    "div",
+    { class: isSelectedRoom(row) ? "row chosen" : "row", "data-id": roomId(row) },
+    button(swatch(row), () => selectRoom(row), {
+      class: "link",
+      title: shown(roomId(row)),
+      "aria-label": `Room ${shortId(roomId(row))}`,
+    }),
+    el(
+      "span",
+      { class: "grow" },
+      personButton(room.first[row], false),
+      " \u00b7 ",
+      personButton(room.second[row], false),
+    ),
+    el("span", { class: "number" }, since),
+    el("span", { class: "number muted", title: counted(count, "message") }, count),
+  );
+}
+
+/** `rows` of real rooms that are open, and of those who wait, after moment `m`. */
+const openRoomsAt = (m) => rooms.at(m).filter(isRealRoom);
+const queueAt = (m) => waits.at(m).sort((one, other) => wait.start[one] - wait.start[other] || one - other);
+
+/** A list as high as its rows, up to `most` of them; none where there are none. */
+function showRows(box, list, count, most) {
+  box.hidden = count === 0;
+  box.style.height = `${Math.min(count, most) * 28}px`;
+  list.show(count);
+}
+
+function wireMoment() {
+  const queueList = new LongList(byId("queue-list"), 28, queueRow, "Who waits, longest first: name, waiting time");
+  const roomsList = new LongList(byId("rooms-list"), 28, roomRow, "Open rooms: members, since when, messages so far");
+  shows(["moment", "selected", "theme"], () => {
+    drawCommit();
+    queueNow.rows = queueAt(state.moment);
+    roomsNow.rows = openRoomsAt(state.moment);
+    byId("queue-count").textContent = queueNow.rows.length.toLocaleString("en");
+    byId("rooms-count").textContent = roomsNow.rows.length.toLocaleString("en");
+    showRows(byId("queue-list"), queueList, queueNow.rows.length, 5);
+    showRows(byId("rooms-list"), roomsList, roomsNow.rows.length, 9);
+  });
+}

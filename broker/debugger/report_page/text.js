@@ -1,0 +1,91 @@
+// Texts for people: numbers, times and ids; and `el`, the only way in which this page makes an element.
+// A stranger's words go through `shown` and become text nodes or canvas text, never markup.
+
+const byId = (id) => document.getElementById(id);
+
+/** An element; children that are strings become text. A function among the attributes is a listener. */
+function el(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") made.addEventListener(key, value);
+    else made.setAttribute(key, value === true ? "" : String(value));
+  }
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** Fill `box` with `children`, those that are there. */
+const fill = (box, ...children) =>
+  box.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+
+const button = (label, onClick, attributes = {}) =>
+  el("button", { type: "button", click: onClick, ...attributes }, label);
+
+// What can't be seen, or turns the text around it: controls, bidi marks, tags. Joiners stay, for emoji and Arabic.
+const UNSEEN =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+
+/** `text` with everything in it visible. */
+function shown(text) {
+  return text.replace(
+    UNSEEN,
+    (one) => `\u2039U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u203a`,
+  );
+}
+
+/** `text` on one line, and no longer than `limit`. */
+function short(text, limit) {
+  const line = shown(text.slice(0, 2 * limit)).replace(/\s+/g, " ");
+  return line.length > limit || text.length > 2 * limit ? `${line.slice(0, limit - 1)}\u2026` : line;
+}
+
+const shortId = (id) => (id.length > 11 ? `${shown(id.slice(0, 9))}\u2026` : shown(id));
+
+/** A stranger's words: set apart, so that they can't change the direction of what stands beside them. */
+const words = (text, attributes = {}) => el("bdi", { class: "words", ...attributes }, shown(text));
+
+const counted = (count, noun, plural = `${noun}s`) => `${count.toLocaleString("en")} ${count === 1 ? noun : plural}`;
+
+const two = (number) => String(number).padStart(2, "0");
+
+function iso(ms) {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? null : date.toISOString();
+}
+
+/** `2026-09-21 14:13:20.000 UTC`. */
+function utc(ms) {
+  const text = iso(ms);
+  return text === null ? `${ms} ms` : `${text.replace("T", " ").replace("Z", "")} UTC`;
+}
+
+/** The time of day alone, `14:13:20.000`, or less of it. */
+function clock(ms, length = 12) {
+  const text = iso(ms);
+  return text === null ? String(ms) : text.slice(-13, -13 + length);
+}
+
+/** From the beginning of the log: `+0:07:12.345`. */
+function relative(ms, withMs = true) {
+  const sign = ms < 0 ? "-" : "+";
+  const all = Math.abs(Math.round(ms));
+  const days = Math.floor(all / 86400000);
+  const hours = Math.floor(all / 3600000) % 24;
+  const rest = `${two(Math.floor(all / 60000) % 60)}:${two(Math.floor(all / 1000) % 60)}`;
+  const end = withMs ? `.${String(all % 1000).padStart(3, "0")}` : "";
+  return `${sign}${days ? `${days}d ` : ""}${hours}:${rest}${end}`;
+}
+
+/** How long: `240 ms`, `12.4 s`, `3 m 12 s`, `2 h 05 m`, `3 d 4 h`. */
+function duration(ms) {
+  if (ms < 0) return `-${duration(-ms)}`;
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 59950) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${two(seconds % 60)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 1440) return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} m`;
+  const hours = Math.round(minutes / 60);
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}

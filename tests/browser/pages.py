@@ -1,0 +1,26 @@
+"""The HTML of a report, straight from commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from broker.debugger.report_data import Folded, page_data
+from broker.debugger.report_html import page
+from events.commit import Commit
+from events.log import Handing
+from projections.state import INITIAL_STATE, State
+
+
+def html_of(
+    commits: Sequence[Commit],
+    base: State = INITIAL_STATE,
+    *,
+    name: str = "chat.jsonl",
+    texts: bool = True,
+    handings: Sequence[Handing] | None = None,
+) -> str:
+    """The page that `chat-broker report` would write for a log of `commits` behind `base`."""
+    folded = Folded(base, texts=texts)
+    for _ in folded.fold(commits):
+        pass
+    return page(page_data(name, folded, handings))

@@ -1,0 +1,286 @@
+"""The report in a browser: what it shows is what the log says, and everything on it can be used."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from events.events import MessageSent
+from events.log import Handing
+from events.policy import MatchingName
+from projections.deliveries import deliveries, timestamp_of
+from projections.state import INITIAL_STATE, evolve
+from tests.browser.conftest import Open
+from tests.browser.crowds import crowd
+from tests.browser.stories import CHAT, ROOM_2, broken_log, folded_to, open_rooms, waiting
+from tests.support.logs import log_of
+from tests.support.people import ANN, BOB, CAT
+
+
+@pytest.mark.parametrize("matching", ["first-come", "interests"])
+def test_the_slider_shows_the_queue_and_the_rooms_of_its_position(open_report: Open, matching: MatchingName) -> None:
+    """Wherever the slider goes, the panels show what the fold has there, and the time of that commit."""
+    commits = crowd(700, matching=matching, every_ms=5_000)
+    report = open_report(commits)
+    for position in (0, 1, 2, 40, 257, 300, 511, 512, 513, 699, 700, 3):
+        report.go_to(position)
+        state = folded_to(commits, position)
+        assert report.rows("queue-list") == waiting(state)
+        assert report.rows("rooms-list") == open_rooms(state)
+        assert report.text("#queue-count") == str(len(state.queue))
+        assert report.text("#rooms-count") == str(state.rooms.open_count)
+        if position:
+            at = timestamp_of(commits[position - 1].at_ms)
+            assert report.text("#time-utc") == at.replace("T", " ").replace("Z", " UTC")
+
+
+def test_counts_hold_all_along_a_log_of_many_keyframes(open_report: Open) -> None:
+    """The panels count what the fold counts, in a log with so many waits and rooms that they are kept in parts."""
+    commits = crowd(1_500, people=200, every_ms=2_000, talks=False)
+    report, state, expected = open_report(commits), INITIAL_STATE, [[0, 0]]
+    for commit in commits:
+        state = evolve(state, commit)
+        expected.append([len(state.queue), state.rooms.open_count])
+    assert report.counts(step=7) == expected[::7]
+
+
+def test_a_room_has_its_messages_so_far(open_report: Open) -> None:
+    """Beside an open room stands how many messages were said in it up to the moment."""
+    report = open_report(log_of(*CHAT))
+    for position, expected in ((2, "0"), (3, "1"), (4, "1")):
+        report.go_to(position)
+        assert report.page.locator("#rooms-list .number").last.inner_text() == expected
+
+
+def test_a_commit_says_what_it_did_and_who_was_told(open_report: Open) -> None:
+    """The panel names the command, the events and whom the broker told what."""
+    commits = crowd(200)
+    report = open_report(commits)
+    for commit in commits[1:200:17]:
+        report.go_to(commit.position)
+        told = report.page.locator("#commit .told .method").all_inner_texts()
+        assert told == [notification.method for _, notification in deliveries(commit)]
+        tag = str(type(commit.command).__struct_config__.tag)
+        assert report.text("#commit .chip") == tag
+        texts = [event.text for event in commit.events if isinstance(event, MessageSent)]
+        assert report.page.locator("#commit blockquote").all_inner_texts() == texts
+
+
+def test_a_match_says_why_these_two(open_report: Open) -> None:
+    """Who waited for how long, and by which rule they met."""
+    report = open_report(log_of(*CHAT))
+    report.go_to(2)
+    assert "Ann had waited 1.0 s (since #1); Bob came at this moment." in report.text("#commit")
+    assert "First come, first served" in report.text("#commit")
+
+
+def test_a_message_says_where_it_went(open_report: Open) -> None:
+    """With a log that notes it: how it was handed over, and after how long; or that it has not been."""
+    commits = log_of(*CHAT)
+    report = open_report(commits, handings=[Handing(3, BOB, "result", commits[2].at_ms + 40)])
+    report.go_to(3)
+    assert "handed over in a tool's result after 40 ms" in report.text("#commit .told")
+    report.go_to(2)
+    assert report.text("#commit .told").count("not handed over so far") == 2
+
+
+def test_search_finds_people_rooms_texts_and_positions(open_report: Open) -> None:
+    """By name, id, text and position; what is chosen is gone to."""
+    report = open_report(log_of(*CHAT))
+    page = report.page
+    for typed, sort, expected in (
+        ("Bob", "connection", "Bob"),
+        ("c_cat", "connection", "Cat"),
+        ("r_2", "room", "Ann"),
+        ("is my mess", "text", "Where is my message?"),
+        ("#4", "position", "#4"),
+    ):
+        page.fill("#search", typed)
+        expect(page.locator(f"#found [data-sort={sort}]").first).to_contain_text(expected)
+    page.press("#search", "Enter")
+    expect(page.locator("#position-now")).to_have_text("4")
+    page.fill("#search", "nobody said this")
+    expect(page.locator("#found-count")).to_have_text("Nothing found")
+
+
+def test_search_leads_to_the_message_and_its_room(open_report: Open) -> None:
+    """A text that was found is shown in its room, at its moment."""
+    report = open_report(log_of(*CHAT))
+    report.page.fill("#search", "my message")
+    report.page.locator("#found [data-sort=text]").click()
+    expect(report.page.locator("#position-now")).to_have_text("3")
+    expect(report.page.locator("#selection .transcript .now")).to_contain_text("Where is my message?")
+    expect(report.page.locator("#found")).to_be_hidden()
+
+
+def test_a_filter_leaves_what_it_is_for(open_report: Open) -> None:
+    """By event, reason, connection and room; the commits that are left are those of the log that match."""
+    commits = crowd(400)
+    report = open_report(commits)
+    page = report.page
+    page.select_option("#filter-kind", label="room_closed")
+    page.select_option("#filter-reason", label="timeout")
+    wanted = [
+        commit.position
+        for commit in commits
+        if any(getattr(event, "reason", "") == "timeout" and hasattr(event, "room_id") for event in commit.events)
+    ]
+    expect(page.locator("#filter-count")).to_have_text(f"{len(wanted)} commits")
+    assert [int(row) for row in page.locator("#panel-commits .row .position").all_inner_texts()] == wanted[
+        -9:
+    ] or wanted
+    page.click("#filter-clear")
+    expect(page.locator("#filter-count")).to_have_text("")
+    someone = commits[0].command.connection_id  # type: ignore[union-attr]
+    page.fill("#filter-person", someone)
+    theirs = [one for one in commits if any(someone in str(event) for event in one.events)]
+    expect(page.locator("#filter-count")).to_have_text(f"{len(theirs)} commits")
+
+
+def test_the_steps_of_a_filter(open_report: Open) -> None:
+    """With a filter, N and P go through what it left."""
+    report = open_report(log_of(*CHAT))
+    report.page.select_option("#filter-kind", label="queue_entered")
+    report.page.keyboard.press("Escape")
+    report.page.locator("#lanes").focus()
+    report.page.keyboard.press("Home")
+    seen = []
+    for key in "nnnp":
+        report.page.keyboard.press(key)
+        expect(report.page.locator("#position-now")).not_to_have_text(seen[-1] if seen else "0")
+        seen.append(report.text("#position-now"))
+    assert seen == ["1", "2", "4", "2"]
+
+
+def test_broken_promises_are_red_and_listed(open_report: Open) -> None:
+    """Each has a mark on the axis, the overview and the lanes, stands in the list, and is said at its commit."""
+    report = open_report(broken_log())
+    page = report.page
+    report.go_to(1)
+    for canvas in ("ruler", "overview", "lanes-canvas"):
+        assert report.coloured(canvas, "--bad") > 0
+    assert report.text("#verdict") == "1 breach of a promise"
+    page.click("#verdict")
+    expect(page.locator("#panel-breaches .row")).to_have_count(1)
+    expect(page.locator("#panel-breaches .row")).to_contain_text(f"{CAT} spoke in {ROOM_2}")
+    page.locator("#panel-breaches .row").click()
+    expect(page.locator("#position-now")).to_have_text("4")
+    expect(page.locator("#commit .breaches")).to_contain_text("promise 4 is broken at position 4")
+
+
+def test_a_sound_log_has_nothing_red(open_report: Open) -> None:
+    """Red is for broken promises alone."""
+    report = open_report(crowd(200))
+    for canvas in ("ruler", "overview", "lanes-canvas"):
+        assert report.coloured(canvas, "--bad") == 0
+    assert report.text("#verdict") == "every promise holds"
+
+
+def test_the_keyboard_does_it_all(open_report: Open) -> None:
+    """Arrows step, Shift steps further, Home and End go to the ends, B to what is broken, / to the search."""
+    report = open_report(broken_log())
+    now, press = report.page.locator("#position-now"), report.page.keyboard.press
+    for key, expected in (
+        ("Home", "0"),
+        ("ArrowRight", "1"),
+        ("ArrowRight", "2"),
+        ("ArrowLeft", "1"),
+        ("b", "4"),
+        ("End", "10"),
+        ("Shift+ArrowLeft", "0"),
+    ):
+        press(key)
+        expect(now).to_have_text(expected)
+    press("/")
+    expect(report.page.locator("#search")).to_be_focused()
+    press("ArrowRight")
+    expect(now).to_have_text("0")
+
+
+def test_lanes_are_chosen_by_keyboard(open_report: Open) -> None:
+    """Down chooses the next connection, Enter the room that it is in, Escape nothing."""
+    report = open_report(log_of(*CHAT[:3]))
+    report.page.locator("#lanes").focus()
+    report.page.keyboard.press("ArrowDown")
+    expect(report.page.locator("#selection")).to_contain_text(ANN)
+    report.page.keyboard.press("Enter")
+    expect(report.page.locator("#selection")).to_contain_text(ROOM_2)
+    report.page.keyboard.press("Escape")
+    expect(report.page.locator("#selection")).to_be_hidden()
+
+
+def test_playing_goes_to_the_end_and_stops(open_report: Open) -> None:
+    """Play begins anew at the end, moves on by itself, and says when it has stopped."""
+    report = open_report(broken_log())
+    report.page.select_option("#speed", "2")
+    report.page.click("#play")
+    expect(report.page.locator("#play")).to_have_attribute("aria-label", "Pause")
+    report.page.select_option("#speed", "250")
+    expect(report.page.locator("#position-now")).to_have_text("10")
+    expect(report.page.locator("#play")).to_have_attribute("aria-label", "Play")
+
+
+def test_the_moment_is_announced(open_report: Open) -> None:
+    """Who hears the page hears where it is, what happened, and how many wait and talk."""
+    report = open_report(broken_log())
+    report.go_to(4)
+    expect(report.page.locator("#announced")).to_contain_text("Position 4")
+    expect(report.page.locator("#announced")).to_contain_text("send message by Cat. 1 waiting, 1 room open.")
+    expect(report.page.locator("#announced")).to_contain_text("A promise is broken here.")
+
+
+def test_lanes_are_pointed_at_and_clicked(open_report: Open) -> None:
+    """Pointing at a bar says what it is; clicking it selects the room, whose transcript then shows."""
+    report = open_report(log_of(*CHAT[:3], step_ms=60_000))
+    box = report.page.locator("#lanes").bounding_box()
+    assert box is not None
+    x, y = box["x"] + 168 + (box["width"] - 168) * 0.75, box["y"] + 14
+    report.page.mouse.move(x, y)
+    expect(report.page.locator("#tip")).to_contain_text("chats with Bob")
+    report.page.mouse.click(x, y)
+    expect(report.page.locator("#selection .transcript")).to_contain_text("Where is my message?")
+    report.page.click("text=Only this")
+    expect(report.page.locator("#filter-count")).to_have_text("2 commits")
+
+
+def test_zoom_and_pan(open_report: Open) -> None:
+    """Wheel, drag, buttons and the axis change what is in sight; Fit shows all again."""
+    report = open_report(crowd(300))
+    page, seen = report.page, [report.picture("ruler")]
+
+    def is_another() -> None:
+        page.wait_for_function("(old) => document.getElementById('ruler').toDataURL() !== old", arg=seen[-1])
+        seen.append(report.picture("ruler"))
+
+    box = page.locator("#ruler").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 600, box["y"] + 10)
+    page.mouse.wheel(0, -400)
+    is_another()
+    lane = (box["x"] + 600, box["y"] + 200)
+    page.mouse.move(*lane)
+    page.mouse.down()
+    page.mouse.move(lane[0] - 200, lane[1], steps=4)
+    page.mouse.up()
+    is_another()
+    page.click("#zoom-in")
+    is_another()
+    page.click("#axis-position")
+    is_another()
+    page.click("#axis-time")
+    is_another()
+    page.click("#zoom-fit")
+    page.wait_for_function("(old) => document.getElementById('ruler').toDataURL() === old", arg=seen[0])
+
+
+def test_plots_say_what_they_show(open_report: Open) -> None:
+    """Waiting times and throughput are drawn, and said in words."""
+    commits = crowd(400)
+    report = open_report(commits)
+    matches = sum(1 for one in commits for event in one.events if type(event).__name__ == "RoomOpened")
+    report.page.click("#tab-waits")
+    expect(report.page.locator("#panel-waits")).to_contain_text(f"{matches} matches")
+    assert report.coloured("plot-waits", "--accent") > 20
+    report.page.click("#tab-throughput")
+    expect(report.page.locator("#panel-throughput")).to_contain_text("400 commits")
+    assert report.coloured("plot-throughput", "--accent") > 20
