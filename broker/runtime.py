@@ -130,7 +130,7 @@ class Runtime:
         while commits := await self._log.read(self.state.position, READ_PAGE):
             self.state = fold(commits, self.state)
         if isinstance(await self.submit(AdoptPolicy(policy)), Rejection):
-            raise LogUnavailableError
+            raise LogUnavailableError("the log does not answer, so the policy can't be stored")
 
     async def submit(self, command: Command) -> Answer:
         """Carry out `command`; the answer stands on stored commits alone.

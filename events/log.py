@@ -133,6 +133,9 @@ class EventLog(Protocol):
         """Let `snapshot` stand in for every commit up to its tip, and forget those.
 
         One at or below the present base changes nothing.
+
+        Raises:
+            LogUnavailableError: the store did not answer; doing it again does no harm.
         """
         ...
 

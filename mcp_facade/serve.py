@@ -122,6 +122,8 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
     uvicorn_server = ChatUvicorn(uvicorn_config(app), app)
     app.on_started = uvicorn_server.broker_started
     await uvicorn_server.serve(sockets=[listening])
+    if isinstance(app.failure, UnusableLogError):  # which says by itself what is wrong with which file
+        raise UsageError(str(app.failure))
     if app.failure is not None:
         raise UsageError(f"{settings.log} can't be used: {app.failure}")
 

@@ -58,7 +58,7 @@ def check_step(before: State, commit: Commit, after: State) -> list[Breach]:
         found += _HAPPENED[type(event)](before, commit, event)
     found += _told(commit)
     found = found or _came_of_it(before, commit, after)
-    return [Breach(promise, commit.position, what) for promise, what in found]
+    return [Breach(promise, commit.position, what) for promise, what in found] if found else []
 
 
 # What holds for a whole state.
@@ -264,17 +264,14 @@ def _came_of_it(before: State, commit: Commit, after: State) -> list[Found]:
         for who in people:
             if who not in inside:
                 found += _person(after, who)
-    if after.queue is not before.queue:
-        touched = (who for event in commit.events for who in _TOUCHED[type(event)](event)[0])
-        for who in dict.fromkeys(touched):
-            found += _sharing(before, commit, after, who)
-    if not _nobody_came_or_went(before, after):
+    if not _all_stayed(before, after):
         found += _counts(after)
         opened = sum((type(event) is RoomOpened) - (type(event) is RoomClosed) for event in commit.events)
         if after.rooms.open_count != before.rooms.open_count + opened:
-            found.append(
-                (2, f"{before.rooms.open_count + opened} rooms are open, {after.rooms.open_count} are counted")
-            )
+            found.append((2, f"{after.rooms.open_count} rooms are counted, and {opened} were opened"))
+        touched = (who for event in commit.events for who in _TOUCHED[type(event)](event)[0])
+        for who in dict.fromkeys(touched):
+            found += _sharing(before, commit, after, who)
     return found
 
 
@@ -290,30 +287,28 @@ _TOUCHED: Mapping[type[Event], Callable[[Any], tuple[tuple[ConnectionId, ...], R
 }
 
 
-def _sharing(before: State, commit: Commit, after: State, who: ConnectionId) -> Iterator[Found]:
-    """Whether `who` can be found by the interests that they wait with, and by no others."""
-    known, entered = after.places.get(who), after.queue.entered.get(who)
-    interests = known.interests if known is not None and entered is not None else ()
-    were = before.queue.interests.get(who, ())
-    found = after.queue.interests.get(who, ()) == interests
-    for interest in (*interests, *were, *(known.interests if known is not None else ())):
-        sharing = after.queue.sharing(interest)
-        for position in (commit.position, before.queue.entered.get(who, commit.position)):
-            there = sharing is not None and sharing.get(position) == who
-            found = found and there == (position == entered and interest in interests)
-        found = found and sharing != _NOBODY
-    if not found:
-        yield 1, f"{who} is in the queue with other interests than their own"
-
-
-_NOBODY: Order[ConnectionId] = Order()
-
-
-def _nobody_came_or_went(before: State, after: State) -> bool:
+def _all_stayed(before: State, after: State) -> bool:
+    """Whether nobody came or went anywhere: then all is counted as it was."""
     return (
         after.queue is before.queue
         and after.places.idle is before.places.idle
         and after.rooms.closed is before.rooms.closed
-        and len(after.places.by_id) == len(before.places.by_id)
-        and len(after.rooms.by_id) == len(before.rooms.by_id)
     )
+
+
+def _sharing(before: State, commit: Commit, after: State, who: ConnectionId) -> list[Found]:
+    """Whether `who` can be found by the interests that they wait with, and by no others."""
+    known, entered = after.places.get(who), after.queue.entered.get(who)
+    named, were = known.interests if known is not None else (), before.queue.interests.get(who, ())
+    interests = named if entered is not None else ()
+    sound = after.queue.interests.get(who, ()) == interests
+    for interest in (*named, *were):
+        sharing = after.queue.sharing(interest)
+        sound = sound and sharing != _NOBODY
+        for position in (commit.position, before.queue.entered.get(who, commit.position)):
+            there = sharing is not None and sharing.get(position) == who
+            sound = sound and there == (position == entered and interest in interests)
+    return [] if sound else [(1, f"{who} is in the queue with other interests than their own")]
+
+
+_NOBODY: Order[ConnectionId] = Order()

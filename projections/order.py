@@ -142,7 +142,7 @@ class OrderMutation(msgspec.Struct, Generic[T], gc=False):
         kept, appended = self.kept, self.appended
         if not appended:
             return kept
-        if WIDTH < len(appended) > len(kept) // WIDTH:
+        if WIDTH < len(appended) > len(kept) // 2:
             return Order.of([*kept.items(), *appended.items()])
         for key, value in appended.items():
             kept = kept.insert(key, value)

@@ -35,7 +35,7 @@ from tests.support.people import (
     say,
     vanish,
 )
-from tests.support.specs import NOON_MS, chatting, state_after, then_also, under, waiting
+from tests.support.specs import NOON_MS, PAST, Step, chatting, state_after, then_also, under, waiting
 
 ROOT = Path(__file__).parent.parent.parent
 ROOM_2 = RoomId("r_2")
@@ -103,6 +103,37 @@ def test_an_old_state_stays_what_it_was() -> None:
     for commit in commits:
         states.append(evolve(states[-1], commit))
     assert [digest(state) for state in states] == [digest(fold(commits[:n])) for n in range(len(commits) + 1)]
+
+
+def test_many_commits_are_folded_into_one_working_copy() -> None:
+    """Into the state that evolving one by one gives; the one that it was made of stays what it was."""
+    commits = log_of(*EVENING)
+    before = fold(commits[:4])
+    was, working = digest(before), before.mutate()
+    for commit in commits[4:]:
+        working.fold(commit)
+    assert working.finish() == fold(commits)
+    assert digest(before) == was
+
+
+def test_a_state_counts_what_was_said_and_what_ended() -> None:
+    """Since the first commit, whatever of it is still kept."""
+    state = fold(log_of(*EVENING))
+    assert (state.messages_sent, state.rooms_closed) == (4, 2)
+    state = state_after(under(closed_rooms_kept=1), *[_and_it_ends(RoomId(f"r_{n}")) for n in range(3)])
+    assert (state.rooms_closed, len(state.rooms.by_id)) == (3, 1)
+
+
+def _and_it_ends(room: RoomId) -> list[Step]:
+    return [*chatting(ANN, BOB, room), (closed(ANN, BOB, "left", room),)]
+
+
+def test_what_happens_in_rooms_leaves_the_queue_alone() -> None:
+    """Messages and endings move nobody in it."""
+    state = state_after(chatting(ANN, BOB), waiting(CAT))
+    for event in (said(ANN, BOB), closed(ANN, BOB, "left")):
+        after = evolve(state, commit_after(state.tip, PAST, Facts(NOON_MS), [event]))
+        assert after.queue is state.queue
 
 
 def test_a_commit_that_does_not_follow_is_a_bug() -> None:

@@ -1,0 +1,84 @@
+"""Logs to measure with: pairs who talk in turn, one of whom moves on now and then; the same log for the same size."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from broker.decide import Rejection, decide
+from events.commands import Command, EnterQueue, LeaveRoom, SendMessage
+from events.commit import EMPTY_TIP, Commit, Facts, commit_after
+from events.events import MessageSent
+from events.ids import ClientMessageId, ConnectionId, RoomId
+from projections.state import INITIAL_STATE, State, StateMutation
+
+START_MS: Final = 1_790_000_000_000
+TEXT: Final = "Hello there, stranger. How are you doing over there today?"
+NAMED_EVERY: Final = 4
+"""Of so many messages, one has an id by its sender."""
+
+
+def history(commits: int, *, pairs: int = 100, talk: int = 500) -> Iterator[Commit]:
+    """So many commits, nearly all of them messages; after every `talk` of them, one pair parts and meets anew."""
+    return islice(_Talking(pairs, talk).commits(), commits)
+
+
+class _Talking:
+    def __init__(self, pairs: int, talk: int) -> None:
+        self._people = [(_person(2 * n), _person(2 * n + 1)) for n in range(pairs)]
+        self._rooms = [RoomId("")] * pairs
+        self._talk = talk
+        self._at_ms = START_MS
+        self._step_ms = 600 // min(pairs, 600) + 1  # so that nobody speaks too often
+        self._state: State = INITIAL_STATE
+        self._now: StateMutation = INITIAL_STATE.mutate()
+        self._tip = EMPTY_TIP
+
+    def commits(self) -> Iterator[Commit]:
+        for pair in range(len(self._people)):
+            yield from self._meet(pair)
+        while True:
+            for _ in range(self._talk):
+                yield self._say(self._tip.position)
+            pair = (self._tip.position // self._talk) % len(self._people)
+            yield self._decided(LeaveRoom(self._people[pair][0], self._rooms[pair]))
+            yield from self._meet(pair)
+
+    def _meet(self, pair: int) -> Iterator[Commit]:
+        for who in self._people[pair]:
+            self._rooms[pair] = RoomId(f"r_{_digits(self._tip.position)}")
+            yield self._decided(EnterQueue(who, "Somebody", ("chess", "tea")), self._rooms[pair])
+
+    def _decided(self, command: Command, room_id: RoomId | None = None) -> Commit:
+        """What follows from `command`; deciding needs the state, which is finished for it."""
+        self._at_ms += self._step_ms
+        self._state = self._now.finish()
+        facts = Facts(self._at_ms, room_id)
+        decision = decide(self._state, command, facts)
+        assert not isinstance(decision, Rejection)
+        self._now = self._state.mutate()
+        return self._stored(commit_after(self._tip, command, facts, decision))
+
+    def _say(self, number: int) -> Commit:
+        """A message, which is what deciding would give."""
+        self._at_ms += self._step_ms
+        pair = number % len(self._people)
+        turn = number // len(self._people) % 2
+        who, other = self._people[pair][turn], self._people[pair][1 - turn]
+        named = ClientMessageId(f"m{number}") if number % NAMED_EVERY == 0 else None
+        command = SendMessage(who, self._rooms[pair], TEXT, named)
+        event = MessageSent(self._rooms[pair], who, other, TEXT, named)
+        return self._stored(commit_after(self._tip, command, Facts(self._at_ms, None, _digits(number)), [event]))
+
+    def _stored(self, commit: Commit) -> Commit:
+        self._tip = commit.tip
+        self._now.fold(commit)
+        return commit
+
+
+def _person(number: int) -> ConnectionId:
+    return ConnectionId(f"c_{_digits(number)}")
+
+
+def _digits(number: int) -> str:
+    return hashlib.sha256(b"%d" % number).hexdigest()[:32]

@@ -1,0 +1,75 @@
+"""`chat-broker log dump LOG`: the commits as they are stored, one JSON object a line."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from broker.debugger.redacting import KEY_BYTES, Redactor
+from broker.debugger.sources import Source, open_source
+from broker.debugger.terminal import Terminal
+from broker.usage import UsageError
+from events.ids import Position
+from projections.snapshots import STATE_CODEC
+from projections.state import State
+
+LINES_AT_ONCE = 500
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+    parser.add_argument("--after", metavar="N", type=int, default=0, help="only the commits behind this position")
+    redact = "without texts, names and interests; what comes out is a log of its own"
+    parser.add_argument("--redact", action="store_true", help=redact)
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Write the dump.
+
+    Raises:
+        UsageError: there is no such log.
+    """
+    if options.after < 0:
+        raise UsageError(f"--after must be a position, not {options.after}")
+    source = open_source(options.log)
+    try:
+        total = source.tip().position - max(options.after, source.base.tip.position)
+        with terminal.progress("dumping", max(0, total)) as advance:
+            lines = _dumped(source, options.after, is_redacted=options.redact)
+            while page := list(islice(lines, LINES_AT_ONCE)):
+                _write(terminal, page)
+                advance(len(page))
+    finally:
+        source.close()
+    return 0
+
+
+def _dumped(source: Source, after: Position, *, is_redacted: bool) -> Iterator[bytes]:
+    """The base's lines, where there is one and it is asked for, and those of the commits behind `after`."""
+    state: State = source.base.state
+    start = state.position
+    if not is_redacted:
+        yield from _base(state, after)
+        yield from source.lines(max(start, after))
+        return
+    redactor = Redactor(secrets.token_bytes(KEY_BYTES), state)
+    yield from _base(redactor.base(), after)
+    # The ids of the commits rest on those of all before them, so these are gone through too.
+    yield from islice(redactor.lines(source.lines(start)), max(0, after - start), None)
+
+
+def _base(state: State, after: Position) -> Iterator[bytes]:
+    return STATE_CODEC.encode(state) if state.position and after <= state.position else iter(())
+
+
+def _write(terminal: Terminal, lines: Iterable[bytes]) -> None:
+    """Bytes as they are, whatever the encoding of the terminal; one that has no bytes is a test's."""
+    page = b"".join(line + b"\n" for line in lines)
+    out = getattr(terminal.out, "buffer", None)
+    if out is not None:
+        out.write(page)
+    else:
+        terminal.out.write(page.decode())

@@ -1,0 +1,151 @@
+"""A dump: one JSON commit a line, after the lines of a snapshot where the log had been trimmed."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import msgspec
+
+from broker.usage import UsageError
+from events.codec import UnreadableCommitError, decode_commit
+from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip
+from events.ids import NO_COMMIT, ConnectionId, Position
+from events.log import Handing, Snapshot, UnreadableSnapshotError
+from projections.snapshots import STATE_CODEC
+from projections.state import INITIAL_STATE, State
+
+BLOCK_LINES = 500
+
+
+class _Kind(msgspec.Struct):
+    """Commits have a schema, the lines of a snapshot have none."""
+
+    schema: int | None = None
+
+
+_kind = msgspec.json.Decoder(_Kind)
+
+
+class Dump:
+    """A `Source` over a file that can be read from anywhere. It notes where every so many lines begin."""
+
+    has_handings = False
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        """Read what stands where in `file`, which `close` closes.
+
+        Raises:
+            UsageError: the dump does not begin where a log does.
+            UnreadableCommitError: its first line is no commit.
+        """
+        self.name = name
+        self._file = file
+        self._blocks = array("q")  # where each begins, in bytes
+        self.base = self._read_base()
+        self._count = self._index()
+        self._tip = self._last()
+
+    def tip(self) -> Tip:
+        """See `Source.tip`."""
+        return self._tip
+
+    def lines(self, after: Position) -> Iterator[bytes]:
+        """See `Source.lines`."""
+        skipped = max(0, after - self.base.tip.position)
+        for block in range(skipped // BLOCK_LINES, len(self._blocks)):
+            yield from self._block(block)[skipped % BLOCK_LINES if block == skipped // BLOCK_LINES else 0 :]
+
+    def snapshots(self) -> Sequence[Position]:
+        """See `Source.snapshots`: a dump has no other than its base."""
+        return [self.base.tip.position]
+
+    def snapshot(self, at_most: Position) -> Snapshot:
+        """See `Source.snapshot`."""
+        return self.base
+
+    def position_at(self, at_ms: int) -> Position:
+        """See `Source.position_at`; looks at one line of each block that it has to."""
+        low, high = 0, self._count  # the answer, counted from the base, is in between
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._commit(middle - 1).at_ms <= at_ms:
+                low = middle
+            else:
+                high = middle - 1
+        return self.base.tip.position + low
+
+    def handings(self, after: Position, last: Position, connection_id: ConnectionId | None) -> Sequence[Handing]:
+        """See `Source.handings`: a dump holds none."""
+        return []
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._file.close()
+
+    def _read_base(self) -> Snapshot:
+        """The snapshot before the first commit; leaves the file there."""
+        lines: list[bytes] = []
+        while line := self._file.readline():
+            try:
+                is_commit = _kind.decode(line).schema is not None
+            except msgspec.DecodeError as error:
+                raise UnreadableCommitError(f"{self.name}, line {len(lines) + 1}: not a commit: {error}") from None
+            if is_commit:
+                self._file.seek(-len(line), 1)
+                break
+            lines.append(line.rstrip(b"\n"))
+        if not lines:
+            return Snapshot(EMPTY_TIP, INITIAL_STATE)
+        try:
+            state: State = STATE_CODEC.decode(lines)
+        except UnreadableSnapshotError as error:
+            raise UnreadableCommitError(f"{self.name}: {error}") from None
+        return Snapshot(state.tip, state)
+
+    def _index(self) -> int:
+        count = 0
+        while True:
+            start, lines = self._file.tell(), 0
+            for line in _some(self._file, BLOCK_LINES):
+                if not line.strip():
+                    raise UnreadableCommitError(f"{self.name}: a line behind commit {count + lines} is empty")
+                lines += 1
+            if not lines:
+                return count
+            self._blocks.append(start)
+            count += lines
+
+    def _last(self) -> Tip:
+        if not self._count:
+            return self.base.tip
+        first = self._commit(0)
+        if first.position != self.base.tip.position + 1:
+            raise UsageError(
+                f"{self.name} begins at position {first.position}, and nothing can be folded without what stood "
+                "before; dump the log without --after"
+            )
+        try:
+            return self._commit(self._count - 1).tip
+        except (UnreadableCommitError, BrokenChainError):  # whoever comes that far is told
+            return Tip(self.base.tip.position + self._count, NO_COMMIT)
+
+    def _commit(self, index: int) -> Commit:
+        try:
+            return decode_commit(self._block(index // BLOCK_LINES)[index % BLOCK_LINES])
+        except UnreadableCommitError as error:
+            raise UnreadableCommitError(f"{self.name}, commit {index + 1}: {error}") from None
+
+    def _block(self, block: int) -> list[bytes]:
+        self._file.seek(self._blocks[block])
+        return [line.rstrip(b"\n") for line in _some(self._file, BLOCK_LINES)]
+
+
+def _some(file: BinaryIO, count: int) -> Iterator[bytes]:
+    """Up to `count` lines, from where `file` is; `readline`, unlike iteration, leaves it where they end."""
+    for _ in range(count):
+        line = file.readline()
+        if not line:
+            return
+        yield line

@@ -1,0 +1,33 @@
+"""Logs that a command writes to: those in a file, and no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from broker.debugger.sources import SQLITE_MAGIC
+from broker.settings import MEMORY_URL, SQLITE_SCHEME
+from broker.usage import UsageError
+
+
+def path_of(name: str) -> str:
+    """The path of the log that `name` names: `sqlite:PATH`, or the path of such a file that is there.
+
+    Raises:
+        UsageError: it names something else.
+    """
+    if name == MEMORY_URL:
+        raise UsageError("a log in memory is its broker's alone; name one in a file, as sqlite:PATH")
+    path = name.removeprefix(SQLITE_SCHEME)
+    if not path:
+        raise UsageError(f"{name} names no file; it has to be sqlite:PATH")
+    if path == name and not _is_sqlite(path):
+        raise UsageError(f"{name} is no log in a file; name one as sqlite:PATH")
+    return path
+
+
+def _is_sqlite(path: str) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
+    except OSError:
+        return False

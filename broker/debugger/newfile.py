@@ -1,0 +1,86 @@
+"""A log's file in the making: under another name until it is whole."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from types import TracebackType
+
+from broker.usage import UsageError
+from events.commit import EMPTY_TIP
+from events.log import UnusableLogError
+from events.sqlite_errors import refusing
+from events.sqlite_file import SqliteFile
+from events.sqlite_lock import WriterLock
+from events.sqlite_reader import SqliteReader
+
+_BESIDE = ".loading"
+_PARTS = ("", "-wal", "-shm", "-journal", ".lock", ".wake")
+
+
+class NewFile:
+    """`file` is to be filled; after `finish` it is the log at `path`, otherwise nothing has changed there.
+
+    Nobody else makes or opens a broker's log at `path` meanwhile.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        """Begin; the user calls it `name`.
+
+        Raises:
+            UsageError: there is a log at `path` already that is not empty.
+            UnusableLogError: there can be none.
+        """
+        self._path = os.path.realpath(path)
+        self._new = f"{self._path}{_BESIDE}"
+        with refusing(name):
+            self._lock = WriterLock(self._path, name)
+        try:
+            self._make_sure_that_it_is_empty(name)
+            self._remove(self._new)  # of a loading that was cut off
+            # What is half done is thrown away: that it survives a loss of power matters once it is whole.
+            self.file = SqliteFile(self._new, "write", synchronous="NORMAL")
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def finish(self) -> None:
+        """Let it be the log at `path`."""
+        if not self.file.checkpoint():
+            raise UnusableLogError(f"{self._new} is in use by another program; end that one")
+        self.file.close()
+        # An empty log has nothing in its WAL that anybody would want, and the new log must not inherit it.
+        self._remove(self._path, _PARTS[1:4])
+        os.replace(self._new, self._path)
+        _sync(os.path.dirname(self._path))
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.file.close()
+        self._remove(self._new)
+        self._lock.release()
+
+    def _make_sure_that_it_is_empty(self, name: str) -> None:
+        if not os.path.exists(self._path):
+            return
+        with SqliteReader(self._path, "read") as there:
+            if there.tip() != EMPTY_TIP:
+                raise UsageError(f"{name} is not empty; load into a log that is, or into a new file")
+
+    @staticmethod
+    def _remove(path: str, parts: tuple[str, ...] = _PARTS) -> None:
+        for part in parts:
+            with suppress(FileNotFoundError):
+                os.unlink(path + part)
+
+
+def _sync(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,209 @@
+"""A question about a state, as people write it: `waiting > 3 and not rooms_open == 0`.
+
+    or:         and ("or" and)*
+    and:        not ("and" not)*
+    not:        "not" not | "(" or ")" | comparison
+    comparison: operand (("<" | "<=" | ">" | ">=" | "==" | "!=") operand)+
+    operand:    a name of `NAMES`, or a whole number
+
+It is read with a limit on its length and its depth, and nothing of it is ever run as a program. Negations are
+pushed down to the comparisons, so `not messages < 5` is `messages >= 5`: what is left is joined by `and` and `or`
+alone, and is monotone where each of its comparisons is.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from broker.usage import UsageError
+from projections.state import State
+
+LENGTH_MAX = 1_000
+DEPTH_MAX = 50
+DIGITS_MAX = 15
+
+Reading = Callable[[State], int]
+Question = Callable[[State], bool]
+
+NAMES: Mapping[str, Reading] = {
+    "waiting": lambda state: len(state.queue),
+    "rooms_open": lambda state: state.rooms.open_count,
+    "rooms_closed": lambda state: state.rooms_closed,
+    "connections": lambda state: len(state.places),
+    "messages": lambda state: state.messages_sent,
+    "position": lambda state: state.position,
+}
+"""What can be asked for. Messages and closed rooms are all there ever were; connections are those still known."""
+
+GROWING = frozenset({"messages", "position", "rooms_closed"})
+"""Those that never get smaller."""
+
+COMPARE: Mapping[str, Callable[[int, int], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+NEGATED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
+TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+
+_WHAT_IS_EXPECTED = f"a name ({', '.join(NAMES)}) or a whole number"
+_TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+)|(?P<word>[a-z_]+)|(?P<sign>[<>=!]=|[<>()]))", re.ASCII)
+
+
+class Predicate(NamedTuple):
+    """A question that every state answers."""
+
+    holds: Question
+    names: frozenset[str]
+    """What it reads."""
+    is_monotone: bool
+    """Whether it goes on to hold for ever, once it does."""
+
+    def __call__(self, state: State) -> bool:
+        """Whether it holds for `state`."""
+        return self.holds(state)
+
+
+def parse_predicate(text: str) -> Predicate:
+    """The question that `text` asks.
+
+    Raises:
+        UsageError: naming the column, counted from 1, and what was expected there.
+    """
+    if len(text) > LENGTH_MAX:
+        raise UsageError(f"a predicate has at most {LENGTH_MAX} characters")
+    return _Parser(_tokens(text)).whole()
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    column: int
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens, at, end = [], 0, len(text.rstrip())
+    while at < end:
+        found = _TOKEN.match(text, at)
+        if found is None:
+            column = at + len(text[at:]) - len(text[at:].lstrip()) + 1
+            raise _expected(column, "a name, a whole number, a comparison or a parenthesis")
+        kind = found.lastgroup
+        assert kind is not None
+        tokens.append(_Token(kind, found[kind], found.start(kind) + 1))
+        at = found.end()
+    return [*tokens, _Token("end", "", end + 1)]
+
+
+class _Parser:
+    """Reads tokens from the left; `negated` says that an odd number of `not` stands before what it reads."""
+
+    def __init__(self, tokens: list[_Token]) -> None:
+        self._tokens = tokens
+        self._next = 0
+        self._depth = 0
+
+    def whole(self) -> Predicate:
+        read = self._any_of(negated=False)
+        if self._token.kind != "end":
+            raise _expected(self._token.column, "'and', 'or' or the end")
+        return read
+
+    @property
+    def _token(self) -> _Token:
+        return self._tokens[self._next]
+
+    def _any_of(self, *, negated: bool) -> Predicate:
+        parts = [self._all_of(negated=negated)]
+        while self._took("or"):
+            parts.append(self._all_of(negated=negated))
+        return _joined(parts, all_must_hold=negated)
+
+    def _all_of(self, *, negated: bool) -> Predicate:
+        parts = [self._one(negated=negated)]
+        while self._took("and"):
+            parts.append(self._one(negated=negated))
+        return _joined(parts, all_must_hold=not negated)
+
+    def _one(self, *, negated: bool) -> Predicate:
+        self._depth += 1
+        if self._depth > DEPTH_MAX:
+            raise UsageError(f"--when, column {self._token.column}: more than {DEPTH_MAX} levels deep")
+        if self._took("not"):
+            read = self._one(negated=not negated)
+        elif self._took("("):
+            read = self._any_of(negated=negated)
+            if not self._took(")"):
+                raise _expected(self._token.column, "'and', 'or' or ')'")
+        else:
+            read = self._comparison(negated=negated)
+        self._depth -= 1
+        return read
+
+    def _comparison(self, *, negated: bool) -> Predicate:
+        parts: list[Predicate] = []
+        left = self._operand()
+        while not parts or self._token.text in COMPARE:
+            sign = self._sign()
+            right = self._operand()
+            parts.append(_compared(left, NEGATED[sign] if negated else sign, right))
+            left = right
+        return _joined(parts, all_must_hold=not negated)
+
+    def _sign(self) -> str:
+        token = self._token
+        if token.text not in COMPARE:
+            raise _expected(token.column, f"a comparison ({' '.join(COMPARE)})")
+        self._next += 1
+        return token.text
+
+    def _operand(self) -> str:
+        token = self._token
+        if token.kind == "number" and len(token.text) > DIGITS_MAX:
+            raise _expected(token.column, f"a number of at most {DIGITS_MAX} digits")
+        if token.kind != "number" and token.text not in NAMES:
+            raise _expected(token.column, _WHAT_IS_EXPECTED)
+        self._next += 1
+        return token.text
+
+    def _took(self, text: str) -> bool:
+        took = self._token.text == text
+        self._next += took
+        return took
+
+
+def _compared(left: str, sign: str, right: str) -> Predicate:
+    compare, names = COMPARE[sign], frozenset({left, right} & set(NAMES))
+    if right in NAMES and left in NAMES:
+        one, other = NAMES[left], NAMES[right]
+        return Predicate(lambda state: compare(one(state), other(state)), names, left == right)
+    if not names:
+        always = compare(int(left), int(right))
+        return Predicate(lambda state: always, names, is_monotone=True)
+    if left not in NAMES:
+        return _compared(right, TURNED[sign], left)
+    reading, number = NAMES[left], int(right)
+    return Predicate(lambda state: compare(reading(state), number), names, left in GROWING and sign in (">", ">="))
+
+
+def _joined(parts: list[Predicate], *, all_must_hold: bool) -> Predicate:
+    if len(parts) == 1:
+        return parts[0]
+    questions = [part.holds for part in parts]
+    names = frozenset[str]().union(*(part.names for part in parts))
+    join = all if all_must_hold else any
+    return Predicate(
+        lambda state: join(question(state) for question in questions),
+        names,
+        all(part.is_monotone for part in parts),
+    )
+
+
+def _expected(column: int, what: str) -> UsageError:
+    return UsageError(f"--when, column {column}: expected {what}")

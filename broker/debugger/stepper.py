@@ -1,0 +1,273 @@
+"""`replay --step`: a log in the terminal, forwards and backwards, and what each commit changed."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Footer, Input, Static
+
+from broker.debugger.board import Section, changed_sections, commit_sections, state_sections
+from broker.debugger.pick import Wanted, wanted_from, wanted_of
+from broker.debugger.seek import seek
+from broker.debugger.showing import safe
+from broker.debugger.sources import Source
+from broker.debugger.tape import Tape
+from broker.debugger.terminal import Terminal
+from broker.debugger.times import clock, parse_time, timestamp
+from broker.debugger.walk import talks_of
+from broker.usage import UsageError
+from events.codec import UnreadableCommitError
+from events.commit import BrokenChainError
+from events.ids import Position
+from events.log import LogUnavailableError, UnusableLogError
+
+LOG_ERRORS = (LogUnavailableError, UnusableLogError, UnreadableCommitError, BrokenChainError)
+STYLES = {"+": "green", "-": "red strike", "~": "yellow"}
+PROGRESS_SECONDS = 0.1
+QUESTIONS = {
+    "jump": "position, or a time as in +90s",
+    "stop": "stop at: room R, connection C, type T, rejection, waiting > 3; with commas between",
+}
+
+
+def step_through(
+    source: Source, terminal: Terminal, options: argparse.Namespace, at: Position | None, start_ms: int
+) -> int:
+    """Let somebody step through `source`, from position `at` on, until they have enough; the exit status.
+
+    Raises:
+        UsageError: there is no terminal, or something asked for is not there.
+    """
+    if not (sys.stdin.isatty() and terminal.out.isatty() and terminal.err.isatty()):
+        raise UsageError("--step needs a terminal for its input and output; without it, replay tells the log as lines")
+    tape = Tape(source)
+    Stepper(tape, wanted_from(options, tape.names), wanted_text(options), at, start_ms).run()
+    return 0
+
+
+def wanted_text(options: argparse.Namespace) -> str:
+    """What `options` look for, as it is typed at the question where to stop."""
+    asked = [f"{name} {value}" for name in ("room", "connection") if (value := getattr(options, name)) is not None]
+    asked += [f"type {name}" for name in options.type] + ["rejection"] * options.rejection
+    return ", ".join(asked + ([options.when] if options.when is not None else []))
+
+
+class Stepper(App[None]):
+    """Shows one position; keys lead to others."""
+
+    CSS = """
+    #where { height: auto; background: $primary; color: $text; padding: 0 1; }
+    #commit { width: 1fr; border-right: solid $primary; padding: 0 1; }
+    #state { width: 1fr; padding: 0 1; }
+    #note { height: auto; padding: 0 1; }
+    #ask { display: none; }
+    """
+    ENABLE_COMMAND_PALETTE = False
+    AUTO_FOCUS = None
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right,n,l,space", "go(1)", "next", key_display="→"),
+        Binding("left,p,h", "go(-1)", "prev", key_display="←"),
+        Binding("pagedown", "go(10)", "+10", key_display="PgDn"),
+        Binding("pageup", "go(-10)", "-10", key_display="PgUp"),
+        Binding("home,g", "first", "first", key_display="g"),
+        Binding("end,G", "last", "last", key_display="G"),
+        Binding("j,colon", "ask('jump')", "jump", key_display="j"),
+        Binding("b,slash", "ask('stop')", "stop at", key_display="b"),
+        Binding("f,enter", "find(1)", "find", key_display="f"),
+        Binding("F", "find(-1)", "back", key_display="F"),
+        Binding("r", "reload", "reload"),
+        Binding("down", "scroll(1)", "scroll", show=False),
+        Binding("up", "scroll(-1)", "scroll", show=False),
+        Binding("escape", "stop", "stop", show=False),
+        Binding("q,ctrl+c", "quit", "quit", key_display="q"),
+    ]
+
+    def __init__(self, tape: Tape, wanted: Wanted, looks_for: str, at: Position | None, start_ms: int) -> None:
+        super().__init__()
+        self.position: Position = tape.first
+        self.wanted, self.looks_for, self.noted = wanted, looks_for, ""
+        self._tape, self._start_ms = tape, start_ms
+        self._target: Position = at if at is not None else tape.first + 1  # where the keys have led so far
+        self._question = "jump"
+        self._told_at = time.monotonic()
+
+    def compose(self) -> ComposeResult:
+        """Textual's hook: what there is to see."""
+        yield Static(id="where")
+        with Horizontal():
+            for name in ("commit", "state"):
+                with VerticalScroll(id=name, can_focus=False):
+                    yield Static(id=f"{name}-text")
+        yield Static(id="note")
+        yield Input(id="ask")
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        """Textual's hook: begin where it was asked for."""
+        self._go_to(self._target)
+
+    def action_go(self, commits: int) -> None:
+        """So many commits on, or back."""
+        self._go_to(self._target + commits)
+
+    def action_first(self) -> None:
+        """To where the log begins."""
+        self._go_to(self._tape.first)
+
+    def action_last(self) -> None:
+        """To the last commit that is known."""
+        self._go_to(self._tape.last)
+
+    def action_ask(self, question: str) -> None:
+        """Ask where to jump or to stop."""
+        self._question = question
+        ask = self.query_one("#ask", Input)
+        ask.value, ask.placeholder = "", QUESTIONS[question]
+        ask.display = True
+        ask.focus()
+
+    def action_find(self, direction: int) -> None:
+        """To the next commit that is wanted, or the one before; never around the end."""
+        if self.wanted.is_everything:
+            self._note("nothing is looked for yet: b says at what to stop")
+            return
+        self._work(lambda: self._find(direction))
+
+    def action_reload(self) -> None:
+        """Take in what a running broker has appended."""
+        new = self._guarded(self._tape.reload)
+        if new is not None:
+            self._go_to(self._tape.last if new else self.position)
+            self._note(f"{new:,} commits more" if new else "nothing new")
+
+    def action_scroll(self, lines: int) -> None:
+        """Move what is shown up or down."""
+        for name in ("commit", "state"):
+            self.query_one(f"#{name}", VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_stop(self) -> None:
+        """Leave the question, or the search."""
+        self.query_one("#ask", Input).display = False
+        self.set_focus(None)
+        self.workers.cancel_group(self, "work")
+        self._target = self.position
+        self._note("")
+
+    def on_input_submitted(self, answer: Input.Submitted) -> None:
+        """Textual's hook: do what was asked for."""
+        text = answer.value.strip()
+        self.action_stop()
+        self._guarded(lambda: (self._jump if self._question == "jump" else self._stop_at)(text))
+
+    def _jump(self, text: str) -> None:
+        if text.isascii() and text.isdecimal() and len(text) < 16:
+            self._go_to(int(text))
+        elif text:
+            self._go_to(self._tape.position_at(parse_time(text, self._start_ms)))
+
+    def _stop_at(self, text: str) -> None:
+        self.wanted, self.looks_for = wanted_of(text, self._tape.names), text
+        self._show(self.position)
+        if not self.wanted.is_everything:
+            self.action_find(1)
+
+    def _go_to(self, position: Position) -> None:
+        """Show `position`, or the nearest there is; at once if it is near."""
+        self._target = max(self._tape.first, min(position, self._tape.last))
+        self._note("")
+        if self._tape.is_near(self._target):
+            self.workers.cancel_group(self, "work")
+            self._guarded(lambda: self._show(self._target))
+        else:
+            self._work(lambda: self._wind(self._target))
+
+    def _work(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Do what takes long beside the keys, one such thing at a time."""
+
+        async def guarded() -> None:
+            try:
+                await task()
+            except LOG_ERRORS as error:
+                self._note(str(error))
+
+        self.run_worker(guarded(), group="work", exclusive=True)
+
+    async def _wind(self, position: Position) -> None:
+        await self._tape_passes(position)
+        self._show(position)
+
+    async def _tape_passes(self, position: Position) -> None:
+        for passed in self._tape.wind(position):
+            self._tell_progress(f"at position {passed:,} of {position:,}; Esc stops it")
+            await asyncio.sleep(0)
+
+    async def _find(self, direction: int) -> None:
+        found: Position | None = None
+        async for one in seek(self._tape, self.wanted, self.position, direction):
+            if one.hit is not None:
+                found = one.hit
+                break
+            self._tell_progress(f"looked up to position {one.passed:,}; Esc stops it")
+        if found is not None:
+            self._target = found
+            self._show(found)
+        else:
+            self._note("there is none further on" if direction > 0 else "there is none before")
+
+    def _show(self, position: Position) -> None:
+        self.position = self._target = self._tape.settle(position)
+        tape = self._tape
+        if self.position == tape.first:
+            state = tape.state(tape.first)
+            commit, shown = [], state_sections(tape.names, state, talks_of(state))
+        else:
+            step, talks = tape.step(self.position)
+            state = step.after
+            commit, shown = commit_sections(tape.names, step, talks), changed_sections(tape.names, step, talks)
+        when = f", {timestamp(state.at_ms)} ({clock(state.at_ms - self._start_ms)})" if state.position else ""
+        looks_for = f"; looks for {safe(self.looks_for)}" if self.looks_for else ""
+        self._put("where", Text(f"position {self.position:,} of {tape.last:,}{when}{looks_for}"))
+        self._put("commit-text", _text(commit))
+        self._put("state-text", _text(shown))
+        self._note(f"the log can't be read on: {tape.broken}" if tape.broken and self.position == tape.last else "")
+
+    def _put(self, name: str, text: Text) -> None:
+        self.query_one(f"#{name}", Static).update(text)
+
+    def _tell_progress(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= PROGRESS_SECONDS:
+            self._told_at = now
+            self._note(text)
+
+    def _note(self, text: str) -> None:
+        self.noted = text
+        self._put("note", Text(text))
+
+    def _guarded(self, action: Callable[[], int | None]) -> int | None:
+        """What `action` answers; what is wrong is noted."""
+        try:
+            return action()
+        except (UsageError, *LOG_ERRORS) as error:
+            self._note(str(error))
+            return None
+
+
+def _text(sections: list[Section]) -> Text:
+    """Sections as they are shown. Nothing in them is markup."""
+    text = Text()
+    for section in sections:
+        text.append(f"{section.title}\n", style="bold")
+        for row in section.rows or ():
+            text.append(f" {row.mark} {row.text}\n", style=STYLES.get(row.mark, ""))
+        text.append("\n")
+    return text

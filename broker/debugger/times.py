@@ -1,0 +1,108 @@
+"""Times as a log has them and as people write them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from broker.debugger.sources import Source, check_position
+from broker.debugger.terminal import printable
+from broker.durations import UNITS_MS
+from broker.usage import UsageError
+from events.codec import UnreadableCommitError, decode_commit
+from events.commit import BrokenChainError
+from events.ids import Position
+from projections.deliveries import timestamp_of
+
+AT_HELP = (
+    "a time: ISO 8601 (2026-11-22T19:29:47.568Z; UTC where it doesn't say), or one since the log's first commit, "
+    "as in +90s, +5m, +1h30m, +250ms or +00:01:30.250"
+)
+
+_PARTS = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
+_CLOCK = re.compile(r"([0-9]{1,6}):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,3}))?")
+
+
+def timestamp(at_ms: int) -> str:
+    """`at_ms` as ISO 8601, or as the number that it is if no calendar reaches so far."""
+    try:
+        return timestamp_of(at_ms)
+    except (OverflowError, ValueError, OSError):
+        return f"{at_ms} ms"
+
+
+def clock(ms: int) -> str:
+    """A time since the log began, as `hh:mm:ss.mmm`."""
+    seconds, milliseconds = divmod(abs(ms), 1_000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{'-' if ms < 0 else ''}{hours:02}:{minutes:02}:{seconds:02}.{milliseconds:03}"
+
+
+def span(ms: int) -> str:
+    """A duration, to as much as a reader wants to know: `250 ms`, `41.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    if ms < 0:
+        return f"-{span(-ms)}"
+    if ms < 1_000:
+        return f"{ms} ms" if ms else "0 s"
+    seconds = ms // 1_000
+    if seconds < 60:
+        return f"{seconds}.{ms % 1_000 // 100} s"
+    for unit, smaller, size, part in (("min", "s", 60, 1), ("h", "min", 3_600, 60)):
+        if seconds < (3_600 if unit == "min" else 86_400):
+            return f"{seconds // size} {unit} {seconds % size // part} {smaller}"
+    return f"{seconds // 86_400} d {seconds % 86_400 // 3_600} h"
+
+
+def start_of(source: Source) -> int:
+    """When a log began: the time of its first commit, of the base where there is none."""
+    for line in source.lines(source.base.tip.position):
+        try:
+            return decode_commit(line).at_ms
+        except (UnreadableCommitError, BrokenChainError):
+            break  # whoever folds it will say so
+    return int(source.base.state.at_ms)
+
+
+def position_asked(source: Source, to: int | None, at: str | None, start_ms: int) -> Position:
+    """The position that `--to` or `--at` names; the tip if neither does.
+
+    Raises:
+        UsageError: the log does not have it, or it is no time.
+    """
+    if to is not None:
+        check_position(source, to)
+        return to
+    last = source.tip().position
+    if at is None:
+        return last
+    return min(last, max(source.base.tip.position, source.position_at(parse_time(at, start_ms))))
+
+
+def parse_time(text: str, start_ms: int) -> int:
+    """`text` as Unix time in ms; see `AT_HELP` for its forms.
+
+    Raises:
+        UsageError: it has none of them.
+    """
+    if text.startswith("+"):
+        since = _since(text[1:])
+        if since is not None:
+            return start_ms + since
+    else:
+        try:
+            moment = datetime.fromisoformat(text)
+            return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
+        except (ValueError, OverflowError):
+            pass
+    raise UsageError(f"{printable(text)} is no time: write it as in 2026-11-22T19:29:47Z, or as in +90s from the start")
+
+
+def _since(text: str) -> int | None:
+    if found := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = int(found[1]), int(found[2]), int(found[3])
+        return ((hours * 60 + minutes) * 60 + seconds) * 1_000 + int((found[4] or "").ljust(3, "0"))
+    parts = _PARTS.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(int(number) * (1 if unit == "ms" else UNITS_MS[unit]) for number, unit in parts)

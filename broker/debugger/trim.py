@@ -1,0 +1,84 @@
+"""`chat-broker log trim LOG`: forget the oldest commits; a snapshot stands in for them.
+
+Works beside a running broker: it takes its turn among the appends. What went is overwritten in the file, and the WAL
+is emptied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from contextlib import closing
+
+from broker.debugger.files import path_of
+from broker.debugger.sources import Source, SqliteSource, state_at
+from broker.debugger.story import count
+from broker.debugger.terminal import Terminal, printable
+from broker.durations import parse_duration
+from broker.settings import SQLITE_SCHEME
+from broker.usage import UsageError
+from events.ids import Position
+from events.log import Snapshot
+from events.sqlite_file import SqliteFile
+from projections.snapshots import STATE_CODEC
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH; a broker may be running")
+    upto = parser.add_mutually_exclusive_group(required=True)
+    upto.add_argument("--before", metavar="N", type=int, help="what stands before this position, which stays")
+    upto.add_argument("--older-than", metavar="TIME", help="what is older than that, as in 7d, 12h, 30m or 90s")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Trim, and say what went and what is left.
+
+    Raises:
+        UsageError: there is no such position.
+    """
+    path = path_of(options.log)
+    source = SqliteSource(f"{SQLITE_SCHEME}{path}")
+    try:
+        base, tip = source.base.tip.position, source.tip().position
+        last = _last(source, options)
+        if last <= base:
+            terminal.line(f"nothing to trim: {_left(base, tip)}")
+            return 0
+        with terminal.progress("trimming", last - base):
+            state = state_at(source, last)
+    finally:
+        source.close()
+    is_purged = _trim(path, Snapshot(state.tip, state))
+    terminal.line(f"trimmed {count(last - base, 'commit')}, up to position {last}; {_left(last, tip)}")
+    if not is_purged:
+        terminal.line("somebody was reading meanwhile: what went may stand in the -wal until the next checkpoint")
+    return 0
+
+
+def _last(source: Source, options: argparse.Namespace) -> Position:
+    """The last position to go."""
+    if options.before is not None:
+        first, end = source.base.tip.position + 1, source.tip().position + 1
+        if not 1 <= options.before <= end:
+            raise UsageError(f"{source.name} has positions {first} to {end - 1}, so --before is at most {end}")
+        last: Position = options.before - 1
+        return last
+    older_ms = parse_duration(options.older_than)
+    if older_ms is None:
+        raise UsageError(f"--older-than takes a time as in 7d, 12h, 30m or 90s, not {printable(options.older_than)}")
+    return source.position_at(int(time.time() * 1_000) - older_ms)
+
+
+def _trim(path: str, snapshot: Snapshot) -> bool:
+    with closing(SqliteFile(path, "share")) as file:
+        file.compact(snapshot, STATE_CODEC)
+        while file.purge():
+            pass
+        return file.checkpoint()
+
+
+def _left(base: Position, tip: Position) -> str:
+    if tip <= base:
+        return "no commits are left"
+    return f"{count(tip - base, 'commit')} left, from position {base + 1} to {tip}"

@@ -1,0 +1,88 @@
+"""`chat-broker whatif LOG --matching RULE`: who would have met whom, and how long everybody would have waited."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from importlib import import_module
+
+from broker.debugger.alternative import Rule
+from broker.debugger.comparison import compare
+from broker.debugger.comparison_text import told
+from broker.debugger.names import names_of
+from broker.debugger.sources import open_source
+from broker.debugger.terminal import Terminal, printable
+from broker.debugger.told import ascii_json
+from broker.matching import MATCHINGS, Matching
+from broker.usage import UsageError
+
+DIGITS_MAX = 15
+
+_PATH = re.compile(r"(?P<module>\w+(?:\.\w+)*)[:.](?P<function>\w+)", re.ASCII)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+    rule = f"{', '.join(MATCHINGS)}, or a broker.matching.Matching of yours, as package.module:function"
+    parser.add_argument("--matching", metavar="RULE", required=True, help=rule)
+    patience = "for how long someone holds out for a shared interest (default: the log's)"
+    parser.add_argument("--patience-ms", metavar="N", help=patience)
+    parser.add_argument("--json", action="store_true", help="all of it, as one JSON object")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Tell what would have been different.
+
+    Raises:
+        UsageError: there is no such matching, or it failed.
+    """
+    rule = rule_of(options.matching, _patience_ms(options.patience_ms))
+    source = open_source(options.log)
+    try:
+        with terminal.progress("deciding again", source.tip().position - source.base.tip.position) as advance:
+            comparison = compare(source, rule, advance)
+        for line in [ascii_json(comparison)] if options.json else told(comparison, names_of(source)):
+            terminal.line(line)
+    finally:
+        source.close()
+    return 0
+
+
+def rule_of(name: str, patience_ms: int | None = None) -> Rule:
+    """The matching that somebody calls `name`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for known, matching in MATCHINGS.items():
+        if known == name:
+            return Rule(name, matching, known != "first-come", patience_ms)
+    return Rule(name, _imported(name), has_patience=True, patience_ms=patience_ms)
+
+
+def _imported(name: str) -> Matching:
+    path = _PATH.fullmatch(name)
+    if path is None:
+        known = ", ".join(MATCHINGS)
+        raise UsageError(f"--matching is one of {known}, or package.module:function, not {printable(name)}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does; a console script does not
+    try:
+        found: object = getattr(import_module(path["module"]), path["function"])
+    except Exception as error:  # whatever somebody's module does when it is imported
+        raise UsageError(f"can't import {name}: {type(error).__name__}: {printable(str(error))}") from error
+    if not callable(found):
+        raise UsageError(f"{name} is no function; it has to be a broker.matching.Matching")
+    matching: Matching = found
+    return matching
+
+
+def _patience_ms(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX and int(text)):
+        raise UsageError(f"--patience-ms must be a whole number of at least 1, not {printable(text)}")
+    return int(text)

@@ -1,0 +1,279 @@
+"""States as lines of JSON: equal when read back, the same bytes always, and never half understood."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.decide import Rejection, decide
+from events.commands import AdoptPolicy, Command, Disconnect, MatchDue, NextPartner
+from events.commit import Commit, Facts, commit_after
+from events.ids import ConnectionId, RoomId
+from events.log import StateCodec, UnreadableSnapshotError
+from events.policy import Policy
+from projections import snapshots
+from projections.inbox import CHUNK
+from projections.invariants import check_state
+from projections.places import Chatting, Idle, Waiting
+from projections.snapshots import LINE_WEIGHT, STATE_CODEC
+from projections.state import INITIAL_STATE, State, digest, evolve, fold
+from tests.support.people import ANN, BOB, CAT, DAN, closed, enter, entered, leave, leave_queue, left, said, say
+from tests.support.specs import NOON_MS, chatting, state_after, then_also, under, waiting
+
+ROOT = Path(__file__).parent.parent.parent
+GOLDEN = (ROOT / "tests" / "golden" / "snapshot-1.jsonl").read_bytes().splitlines()
+GOLDEN_DIGEST = "96fce0c4783a2961d883c61f6ec81fb983fcf2ed8fea48be7e87e31e42cb1f04"
+
+EVE, FAY, GUS, HAL = (ConnectionId(f"c_{name}") for name in ("eve", "fay", "gus", "hal"))
+ENDED = RoomId("r_ended")
+
+LIMITS: dict[str, Any] = {
+    "matching": "interests",
+    "inbox_events_max": CHUNK,
+    "message_ids_kept": 4,
+    "messages_per_10s_max": 1_000,
+}
+
+
+def every_shape() -> State:
+    """The idle, the waiting, with interests and without, the chatting; rooms open and closed; inboxes, long and short."""
+    return state_after(
+        under(**LIMITS),
+        chatting(ANN, BOB, ENDED),
+        *[then_also(said(ANN, BOB, "hi", f"m{n}", ENDED)) for n in range(5)],
+        then_also(said(BOB, ANN, "ho", "m4", ENDED)),
+        then_also(closed(BOB, ANN, "left", ENDED)),
+        waiting(GUS),
+        then_also(left(GUS)),
+        chatting(CAT, DAN),
+        then_also(said(CAT, DAN, "hello", "a")),
+        then_also(said(DAN, CAT, "hello", "a")),
+        *[then_also(said(CAT, DAN)) for _ in range(2 * CHUNK)],
+        waiting(FAY),
+        then_also(entered(EVE, "Eve", "chess", "tea")),
+        then_also(entered(HAL, "Häl", "tea")),
+    )
+
+
+def written(state: State) -> list[bytes]:
+    """`state` as it is written."""
+    return list(STATE_CODEC.encode(state))
+
+
+def test_it_is_what_a_log_asks_for() -> None:
+    """The codec that a log on disk is opened with."""
+    codec: StateCodec = STATE_CODEC
+    assert codec.decode(codec.encode(INITIAL_STATE)) == INITIAL_STATE
+
+
+def test_what_is_read_is_what_was_written() -> None:
+    """Equal, of the same digest, and whole."""
+    state = every_shape()
+    read = STATE_CODEC.decode(written(state))
+    assert read == state
+    assert digest(read) == digest(state)
+    assert check_state(read) == []
+
+
+def test_the_specimen_has_every_shape() -> None:
+    """So that the golden file has."""
+    state = every_shape()
+    assert {type(known.place) for known in state.places.by_id.values()} == {Idle, Waiting, Chatting}
+    assert state.queue.interests
+    assert {room.is_open for room in state.rooms.by_id.values()} == {True, False}
+    assert all(room.newest_ids for room in state.rooms.by_id.values())
+    assert any(room.older_ids for room in state.rooms.by_id.values())
+    assert any(inbox.chunks and inbox.dropped_through for inbox in state.inboxes.values())
+
+
+def test_the_golden_file_is_read_as_ever() -> None:
+    """It was written by version 1 and is never edited; if this fails, old logs are misunderstood.
+
+    Its digest changes only with what a digest covers: a new field of a policy, say.
+    """
+    assert digest(STATE_CODEC.decode(GOLDEN)) == GOLDEN_DIGEST
+
+
+def test_what_a_fold_means_is_what_it_meant() -> None:
+    """If this fails, folding means something else than it did: raise `SNAPSHOT_VERSION`, and add a golden file."""
+    read, state = STATE_CODEC.decode(GOLDEN), every_shape()
+    assert msgspec.structs.replace(read, tip=state.tip) == state
+    assert written(read)[1:-1] == GOLDEN[1:-1]
+
+
+def test_the_bytes_are_the_same_under_any_hash_seed() -> None:
+    """On every worker and after every restart."""
+    program = (
+        "from tests.core.test_snapshots import every_shape, written; import hashlib;"
+        "print(hashlib.sha256(b''.join(written(every_shape()))).hexdigest())"
+    )
+    seen = {
+        subprocess.run(  # noqa: S603
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "4242")
+    }
+    assert len(seen) == 1
+
+
+def test_no_line_holds_too_much() -> None:
+    """A line is short work, however many people and rooms there are, and whatever they were told."""
+    state = state_after(
+        under(messages_per_10s_max=100_000, message_ids_kept=100_000),
+        *[
+            step
+            for n in range(300)
+            for step in (waiting(ConnectionId(f"c_{n}")), then_also(left(ConnectionId(f"c_{n}"))))
+        ],
+        chatting(ANN, BOB),
+        *[then_also(said(ANN, BOB, "x", f"m{n}")) for n in range(400)],
+    )
+    few = msgspec.json.decode(written(state_after(chatting(ANN, BOB)))[1])
+    assert len(few["rooms"]) == 1
+    lines = [msgspec.json.decode(line) for line in written(state)]
+    assert sum(len(line.get("connections", ())) for line in lines) == 302
+    assert all(len(line.get("connections", ())) <= LINE_WEIGHT for line in lines)
+    assert STATE_CODEC.decode(written(state)) == state
+
+
+PEOPLE = st.sampled_from([ANN, BOB, CAT, DAN, EVE])
+NUMBERS = st.integers(0, 5)
+COMMANDS = st.one_of(
+    st.builds(lambda who, names: enter(who, None, *sorted(names)), PEOPLE, st.sets(st.sampled_from(["chess", "tea"]))),
+    st.builds(lambda who, n: NextPartner(who, RoomId(f"r_{n}")), PEOPLE, NUMBERS),
+    st.builds(lambda who, n: leave(who, RoomId(f"r_{n}")), PEOPLE, NUMBERS),
+    st.builds(lambda who, n, name: say(who, "x", name, RoomId(f"r_{n}")), PEOPLE, NUMBERS, st.sampled_from("abcdef")),
+    st.builds(leave_queue, PEOPLE),
+    st.builds(MatchDue, PEOPLE),
+    st.builds(lambda who: Disconnect(who, "timeout", 10**6), PEOPLE),
+    st.builds(
+        lambda kept, rooms, ids, matching: AdoptPolicy(
+            Policy(
+                connections_kept=kept,
+                closed_rooms_kept=rooms,
+                message_ids_kept=ids,
+                inbox_events_max=1,
+                matching=matching,
+                messages_per_10s_max=100,
+                queue_commands_per_10s_max=100,
+            )
+        ),
+        st.integers(1, 5),
+        st.integers(1, 3),
+        st.integers(1, 8),
+        st.sampled_from(["first-come", "interests"]),
+    ),
+)
+
+
+def log_of_what_is_taken(commands: list[Command]) -> list[Commit]:
+    """The commits of those that are not refused; of six rooms, whose names come again."""
+    state, commits = INITIAL_STATE, []
+    for number, command in enumerate(commands):
+        room_id = next((f"r_{n}" for n in range(6) if RoomId(f"r_{n}") not in state.rooms.by_id), "r_more")
+        facts = Facts(NOON_MS + 1_000 * number, RoomId(room_id), f"salt{number}")
+        decision = decide(state, command, facts)
+        if decision and not isinstance(decision, Rejection):
+            commits.append(commit_after(state.tip, command, facts, decision))
+            state = evolve(state, commits[-1])
+    return commits
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(COMMANDS, max_size=60), st.integers(0, 60))
+def test_a_state_goes_on_as_if_it_had_never_been_written(commands: list[Command], cut: int) -> None:
+    """After any history, and through any that follows."""
+    commits = log_of_what_is_taken(commands)
+    state = fold(commits[:cut])
+    read = STATE_CODEC.decode(written(state))
+    assert read == state
+    assert digest(read) == digest(state)
+    assert written(read) == written(state)
+    assert digest(fold(commits[cut:], read)) == digest(fold(commits))
+
+
+LINES = written(every_shape())
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [b""],
+        [b"{}"],
+        LINES[:1],
+        LINES[:-1],
+        LINES[1:],
+        [LINES[0], LINES[-1]],
+        [*LINES, LINES[-1]],
+        [*LINES[:1], *LINES[2:]],
+        [LINES[0], LINES[2], LINES[1], *LINES[3:]],
+        [line.replace(b"Cat", b"Kat") for line in LINES],
+        [line.replace(b'"at_ms"', b'"at"') for line in LINES],
+        [LINES[0].replace(b"1", b'"1"', 1), *LINES[1:]],
+        [LINES[0], LINES[1][:-1], *LINES[2:]],
+        [LINES[0], b"\xff" + LINES[1], *LINES[2:]],
+        [LINES[0], b"[" * 100_000, *LINES[2:]],
+        [b'{"schema": 1}', *LINES],
+    ],
+)
+def test_what_is_damaged_is_not_read(lines: list[bytes]) -> None:
+    """Cut short, out of order, altered, or no snapshot at all."""
+    with pytest.raises(UnreadableSnapshotError):
+        STATE_CODEC.decode(lines)
+
+
+@pytest.mark.parametrize("version", [0, 2, -1, 10**6])
+def test_a_version_that_is_not_known_is_not_read(version: int) -> None:
+    """Neither one that is newer than this program, nor one without an upcast."""
+    newer = [LINES[0].replace(b'"snapshot":1', b'"snapshot":%d' % version), *LINES[1:]]
+    with pytest.raises(UnreadableSnapshotError, match=f"version {version}; this program reads version 1"):
+        STATE_CODEC.decode(newer)
+
+
+def test_an_older_version_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line by line, one version after the other."""
+
+    def from_minus_one(line: dict[str, Any]) -> dict[str, Any]:
+        return {"tip" if name == "end" else name: value for name, value in line.items()}
+
+    def from_zero(line: dict[str, Any]) -> dict[str, Any]:
+        return line | {"messages_sent": line["messages_sent"] - 1} if "messages_sent" in line else line
+
+    state = every_shape()
+    newer = msgspec.structs.replace(state, messages_sent=state.messages_sent + 1)
+    lines = [line.replace(b'"snapshot":1', b'"snapshot":-1').replace(b'"tip":', b'"end":') for line in written(newer)]
+    lines[-1] = msgspec.json.encode(
+        {"sha256": hashlib.sha256(b"".join(b"%s\n" % line for line in lines[:-1])).hexdigest()}
+    )
+    monkeypatch.setattr(snapshots, "UPCASTS", {-1: from_minus_one, 0: from_zero})
+    assert STATE_CODEC.decode(lines) == state
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_collected_afterwards_as_before(enabled: bool) -> None:
+    """Also if the snapshot can't be read."""
+    was = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        STATE_CODEC.decode(LINES)
+        with pytest.raises(UnreadableSnapshotError):
+            STATE_CODEC.decode([])
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was else gc.disable)()

@@ -1,0 +1,156 @@
+"""Scripted logs to look into, and the files that hold them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from broker.command_line import main
+from broker.decide import Rejection, decide
+from events.codec import encode_commit
+from events.commands import (
+    AdoptPolicy,
+    Command,
+    Disconnect,
+    EnterQueue,
+    LeaveQueue,
+    LeaveRoom,
+    MatchDue,
+    NextPartner,
+    SendMessage,
+)
+from events.commit import EMPTY_TIP, Commit, Facts, commit_after
+from events.ids import ClientMessageId, ConnectionId, RoomId
+from events.log import Handing, Snapshot
+from events.policy import Policy
+from events.sqlite_file import SqliteFile
+from projections.snapshots import STATE_CODEC
+from projections.state import INITIAL_STATE, State, evolve
+
+START_MS = 1_790_000_000_000  # 2026-09-21T14:13:20.000Z
+
+ANN = ConnectionId("c_6f5d61b11661b7538e4e53ccfb2955f6")
+BOB = ConnectionId("c_b6cdb9584dcdbdfe5ccd9fdf41475920")
+CAT = ConnectionId("c_0a1b2c3d4e5f60718293a4b5c6d7e8f9")
+DAN = ConnectionId("c_6f5d99999999999999999999999999ff")  # begins as Ann's does
+ROOM = RoomId("r_2370d88192c52a48572ac5a03645081a")
+NEXT_ROOM = RoomId("r_91aa00000000000000000000000000bb")
+LAST_ROOM = RoomId("r_e5e500000000000000000000000000cc")
+
+Line = tuple[int, Command, RoomId | None]
+"""Milliseconds since the start, what is asked for, and the room's id if it leads to one."""
+
+
+class Script:
+    """What is asked of a broker, one after the other; each must lead to a commit."""
+
+    def __init__(self, state: State = INITIAL_STATE) -> None:
+        self.state = state
+        self.commits: list[Commit] = []
+
+    def add(self, at_ms: int, command: Command, room: RoomId | None = None) -> Script:
+        """`command` is given, `at_ms` after the start."""
+        facts = Facts(START_MS + at_ms, room, f"salt{at_ms}")
+        decision = decide(self.state, command, facts)
+        assert decision, (command, decision)
+        assert not isinstance(decision, Rejection), (command, decision)
+        return self.store(commit_after(self.state.tip, command, facts, decision))
+
+    def store(self, commit: Commit) -> Script:
+        """`commit` stands in the log, whatever led to it."""
+        self.commits.append(commit)
+        self.state = evolve(self.state, commit)
+        return self
+
+    def enters(self, at_ms: int, who: ConnectionId, name: str, *interests: str, room: RoomId | None = None) -> Script:
+        """`who` enters the queue."""
+        return self.add(at_ms, EnterQueue(who, name, interests), room)
+
+    def says(self, at_ms: int, who: ConnectionId, text: str, room: RoomId = ROOM, call: str | None = None) -> Script:
+        """`who` says `text`."""
+        return self.add(at_ms, SendMessage(who, room, text, ClientMessageId(call) if call else None))
+
+
+def conversation() -> Script:
+    """Ann and Bob meet and talk, Cat waits; Bob moves on to her; Cat vanishes; Bob gives up."""
+    script = Script().enters(0, ANN, "Ann").enters(41_200, BOB, "Bob", room=ROOM)
+    script.says(42_255, BOB, "Hello, stranger.", call="m1").says(44_000, ANN, "Hello!")
+    script.enters(45_000, CAT, "Anonymous")
+    script.add(60_000, NextPartner(BOB, ROOM), NEXT_ROOM)
+    script.add(420_000, Disconnect(CAT, "timeout", 6))
+    script.enters(421_000, BOB, "Bob")
+    return script.add(430_000, LeaveQueue(BOB))
+
+
+def by_interests() -> Script:
+    """Under interests: Ann and Cat share nothing, Dan comes for Cat, then patience ends for Ann and Bob."""
+    script = Script().add(0, AdoptPolicy(Policy(matching="interests", messages_per_10s_max=5)))
+    script.enters(1_000, ANN, "Ann", "chess").enters(2_000, CAT, "Cat", "go", "tea")
+    script.enters(3_000, DAN, "Dan", "go", "tea", room=ROOM)
+    script.enters(4_000, BOB, "Bob", "film")
+    script.add(16_000, MatchDue(ANN), NEXT_ROOM)
+    return script.add(20_000, LeaveRoom(DAN, ROOM))
+
+
+def dumped(path: Path, commits: Iterable[Commit], more: bytes = b"") -> str:
+    """A dump of `commits`, and `more` behind them, at `path`."""
+    path.write_bytes(b"".join(encode_commit(commit) + b"\n" for commit in commits) + more)
+    return str(path)
+
+
+def filed(path: Path, commits: Sequence[Commit], handings: Sequence[Handing] = ()) -> str:
+    """A broker's file with `commits`, and with notes of what was handed over."""
+    file = SqliteFile(path, "write")
+    file.append(commits, expected=EMPTY_TIP)
+    file.record(handings)
+    file.close()
+    return f"sqlite:{path}"
+
+
+def trimmed(path: Path, script: Script, base: State, handings: Sequence[Handing] = ()) -> str:
+    """A broker's file of which all up to `base` is gone."""
+    name = filed(path, script.commits, handings)
+    with SqliteFile(path, "share") as file:
+        file.compact(Snapshot(base.tip, base), STATE_CODEC)
+    return name
+
+
+class Answer(NamedTuple):
+    """What a command said, and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Its answer, line by line."""
+        return self.out.splitlines()
+
+    @property
+    def objects(self) -> list[Any]:
+        """Its answer, one JSON object a line."""
+        return [json.loads(line) for line in self.lines]
+
+
+def asked(*arguments: str) -> Answer:
+    """What `chat-broker` answers to `arguments`."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(arguments, {}, _no_server)
+    return Answer(status, out.getvalue(), err.getvalue())
+
+
+def told(*arguments: str) -> Answer:
+    """The same, where it must go well."""
+    answer = asked(*arguments)
+    assert (answer.status, answer.err) == (0, "")
+    return answer
+
+
+def _no_server(settings: object) -> None:
+    raise AssertionError("no server was asked for")

@@ -1,0 +1,208 @@
+"""`trace`: the life of one connection or one room, and where each message went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from events.commands import AdoptPolicy, EnterQueue
+from events.commit import Facts, commit_after
+from events.events import QueueEntered, RoomOpened
+from events.log import Handing
+from events.policy import Policy
+from projections.state import fold
+from tests.debugger.logs import (
+    ANN,
+    BOB,
+    CAT,
+    DAN,
+    ROOM,
+    START_MS,
+    Script,
+    asked,
+    by_interests,
+    conversation,
+    dumped,
+    filed,
+    told,
+    trimmed,
+)
+
+HANDINGS = [
+    Handing(2, ANN, "get", START_MS + 41_203),
+    Handing(2, BOB, "result", START_MS + 41_201),
+    Handing(3, ANN, "get", START_MS + 42_258),
+    Handing(3, ANN, "result", START_MS + 43_600),
+    Handing(6, ANN, "listen", START_MS + 60_001),
+    Handing(6, CAT, "inbox", START_MS + 61_000),
+]
+FETCHED = "no stream of theirs was open, and no call of theirs has fetched it since"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    """A broker's file of a conversation, with notes of what was handed over."""
+    return filed(tmp_path / "log.db", conversation().commits, HANDINGS)
+
+
+def test_a_room_has_its_messages_and_where_they_went(log: str) -> None:
+    """Who met and why, what was said, when and by what it was handed over, and how it ended."""
+    assert (
+        told("trace", log, "--room", "2370").out
+        == f"""\
+the life of {ROOM}
+      2  00:00:41.200  Bob·b6cd enters the queue and meets Ann·6f5d, who waited 41.2 s, in r_2370
+                       first come, first served: Ann·6f5d was the head of the queue, with 41.2 s
+                       nobody else waited
+                       handed to Ann·6f5d: the GET stream of a session after 3 ms
+                       handed to Bob·b6cd: a tool's result after 1 ms
+      3  00:00:42.255  Bob·b6cd tells Ann·6f5d in r_2370: "Hello, stranger." (m1)
+                       handed to Ann·6f5d: the GET stream of a session after 3 ms, a tool's result after 1.3 s
+      4  00:00:44.000  Ann·6f5d tells Bob·b6cd in r_2370: "Hello!"
+                       not handed to Bob·b6cd yet: {FETCHED}
+      6  00:01:00.000  Bob·b6cd leaves Ann·6f5d in r_2370 for somebody else (2 messages in 18.8 s), \
+enters the queue and meets Anonymous·0a1b, who waited 15.0 s, in r_91aa
+                       handed to Ann·6f5d: a subscriptions/listen stream after 1 ms
+
+in all
+  2 messages (1 by Bob·b6cd, 1 by Ann·6f5d; 1 handed over) in 18.8 s
+  r_2370 is r_2370d88192c52a48572ac5a03645081a
+    members      Ann·6f5d, who waited longer, and Bob·b6cd
+    opened       position 2
+    closed       position 6
+    message ids  1 remembered
+"""
+    )
+
+
+def test_a_connection_has_each_stay_and_each_room_in_turn(log: str) -> None:
+    """A life goes from place to place, and adds up."""
+    lines = told("trace", log, "--connection", "b6cd").lines
+    places = [line for line in lines if line.startswith("in ")]
+    assert places == ["in r_2370 with Ann·6f5d", "in r_91aa with Anonymous·0a1b", "in the queue", "in all"]
+    assert [line[:7].strip() for line in lines if line[:7].strip().isdecimal()] == ["2", "3", "4", "6", "7", "8", "9"]
+    assert "that was 2 messages (1 by Bob·b6cd, 1 by Ann·6f5d; 1 handed over)" in lines[lines.index(places[1]) - 2]
+    assert lines[lines.index("in all") + 1] == (
+        "  3 stays in the queue (9.0 s); 2 rooms; 2 messages (1 by Bob·b6cd, 1 by Ann·6f5d; 1 handed over)"
+    )
+
+
+def test_only_the_part_of_a_commit_that_is_theirs_counts(log: str) -> None:
+    """The one who was left is not in the room that the other went to."""
+    answer = told("trace", log, "--connection", "6f5d")
+    assert "1 stay in the queue (41.2 s); 1 room; 2 messages" in answer.out
+    assert "handed to Anonymous" not in answer.out
+
+
+def test_a_dump_says_that_it_has_no_notes(tmp_path: Path) -> None:
+    """Where nothing is noted, nothing is said of what was handed over."""
+    answer = told("trace", dumped(tmp_path / "log.jsonl", conversation().commits), "--room", "2370")
+    assert "when a notification was handed over is not noted in a dump" in answer.lines[1]
+    assert "handed to" not in answer.out
+
+
+def test_a_lost_note_is_not_taken_for_a_lost_message(tmp_path: Path) -> None:
+    """Whoever was handed something later has read past it."""
+    handings = [Handing(7, BOB, "result", START_MS + 430_000)]
+    answer = told("trace", filed(tmp_path / "log.db", conversation().commits, handings), "--room", "2370")
+    assert (
+        "no note that it was handed to Bob·b6cd, though something later was: "
+        "they fetched from a later cursor on, or the note was lost"
+    ) in answer.out
+    assert f"not handed to Ann·6f5d yet: {FETCHED}" in answer.out
+
+
+def test_shared_interests_are_the_reason(tmp_path: Path) -> None:
+    """What the two share, who else waited, and what those shared."""
+    script = Script().add(0, AdoptPolicy(Policy(matching="interests"))).enters(0, ANN, "Ann", "chess")
+    script.enters(1_000, CAT, "Cat", "go", "tea").enters(3_000, DAN, "Dan", "film", "go", "tea", room=ROOM)
+    lines = told("trace", dumped(tmp_path / "log.jsonl", script.commits), "--room", "2370").lines
+    assert lines[3:5] == [
+        "                       by interests: Cat·0a1b shares go, tea with Dan·6f5d9, and nobody else shared any",
+        "                       1 other waited too: Ann·6f5d6 (3.0 s, shares nothing)",
+    ]
+
+
+def test_patience_is_the_reason_where_nothing_is_shared(tmp_path: Path) -> None:
+    """Whose patience had ended, and after how long."""
+    lines = told("trace", dumped(tmp_path / "log.jsonl", by_interests().commits), "--connection", "b6").lines
+    assert (
+        "                       1 other waited, but none shared an interest with them, "
+        "and nobody's patience (15.0 s) had ended"
+    ) in lines
+    assert (
+        "                       by interests: nobody shared any with Ann·6f5d6, but the patience of Ann·6f5d6 "
+        "had ended (15.0 s) after 15.0 s, and Bob·b6cd had waited longest"
+    ) in lines
+
+
+def test_json_has_the_reason_and_the_handings(log: str) -> None:
+    """A commit a line, then what it adds up to."""
+    objects = told("trace", log, "--room", "2370", "--json").objects
+    assert [one.get("position") for one in objects] == [2, 3, 4, 6, None]
+    assert objects[0]["why"]["matching"] == "first-come"
+    assert (objects[0]["why"]["seeker"], objects[0]["why"]["met"]) == (BOB, ANN)
+    assert objects[1]["told"][0]["handed"] == [
+        {"to": "get", "at_ms": START_MS + 42_258},
+        {"to": "result", "at_ms": START_MS + 43_600},
+    ]
+    assert objects[2]["told"] == [{"connection_id": BOB, "method": "message.received", "handed": []}]
+    assert [one["connection_id"] for one in objects[3]["told"]] == [ANN]
+    assert objects[-1]["totals"]["messages_handed"] == 1
+    assert objects[-1]["state"]["room"]["closed_position"] == 6
+
+
+def test_json_of_a_dump_does_not_know_of_handings(tmp_path: Path) -> None:
+    """`null` is not noted; an empty list would be never."""
+    log = dumped(tmp_path / "log.jsonl", conversation().commits)
+    objects = told("trace", log, "--connection", "b6", "--json").objects
+    assert {one["handed"] for line in objects[:-1] for one in line["told"]} == {None}
+    assert objects[-1]["totals"]["messages_handed"] is None
+
+
+def test_a_trimmed_life_begins_at_the_base(tmp_path: Path) -> None:
+    """What is left of it, and what was known where the log begins."""
+    script = conversation()
+    log = trimmed(tmp_path / "log.db", script, fold(script.commits[:3]))
+    lines = told("trace", log, "--room", "2370").lines
+    assert lines[:3] == [
+        f"the life of {ROOM}",
+        "what was before position 4 is gone from the log; there it was:",
+        f"  r_2370 is {ROOM}",
+    ]
+    assert [line[:7].strip() for line in lines if line[:7].strip().isdecimal()] == ["4", "6"]
+    assert told("trace", log, "--room", "2370", "--json").objects[0]["base"]["room"]["opened_position"] == 2
+
+
+def test_a_broken_log_is_told_as_far_as_it_goes(tmp_path: Path) -> None:
+    """What stood before is told, and one line names the position."""
+    commits = conversation().commits
+    commits[5] = msgspec.structs.replace(commits[5], at_ms=commits[5].at_ms + 1)
+    answer = asked("trace", dumped(tmp_path / "log.jsonl", commits), "--room", "2370")
+    assert answer.status == 2
+    assert answer.lines[-1].endswith('"Hello!"')
+    assert answer.err == "chat-broker: the commit at position 6 was altered\n"
+
+
+def test_exactly_one_life_is_asked_for(log: str) -> None:
+    """A connection's or a room's, and one that is there."""
+    assert asked("trace", log).status == 2
+    assert asked("trace", log, "--room", "23", "--connection", "b6").status == 2
+    assert "there is no room" in asked("trace", log, "--room", "b6").err
+
+
+def test_a_meeting_that_the_rules_do_not_give_is_marked(tmp_path: Path) -> None:
+    """A log that was made under other rules says so where it shows."""
+    script = Script().add(0, AdoptPolicy(Policy(matching="interests"))).enters(0, ANN, "Ann", "chess")
+    tip = script.enters(1_000, CAT, "Cat", "go").state.tip
+    events = QueueEntered(DAN, "Dan", ("go",)), RoomOpened(ROOM, ANN, DAN, "Ann", "Dan")
+    facts = Facts(START_MS + 2_000, ROOM)
+    script.store(commit_after(tip, EnterQueue(DAN, "Dan", ("go",)), facts, events))
+    lines = told("trace", dumped(tmp_path / "log.jsonl", script.commits), "--room", "23").lines
+    assert lines[3:6] == [
+        "                       by interests: they share none, and the patience of neither had ended (15.0 s)",
+        "                       asked again, the matching names somebody else: the log was made under other rules",
+        "                       1 other waited too: Cat·0a1b (1.0 s, shares go)",
+    ]

@@ -1,0 +1,439 @@
+"""`verify`: a sound log is found sound, and each fault that was planted is found where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import msgspec
+import pytest
+
+from broker.debugger.checking import PROMISES, Fault, Verdict, check_log
+from broker.debugger.sources import open_source
+from events.codec import encode_commit
+from events.commands import EnterQueue, LeaveRoom, SendMessage
+from events.commit import Commit, Facts, redact
+from events.events import MessageSent, PolicyAdopted, QueueEntered, RoomClosed, RoomOpened
+from events.ids import ClientMessageId
+from events.log import Snapshot
+from events.policy import Policy
+from events.sqlite_file import SqliteFile
+from projections.snapshots import STATE_CODEC
+from projections.state import State, digest, fold
+from tests.debugger.crowds import LITTLE, crowd, rechained, states_of, with_events
+from tests.debugger.logs import (
+    ANN,
+    BOB,
+    CAT,
+    DAN,
+    ROOM,
+    asked,
+    by_interests,
+    conversation,
+    dumped,
+    filed,
+    told,
+    trimmed,
+)
+
+SAID = conversation().commits
+STATES = states_of(SAID)
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+def verdict_of(name: str) -> Verdict:
+    """What checking the log comes to."""
+    source = open_source(name)
+    try:
+        return check_log(source)
+    finally:
+        source.close()
+
+
+def fault_in(tmp_path: Path, commits: list[Commit]) -> Fault:
+    """The fault in a log of these commits, which is the same in a dump and in a broker's file."""
+    fault = verdict_of(dumped(tmp_path / "dump.jsonl", commits)).fault
+    assert fault is not None
+    return fault
+
+
+def changed(position: int, **fields: object) -> list[Commit]:
+    """The conversation, but at `position` something else stands; nobody has repaired the chain."""
+    commits = list(SAID)
+    commits[position - 1] = msgspec.structs.replace(commits[position - 1], **fields)
+    return commits
+
+
+def test_a_sound_log_is_one_line(tmp_path: Path) -> None:
+    """With how many commits there are, where they end, and the digest of the state."""
+    line = f"every promise holds: 9 commits, position 9, digest {digest(STATES[-1])}\n"
+    assert told("verify", dumped(tmp_path / "dump.jsonl", SAID)).out == line
+    assert told("verify", filed(tmp_path / "log.db", SAID)).out == line
+
+
+def test_an_empty_log_is_sound(tmp_path: Path) -> None:
+    """It promises nothing yet."""
+    SqliteFile(tmp_path / "log.db").close()
+    line = f"every promise holds: 0 commits, position 0, digest {digest(State())}\n"
+    assert told("verify", f"sqlite:{tmp_path / 'log.db'}").out == line
+
+
+@pytest.mark.parametrize("policy", [None, LITTLE, msgspec.structs.replace(LITTLE, matching="interests")])
+def test_whatever_many_people_do_is_sound(policy: Policy | None, tmp_path: Path) -> None:
+    """Also under limits that they run into, and under interests; also from a base on, and redacted."""
+    commits = crowd(1, 400, policy=policy)
+    states = states_of(commits)
+    sound = verdict_of(dumped(tmp_path / "dump.jsonl", commits))
+    assert sound == (len(commits), states[-1].tip, digest(states[-1]), None)
+    assert verdict_of(dumped(tmp_path / "redacted.jsonl", map(redact, commits))) == sound
+    middle = states[len(commits) // 2]
+    (tmp_path / "base.jsonl").write_bytes(
+        b"".join(line + b"\n" for line in STATE_CODEC.encode(middle))
+        + b"".join(encode_commit(commit) + b"\n" for commit in commits[middle.position :])
+    )
+    assert verdict_of(str(tmp_path / "base.jsonl")) == sound._replace(commits=len(commits) - middle.position)
+
+
+@pytest.mark.parametrize("name", ["commits.jsonl", "commits-2.jsonl"])
+def test_logs_of_every_schema_are_sound(name: str) -> None:
+    """What earlier programs wrote keeps the promises of this one."""
+    assert verdict_of(str(GOLDEN / name)).fault is None
+
+
+def test_progress_is_told_of_every_commit(tmp_path: Path) -> None:
+    """Page by page, so that it adds up."""
+    commits = crowd(2, 1_500)
+    heard: list[int] = []
+    source = open_source(dumped(tmp_path / "dump.jsonl", commits))
+    check_log(source, heard.append)
+    source.close()
+    assert sum(heard) == len(commits)
+    assert len(heard) == 1 + len(commits) // 1_000
+
+
+# A chain that does not hold.
+
+CHAINS: dict[str, tuple[int, Callable[[], list[Commit]]]] = {
+    "a text was altered": (
+        3,
+        lambda: changed(
+            3,
+            command=SendMessage(BOB, ROOM, "Goodbye.", ClientMessageId("m1")),
+            events=(MessageSent(ROOM, BOB, ANN, "Goodbye.", ClientMessageId("m1")),),
+        ),
+    ),
+    "a name was altered": (1, lambda: changed(1, events=(QueueEntered(ANN, "Eve", ()),))),
+    "a time was altered": (5, lambda: changed(5, at_ms=SAID[4].at_ms + 1)),
+    "an event was dropped": (6, lambda: changed(6, events=SAID[5].events[:1])),
+    "two commits were swapped": (3, lambda: [*SAID[:2], SAID[3], SAID[2], *SAID[4:]]),
+    "a commit is missing": (4, lambda: [*SAID[:3], *SAID[4:]]),
+    "a commit comes twice": (4, lambda: [*SAID[:3], *SAID[2:]]),
+    "the rest is of another log": (5, lambda: [*SAID[:4], *crowd(7, 40)[4:]]),
+}
+
+
+@pytest.mark.parametrize("how", CHAINS)
+def test_a_broken_chain_is_found(how: str, tmp_path: Path) -> None:
+    """Promise 5, at the first position that does not follow."""
+    position, commits = CHAINS[how]
+    breach = fault_in(tmp_path, commits()).breach
+    assert (breach.promise, breach.position) == (5, position)
+
+
+# A chain that was repaired, so that nothing but the promises can tell.
+
+TEXT = "Hello, stranger."
+REPAIRED: dict[str, tuple[int, int, str, Callable[[], list[Commit]]]] = {
+    "the second one is first": (
+        2,
+        3,
+        "did not enter before",
+        lambda: with_events(SAID, 2, SAID[1].events[0], RoomOpened(ROOM, BOB, ANN, "Bob", "Ann")),
+    ),
+    "nobody is paired": (2, 3, "waits while another waits", lambda: with_events(SAID, 2, SAID[1].events[0])),
+    "others are paired than the matching names": (
+        4,
+        3,
+        f"paired were {ANN} with {DAN}, to be paired {CAT} with {DAN}",
+        lambda: with_events(
+            by_interests().commits, 4, by_interests().commits[3].events[0], RoomOpened(ROOM, ANN, DAN, "Ann", "Dan")
+        ),
+    ),
+    "a room of one": (
+        2,
+        2,
+        "paired with themselves",
+        lambda: with_events(SAID, 2, SAID[1].events[0], RoomOpened(ROOM, ANN, ANN, "Ann", "Ann")),
+    ),
+    "a room with somebody who never came": (
+        2,
+        3,
+        "did not enter before",
+        lambda: with_events(SAID, 2, SAID[1].events[0], RoomOpened(ROOM, DAN, BOB, "Dan", "Bob")),
+    ),
+    "a room opens again": (
+        6,
+        5,
+        "had been there before",
+        lambda: with_events(SAID, 6, *SAID[5].events[:2], RoomOpened(ROOM, CAT, BOB, "Anonymous", "Bob")),
+    ),
+    "a message comes twice": (
+        4,
+        4,
+        "stored twice",
+        lambda: rechained([*SAID[:3], SAID[2], *SAID[3:]]),
+    ),
+    "a message into a closed room": (
+        7,
+        4,
+        "not open to them",
+        lambda: rechained([*SAID[:6], said_again(SAID[3], SAID[5].at_ms), *SAID[6:]]),
+    ),
+    "a message of a stranger": (
+        3,
+        4,
+        "not open to them",
+        lambda: with_events(SAID, 3, MessageSent(ROOM, CAT, ANN, TEXT, None)),
+    ),
+    "a room is closed twice": (7, 5, "not an open room", lambda: rechained([*SAID[:6], closing(), *SAID[6:]])),
+    "time goes back": (
+        5,
+        5,
+        "time went back",
+        lambda: rechained([*SAID[:4], at(SAID[4], SAID[3].at_ms - 1), *SAID[5:]]),
+    ),
+    "time is not what was decided with": (
+        5,
+        5,
+        "not the one that was decided with",
+        lambda: rechained([*SAID[:4], msgspec.structs.replace(SAID[4], at_ms=SAID[4].at_ms + 1), *SAID[5:]]),
+    ),
+    "another text is stored than was sent": (
+        3,
+        6,
+        "does not give the events that are stored",
+        lambda: with_events(SAID, 3, MessageSent(ROOM, BOB, ANN, "Goodbye.", ClientMessageId("m1"))),
+    ),
+    "a policy is not what was adopted": (
+        1,
+        6,
+        "does not give the events",
+        lambda: with_events(crowd(1, 20, policy=LITTLE), 1, *adopted(Policy(closed_rooms_kept=6))),
+    ),
+    "one is told two things": (
+        6,
+        7,
+        "two things at once",
+        lambda: with_events(SAID, 6, *SAID[5].events, MessageSent(ROOM, BOB, ANN, TEXT, None)),
+    ),
+    "somebody leaves a queue in which they never were": (
+        9,
+        1,
+        "left the queue, but was not in it",
+        lambda: with_events(SAID, 9, msgspec.structs.replace(SAID[8].events[0], connection_id=DAN)),
+    ),
+    "a commit without events": (3, 6, "does not give the events", lambda: with_events(SAID, 3)),
+    "a command that was refused": (
+        4,
+        6,
+        "does not give the events",
+        lambda: rechained(
+            [
+                *SAID[:3],
+                msgspec.structs.replace(SAID[3], command=EnterQueue(ANN, "Ann", ()), facts=Facts(SAID[3].at_ms)),
+                *SAID[4:],
+            ]
+        ),
+    ),
+}
+
+
+def at(commit: Commit, at_ms: int) -> Commit:
+    """`commit` at another time."""
+    return msgspec.structs.replace(commit, at_ms=at_ms, facts=msgspec.structs.replace(commit.facts, at_ms=at_ms))
+
+
+def said_again(commit: Commit, at_ms: int) -> Commit:
+    """A message, said again later under no id."""
+    return at(commit, at_ms)
+
+
+def closing() -> Commit:
+    """The first room is left once more."""
+    at_ms = SAID[5].at_ms
+    events = (RoomClosed(ROOM, ANN, BOB, "left"),)
+    return msgspec.structs.replace(
+        SAID[5], command=LeaveRoom(ANN, ROOM), facts=Facts(at_ms), at_ms=at_ms, events=events
+    )
+
+
+def adopted(policy: Policy) -> tuple[object]:
+    """The event that a policy was adopted."""
+    return (PolicyAdopted(policy),)
+
+
+@pytest.mark.parametrize("how", REPAIRED)
+def test_a_broken_promise_is_found_in_a_whole_chain(how: str, tmp_path: Path) -> None:
+    """By the promise that it breaks, at the first position where it does."""
+    position, promise, what, commits = REPAIRED[how]
+    breach = fault_in(tmp_path, commits()).breach
+    assert (breach.position, breach.promise) == (position, promise), breach
+    assert what in breach.what
+
+
+def test_each_promise_that_a_log_shows_has_a_fault_above() -> None:
+    """So that none is forgotten."""
+    assert {promise for _, promise, _, _ in REPAIRED.values()} == set(PROMISES)
+
+
+def test_a_breach_is_told_with_its_promise_and_the_difference(tmp_path: Path) -> None:
+    """Exit status 1, and what is stored beside what should be; what strangers typed is in quotes."""
+    commits = with_events(SAID, 3, MessageSent(ROOM, BOB, ANN, "\x1b[2J", ClientMessageId("m1")))
+    answer = asked("verify", dumped(tmp_path / "dump.jsonl", commits))
+    assert (answer.status, answer.err) == (1, "")
+    event = f'MessageSent(room_id="{ROOM}", sender="{BOB}", recipient="{ANN}", text="{{}}", client_message_id="m1")'
+    assert answer.lines == [
+        "promise 6 is broken at position 3: deciding the command again does not give the events that are stored",
+        f"  {PROMISES[6]}",
+        f'  the command is SendMessage(connection_id="{BOB}", room_id="{ROOM}", text="{TEXT}", client_message_id="m1")',
+        f"  - {event.format(chr(92) + 'u001b[2J')}",
+        f"  + {event.format(TEXT)}",
+        "  (- is stored, + is what deciding again gives)",
+    ]
+
+
+def test_a_base_that_breaks_a_promise_is_found(tmp_path: Path) -> None:
+    """Before any commit is looked at."""
+    state = msgspec.structs.replace(STATES[5], tip=STATES[5].tip)
+    room = msgspec.structs.replace(state.rooms.by_id[ROOM], second=CAT)
+    rooms = msgspec.structs.replace(state.rooms, by_id=state.rooms.by_id.set(ROOM, room))
+    name = trimmed(tmp_path / "log.db", conversation(), msgspec.structs.replace(state, rooms=rooms))
+    fault = verdict_of(name).fault
+    assert fault is not None
+    assert (fault.breach.promise, fault.breach.position) == (1, 5)
+
+
+# What can't be read.
+
+
+def test_a_damaged_line_is_a_breach_of_promise_5(tmp_path: Path) -> None:
+    """At its position; exit status 1."""
+    lines = [encode_commit(commit) for commit in SAID]
+    lines[3] = lines[3].replace(b'"message_sent"', b'"message_eaten"')
+    (tmp_path / "dump.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    answer = asked("verify", str(tmp_path / "dump.jsonl"))
+    assert answer.status == 1
+    assert answer.lines[0].startswith("promise 5 is broken at position 4: not a commit: ")
+
+
+def test_a_dump_that_was_cut_off_is_a_breach_of_promise_5(tmp_path: Path) -> None:
+    """Though it can't be opened as one."""
+    path = tmp_path / "dump.jsonl"
+    path.write_bytes(b"\n".join(encode_commit(commit) for commit in SAID)[:-20])
+    answer = asked("verify", str(path))
+    assert answer.status == 1
+    assert answer.lines[0].startswith("promise 5 is broken")
+    assert "commit 9: not a commit" in answer.lines[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"{}\n", b'{"schema":2}\n', b"SQLite format 3\0"])
+def test_what_is_no_log_is_an_error_of_use(content: bytes, tmp_path: Path) -> None:
+    """Exit status 2 and one line, rather than a verdict; but nothing at all is a dump of nothing."""
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    answer = asked("verify", str(path))
+    assert answer.status == (2 if content else 0)
+    assert len(answer.err.splitlines()) == (1 if content else 0)
+    assert asked("verify", str(tmp_path / "nothing")).status == 2
+
+
+# A broker's file.
+
+
+def tampered(path: Path, sql: str, *bindings: object) -> str:
+    """A broker's file with the conversation, to which somebody has done that."""
+    name = filed(path, SAID)
+    db = apsw.Connection(str(path))
+    db.execute(sql, bindings)
+    db.close()
+    return name
+
+
+@pytest.mark.parametrize(
+    ("sql", "position"),
+    [
+        ("UPDATE commits SET body = replace(body, 'Hello!', 'Hullo!') WHERE position = 4", 4),
+        ("UPDATE commits SET body = (SELECT body FROM commits WHERE position = 5) WHERE position = 3", 3),
+        ("UPDATE commits SET body = 'x' WHERE position = 6", 6),
+        ("UPDATE commits SET body = substr(body, 1, 80) WHERE position = 9", 9),
+    ],
+)
+def test_a_file_that_was_tampered_with_is_found(sql: str, position: int, tmp_path: Path) -> None:
+    """Promise 5, at the row that was touched."""
+    fault = verdict_of(tampered(tmp_path / "log.db", sql)).fault
+    assert fault is not None
+    assert (fault.breach.promise, fault.breach.position) == (5, position)
+
+
+def test_rows_that_are_gone_are_found(tmp_path: Path) -> None:
+    """Promise 5, though there is no row to name."""
+    fault = verdict_of(tampered(tmp_path / "log.db", "DELETE FROM commits WHERE position = 5")).fault
+    assert fault is not None
+    assert fault.breach.promise == 5
+    assert "missing" in fault.breach.what
+
+
+def snapshotted(path: Path, *states: State) -> str:
+    """A broker's file with the conversation, and with snapshots."""
+    name = filed(path, SAID)
+    with SqliteFile(path, "share") as file:
+        for state in states:
+            file.save(Snapshot(state.tip, state), STATE_CODEC)  # type: ignore[attr-defined]
+    return name
+
+
+def test_snapshots_are_checked_where_they_stand(tmp_path: Path) -> None:
+    """Those that are what the log says don't show."""
+    name = snapshotted(tmp_path / "log.db", STATES[3], STATES[6], STATES[9])
+    assert told("verify", name).out == told("verify", dumped(tmp_path / "dump.jsonl", SAID)).out
+
+
+def test_a_snapshot_of_something_else_is_found(tmp_path: Path) -> None:
+    """Promise 6, where it stands; the log itself is sound."""
+    other = msgspec.structs.replace(STATES[6], messages_sent=1)
+    verdict = verdict_of(snapshotted(tmp_path / "log.db", STATES[3], other))
+    assert verdict.fault is not None
+    assert str(verdict.fault.breach) == (
+        "promise 6 is broken at position 6: the snapshot that is stored here is not what the log says, or can't be read"
+    )
+    assert verdict.commits == 6
+
+
+def test_a_damaged_snapshot_is_found(tmp_path: Path) -> None:
+    """A start would pass over it and fold from an older one; but it is not what was written."""
+    name = snapshotted(tmp_path / "log.db", STATES[3], STATES[6])
+    db = apsw.Connection(str(tmp_path / "log.db"))
+    db.execute("UPDATE snapshot_parts SET lines = replace(lines, 'Ann', 'Eve') WHERE snapshot = 2")
+    db.close()
+    fault = verdict_of(name).fault
+    assert fault is not None
+    assert (fault.breach.promise, fault.breach.position) == (6, 6)
+
+
+def test_a_log_that_ends_before_its_newest_snapshot_was_rolled_back(tmp_path: Path) -> None:
+    """Promise 5: the last commits are gone without a trace but that."""
+    name = snapshotted(tmp_path / "log.db", STATES[3], STATES[8])
+    db = apsw.Connection(str(tmp_path / "log.db"))
+    db.execute("DELETE FROM commits WHERE position > 7")
+    db.close()
+    fault = verdict_of(name).fault
+    assert fault is not None
+    assert (fault.breach.promise, fault.breach.position) == (5, 7)
+    assert "position 8" in fault.breach.what
+
+
+def test_a_trimmed_log_is_checked_from_its_base_on(tmp_path: Path) -> None:
+    """What went is not missed."""
+    name = trimmed(tmp_path / "log.db", conversation(), STATES[4])
+    assert told("verify", name).out == f"every promise holds: 5 commits, position 9, digest {digest(fold(SAID))}\n"
