@@ -39,8 +39,10 @@ test-clients: install  ## official clients and the conformance suite, from npm
 test-browser: install  ## the report in a real browser: Chromium at /usr/bin/chromium, or where CHROMIUM says
 	$(BIN)/python -m pytest tests/browser
 
-bench: install  ## CPU a message and memory a stream, beside a bare ASGI server and the plain SDK
+bench: install  ## what a message costs beside a bare ASGI server and the plain SDK; folding, checking, starting
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.fold
+	$(BIN)/python -m benchmarks.replay
 
 clean:
 	rm -rf .venv tests/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

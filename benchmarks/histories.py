@@ -10,7 +10,7 @@ from events.commands import Command, EnterQueue, LeaveRoom, SendMessage
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after
 from events.events import MessageSent
 from events.ids import ClientMessageId, ConnectionId, RoomId
-from projections.state import INITIAL_STATE, State, StateMutation
+from projections.state import INITIAL_STATE, State, fold
 
 START_MS: Final = 1_790_000_000_000
 TEXT: Final = "Hello there, stranger. How are you doing over there today?"
@@ -18,23 +18,32 @@ NAMED_EVERY: Final = 4
 """Of so many messages, one has an id by its sender."""
 
 
-def history(commits: int, *, pairs: int = 100, talk: int = 500) -> Iterator[Commit]:
-    """So many commits, nearly all of them messages; after every `talk` of them, one pair parts and meets anew."""
-    return islice(_Talking(pairs, talk).commits(), commits)
+def history(commits: int) -> Iterator[Commit]:
+    """So many of them."""
+    return islice(Talking().commits(), commits)
 
 
-class _Talking:
-    def __init__(self, pairs: int, talk: int) -> None:
+class Talking:
+    """Nearly all commits are messages; after every `talk` of them, one of the pairs parts and meets anew."""
+
+    def __init__(self, pairs: int = 100, talk: int = 500) -> None:
         self._people = [(_person(2 * n), _person(2 * n + 1)) for n in range(pairs)]
         self._rooms = [RoomId("")] * pairs
         self._talk = talk
         self._at_ms = START_MS
         self._step_ms = 600 // min(pairs, 600) + 1  # so that nobody speaks too often
         self._state: State = INITIAL_STATE
-        self._now: StateMutation = INITIAL_STATE.mutate()
+        self._pending: list[Commit] = []
         self._tip = EMPTY_TIP
 
+    def state(self) -> State:
+        """What the commits so far come to."""
+        self._state = fold(self._pending, self._state)
+        self._pending.clear()
+        return self._state
+
     def commits(self) -> Iterator[Commit]:
+        """One after the other, without an end."""
         for pair in range(len(self._people)):
             yield from self._meet(pair)
         while True:
@@ -50,13 +59,11 @@ class _Talking:
             yield self._decided(EnterQueue(who, "Somebody", ("chess", "tea")), self._rooms[pair])
 
     def _decided(self, command: Command, room_id: RoomId | None = None) -> Commit:
-        """What follows from `command`; deciding needs the state, which is finished for it."""
+        """What follows from `command`."""
         self._at_ms += self._step_ms
-        self._state = self._now.finish()
         facts = Facts(self._at_ms, room_id)
-        decision = decide(self._state, command, facts)
+        decision = decide(self.state(), command, facts)
         assert not isinstance(decision, Rejection)
-        self._now = self._state.mutate()
         return self._stored(commit_after(self._tip, command, facts, decision))
 
     def _say(self, number: int) -> Commit:
@@ -72,7 +79,7 @@ class _Talking:
 
     def _stored(self, commit: Commit) -> Commit:
         self._tip = commit.tip
-        self._now.fold(commit)
+        self._pending.append(commit)
         return commit
 
 

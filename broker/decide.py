@@ -68,14 +68,13 @@ def decide(state: State, command: Command, facts: Facts, *, matching: Matching |
 
     `matching` stands in for the one that the log's policy names, for those who ask what would have been.
     """
-    matching = matching if matching is not None else MATCHINGS[state.policy.matching]
     match command:
         case SendMessage():
             return _send(state, command, facts)
         case EnterQueue():
-            return _enter(state, command, facts, matching)
+            return _enter(state, command, facts, matching or _named(state))
         case NextPartner():
-            return _next(state, command, facts, matching)
+            return _next(state, command, facts, matching or _named(state))
         case LeaveQueue(connection_id=who):
             return [QueueLeft(who, "left")] if who in state.queue.entered else ALREADY_DONE
         case LeaveRoom(connection_id=who, room_id=room_id):
@@ -84,9 +83,13 @@ def decide(state: State, command: Command, facts: Facts, *, matching: Matching |
         case Disconnect():
             return _disconnect(state, command)
         case MatchDue(connection_id=who):
-            return _match_due(state, who, facts, matching)
+            return _match_due(state, who, facts, matching or _named(state))
         case AdoptPolicy(policy=policy):
             return [PolicyAdopted(policy)] if policy != state.policy else ALREADY_DONE
+
+
+def _named(state: State) -> Matching:
+    return MATCHINGS[state.policy.matching]
 
 
 def _send(state: State, command: SendMessage, facts: Facts) -> Decision:

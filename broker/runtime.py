@@ -23,7 +23,7 @@ from events.commit import BrokenChainError, Commit, Facts, check_link, commit_af
 from events.ids import ID_BYTES, RoomId, room_id_from
 from events.log import Conflict, EventLog, LogUnavailableError
 from events.policy import Policy
-from projections.state import INITIAL_STATE, State, evolve, fold
+from projections.state import INITIAL_STATE, State, evolve
 
 logger = structlog.get_logger(__name__)
 
@@ -127,8 +127,10 @@ class Runtime:
         snapshot = await self._log.newest_snapshot()
         self.state = snapshot.state if snapshot is not None else INITIAL_STATE
         self._checkpoints.began_at(self.state.position)
-        while commits := await self._log.read(self.state.position, READ_PAGE):
-            self.state = fold(commits, self.state)
+        folding = self.state.mutate()
+        while commits := await self._log.read(folding.position, READ_PAGE):
+            folding.fold_checked(commits)
+        self.state = folding.finish()
         if isinstance(await self.submit(AdoptPolicy(policy)), Rejection):
             raise LogUnavailableError("the log does not answer, so the policy can't be stored")
 

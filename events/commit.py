@@ -121,17 +121,17 @@ def _redacted_event(event: Event, text: Text, stand_in: RedactedText, salt: str 
     return MessageSent(event.room_id, event.sender, event.recipient, said, event.client_message_id)
 
 
-def check_link(tip: Tip, commit: Commit) -> None:
-    """Make sure that `commit` follows `tip` and is what was stored.
+def check_link(last: Tip | Commit, commit: Commit) -> None:
+    """Make sure that `commit` follows `last` and is what was stored.
 
     Of a commit of an older schema the codec has made sure already, since only its stored form tells.
 
     Raises:
         BrokenChainError: naming the position.
     """
-    if commit.position != tip.position + 1:
-        raise BrokenChainError(f"expected the commit at position {tip.position + 1}, found {commit.position}")
-    if commit.previous_id != tip.commit_id:
+    if commit.position != last.position + 1:
+        raise BrokenChainError(f"expected the commit at position {last.position + 1}, found {commit.position}")
+    if commit.previous_id != last.commit_id:
         raise BrokenChainError(f"the commit at position {commit.position} does not follow the one before it")
     if commit.schema == SCHEMA_VERSION and commit.commit_id != commit_id_of(commit):
         raise altered(commit.position)

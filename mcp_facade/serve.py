@@ -83,8 +83,8 @@ class ChatUvicorn(uvicorn.Server):
         if self._app.failure is not None:
             self.should_exit = True
             return
-        gc.collect()
         gc.freeze()
+        gc.enable()
         logger.info("ready", position=self._app.broker.state.position)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -121,6 +121,8 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
     app = ChatApp(Broker(log, SystemClock(), keep_commits=commits_kept(settings)), settings)
     uvicorn_server = ChatUvicorn(uvicorn_config(app), app)
     app.on_started = uvicorn_server.broker_started
+    # All that a start makes is there to stay: looking for cycles in a large state would take longer than making it.
+    gc.disable()
     await uvicorn_server.serve(sockets=[listening])
     if isinstance(app.failure, UnusableLogError):  # which says by itself what is wrong with which file
         raise UsageError(str(app.failure))

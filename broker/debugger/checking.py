@@ -18,6 +18,7 @@ import msgspec
 from broker.debugger.showing import diff, safe, shown
 from broker.debugger.sources import Source
 from broker.decide import Rejection, decide
+from broker.usage import UsageError
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.events import Event, RoomOpened
@@ -66,6 +67,7 @@ def check_log(source: Source, on_progress: OnProgress = lambda commits: None) ->
 
     Raises:
         LogUnavailableError: the log did not answer.
+        UsageError: somebody trimmed it meanwhile.
     """
     with _without_collections():
         walk = _Walk(source)
@@ -116,15 +118,16 @@ class _Walk:
         state, commit = self.state, None
         try:
             for line in lines:
-                commit = None
                 commit = decode_commit(line)
                 check_link(state.tip, commit)
                 after = evolve(state, commit)
                 decision = decide(state, commit.command, commit.facts)
                 if type(decision) is not list or tuple(decision) != commit.events or check_step(state, commit, after):
                     return _fault_of(state, commit)
-                state = after
+                state, commit = after, None
         except (BrokenChainError, UnreadableCommitError, UnusableLogError) as error:
+            if commit is not None and self._was_trimmed(state.position, commit.position):
+                raise UsageError(f"{self._source.name} was trimmed while it was checked; check it again") from None
             return Fault(Breach(5, state.position + 1, safe(str(error))))
         except Exception:
             # What can't have happened is what is looked for: folding it may fail in any way.
@@ -134,6 +137,10 @@ class _Walk:
         finally:
             self.state = state
         return None
+
+    def _was_trimmed(self, last: Position, found: Position) -> bool:
+        """Whether a snapshot stands in by now for what is missing between the two."""
+        return last + 1 < found and found - 1 in self._source.snapshots()
 
     def _is_as_folded(self, snapshot: Position) -> bool:
         stored = self._source.snapshot(snapshot)

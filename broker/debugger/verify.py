@@ -14,8 +14,8 @@ from events.commit import BrokenChainError
 
 EXIT_SOUND, EXIT_BROKEN = 0, 1
 
-_SOME_OF_IT_IS_A_LOG = re.compile(r", commit (?!1:)[0-9]+: |: a line behind commit (?!0)[0-9]+ ")
-"""What is said of a dump that is damaged further down; it is found when it is opened."""
+_SOME_OF_IT_IS_A_LOG = re.compile(r": a line behind commit (?!0)[0-9]+ is empty")
+"""What is said of a dump with a hole in it, which is found when it is opened."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -46,7 +46,7 @@ LIMITS: dict[str, Any] = {
 
 
 def every_shape() -> State:
-    """The idle, the waiting, with interests and without, the chatting; rooms open and closed; inboxes, long and short."""
+    """Every place, with interests and without; rooms, open and closed; inboxes, short and long."""
     return state_after(
         under(**LIMITS),
         chatting(ANN, BOB, ENDED),

@@ -110,7 +110,8 @@ def test_many_commits_are_folded_into_one_working_copy() -> None:
     commits = log_of(*EVENING)
     before = fold(commits[:4])
     was, working = digest(before), before.mutate()
-    for commit in commits[4:]:
+    working.fold_checked(commits[4:7])
+    for commit in commits[7:]:
         working.fold(commit)
     assert working.finish() == fold(commits)
     assert digest(before) == was

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.debugger import smallest
 from broker.debugger.shrink import shrunk
 from events.commands import AdoptPolicy
-from events.commit import Commit
+from events.commit import Commit, Facts
 from events.events import MessageSent, RoomOpened
 from events.policy import Policy
 from tests.debugger.crowds import LITTLE, crowd, rechained, states_of, with_events
@@ -292,6 +293,28 @@ def test_what_can_t_be_tested_is_an_error_of_use(arguments: Sequence[str], says:
     assert (answer.status, answer.out) == (2, "")
     assert says in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_what_no_commands_lead_to_is_an_error_of_use(tmp_path: Path) -> None:
+    """A state that came of something else than the commands in the log; or a command that can't be decided."""
+    commits = conversation().commits
+    entry = msgspec.structs.replace(commits[0].events[0], display_name="Eve")
+    answer = asked("test", dumped(tmp_path / "dump.jsonl", with_events(commits, 1, entry)), "--to", "2")
+    assert (answer.status, answer.out) == (2, "")
+    assert "what led to position 2 can't be brought about again" in answer.err
+    roomless = msgspec.structs.replace(commits[1], facts=Facts(commits[1].at_ms))
+    answer = asked("test", dumped(tmp_path / "dump.jsonl", rechained([commits[0], roomless])), "--to", "2")
+    assert (answer.status, answer.out) == (2, "")
+    assert "is none that can be decided again" in answer.err
+
+
+def test_a_search_that_takes_too_long_ends_with_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is enough, and said to be perhaps too much."""
+    monkeypatch.setattr(smallest, "WORK_MAX", 5)
+    answer = asked("test", dumped(tmp_path / "dump.jsonl", crowd(21, 160)), "--to", "60")
+    assert answer.status == 0
+    assert answer.err == "there was more to leave out than could be tried: the test may not be the shortest\n"
+    assert outcome(answer.out) is None
 
 
 # Shrinking.

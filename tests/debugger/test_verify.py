@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import apsw
@@ -10,13 +12,15 @@ import msgspec
 import pytest
 
 from broker.debugger.checking import PROMISES, Fault, Verdict, check_log
+from broker.debugger.showing import shown
 from broker.debugger.sources import open_source
+from broker.usage import UsageError
 from events.codec import encode_commit
 from events.commands import EnterQueue, LeaveRoom, SendMessage
 from events.commit import Commit, Facts, redact
 from events.events import MessageSent, PolicyAdopted, QueueEntered, RoomClosed, RoomOpened
 from events.ids import ClientMessageId
-from events.log import Snapshot
+from events.log import LogUnavailableError, Snapshot
 from events.policy import Policy
 from events.sqlite_file import SqliteFile
 from projections.snapshots import STATE_CODEC
@@ -196,7 +200,7 @@ REPAIRED: dict[str, tuple[int, int, str, Callable[[], list[Commit]]]] = {
         "not open to them",
         lambda: with_events(SAID, 3, MessageSent(ROOM, CAT, ANN, TEXT, None)),
     ),
-    "a room is closed twice": (7, 5, "not an open room", lambda: rechained([*SAID[:6], closing(), *SAID[6:]])),
+    "a room is closed twice": (7, 5, "not an open room", lambda: rechained([*SAID[:6], left_again(), *SAID[6:]])),
     "time goes back": (
         5,
         5,
@@ -259,7 +263,7 @@ def said_again(commit: Commit, at_ms: int) -> Commit:
     return at(commit, at_ms)
 
 
-def closing() -> Commit:
+def left_again() -> Commit:
     """The first room is left once more."""
     at_ms = SAID[5].at_ms
     events = (RoomClosed(ROOM, ANN, BOB, "left"),)
@@ -328,24 +332,48 @@ def test_a_damaged_line_is_a_breach_of_promise_5(tmp_path: Path) -> None:
 
 
 def test_a_dump_that_was_cut_off_is_a_breach_of_promise_5(tmp_path: Path) -> None:
-    """Though it can't be opened as one."""
+    """At the position of the commit that is not all there."""
     path = tmp_path / "dump.jsonl"
     path.write_bytes(b"\n".join(encode_commit(commit) for commit in SAID)[:-20])
     answer = asked("verify", str(path))
     assert answer.status == 1
-    assert answer.lines[0].startswith("promise 5 is broken")
-    assert "commit 9: not a commit" in answer.lines[0]
+    assert answer.lines[0].startswith("promise 5 is broken at position 9: not a commit")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello\n", b"{}\n", b'{"schema":2}\n', b"SQLite format 3\0"])
+NO_DUMP_IS_CLOSED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""A file that turns out to be no dump is left to the interpreter to close."""
+
+
+@NO_DUMP_IS_CLOSED
+@pytest.mark.parametrize("content", [b"hello\n", b"{}\n", b'{"schema":2}\n', b"SQLite format 3\0"])
 def test_what_is_no_log_is_an_error_of_use(content: bytes, tmp_path: Path) -> None:
-    """Exit status 2 and one line, rather than a verdict; but nothing at all is a dump of nothing."""
+    """Exit status 2 and one line, rather than a verdict."""
     path = tmp_path / "file"
     path.write_bytes(content)
     answer = asked("verify", str(path))
-    assert answer.status == (2 if content else 0)
-    assert len(answer.err.splitlines()) == (1 if content else 0)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+
+
+def test_what_is_not_there_is_an_error_of_use(tmp_path: Path) -> None:
+    """And an empty file is the dump of an empty log."""
     assert asked("verify", str(tmp_path / "nothing")).status == 2
+    (tmp_path / "empty").touch()
+    assert told("verify", str(tmp_path / "empty")).out.startswith("every promise holds: 0 commits, position 0, ")
+
+
+@NO_DUMP_IS_CLOSED
+def test_a_dump_with_a_hole_is_a_breach_of_promise_5(tmp_path: Path) -> None:
+    """Though it can't even be opened as one; and so is an old first commit that was altered."""
+    path = tmp_path / "dump.jsonl"
+    path.write_bytes(b"\n".join([*(encode_commit(commit) for commit in SAID[:4]), b"", encode_commit(SAID[4]), b""]))
+    answer = asked("verify", str(path))
+    assert answer.status == 1
+    assert answer.lines[0].startswith("promise 5 is broken: ")
+    assert "behind commit 4 is empty" in answer.lines[0]
+    path.write_bytes((GOLDEN / "commits.jsonl").read_bytes().replace(b"1790000000000", b"1790000000001"))
+    answer = asked("verify", str(path))
+    assert (answer.status, answer.lines[0]) == (1, "promise 5 is broken: the commit at position 1 was altered")
 
 
 # A broker's file.
@@ -387,9 +415,9 @@ def test_rows_that_are_gone_are_found(tmp_path: Path) -> None:
 def snapshotted(path: Path, *states: State) -> str:
     """A broker's file with the conversation, and with snapshots."""
     name = filed(path, SAID)
-    with SqliteFile(path, "share") as file:
+    with closing(SqliteFile(path, "share")) as file:
         for state in states:
-            file.save(Snapshot(state.tip, state), STATE_CODEC)  # type: ignore[attr-defined]
+            file.save(Snapshot(state.tip, state), STATE_CODEC)
     return name
 
 
@@ -437,3 +465,52 @@ def test_a_trimmed_log_is_checked_from_its_base_on(tmp_path: Path) -> None:
     """What went is not missed."""
     name = trimmed(tmp_path / "log.db", conversation(), STATES[4])
     assert told("verify", name).out == f"every promise holds: 5 commits, position 9, digest {digest(fold(SAID))}\n"
+
+
+def test_a_log_that_is_trimmed_while_it_is_checked_is_no_breach(tmp_path: Path) -> None:
+    """What went was sound, for all that is known: it has to be checked again, from where it begins now."""
+    commits = crowd(12, 4_300, policy=LITTLE)
+    states = states_of(commits)
+    source = open_source(filed(tmp_path / "log.db", commits))
+
+    def trim(done: int) -> None:
+        with closing(SqliteFile(tmp_path / "log.db", "share")) as file:
+            file.compact(Snapshot(states[2_500].tip, states[2_500]), STATE_CODEC)
+
+    with closing(source), pytest.raises(UsageError, match="was trimmed while it was checked"):
+        check_log(source, trim)
+
+
+def test_a_log_that_does_not_answer_is_no_breach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has been read before."""
+    log = filed(tmp_path / "log.db", SAID)
+    source = open_source(log)
+    real = source.lines
+
+    def lines(after: int) -> Iterator[bytes]:
+        yield from islice(real(after), 4)
+        raise LogUnavailableError("the disk reports an error")
+
+    monkeypatch.setattr(source, "lines", lines)
+    with closing(source), pytest.raises(LogUnavailableError, match="the disk reports an error"):
+        check_log(source)
+
+
+def test_a_snapshot_that_a_broker_drops_meanwhile_is_no_breach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older ones go when there are many."""
+    source = open_source(snapshotted(tmp_path / "log.db", STATES[3], STATES[6]))
+    there = iter([[0, 3, 6]])
+    monkeypatch.setattr(source, "snapshots", lambda: next(there, [0, 3]))
+    monkeypatch.setattr(source, "snapshot", lambda at_most: Snapshot(STATES[3].tip, STATES[3]))
+    with closing(source):
+        assert check_log(source).fault is None
+
+
+def test_a_command_that_can_t_even_be_decided_is_a_breach(tmp_path: Path) -> None:
+    """Here, one that could match and brings no room, in a chain that is whole."""
+    command = SAID[1].command
+    commits = [*SAID[:1], msgspec.structs.replace(SAID[1], facts=Facts(SAID[1].at_ms)), *SAID[2:]]
+    answer = asked("verify", dumped(tmp_path / "dump.jsonl", rechained(commits)))
+    assert answer.status == 1
+    assert answer.lines[0].startswith("promise 3 is broken at position 2: paired were ")
+    assert answer.lines[2] == f"  the command is {shown(command)}"

@@ -13,7 +13,7 @@ from broker.debugger.comparison import Comparison, compare
 from broker.debugger.sources import open_source
 from broker.debugger.whatif import rule_of
 from broker.matching import Seeker
-from events.commands import AdoptPolicy, LeaveQueue, LeaveRoom, NextPartner
+from events.commands import AdoptPolicy, LeaveQueue, LeaveRoom, MatchDue, NextPartner
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from projections.state import State
@@ -129,6 +129,34 @@ def test_a_trimmed_log_is_replayed_from_its_base_on(tmp_path: Path) -> None:
     source.close()
     assert (found.commits, found.pairs_kept) == (1, 1)
     assert found.after.all_met_within_ms == 1_000
+
+
+def test_who_waits_in_the_base_has_patience_too(tmp_path: Path) -> None:
+    """Until it ends for them, counted from when they entered."""
+    script = by_interests()
+    source = open_source(trimmed(tmp_path / "log.db", script, states_of(script.commits)[3]))
+    found = compare(source, rule_of("interests", 9_000))
+    source.close()
+    assert (found.before.all_met_within_ms, found.after.all_met_within_ms) == (15_000, 9_000)
+
+
+def test_what_the_other_world_has_no_place_for_is_refused(tmp_path: Path) -> None:
+    """Under interests two would have had to wait, and only one may."""
+    script = Script().add(0, AdoptPolicy(Policy(queue_connections_max=1)))
+    script.enters(1_000, ANN, "Ann", "chess").enters(2_000, BOB, "Bob", "go", room=ROOM)
+    name = dumped(tmp_path / "dump.jsonl", script.commits)
+    assert "1 command would have been refused" in told("whatif", name, "--matching", "interests").lines
+
+
+def test_patience_that_ends_while_there_is_no_room_is_looked_at_again(tmp_path: Path) -> None:
+    """Each second, as a broker does; here until Dan leaves."""
+    policy = Policy(matching="interests", interest_patience_ms=2_000, rooms_open_max=1)
+    script = Script().add(0, AdoptPolicy(policy)).enters(0, ANN, "Ann", "chess").enters(100, BOB, "Bob", "go")
+    script.enters(200, CAT, "Cat", "tea").enters(300, DAN, "Dan", "tea", room=ROOM)
+    script.add(5_500, LeaveRoom(DAN, ROOM)).add(6_000, MatchDue(ANN), NEXT_ROOM)
+    found = compared(tmp_path, script, "interests")
+    assert (found.pairs_kept, found.pairs_lost, found.pairs_new) == (2, [], [])
+    assert found.after == found.before
 
 
 def test_the_answer_for_people_names_what_is_different(tmp_path: Path) -> None:
