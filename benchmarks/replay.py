@@ -56,7 +56,7 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__)
-    parser.add_argument("--commits", type=int, default=50_000, help="to fold and to check (%(default)s)")
+    parser.add_argument("--commits", type=int, default=20_000, help="to fold and to check (%(default)s)")
     parser.add_argument("--cold-commits", type=int, default=1_000_000, help="of the file to start from (%(default)s)")
     parser.add_argument("--cold-tail", type=int, default=25_000, help="behind its snapshot (%(default)s)")
     return parser.parse_args()

@@ -310,8 +310,8 @@ def test_what_no_commands_lead_to_is_an_error_of_use(tmp_path: Path) -> None:
 
 def test_a_search_that_takes_too_long_ends_with_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which is enough, and said to be perhaps too much."""
-    monkeypatch.setattr(smallest, "WORK_MAX", 5)
-    answer = asked("test", dumped(tmp_path / "dump.jsonl", crowd(21, 160)), "--to", "60")
+    monkeypatch.setattr(smallest, "WORK_MAX", 3)
+    answer = asked("test", dumped(tmp_path / "dump.jsonl", conversation().commits), "--to", "6")
     assert answer.status == 0
     assert answer.err == "there was more to leave out than could be tried: the test may not be the shortest\n"
     assert outcome(answer.out) is None

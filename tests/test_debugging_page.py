@@ -1,0 +1,184 @@
+"""The walk through a log: every command that the page shows on its own dump says what the page says that it does."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import io
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from broker.command_line import COMMANDS, LOG_COMMANDS
+from broker.debugger.board import Section, changed_sections, commit_sections
+from broker.debugger.predicate import NAMES
+from broker.debugger.sources import open_source
+from broker.debugger.tape import Tape
+from tests.debugger.logs import asked
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")
+DUMP = "docs/debugging/mystery.jsonl"
+MADE_UP = "mystery"
+"""In the name of the dump, and of every file that the page makes of it."""
+ELISION = "..."
+
+
+class Shown(NamedTuple):
+    """A command of the page, and what the page says that it answers."""
+
+    command: str
+    answer: list[str]
+
+
+def blocks() -> list[list[Shown]]:
+    """The page's blocks that are headed `console`, each with its commands."""
+    return [shown_in(block) for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)]
+
+
+def shown_in(block: str) -> list[Shown]:
+    """The commands of a block; what stands below one is its answer."""
+    shown: list[Shown] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            shown.append(Shown(line.removeprefix("$ "), []))
+        else:
+            shown[-1].answer.append(line)
+    return shown
+
+
+def is_tried(shown: Shown) -> bool:
+    """Whether it is about what stands in the repository, or was made of it."""
+    return MADE_UP in shown.command
+
+
+TRIED = [block for block in blocks() if all(is_tried(shown) for shown in block)]
+NOT_TRIED = [shown for block in blocks() if block not in TRIED for shown in block]
+
+
+def subject(block: list[Shown]) -> str:
+    """What a block is called in pytest's report."""
+    return " ".join(word for word in block[0].command.split()[1:] if word != DUMP)
+
+
+class Shell:
+    """As much of a shell as the page needs: pipes, and the files that commands write."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def answer(self, command: str) -> str:
+        """What stands in the terminal after `command`."""
+        said = b""
+        for stage in command.split(" | "):
+            words, _, file = stage.partition(" < ")
+            program, *arguments = shlex.split(words)
+            said = self._run(program, arguments, Path(file).read_bytes() if file else said)
+        return said.decode()
+
+    def _run(self, program: str, arguments: list[str], given: bytes) -> bytes:
+        match program:
+            case ".venv/bin/chat-broker":
+                self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+                answer = asked(*arguments)
+                return (answer.out + answer.err).encode()
+            case ".venv/bin/pytest":
+                return pytest_says(arguments[-1])
+            case "gzip":
+                return gzip.compress(Path(arguments[-1]).read_bytes())
+        raise AssertionError(f"the page uses {program}, which this test can't play")
+
+
+def pytest_says(path: str) -> bytes:
+    """What pytest says of tests that pass, with `-q`."""
+    tests = [value for name, value in runpy.run_path(path).items() if name.startswith("test_")]
+    for test in tests:
+        test()
+    return f"{'.' * len(tests):73}[100%]\n{len(tests)} passed in 0.01s\n".encode()
+
+
+def differences(answer: list[str], real: list[str]) -> str:
+    """Where `real` is not what `answer` stands for; an elision is anything within a line, and alone any lines."""
+    pattern = "".join(
+        r"(?:.*\n)*?" if line == ELISION else ".*".join(map(re.escape, line.split(ELISION))) + r"\n" for line in answer
+    )
+    if re.fullmatch(pattern, "".join(f"{line.rstrip()}\n" for line in real)):
+        return ""
+    return "\n".join(difflib.unified_diff(answer, real, "the page", "the command", lineterm=""))
+
+
+@pytest.mark.parametrize("block", TRIED, ids=subject)
+def test_each_command_says_what_the_page_shows(
+    block: list[Shown], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a directory with nothing in it but the dump, the commands of a block one after the other."""
+    copy = tmp_path / DUMP
+    copy.parent.mkdir(parents=True)
+    shutil.copy(ROOT / DUMP, copy)
+    monkeypatch.chdir(tmp_path)
+    shell = Shell(monkeypatch)
+    for shown in block:
+        assert differences(shown.answer, shell.answer(shown.command).splitlines()) == "", shown.command
+
+
+def test_an_elision_stands_for_what_is_there_and_nothing_else_does() -> None:
+    """This test would notice a page that has gone stale."""
+    assert not differences(["one", "...", "four"], ["one", "two", "three", "four"])
+    assert not differences(["one ... three"], ["one two three"])
+    assert not differences(["one", "..."], ["one"])
+    assert differences(["one", "four"], ["one", "two", "four"])
+    assert differences(["one ... three"], ["one two"])
+    assert differences(["one"], ["one", "two"])
+
+
+def test_every_command_that_looks_into_a_log_is_tried() -> None:
+    """The walk leaves none out; what it shows on a broker's own file is a trace with its handings, and the copying."""
+    tried = {shown.command.split()[1] for block in TRIED for shown in block}
+    assert set(COMMANDS) <= tried
+    untried = {shown.command.split()[1] for shown in NOT_TRIED if shown.command.startswith(".venv/bin/chat-broker ")}
+    assert untried <= {"serve", "trace", "log"}
+    for command in LOG_COMMANDS:
+        assert f"chat-broker log {command} " in PAGE
+
+
+def test_the_screen_of_the_stepper_is_the_one_that_is_shown() -> None:
+    """Its two columns hold what they hold at that position, however they are wrapped."""
+    (screen,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    columns = [line.split("│") for line in screen.splitlines() if "│" in line]
+    with closing(open_source(str(ROOT / DUMP))) as source:
+        tape = Tape(source)
+        step, talks = tape.step(tape.settle(int(screen.split()[1])))
+    assert squeezed(line[0] for line in columns) == written(commit_sections(tape.names, step, talks))
+    assert squeezed(line[1] for line in columns) == written(changed_sections(tape.names, step, talks))
+
+
+def squeezed(lines: Iterable[str]) -> str:
+    """`lines` without what depends on the width of a terminal."""
+    return "".join("".join(lines).split())
+
+
+def written(sections: Sequence[Section]) -> str:
+    """`sections`, likewise."""
+    rows = ([section.title, *(row.mark + row.text for row in section.rows)] for section in sections)
+    return squeezed(chain.from_iterable(rows))
+
+
+def test_the_names_in_a_predicate_are_those_of_the_table() -> None:
+    """Each has its row, in the order in which they are refused."""
+    section = PAGE.partition("\n## Conditions\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(NAMES)
+
+
+def test_the_dump_holds_no_secret() -> None:
+    """Neither does the page: a handle is nowhere in it."""
+    text = (ROOT / DUMP).read_text(encoding="utf-8")
+    assert not re.search(r"cb_[A-Za-z0-9_-]{8,}", text + PAGE)
