@@ -8,13 +8,15 @@ that; only for the first that is not is it worked out what is wrong with it.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 
+from broker.debugger.parallel import cores, in_order
 from broker.debugger.showing import diff, safe, shown
 from broker.debugger.sources import Source
 from broker.decide import Rejection, decide
@@ -38,7 +40,7 @@ PROMISES: Mapping[int, str] = {
 }
 """Those that can be seen in a log, by their numbers."""
 
-PAGE_COMMITS = 1_000
+SEGMENT_COMMITS = 10_000
 
 OnProgress = Callable[[int], None]
 
@@ -59,21 +61,27 @@ class Verdict(NamedTuple):
     fault: Fault | None
 
 
-def check_log(source: Source, on_progress: OnProgress = lambda commits: None) -> Verdict:
+def check_log(source: Source, on_progress: OnProgress = lambda commits: None, *, workers: int | None = None) -> Verdict:
     """Check `source` from its base to its tip, or to the first position that breaks a promise.
 
-    What is checked is every commit, the states at both ends, and the snapshots that are stored between them. It
-    holds the state and a page of commits in memory, however long the log is. `on_progress` hears of each page.
+    What is checked is every commit, the states at both ends, and the snapshots that are stored between them. A long
+    log is checked in segments by as many `workers` (by default one a core), each in a process of its own. It holds a
+    state and the lines of a segment for each in memory, however long the log is. `on_progress` hears of each segment.
 
     Raises:
         LogUnavailableError: the log did not answer.
         UsageError: somebody trimmed it meanwhile.
     """
+    if workers is None:
+        is_long = source.tip().position - source.base.tip.position >= 2 * SEGMENT_COMMITS
+        workers = cores() if is_long else 1
     with _without_collections():
         walk = _Walk(source)
-        fault = _fault_in(walk.state) or walk.to_the_end(on_progress) or _fault_in(walk.state)
-    commits = walk.state.position - source.base.tip.position
-    return Verdict(commits, walk.state.tip, digest(walk.state), fault)
+        end = _End(walk.state, _fault_in(walk.state))
+        if end.fault is None:
+            end = walk.to_the_end(workers, on_progress)
+        fault = end.fault or _fault_in(end.state)
+    return Verdict(end.state.position - source.base.tip.position, end.state.tip, digest(end.state), fault)
 
 
 @contextmanager
@@ -88,65 +96,100 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
+class _End(NamedTuple):
+    """How far it goes, and what is wrong there."""
+
+    state: State
+    fault: Fault | None
+
+
+class _Segment(NamedTuple):
+    """Some commits in a row, and the state before them: that of folding whatever stands there, sound or not.
+
+    It is the right one once all the segments before have been found sound.
+    """
+
+    start: State
+    lines: Sequence[bytes]
+    fault_behind: Fault | None  # what is wrong with what comes next, if it is neither a commit nor the end
+
+    def check(self) -> int | None:
+        """How many commits of it are sound, if not all of them are."""
+        end = _go_on(self.start, self.lines)
+        return None if end.fault is None else end.state.position - self.start.position
+
+
 class _Walk:
-    """A log as far as it was found sound; `state` is what it means up to there."""
+    """A log on the way to its end. `state` is what is folded of it."""
 
     def __init__(self, source: Source) -> None:
         self.state: State = source.base.state
         self._source = source
         self._snapshots = [at for at in source.snapshots() if at > self.state.position]
 
-    def to_the_end(self, on_progress: OnProgress) -> Fault | None:
-        """Go on to the tip; what stopped it on the way, if anything did."""
+    def to_the_end(self, workers: int, on_progress: OnProgress) -> _End:
+        """Fold all of it, and have each segment checked meanwhile, in their order, up to the first fault."""
+        drawn: deque[_Segment] = deque()
+
+        def jobs() -> Iterator[Callable[[], int | None]]:
+            for segment in self._segments():
+                drawn.append(segment)
+                yield segment.check
+
+        for sound in in_order(jobs(), workers):
+            segment = drawn.popleft()
+            if sound is not None:
+                end = _go_on(segment.start, segment.lines[: sound + 1])
+                self._make_sure_that_it_was_not_trimmed(end.state, segment.lines[sound])
+                return end
+            if segment.fault_behind is not None:
+                return _End(_go_on(segment.start, segment.lines).state, segment.fault_behind)
+            on_progress(len(segment.lines))
+        return _End(self.state, None)
+
+    def _make_sure_that_it_was_not_trimmed(self, last: State, line: bytes) -> None:
+        """Whether a snapshot stands in by now for what is missing between the two."""
+        try:
+            position = decode_commit(line).position
+        except (BrokenChainError, UnreadableCommitError):
+            return
+        if last.position + 1 < position and position - 1 in self._source.snapshots():
+            raise UsageError(f"{self._source.name} was trimmed while it was checked; check it again")
+
+    def _segments(self) -> Iterator[_Segment]:
+        """The log in pieces, cut where snapshots stand; it ends where something can't be folded."""
         lines = self._source.lines(self.state.position)
         for snapshot in [*self._snapshots, POSITION_MAX]:
-            while self.state.position < snapshot:
-                start = self.state.position
-                fault = self._go_on(islice(lines, min(PAGE_COMMITS, snapshot - start)))
-                if fault is not None:
-                    return fault
-                if self.state.position == start:
-                    return self._rolled_back()
-                on_progress(self.state.position - start)
-            if not self._is_as_folded(snapshot):
-                what = "the snapshot that is stored here is not what the log says, or can't be read"
-                return Fault(Breach(6, snapshot, what))
-        return None
+            while (start := self.state).position < snapshot:
+                some, fault = _taken(lines, min(SEGMENT_COMMITS, snapshot - start.position), start.position)
+                is_folded = self._fold(some)
+                if fault is None and not some:
+                    fault = self._rolled_back()
+                if fault is None and is_folded and self.state.position == snapshot:
+                    fault = self._unlike_folded(snapshot)
+                yield _Segment(start, some, fault)
+                if fault is not None or not some or not is_folded:
+                    return
 
-    def _go_on(self, lines: Iterator[bytes]) -> Fault | None:
-        """Check the commits in `lines`. This loop is what checking a log costs."""
-        state, commit = self.state, None
+    def _fold(self, lines: Sequence[bytes]) -> bool:
+        """Let the commits in `lines` have happened, unchecked; whether that was possible."""
+        folding = self.state.mutate()
         try:
             for line in lines:
-                commit = decode_commit(line)
-                check_link(state.tip, commit)
-                after = evolve(state, commit)
-                decision = decide(state, commit.command, commit.facts)
-                if type(decision) is not list or tuple(decision) != commit.events or check_step(state, commit, after):
-                    return _fault_of(state, commit)
-                state, commit = after, None
-        except (BrokenChainError, UnreadableCommitError, UnusableLogError) as error:
-            if commit is not None and self._was_trimmed(state.position, commit.position):
-                raise UsageError(f"{self._source.name} was trimmed while it was checked; check it again") from None
-            return Fault(Breach(5, state.position + 1, safe(str(error))))
-        except Exception:
-            # What can't have happened is what is looked for: folding it may fail in any way.
-            if commit is None:
-                raise
-            return _fault_of(state, commit)
-        finally:
-            self.state = state
-        return None
+                folding.fold(decode_commit(line))
+        except Exception:  # noqa: BLE001 - whoever checks these lines says what it was
+            return False
+        self.state = folding.finish()
+        return True
 
-    def _was_trimmed(self, last: Position, found: Position) -> bool:
-        """Whether a snapshot stands in by now for what is missing between the two."""
-        return last + 1 < found and found - 1 in self._source.snapshots()
-
-    def _is_as_folded(self, snapshot: Position) -> bool:
+    def _unlike_folded(self, snapshot: Position) -> Fault | None:
         stored = self._source.snapshot(snapshot)
         if stored.tip.position != snapshot:
-            return snapshot not in self._source.snapshots()  # a broker that runs may have dropped it meanwhile
-        return stored.tip == self.state.tip and digest(stored.state) == digest(self.state)
+            is_the_same = snapshot not in self._source.snapshots()  # a broker that runs may have dropped it meanwhile
+        else:
+            is_the_same = stored.tip == self.state.tip and digest(stored.state) == digest(self.state)
+        what = "the snapshot that is stored here is not what the log says, or can't be read"
+        return None if is_the_same else Fault(Breach(6, snapshot, what))
 
     def _rolled_back(self) -> Fault | None:
         """What is wrong with the end of the log, where it is."""
@@ -155,6 +198,39 @@ class _Walk:
             return None
         what = f"the log ends here, and a snapshot of it at position {newest} says that it went on"
         return Fault(Breach(5, self.state.position, what))
+
+
+def _taken(lines: Iterator[bytes], count: int, position: Position) -> tuple[Sequence[bytes], Fault | None]:
+    """Up to `count` of `lines`, which stand behind `position`, and what is wrong with the one that can't be had."""
+    taken: list[bytes] = []
+    try:
+        taken.extend(islice(lines, count))
+    except (UnreadableCommitError, UnusableLogError) as error:
+        return taken, Fault(Breach(5, position + len(taken) + 1, safe(str(error))))
+    return taken, None
+
+
+def _go_on(state: State, lines: Iterable[bytes]) -> _End:
+    """Check the commits in `lines`, which follow `state`. This loop is what checking a log costs."""
+    commit = None
+    try:
+        for line in lines:
+            commit = None
+            commit = decode_commit(line)
+            check_link(state.tip, commit)
+            after = evolve(state, commit)
+            decision = decide(state, commit.command, commit.facts)
+            if type(decision) is not list or tuple(decision) != commit.events or check_step(state, commit, after):
+                return _End(state, _fault_of(state, commit))
+            state = after
+    except (BrokenChainError, UnreadableCommitError) as error:
+        return _End(state, Fault(Breach(5, state.position + 1, safe(str(error)))))
+    except Exception:
+        # What can't have happened is what is looked for: folding it may fail in any way.
+        if commit is None:
+            raise
+        return _End(state, _fault_of(state, commit))
+    return _End(state, None)
 
 
 def _fault_in(state: State) -> Fault | None:
