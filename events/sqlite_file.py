@@ -19,7 +19,7 @@ from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, Position
 from events.log import Conflict, Handing, LogUnavailableError, Snapshot, StateCodec
 from events.sqlite_errors import translated, unreadable
-from events.sqlite_open import Mode, Synchronous
+from events.sqlite_open import Identity, Mode, Synchronous, identity_of
 from events.sqlite_reader import SqliteReader, first
 
 PURGED_ROWS = 1_000
@@ -51,11 +51,11 @@ class SqliteFile(SqliteReader):
         """
         super().__init__(path, mode, synchronous)
         self._synchronous = synchronous
-        self._identity = _identity_of(self.path)
         if mode == "write":
             # Nobody else writes any that a broker will want to have: those without an end are of a start cut short.
             with self._transaction() as db:
                 db.execute("DELETE FROM snapshots WHERE sha256 IS NULL")
+        self._files = self._files_now()
 
     def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
         """As `EventLog.append`.
@@ -174,10 +174,10 @@ class SqliteFile(SqliteReader):
         with self._transaction(is_durable=False) as db:
             snapshots.drop(db, snapshot)
 
-    # For a log that is loaded from the dump of one that had been trimmed.
+    # For a log that is loaded from a dump.
 
     def begin_behind(self, snapshot: Snapshot, codec: StateCodec) -> None:
-        """Let an empty log begin behind `snapshot`, which stands in for commits that were never here.
+        """Let an empty log begin behind `snapshot`, which stands in for commits that were never here: a trimmed log's.
 
         Raises:
             Conflict: it is not empty; nothing was stored.
@@ -185,6 +185,15 @@ class SqliteFile(SqliteReader):
         if self.tip() != EMPTY_TIP:
             raise Conflict
         self.compact(snapshot, codec)
+
+    def end_loading(self) -> None:
+        """Keep in mind that the commits so far were loaded: that some were handed over before is not noted here."""
+        with self._transaction() as db:
+            self.handings_after = self._tip().position
+            db.execute(
+                "INSERT INTO meta VALUES ('handings_after', ?1) ON CONFLICT DO UPDATE SET value = ?1",
+                (str(self.handings_after),),
+            )
 
     @contextmanager
     def _transaction(self, *, is_durable: bool = True) -> Iterator[apsw.Connection]:
@@ -233,16 +242,11 @@ class SqliteFile(SqliteReader):
 
     def _make_sure_that_it_is_there(self) -> None:
         """SQLite would go on writing to a file that was removed, and every answer would be lost with the process."""
-        if _identity_of(self.path) != self._identity:
+        if self._files_now() != self._files:
             raise LogUnavailableError(f"{self.name} was moved, removed or replaced; put it back, or start again")
 
-
-def _identity_of(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    def _files_now(self) -> list[Identity | None]:
+        return [identity_of(self.path), identity_of(f"{self.path}-wal")]
 
 
 def _vacuum(db: apsw.Connection) -> bool:

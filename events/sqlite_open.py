@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from typing import Literal
 from urllib.parse import quote
 
@@ -31,6 +32,15 @@ WAL_BYTES_KEPT = 16 * 1024 * 1024
 BASE_SQL = "SELECT position, commit_id FROM snapshots WHERE is_base = 1"
 
 
+Identity = tuple[int, int]
+"""A file, by whatever name: its device and its number there."""
+
+_held: Counter[Identity] = Counter()
+"""The files that this process has open. POSIX drops a process's locks on a file, SQLite's among them, as soon as the
+process closes any descriptor of that file; and whoever looks at it with the `sqlite3` shell then takes themselves for
+the last, and clears the WAL away. So a file that is held is never opened but by SQLite."""
+
+
 class Opened:
     """A connection to a log's file that was found in order, and the lock that goes with its mode."""
 
@@ -42,9 +52,12 @@ class Opened:
             try:
                 self._prepare(mode)
                 self.db = _connect(self.path, mode)
+                self._identity = identity_of(self.path)
             except BaseException:
                 self._release()
                 raise
+            if self._identity is not None:
+                _held[self._identity] += 1
             try:
                 self._set_up(mode, synchronous)
             except BaseException:
@@ -54,6 +67,9 @@ class Opened:
     def close(self) -> None:
         """Give the file back, and the lock."""
         self.db.close()
+        if self._identity is not None:
+            _held[self._identity] -= 1
+            self._identity = None
         self._release()
 
     def _release(self) -> None:
@@ -67,10 +83,14 @@ class Opened:
             raise UnusableLogError(f"{self.name}: there is no directory {directory}; make it first")
         if os.path.isdir(self.path):
             raise UnusableLogError(f"{self.name} is a directory; name a file in it")
-        exists = os.path.exists(self.path)
-        if exists:
+        identity = identity_of(self.path)
+        if identity is not None and not _held[identity]:
             check_header(self.path, self.name)
-        elif mode != "write":
+        if identity is not None and mode != "read" and os.stat(self.path).st_nlink > 1:
+            raise UnusableLogError(
+                f"{self.name} has another name too, a hard link; remove one of them, or copy the log"
+            )
+        if identity is None and mode != "write":
             raise UnusableLogError(f"{self.name} does not exist; name a log that does")
         if mode == "write":
             self._lock = WriterLock(self.path, self.name)
@@ -98,6 +118,15 @@ class Opened:
         # A disk that is full or can't be written is to show now, not at the first stranger's command.
         db.execute("UPDATE meta SET value = value + 1 WHERE name = 'openings'")
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+
+
+def identity_of(path: str) -> Identity | None:
+    """The file at `path`; `None` if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _connect(path: str, mode: Mode) -> apsw.Connection:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import apsw
 import msgspec
@@ -53,6 +53,9 @@ class SqliteReader:
                 self.epoch: str = first(db, "SELECT value FROM meta WHERE name = 'epoch'")
                 redacted_to = first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'redacted_to'")
                 self.redacted_to: Position = redacted_to or 0
+                handings_after = first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'handings_after'")
+                self.handings_after: Position = handings_after or 0
+                """Commits up to here may have been handed over unnoted; see `SqliteFile.end_loading`."""
         except BaseException:
             self.close()
             raise
@@ -61,7 +64,7 @@ class SqliteReader:
         """Give the file back; again is no error."""
         self._opened.close()
 
-    def __enter__(self) -> SqliteReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -75,17 +78,28 @@ class SqliteReader:
             return self._tip()
 
     def lines(self, after: Position, limit: int) -> list[bytes]:
-        """Up to `limit` commits behind `after`, in order, as lines of JSON without their ends."""
-        return [line for _, line in self._numbered_lines(after, limit)]
+        """Up to `limit` commits behind `after`, in order, as lines of JSON without their ends.
+
+        Raises:
+            UnusableLogError: the first of them is missing; what stands before one that is missing is given.
+        """
+        rows, gap = self._numbered_lines(after, limit)
+        if gap is not None and not rows:
+            raise gap
+        return [line for _, line in rows]
 
     def read(self, after: Position, limit: int) -> list[Commit]:
         """As `EventLog.read`.
 
         Raises:
             BrokenChainError: a commit of an older schema was altered; one of the present schema the fold finds.
+            UnusableLogError: one of them is missing; unlike those of `lines`, who reads commits gets none of them then.
         """
+        rows, gap = self._numbered_lines(after, limit)
+        if gap is not None:
+            raise gap
         commits = []
-        for position, line in self._numbered_lines(after, limit):
+        for position, line in rows:
             try:
                 commits.append(decode_commit(line))
             except UnreadableCommitError as error:
@@ -162,16 +176,18 @@ class SqliteReader:
         row = self._db.execute("SELECT position, commit_id FROM commits ORDER BY position DESC LIMIT 1").fetchone()
         return max(self.base, Tip(row[0], CommitId(row[1]))) if row is not None else self.base
 
-    def _numbered_lines(self, after: Position, limit: int) -> list[Any]:
+    def _numbered_lines(self, after: Position, limit: int) -> tuple[list[Any], UnusableLogError | None]:
+        """The rows behind `after` up to the first gap, and what is to be said of that if there is one."""
         with self._reading() as db:
             start = max(after, self.base.position)
             rows: list[Any] = db.execute(
                 "SELECT position, CAST(body AS BLOB) FROM commits WHERE position > ? ORDER BY position LIMIT ?",
                 (start, limit),
             ).fetchall()
-        if rows and (rows[0][0] != start + 1 or rows[-1][0] != start + len(rows)):
-            raise damaged(self.name, f"behind position {start} commits are missing")
-        return rows
+        if not rows or rows[-1][0] == start + len(rows):  # positions ascend, so there is none among them
+            return rows, None
+        sound = next(n for n, row in enumerate(rows) if row[0] != start + 1 + n)
+        return rows[:sound], damaged(self.name, f"behind position {start + sound} commits are missing")
 
     def _at_ms(self, db: apsw.Connection, position: Position) -> int:
         body = first(db, "SELECT CAST(body AS BLOB) FROM commits WHERE position = ?", position)

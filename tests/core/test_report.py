@@ -26,7 +26,7 @@ from events.codec import encode_commit
 from events.commands import LeaveQueue
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after, redact
 from events.events import RoomOpened
-from events.ids import CommitId, ConnectionId, RoomId
+from events.ids import CommitId, ConnectionId, Position, RoomId
 from events.log import Handing
 from events.policy import MatchingName
 from events.sqlite_file import SqliteFile
@@ -50,11 +50,12 @@ def data_of(
     *,
     texts: bool = True,
     handings: Sequence[Handing] | None = None,
+    handings_after: Position = 0,
 ) -> dict[str, Any]:
     """What the page is given for `commits`, as the page reads it."""
     folded = Folded(base, texts=texts)
     list(folded.fold(commits))
-    data: dict[str, Any] = json.loads(embedded(page_data("chat.jsonl", folded, handings)))
+    data: dict[str, Any] = json.loads(embedded(page_data("chat.jsonl", folded, handings, handings_after)))
     return data
 
 
@@ -141,6 +142,7 @@ def test_handings_stand_at_their_commits() -> None:
     assert [data["people"][who - 1] for who in unpacked(handed["who"])] == [ANN, BOB]
     assert [handed["ways"][way - 1] for way in unpacked(handed["to"])] == ["get", "result"]
     assert data_of(commits)["handed"] is None
+    assert data_of(commits, handings=[], handings_after=2)["handed_after"] == 2
 
 
 @pytest.mark.parametrize("matching", ["first-come", "interests"])

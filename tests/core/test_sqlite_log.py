@@ -24,6 +24,7 @@ from events.sqlite_file import SqliteFile
 from events.sqlite_handings import BATCH, PENDING_MAX
 from events.sqlite_log import SqliteLog
 from events.sqlite_open import Mode
+from events.sqlite_reader import SqliteReader
 from events.sqlite_wake import Bell, bell_of, listen
 from projections.state import fold
 from tests.support.log_contract import LogContract, PickledStates, chain, conversation
@@ -656,6 +657,64 @@ def running(program: str, path: Path) -> Iterator[Child]:
             yield cast("Child", child)
         finally:
             child.kill()
+
+
+LOOK_AND_GO = """
+import sqlite3, sys
+log = sqlite3.connect(sys.argv[1])
+print(log.execute("SELECT count(*) FROM commits").fetchone()[0])
+log.close()
+"""
+
+
+def test_a_look_with_another_sqlite_costs_nothing(path: Path) -> None:
+    """As with the `sqlite3` shell: whoever looks and goes leaves the WAL to those who are still there."""
+
+    async def scenario() -> None:
+        async with opened(path) as log:
+            await log.append(COMMITS[:4], expected=EMPTY_TIP)
+            looked = subprocess.run([sys.executable, "-c", LOOK_AND_GO, path], capture_output=True, check=True)  # noqa: S603, ASYNC221
+            assert looked.stdout.strip() == b"4"
+            await log.append(COMMITS[4:], expected=COMMITS[3].tip)
+            with closing(SqliteReader(path, "read")) as another:
+                assert another.tip() == COMMITS[-1].tip
+
+    run(scenario)
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not list its locks")
+def test_a_log_that_is_open_is_locked_against_those_who_would_tidy_up(path: Path) -> None:
+    """SQLite's own lock on the file is there for as long as the log is open, whatever else this process opens."""
+
+    async def scenario() -> None:
+        async with opened(path) as log:
+            await log.append(COMMITS, expected=EMPTY_TIP)
+            with closing(SqliteReader(path, "read")):
+                pass
+            assert f":{path.stat().st_ino} " in Path("/proc/locks").read_text()  # noqa: ASYNC240
+
+    run(scenario)
+
+
+def test_a_wal_that_was_taken_away_is_noticed(path: Path) -> None:
+    """What SQLite would go on writing to it is lost with the process: so nothing is answered."""
+
+    async def scenario() -> None:
+        async with opened(path) as log:
+            await log.append(COMMITS[:1], expected=EMPTY_TIP)
+            path.with_name(f"{path.name}-wal").unlink()
+            with pytest.raises(LogUnavailableError, match="was moved, removed or replaced"):
+                await log.append(COMMITS[1:2], expected=COMMITS[0].tip)
+
+    run(scenario)
+
+
+def test_a_file_with_two_names_is_refused(path: Path) -> None:
+    """Each name would have a lock and a WAL of its own, and two brokers would write over each other."""
+    SqliteFile(path).close()
+    path.with_name("other.db").hardlink_to(path)
+    with pytest.raises(UnusableLogError, match="has another name"):
+        SqliteFile(path)
 
 
 _CHILD = """
