@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from broker.clock import Clock, Timer
 from broker.decide import Rejection
 from broker.matching import patience_ms
-from broker.runtime import Answer
+from broker.runtime import Accepted, Answer
 from events.commands import MatchDue
 from events.commit import Commit
 from events.events import PolicyAdopted, QueueEntered
@@ -99,6 +99,8 @@ class Patience:
     async def _ask(self, entered: Position, who: ConnectionId) -> None:
         """Have `who` matched. If nobody else waits, there is nothing more to do: whoever comes will meet them."""
         answer = await self._submit(MatchDue(who))
-        if isinstance(answer, Rejection) and not self._stopped:
+        # Someone else waits, and yet nobody was met: somebody has set the clock back in between.
+        too_early = isinstance(answer, Accepted) and answer.commit is None and len(answer.state.queue) > 1
+        if (isinstance(answer, Rejection) or too_early) and self._waits(who, entered) and not self._stopped:
             heappush(self._heap, (self._wall_ms() + LOOK_AGAIN_MS, entered, who))
             self._set_timer()

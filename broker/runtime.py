@@ -131,6 +131,11 @@ class Runtime:
         while commits := await self._log.read(folding.position, READ_PAGE):
             folding.fold_checked(commits)
         self.state = folding.finish()
+        tip = await self._log.tip()
+        if tip.position < self.state.position:
+            raise BrokenChainError(
+                f"a snapshot says that it went on to position {self.state.position}, and it ends at {tip.position}"
+            )
         if isinstance(await self.submit(AdoptPolicy(policy)), Rejection):
             raise LogUnavailableError("the log does not answer, so the policy can't be stored")
 

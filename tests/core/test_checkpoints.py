@@ -176,3 +176,17 @@ def test_an_end_waits_for_an_append_that_lands() -> None:
         assert isinstance(await answer, Accepted)
 
     run(scenario)
+
+
+def test_a_log_that_ends_before_its_snapshot_is_never_begun_with() -> None:
+    """Its tail is gone: to go on from the snapshot would be to write behind a gap."""
+
+    async def scenario() -> None:
+        inner, state = await stored(enter(ANN), leave_queue(ANN))
+        log = RememberingLog(inner)
+        later = fold(log_of(enter(BOB), state=state), state)
+        log.saved = [Snapshot(later.tip, later)]
+        with pytest.raises(BrokenChainError, match="went on to position 3, and it ends at 2"):
+            await Runtime(log, FakeClock()).start(state.policy)
+
+    run(scenario)
