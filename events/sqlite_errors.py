@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,8 +14,11 @@ from events.log import LogUnavailableError, UnusableLogError
 _DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError, apsw.MismatchError)
 """SQL that fails is damage too: ours is fixed, so what it speaks of must be missing or malformed."""
 
+PAGE_BYTES = 32 * 1_024  # what SQLite asks for at once
+FULL = "the disk is full; free some space"
+
 _CAUSES: tuple[tuple[type[apsw.Error], str], ...] = (
-    (apsw.FullError, "the disk is full; free some space"),
+    (apsw.FullError, FULL),
     (apsw.BusyError, "another process keeps it locked; find out which, and end that one"),
     (apsw.LockedError, "another process keeps it locked; find out which, and end that one"),
     (apsw.ReadOnlyError, "it can't be written; check the owners and modes of it and of its directory"),
@@ -40,7 +44,7 @@ def translated(name: str) -> Iterator[None]:
     except _DAMAGE as error:
         raise damaged(name, str(error)) from error
     except apsw.Error as error:
-        raise LogUnavailableError(f"{name}: {_cause_of(error)}") from error
+        raise LogUnavailableError(f"{name}: {_cause_of(error, name)}") from error
 
 
 @contextmanager
@@ -70,5 +74,15 @@ def unreadable(name: str, position: Position, error: Exception) -> UnusableLogEr
     return UnusableLogError(f"{name}: the commit at position {position} can't be read ({error}); {RESTORE_OR_NEWER}")
 
 
-def _cause_of(error: apsw.Error) -> str:
+def _cause_of(error: apsw.Error, name: str) -> str:
+    if isinstance(error, apsw.IOError) and _is_full(name):  # so it is when there is no space for the shared memory
+        return FULL
     return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), str(error))
+
+
+def _is_full(name: str) -> bool:
+    try:
+        found = os.statvfs(os.path.dirname(os.path.realpath(name)))
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < PAGE_BYTES
