@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
-import immutables
-
 from broker.debugger.names import names_of
 from broker.debugger.predicate import GROWING, NAMES, Predicate, parse_predicate
 from broker.debugger.sources import Source, Step, commits, open_source
@@ -37,7 +35,7 @@ class Found(NamedTuple):
 
     state: State
     step: Step | None
-    talks: Talks
+    talks: Talks | None  # before it, if all before it was passed
 
 
 class Answer(NamedTuple):
@@ -115,7 +113,7 @@ def _searched(source: Source, predicate: Predicate, advance: Advance) -> Answer:
     before: State = source.snapshot(stored[number - 1]).state
     last = source.snapshot(stored[number]).tip.position if number < len(stored) else source.tip().position
     step = _in_gap(source, before, last, holds, advance)
-    return Answer(Found(step.after, step, immutables.Map()) if step is not None else None, len(looked_at))
+    return Answer(Found(step.after, step, None) if step is not None else None, len(looked_at))
 
 
 def _in_gap(

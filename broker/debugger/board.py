@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from broker.debugger.describe import counts, open_rooms, place_text, policy_text, waited_ms
@@ -10,7 +11,7 @@ from broker.debugger.names import Names, name_in
 from broker.debugger.pick import again, connections_in, repeats, rooms_in
 from broker.debugger.showing import shown
 from broker.debugger.sources import Step
-from broker.debugger.story import changes, interests_text, story, talked_text
+from broker.debugger.story import changes, interests_text, ordinal, story, talked_text
 from broker.debugger.times import span
 from broker.debugger.told import told_by
 from broker.debugger.walk import Talks, talks_after
@@ -101,11 +102,19 @@ def _queue_rows(names: Names, step: Step) -> list[Row]:
     gone = [who for who in touched if who in before.entered and who not in after.entered]
     new = {who for who in touched if who in after.entered and after.entered[who] != before.entered.get(who)}
     rows = [Row("-", f"{before.place_of(who)}. {_who(names, step, who)}") for who in gone]
-    first = list(_queue(names, step.after))
-    heads = [who for _, (_, who) in zip(first, after.entries.items(), strict=False)]
-    rows += [Row("+" if who in new else " ", text) for who, text in zip(heads, first, strict=False)]
+    heads = [who for _, who in islice(after.entries.items(), ROWS_MAX)]
+    rows += [_queue_row(names, step, place, who, is_new=who in new) for place, who in enumerate(heads, 1)]
+    rows += [_plain(f"and {len(after) - ROWS_MAX:,} more")] if len(after) > ROWS_MAX else []
     further = [who for who in touched if who in new and who not in heads]
     return rows + [Row("+", _waiter(names, step.after, after.place_of(who), who)) for who in further]
+
+
+def _queue_row(names: Names, step: Step, place: int, who: ConnectionId, *, is_new: bool) -> Row:
+    text = _waiter(names, step.after, place, who)
+    if is_new:
+        return Row("+", text)
+    was = step.before.queue.place_of(who)
+    return _plain(text) if was == place else Row("~", f"{text}, was {ordinal(was)}")
 
 
 def _queue(names: Names, state: State) -> Iterator[str]:

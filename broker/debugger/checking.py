@@ -220,7 +220,9 @@ def _go_on(state: State, lines: Iterable[bytes]) -> _End:
             check_link(state.tip, commit)
             after = evolve(state, commit)
             decision = decide(state, commit.command, commit.facts)
-            if type(decision) is not list or tuple(decision) != commit.events or check_step(state, commit, after):
+            # An empty decision is none to be stored.
+            repeats = decision and type(decision) is list and tuple(decision) == commit.events
+            if not repeats or check_step(state, commit, after):
                 return _End(state, _fault_of(state, commit))
             state = after
     except (BrokenChainError, UnreadableCommitError) as error:
@@ -271,6 +273,8 @@ def _differences(commit: Commit, decided: Sequence[Event | Rejection]) -> Iterat
         yield Breach(3, commit.position, f"paired were {_named(stored_pairs)}, to be paired {_named(pairs)}")
     if [*commit.events] != [*decided]:
         yield Breach(6, commit.position, "deciding the command again does not give the events that are stored")
+    if not commit.events:
+        yield Breach(6, commit.position, "a command that led to nothing is stored")
     yield Breach(6, commit.position, "the commit can't be folded")
 
 

@@ -14,9 +14,10 @@ LISTED = 10
 
 _ROWS = (
     ("pairs", "pairs"),
-    ("half of who met had within", "half_met_within_ms"),
-    ("nine in ten within", "nine_in_ten_met_within_ms"),
-    ("all within", "all_met_within_ms"),
+    ("those who met had waited at most", None),
+    ("  half of them", "half_met_within_ms"),
+    ("  nine in ten of them", "nine_in_ten_met_within_ms"),
+    ("  all of them", "all_met_within_ms"),
     ("gave up", "gave_up"),
     ("wait at the end", "left_waiting"),
 )
@@ -30,6 +31,9 @@ def told(comparison: Comparison, names: Names) -> Iterator[str]:
     yield f"{decided}; it was {was}"
     yield f"{'':28}{'before':>14}{'after':>14}"
     for words, field in _ROWS:
+        if field is None:
+            yield words
+            continue
         values = (_value(field, getattr(world, field)) for world in (comparison.before, comparison.after))
         yield f"{words:28}{''.join(f'{value:>14}' for value in values)}"
     yield from _pairs(comparison, names)

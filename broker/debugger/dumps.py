@@ -31,10 +31,10 @@ _kind = msgspec.json.Decoder(_Kind)
 class Dump:
     """A `Source` over a file that can be read from anywhere. It notes where every so many lines begin."""
 
-    has_handings = False
+    handings_after = None
 
     def __init__(self, name: str, file: BinaryIO) -> None:
-        """Read what stands where in `file`, which `close` closes.
+        """Read what stands where in `file`, which `close` closes, and an error as well.
 
         Raises:
             UsageError: the dump does not begin where a log does.
@@ -43,9 +43,13 @@ class Dump:
         self.name = name
         self._file = file
         self._blocks = array("q")  # where each begins, in bytes
-        self.base = self._read_base()
-        self._count = self._index()
-        self._tip = self._last()
+        try:
+            self.base = self._read_base()
+            self._count = self._index()
+            self._tip = self._last()
+        except BaseException:
+            file.close()
+            raise
 
     def tip(self) -> Tip:
         """See `Source.tip`."""

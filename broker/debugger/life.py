@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from broker.debugger.delivered import NOT_NOTED, Deliveries, Told, told_json
+from broker.debugger.delivered import Deliveries, Told, told_json
 from broker.debugger.describe import connection_lines, detail_json, place_text, room_lines
 from broker.debugger.explain import Why, why, why_lines, why_not_lines
 from broker.debugger.names import Names, shown_id
@@ -41,8 +41,8 @@ class Life:
             self._line(f"what was before position {base.position + 1:,} is gone from the log; there it was:")
             for line in self._detail(base, talks_of(base)):
                 self._line(f"  {line}")
-        if not self._source.has_handings:
-            self._line(NOT_NOTED)
+        if heading := self._deliveries.heading():
+            self._line(heading)
 
     def commit(self, walked: Walked) -> None:
         """One commit of that life."""
@@ -65,8 +65,8 @@ class Life:
     def end(self, state: State, talks: Talks) -> None:
         """What it adds up to, and what there is in the end."""
         self._line("\nin all")
-        tally, has_handings = self._tally, self._source.has_handings
-        said = tally.messages_text(self._names, state, has_handings)
+        tally = self._tally
+        said = tally.messages_text(self._names, state)
         if self._wanted.connection is not None:
             stays = f"{count(tally.stays, 'stay')} in the queue ({span(tally.waited_ms)})"
             self._line(f"  {stays}; {count(tally.rooms, 'room')}; {said}")
@@ -90,7 +90,7 @@ class Life:
         yield from self._deliveries.lines(self._names, step.after, step.commit, told)
         closed = any(isinstance(event, RoomClosed) for event in events)
         if closed and self._wanted.connection is not None:
-            yield f"that was {self._room_tally.messages_text(self._names, step.after, self._source.has_handings)}"
+            yield f"that was {self._room_tally.messages_text(self._names, step.after)}"
 
     def _heading(self, step: Step) -> str | None:
         """Where they are from here on, if that is somewhere else."""
@@ -145,7 +145,7 @@ class JsonLife(Life):
 
     def end(self, state: State, talks: Talks) -> None:
         """See `Life.end`."""
-        totals = self._tally.to_json(self._source.has_handings)
+        totals = self._tally.to_json()
         detail = detail_json(state, talks, self._wanted.connection, self._wanted.room)
         self._line(ascii_json({"totals": totals, "state": {"position": state.position} | detail}))
 

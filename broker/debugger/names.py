@@ -1,26 +1,30 @@
 """Short names for connections and rooms, which nobody could tell apart by 32 hexadecimal digits.
 
 A short name holds as many digits of the id as no other id in the log begins with, and at least four; so it is the
-same in every command over a log, and can be given back to one (`--connection`, `--room`).
+same in every command over a log, and can be given back to one (`--connection`, `--room`). A connection may also be
+asked for by a display name, where it alone had it.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice, takewhile
 
 from broker.debugger.sources import Source
 from broker.debugger.terminal import printable
 from broker.usage import UsageError
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError
-from events.events import QueueEntered, RoomOpened
+from events.events import Event, QueueEntered, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
+from events.log import UnusableLogError
 from projections.state import State
 
 DIGITS_MIN = 4
-CANDIDATES_MAX = 5
+CANDIDATES_MAX = 10
 FOUND_MAX = 10_000
 NAME_CHARS_MAX = 40
 MARK = "·"
@@ -35,12 +39,17 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9 _.'-]+")
 _NAME_MARKS = frozenset(" -_.'")
 
 
-class Names:
-    """Every connection and room that a log names."""
+Called = Callable[[], Iterable[tuple[str, str]]]
+"""Looks through a log for each connection and the display name that it came with, in their order."""
 
-    def __init__(self, connections: Iterable[str], rooms: Iterable[str]) -> None:
+
+class Names:
+    """Every connection and room that a log names; `called` is asked only where somebody gives a name for an id."""
+
+    def __init__(self, connections: Iterable[str], rooms: Iterable[str], called: Called = tuple) -> None:
         self._connections = sorted(set(connections))
         self._rooms = sorted(set(rooms))
+        self._called = called
         self._found: dict[str, str] = {}
 
     def who(self, connection_id: str, display_name: str | None) -> str:
@@ -59,18 +68,37 @@ class Names:
     def connection_of(self, text: str) -> ConnectionId:
         """The connection that is called `text`: its id or the beginning of it, with or without `c_`, or a short name.
 
+        If there is none, the one that came with `text` as its display name, in whatever case.
+
         Raises:
-            UsageError: there is none, or more than one.
+            UsageError: there is none, or more than one; it lists some.
         """
-        return ConnectionId(_resolved(self._connections, text, "c_", "connection"))
+        found = _beginning(self._connections, text, "c_")
+        if len(found) == 1:
+            return ConnectionId(found[0])
+        if found:
+            known = dict.fromkeys(found[:CANDIDATES_MAX], UNKNOWN)
+            known |= {who: name for who, name in self._called() if who in known}
+            raise UsageError(_several("connection", "begins with", text, self._people(known), len(found)))
+        everybody, called = self._everybody(text.casefold())
+        if len(called) == 1:
+            return ConnectionId(*called)
+        if called:
+            raise UsageError(_several("connection", "is called", text, self._people(called), len(called)))
+        raise UsageError(_none("connection", text, self._people(everybody), len(everybody)))
 
     def room_of(self, text: str) -> RoomId:
-        """The room that somebody calls `text`, likewise.
+        """The room whose id is `text`, or begins with it, with or without `r_`.
 
         Raises:
-            UsageError: there is none, or more than one.
+            UsageError: there is none, or more than one; it lists some.
         """
-        return RoomId(_resolved(self._rooms, text, "r_", "room"))
+        found = _beginning(self._rooms, text, "r_")
+        if len(found) == 1:
+            return RoomId(found[0])
+        if found:
+            raise UsageError(_several("room", "begins with", text, map(self.room, found), len(found)))
+        raise UsageError(_none("room", text, map(self.room, self._rooms), len(self._rooms)))
 
     def learn(self, source: Source, after: Position) -> None:
         """Take in what the commits behind `after` name."""
@@ -78,6 +106,19 @@ class Names:
         self._found.clear()
         _add(self._connections, connections)
         _add(self._rooms, rooms)
+
+    def _everybody(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Everybody by the first name that they had, and those who ever had `name`, in small letters, by that."""
+        everybody: dict[str, str] = {}
+        called: dict[str, str] = {}
+        for who, display_name in self._called():
+            everybody.setdefault(who, display_name)
+            if display_name.casefold() == name:
+                called.setdefault(who, display_name)
+        return everybody, called
+
+    def _people(self, known: dict[str, str]) -> Iterator[str]:
+        return (self.who(who, name if name != UNKNOWN else None) for who, name in known.items())
 
     def _short(self, ids: list[str], name: str, prefix: str) -> str:
         found = self._found.get(name)
@@ -92,7 +133,7 @@ def names_of(source: Source) -> Names:
     """All names in a log; looks through it once, without reading most of it."""
     base: State = source.base.state
     connections, rooms = _named(source, base.position)
-    return Names([*base.places.by_id, *connections], [*base.rooms.by_id, *rooms])
+    return Names([*base.places.by_id, *connections], [*base.rooms.by_id, *rooms], lambda: _called(source))
 
 
 def name_in(state: State, connection_id: str) -> str | None:
@@ -127,7 +168,7 @@ def _add(known: list[str], more: set[str]) -> None:
 def _named(source: Source, after: Position) -> tuple[set[str], set[str]]:
     connections: set[str] = set()
     rooms: set[str] = set()
-    for line in source.lines(after):
+    for line in _readable(source, after):
         if b'"queue_entered"' in line or b'"room_opened"' in line:
             entered, opened = _ENTERED.findall(line), _OPENED.findall(line)
             if len(entered) == line.count(b'"queue_entered"') and len(opened) == line.count(b'"room_opened"'):
@@ -138,12 +179,33 @@ def _named(source: Source, after: Position) -> tuple[set[str], set[str]]:
     return connections, rooms
 
 
+def _called(source: Source) -> Iterator[tuple[str, str]]:
+    base: State = source.base.state
+    yield from ((who, known.display_name) for who, known in base.places.by_id.items())
+    for line in _readable(source, base.position):
+        if b'"queue_entered"' in line:
+            for event in _events(line):
+                if isinstance(event, QueueEntered):
+                    yield event.connection_id, event.display_name
+
+
+def _readable(source: Source, after: Position) -> Iterator[bytes]:
+    """The lines behind `after`, up to where commits are missing: whoever folds them will say so."""
+    with suppress(UnusableLogError):
+        yield from source.lines(after)
+
+
+def _events(line: bytes) -> Sequence[Event]:
+    """What `line` says; nothing where it can't be read, which whoever folds it will say."""
+    try:
+        return decode_commit(line).events
+    except (UnreadableCommitError, BrokenChainError):
+        return ()
+
+
 def _read_in_full(line: bytes, connections: set[str], rooms: set[str]) -> None:
     """A line that no broker wrote like this."""
-    try:
-        events = decode_commit(line).events
-    except (UnreadableCommitError, BrokenChainError):
-        return  # whoever folds it will say so
+    events = _events(line)
     connections.update(event.connection_id for event in events if isinstance(event, QueueEntered))
     rooms.update(event.room_id for event in events if isinstance(event, RoomOpened))
 
@@ -159,18 +221,28 @@ def _common(one: str, other: str) -> int:
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _resolved(ids: list[str], text: str, prefix: str, kind: str) -> str:
+def _beginning(ids: list[str], text: str, prefix: str) -> list[str]:
+    """Those of `ids` that are `text`, with or without `prefix`; if none is, those that begin so."""
     asked = text.rpartition(MARK)[2]
     found = [name for name in (asked, prefix + asked) if _has(ids, name)]
-    if not found and asked not in ("", prefix):
-        found = _beginning(ids, asked) or _beginning(ids, prefix + asked)
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UsageError(f"there is no {kind} {printable(text)} in this log; give the beginning of its id")
-    some = ", ".join(shown_id(name) for name in found[:CANDIDATES_MAX])
-    more = ", ..." if len(found) > CANDIDATES_MAX else ""
-    raise UsageError(f"more than one {kind} begins with {printable(text)}: {some}{more}; give more of its id")
+    if found or asked in ("", prefix):
+        return found
+    return _starting(ids, asked) or _starting(ids, prefix + asked)
+
+
+def _several(kind: str, does: str, text: str, candidates: Iterable[str], total: int) -> str:
+    give = "give more of its id" if does == "begins with" else "give the beginning of an id"
+    return f"more than one {kind} {does} {printable(text)}: {_listed(candidates, total)}; {give}"
+
+
+def _none(kind: str, text: str, candidates: Iterable[str], total: int) -> str:
+    there = f"there are {_listed(candidates, total)}" if total else "there is none at all"
+    return f"there is no {kind} {printable(text)} in this log; {there}"
+
+
+def _listed(candidates: Iterable[str], total: int) -> str:
+    some = ", ".join(islice(candidates, CANDIDATES_MAX))
+    return some + (f" and {total - CANDIDATES_MAX:,} more" if total > CANDIDATES_MAX else "")
 
 
 def _has(ids: list[str], name: str) -> bool:
@@ -178,7 +250,6 @@ def _has(ids: list[str], name: str) -> bool:
     return place < len(ids) and ids[place] == name
 
 
-def _beginning(ids: list[str], prefix: str) -> list[str]:
-    """Enough of the ids that begin with `prefix` to tell whether it is one, and to show some."""
+def _starting(ids: list[str], prefix: str) -> list[str]:
     place = bisect_left(ids, prefix)
-    return [name for name in ids[place : place + CANDIDATES_MAX + 1] if name.startswith(prefix)]
+    return list(takewhile(lambda name: name.startswith(prefix), islice(ids, place, None)))

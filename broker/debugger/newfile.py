@@ -46,6 +46,7 @@ class NewFile:
 
     def finish(self) -> None:
         """Let it be the log at `path`."""
+        self.file.end_loading()
         if not self.file.checkpoint():
             raise UnusableLogError(f"{self._new} is in use by another program; end that one")
         self.file.close()

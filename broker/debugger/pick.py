@@ -61,7 +61,9 @@ _EVERYTHING = Wanted()
 def add_wanted(parser: argparse.ArgumentParser) -> None:
     """Let `parser` take all that a commit can be wanted for."""
     parser.add_argument("--room", metavar="R", help="commits of this room: its id, or the beginning of it")
-    parser.add_argument("--connection", metavar="C", help="commits of this connection: its id, or the beginning of it")
+    parser.add_argument(
+        "--connection", metavar="C", help="commits of this connection: its id, the beginning of it, or a name"
+    )
     parser.add_argument(
         "--type",
         metavar="T",

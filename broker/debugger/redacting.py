@@ -1,9 +1,10 @@
 """A log that can be given away: who did what when, without a word of what was said and without a name.
 
-Texts are replaced by their lengths and salted hashes, and the salts go; names become `Anonymous`; interests become
-pseudonyms under a key that is drawn for the occasion and kept nowhere, so one can see that two people share
-something, and not what. Names and interests are under the commits' hashes, so the commits get ids of their own: what
-comes out is a log in its own right, in which the same decisions lead to the same events.
+Texts are replaced by their lengths and salted hashes, and the salts go; names become `Anonymous`; interests, and the
+ids that clients give to their messages, become pseudonyms under a key that is drawn for the occasion and kept nowhere,
+so one can see that two people share something, or that a message is a repeat, and not what. All of that is under the
+commits' hashes, so the commits get ids of their own: what comes out is a log in its own right, in which the same
+decisions lead to the same events.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import msgspec
 
 from events.codec import decode_commit, encode_commit
 from events.commit import EMPTY_TIP, SCHEMA_VERSION, Commit, Tip, check_link, commit_id_of, redact
-from events.ids import NO_COMMIT, CommitId
+from events.ids import NO_COMMIT, ClientMessageId, CommitId
 from projections.places import Places
-from projections.rooms import Rooms
+from projections.rooms import MessageIds, Rooms
 from projections.state import State
 
 NAME = "Anonymous"
@@ -28,6 +29,7 @@ KEY_BYTES = 32
 _DIGITS = 32
 
 _NAMES = ("display_name", "first_name", "second_name")
+_IDS = ("newest_ids", "older_ids")
 
 
 class Redactor:
@@ -81,12 +83,20 @@ class Redactor:
         return msgspec.structs.replace(unsigned, commit_id=commit_id_of(unsigned))
 
     def _plain(self, value: Any) -> Any:
-        """A command, an event, a connection or a room without names and interests."""
+        """A command, an event, a connection or a room without what somebody typed or chose."""
         fields = value.__struct_fields__
         changes: dict[str, Any] = {name: NAME for name in _NAMES if name in fields}
         if "interests" in fields:
             changes["interests"] = tuple(sorted(self._pseudonym(interest) for interest in value.interests))
+        if getattr(value, "client_message_id", None) is not None:
+            changes["client_message_id"] = self._pseudonym(value.client_message_id)
+        changes |= {field: self._ids(getattr(value, field)) for field in _IDS if field in fields}
         return msgspec.structs.replace(value, **changes) if changes else value
+
+    def _ids(self, ids: MessageIds) -> MessageIds:
+        return immutables.Map(
+            {(who, ClientMessageId(self._pseudonym(name))): at_ms for (who, name), at_ms in ids.items()}
+        )
 
     def _tip(self, tip: Tip) -> Tip:
         """A base's id is the hash of a commit that is gone, with a name in it perhaps."""

@@ -24,6 +24,7 @@ from broker.usage import UsageError
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.ids import Position
+from events.log import UnusableLogError
 from projections.state import State
 
 PROGRESS_COMMITS = 1_000
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         teller: _Teller = (_JsonTeller if options.json else _Teller)(terminal, names, wanted, start_ms)
         try:
             _tell(source, last, teller, terminal, wanted)
-        except (UnreadableCommitError, BrokenChainError):
+        except (UnreadableCommitError, BrokenChainError, UnusableLogError):
             terminal.out.flush()  # what was told comes first, also where both go to one terminal
             raise
     return 0

@@ -43,7 +43,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         _check_not_the_log(path, options.log)
         with _replacing(path) as file:
             folded = _fold(source, terminal, texts=not options.no_texts)
-            file.write(page(page_data(_shown(options.log), folded, _handings(source, folded))))
+            handings = _handings(source, folded)
+            file.write(page(page_data(_shown(options.log), folded, handings, source.handings_after or 0)))
     terminal.line(f"{path}: {_counted(len(folded.columns.commits), 'commit')}, {_size(path)}{_broken(folded)}")
     return EXIT_OK
 
@@ -60,12 +61,12 @@ def _fold(source: Source, terminal: Terminal, *, texts: bool) -> Folded:
 
 
 def _handings(source: Source, folded: Folded) -> list[Handing] | None:
-    if not source.has_handings:
+    if source.handings_after is None:
         return None
     found: list[Handing] = []
     for after in range(folded.base.position, folded.last, HANDINGS_COMMITS):
         found += source.handings(after, min(after + HANDINGS_COMMITS, folded.last), None)
-    return found
+    return found if found or source.handings_after < folded.last else None
 
 
 @contextlib.contextmanager

@@ -84,8 +84,11 @@ def _link(state: State, commit: Commit) -> BrokenChainError | None:
     return None
 
 
-def page_data(name: str, folded: Folded, handings: Sequence[Handing] | None) -> Data:
-    """What the page shows, as plain JSON; `handings` is `None` where the log notes none."""
+def page_data(name: str, folded: Folded, handings: Sequence[Handing] | None, handings_after: Position = 0) -> Data:
+    """What the page shows, as plain JSON; `handings` is `None` where the log notes none.
+
+    That one is missing says something behind `handings_after` alone.
+    """
     columns, base = folded.columns, folded.base
     handed = _handed(folded, handings) if handings is not None else None  # first: it may name one more person
     at_ms = columns.commits["at_ms"]
@@ -106,6 +109,7 @@ def page_data(name: str, folded: Folded, handings: Sequence[Handing] | None) -> 
         "interests": columns.interests,
         **_tables(columns, start_ms),
         "handed": handed,
+        "handed_after": max(0, handings_after - base.position),
         "breaches": [[one.position - base.position, one.promise, one.what] for one in folded.breaches],
         "stopped": folded.stopped,
     }

@@ -42,8 +42,14 @@ class Source(Protocol):
     """A log to look into. Commits are as they are stored: whoever folds them checks the chain."""
 
     name: str
-    has_handings: bool
-    """Whether it notes when a notification was handed over."""
+
+    @property
+    def handings_after(self) -> Position | None:
+        """Behind which position it is noted when notifications were handed over; `None`: nowhere.
+
+        Up to there, those that were handed over late may be noted.
+        """
+        ...
 
     @property
     def base(self) -> Snapshot:
@@ -159,13 +165,12 @@ def steps(source: Source, last: Position | None = None) -> Iterator[Step]:
 class SqliteSource:
     """A broker's file; the broker may be running."""
 
-    has_handings = True
-
     def __init__(self, name: str) -> None:
         self.name = name
         self._file = SqliteReader(name.removeprefix(SQLITE_SCHEME), "read")
         base = self._file.load_snapshot(self._file.base.position, STATE_CODEC) if self._file.base.position else None
         self.base = base if base is not None else WHOLE
+        self.handings_after = self._file.handings_after
 
     def tip(self) -> Tip:
         """See `Source.tip`."""
@@ -174,8 +179,8 @@ class SqliteSource:
     def lines(self, after: Position) -> Iterator[bytes]:
         """See `Source.lines`; a page at a time, so that the broker's file can be tidied meanwhile."""
         while page := self._file.lines(after, PAGE_COMMITS):
+            after = max(after, self._file.base.position) + len(page)
             yield from page
-            after += len(page)
 
     def snapshots(self) -> Sequence[Position]:
         """See `Source.snapshots`."""
@@ -237,8 +242,12 @@ def _spooled(stream: BinaryIO) -> BinaryIO:
 
 def _copy(stream: BinaryIO | gzip.GzipFile) -> BinaryIO:
     spooled = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    shutil.copyfileobj(stream, spooled)
-    spooled.seek(0)
+    try:
+        shutil.copyfileobj(stream, spooled)
+        spooled.seek(0)
+    except BaseException:
+        spooled.close()
+        raise
     return spooled
 
 

@@ -6,9 +6,10 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -32,6 +33,9 @@ from events.log import LogUnavailableError, UnusableLogError
 
 LOG_ERRORS = (LogUnavailableError, UnusableLogError, UnreadableCommitError, BrokenChainError)
 STYLES = {"+": "green", "-": "red strike", "~": "yellow"}
+INDENT = 3
+"""Columns: a mark between two spaces."""
+
 PROGRESS_SECONDS = 0.1
 QUESTIONS = {
     "jump": "position, or a time as in +90s",
@@ -236,11 +240,11 @@ class Stepper(App[None]):
         when = f", {timestamp(state.at_ms)} ({clock(state.at_ms - self._start_ms)})" if state.position else ""
         looks_for = f"; looks for {safe(self.looks_for)}" if self.looks_for else ""
         self._put("where", Text(f"position {self.position:,} of {tape.last:,}{when}{looks_for}"))
-        self._put("commit-text", _text(commit))
-        self._put("state-text", _text(shown))
+        self._put("commit-text", Shown(commit))
+        self._put("state-text", Shown(shown))
         self._note(f"the log can't be read on: {tape.broken}" if tape.broken and self.position == tape.last else "")
 
-    def _put(self, name: str, text: Text) -> None:
+    def _put(self, name: str, text: Text | Shown) -> None:
         self.query_one(f"#{name}", Static).update(text)
 
     def _tell_progress(self, text: str) -> None:
@@ -262,12 +266,24 @@ class Stepper(App[None]):
             return None
 
 
-def _text(sections: list[Section]) -> Text:
-    """Sections as they are shown. Nothing in them is markup."""
-    text = Text()
-    for section in sections:
-        text.append(f"{section.title}\n", style="bold")
-        for row in section.rows or ():
-            text.append(f" {row.mark} {row.text}\n", style=STYLES.get(row.mark, ""))
-        text.append("\n")
-    return text
+class Shown:
+    """Sections as they are shown: what is too long for a line goes on below its beginning. Nothing is markup."""
+
+    def __init__(self, sections: Sequence[Section]) -> None:
+        self._sections = sections
+
+    def __str__(self) -> str:
+        """All of it, whatever the width."""
+        rows = ([section.title, *(f" {row.mark} {row.text}" for row in section.rows), ""] for section in self._sections)
+        return "".join(f"{line}\n" for lines in rows for line in lines)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Rich's hook."""
+        for section in self._sections:
+            yield Text(section.title, style="bold")
+            for mark, text in section.rows:
+                style = STYLES.get(mark, "")
+                lines = Text(text, style).wrap(console, max(1, options.max_width - INDENT))
+                for number, line in enumerate(lines):
+                    yield Text.assemble(" ", (mark if number == 0 else " ", style), " ", line)
+            yield Text()

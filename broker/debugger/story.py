@@ -12,7 +12,7 @@ from broker.debugger.walk import Talk, Talks
 from events.commands import Disconnect, MatchDue, NextPartner
 from events.commit import Commit
 from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
-from events.ids import ClientMessageId, ConnectionId
+from events.ids import ClientMessageId, ConnectionId, RoomId
 from events.policy import Policy
 from events.text import RedactedText, Text
 from projections.places import Waiting
@@ -23,13 +23,16 @@ TEXT_CHARS_MAX = 100
 _MEETS = "and meets "
 
 
-def line_of(names: Names, step: Step, talks: Talks, start_ms: int) -> str:
-    """Position, time since `start_ms`, and what happened."""
+def line_of(names: Names, step: Step, talks: Talks | None, start_ms: int) -> str:
+    """Position, time since `start_ms`, and what happened; see `story`."""
     return f"{step.commit.position:>7}  {clock(step.commit.at_ms - start_ms)}  {story(names, step, talks)}"
 
 
-def story(names: Names, step: Step, talks: Talks, chars_max: int | None = TEXT_CHARS_MAX) -> str:
-    """What happened in `step`, before which `talks` went on, with so much of a text."""
+def story(names: Names, step: Step, talks: Talks | None, chars_max: int | None = TEXT_CHARS_MAX) -> str:
+    """What happened in `step`, before which `talks` went on, with so much of a text.
+
+    Where `talks` are `None` because nobody looked, nothing is said of them.
+    """
     teller = _Teller(names, step, talks, chars_max)
     told = teller.opening()
     for number, event in enumerate(step.commit.events):
@@ -92,7 +95,7 @@ def shared_with(state: State, one: ConnectionId, interests: tuple[str, ...]) -> 
 class _Teller:
     """Tells the events of one commit."""
 
-    def __init__(self, names: Names, step: Step, talks: Talks, chars_max: int | None) -> None:
+    def __init__(self, names: Names, step: Step, talks: Talks | None, chars_max: int | None) -> None:
         self._names, self._talks, self._chars_max = names, talks, chars_max
         self._before, self._commit, self._after = step
 
@@ -108,12 +111,10 @@ class _Teller:
 
     def opening(self) -> str:
         """What has to be said before the events, since they don't say it."""
-        command, commit = self._commit.command, self._commit
+        command = self._commit.command
         if isinstance(command, MatchDue):
             patience = span(self._before.policy.interest_patience_ms)
             return f"{self.who(command.connection_id)} has held out long enough ({patience}): "
-        if isinstance(command, NextPartner) and not any(isinstance(e, RoomClosed) for e in commit.events):
-            return f"{self.who(command.connection_id)}, whom their partner has left, looks for somebody else: "
         return ""
 
     def part(self, event: Event) -> str:
@@ -135,13 +136,33 @@ class _Teller:
 
     def _entered(self, event: QueueEntered) -> str:
         """Somebody enters; they are named already if they left a room before."""
-        subject = "" if self._has(RoomClosed) else f"{self.who(event.connection_id, event.display_name)} "
+        name = self.who(event.connection_id, event.display_name)
+        subject = "" if self._has(RoomClosed) else f"{name}{self._after_what()} "
         queue = self._after.queue
         named = f" (interests: {interests_text(event.interests)})" if event.interests else ""
         if event.connection_id not in queue.entered:
             return f"{subject}enters the queue{named}"
         place = f"{ordinal(queue.place_of(event.connection_id))} of {len(queue):,}" if len(queue) > 1 else "alone"
         return f"{subject}enters the queue{named} and waits, {place}"
+
+    def _after_what(self) -> str:
+        """For `next_partner` in a room that had been closed: what had ended it, as far as that is known."""
+        command = self._commit.command
+        if not isinstance(command, NextPartner):
+            return ""
+        room = self._names.room(command.room_id)
+        end = self._talks.end_of(command.room_id) if self._talks is not None else None
+        if end is None:
+            return f", who was in {room} until it closed,"
+        if end.closed_by == command.connection_id:
+            return f", who {'has left' if end.reason in ('left', 'next') else 'was taken out of'} {room},"
+        match end.reason:
+            case "timeout":
+                return f", whose partner in {room} has timed out,"
+            case "disconnected":
+                return f", whose partner in {room} has disconnected,"
+            case reason:
+                return f", whose partner has left {room}{' for somebody else' if reason == 'next' else ''},"
 
     def _left(self, event: QueueLeft) -> str:
         who, waited = self.who(event.connection_id), span(self._waited(event.connection_id))
@@ -162,12 +183,17 @@ class _Teller:
 
     def _closed(self, event: RoomClosed) -> str:
         room, by, other = self._names.room(event.room_id), self.who(event.closed_by), self.who(event.other)
-        talked = talked_text(self._talks.get(event.room_id), self._commit.at_ms)
+        talked = self._talked(event.room_id)
         if event.reason == "next":
-            return f"{by} leaves {other} in {room} for somebody else ({talked})"
+            return f"{by} leaves {other} in {room} for somebody else{talked}"
         if event.reason == "left":
-            return f"{by} leaves {other} in {room} ({talked})"
-        return f"{by} is taken out of {room}, and {other} is alone there ({talked}): {self._grace(event.closed_by)}"
+            return f"{by} leaves {other} in {room}{talked}"
+        return f"{by} is taken out of {room}, which closes it for {other} too{talked}: {self._grace(event.closed_by)}"
+
+    def _talked(self, room_id: RoomId) -> str:
+        if self._talks is None:
+            return ""
+        return f" ({talked_text(self._talks.get(room_id), self._commit.at_ms)})"
 
     def _has(self, kind: type[Event]) -> bool:
         return any(isinstance(event, kind) for event in self._commit.events)

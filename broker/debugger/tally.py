@@ -20,7 +20,7 @@ class Tally:
     """Counts the commits that it is given."""
 
     def __init__(self) -> None:
-        self.stays = self.rooms = self.messages = self.handed = self.waited_ms = 0
+        self.stays = self.rooms = self.messages = self.handed = self.not_noted = self.waited_ms = 0
         self.said_by: dict[ConnectionId, int] = {}
         self.first_at_ms: int | None = None
         self.last_at_ms: int | None = None
@@ -35,6 +35,7 @@ class Tally:
                 self.messages += 1
                 self.said_by[event.sender] = self.said_by.get(event.sender, 0) + 1
                 self.handed += any(one.handings for one in told)
+                self.not_noted += all(one.handings is None for one in told)
             elif isinstance(event, RoomOpened):
                 self.rooms += 1
             elif isinstance(event, QueueEntered) and event.connection_id == whose:
@@ -42,17 +43,18 @@ class Tally:
         if whose is not None:
             self.waited_ms += _waited_until(step, whose)
 
-    def messages_text(self, names: Names, state: State, has_handings: bool) -> str:
-        """How many messages there were, by whom, and how many were handed over."""
+    def messages_text(self, names: Names, state: State) -> str:
+        """How many messages there were, by whom, and of how many it is noted that they were handed over."""
         by = ", ".join(f"{said} by {names.known(state, who)}" for who, said in self.said_by.items())
-        handed = f"; {self.handed:,} handed over" if has_handings and self.messages else ""
+        not_noted = f", {self.not_noted:,} not noted" if self.not_noted else ""
+        handed = f"; {self.handed:,} handed over{not_noted}" if self.not_noted < self.messages else ""
         return count(self.messages, "message") + (f" ({by}{handed})" if by else "")
 
     def lasted_text(self) -> str:
         """For how long it went on."""
         return span((self.last_at_ms or 0) - (self.first_at_ms or 0))
 
-    def to_json(self, has_handings: bool) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """All of it, for a program."""
         return {
             "stays_in_queue": self.stays,
@@ -60,7 +62,8 @@ class Tally:
             "rooms": self.rooms,
             "messages": self.messages,
             "messages_by": [{"connection_id": who, "messages": said} for who, said in self.said_by.items()],
-            "messages_handed": self.handed if has_handings else None,
+            "messages_handed": self.handed if self.not_noted < self.messages or not self.messages else None,
+            "messages_not_noted": self.not_noted,
             "first_at_ms": self.first_at_ms,
             "last_at_ms": self.last_at_ms,
         }

@@ -16,10 +16,13 @@ from broker.debugger.walk import UNFIT_ERRORS, Talks, step_of, talks_after, talk
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError
 from events.ids import Position
+from events.log import UnusableLogError
 from projections.state import State, fold
 
 BLOCK_COMMITS = 500
 BLOCKS_KEPT = 8
+BREAKS = (UnreadableCommitError, BrokenChainError, UnusableLogError)
+"""What it means that a log can't be read on."""
 
 _Mark = tuple[State, Talks]
 
@@ -118,7 +121,7 @@ class Tape:
             for line in islice(self._source.lines(state.position), behind):
                 step = step_of(state, line)
                 state, talks = step.after, talks_after(talks, step.commit)
-        except (UnreadableCommitError, BrokenChainError):
+        except BREAKS:
             return  # whoever comes from before will find it
         if state.position == marked:
             self._marks[marked] = state, talks
@@ -131,7 +134,7 @@ class Tape:
         try:
             commits = [decode_commit(line) for line in islice(self._source.lines(start), BLOCK_COMMITS)]
             state = fold(commits, state)
-        except (UnreadableCommitError, BrokenChainError, *UNFIT_ERRORS):
+        except (*BREAKS, *UNFIT_ERRORS):
             commits = []
         if len(commits) < BLOCK_COMMITS:
             self._block(start)  # it finds where the log ends, or what is wrong with it
@@ -152,7 +155,7 @@ class Tape:
                 step = step_of(state, line)
                 found.append((step, talks))
                 state, talks = step.after, talks_after(talks, step.commit)
-        except (UnreadableCommitError, BrokenChainError) as error:
+        except BREAKS as error:
             self.last, self.broken = state.position, str(error)
         if len(found) == BLOCK_COMMITS:
             self._marks[state.position] = state, talks

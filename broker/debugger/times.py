@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from broker.debugger.sources import Source, check_position
@@ -40,18 +41,26 @@ def clock(ms: int) -> str:
 
 
 def span(ms: int) -> str:
-    """A duration, to as much as a reader wants to know: `250 ms`, `41.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    """A duration, to as much as a reader wants to know: `250 ms`, `41.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+
+    What is not shown is rounded, halves up; `duration` in `report_page/text.js` says the same.
+    """
     if ms < 0:
         return f"-{span(-ms)}"
     if ms < 1_000:
         return f"{ms} ms" if ms else "0 s"
-    seconds = ms // 1_000
-    if seconds < 60:
-        return f"{seconds}.{ms % 1_000 // 100} s"
-    for unit, smaller, size, part in (("min", "s", 60, 1), ("h", "min", 3_600, 60)):
-        if seconds < (3_600 if unit == "min" else 86_400):
-            return f"{seconds // size} {unit} {seconds % size // part} {smaller}"
-    return f"{seconds // 86_400} d {seconds % 86_400 // 3_600} h"
+    if (tenths := _rounded(ms, 100)) < 600:
+        return f"{tenths // 10}.{tenths % 10} s"
+    if (seconds := _rounded(ms, 1_000)) < 3_600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    if (minutes := _rounded(ms, 60_000)) < 1_440:
+        return f"{minutes // 60} h {minutes % 60} min"
+    hours = _rounded(ms, 3_600_000)
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _rounded(ms: int, unit_ms: int) -> int:
+    return (ms + unit_ms // 2) // unit_ms
 
 
 def start_of(source: Source) -> int:
@@ -61,6 +70,14 @@ def start_of(source: Source) -> int:
             return decode_commit(line).at_ms
         except (UnreadableCommitError, BrokenChainError):
             break  # whoever folds it will say so
+    return int(source.base.state.at_ms)
+
+
+def end_of(source: Source, last: Position) -> int:
+    """When a log ended whose tip is `last`: the time of that commit, or of the base if it stands there."""
+    for line in source.lines(last - 1) if last > source.base.tip.position else ():
+        with suppress(UnreadableCommitError, BrokenChainError):
+            return decode_commit(line).at_ms
     return int(source.base.state.at_ms)
 
 

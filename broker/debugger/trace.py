@@ -16,6 +16,7 @@ from broker.debugger.terminal import Terminal
 from broker.debugger.walk import talks_of, walk
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
+from events.log import UnusableLogError
 from projections.state import State
 
 PROGRESS_COMMITS = 1_000
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Let `parser` take what `run` reads."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for stdin")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--connection", metavar="C", help="whose life: a connection's id, or the beginning of it")
+    which.add_argument("--connection", metavar="C", help="whose life: an id, the beginning of one, or a name")
     which.add_argument("--room", metavar="R", help="which room's life: its id, or the beginning of it")
     parser.add_argument("--json", action="store_true", help="one JSON object a line: the commits, then the totals")
 
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         life = (JsonLife if options.json else Life)(source, terminal, names, wanted)
         try:
             _tell(source, terminal, life, wanted)
-        except (UnreadableCommitError, BrokenChainError):
+        except (UnreadableCommitError, BrokenChainError, UnusableLogError):
             terminal.out.flush()
             raise
     return 0

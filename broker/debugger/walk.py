@@ -26,8 +26,38 @@ class Talk(NamedTuple):
     messages: int  # since then, or since where the fold began
 
 
-Talks = immutables.Map[RoomId, Talk]
-"""Of every open room."""
+ENDS_KEPT = 20_000
+"""As many rooms as can still be asked for by default have at least their end told: a broker keeps half as many."""
+
+_Ends = immutables.Map[RoomId, RoomClosed]
+
+
+class Talks(NamedTuple):
+    """What goes on in every open room, and how the newest of those that have closed ended."""
+
+    going_on: immutables.Map[RoomId, Talk] = immutables.Map()
+    newest_ends: _Ends = immutables.Map()
+    older_ends: _Ends = immutables.Map()
+
+    def get(self, room_id: RoomId) -> Talk | None:
+        """What goes on in an open room, if anything is known of it."""
+        return self.going_on.get(room_id)
+
+    def end_of(self, room_id: RoomId) -> RoomClosed | None:
+        """How a room ended, if it has and that is known."""
+        return self.newest_ends.get(room_id, self.older_ends.get(room_id))
+
+    def with_talk(self, room_id: RoomId, talk: Talk) -> Talks:
+        """These, and what goes on in one room."""
+        return Talks(self.going_on.set(room_id, talk), self.newest_ends, self.older_ends)
+
+    def ended(self, event: RoomClosed) -> Talks:
+        """These, but of one room the end."""
+        room_id, newest, older = event.room_id, self.newest_ends, self.older_ends
+        if 2 * len(newest) >= ENDS_KEPT:
+            newest, older = immutables.Map(), newest
+        going_on = self.going_on.delete(room_id) if room_id in self.going_on else self.going_on
+        return Talks(going_on, newest.set(room_id, event), older)
 
 
 class Walked(NamedTuple):
@@ -83,17 +113,18 @@ def step_of(before: State, line: bytes) -> Step:
 
 def talks_of(state: State) -> Talks:
     """The conversations that go on in `state`, of which nothing else is known."""
-    return immutables.Map({room.room_id: Talk(None, 0) for room in state.rooms.by_id.values() if room.is_open})
+    going_on = {room.room_id: Talk(None, 0) for room in state.rooms.by_id.values() if room.is_open}
+    return Talks(immutables.Map(going_on))
 
 
 def talks_after(talks: Talks, commit: Commit) -> Talks:
-    """The conversations that go on after `commit`."""
+    """`talks` after `commit`."""
     for event in commit.events:
         match event:
             case MessageSent(room_id=room_id) if (talk := talks.get(room_id)) is not None:
-                talks = talks.set(room_id, Talk(talk.opened_at_ms, talk.messages + 1))
+                talks = talks.with_talk(room_id, Talk(talk.opened_at_ms, talk.messages + 1))
             case RoomOpened(room_id=room_id):
-                talks = talks.set(room_id, Talk(commit.at_ms, 0))
-            case RoomClosed(room_id=room_id) if room_id in talks:
-                talks = talks.delete(room_id)
+                talks = talks.with_talk(room_id, Talk(commit.at_ms, 0))
+            case RoomClosed():
+                talks = talks.ended(event)
     return talks

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from broker.debugger.report_data import Folded, page_data
 from broker.debugger.report_html import page
 from events.commit import Commit
+from events.ids import Position
 from events.log import Handing
 from projections.state import INITIAL_STATE, State
 
@@ -18,9 +19,10 @@ def html_of(
     name: str = "chat.jsonl",
     texts: bool = True,
     handings: Sequence[Handing] | None = None,
+    handings_after: Position = 0,
 ) -> str:
     """The page that `chat-broker report` would write for a log of `commits` behind `base`."""
     folded = Folded(base, texts=texts)
     for _ in folded.fold(commits):
         pass
-    return page(page_data(name, folded, handings))
+    return page(page_data(name, folded, handings, handings_after))

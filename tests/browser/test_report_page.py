@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 import pytest
 from playwright.sync_api import expect
 
+from broker.debugger.times import span
 from events.events import MessageSent
 from events.log import Handing
 from events.policy import MatchingName
@@ -13,8 +16,11 @@ from projections.state import INITIAL_STATE, evolve
 from tests.browser.conftest import Open
 from tests.browser.crowds import crowd
 from tests.browser.stories import CHAT, ROOM_2, broken_log, folded_to, open_rooms, waiting
+from tests.debugger.test_story import SPANS
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, CAT
+
+SCRIPTS = ("text.js", "charts.js")
 
 
 @pytest.mark.parametrize("matching", ["first-come", "interests"])
@@ -75,13 +81,30 @@ def test_a_match_says_why_these_two(open_report: Open) -> None:
 
 
 def test_a_message_says_where_it_went(open_report: Open) -> None:
-    """With a log that notes it: how it was handed over, and after how long; or that it has not been."""
+    """How it was handed over, and after how long; or that it is not noted, or not yet, or would not have been."""
     commits = log_of(*CHAT)
-    report = open_report(commits, handings=[Handing(3, BOB, "result", commits[2].at_ms + 40)])
+    handings = [Handing(3, BOB, "result", commits[2].at_ms + 40)]
+    report = open_report(commits, handings=handings)
     report.go_to(3)
     assert "handed over in a tool's result after 40 ms" in report.text("#commit .told")
     report.go_to(2)
-    assert report.text("#commit .told").count("not handed over so far") == 2
+    assert report.text("#commit .told").count("no note that it was handed over") == 2
+    report = open_report(commits[:2], handings=[])
+    report.go_to(2)
+    assert report.text("#commit .told").count("no note yet that it was handed over") == 2
+    report = open_report(commits, handings=handings, handings_after=3)
+    report.go_to(2)
+    assert report.text("#commit .told").count("loaded from a dump: not noted when it was handed over") == 2
+
+
+def test_durations_are_those_of_the_commands(open_report: Open) -> None:
+    """In the same words, rounded alike; on an axis without what is zero."""
+    page = open_report(log_of(*CHAT)).page
+    code = "\n".join(files("broker.debugger").joinpath("report_page", name).read_text("utf-8") for name in SCRIPTS)
+    spans = [-5_000, 0, 7, *SPANS, *range(1_000, 200_000, 50), *range(200_000, 200_000_000, 90_250)]
+    assert page.evaluate(f"(all) => {{ {code}; return all.map(duration) }}", spans) == [span(ms) for ms in spans]
+    marks = page.evaluate(f"() => {{ {code}; return DURATION_MARKS.map(durationMark) }}")
+    assert marks == ["≤ 0.1 s", "1 s", "10 s", "1 min", "10 min", "1 h", "10 h", "4 d 4 h", "41 d 16 h"]
 
 
 def test_search_finds_people_rooms_texts_and_positions(open_report: Open) -> None:

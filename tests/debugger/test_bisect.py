@@ -147,6 +147,15 @@ def test_what_happened_there_is_told_and_how_it_was_found(tmp_path: Path) -> Non
     assert answer.lines[1].endswith("what was asked about messages may hold for a moment only)")
 
 
+def test_what_was_said_before_is_left_out_where_nobody_looked(tmp_path: Path) -> None:
+    """Halving passes over what was said in a room that is closed there."""
+    name = dumped(tmp_path / "dump.jsonl", conversation().commits)
+    assert told("bisect", name, "--when", "rooms_closed >= 1").lines[0] == (
+        "      6  00:01:00.000  Bob·b6cd leaves Ann·6f5d in r_2370 for somebody else, "
+        "enters the queue and meets Anonymous·0a1b, who waited 15.0 s, in r_91aa"
+    )
+
+
 def test_what_never_holds_is_said_and_the_exit_status_is_1(tmp_path: Path) -> None:
     """Either way."""
     name = dumped(tmp_path / "dump.jsonl", conversation().commits)

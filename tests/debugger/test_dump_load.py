@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,21 +19,24 @@ from broker.debugger import load
 from broker.debugger.checking import check_log
 from broker.debugger.sources import commits as commits_in
 from broker.debugger.sources import open_source, state_at
+from broker.decide import decide
 from events.codec import decode_commit, encode_commit
-from events.commit import Commit, redact
+from events.commands import SendMessage
+from events.commit import Commit, Facts, redact
 from events.events import MessageSent, QueueEntered, RoomOpened
 from events.ids import ConnectionId
 from events.sqlite_file import SqliteFile
 from events.sqlite_reader import SqliteReader
 from events.text import RedactedText
 from projections.snapshots import STATE_CODEC
-from projections.state import digest
+from projections.state import digest, fold
 from tests.debugger.crowds import LITTLE, crowd, rechained, states_of, with_events
 from tests.debugger.logs import (
     ANN,
     BOB,
     ROOM,
     Answer,
+    Script,
     asked,
     by_interests,
     conversation,
@@ -174,6 +178,32 @@ def test_who_shares_an_interest_is_seen_and_what_is_not(tmp_path: Path) -> None:
     assert cat == dan == tuple(sorted(cat))
     assert len({*ann, *cat}) == 3
     assert redacted(path, by_interests().commits)[1].command.interests != ann  # type: ignore[union-attr]
+
+
+def test_ids_that_clients_gave_are_pseudonyms_in_a_redacted_dump(tmp_path: Path) -> None:
+    """Equal ones stay equal, those in the base's rooms too, so that a repeat is still known for one."""
+    script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM)
+    script.says(2, ANN, "one", call="ruth-2").says(3, BOB, "two", call="ruth-2").says(4, BOB, "three")
+    log = trimmed(tmp_path / "log.db", script, fold(script.commits[:3]))
+    plain = {
+        "whole": dump_of(dumped(tmp_path / "dump.jsonl", script.commits), "--redact"),
+        "base": dump_of(log, "--redact"),
+    }
+    for name, content in plain.items():
+        assert b"ruth" not in content
+        (tmp_path / name).write_bytes(content)
+        told("verify", str(tmp_path / name))
+        with contextlib.closing(open_source(str(tmp_path / name))) as source:
+            state = state_at(source, 5)
+            *_, named, unnamed = commits_in(source, 0)
+        assert isinstance(named.command, SendMessage)
+        given = named.command.client_message_id
+        assert given is not None
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", given)
+        assert named.events[0].client_message_id == given  # type: ignore[union-attr]
+        assert unnamed.command.client_message_id is None  # type: ignore[union-attr]
+        for who in (ANN, BOB):
+            assert decide(state, SendMessage(who, ROOM, "again", given), Facts(named.at_ms + 9)) == []
 
 
 def test_a_log_of_an_older_schema_is_redacted_as_one_of_this(tmp_path: Path) -> None:

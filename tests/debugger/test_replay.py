@@ -7,15 +7,18 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import msgspec
 import pytest
 
-from broker.debugger import replay
+from broker.debugger import replay, sources
+from broker.debugger.sources import open_source
 from broker.debugger.terminal import Terminal
-from events.codec import encode_commit, redact_line
-from events.commands import AdoptPolicy, EnterQueue, SendMessage
+from events.codec import decode_commit, encode_commit, redact_line
+from events.commands import AdoptPolicy, EnterQueue, LeaveQueue, SendMessage
 from events.commit import EMPTY_TIP, Commit, Facts, Tip, commit_after
 from events.events import MessageSent, QueueEntered
 from events.ids import ConnectionId, RoomId
@@ -48,7 +51,7 @@ CONVERSATION = """\
       5  00:00:45.000  Anonymous·0a1b enters the queue and waits, alone
       6  00:01:00.000  Bob·b6cd leaves Ann·6f5d in r_2370 for somebody else (2 messages in 18.8 s), \
 enters the queue and meets Anonymous·0a1b, who waited 15.0 s, in r_91aa
-      7  00:07:00.000  Anonymous·0a1b is taken out of r_91aa, and Bob·b6cd is alone there \
+      7  00:07:00.000  Anonymous·0a1b is taken out of r_91aa, which closes it for Bob·b6cd too \
 (0 messages in 6 min 0 s): no call for 5 min 0 s (idle_grace_room_ms)
       8  00:07:01.000  Bob·b6cd enters the queue and waits, alone
       9  00:07:10.000  Bob·b6cd leaves the queue after 9.0 s
@@ -191,9 +194,9 @@ def test_the_one_that_is_asked_for_is_described(log: str) -> None:
 @pytest.mark.parametrize(
     ("filters", "refusal"),
     [
-        (("--connection", "ffff"), 'there is no connection "ffff" in this log'),
+        (("--connection", "ffff"), 'no connection "ffff" in this log; there are Ann·6f5d, Bob·b6cd, Anonymous·0a1b\n'),
         (("--connection", "c_"), 'there is no connection "c_" in this log'),
-        (("--room", "\x1b[2J"), 'there is no room "\\u001b[2J" in this log'),
+        (("--room", "\x1b[2J"), 'there is no room "\\u001b[2J" in this log; there are r_2370, r_91aa\n'),
         (("--type", "message"), "there are adopt_policy, disconnect, enter_queue,"),
         (("--when", "waiting >"), "expected"),
     ],
@@ -211,8 +214,43 @@ def test_the_beginning_of_two_ids_is_refused(tmp_path: Path) -> None:
     log = dumped(tmp_path / "log.jsonl", by_interests().commits)
     answer = asked("replay", log, "--connection", "6f5d")
     assert answer.status == 2
-    assert f'more than one connection begins with "6f5d": {ANN}, {DAN}; give more of its id' in answer.err
+    assert answer.err == (
+        'chat-broker: more than one connection begins with "6f5d": Ann·6f5d6, Dan·6f5d9; give more of its id\n'
+    )
     assert told("replay", log, "--connection", "Dan·6f5d9", "--type", "room_closed").lines[0].endswith("17.0 s)")
+
+
+def test_a_name_will_do_where_only_one_had_it(tmp_path: Path) -> None:
+    """In whatever case, of the base as well; but an id, or the beginning of one, goes before."""
+    script = conversation().enters(440_000, DAN, "b6")
+    for log in (
+        dumped(tmp_path / "log.jsonl", script.commits),
+        trimmed(tmp_path / "l.db", script, fold(script.commits[:5])),
+    ):
+        assert told("replay", log, "--connection", "bOB").out == told("replay", log, "--connection", "b6cd").out
+        assert told("trace", log, "--connection", "ANN").out == told("trace", log, "--connection", "6f5d6").out
+        assert told("replay", log, "--connection", "b6").out == told("replay", log, "--connection", "b6cd").out
+
+
+def test_a_name_that_several_had_is_refused_with_all_of_them(tmp_path: Path) -> None:
+    """By their short names, ten at most; also those who had another later."""
+    script = Script()
+    for number in range(12):
+        who = ConnectionId(f"c_{number:04x}{'0' * 28}")
+        script.enters(10_000 * number, who, "Ida").add(10_000 * number + 1, LeaveQueue(who))
+    script.enters(200_000, ConnectionId(f"c_0000{'0' * 28}"), "Olga")
+    log = dumped(tmp_path / "log.jsonl", script.commits)
+    answer = asked("replay", log, "--connection", "ida")
+    ten = ", ".join(f"Ida·{number:04x}" for number in range(10))
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == (
+        f'chat-broker: more than one connection is called "ida": {ten} and 2 more; give the beginning of an id\n'
+    )
+    assert told("replay", log, "--connection", "Olga", "--type", "queue_entered").lines[1].endswith("and waits, alone")
+    unknown = asked("trace", log, "--connection", "Ruth").err
+    assert unknown == f'chat-broker: there is no connection "Ruth" in this log; there are {ten} and 2 more\n'
+    long = asked("trace", log, "--connection", "00").err
+    assert f'more than one connection begins with "00": {ten.replace("Ida·0000", "Olga·0000")} and 2 more;' in long
 
 
 def test_json_holds_what_is_stored_and_who_is_told(log: str) -> None:
@@ -437,3 +475,27 @@ def test_no_calendar_reaches_every_time(tmp_path: Path) -> None:
     script = Script().enters(10**17, ANN, "Ann")
     log = dumped(tmp_path / "log.jsonl", script.commits)
     assert f"after position 1, {START_MS + 10**17} ms (00:00:00.000):" in told("replay", log).lines
+
+
+def test_a_gap_in_a_brokers_file_is_named_where_it_is(tmp_path: Path) -> None:
+    """What stands before it is told, as of any log that breaks off."""
+    log = filed(tmp_path / "log.db", conversation().commits)
+    db = apsw.Connection(str(tmp_path / "log.db"))
+    db.execute("DELETE FROM commits WHERE position = 5")
+    db.close()
+    for command in (("replay", log), ("trace", log, "--room", "2370")):
+        answer = asked(*command)
+        assert answer.status == 2
+        assert any(line.endswith('"Hello!"') for line in answer.lines[-2:])
+        assert "behind position 4 commits are missing" in answer.err
+
+
+def test_what_was_trimmed_is_not_told_twice(tmp_path: Path) -> None:
+    """Whoever asks for what stands behind a position below the base gets each commit from the base on once."""
+    commits = conversation().commits
+    log = trimmed(tmp_path / "log.db", conversation(), fold(commits[:4]))
+    with pytest.MonkeyPatch.context() as patch, closing(open_source(log)) as source:
+        patch.setattr(sources, "PAGE_COMMITS", 2)
+        for after in (0, 3, 4):
+            assert [decode_commit(line).position for line in source.lines(after)] == [5, 6, 7, 8, 9]
+        assert [decode_commit(line).position for line in source.lines(6)] == [7, 8, 9]

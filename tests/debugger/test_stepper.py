@@ -24,7 +24,7 @@ from broker.debugger.sources import Source, open_source
 from broker.debugger.stepper import Stepper
 from broker.debugger.tape import BLOCK_COMMITS, Tape
 from broker.debugger.times import start_of
-from events.commands import AdoptPolicy, LeaveRoom, SendMessage
+from events.commands import AdoptPolicy, LeaveQueue, LeaveRoom, SendMessage
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after
 from events.events import MessageSent, QueueEntered
 from events.ids import ConnectionId, Position, RoomId
@@ -33,7 +33,7 @@ from events.policy import Policy
 from events.sqlite_file import SqliteFile
 from projections.snapshots import STATE_CODEC
 from projections.state import fold
-from tests.debugger.logs import ANN, BOB, ROOM, START_MS, Script, conversation, dumped, filed, trimmed
+from tests.debugger.logs import ANN, BOB, CAT, DAN, ROOM, START_MS, Script, conversation, dumped, filed, trimmed
 
 SECONDS_MAX = 30
 
@@ -136,6 +136,43 @@ def test_a_commit_and_what_it_changed_stand_side_by_side(log: str) -> None:
         "messages 2",
     ):
         assert f" {row}\n" in here.state
+
+
+def test_who_moves_up_in_the_queue_is_marked(tmp_path: Path) -> None:
+    """As `diff` does it: with the place that they had; those who stay where they were are not."""
+    script = Script().add(0, AdoptPolicy(Policy(matching="interests"))).enters(1_000, ANN, "Ann", "go")
+    script.enters(2_000, BOB, "Bob").enters(3_000, CAT, "Cat").enters(4_000, DAN, "Dan").add(5_000, LeaveQueue(BOB))
+    with closing(open_source(dumped(tmp_path / "log.jsonl", script.commits))) as source:
+        tape = Tape(source)
+        tape.settle(tape.last)
+        queue = changed_sections(tape.names, *tape.step(tape.last))[0]
+    assert [f"{row.mark} {row.text}" for row in queue.rows] == [
+        "- 2. Bob·b6cd",
+        "  1. Ann·6f5d6 for 4.0 s (go)",
+        "~ 2. Cat·0a1b for 2.0 s, was 3rd",
+        "~ 3. Dan·6f5d9 for 1.0 s, was 4th",
+    ]
+
+
+def test_what_is_too_long_for_a_line_goes_on_below_its_beginning(tmp_path: Path) -> None:
+    """The mark stands alone at the edge, however narrow the terminal, and nothing is lost."""
+    script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM)
+    script.says(2_000, ANN, "word " * 30 + "x" * 80)
+    with closing(open_source(dumped(tmp_path / "log.jsonl", script.commits))) as source:
+        app = Stepper(Tape(source), Wanted(), "", 3, start_of(source))
+
+        async def lines() -> tuple[list[str], str]:
+            async with app.run_test(size=(80, 60)) as pilot:
+                await pilot.pause()
+                shown = app.query_one("#commit-text", Static)
+                return [shown.render_line(y).text.rstrip() for y in range(shown.size.height)], str(shown.content)
+
+        rendered, plain = asyncio.run(lines())
+    start = rendered.index("what happened")
+    story = rendered[start + 1 : rendered.index("", start)]
+    assert len(story) > 5
+    assert all(line.startswith("   ") and line[3] != " " for line in story)
+    assert "".join("".join(rendered).split()) == "".join(plain.split())
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,57 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from broker.debugger.names import Names, shown_name
 from broker.debugger.sources import open_source
 from broker.debugger.story import ordinal, said, story
 from broker.debugger.times import clock, span
-from broker.debugger.walk import walk
+from broker.debugger.walk import ENDS_KEPT, Talks, talks_after, walk
 from broker.usage import UsageError
-from events.commands import AdoptPolicy, Disconnect, LeaveQueue, MatchDue, NextPartner
-from events.ids import ConnectionId
+from events.commands import AdoptPolicy, Command, Disconnect, LeaveQueue, LeaveRoom, MatchDue, NextPartner
+from events.events import RoomClosed
+from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from events.text import RedactedText
-from tests.debugger.logs import ANN, BOB, CAT, DAN, NEXT_ROOM, ROOM, Script, by_interests, dumped
+from projections.state import fold
+from tests.debugger.logs import (
+    ANN,
+    BOB,
+    CAT,
+    DAN,
+    NEXT_ROOM,
+    ROOM,
+    Script,
+    by_interests,
+    conversation,
+    dumped,
+    trimmed,
+)
+
+SPANS = {
+    999: "999 ms",
+    1_000: "1.0 s",
+    1_149: "1.1 s",
+    1_150: "1.2 s",
+    59_949: "59.9 s",
+    59_950: "1 min 0 s",
+    370_499: "6 min 10 s",
+    370_500: "6 min 11 s",
+    3_599_499: "59 min 59 s",
+    3_599_500: "1 h 0 min",
+    3_629_999: "1 h 0 min",
+    3_630_000: "1 h 1 min",
+    86_369_999: "23 h 59 min",
+    86_370_000: "1 d 0 h",
+    88_199_999: "1 d 0 h",
+    88_200_000: "1 d 1 h",
+}
+"""What is shown of a duration in ms, here and on the page of a report."""
 
 
 def told(tmp_path: Path, script: Script) -> list[str]:
@@ -62,9 +98,52 @@ def test_graces_are_those_of_the_logs_policy(tmp_path: Path) -> None:
     script = Script().add(0, AdoptPolicy(Policy(idle_grace_room_ms=2_000))).enters(0, ANN, "Ann")
     script.enters(1, BOB, "Bob", room=ROOM).add(2_001, Disconnect(BOB, "timeout", 3))
     assert told(tmp_path, script)[-1] == (
-        "Bob·b6cd is taken out of r_2370, and Ann·6f5d is alone there (0 messages in 2.0 s): "
+        "Bob·b6cd is taken out of r_2370, which closes it for Ann·6f5d too (0 messages in 2.0 s): "
         "no call for 2.0 s (idle_grace_room_ms)"
     )
+
+
+@pytest.mark.parametrize(
+    ("ending", "why"),
+    [
+        (LeaveRoom(BOB, ROOM), "whose partner has left r_2370"),
+        (NextPartner(BOB, ROOM), "whose partner has left r_2370 for somebody else"),
+        (Disconnect(BOB, "timeout", 2), "whose partner in r_2370 has timed out"),
+        (Disconnect(BOB, "disconnected", 2), "whose partner in r_2370 has disconnected"),
+        (LeaveRoom(ANN, ROOM), "who has left r_2370"),
+    ],
+)
+def test_who_looks_for_somebody_else_after_the_end_is_told_with_the_reason(
+    tmp_path: Path, ending: Command, why: str
+) -> None:
+    """It was the partner who left, or vanished, or they did themselves; and they are named once."""
+    script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM).add(400_000, ending)
+    if isinstance(ending, NextPartner):
+        script.add(400_001, LeaveQueue(BOB))
+    script.add(500_000, NextPartner(ANN, ROOM), NEXT_ROOM)
+    assert told(tmp_path, script)[-1] == f"Ann·6f5d, {why}, enters the queue and waits, alone"
+
+
+def test_of_an_end_that_was_trimmed_the_room_is_told(tmp_path: Path) -> None:
+    """Why it closed is not known then."""
+    script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM).add(2, LeaveRoom(BOB, ROOM))
+    script.add(3, NextPartner(ANN, ROOM), NEXT_ROOM)
+    log = trimmed(tmp_path / "log.db", script, fold(script.commits[:3]))
+    with closing(open_source(log)) as source:
+        (walked,) = walk(source, 4)
+    assert story(Names([ANN], [ROOM]), walked.step, walked.talks) == (
+        "Ann·6f5d, who was in r_2370 until it closed, enters the queue and waits, alone"
+    )
+
+
+def test_only_the_newest_ends_are_kept(tmp_path: Path) -> None:
+    """However long a log is: at least the newest half of `ENDS_KEPT`, never more than all of it."""
+    talks, commit = Talks(), conversation().commits[5]
+    for number in range(3 * ENDS_KEPT):
+        closed = RoomClosed(RoomId(f"r_{number}"), ANN, BOB, "left")
+        talks = talks_after(talks, msgspec.structs.replace(commit, events=(closed,)))
+        kept = [n for n in (number - ENDS_KEPT, number - ENDS_KEPT // 2 + 1, number) if talks.end_of(RoomId(f"r_{n}"))]
+        assert kept == [n for n in (number - ENDS_KEPT // 2 + 1, number) if n >= 0]
 
 
 def test_who_was_left_may_look_for_somebody_else(tmp_path: Path) -> None:
@@ -73,9 +152,9 @@ def test_who_was_left_may_look_for_somebody_else(tmp_path: Path) -> None:
     script.add(2_000, NextPartner(BOB, ROOM), NEXT_ROOM).add(3_000, LeaveQueue(BOB))
     script.add(4_000, NextPartner(ANN, ROOM), NEXT_ROOM)
     assert told(tmp_path, script)[2:] == [
-        "Bob·b6cd leaves Ann·6f5d in r_2370 for somebody else (0 messages in 1.9 s), enters the queue and waits, alone",
+        "Bob·b6cd leaves Ann·6f5d in r_2370 for somebody else (0 messages in 2.0 s), enters the queue and waits, alone",
         "Bob·b6cd leaves the queue after 1.0 s",
-        "Ann·6f5d, whom their partner has left, looks for somebody else: Ann·6f5d enters the queue and waits, alone",
+        "Ann·6f5d, whose partner has left r_2370 for somebody else, enters the queue and waits, alone",
     ]
 
 
@@ -139,16 +218,18 @@ def test_texts_are_quoted_or_counted() -> None:
 
 
 def test_times_are_written_for_people() -> None:
-    """Short spans to the tenth of a second, long ones roughly."""
-    assert [span(ms) for ms in (0, 7, 41_299, 200_000, 7_500_000, 360_000_000, -5_000)] == [
+    """Short spans to the tenth of a second, long ones roughly; rounded to the nearest, halves up."""
+    assert [span(ms) for ms in (0, 7, 41_249, 41_250, 200_000, 7_500_000, 360_000_000, -5_000)] == [
         "0 s",
         "7 ms",
         "41.2 s",
+        "41.3 s",
         "3 min 20 s",
         "2 h 5 min",
         "4 d 4 h",
         "-5.0 s",
     ]
+    assert [span(ms) for ms in SPANS] == list(SPANS.values())
     assert [clock(ms) for ms in (0, 3_661_001, 360_000_000, -1)] == [
         "00:00:00.000",
         "01:01:01.001",

@@ -96,7 +96,7 @@ function timeInSight() {
 const DURATION_MARKS = [100, 1000, 10000, 60000, 600000, 3600000, 36000000, 360000000, 3600000000];
 const leastOf = (shortest) => Math.min(1000, 10 ** Math.floor(Math.log10(Math.max(100, shortest))));
 const logOf = (ms, least) => Math.log10(Math.max(least, ms) / least);
-const durationMark = (ms) => (ms === 100 ? "\u2264 0.1 s" : duration(ms).replace(/ 00 [sm]$|\.0(?= s)/, ""));
+const durationMark = (ms) => (ms === 100 ? "\u2264 0.1 s" : duration(ms).replace(/ 0 (s|min|h)$|\.0(?= s)/, ""));
 
 function quantile(sorted, part) {
   return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] : 0;

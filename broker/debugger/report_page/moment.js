@@ -187,6 +187,8 @@ function toldList(m) {
   return items.length ? el("ul", { class: "told" }, items) : el("p", { class: "muted" }, "Nobody.");
 }
 
+const NOTED_LATE_MS = 1200; // as in delivered.py
+
 /** When and how what commit `m` tells `person` reached them, as far as the log notes it. */
 function handedText(m, person) {
   if (!handed) return null;
@@ -195,11 +197,10 @@ function handedText(m, person) {
     if (handed.who[n] === person)
       notes.push(`${WAYS[handed.ways[handed.to[n] - 1]]} after ${duration(handed.after_ms[n])}`);
   }
-  return el(
-    "div",
-    { class: notes.length ? "muted" : "missing" },
-    notes.length ? `handed over ${notes.join(", ")}` : "not handed over so far",
-  );
+  if (notes.length) return el("div", { class: "muted" }, `handed over ${notes.join(", ")}`);
+  if (m <= DATA.handed_after) return el("div", { class: "muted" }, "loaded from a dump: not noted when it was handed over");
+  if (time[N] - time[m] < NOTED_LATE_MS) return el("div", { class: "muted" }, "no note yet that it was handed over");
+  return el("div", { class: "missing" }, "no note that it was handed over");
 }
 
 const queueNow = { rows: [] };

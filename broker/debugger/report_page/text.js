@@ -77,15 +77,15 @@ function relative(ms, withMs = true) {
   return `${sign}${days ? `${days}d ` : ""}${hours}:${rest}${end}`;
 }
 
-/** How long: `240 ms`, `12.4 s`, `3 m 12 s`, `2 h 05 m`, `3 d 4 h`. */
+/** How long: `250 ms`, `41.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`; rounded as by `span` in `times.py`. */
 function duration(ms) {
   if (ms < 0) return `-${duration(-ms)}`;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 59950) return `${(ms / 1000).toFixed(1)} s`;
-  const seconds = Math.round(ms / 1000);
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${two(seconds % 60)} s`;
-  const minutes = Math.round(seconds / 60);
-  if (minutes < 1440) return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} m`;
-  const hours = Math.round(minutes / 60);
+  const all = Math.round(ms);
+  if (all < 1000) return all ? `${all} ms` : "0 s";
+  const rounded = (unit) => Math.floor((all + unit / 2) / unit);
+  const [tenths, seconds, minutes, hours] = [100, 1000, 60000, 3600000].map(rounded);
+  if (tenths < 600) return `${Math.floor(tenths / 10)}.${tenths % 10} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  if (minutes < 1440) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
