@@ -113,9 +113,17 @@ class _Teller:
         """What has to be said before the events, since they don't say it."""
         command = self._commit.command
         if isinstance(command, MatchDue):
-            patience = span(self._before.policy.interest_patience_ms)
-            return f"{self.who(command.connection_id)} has held out long enough ({patience}): "
+            return f"{self.who(command.connection_id)} {self._why_due(command)}: "
         return ""
+
+    def _why_due(self, command: MatchDue) -> str:
+        """Whose patience it was, if it was that: after a change of policy, all who wait are looked at again."""
+        policy, known = self._before.policy, self._before.places.get(command.connection_id)
+        if policy.matching == "first-come":
+            return "is looked at again, under first come, first served"
+        waited_ms = self._commit.at_ms - known.last_at_ms if known is not None else 0
+        held_out = waited_ms >= policy.interest_patience_ms
+        return f"has held out long enough ({span(policy.interest_patience_ms)})" if held_out else "is looked at again"
 
     def part(self, event: Event) -> str:
         """What `event` says."""

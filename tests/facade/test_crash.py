@@ -67,6 +67,7 @@ class Talker:
         self.answered = 0
         self.life = broker.life
         self.coming_back = asyncio.Lock()
+        self.listens = asyncio.Event()
         self.heard: dict[int, str] = {}  # by position
         self.doubled: list[int] = []
 
@@ -94,8 +95,12 @@ class Talker:
                 except GONE:  # it died again
                     await self.broker.up.wait()
 
-    async def talk(self, count: int) -> None:
-        """Say that many things, each until it is answered; a `message_id` makes sure that it is said once."""
+    async def talk(self, count: int, partner: Talker) -> None:
+        """Say that many things, each until it is answered; a `message_id` makes sure that it is said once.
+
+        Nothing is said before the partner listens: a stream has what happens from its beginning on.
+        """
+        await partner.listens.wait()
         for number in range(count):
             said = await self.steadily(lambda n=number: self.person.say(f"{self.name} {n}", message_id=str(n)))  # type: ignore[misc]
             assert said["success"] is True
@@ -119,6 +124,7 @@ class ByCalls(Talker):
 
     async def listen(self, until: Callable[[], bool]) -> None:
         """`wait_for_events`, each time with the cursor of the last."""
+        self.listens.set()
         while not until():
             for event in await self.steadily(lambda: self.person.hear(wait_seconds=1)):
                 self.keep(event)
@@ -131,8 +137,8 @@ class ByStream(Talker):
         """The stream."""
         raise NotImplementedError
 
-    async def caught_up(self) -> None:
-        """Whatever it takes to have what the stream missed."""
+    async def caught_up(self, frames: Frames) -> None:
+        """Whatever it takes to have what the stream missed, and will miss."""
 
     def take(self, event: Event) -> None:
         """A frame has arrived."""
@@ -144,7 +150,8 @@ class ByStream(Talker):
             await self.come_back()
             try:
                 async with self.open() as frames:
-                    await self.caught_up()
+                    await self.caught_up(frames)
+                    self.listens.set()
                     while not until():
                         self.take(await frames.next())
             except (*GONE, TimeoutError):
@@ -161,6 +168,11 @@ class ByGet(ByStream):
         assert isinstance(self.person, InSession)
         return self.person.stream(self.last_id)
 
+    async def caught_up(self, frames: Frames) -> None:
+        """It begins with the id of where it does: should it break before anything is heard, that is where to go on."""
+        if frames.ids_alone:
+            self.last_id = frames.ids_alone[-1]
+
     def take(self, event: Event) -> None:
         """Its id is where to go on."""
         self.last_id = event.id
@@ -175,7 +187,7 @@ class ByListen(ByStream):
         assert isinstance(self.person, Modern)
         return self.person.stream()
 
-    async def caught_up(self) -> None:
+    async def caught_up(self, frames: Frames) -> None:
         """Ask for everything after the newest cursor; what the stream has brought already is not kept twice."""
         while events := await self.person.hear(wait_seconds=0):
             for event in events:
@@ -230,8 +242,8 @@ async def test_a_killed_broker_loses_nothing_that_it_had_answered(tmp_path: Path
     try:
         async with asyncio.timeout(30 + 8 * CRASHES), asyncio.TaskGroup() as group:
             group.create_task(crashing(broker, talkers, seed))
-            for talker in talkers:
-                group.create_task(talker.talk(count))
+            for number, talker in enumerate(talkers):
+                group.create_task(talker.talk(count, talkers[number ^ 1]))
                 group.create_task(talker.listen(lambda one=talker: len(one.heard) == count))  # type: ignore[misc]
         for talker, partner in zip(talkers, [talkers[n ^ 1] for n in range(len(talkers))], strict=True):
             said = [text for _, text in sorted(talker.heard.items())]
