@@ -167,6 +167,14 @@ def test_patience_may_end_for_the_one_who_came_later(tmp_path: Path) -> None:
     )
 
 
+def test_a_look_after_a_change_of_policy_is_not_patience(tmp_path: Path) -> None:
+    """Under first come, first served nobody holds out; those whom the old matching left waiting are paired."""
+    script = Script().add(0, AdoptPolicy(Policy(matching="interests")))
+    script.enters(0, ANN, "Ann").enters(1_000, BOB, "Bob").add(2_000, AdoptPolicy(Policy()))
+    script.add(3_000, MatchDue(BOB), ROOM)
+    assert told(tmp_path, script)[-1].startswith("Bob·b6cd is looked at again, under first come, first served: after 2")
+
+
 def test_short_names_are_as_long_as_they_must_be() -> None:
     """Four digits, or as many as tell an id from all others."""
     names = Names([ANN, BOB, DAN], [ROOM, "r_2370d88192c52a48572ac5a0364508ff"])
