@@ -45,7 +45,10 @@ def printable(text: str) -> str:
 
 def _escaped(one: str) -> str:
     short = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(one)
-    if short is not None:
-        return short
+    return short if short is not None else json_escape(one)
+
+
+def json_escape(one: str) -> str:
+    """A character as JSON writes one that it does not want to show, of whatever plane."""
     units = one.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from broker.debugger.terminal import json_escape
 from events.events import Event, MessageSent, RoomClosed, RoomOpened
 from events.ids import ConnectionId
 from projections.deliveries import METHODS, ChatroomFound, MessageReceived, PartnerDisconnected, recipients
@@ -31,9 +32,4 @@ def told_by(events: Iterable[Event]) -> list[tuple[ConnectionId, str]]:
 def ascii_json(value: Any) -> str:
     """`value` as one line of JSON in ASCII, in which no terminal finds anything to obey."""
     text = _encode(value).decode()
-    return text if text.isascii() and "\x7f" not in text else _NOT_ASCII.sub(_escaped, text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    units = found[0].encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
+    return text if text.isascii() and "\x7f" not in text else _NOT_ASCII.sub(lambda found: json_escape(found[0]), text)
