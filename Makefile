@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+TYPESCRIPT := benchmarks/typescript/node_modules
 
 .PHONY: serve test check lint types imports install test-clients test-browser bench clean
 
@@ -39,10 +40,16 @@ test-clients: install  ## official clients and the conformance suite, from npm
 test-browser: install  ## the report in a real browser: Chromium at /usr/bin/chromium, or where CHROMIUM says
 	$(BIN)/python -m pytest tests/browser
 
-bench: install  ## what a message costs beside a bare ASGI server and the plain SDK; folding, checking, starting
+bench: install $(TYPESCRIPT)/.installed  ## what messages, streams, matches, folding, checking and starting cost
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.match
 	$(BIN)/python -m benchmarks.fold
 	$(BIN)/python -m benchmarks.replay
 
+$(TYPESCRIPT)/.installed: benchmarks/typescript/package-lock.json  # without npm, that is left out
+	if command -v npm >/dev/null; then npm ci --silent --prefix benchmarks/typescript; fi
+	mkdir -p $(@D)
+	touch $@
+
 clean:
-	rm -rf .venv tests/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv tests/clients/node_modules $(TYPESCRIPT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,84 +1,77 @@
-"""`python -m benchmarks`: measure, print one table, stop."""
+"""`python -m benchmarks`: measure, print the tables, stop."""
 
 import asyncio
 import gc
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final, TypeVar
 
 import uvloop
 
+from benchmarks.kinds import kinds
 from benchmarks.options import Options, parse
-from benchmarks.report import footer, table
-from benchmarks.target import Kind, Target
-from benchmarks.wire import MODERN, SESSIONS
+from benchmarks.report import footer, message_table, stream_table
+from benchmarks.target import Target
 
-FEW_SHARE: Final = 0.55
+FEW_SHARE: Final = 0.6
 """Of the time, for the rounds beside few streams."""
-
-BROKER: Final = ("mcp_facade.main", "serve")
-PLAIN: Final = ("benchmarks.plain_sdk",)
-KINDS: Final = (
-    Kind("bare ASGI", MODERN, ("benchmarks.bare",), times=5),
-    Kind(f"plain SDK, {MODERN}", MODERN, PLAIN, crowded=False),
-    Kind(f"chat-broker, {MODERN}", MODERN, BROKER),
-    Kind(f"plain SDK, {SESSIONS}", SESSIONS, PLAIN, crowded=False),
-    Kind(f"chat-broker, {SESSIONS}", SESSIONS, BROKER),
-)
 
 T = TypeVar("T")
 
 
-async def measure(options: Options, few: list[Target], many: list[Target]) -> None:
-    """Fill the targets' samples, one server after the other in every round.
-
-    `few` gains one target of each kind, `many` one of each that is measured in a crowd.
-    """
+async def measure(options: Options, targets: list[Target]) -> None:
+    """Fill the targets' samples, one server after the other in every round. `targets` gains one of each kind."""
     began = time.monotonic()
-    await _open(options, few, KINDS)
+    for kind in kinds():
+        _say(f"starting {kind.name}")
+        targets.append(Target(kind, options))
+        await targets[-1].open()
     for number in _rounds(options, began + options.budget_s * FEW_SHARE, "beside few streams"):
-        for target in _turned(few, number):
+        for target in _turned(targets, number):
             await target.talk()
             await target.pace()
-    crowded = [target for target in few if target.kind.crowded]
-    await _open(options, many, [target.kind for target in crowded])
-    for target in many:
-        _say(f"{options.streams} streams: {target.kind.name}")
-        await target.open_many()
-    for number in _rounds(options, began + options.budget_s, "beside many streams"):
-        for one, other in _turned(list(zip(crowded, many, strict=True)), number):
-            await one.talk()
-            await other.talk()
+    crowded = [target for target in targets if target.kind.crowded]
+    for target in targets:
+        if not target.kind.crowded:
+            target.close()
+    await _beside_more_and_more(options, crowded, began)
+
+
+async def _beside_more_and_more(options: Options, targets: list[Target], began: float) -> None:
+    """The same processes with few streams and then with more, so that one step is compared with the one before."""
+    left_s = began + options.budget_s - time.monotonic()
+    steps = [options.idle_streams_few, *options.streams]
+    for passed, streams in enumerate(steps, 1):
+        if streams != options.idle_streams_few:
+            for target in targets:
+                _say(f"opening {streams:,} streams: {target.kind.name}")
+                await target.open_idle(streams)
+        until = began + options.budget_s - left_s * (1 - passed / len(steps))
+        for number in _rounds(options, until, f"beside {streams:,} streams"):
+            for target in _turned(targets, number):
+                await target.talk(beside=streams)
 
 
 async def run(options: Options) -> None:
     """Measure and print; every server is stopped, whatever happens."""
-    few: list[Target] = []
-    many: list[Target] = []
+    targets: list[Target] = []
     gc.freeze()
     gc.disable()  # the generator must not pause
     try:
         async with asyncio.timeout(options.deadline_s):
-            await measure(options, few, many)
-        beside_many = {target.kind.name: target.samples for target in many}
-        rows = [(one.kind.name, one.samples, beside_many.get(one.kind.name)) for one in few]
-        print(table(rows, options) + "\n\n" + footer(rows, options))
+            await measure(options, targets)
+        rows = [(target.kind.name, target.samples) for target in targets]
+        print(message_table(rows) + "\n")
+        print(stream_table([row for row in rows if row[1].beside_us]) + "\n\n" + footer(rows, options))
     except BaseException:
-        for target in few + many:
+        for target in targets:
             print(f"--- log of {target.kind.name}\n{target.log_tail()}", file=sys.stderr)
         raise
     finally:
-        for target in few + many:
+        for target in targets:
             target.close()
-
-
-async def _open(options: Options, targets: list[Target], kinds: Iterable[Kind]) -> None:
-    for kind in kinds:
-        _say(f"starting {kind.name}")
-        targets.append(Target(kind, options))
-        await targets[-1].open()
 
 
 def _rounds(options: Options, until: float, what: str) -> Iterator[int]:

@@ -5,16 +5,15 @@ nothing, limits nothing and knows one protocol version, 2026-07-28. What a broke
 price of the protocol, of the log and of the rules.
 """
 
-import argparse
 import asyncio
-import gc
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import uvicorn
+
+from benchmarks.serving import serve
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -75,6 +74,8 @@ class Bare:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One HTTP request."""
+        if scope["type"] != "http":
+            return  # uvicorn takes it that there is no lifespan
         if scope["path"] == "/readyz":
             await self._answer(send, b"{}")
             return
@@ -155,37 +156,5 @@ def _timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class QuietServer(uvicorn.Server):
-    """The broker's settings of the garbage collector, made when everything is loaded."""
-
-    async def startup(self, sockets: Any = None) -> None:
-        """Start; what is loaded by then is never looked at again."""
-        await super().startup(sockets)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(5_000, 20, 50)
-
-
-def main() -> None:
-    """Serve on a loopback port until a signal comes."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bare", description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    config = uvicorn.Config(
-        Bare(),
-        host="127.0.0.1",
-        port=parser.parse_args().port,
-        http="httptools",
-        loop="uvloop",
-        ws="none",
-        lifespan="off",
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
-    )
-    QuietServer(config).run()
-
-
 if __name__ == "__main__":
-    main()
+    serve(Bare(), __doc__)

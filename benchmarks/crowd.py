@@ -6,7 +6,19 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from benchmarks.connections import Calls, Connection, SessionCalls, Stream, WrongAnswer
-from benchmarks.wire import MODERN, SESSIONS, TEXT_LENGTH, Structured, Wire, answer, frame, request_id
+from benchmarks.wire import (
+    MODERN,
+    RESOURCE_UPDATED,
+    SESSIONS,
+    TEXT_LENGTH,
+    Params,
+    Structured,
+    Wire,
+    answer,
+    frame,
+    messages_in,
+    request_id,
+)
 
 OPENING_AT_ONCE: Final = 32
 LATE_FRAMES_WITHIN_S: Final = 0.05
@@ -24,7 +36,7 @@ class Talker:
     def __init__(self, crowd: "Crowd", number: int) -> None:
         self.crowd = crowd
         self.number = number
-        self.wire = Wire(crowd.port)
+        self.wire = Wire(crowd.port, reads=crowd.reads)
         self.handle = ""
         self.partner: Talker
         self.started = 0.0
@@ -33,6 +45,7 @@ class Talker:
         self._cursor = 0
         self._text = ""
         self._calls = Calls(crowd.fail)
+        self._reading = Calls(crowd.fail)
         self._stream = Stream(crowd.fail, self._heard)
 
     async def arrive(self) -> str:
@@ -54,9 +67,16 @@ class Talker:
     async def redial(self) -> None:
         """Make calls on a fresh connection; servers close idle ones."""
         self._calls.close()
-        self._calls = Calls(self.crowd.fail)
-        await self.crowd.dial(self._calls)
-        self._calls.on_answer = self._answer
+        self._calls = await self._dialled(self._answer)
+        if self.wire.reads:
+            self._reading.close()
+            self._reading = await self._dialled(self._read)
+
+    async def _dialled(self, on_answer: Callable[[bytes], None]) -> Calls:
+        calls = Calls(self.crowd.fail)
+        await self.crowd.dial(calls)
+        calls.on_answer = on_answer
+        return calls
 
     def send(self, started: float) -> None:
         """Send the next message, which counts as sent at `started`."""
@@ -79,12 +99,23 @@ class Talker:
             self.crowd.on_delivered(self)
 
     def _heard(self, data: bytes) -> None:
-        params = frame(data).params
-        if params is None or params.message is None:
-            return
+        heard = frame(data)
+        if heard.params is not None and heard.params.message is not None:
+            self._received(heard.params)
+        elif self.wire.reads and heard.method == RESOURCE_UPDATED:
+            self._reading.write(self.wire.read(self.handle))
+
+    def _read(self, body: bytes) -> None:
+        read = answer(body).result
+        if read is None:
+            raise WrongAnswer(f"the inbox of talker {self.number} was answered {body[:500]!r}")
+        for params in messages_in(read):
+            self._received(params)
+
+    def _received(self, params: Params) -> None:
         sender = self.partner
         if sender.arrived or params.message != sender._text or params.cursor <= self._cursor:  # noqa: SLF001
-            raise WrongAnswer(f"talker {self.number}, cursor {self._cursor}, did not expect {data[:500]!r}")
+            raise WrongAnswer(f"talker {self.number}, cursor {self._cursor}, did not expect {params!r}")
         self._cursor = params.cursor
         sender.arrived = True
         if sender.answered:
@@ -93,6 +124,7 @@ class Talker:
     def close(self) -> None:
         """Leave without a word."""
         self._calls.close()
+        self._reading.close()
         self._stream.close()
 
 
@@ -108,9 +140,10 @@ async def enter(calls: Calls, wire: Wire, name: str) -> Structured:
 class Crowd:
     """Everyone who uses one server."""
 
-    def __init__(self, port: int, protocol_version: str) -> None:
+    def __init__(self, port: int, protocol_version: str, *, reads: bool = False) -> None:
         assert protocol_version in (MODERN, SESSIONS)
         self.port = port
+        self.reads = reads
         self.talkers: list[Talker] = []
         self.on_delivered: Callable[[Talker], None] = lambda _: None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -130,7 +163,7 @@ class Crowd:
         """A connection for calls; in 2025-11-25 with a session."""
         calls = SessionCalls(self.fail)
         await self.dial(calls)
-        wire = Wire(self.port)
+        wire = Wire(self.port, reads=self.reads)
         if self._protocol_version == SESSIONS:
             await calls.ask(wire.initialize())
             wire = Wire(self.port, calls.session_id)

@@ -2,31 +2,32 @@
 
 import argparse
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
-QUICK_MESSAGES: Final = 1_000
-QUICK_STREAMS: Final = 200
+QUICK_MESSAGES: Final = 300
+QUICK_STREAMS: Final = (50, 200)
 
 
 @dataclass(frozen=True)
 class Options:
-    """The size of a run; the defaults stay below three minutes."""
+    """The size of a run; the defaults stay below ten minutes."""
 
     pairs: int = 50
-    messages: int = 1_500
+    messages: int = 1_000
     """Messages of one closed-loop measurement."""
-    streams: int = 2_000
-    """Connections with an open stream in the memory measurement, and besides the talking pairs afterwards."""
+    streams: tuple[int, ...] = (500, 2_000, 10_000)
+    """Idle connections with an open stream besides the talking pairs: memory and messages are measured at each."""
     rounds: int = 3
     rate_per_second: int = 300
-    paced_messages: int = 600
-    """Messages of one measurement at the fixed rate."""
+    paced_seconds: float = 2.0
+    """The length of one measurement by the clock."""
     warmup_messages: int = 500
     idle_streams_few: int = 50
     """Idle streams that are open besides the talking pairs from the beginning."""
-    budget_s: float = 165.0
+    budget_s: float = 560.0
     """A round that would end after it does not start."""
-    deadline_s: float = 178.0
+    deadline_s: float = 680.0
     """When this is spent, the run fails."""
 
 
@@ -36,30 +37,42 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--pairs", type=int, default=default.pairs, help="pairs that talk (%(default)s)")
     parser.add_argument("--messages", type=int, default=default.messages, help="a measurement (%(default)s)")
-    parser.add_argument("--streams", type=int, default=default.streams, help="idle ones (%(default)s)")
+    streams = ",".join(map(str, default.streams))
+    parser.add_argument("--streams", default=streams, help="idle ones, step by step (%(default)s)")
     parser.add_argument("--rounds", type=int, default=default.rounds, help="a server (%(default)s)")
     parser.add_argument("--rate", type=int, default=default.rate_per_second, help="for latency (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="one small round: does it run at all?")
     chosen = parser.parse_args(arguments)
-    for name in ("pairs", "messages", "streams", "rounds", "rate"):
+    for name in ("pairs", "messages", "rounds", "rate"):
         if getattr(chosen, name) < 1:
             parser.error(f"--{name} must be at least 1")
     if chosen.quick:
         return Options(
             pairs=min(chosen.pairs, 10),
             messages=min(chosen.messages, QUICK_MESSAGES),
-            streams=min(chosen.streams, QUICK_STREAMS),
+            streams=QUICK_STREAMS,
             rounds=1,
             rate_per_second=chosen.rate,
-            paced_messages=300,
-            warmup_messages=300,
-            idle_streams_few=min(10, chosen.streams // 2),
+            paced_seconds=0.5,
+            warmup_messages=100,
+            idle_streams_few=10,
         )
+    steps = _ascending(chosen.streams)
+    if not steps:
+        parser.error("--streams takes whole numbers that ascend, as in 500,2000")
     return Options(
         chosen.pairs,
         chosen.messages,
-        chosen.streams,
+        steps,
         chosen.rounds,
         chosen.rate,
-        idle_streams_few=min(default.idle_streams_few, chosen.streams // 2),
+        idle_streams_few=min(default.idle_streams_few, steps[0] // 2),
     )
+
+
+def _ascending(text: str) -> tuple[int, ...]:
+    """The numbers in `text`, or none if it holds anything else."""
+    parts = text.split(",")
+    steps = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
+    is_sound = len(steps) == len(parts) and steps[0] > 1 and all(fewer < more for fewer, more in pairwise(steps))
+    return steps if is_sound else ()

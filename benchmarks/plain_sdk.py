@@ -6,15 +6,12 @@ What the broker costs above it is the price of its promises; what this costs abo
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import gc
 import json
 import secrets
 from datetime import UTC, datetime
 from typing import Any, cast
 
-import uvicorn
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.session import ServerSession
@@ -31,6 +28,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from benchmarks.serving import serve
 
 STREAM_KEY = "io.github.mcp-chat-broker/events"
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
@@ -118,37 +117,13 @@ def _session_id(ctx: Context) -> str:
     return session_id
 
 
-class Settled(uvicorn.Server):
-    """Collects garbage as rarely as the broker does."""
-
-    async def startup(self, sockets: Any = None) -> None:
-        """Start, then settle."""
-        await super().startup(sockets)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(5_000, 20, 50)
-
-
 async def _ready(request: Request) -> Response:
     return JSONResponse({})
 
 
-def main() -> None:
-    """Serve on 127.0.0.1 until told to stop."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    port = parser.parse_args().port
+if __name__ == "__main__":
     chat = Chat()
     server: Server[Any] = Server(
         "plain", get_tool_input_schema=lambda name: None, on_call_tool=chat.call, on_subscriptions_listen=chat.listen
     )
-    app = server.streamable_http_app(custom_starlette_routes=[Route("/readyz", _ready)])
-    Settled(
-        uvicorn.Config(
-            app, port=port, loop="uvloop", http="httptools", ws="none", access_log=False, timeout_graceful_shutdown=1
-        )
-    ).run()
-
-
-if __name__ == "__main__":
-    main()
+    serve(server.streamable_http_app(custom_starlette_routes=[Route("/readyz", _ready)]), __doc__)

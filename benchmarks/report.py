@@ -1,8 +1,8 @@
-"""The table."""
+"""The tables."""
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from statistics import median
 from typing import Final
@@ -10,72 +10,69 @@ from typing import Final
 from benchmarks.options import Options
 from benchmarks.target import Samples
 
-Row = tuple[str, Samples, Samples | None]
-"""A server's name, its samples beside few idle streams, and beside many if it was measured there."""
+Row = tuple[str, Samples]
+"""A server's name and its samples."""
 
-HEADINGS: Final = (
-    "server",
-    "us a message",
-    "x bare",
-    "messages/s",
-    "busy",
-    "p50 ms",
-    "p99 ms",
-    "KB a stream",
-    "us beside {streams} streams",
-    "x few",
-    "lowest to highest us",
+Column = tuple[str, Callable[[Samples, Samples], str]]
+"""A heading, and the cell of a server beside the bare one."""
+
+MESSAGES: Final[Sequence[Column]] = (
+    ("us a message", lambda of, bare: f"{median(of.cpu_us):.0f}"),
+    ("x bare", lambda of, bare: f"{_ratio(of.cpu_us, bare.cpu_us):.2f}"),
+    ("lowest to highest us", lambda of, bare: f"{min(of.cpu_us):.0f} to {max(of.cpu_us):.0f}"),
+    ("messages/s", lambda of, bare: f"{median(of.messages_per_s):,.0f}"),
+    ("busy", lambda of, bare: f"{median(of.at_rate.busy):.0%}"),
+    ("p50 ms", lambda of, bare: f"{median(of.at_rate.p50_ms):.2f}"),
+    ("p99 ms", lambda of, bare: f"{median(of.at_rate.p99_ms):.2f}"),
+    ("p99 ms at half load", lambda of, bare: f"{median(of.at_half.p99_ms):.2f}"),
+    ("x bare", lambda of, bare: f"{_ratio(of.at_half.p99_ms, bare.at_half.p99_ms):.2f}"),
 )
 
 
-def table(rows: Sequence[Row], options: Options) -> str:
-    """A Markdown table: medians over the rounds; the first row is what the others are compared with."""
+def message_table(rows: Sequence[Row]) -> str:
+    """What a message costs: medians over the rounds; the first row is what the others are compared with."""
     bare = rows[0][1]
-    cells = [[heading.format(streams=f"{options.streams:,}") for heading in HEADINGS]]
-    cells += [_cells(*row, bare) for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
-    lines = [_line(line, widths) for line in cells]
-    lines.insert(1, _line(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])], widths))
-    return "\n".join(lines)
+    cells = [["server", *(heading for heading, _ in MESSAGES)]]
+    cells += [[name, *(cell(samples, bare) for _, cell in MESSAGES)] for name, samples in rows]
+    return _table(cells)
+
+
+def stream_table(rows: Sequence[Row]) -> str:
+    """What open streams cost: memory, and a message beside so many of them and beside the fewest."""
+    bare = rows[0][1]
+    cells = [["server", "idle streams", "KB a stream", "x bare", "us a message", "x few"]]
+    for name, samples in rows:
+        few = samples.beside_us[min(samples.beside_us)]
+        for streams, beside_us in samples.beside_us.items():
+            kb = samples.stream_kb.get(streams)
+            memory = ["", ""] if kb is None else [f"{kb:.0f}", f"{kb / bare.stream_kb[streams]:.2f}"]
+            cells.append([name, f"{streams:,}", *memory, f"{median(beside_us):.0f}", f"{_ratio(beside_us, few):.2f}"])
+    return _table(cells)
 
 
 def footer(rows: Sequence[Row], options: Options) -> str:
-    """What one needs to know to take the table again."""
-    generator = " / ".join(f"{median(few.generator_us):.0f}" for _, few, _ in rows)
-    bare_beside_many = rows[0][2]
-    rounds = f"{len(rows[0][1].p50_ms)} + {len(bare_beside_many.cpu_us) if bare_beside_many is not None else 0}"
+    """What one needs to know to take the tables again."""
+    generator = " / ".join(f"{median(samples.generator_us):.0f}" for _, samples in rows)
+    bare = rows[0][1]
+    beside = {len(samples) for samples in bare.beside_us.values()}
     return (
         f"{datetime.now(UTC).date()}, {platform.python_implementation()} {platform.python_version()}, "
         f"{len(os.sched_getaffinity(0))} cores: {options.pairs} pairs, {options.messages:,} messages a "
-        f"measurement, {rounds} rounds, latency at {options.rate_per_second} messages/s; the generator "
-        f"itself took {generator} us a message."
+        f"measurement, {len(bare.cpu_us)} rounds and {' or '.join(map(str, sorted(beside)))} beside each number of "
+        f"streams, latency at {options.rate_per_second} messages/s; the generator itself took {generator} us a message."
     )
-
-
-def _cells(name: str, few: Samples, many: Samples | None, bare: Samples) -> list[str]:
-    return [
-        name,
-        f"{median(few.cpu_us):.0f}",
-        f"{_ratio(few.cpu_us[: len(few.p50_ms)], bare.cpu_us[: len(few.p50_ms)]):.1f}",
-        f"{median(few.messages_per_s):,.0f}",
-        f"{median(few.busy):.0%}",
-        f"{median(few.p50_ms):.2f}",
-        f"{median(few.p99_ms):.2f}",
-        *_beside_many(few, many),
-        f"{min(few.cpu_us):.0f} to {max(few.cpu_us):.0f}",
-    ]
-
-
-def _beside_many(few: Samples, many: Samples | None) -> list[str]:
-    if many is None:
-        return ["", "", ""]
-    ratio = _ratio(many.cpu_us, few.cpu_us[-len(many.cpu_us) :])
-    return [f"{many.stream_kb:.0f}", f"{median(many.cpu_us):.0f}", f"{ratio:.2f}"]
 
 
 def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
     """The median of the rounds' own ratios: a machine that slows down slows both sides of one round."""
-    return median(value / other for value, other in zip(values, others, strict=True))
+    return median(value / other for value, other in zip(values, others, strict=False))
+
+
+def _table(cells: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    lines = [_line(line, widths) for line in cells]
+    lines.insert(1, _line(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])], widths))
+    return "\n".join(lines)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -14,11 +14,14 @@ from typing import IO, Final
 READY_WITHIN_S: Final = 20.0
 STOPPED_WITHIN_S: Final = 6.0
 LOG_TAIL_BYTES: Final = 1_000
+DIRECTORY: Final = "{directory}"
 
 # Limits that protect a broker from one talkative stranger would only measure themselves here.
 UNLIMITED: Final = {
     "CHAT_BROKER_MESSAGES_PER_10S_MAX": "1000000",
     "CHAT_BROKER_HANDLES_MINTED_PER_10S_MAX": "1000000",
+    "CHAT_BROKER_SESSIONS_MAX": "100000",
+    "CHAT_BROKER_STREAMS_MAX": "100000",
 }
 
 
@@ -30,33 +33,44 @@ def free_port() -> int:
         return port
 
 
-class Server:
-    """One server process on its own loopback port; its log goes to an unnamed temporary file."""
+def python(module: str, *arguments: str) -> tuple[str, ...]:
+    """The command that runs a module."""
+    return (sys.executable, "-m", module, *arguments)
 
-    def __init__(self, module: str, *arguments: str) -> None:
+
+class Server:
+    """One server process on its own loopback port, with a directory of its own for what it keeps.
+
+    Its log lines go to an unnamed temporary file.
+    """
+
+    def __init__(self, *command: str) -> None:
+        """Start `command`, in which `DIRECTORY` stands for the directory; `--port` is added."""
         self.port = free_port()
+        self._directory = tempfile.TemporaryDirectory()  # removed by stop
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
+        arguments = [argument.replace(DIRECTORY, self._directory.name) for argument in command]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments, "--port", str(self.port)],
+            [*arguments, "--port", str(self.port)],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **UNLIMITED},
         )
 
-    async def ready(self) -> None:
+    async def ready(self, within_s: float = READY_WITHIN_S) -> None:
         """Return when `/readyz` answers 200.
 
         :raises RuntimeError: it ended, or was not ready in time; with the end of its log.
         """
-        deadline = time.monotonic() + READY_WITHIN_S
+        deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise RuntimeError(f"a server ended with {self._process.returncode}:\n{self.log_tail()}")
             if await self._answers():
                 return
             await asyncio.sleep(0.05)
-        raise RuntimeError(f"a server was not ready in {READY_WITHIN_S:.0f} s:\n{self.log_tail()}")
+        raise RuntimeError(f"a server was not ready in {within_s:.0f} s:\n{self.log_tail()}")
 
     async def _answers(self) -> bool:
         try:
@@ -102,3 +116,4 @@ class Server:
                 self._process.kill()
                 self._process.wait()
         self._log.close()
+        self._directory.cleanup()

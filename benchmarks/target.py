@@ -1,7 +1,6 @@
 """A server under measurement: its process, those who use it, and what was measured so far."""
 
 import asyncio
-import math
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -24,10 +23,22 @@ class Kind:
     name: str
     protocol_version: str
     command: tuple[str, ...]
-    crowded: bool = True
+    crowded: bool = False
     """Whether it is also measured beside many streams; for a reference, few are enough."""
     times: int = 1
     """How many times the usual messages a measurement takes: a fast server needs more to be measured as well."""
+    reads: bool = False
+    """Whether its streams only say that there is something to read."""
+
+
+@dataclass
+class Paced:
+    """What the rounds gave at some rate, one value a round."""
+
+    busy: list[float] = field(default_factory=list)
+    """The share of one core that the server took."""
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -39,12 +50,14 @@ class Samples:
     generator_us: list[float] = field(default_factory=list)
     """CPU of the load generator for one delivered message."""
     messages_per_s: list[float] = field(default_factory=list)
-    busy: list[float] = field(default_factory=list)
-    """The share of one core that the server takes at the fixed rate."""
-    p50_ms: list[float] = field(default_factory=list)
-    p99_ms: list[float] = field(default_factory=list)
-    stream_kb: float = math.nan
-    """Resident KiB that one more connection with an open stream takes."""
+    at_rate: Paced = field(default_factory=Paced)
+    """At the fixed rate, the same for every server."""
+    at_half: Paced = field(default_factory=Paced)
+    """At half of what the server itself did with everyone talking."""
+    stream_kb: dict[int, float] = field(default_factory=dict)
+    """By how many idle streams: resident KiB that each more of them takes, on the average up to there."""
+    beside_us: dict[int, list[float]] = field(default_factory=dict)
+    """By how many idle streams: server CPU for one delivered message."""
 
 
 class Target:
@@ -55,7 +68,8 @@ class Target:
         self.samples = Samples()
         self._options = options
         self._server = Server(*kind.command)
-        self._crowd = Crowd(self._server.port, kind.protocol_version)
+        self._crowd = Crowd(self._server.port, kind.protocol_version, reads=kind.reads)
+        self._few_kb = 0
 
     async def open(self) -> None:
         """Wait for the server, open the pairs and the few idle streams, and warm up."""
@@ -64,37 +78,46 @@ class Target:
         await self._crowd.gather_idle(self._options.idle_streams_few)
         await self._crowd.redial()
         await closed_loop(self._crowd, self._options.warmup_messages * self.kind.times)
-
-    async def open_many(self) -> None:
-        """Open the many idle streams and take the memory that each needs."""
         await asyncio.sleep(MEMORY_SETTLES_S)
-        before = self._server.resident_kb()
-        await self._crowd.gather_idle(self._options.streams)
-        await asyncio.sleep(MEMORY_SETTLES_S)
-        more = self._options.streams - self._options.idle_streams_few
-        self.samples.stream_kb = (self._server.resident_kb() - before) / more
+        self._few_kb = self._server.resident_kb()
 
-    async def talk(self) -> None:
-        """One closed-loop measurement."""
+    async def open_idle(self, streams: int) -> None:
+        """Open idle streams until there are that many, and take the memory that each needs."""
+        await self._crowd.gather_idle(streams)
+        await asyncio.sleep(MEMORY_SETTLES_S)
+        more = streams - self._options.idle_streams_few
+        self.samples.stream_kb[streams] = (self._server.resident_kb() - self._few_kb) / more
+
+    async def talk(self, *, beside: int | None = None) -> None:
+        """One closed-loop measurement; `beside` how many idle streams, if not the few."""
         await self._crowd.redial()
         cpu, own = self._server.cpu_seconds(), time.process_time()
         messages = self._options.messages * self.kind.times
         seconds = await closed_loop(self._crowd, messages)
-        self.samples.generator_us.append((time.process_time() - own) / messages * US_PER_S)
+        generator_us = (time.process_time() - own) / messages * US_PER_S
         await self._crowd.settle()  # and whatever the server puts off is on its bill
-        self.samples.cpu_us.append((self._server.cpu_seconds() - cpu) / messages * US_PER_S)
+        cpu_us = (self._server.cpu_seconds() - cpu) / messages * US_PER_S
+        if beside is not None:
+            self.samples.beside_us.setdefault(beside, []).append(cpu_us)
+            return
+        self.samples.cpu_us.append(cpu_us)
+        self.samples.generator_us.append(generator_us)
         self.samples.messages_per_s.append(messages / seconds)
 
     async def pace(self) -> None:
-        """One measurement at the fixed rate."""
+        """One measurement at the fixed rate, and one at half load."""
+        await self._at(self._options.rate_per_second, self.samples.at_rate)
+        await self._at(round(statistics.median(self.samples.messages_per_s) / 2), self.samples.at_half)
+
+    async def _at(self, rate_per_second: int, samples: Paced) -> None:
         await self._crowd.redial()
-        options = self._options
         cpu, began = self._server.cpu_seconds(), time.monotonic()
-        seconds = await fixed_rate(self._crowd, options.rate_per_second, options.paced_messages)
-        self.samples.busy.append((self._server.cpu_seconds() - cpu) / (time.monotonic() - began))
+        messages = max(1, round(rate_per_second * self._options.paced_seconds))
+        seconds = await fixed_rate(self._crowd, rate_per_second, messages)
+        samples.busy.append((self._server.cpu_seconds() - cpu) / (time.monotonic() - began))
         await self._crowd.settle()
-        self.samples.p50_ms.append(statistics.median(seconds) * MS_PER_S)
-        self.samples.p99_ms.append(seconds[len(seconds) * 99 // 100] * MS_PER_S)
+        samples.p50_ms.append(statistics.median(seconds) * MS_PER_S)
+        samples.p99_ms.append(seconds[len(seconds) * 99 // 100] * MS_PER_S)
 
     def log_tail(self) -> str:
         """The end of the server's log."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 EXTENSION: Final = "io.github.mcp-chat-broker/events"
+RESOURCE_UPDATED: Final = "notifications/resources/updated"
 MODERN: Final = "2026-07-28"
 SESSIONS: Final = "2025-11-25"
 
@@ -22,14 +23,22 @@ class Structured(msgspec.Struct):
 
     success: bool = False
     handle: str = ""
+    status: str = ""
     room_id: str = ""
 
 
+class Content(msgspec.Struct):
+    """A part of a resource."""
+
+    text: str = ""
+
+
 class Result(msgspec.Struct, rename="camel"):
-    """The result of a `tools/call`."""
+    """The result of a `tools/call` or a `resources/read`."""
 
     is_error: bool = False
     structured_content: Structured | None = None
+    contents: list[Content] = msgspec.field(default_factory=list)
 
 
 class Answer(msgspec.Struct):
@@ -55,6 +64,7 @@ class Frame(msgspec.Struct):
 
 _answers: Final = msgspec.json.Decoder(Answer)
 _frames: Final = msgspec.json.Decoder(Frame)
+_inboxes: Final = msgspec.json.Decoder(list[Params])
 
 
 def answer(body: bytes) -> Answer:
@@ -68,6 +78,11 @@ def answer(body: bytes) -> Answer:
 def frame(data: bytes) -> Frame:
     """What one event of a stream says."""
     return _frames.decode(data)
+
+
+def messages_in(read: Result) -> list[Params]:
+    """The messages that a read inbox holds."""
+    return _inboxes.decode(read.contents[0].text)
 
 
 @dataclass(frozen=True)
@@ -90,10 +105,14 @@ def request_id(number: int) -> int:
 
 @dataclass(frozen=True)
 class Wire:
-    """How one participant speaks to one server; a session's id makes it 2025-11-25, none 2026-07-28."""
+    """How one participant speaks to one server; a session's id makes it 2025-11-25, none 2026-07-28.
+
+    One that `reads` is only told on the stream that its inbox has grown, and has to read it.
+    """
 
     port: int
     session_id: str = ""
+    reads: bool = False
 
     def call(self, tool: str, arguments: dict[str, Any], call_id: int = 1) -> bytes:
         """A `tools/call`."""
@@ -113,7 +132,12 @@ class Wire:
         """The request whose response is the stream of that handle's notifications."""
         if self.session_id:
             return self._head("GET", "text/event-stream", self._session_headers()) + b"\r\n"
-        return self._post("subscriptions/listen", {"notifications": {EXTENSION: {"handles": [handle]}}}, 2)
+        asked = {"resourceSubscriptions": [_inbox(handle)]} if self.reads else {EXTENSION: {"handles": [handle]}}
+        return self._post("subscriptions/listen", {"notifications": asked}, 2)
+
+    def read(self, handle: str) -> bytes:
+        """The request for what is in the inbox of that handle."""
+        return self._post("resources/read", {"uri": _inbox(handle)}, 3, _inbox(handle))
 
     def initialize(self) -> bytes:
         """The first request of a session."""
@@ -148,3 +172,7 @@ class Wire:
         fields = {"Host": f"127.0.0.1:{self.port}", "Accept": accept, **headers}
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         return f"{verb} /mcp HTTP/1.1\r\n{lines}".encode()
+
+
+def _inbox(handle: str) -> str:
+    return f"chat://inbox/{handle}"
