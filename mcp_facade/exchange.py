@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from starlette.types import Message, Receive, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from broker.broker import Broker
 from events.ids import ConnectionId
@@ -42,11 +42,13 @@ class Exchange:
     same client, calling again, would meet its own ghost.
     """
 
-    def __init__(self, broker: Broker, receive: Receive, send: Send, session: Session | None) -> None:
+    def __init__(self, broker: Broker, scope: Scope, receive: Receive, send: Send, session: Session | None) -> None:
+        """`session`: the 2025 session that the request is made in; later requests stand alone."""
         self.session = session
         self.status = 0
         self.had_lone_surrogate = False
         self._broker = broker
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._gone = False
@@ -55,6 +57,12 @@ class Exchange:
         self._answer_ready = False
         self._minted: ConnectionId | None = None
         self._on_gone: list[Callable[[], None]] = []
+
+    @property
+    def peer(self) -> str:
+        """The address that the request came from."""
+        client = self._scope.get("client")
+        return client[0] if client is not None else "unknown"
 
     @property
     def is_over(self) -> bool:

@@ -28,6 +28,7 @@ from mcp_facade.get_stream import GetStream, parse_event_id
 from mcp_facade.server import chat_server
 from mcp_facade.sessions import Session, Sessions
 from mcp_facade.texts import NO_STREAM
+from mcp_facade.tools import Tools
 from mcp_facade.wire import (
     CUT_KEY,
     EXCHANGE_KEY,
@@ -51,7 +52,7 @@ class Gateway:
         self._sweep_timer: Timer | None = None
         # Sessions end by our clock and our idea of activity, Host and Origin are checked once, here.
         self._manager = StreamableHTTPSessionManager(
-            chat_server(broker, self._streams),
+            chat_server(broker, Tools(broker), self._streams),
             json_response=False,
             session_idle_timeout=None,
             max_sessions=policy.sessions_max,
@@ -106,7 +107,7 @@ class Gateway:
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send, session: Session | None) -> int:
         """Let the SDK answer; its status."""
-        exchange = Exchange(self._broker, receive, self._watched(send), session)
+        exchange = Exchange(self._broker, scope, receive, self._watched(send), session)
         scope[EXCHANGE_KEY] = exchange
         try:
             await self._manager.handle_request(scope, exchange.receive, exchange.send)

@@ -28,7 +28,7 @@ from broker.broker import Broker
 from broker.notifier import Delivery
 from broker.streams import Stream, Streams, TooManyStreamsError
 from events.ids import ConnectionId
-from mcp_facade.calls import Context
+from mcp_facade.context import Context
 from mcp_facade.resources import Resources
 from mcp_facade.texts import NO_STREAM
 from mcp_facade.wire import CUT_KEY, EXTENSION, RESOURCE_UPDATED, notification_params, updated_params

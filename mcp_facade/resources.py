@@ -24,7 +24,8 @@ from mcp_types import (
 
 from broker.broker import Broker
 from events.ids import ConnectionId, Handle
-from mcp_facade.calls import Caller, Context, exchange_of, session_of
+from mcp_facade.calls import Caller
+from mcp_facade.context import Context, exchange_of
 from mcp_facade.results import Json, waited_json
 from mcp_facade.texts import INBOX_DESCRIPTION, INBOX_NOT_FOUND, LOBBY_DESCRIPTION, RESOURCE_NOT_FOUND
 from mcp_facade.wire import is_modern
@@ -87,7 +88,7 @@ class Resources:
         """In a 2025 session: tell its stream when the inbox grows."""
         uri = str(params.uri)
         caller = self._owner(ctx, uri)
-        session = session_of(ctx)
+        session = exchange_of(ctx).session
         assert session is not None, "2026-07-28 has no resources/subscribe"
         with self._broker.presence.call(caller.connection_id):
             session.present(*caller)
@@ -97,7 +98,7 @@ class Resources:
 
     async def unsubscribe(self, ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
         """Stop telling; what was not subscribed to stays so."""
-        session = session_of(ctx)
+        session = exchange_of(ctx).session
         assert session is not None
         session.subscriptions.pop(str(params.uri), None)
         return EmptyResult()
@@ -117,7 +118,7 @@ class Resources:
 
     async def _inbox(self, ctx: Context, uri: str) -> Json:
         caller = self._owner(ctx, uri)
-        session = session_of(ctx)
+        session = exchange_of(ctx).session
         if session is not None:
             session.present(*caller)
         cursor = self._cursor(uri)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import msgspec
-from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.decide import Rejection
@@ -86,12 +83,19 @@ class StatusResult(_Result):
 Json = dict[str, Any]
 
 
-def given(payload: Mapping[str, Any]) -> CallToolResult:
-    """A result: as structured content, and the same JSON as text."""
-    return _result(payload, is_error=False)
+class Answer(NamedTuple):
+    """What a tool answers: what it gives, or `{error, code}`."""
+
+    payload: Json
+    is_refusal: bool
 
 
-def refused(rejection: Rejection, policy: Policy) -> CallToolResult:
+def given(payload: Json) -> Answer:
+    """An answer that is no refusal."""
+    return Answer(payload, is_refusal=False)
+
+
+def refused(rejection: Rejection, policy: Policy) -> Answer:
     """A refusal: `{error, code}`, and `retry_after_ms` where it helps."""
     text = REFUSALS[rejection.code].format(
         retry_after_ms=rejection.retry_after_ms, message_bytes_max=policy.message_bytes_max
@@ -99,19 +103,12 @@ def refused(rejection: Rejection, policy: Policy) -> CallToolResult:
     payload: Json = {"error": text, "code": rejection.code}
     if rejection.retry_after_ms is not None:
         payload["retry_after_ms"] = rejection.retry_after_ms
-    return _result(payload, is_error=True)
+    return Answer(payload, is_refusal=True)
 
 
-def refused_as(code: str, text: str, **more: int) -> CallToolResult:
+def refused_as(code: str, text: str, **more: int) -> Answer:
     """A refusal that the facade gives by itself, about what was typed."""
-    return _result({"error": text, "code": code, **more}, is_error=True)
-
-
-def _result(payload: Mapping[str, Any], *, is_error: bool) -> CallToolResult:
-    text = msgspec.json.encode(payload).decode()
-    return CallToolResult(
-        content=[TextContent(type="text", text=text)], structured_content=dict(payload), is_error=is_error
-    )
+    return Answer({"error": text, "code": code, **more}, is_refusal=True)
 
 
 def place_json(state: State, connection_id: ConnectionId) -> Json:

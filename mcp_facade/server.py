@@ -26,9 +26,10 @@ from broker.broker import Broker
 from broker.settings import DISTRIBUTION
 from broker.streams import Streams
 from mcp_facade.arguments import EnterQueueArguments, InvalidArgumentsError, parse
-from mcp_facade.calls import Context
+from mcp_facade.context import Context
 from mcp_facade.listen import Listening
 from mcp_facade.resources import Resources
+from mcp_facade.sdk_tools import SdkTools
 from mcp_facade.texts import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION
 from mcp_facade.tools import Tools
 from mcp_facade.wire import EXTENSION, is_modern
@@ -83,9 +84,9 @@ class ChatServer(Server[Any]):
         return capabilities
 
 
-def chat_server(broker: Broker, streams: Streams) -> ChatServer:
+def chat_server(broker: Broker, tools: Tools, streams: Streams) -> ChatServer:
     """The server of one broker."""
-    tools, resources = Tools(broker), Resources(broker)
+    sdk_tools, resources = SdkTools(tools), Resources(broker)
     server = ChatServer(
         DISTRIBUTION,
         version=version(DISTRIBUTION),
@@ -98,8 +99,8 @@ def chat_server(broker: Broker, streams: Streams) -> ChatServer:
             "resources/templates/list": STATIC,
         },
         get_tool_input_schema=_no_header_mirrors_an_argument,
-        on_list_tools=tools.list,
-        on_call_tool=tools.call,
+        on_list_tools=sdk_tools.list,
+        on_call_tool=sdk_tools.call,
         on_list_resources=resources.list,
         on_list_resource_templates=resources.list_templates,
         on_read_resource=resources.read,

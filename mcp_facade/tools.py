@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams
 
 from broker.broker import Broker
 from broker.decide import Rejection
@@ -26,8 +24,9 @@ from mcp_facade.arguments import (
     WaitForEventsArguments,
     parse,
 )
-from mcp_facade.calls import Caller, Context, exchange_of, identify, peer_of, session_of
+from mcp_facade.calls import Call, Caller, identify
 from mcp_facade.results import (
+    Answer,
     Json,
     given,
     page_json,
@@ -39,8 +38,7 @@ from mcp_facade.results import (
     waited_json,
 )
 from mcp_facade.sanitise import LoneSurrogate, clean_message
-from mcp_facade.texts import REFUSALS, STILL_WAITING
-from mcp_facade.tool_list import TOOLS
+from mcp_facade.texts import REFUSALS
 from projections.deliveries import timestamp_of
 from projections.places import Chatting
 from projections.state import State
@@ -52,19 +50,19 @@ RAW_CHARS_PER_BYTE = 8
 
 
 class Refused(Exception):  # noqa: N818 - not a fault: the way out of a tool with a refusal
-    """Carries the result that says why."""
+    """Carries the answer that says why."""
 
-    def __init__(self, result: CallToolResult) -> None:
+    def __init__(self, answer: Answer) -> None:
         super().__init__()
-        self.result = result
+        self.answer = answer
 
 
 class Tools:
-    """`tools/list` and `tools/call` of one broker."""
+    """The tools of one broker, whoever serves them: each from who calls and the arguments to an answer."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._tools: Mapping[str, Callable[[Context, Mapping[str, Any] | None], Awaitable[Json]]] = {
+        self._tools: Mapping[str, Callable[[Call, Mapping[str, Any] | None], Awaitable[Json]]] = {
             "enter_queue": self._enter_queue,
             "send_message": self._send_message,
             "wait_for_events": self._wait_for_events,
@@ -74,33 +72,24 @@ class Tools:
             "get_status": self._get_status,
         }
 
-    async def list(self, ctx: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
-        """All of them, always in the same order."""
-        return ListToolsResult(tools=list(TOOLS))
+    def __contains__(self, name: str) -> bool:
+        return name in self._tools
 
-    async def call(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult:
-        """Carry out a tool; a refusal is a result, and so is a fault of ours."""
-        tool = self._tools.get(params.name)
-        if tool is None:
-            raise MCPError(INVALID_PARAMS, "Unknown tool. tools/list names those that there are.")
-        result = await self._result_of(tool, ctx, params.arguments)
-        exchange_of(ctx).answer_ready()
-        return result
+    async def call(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
+        """Carry out the tool of that name, which has to be one; a fault of ours is a refusal too."""
+        answer = await self._answer(name, arguments, call)
+        call.exchange.answer_ready()
+        return answer
 
-    async def _result_of(
-        self,
-        tool: Callable[[Context, Mapping[str, Any] | None], Awaitable[Json]],
-        ctx: Context,
-        arguments: Mapping[str, Any] | None,
-    ) -> CallToolResult:
+    async def _answer(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
         try:
             if self._broker.draining:
                 return refused(Rejection("unavailable"), self._broker.policy)
-            if exchange_of(ctx).had_lone_surrogate:
+            if call.exchange.had_lone_surrogate:
                 raise InvalidArgumentsError(LONE_SURROGATE_TEXT)
-            return given(await tool(ctx, arguments))
+            return given(await self._tools[name](call, arguments))
         except Refused as refusal:
-            return refusal.result
+            return refusal.answer
         except InvalidArgumentsError as error:
             self._broker.metrics.rejected("invalid_arguments")
             return refused_as("invalid_arguments", str(error))
@@ -108,93 +97,93 @@ class Tools:
             logger.error("tool_failed", fault=type(fault).__name__, exc_info=fault)
             return refused(Rejection("unavailable"), self._broker.policy)
 
-    async def _enter_queue(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+    async def _enter_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(EnterQueueArguments, arguments)
-        caller = identify(self._broker, ctx, asked.handle)
+        caller = identify(self._broker, call.exchange, asked.handle)
         if caller is None and asked.handle is not None:
             raise self._refusal("unknown_handle")
         minted = caller is None
         if caller is None:
-            caller = self._mint(ctx)
-        session = session_of(ctx)
+            caller = self._mint(call)
+        session = call.exchange.session
         with self._broker.presence.call(caller.connection_id):
             answer = await self._broker.submit(
                 EnterQueue(caller.connection_id, asked.display_name, tuple(asked.interests))
             )
         if isinstance(answer, Rejection) and minted:
-            self._forget_minted(ctx, caller)
+            self._forget_minted(call, caller)
         elif session is not None:
             session.entered(*caller)
         if isinstance(answer, Rejection):
             raise Refused(refused(answer, self._broker.policy))
         return self._queued(answer.state, caller)
 
-    def _forget_minted(self, ctx: Context, caller: Caller) -> None:
+    def _forget_minted(self, call: Call, caller: Caller) -> None:
         """Its handle will not be told; if the log is only slow, it may enter yet, and has to go again."""
-        exchange_of(ctx).nothing_minted()
-        session = session_of(ctx)
+        call.exchange.nothing_minted()
+        session = call.exchange.session
         if session is not None:
             session.forget(caller.connection_id)
         self._broker.abandon(caller.connection_id)
 
-    def _mint(self, ctx: Context) -> Caller:
+    def _mint(self, call: Call) -> Caller:
         """A new connection; its session's stream is for it before it enters, so that it hears all."""
-        if exchange_of(ctx).is_over:
+        if call.exchange.is_over:
             raise self._refusal("unavailable")  # to nobody
-        handle = self._broker.mint(peer_of(ctx))
+        handle = self._broker.mint(call.exchange.peer)
         if isinstance(handle, Rejection):
             raise Refused(refused(handle, self._broker.policy))
         caller = Caller(connection_id_of(handle), handle)
-        session = session_of(ctx)
+        session = call.exchange.session
         if session is not None:
             session.present(*caller)
-        exchange_of(ctx).minted(caller.connection_id)
+        call.exchange.minted(caller.connection_id)
         return caller
 
-    async def _send_message(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+    async def _send_message(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(SendMessageArguments, arguments)
         if asked.wait_seconds and asked.cursor is None:
             raise InvalidArgumentsError("wait_seconds needs a cursor: pass the newest one that you were given.")
-        with self._calling(ctx, asked.handle) as caller:
+        with self._calling(call, asked.handle) as caller:
             text = self._clean(asked.message)
             self._check_wait(caller, asked.cursor, asked.wait_seconds)
             command = SendMessage(caller.connection_id, RoomId(asked.room_id), text, asked.message_id)
             payload: Json = {"success": True, "timestamp": timestamp_of(_sent_at_ms(await self._do(command), command))}
             if asked.cursor is not None:
-                waited = await self._wait(ctx, caller, asked.cursor, asked.wait_seconds)
+                waited = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
                 payload |= page_json(waited.page)
                 self._broker.given(caller.connection_id, waited.page, "result")
         return payload
 
-    async def _wait_for_events(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+    async def _wait_for_events(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(WaitForEventsArguments, arguments)
-        with self._calling(ctx, asked.handle) as caller:
+        with self._calling(call, asked.handle) as caller:
             self._check_wait(caller, asked.cursor, asked.wait_seconds)
-            page, state, timed_out = await self._wait(ctx, caller, asked.cursor, asked.wait_seconds)
+            page, state, timed_out = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
         self._broker.given(caller.connection_id, page, "result")
         wall_ms = self._broker.clock.wall_ms()
         return waited_json(page, state, caller.connection_id, timed_out=timed_out, wall_ms=wall_ms)
 
-    async def _leave_chat(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+    async def _leave_chat(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        with self._calling(ctx, asked.handle) as caller:
+        with self._calling(call, asked.handle) as caller:
             await self._do(LeaveRoom(caller.connection_id, RoomId(asked.room_id)))
         return {"success": True}
 
-    async def _next_partner(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+    async def _next_partner(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        with self._calling(ctx, asked.handle) as caller:
+        with self._calling(call, asked.handle) as caller:
             accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)))
         return self._queued(accepted.state, caller)
 
-    async def _leave_queue(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
-        with self._calling(ctx, parse(HandleArguments, arguments).handle) as caller:
+    async def _leave_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
+        with self._calling(call, parse(HandleArguments, arguments).handle) as caller:
             await self._do(LeaveQueue(caller.connection_id))
         return {"success": True}
 
-    async def _get_status(self, ctx: Context, arguments: Mapping[str, Any] | None) -> Json:
+    async def _get_status(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         handle = parse(HandleArguments, arguments).handle
-        caller = identify(self._broker, ctx, handle)
+        caller = identify(self._broker, call.exchange, handle)
         if caller is None and handle is not None:
             raise self._refusal("unknown_handle")
         state = self._broker.state
@@ -223,28 +212,24 @@ class Tools:
             raise Refused(refused(answer, self._broker.policy))
         return answer
 
-    async def _wait(self, ctx: Context, caller: Caller, cursor: int, wait_seconds: float) -> Waited:
+    async def _wait(self, call: Call, caller: Caller, cursor: int, wait_seconds: float) -> Waited:
         wait_ms = min(int(wait_seconds * 1_000), self._broker.policy.wait_ms_max)
         wait = self._broker.wait(caller.connection_id, cursor, wait_ms)
-        exchange_of(ctx).when_gone(wait.give_up)
-        return await wait.run(self._progress(ctx, wait_ms / 1_000))
+        call.exchange.when_gone(wait.give_up)
+        return await wait.run(self._progress(call, wait_ms / 1_000))
 
-    def _progress(self, ctx: Context, total_seconds: float) -> Callable[[], Awaitable[None]] | None:
-        if ctx.meta is None or "progress_token" not in ctx.meta:
+    def _progress(self, call: Call, total_seconds: float) -> Callable[[], Awaitable[None]] | None:
+        report = call.report
+        if report is None:
             return None
         clock = self._broker.clock
         started_ms = clock.now_ms()
-
-        async def report() -> None:
-            waited_seconds = round((clock.now_ms() - started_ms) / 1_000)
-            await ctx.session.report_progress(waited_seconds, total_seconds, STILL_WAITING)
-
-        return report
+        return lambda: report(round((clock.now_ms() - started_ms) / 1_000), total_seconds)
 
     @contextmanager
-    def _calling(self, ctx: Context, handle: str | None) -> Iterator[Caller]:
+    def _calling(self, call: Call, handle: str | None) -> Iterator[Caller]:
         """Whoever calls; present for as long as it is open, whatever comes of the call."""
-        caller = identify(self._broker, ctx, handle)
+        caller = identify(self._broker, call.exchange, handle)
         if caller is None:
             raise self._refusal("unknown_handle", None if handle is not None else "no_handle")
         with self._broker.presence.call(caller.connection_id):
