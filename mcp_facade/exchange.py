@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from broker.broker import Broker
@@ -51,6 +52,7 @@ class Exchange:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._asked = False
         self._gone = False
         self._over = False
         self._answered = False
@@ -97,12 +99,21 @@ class Exchange:
             self._abandon()
 
     async def receive(self) -> Message:
-        """The server's `receive`, watched for the client's leaving and for half characters."""
+        """The server's `receive`, watched for the client's leaving and for half characters.
+
+        Raises:
+            ClientDisconnect: the client left before it had asked; there is nothing to answer, and no fault.
+        """
         message = await self._receive()
-        if message["type"] == "http.disconnect" and not self._answered:
-            self._gone = True
-            self._leave()
-        elif rb"\ud" in message.get("body", b"").lower():
+        if message["type"] == "http.disconnect":
+            if not self._asked:
+                raise ClientDisconnect
+            if not self._answered:
+                self._gone = True
+                self._leave()
+            return message
+        self._asked = self._asked or not message.get("more_body", False)
+        if rb"\ud" in message.get("body", b"").lower():
             body, replaced = without_lone_surrogates(message["body"])
             self.had_lone_surrogate |= replaced
             message = {**message, "body": body}

@@ -15,7 +15,7 @@ from mcp.server.transport_security import TransportSecurityMiddleware, Transport
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, ErrorData, JSONRPCError
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -106,11 +106,12 @@ class Gateway:
             self._sessions.closed(session_id)
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send, session: Session | None) -> int:
-        """Let the SDK answer; its status."""
+        """Let the SDK answer; its status, or 0 if the client left before it had asked."""
         exchange = Exchange(self._broker, scope, receive, self._watched(send), session)
         scope[EXCHANGE_KEY] = exchange
         try:
-            await self._manager.handle_request(scope, exchange.receive, exchange.send)
+            with contextlib.suppress(ClientDisconnect):
+                await self._manager.handle_request(scope, exchange.receive, exchange.send)
         finally:
             exchange.finish()
         return exchange.status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.facade.people import ACCEPT, Crowd, Era, Person, crowd, last_answer, texts
-from tests.support.server import Running, serving
+from tests.support.server import Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -277,6 +278,21 @@ async def test_a_request_in_two_pieces_is_read_whole(there: Crowd, era: Era) -> 
     response = await ann.http.post(there.running.url, content=trickle(), headers=headers)
     assert last_answer(response)["result"]["structuredContent"]["success"] is True
     assert texts(await bob.hear()) == ["é"]
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_fault(there: Crowd, era: Era) -> None:
+    """Half a request and then nothing: no error in the log, and nothing is kept of it."""
+    ann, _ = await there.pair(era, era)
+    headers = {"host": "localhost", "content-type": "application/json", "accept": ACCEPT, "content-length": "100"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in (headers | ann.headers("tools/list", None)).items())
+    connections = there.running.connections
+    for body in ("", '{"jsonrpc": "2.0", '):
+        _, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+        writer.write(f"POST /mcp HTTP/1.1\r\n{head}\r\n{body}".encode())
+        await eventually(lambda: there.running.connections == connections + 1)
+        writer.close()
+        await eventually(lambda: there.running.connections == connections)
+    await ann.say("still here")
 
 
 JSON = st.recursive(
