@@ -16,7 +16,7 @@ import msgspec
 from events.commands import Command, SendMessage
 from events.events import Event, MessageSent
 from events.ids import NO_COMMIT, CommitId, Position, RoomId
-from events.text import RedactedText, Text, redacted
+from events.text import redacted
 
 SCHEMA_VERSION = 2
 """Of what is written today. 2 brought `MatchDue`, and a policy's matching, its patience and its snapshots."""
@@ -85,8 +85,7 @@ def commit_id_of(commit: Commit) -> CommitId:
 
     Texts stand in it as salted hashes.
     """
-    command, facts, events = _without_text(commit)
-    return id_over((commit.schema, commit.position, commit.previous_id, commit.at_ms, command, facts, events))
+    return id_over((commit.schema, commit.position, commit.previous_id, commit.at_ms, *_without_text(commit)))
 
 
 def id_over(fields: Sequence[Any]) -> CommitId:
@@ -97,28 +96,26 @@ def id_over(fields: Sequence[Any]) -> CommitId:
 def redact(commit: Commit) -> Commit:
     """`commit` without what was said in it; its id still holds, and nobody can find the text by trying."""
     command, facts, events = _without_text(commit)
-    return msgspec.structs.replace(commit, command=command, facts=facts, events=events)
+    return msgspec.structs.replace(commit, command=command, facts=facts, events=tuple(events))
 
 
-def _without_text(commit: Commit) -> tuple[Command, Facts, tuple[Event, ...]]:
+def _without_text(commit: Commit) -> tuple[Command, Facts, Sequence[Event]]:
+    """What goes into the hash of every commit that is written or checked, so it takes no detours."""
     command, facts = commit.command, commit.facts
     if type(command) is not SendMessage:
         return command, facts, commit.events
     text, salt = command.text, facts.salt
     stand_in = redacted(text, salt)
-    return (
-        SendMessage(command.connection_id, command.room_id, stand_in, command.client_message_id),
-        Facts(facts.at_ms, facts.room_id),
-        tuple([_redacted_event(event, text, stand_in, salt) for event in commit.events]),
-    )
-
-
-def _redacted_event(event: Event, text: Text, stand_in: RedactedText, salt: str | None) -> Event:
-    if type(event) is not MessageSent:  # `isinstance` costs several times as much, and this is all that a check does
-        return event
-    # An event that says something else than its command was altered, and must not hash alike.
-    said = stand_in if event.text == text else redacted(event.text, salt)
-    return MessageSent(event.room_id, event.sender, event.recipient, said, event.client_message_id)
+    events: list[Event] = []
+    for event in commit.events:
+        if type(event) is MessageSent:
+            # An event that says something else than its command was altered, and must not hash alike.
+            said = stand_in if event.text == text else redacted(event.text, salt)
+            events.append(MessageSent(event.room_id, event.sender, event.recipient, said, event.client_message_id))
+        else:
+            events.append(event)
+    command = SendMessage(command.connection_id, command.room_id, stand_in, command.client_message_id)
+    return command, Facts(facts.at_ms, facts.room_id), events
 
 
 def check_link(last: Tip | Commit, commit: Commit) -> None:

@@ -22,7 +22,7 @@ def redacted(text: Text, salt: str | None) -> RedactedText:
 
     A text that is redacted already is its own stand-in. One whose salt is gone has another than it had with it.
     """
-    if isinstance(text, RedactedText):
+    if not isinstance(text, str):
         return text
     raw = text.encode()
     return RedactedText(len(raw), hashlib.sha256((salt or "").encode() + raw).hexdigest())
