@@ -66,22 +66,19 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
 
 
 def deliveries(commit: Commit) -> list[tuple[ConnectionId, Notification]]:
-    """Everyone whom `commit` tells something, and what; nobody stands in it twice."""
-    told: list[tuple[ConnectionId, Notification]] = []
-    for event in commit.events:
-        if type(event) in _TOLD:
-            told += _TOLD[type(event)](event, timestamp_of(commit.at_ms), commit.position)
+    """Everyone whom `commit` tells something, and what: the `recipients` of its events; nobody stands in it twice."""
+    told = [(who, _notification(event, who, commit)) for event in commit.events for who in recipients(event)]
     assert len(told) < 2 or len({who for who, _ in told}) == len(told)
     return told
 
 
 def recipients(event: Event) -> tuple[ConnectionId, ...]:
     """Whom `event` tells something."""
-    if isinstance(event, MessageSent):
+    if type(event) is MessageSent:
         return (event.recipient,)
-    if isinstance(event, RoomOpened):
+    if type(event) is RoomOpened:
         return (event.first, event.second)
-    if isinstance(event, RoomClosed):
+    if type(event) is RoomClosed:
         return (event.other,)
     return ()
 
@@ -98,31 +95,29 @@ def _second(seconds: int) -> str:
 
 _MILLISECONDS = [f".{milliseconds:03d}Z" for milliseconds in range(1_000)]
 
-_Told = list[tuple[ConnectionId, Notification]]
 
-
-def _message_sent(event: MessageSent, timestamp: str, cursor: Position) -> _Told:
-    words = event.text if isinstance(event.text, str) else REDACTED_TEXT
-    return [(event.recipient, _notification(MessageReceived(event.room_id, words, timestamp, cursor)))]
-
-
-def _room_opened(event: RoomOpened, timestamp: str, cursor: Position) -> _Told:
-    return [
-        (event.first, _notification(ChatroomFound(event.room_id, event.second_name, timestamp, cursor))),
-        (event.second, _notification(ChatroomFound(event.room_id, event.first_name, timestamp, cursor))),
-    ]
-
-
-def _room_closed(event: RoomClosed, timestamp: str, cursor: Position) -> _Told:
-    return [(event.other, _notification(PartnerDisconnected(event.room_id, event.reason, timestamp, cursor)))]
-
-
-_TOLD: Mapping[type[Event], Callable[[Any, str, Position], _Told]] = {
-    MessageSent: _message_sent,
-    RoomOpened: _room_opened,
-    RoomClosed: _room_closed,
-}
-
-
-def _notification(params: NotificationParams) -> Notification:
+def _notification(event: Event, who: ConnectionId, commit: Commit) -> Notification:
+    params = _PARAMS[type(event)](event, who, timestamp_of(commit.at_ms), commit.position)
     return Notification(METHODS[type(params)], params)
+
+
+def _message_received(event: MessageSent, who: ConnectionId, timestamp: str, cursor: Position) -> NotificationParams:
+    words = event.text if isinstance(event.text, str) else REDACTED_TEXT
+    return MessageReceived(event.room_id, words, timestamp, cursor)
+
+
+def _partner_found(event: RoomOpened, who: ConnectionId, timestamp: str, cursor: Position) -> NotificationParams:
+    partner = event.second_name if who == event.first else event.first_name
+    return ChatroomFound(event.room_id, partner, timestamp, cursor)
+
+
+def _partner_gone(event: RoomClosed, who: ConnectionId, timestamp: str, cursor: Position) -> NotificationParams:
+    return PartnerDisconnected(event.room_id, event.reason, timestamp, cursor)
+
+
+_PARAMS: Mapping[type[Event], Callable[[Any, ConnectionId, str, Position], NotificationParams]] = {
+    MessageSent: _message_received,
+    RoomOpened: _partner_found,
+    RoomClosed: _partner_gone,
+}
+"""Of those events that have recipients."""
