@@ -29,6 +29,16 @@ class _Dated(msgspec.Struct):
 
 _dated = msgspec.json.Decoder(_Dated)
 
+_LINES_SQL = """
+SELECT position, CAST(body AS BLOB), CASE
+    WHEN instr(body, '"commit_id":"' || commit_id || '"') THEN TRUE
+    WHEN json_valid(body) THEN json_extract(body, '$.commit_id') IS commit_id
+    ELSE TRUE
+END
+FROM commits WHERE position > ? ORDER BY position LIMIT ?
+"""
+"""Also whether a commit stands in the row of its own id, so far as it can be read: nearly always at a glance."""
+
 
 class SqliteReader:
     """One connection to a log's file, and what can be read through it; one thread at a time may use it.
@@ -81,12 +91,16 @@ class SqliteReader:
         """Up to `limit` commits behind `after`, in order, as lines of JSON without their ends.
 
         Raises:
-            UnusableLogError: the first of them is missing; what stands before one that is missing is given.
+            UnusableLogError: the first of them is missing, or stands in the row of another; what stands before such a
+                one is given.
         """
-        rows, gap = self._numbered_lines(after, limit)
-        if gap is not None and not rows:
-            raise gap
-        return [line for _, line in rows]
+        rows, fault = self._numbered_lines(after, limit)
+        other = next((n for n, (_, _, is_its_own) in enumerate(rows) if not is_its_own), None)
+        if other is not None:
+            rows, fault = rows[:other], damaged(self.name, f"at position {rows[other][0]} stands another commit")
+        if fault is not None and not rows:
+            raise fault
+        return [line for _, line, _ in rows]
 
     def read(self, after: Position, limit: int) -> list[Commit]:
         """As `EventLog.read`.
@@ -99,7 +113,7 @@ class SqliteReader:
         if gap is not None:
             raise gap
         commits = []
-        for position, line in rows:
+        for position, line, _ in rows:
             try:
                 commits.append(decode_commit(line))
             except UnreadableCommitError as error:
@@ -180,10 +194,7 @@ class SqliteReader:
         """The rows behind `after` up to the first gap, and what is to be said of that if there is one."""
         with self._reading() as db:
             start = max(after, self.base.position)
-            rows: list[Any] = db.execute(
-                "SELECT position, CAST(body AS BLOB) FROM commits WHERE position > ? ORDER BY position LIMIT ?",
-                (start, limit),
-            ).fetchall()
+            rows: list[Any] = db.execute(_LINES_SQL, (start, limit)).fetchall()
         if not rows or rows[-1][0] == start + len(rows):  # positions ascend, so there is none among them
             return rows, None
         sound = next(n for n, row in enumerate(rows) if row[0] != start + 1 + n)

@@ -394,6 +394,7 @@ def tampered(path: Path, sql: str, *bindings: object) -> str:
         ("UPDATE commits SET body = replace(body, 'Hello!', 'Hullo!') WHERE position = 4", 4),
         ("UPDATE commits SET body = (SELECT body FROM commits WHERE position = 5) WHERE position = 3", 3),
         ("UPDATE commits SET body = 'x' WHERE position = 6", 6),
+        ("UPDATE commits SET commit_id = (SELECT commit_id FROM commits WHERE position = 7) WHERE position = 8", 8),
         ("UPDATE commits SET body = substr(body, 1, 80) WHERE position = 9", 9),
     ],
 )
@@ -402,6 +403,20 @@ def test_a_file_that_was_tampered_with_is_found(sql: str, position: int, tmp_pat
     fault = verdict_of(tampered(tmp_path / "log.db", sql)).fault
     assert fault is not None
     assert (fault.breach.promise, fault.breach.position) == (5, position)
+
+
+def test_a_row_under_another_id_than_its_commit_s_is_found(tmp_path: Path) -> None:
+    """Though the chain is whole: a broker takes the id of its last row for its tip."""
+    fault = verdict_of(tampered(tmp_path / "log.db", "UPDATE commits SET commit_id = 'f' WHERE position = 4")).fault
+    assert fault is not None
+    assert (fault.breach.promise, fault.breach.position) == (5, 4)
+    assert "at position 4 stands another commit" in fault.breach.what
+
+
+def test_how_a_commit_is_spaced_is_its_own_affair(tmp_path: Path) -> None:
+    """Its id is over what it says; somebody may have loaded a dump that a tool of theirs had gone through."""
+    sql = "UPDATE commits SET body = replace(body, ':', ': ') WHERE position = 5"
+    assert verdict_of(tampered(tmp_path / "log.db", sql)).fault is None
 
 
 def test_rows_that_are_gone_are_found(tmp_path: Path) -> None:
