@@ -38,7 +38,7 @@ from events.ids import ConnectionId, RoomId
 from projections.limits import retry_after_ms
 from projections.places import Chatting, Waiting
 from projections.rooms import Room
-from projections.state import State
+from projections.view import StateView
 
 RejectionCode = Literal[
     "already_chatting",
@@ -62,8 +62,10 @@ Decision = list[Event] | Rejection
 
 ALREADY_DONE: list[Event] = []
 
+ROOM_NOT_FOUND = Rejection("room_not_found")
 
-def decide(state: State, command: Command, facts: Facts, *, matching: Matching | None = None) -> Decision:
+
+def decide(state: StateView, command: Command, facts: Facts, *, matching: Matching | None = None) -> Decision:
     """What follows from `command` in `state`: the events to store, in order, or why not.
 
     `matching` stands in for the one that the log's policy names, for those who ask what would have been.
@@ -79,7 +81,7 @@ def decide(state: State, command: Command, facts: Facts, *, matching: Matching |
             return [QueueLeft(who, "left")] if who in state.queue.entered else ALREADY_DONE
         case LeaveRoom(connection_id=who, room_id=room_id):
             room = _own_room(state, who, room_id)
-            return room if isinstance(room, Rejection) else _close(room, who, "left")
+            return _close(room, who, "left") if room is not None else ROOM_NOT_FOUND
         case Disconnect():
             return _disconnect(state, command)
         case MatchDue(connection_id=who):
@@ -88,15 +90,15 @@ def decide(state: State, command: Command, facts: Facts, *, matching: Matching |
             return [PolicyAdopted(policy)] if policy != state.policy else ALREADY_DONE
 
 
-def _named(state: State) -> Matching:
+def _named(state: StateView) -> Matching:
     return MATCHINGS[state.policy.matching]
 
 
-def _send(state: State, command: SendMessage, facts: Facts) -> Decision:
+def _send(state: StateView, command: SendMessage, facts: Facts) -> Decision:
     sender = command.connection_id
     room = _own_room(state, sender, command.room_id)
-    if isinstance(room, Rejection):
-        return room
+    if room is None:
+        return ROOM_NOT_FOUND
     repeated = command.client_message_id
     if repeated is not None and room.sent_at_ms(sender, repeated) is not None:
         return ALREADY_DONE
@@ -109,8 +111,8 @@ def _send(state: State, command: SendMessage, facts: Facts) -> Decision:
     return [MessageSent(room.room_id, sender, room.partner_of(sender), command.text, repeated)]
 
 
-def _enter(state: State, command: EnterQueue, facts: Facts, matching: Matching) -> Decision:
-    known = state.places.get(command.connection_id)
+def _enter(state: StateView, command: EnterQueue, facts: Facts, matching: Matching) -> Decision:
+    known = state.places.by_id.get(command.connection_id)
     if known is not None and isinstance(known.place, Waiting):
         return ALREADY_DONE
     if known is not None and isinstance(known.place, Chatting):
@@ -119,12 +121,12 @@ def _enter(state: State, command: EnterQueue, facts: Facts, matching: Matching) 
     return _queue_up(state, entry, facts, matching)
 
 
-def _next(state: State, command: NextPartner, facts: Facts, matching: Matching) -> Decision:
+def _next(state: StateView, command: NextPartner, facts: Facts, matching: Matching) -> Decision:
     who = command.connection_id
     room = _own_room(state, who, command.room_id)
-    if isinstance(room, Rejection):
-        return room
-    known = state.places.get(who)
+    if room is None:
+        return ROOM_NOT_FOUND
+    known = state.places.by_id.get(who)
     if known is None:
         return Rejection("unknown_handle")
     if not room.is_open and isinstance(known.place, Waiting | Chatting):
@@ -133,9 +135,9 @@ def _next(state: State, command: NextPartner, facts: Facts, matching: Matching) 
     return queued if isinstance(queued, Rejection) else [*_close(room, who, "next"), *queued]
 
 
-def _queue_up(state: State, entry: QueueEntered, facts: Facts, matching: Matching) -> Decision:
+def _queue_up(state: StateView, entry: QueueEntered, facts: Facts, matching: Matching) -> Decision:
     """`entry`, and the room that it opens if someone is there to be met."""
-    known = state.places.get(entry.connection_id)
+    known = state.places.by_id.get(entry.connection_id)
     limit = state.policy.queue_commands_per_10s_max
     wait_ms = retry_after_ms(known.queue_spent_until_us, facts.at_ms, limit) if known is not None else 0
     if wait_ms:
@@ -150,7 +152,7 @@ def _queue_up(state: State, entry: QueueEntered, facts: Facts, matching: Matchin
     return [entry]
 
 
-def _match_due(state: State, who: ConnectionId, facts: Facts, matching: Matching) -> Decision:
+def _match_due(state: StateView, who: ConnectionId, facts: Facts, matching: Matching) -> Decision:
     """The room of someone who waits, if by now there is someone whom they meet; else they wait on."""
     if who not in state.queue.entered:
         return ALREADY_DONE
@@ -169,13 +171,13 @@ def _open(facts: Facts, first: tuple[ConnectionId, str], second: tuple[Connectio
     return RoomOpened(facts.room_id, first[0], second[0], first[1], second[1])
 
 
-def _name_of(state: State, who: ConnectionId) -> str:
+def _name_of(state: StateView, who: ConnectionId) -> str:
     return state.places.by_id[who].display_name
 
 
-def _disconnect(state: State, command: Disconnect) -> Decision:
+def _disconnect(state: StateView, command: Disconnect) -> Decision:
     who = command.connection_id
-    known = state.places.get(who)
+    known = state.places.by_id.get(who)
     if known is None or known.last_position > command.since:
         return ALREADY_DONE
     match known.place:
@@ -187,12 +189,10 @@ def _disconnect(state: State, command: Disconnect) -> Decision:
             return ALREADY_DONE
 
 
-def _own_room(state: State, who: ConnectionId, room_id: RoomId) -> Room | Rejection:
+def _own_room(state: StateView, who: ConnectionId, room_id: RoomId) -> Room | None:
     """The room, if `who` is a member; for everyone else there is no such room, so its id reveals nothing."""
-    room = state.rooms.get(room_id)
-    if room is None or not room.has(who):
-        return Rejection("room_not_found")
-    return room
+    room = state.rooms.by_id.get(room_id)
+    return room if room is not None and room.has(who) else None
 
 
 def _close(room: Room, closed_by: ConnectionId, reason: RoomClosedReason) -> list[Event]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from events.ids import ConnectionId, Position
 from events.policy import MatchingName, Policy
 from projections.order import Order
-from projections.state import State
+from projections.view import StateView
 
 
 class Seeker(NamedTuple):
@@ -25,16 +25,16 @@ class Seeker(NamedTuple):
     waited_ms: int  # 0 for a newcomer
 
 
-Matching = Callable[[State, Seeker, int], ConnectionId | None]
+Matching = Callable[[StateView, Seeker, int], ConnectionId | None]
 """From a state, a seeker and the time (Unix, ms) to one who waits and is not the seeker, or to nobody."""
 
 
-def first_come(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+def first_come(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
     """The one who has waited longest. Costs the same whether 10 or 100,000 wait."""
     return _longest_waiting(state, seeker)
 
 
-def most_shared(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+def most_shared(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
     """Whoever shares most interests with the seeker; of equals, the one who has waited longest.
 
     Who shares none is met only once one of the two has waited `interest_patience_ms`. Costs as much as there are
@@ -61,12 +61,12 @@ def patience_ms(policy: Policy) -> int:
     return policy.interest_patience_ms if policy.matching == "interests" else 0
 
 
-def _longest_waiting(state: State, seeker: Seeker) -> ConnectionId | None:
+def _longest_waiting(state: StateView, seeker: Seeker) -> ConnectionId | None:
     return next((who for _, who in state.queue.entries.items() if who != seeker.connection_id), None)
 
 
 _NOBODY: Order[ConnectionId] = Order()
 
 
-def _sharing(state: State, interest: str) -> Order[ConnectionId]:
+def _sharing(state: StateView, interest: str) -> Order[ConnectionId]:
     return state.queue.sharing(interest) or _NOBODY

@@ -116,7 +116,13 @@ class OrderMutation(msgspec.Struct, Generic[T], gc=False):
     appended: OrderedDict[int, T] | None = None  # keys ascend, above all in `kept`
 
     def __len__(self) -> int:
-        return len(self.kept) + (len(self.appended) if self.appended is not None else 0)
+        kept = self.kept.root
+        return (kept.count if kept is not None else 0) + (len(self.appended) if self.appended is not None else 0)
+
+    def get(self, key: int) -> T | None:
+        """The value at `key`, if there is one."""
+        found = self.appended.get(key) if self.appended is not None else None
+        return found if found is not None else self.kept.get(key)
 
     def append(self, key: int, value: T) -> None:
         """Let `value` stand at `key`, which is above all others."""

@@ -69,7 +69,9 @@ class PlacesMutation(msgspec.Struct, gc=False):
         """`who`, in a room, said something: it is taken off their allowance."""
         known = self.by_id[who]
         spent = allowance_after(known.messages_spent_until_us, at_ms, limit_per_10s)
-        self.by_id[who] = replace(known, last_position=position, last_at_ms=at_ms, messages_spent_until_us=spent)
+        self.by_id[who] = Connection(
+            known.display_name, known.interests, known.place, position, at_ms, known.queue_spent_until_us, spent
+        )
 
     def wait(self, entry: QueueEntered, position: Position, at_ms: int, limit_per_10s: int) -> None:
         """Someone new or idle waits: they have the name and the interests that they came with."""

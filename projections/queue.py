@@ -84,7 +84,7 @@ _NOBODY: Order[ConnectionId] = Order()
 
 
 class QueueMutation(msgspec.Struct, gc=False):
-    """A working copy of a queue. Who comes and goes before it is finished is never put in order."""
+    """A working copy of a queue. Who comes and goes before anybody looks is never put in order."""
 
     kept: Queue
     newcomers: dict[ConnectionId, tuple[Position, Interests]] | None = None  # in the order of their entry
@@ -100,11 +100,10 @@ class QueueMutation(msgspec.Struct, gc=False):
         if self.newcomers is None or self.newcomers.pop(connection_id, None) is None:
             self.kept = self.kept.without(connection_id)
 
-    def finish(self) -> Queue:
-        """The queue that came of it."""
-        queue = self.kept
-        if self.newcomers is None:
-            return queue
-        for connection_id, (position, interests) in self.newcomers.items():
-            queue = queue.with_entry(connection_id, position, interests)
-        return queue
+    def settled(self) -> Queue:
+        """The queue that came of it so far."""
+        if self.newcomers:
+            for connection_id, (position, interests) in self.newcomers.items():
+                self.kept = self.kept.with_entry(connection_id, position, interests)
+            self.newcomers.clear()
+        return self.kept

@@ -72,6 +72,11 @@ class RoomsMutation(msgspec.Struct, gc=False):
     by_id: immutables.MapMutation[RoomId, Room]
     closed: OrderMutation[RoomId]
 
+    @property
+    def open_count(self) -> int:
+        """How many conversations go on."""
+        return len(self.by_id) - len(self.closed)
+
     def open(self, event: RoomOpened, position: Position) -> None:
         """Two people are in a room of their own."""
         names = event.first_name, event.second_name

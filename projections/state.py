@@ -62,19 +62,25 @@ class State(msgspec.Struct, frozen=True, gc=False):
 class StateMutation(msgspec.Struct, gc=False):
     """A working copy of a state, field by field: many commits are folded into it before it is a state again.
 
-    That is half the work of making a state after each.
+    That is half the work of making a state after each. Meanwhile it can be read as a state can (`projections.view`).
     """
 
-    last: Commit | Tip
+    tip: Commit | Tip  # a commit stands for its tip, which need not be made then
     position: Position
     at_ms: int
     policy: Policy
-    queue: QueueMutation
+    waiting: QueueMutation
     rooms: RoomsMutation
     places: PlacesMutation
     inboxes: immutables.MapMutation[ConnectionId, Inbox]
     messages_sent: int
     rooms_closed: int
+
+    @property
+    def queue(self) -> Queue:
+        """Who waits by now. Stays what it is; to ask is what puts newcomers in order, so a mere fold does not."""
+        waiting = self.waiting
+        return waiting.settled() if waiting.newcomers else waiting.kept
 
     def fold_checked(self, commits: Iterable[Commit]) -> None:
         """Let `commits` have happened, which must follow without a gap and be what was stored.
@@ -84,13 +90,13 @@ class StateMutation(msgspec.Struct, gc=False):
                 happened.
         """
         for commit in commits:
-            check_link(self.last, commit)
+            check_link(self.tip, commit)
             self.fold(commit)
 
     def fold(self, commit: Commit) -> None:
         """Let `commit`, which must be the next, have happened. Never refuses: what was stored has."""
         assert commit.position == self.position + 1
-        self.last, self.position, self.at_ms = commit, commit.position, commit.at_ms
+        self.tip, self.position, self.at_ms = commit, commit.position, commit.at_ms
         for event in commit.events:
             EFFECTS[type(event)](self, event)
         if len(self.places.by_id) > self.policy.connections_kept:
@@ -101,10 +107,10 @@ class StateMutation(msgspec.Struct, gc=False):
         """The state that came of it; the working copy is used up."""
         rooms, places = self.rooms, self.places
         return State(
-            _tip((self.position, self.last.commit_id)),
+            _tip((self.position, self.tip.commit_id)),
             self.at_ms,
             self.policy,
-            self.queue.finish(),
+            self.waiting.settled(),
             Rooms(rooms.by_id.finish(), rooms.closed.finish()),
             Places(places.by_id.finish(), places.idle.finish()),
             self.inboxes.finish(),
@@ -152,18 +158,18 @@ def _message_sent(now: StateMutation, event: MessageSent) -> None:
 
 def _queue_entered(now: StateMutation, event: QueueEntered) -> None:
     now.places.wait(event, now.position, now.at_ms, now.policy.queue_commands_per_10s_max)
-    now.queue.add(event.connection_id, now.position, event.interests)
+    now.waiting.add(event.connection_id, now.position, event.interests)
 
 
 def _queue_left(now: StateMutation, event: QueueLeft) -> None:
-    now.queue.remove(event.connection_id)
+    now.waiting.remove(event.connection_id)
     now.places.rest(event.connection_id, 2 * now.position, now.position, now.at_ms)
 
 
 def _room_opened(now: StateMutation, event: RoomOpened) -> None:
     now.rooms.open(event, now.position)
     for who in (event.first, event.second):
-        now.queue.remove(who)
+        now.waiting.remove(who)
         now.places.chat(who, event.room_id, now.position, now.at_ms)
         tell(now.inboxes, who, now.position, now.at_ms, now.policy.inbox_events_max)
 
@@ -192,6 +198,8 @@ EFFECTS: Mapping[type[Event], Callable[[StateMutation, Any], None]] = {
 
 def _canonical(value: Any) -> Any:
     """`value` as plain lists in an order that does not depend on hashing."""
+    if isinstance(value, int | str | None):  # nearly all are, and what a `Map` or a struct is not takes long to tell
+        return value
     if isinstance(value, immutables.Map):
         return [[_canonical(key), _canonical(item)] for key, item in sorted(value.items())]
     if isinstance(value, Order):
@@ -199,6 +207,5 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
         return [type(value).__name__, *([name, _canonical(item)] for name, item in fields)]
-    if isinstance(value, tuple | list):
-        return [_canonical(item) for item in value]
-    return value
+    assert isinstance(value, tuple)
+    return [_canonical(item) for item in value]

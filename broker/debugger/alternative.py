@@ -42,6 +42,7 @@ from events.ids import ID_BYTES, NO_COMMIT, ConnectionId, Position, RoomId, room
 from events.policy import Policy
 from projections.places import Chatting, Idle, Waiting
 from projections.state import State, evolve
+from projections.view import StateView
 
 Witness = Callable[[tuple[Event, ...], int], None]
 """Is told of events, and of their time."""
@@ -139,7 +140,7 @@ class OtherWorld:
             case _:
                 return None
 
-    def _ask(self, state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    def _ask(self, state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
         """The matching, which may be anybody's."""
         where = f"{self._rule.name}, asked for the command at position {self._origin},"
         try:

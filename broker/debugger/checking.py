@@ -2,19 +2,17 @@
 
 A commit is sound if it follows the one before it, if deciding its command again with its facts gives its events, and
 if no promise is broken by the step from the state before it to the one after. Nearly all are, so one pass asks just
-that; only for the first that is not is it worked out what is wrong with it.
+that, on a working copy; only for the first that is not is it worked out what is wrong with it.
 """
 
 from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
-
-import msgspec
 
 from broker.debugger.parallel import cores, in_order
 from broker.debugger.showing import diff, safe, shown
@@ -26,8 +24,8 @@ from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.events import Event, RoomOpened
 from events.ids import POSITION_MAX, Position
 from events.log import UnusableLogError
-from projections.invariants import Breach, check_state, check_step
-from projections.state import State, digest, evolve
+from projections.invariants import Breach, CheckedFold, check_events, check_state, check_step
+from projections.state import State, StateMutation, digest, evolve
 
 PROMISES: Mapping[int, str] = {
     1: "A connection is in at most one place: the queue, or one open room.",
@@ -113,10 +111,13 @@ class _Segment(NamedTuple):
     lines: Sequence[bytes]
     fault_behind: Fault | None  # what is wrong with what comes next, if it is neither a commit nor the end
 
-    def check(self) -> int | None:
-        """How many commits of it are sound, if not all of them are."""
-        end = _go_on(self.start, self.lines)
-        return None if end.fault is None else end.state.position - self.start.position
+    def check(self) -> int:
+        """How many commits of it are sound, up to the first that is not."""
+        return _checked(self.start.mutate(), self.lines)
+
+
+_Pass = Callable[[StateMutation, Sequence[bytes]], int]
+"""Folds commits, up to the first with which it finds something wrong, and says how many there are before that."""
 
 
 class _Walk:
@@ -128,24 +129,29 @@ class _Walk:
         self._snapshots = [at for at in source.snapshots() if at > self.state.position]
 
     def to_the_end(self, workers: int, on_progress: OnProgress) -> _End:
-        """Fold all of it, and have each segment checked meanwhile, in their order, up to the first fault."""
+        """Fold all of it, and check each segment, in their order, up to the first fault."""
+        segments = self._segments(_checked) if workers == 1 else self._checked_by(workers)
+        for segment, sound in segments:
+            if sound < len(segment.lines):
+                end = _end_in(segment, sound)
+                self._make_sure_that_it_was_not_trimmed(end.state, segment.lines[sound])
+                return end
+            if segment.fault_behind is not None:
+                return _End(self.state, segment.fault_behind)
+            on_progress(len(segment.lines))
+        return _End(self.state, None)
+
+    def _checked_by(self, workers: int) -> Iterator[tuple[_Segment, int]]:
+        """Each segment, and how many of its commits are sound; while some are checked, the next are folded here."""
         drawn: deque[_Segment] = deque()
 
-        def jobs() -> Iterator[Callable[[], int | None]]:
-            for segment in self._segments():
+        def jobs() -> Iterator[Callable[[], int]]:
+            for segment, _ in self._segments(_folded):
                 drawn.append(segment)
                 yield segment.check
 
         for sound in in_order(jobs(), workers):
-            segment = drawn.popleft()
-            if sound is not None:
-                end = _go_on(segment.start, segment.lines[: sound + 1])
-                self._make_sure_that_it_was_not_trimmed(end.state, segment.lines[sound])
-                return end
-            if segment.fault_behind is not None:
-                return _End(_go_on(segment.start, segment.lines).state, segment.fault_behind)
-            on_progress(len(segment.lines))
-        return _End(self.state, None)
+            yield drawn.popleft(), sound
 
     def _make_sure_that_it_was_not_trimmed(self, last: State, line: bytes) -> None:
         """Whether a snapshot stands in by now for what is missing between the two."""
@@ -156,38 +162,36 @@ class _Walk:
         if last.position + 1 < position and position - 1 in self._source.snapshots():
             raise UsageError(f"{self._source.name} was trimmed while it was checked; check it again")
 
-    def _segments(self) -> Iterator[_Segment]:
-        """The log in pieces, cut where snapshots stand; it ends where something can't be folded."""
+    def _segments(self, go_through: _Pass) -> Iterator[tuple[_Segment, int]]:
+        """The log in pieces, cut where snapshots stand, and how many commits of each `go_through` let pass.
+
+        It ends where one did not.
+        """
         lines = self._source.lines(self.state.position)
         for snapshot in [*self._snapshots, POSITION_MAX]:
             while (start := self.state).position < snapshot:
                 some, fault = _taken(lines, min(SEGMENT_COMMITS, snapshot - start.position), start.position)
-                is_folded = self._fold(some)
-                if fault is None and not some:
-                    fault = self._rolled_back()
-                if fault is None and is_folded and self.state.position == snapshot:
-                    fault = self._unlike_folded(snapshot)
-                yield _Segment(start, some, fault)
-                if fault is not None or not some or not is_folded:
+                folding = start.mutate()
+                passed = go_through(folding, some)
+                if passed == len(some):
+                    self.state = folding.finish()
+                    fault = fault or self._fault_here(snapshot, is_at_the_end=not some)
+                yield _Segment(start, some, fault), passed
+                if fault is not None or not some or passed < len(some):
                     return
 
-    def _fold(self, lines: Sequence[bytes]) -> bool:
-        """Let the commits in `lines` have happened, unchecked; whether that was possible."""
-        folding = self.state.mutate()
-        try:
-            for line in lines:
-                folding.fold(decode_commit(line))
-        except Exception:  # noqa: BLE001 - whoever checks these lines says what it was
-            return False
-        self.state = folding.finish()
-        return True
+    def _fault_here(self, snapshot: Position, *, is_at_the_end: bool) -> Fault | None:
+        """What is wrong with a log that was folded up to here, and maybe has no more."""
+        if self.state.position == snapshot:
+            return self._unlike_folded(snapshot)
+        return self._rolled_back() if is_at_the_end else None
 
     def _unlike_folded(self, snapshot: Position) -> Fault | None:
         stored = self._source.snapshot(snapshot)
         if stored.tip.position != snapshot:
             is_the_same = snapshot not in self._source.snapshots()  # a broker that runs may have dropped it meanwhile
         else:
-            is_the_same = stored.tip == self.state.tip and digest(stored.state) == digest(self.state)
+            is_the_same = stored.tip == self.state.tip and stored.state == self.state
         what = "the snapshot that is stored here is not what the log says, or can't be read"
         return None if is_the_same else Fault(Breach(6, snapshot, what))
 
@@ -210,29 +214,49 @@ def _taken(lines: Iterator[bytes], count: int, position: Position) -> tuple[Sequ
     return taken, None
 
 
-def _go_on(state: State, lines: Iterable[bytes]) -> _End:
-    """Check the commits in `lines`, which follow `state`. This loop is what checking a log costs."""
-    commit = None
+def _folded(folding: StateMutation, lines: Sequence[bytes]) -> int:
+    """Let the commits in `lines` have happened, unchecked."""
+    for done, line in enumerate(lines):
+        try:
+            folding.fold(decode_commit(line))
+        except Exception:  # noqa: BLE001 - whoever checks these lines says what it was
+            return done
+    return len(lines)
+
+
+def _checked(folding: StateMutation, lines: Sequence[bytes]) -> int:
+    """Let the commits in `lines` have happened, up to the first that is not sound."""
+    checked = CheckedFold(folding)
+    for done, line in enumerate(lines):
+        try:
+            if not _is_sound(checked, line):
+                return done
+        except Exception:  # noqa: BLE001 - what can't have happened may fail in any way; `_end_in` says what it was
+            return done
+    return len(lines)
+
+
+def _is_sound(checked: CheckedFold, line: bytes) -> bool:
+    """Whether what stands in `line` is a sound commit; it has happened then. This is what checking a log costs."""
+    commit, before = decode_commit(line), checked.folding
+    check_link(before.tip, commit)
+    decision = decide(before, commit.command, commit.facts)
+    if not decision or type(decision) is not list or tuple(decision) != commit.events:
+        return False  # also where it is empty: that is none to be stored
+    return not checked.step(commit)
+
+
+def _end_in(segment: _Segment, sound: int) -> _End:
+    """The state after so many commits of `segment`, and what is wrong with the next."""
+    folding = segment.start.mutate()
+    _folded(folding, segment.lines[:sound])
+    state = folding.finish()
     try:
-        for line in lines:
-            commit = None
-            commit = decode_commit(line)
-            check_link(state.tip, commit)
-            after = evolve(state, commit)
-            decision = decide(state, commit.command, commit.facts)
-            # An empty decision is none to be stored.
-            repeats = decision and type(decision) is list and tuple(decision) == commit.events
-            if not repeats or check_step(state, commit, after):
-                return _End(state, _fault_of(state, commit))
-            state = after
+        commit = decode_commit(segment.lines[sound])
+        check_link(state.tip, commit)
     except (BrokenChainError, UnreadableCommitError) as error:
         return _End(state, Fault(Breach(5, state.position + 1, safe(str(error)))))
-    except Exception:
-        # What can't have happened is what is looked for: folding it may fail in any way.
-        if commit is None:
-            raise
-        return _End(state, _fault_of(state, commit))
-    return _End(state, None)
+    return _End(state, _fault_of(state, commit))
 
 
 def _fault_in(state: State) -> Fault | None:
@@ -255,14 +279,14 @@ def _breaches(before: State, commit: Commit) -> list[Breach]:
     """What can be seen in the step itself, also where it is one that can't be folded."""
     try:
         return check_step(before, commit, evolve(before, commit))
-    except Exception:  # noqa: BLE001 - see `_Walk._go_on`
-        return check_step(before, commit, msgspec.structs.replace(before, tip=commit.tip, at_ms=commit.at_ms))
+    except Exception:  # noqa: BLE001 - see `_checked`
+        return check_events(before, commit)
 
 
 def _decided(before: State, commit: Commit) -> Sequence[Event | Rejection]:
     try:
         decision = decide(before, commit.command, commit.facts)
-    except Exception:  # noqa: BLE001 - see `_Walk._go_on`
+    except Exception:  # noqa: BLE001 - see `_checked`
         return []
     return [decision] if isinstance(decision, Rejection) else decision
 

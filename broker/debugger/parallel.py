@@ -21,14 +21,11 @@ def cores() -> int:
 
 
 def in_order(jobs: Iterable[Job[T]], workers: int) -> Iterator[T]:
-    """What each of `jobs` answers, in their order, with at most so many at work at once; 1 works in this process.
+    """What each of `jobs` answers, in their order, with at most so many at work at once.
 
     A job is begun as soon as it is drawn and a worker is free, in a process of its own: nothing that it changes is
     seen here, and it must answer rather than raise. Those at work are ended with the iterator.
     """
-    if workers == 1:
-        yield from (job() for job in jobs)
-        return
     at_work: deque[tuple[BaseProcess, Connection]] = deque()
     try:
         for job in jobs:

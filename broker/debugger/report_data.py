@@ -10,7 +10,7 @@ from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError, Commit, check_link
 from events.ids import Position
 from events.log import Handing
-from projections.invariants import Breach, check_state, check_step
+from projections.invariants import Breach, check_events, check_state, check_step
 from projections.state import State, evolve
 
 FORMAT = 1
@@ -63,7 +63,7 @@ class Folded:
             self.state = evolve(before, commit)
         except (AssertionError, LookupError, AttributeError, TypeError, ValueError) as error:
             # `evolve` takes what is stored for true; what can't be true is named by the checks, as far as they know it.
-            self.breaches += [one for one in check_step(before, commit, before) if one.promise != _FOLDS]
+            self.breaches += check_events(before, commit)
             self._stop(_FOLDS, commit.position, f"the commit can't be folded: {type(error).__name__}")
             return
         found = check_step(before, commit, self.state)

@@ -96,6 +96,9 @@ def test_a_working_copy_does_what_an_order_does(steps: list[tuple[str, int]], si
             order = order.remove(head[0]) if head is not None else order
             assert working.pop_head() == head
         assert len(working) == len(order)
+        assert [working.get(key) for key in (*keys, 200 + number, 10**6)] == [
+            order.get(key) for key in (*keys, 200 + number, 10**6)
+        ]
     assert working.finish() == order
     assert list(before.items()) == was
 
