@@ -21,7 +21,7 @@ from events.commit import Commit, Facts, Tip, check_link, commit_after
 from events.events import MessageSent
 from events.ids import ClientMessageId, CommitId, ConnectionId, RoomId
 from projections.inbox import Inbox
-from projections.invariants import check_step
+from projections.invariants import CheckedFold, check_step
 from projections.order import Order
 from projections.places import Chatting, Connection, Idle, Places, Waiting
 from projections.rooms import Room, Rooms
@@ -169,11 +169,36 @@ def checking() -> Work:
     return work
 
 
+def checking_one_copy() -> Work:
+    """Whether each step keeps every promise, as `verify` asks."""
+    checked = CheckedFold(INITIAL_STATE.mutate())
+
+    def work(lines: list[bytes], commits: list[Commit]) -> None:
+        for commit in commits:
+            assert not checked.step(commit)
+
+    return work
+
+
+def deciding() -> Work:
+    """The commands once more, on the working copy that the commits are folded into."""
+    working = INITIAL_STATE.mutate()
+
+    def work(lines: list[bytes], commits: list[Commit]) -> None:
+        for commit in commits:
+            assert decide(working, commit.command, commit.facts)
+            working.fold(commit)
+
+    return work
+
+
 MEASUREMENTS: Final = {
     "decode": decoding,
     "check_link": linking,
     "fold, links unchecked": folding,
     "fold, links checked": folding_with_links,
+    "fold, deciding again": deciding,
+    "fold, steps checked": checking_one_copy,
     "evolve, one by one": evolving,
     "evolve and check_step": checking,
 }

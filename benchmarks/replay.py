@@ -18,6 +18,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Final
 
+from benchmarks.fold import a_log
 from benchmarks.histories import Talking, history
 from broker.clock import SystemClock
 from broker.debugger.checking import check_log
@@ -73,6 +74,9 @@ def _fold_and_verify(path: Path, commits: int) -> None:
     made.clear()
     _rate("folded from its lines", commits, lambda: _pages_folded(lines))
     _rate("verified by one process", commits, lambda: _pages_verified(log))
+    _verified_by_all(log)
+    log.write_bytes(b"".join(line + b"\n" for line in a_log(commits)))
+    _rate("the same, of short conversations", commits, lambda: _pages_verified(log))
     _verified_by_all(log)
 
 
