@@ -40,7 +40,7 @@ class Broker:
         self.runtime = Runtime(log, clock, keep_commits=keep_commits)
         self.notifier = Notifier(clock)
         self.presence = Presence(clock, lambda: self.state)
-        self.metrics = Metrics(lambda: self.state)
+        self.metrics = Metrics(lambda: self.state, lambda: len(asyncio.all_tasks()))
         self.ready = False
         self.draining = False
         self.handings = Handings(log, clock, self.in_background)

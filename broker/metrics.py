@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from events.commit import Commit
 from events.events import MessageSent, RoomClosed, RoomOpened
@@ -22,10 +22,12 @@ LATENCY_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 class Metrics:
     """One registry a broker, so that two in one process do not add up."""
 
-    def __init__(self, state_now: Callable[[], State]) -> None:
+    def __init__(self, state_now: Callable[[], State], tasks_now: Callable[[], int]) -> None:
         self._registry = registry = CollectorRegistry()
         for name, meaning, value in _gauges(state_now):
             Gauge(name, meaning, registry=registry).set_function(value)
+        Gauge("chat_broker_tasks", "Tasks of the event loop", registry=registry).set_function(tasks_now)
+        ProcessCollector(registry=registry)  # where there is a /proc
         streams = Gauge("chat_broker_streams", "Open streams", ["kind"], registry=registry)
         self.streams = {kind: streams.labels(kind) for kind in STREAM_KINDS}
         self.sessions = Gauge("chat_broker_sessions", "Open 2025 sessions", registry=registry)

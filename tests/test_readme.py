@@ -168,7 +168,7 @@ def test_the_promises_are_numbered_as_the_checks_number_them() -> None:
 
 def test_the_metrics_are_those_that_are_rendered() -> None:
     """Every metric is named, and no other."""
-    rendered = Metrics(lambda: INITIAL_STATE).render().decode()
+    rendered = Metrics(lambda: INITIAL_STATE, lambda: 0).render().decode()
     families = {name for name in re.findall(r"^# TYPE (\S+)", rendered, re.MULTILINE) if not name.endswith("_created")}
     (row,) = (cells for cells in tables("Operating it")[0] if names(cells[0]) == ["/metrics"])
     assert set(names(row[1])) == families

@@ -202,6 +202,17 @@ async def test_an_initialize_that_is_refused_opens_no_session(there: Crowd) -> N
     assert there.running.metric("chat_broker_sessions") == 0
 
 
+async def test_an_operator_sees_whether_a_task_is_left_over(there: Crowd) -> None:
+    """Tasks are more while a stream is open, and as many as before once it is not."""
+    ann = await there.person("2026")
+    await ann.enter()
+    before = there.running.metric("chat_broker_tasks")
+    async with ann.stream():
+        assert there.running.metric("chat_broker_tasks") > before > 0
+    await eventually(lambda: there.running.metric("chat_broker_tasks") == before)
+    assert there.running.metric("process_open_fds") > 0
+
+
 async def test_an_operator_sees_health_readiness_and_numbers(there: Crowd) -> None:
     """`/healthz` lives, `/readyz` says whether calls are taken, `/metrics` counts."""
     ann, bob = await there.pair("2025", "2026")
