@@ -1,6 +1,8 @@
 """The smallest HTTP/1.1 client that does the work: keep-alive calls, and streams of server-sent events."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -8,10 +10,21 @@ import httptools
 
 HTTP_OK: Final = 200
 HTTP_REDIRECT: Final = 300
+NARROW_BYTES: Final = 1_024
+RESET: Final = struct.pack("ii", 1, 0)
+"""`SO_LINGER` of a socket whose end is a reset."""
 
 
 class WrongAnswer(Exception):  # noqa: N818 (what happened, not what class of thing it is)
     """A server did what the benchmark does not allow: the run stops."""
+
+
+class WrongStatus(WrongAnswer):
+    """A call was answered with an HTTP status that is none of success."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(f"HTTP {status}: {body[:500]!r}")
+        self.status = status
 
 
 class Connection(asyncio.Protocol):
@@ -58,6 +71,13 @@ class Connection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.close()
 
+    def drop(self) -> None:
+        """Break off, as a peer does that has crashed: with a reset."""
+        self._closing = True
+        if self.transport is not None:
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self.transport.abort()
+
 
 class Calls(Connection):
     """One request at a time, each answered whole; `on_answer` gets the body."""
@@ -90,7 +110,8 @@ class Calls(Connection):
         """The answer is whole."""
         status = self._parser.get_status_code()
         if not HTTP_OK <= status < HTTP_REDIRECT:
-            raise WrongAnswer(f"HTTP {status}: {self._body[:500]!r}")
+            self._asked = False
+            raise WrongStatus(status, self._body)
         self._asked = False
         self.on_answer(self._body)
 
@@ -98,14 +119,20 @@ class Calls(Connection):
         raise WrongAnswer(f"an answer that nobody asked for: {body[:500]!r}")
 
     async def ask(self, request: bytes) -> bytes:
-        """The answer's body, without hurry."""
+        """The answer's body, without hurry.
+
+        Raises:
+            WrongAnswer: there is none, or one that is no success.
+        """
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        on_failure = self.on_failure
         self.on_answer = answer.set_result
+        self.on_failure = lambda error: None if answer.done() else answer.set_exception(error)
         self.write(request)
         try:
             return await answer
         finally:
-            self.on_answer = self._unexpected
+            self.on_answer, self.on_failure = self._unexpected, on_failure
 
 
 class SessionCalls(Calls):
@@ -126,6 +153,9 @@ class Stream(Connection):
         super().__init__(on_failure)
         self.on_data = on_data
         self.opened = asyncio.Event()
+        self.event_id = b""
+        """Of the last event that was whole: what `Last-Event-ID` is to say."""
+        self._next_event_id = b""
         self._rest = b""
 
     def on_headers_complete(self) -> None:
@@ -139,9 +169,27 @@ class Stream(Connection):
         lines = (self._rest + body).split(b"\n")
         self._rest = lines.pop()
         for line in lines:
-            if line.startswith(b"data:") and len(data := line[5:].strip()) > 0:
-                self.on_data(data)
+            if line.startswith(b"data:"):
+                self.event_id = self._next_event_id
+                if data := line[5:].strip():
+                    self.on_data(data)
+            elif line.startswith(b"id:"):
+                self._next_event_id = line[3:].strip()
 
     def on_message_complete(self) -> None:
         """A stream never ends."""
         raise WrongAnswer("the server ended a stream")
+
+
+async def dial(port: int, connection: Connection, *, narrow: bool = False) -> None:
+    """Connect to a loopback port; a `narrow` connection has small buffers at both ends, as one to far away has."""
+    loop = asyncio.get_running_loop()
+    if not narrow:
+        await loop.create_connection(lambda: connection, "127.0.0.1", port)
+        return
+    connecting = socket.socket()
+    connecting.setblocking(False)
+    connecting.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BYTES)
+    connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, NARROW_BYTES)  # the server's buffer is some of these
+    await loop.sock_connect(connecting, ("127.0.0.1", port))
+    await loop.create_connection(lambda: connection, sock=connecting)

@@ -5,7 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from benchmarks.connections import Calls, Connection, SessionCalls, Stream, WrongAnswer
+from benchmarks.connections import Calls, Connection, Stream, WrongAnswer, dial
+from benchmarks.greeting import greet
 from benchmarks.wire import (
     MODERN,
     RESOURCE_UPDATED,
@@ -157,18 +158,11 @@ class Crowd:
 
     async def dial(self, connection: Connection) -> None:
         """Connect."""
-        await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", self.port)
+        await dial(self.port, connection)
 
     async def greet(self) -> tuple[Calls, Wire]:
         """A connection for calls; in 2025-11-25 with a session."""
-        calls = SessionCalls(self.fail)
-        await self.dial(calls)
-        wire = Wire(self.port, reads=self.reads)
-        if self._protocol_version == SESSIONS:
-            await calls.ask(wire.initialize())
-            wire = Wire(self.port, calls.session_id)
-            await calls.ask(wire.initialized())
-        return calls, wire
+        return await greet(self.port, self._protocol_version, self.fail, reads=self.reads)
 
     async def gather_pairs(self, pairs: int) -> None:
         """Open that many pairs, one after the other so that each meets its own other."""

@@ -1,6 +1,7 @@
 """A server as a subprocess, and what the operating system says that it costs."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
@@ -49,14 +51,17 @@ class Server:
         self.port = free_port()
         self._directory = tempfile.TemporaryDirectory()  # removed by stop
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
-        arguments = [argument.replace(DIRECTORY, self._directory.name) for argument in command]
         self._process = subprocess.Popen(
-            [*arguments, "--port", str(self.port)],
+            [*map(self.placed, command), "--port", str(self.port)],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **UNLIMITED},
         )
+
+    def placed(self, argument: str) -> str:
+        """`argument` with the directory in the place of `DIRECTORY`."""
+        return argument.replace(DIRECTORY, self._directory.name)
 
     async def ready(self, within_s: float = READY_WITHIN_S) -> None:
         """Return when `/readyz` answers 200.
@@ -74,13 +79,20 @@ class Server:
 
     async def _answers(self) -> bool:
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            return (await self.get("/readyz")).startswith("HTTP/1.1 200")
         except OSError:
             return False
+
+    async def get(self, path: str) -> str:
+        """The whole answer to a GET, on a connection of its own.
+
+        :raises OSError: nobody listens, or not any more.
+        """
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            host = f"127.0.0.1:{self.port}".encode()
-            writer.write(b"GET /readyz HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
-            return (await reader.readline()).startswith(b"HTTP/1.1 200")
+            head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n\r\n"
+            writer.write(head.encode())
+            return (await reader.read()).decode()
         finally:
             writer.close()
 
@@ -98,6 +110,24 @@ class Server:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
         raise RuntimeError(f"the server is gone:\n{self.log_tail()}")
+
+    def open_fds(self) -> int:
+        """How many file descriptors it has open."""
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
+
+    async def terminate(self, within_s: float) -> tuple[int | None, float]:
+        """Ask it to end; its exit status, `None` if it has not ended in time, and the seconds that it took."""
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self._process.wait, within_s)
+        return self._process.returncode, time.monotonic() - began
+
+    def log_lines(self) -> Iterator[str]:
+        """What the server wrote; for when it has ended."""
+        self._log.seek(0)
+        for line in self._log:
+            yield line.decode(errors="replace")
 
     def log_tail(self) -> str:
         """The end of what the server wrote."""

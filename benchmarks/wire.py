@@ -18,13 +18,48 @@ _ID_FIRST: Final = 100_000_000
 _CLIENT: Final = {"name": "benchmark", "version": "1"}
 
 
+class Meta(msgspec.Struct):
+    """The `_meta` of a notification on a stream."""
+
+    connection_id: str = msgspec.field(default="", name="io.github.mcp-chat-broker/connection")
+
+
+class Params(msgspec.Struct):
+    """The parameters of a notification."""
+
+    message: str | None = None
+    cursor: int = 0
+    room_id: str = ""
+    partner: str = ""
+    reason: str = ""
+    timestamp: str = ""
+    meta: Meta = msgspec.field(default_factory=Meta, name="_meta")
+
+
+class Frame(msgspec.Struct):
+    """What a stream carries, and what a page of events holds; a frame with an id is the answer that ends it."""
+
+    method: str = ""
+    params: Params | None = None
+    id: int | str | None = None
+
+
 class Structured(msgspec.Struct):
     """What the tools answer, as far as it matters here."""
 
     success: bool = False
     handle: str = ""
+    connection_id: str = ""
     status: str = ""
     room_id: str = ""
+    partner: str = ""
+    cursor: int = 0
+    events: list[Frame] = []
+    timed_out: bool = False
+    missed: bool = False
+    timestamp: str = ""
+    code: str = ""
+    retry_after_ms: int = 0
 
 
 class Content(msgspec.Struct):
@@ -46,20 +81,6 @@ class Answer(msgspec.Struct):
 
     id: int
     result: Result | None = None
-
-
-class Params(msgspec.Struct):
-    """The parameters of a notification."""
-
-    message: str | None = None
-    cursor: int = 0
-
-
-class Frame(msgspec.Struct):
-    """What a stream carries."""
-
-    method: str = ""
-    params: Params | None = None
 
 
 _answers: Final = msgspec.json.Decoder(Answer)
@@ -128,10 +149,11 @@ class Wire:
         head, _, middle = before.partition(str(_ID_MARK).encode())
         return MessageRequest(head, middle, tail)
 
-    def stream(self, handle: str) -> bytes:
-        """The request whose response is the stream of that handle's notifications."""
+    def stream(self, handle: str, last_event_id: bytes = b"") -> bytes:
+        """The request whose response is the stream of that handle's notifications; a session's may be resumed."""
         if self.session_id:
-            return self._head("GET", "text/event-stream", self._session_headers()) + b"\r\n"
+            resumed = {"Last-Event-ID": last_event_id.decode()} if last_event_id else {}
+            return self._head("GET", "text/event-stream", self._session_headers() | resumed) + b"\r\n"
         asked = {"resourceSubscriptions": [_inbox(handle)]} if self.reads else {EXTENSION: {"handles": [handle]}}
         return self._post("subscriptions/listen", {"notifications": asked}, 2)
 
@@ -147,6 +169,10 @@ class Wire:
     def initialized(self) -> bytes:
         """The second."""
         return self._body(self._session_headers(), {"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+    def end_session(self) -> bytes:
+        """The last."""
+        return self._head("DELETE", "application/json", self._session_headers()) + b"\r\n"
 
     def _post(self, method: str, params: dict[str, Any], call_id: int, name: str = "") -> bytes:
         body = {"jsonrpc": "2.0", "id": call_id, "method": method, "params": params}
