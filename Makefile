@@ -3,8 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
 TYPESCRIPT := benchmarks/typescript/node_modules
+MINUTES ?= 10
+CONNECTIONS ?= 2000
+LOG ?= memory
 
-.PHONY: serve test check lint types imports install test-clients test-browser bench clean
+.PHONY: serve test check lint types imports install test-clients test-browser bench soak clean
 
 install: $(STAMP)
 
@@ -50,6 +53,9 @@ $(TYPESCRIPT)/.installed: benchmarks/typescript/package-lock.json  # without npm
 	if command -v npm >/dev/null; then npm ci --silent --prefix benchmarks/typescript; fi
 	mkdir -p $(@D)
 	touch $@
+
+soak: install  ## many people on one broker for MINUTES=10, CONNECTIONS=2000, LOG=memory or sqlite, SEED=
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --connections $(CONNECTIONS) --log $(LOG) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv tests/clients/node_modules $(TYPESCRIPT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,44 @@
+"""`python -m benchmarks.soak`: many people on one broker for a while; exit status 1 if anything is wrong."""
+
+import asyncio
+import gc
+import resource
+import sys
+from typing import Final
+
+import uvloop
+
+from benchmarks.soak.options import Options, parse
+from benchmarks.soak.outcome import Outcome
+from benchmarks.soak.soak import Soak
+from benchmarks.soak.summary import summary
+
+BESIDES_S: Final = 600.0
+"""For starting, leaving, looking and ending; then the run fails."""
+
+
+async def soak(options: Options) -> Outcome:
+    """One bounded run."""
+    with Soak(options) as one:
+        try:
+            async with asyncio.timeout(options.minutes * 60 + BESIDES_S):
+                return await one.run()
+        except BaseException:
+            print(f"--- the server's log\n{one.server.log_tail()}", file=sys.stderr)
+            raise
+
+
+def main() -> int:
+    """The command line."""
+    options = parse()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the server inherits it
+    print(f"seed {options.seed}", file=sys.stderr)
+    gc.set_threshold(50_000, 20, 50)  # the generator must not pause for long
+    outcome = uvloop.run(soak(options))
+    print(summary(outcome))
+    return 1 if outcome.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

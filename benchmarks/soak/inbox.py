@@ -1,0 +1,130 @@
+"""What one identity hears, by streams and by pages, as one sequence by cursor; and that the two ways agree."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from benchmarks.soak.ledger import Ledger
+from benchmarks.soak.rooms import Said, Who
+from benchmarks.wire import Frame, Params
+
+FRAME_WITHIN_S: Final = 15.0
+"""How long a frame may take to arrive that a page holds already."""
+
+CHAT_METHODS: Final = frozenset({"chatroom.found", "message.received", "partner.disconnected"})
+
+
+class Inbox:
+    """Everything up to `cursor` was heard. A stream is trusted to carry the rest, and held to it by `audit`.
+
+    A stream that began live says nothing of what came before it: its frames are `held` until the pages from
+    `cursor` on are read.
+    """
+
+    def __init__(self, ledger: Ledger, who: Who, connection_id: str, cursor: int) -> None:
+        self.begins = self.cursor = cursor
+        self._ledger = ledger
+        self._who = who
+        self._connection_id = connection_id
+        self._held: list[Params] | None = None
+        self._paged: set[int] = set()
+        self._streamed: list[Params] = []
+        """What streams carried since the last audit."""
+        self._audited = cursor
+        self._grown = asyncio.Event()
+
+    @property
+    def audited(self) -> int:
+        """From where on the next audit has to read."""
+        return self._audited
+
+    def hold(self) -> None:
+        """A stream is opened that begins live."""
+        self._held = []
+        self._paged.clear()
+
+    def frame(self, frame: Frame) -> Said | None:
+        """Something arrived on the stream; the message, if it is one that was waited for."""
+        told = frame.params
+        if told is None or frame.method not in CHAT_METHODS:
+            return None
+        if told.meta.connection_id != self._connection_id:
+            self._ledger.problem(f"{self._who.name} got a frame for {told.meta.connection_id}", self._who)
+        elif self._held is not None:
+            self._held.append(told)
+        elif told.cursor in self._paged:
+            self._paged.discard(told.cursor)  # the page was quicker than the stream
+        else:
+            self._streamed.append(told)
+            self._grown.set()
+            return self._take(told)
+        return None
+
+    def page(self, events: Sequence[Frame], cursor: int, *, missed: bool = False) -> None:
+        """The result of a call that was given `cursor` as it stands: all that comes behind it, up to another one."""
+        for told in _params(events):
+            self._paged.add(told.cursor)
+            self._take(told)
+        self._advance(cursor, missed=missed)
+
+    def caught_up(self) -> None:
+        """The pages are read up to the log's end: what the stream carried meanwhile goes on from there."""
+        held, self._held = self._held or [], None
+        paged = self.cursor
+        self._streamed, self._audited = [], paged
+        for told in held:
+            if told.cursor > paged:
+                self._streamed.append(told)
+                self._take(told)
+            elif told.cursor in self._paged:
+                self._paged.discard(told.cursor)
+            else:
+                self._ledger.problem(f"{self._who.name}: no page held the frame with cursor {told.cursor}", self._who)
+        self._grown.set()
+
+    async def audit(self, events: Sequence[Frame], cursor: int, *, missed: bool) -> None:
+        """What stands behind `audited` in the log, to be compared with what the stream carried."""
+        paged = _params(events)
+        await self._reach(paged[-1].cursor if paged else 0)
+        streamed = [told for told in self._streamed if told.cursor <= cursor]
+        if [_key(told) for told in streamed] != [_key(told) for told in paged]:
+            what = f"the stream gave {[told.cursor for told in streamed]}, the log {[told.cursor for told in paged]}"
+            self._ledger.problem(f"{self._who.name}, from {self._audited} to {cursor}: {what}", self._who)
+        if missed:
+            self._ledger.problem(f"{self._who.name} read from {self._audited} on, and something is missed", self._who)
+        self._streamed = [told for told in self._streamed if told.cursor > cursor]
+        self._audited = cursor
+
+    async def _reach(self, cursor: int) -> None:
+        try:
+            async with asyncio.timeout(FRAME_WITHIN_S):
+                while self.cursor < cursor:
+                    self._grown.clear()
+                    await self._grown.wait()
+        except TimeoutError:
+            what = f"no frame with cursor {cursor} came in {FRAME_WITHIN_S:.0f} s, though a page holds it"
+            self._ledger.problem(f"{self._who.name}: {what}", self._who)
+
+    def _take(self, told: Params) -> Said | None:
+        self._who.did(f"heard {told.cursor} {told.message or told.partner or told.reason}"[:80])
+        if told.cursor <= self.cursor:
+            what = f"heard the notification with cursor {told.cursor}, and had all up to {self.cursor}"
+            self._ledger.problem(f"{self._who.name} {what}", self._who)
+            return None
+        self.cursor = told.cursor
+        return self._ledger.heard(self._who, told)
+
+    def _advance(self, cursor: int, *, missed: bool) -> None:
+        if cursor < self.cursor:
+            self._ledger.problem(f"{self._who.name} was given {cursor} after {self.cursor}", self._who)
+        if missed:
+            self._ledger.problem(f"{self._who.name} read from {self.cursor} on, and something is missed", self._who)
+        self.cursor = max(self.cursor, cursor)
+
+
+def _params(events: Sequence[Frame]) -> list[Params]:
+    return [event.params for event in events if event.params is not None]
+
+
+def _key(told: Params) -> tuple[int, str, str | None, str, str, str]:
+    return told.cursor, told.room_id, told.message, told.partner, told.reason, told.timestamp

@@ -1,0 +1,83 @@
+"""What a soak does, and the command line that says it."""
+
+import argparse
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+LOGS: Final = ("memory", "sqlite")
+SEED_BELOW: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """The size of a run."""
+
+    minutes: float = 10.0
+    """For how long people come and go; before it the server starts, after it they leave and all is looked at."""
+    connections: int = 2_000
+    """People with an open stream, half of each era; a tenth as many again only call tools."""
+    log: str = "memory"
+    seed: int = 0
+    busy: float = 0.6
+    """The share of one core that the server is to take: so fast do people talk."""
+    stream_grace_s: float = 4.0
+    idle_grace_s: float = 6.0
+    session_idle_s: float = 20.0
+    deletes: float = 0.3
+    """How many of the sessions that are over are ended with a DELETE; the rest is for the server to notice."""
+    min_think_s: float = 0.1
+
+    @property
+    def tool_people(self) -> int:
+        """Who only calls tools."""
+        return max(self.connections // 10, 2)
+
+    @property
+    def people(self) -> int:
+        """Everyone."""
+        return self.connections + self.tool_people
+
+    @property
+    def absence_s(self) -> float:
+        """After so long without a sign, the server must have taken someone out."""
+        return max(self.stream_grace_s, self.idle_grace_s) + 3.0
+
+    def flags(self) -> dict[str, int]:
+        """The broker's limits: so low that whatever may grow up to one of them is there before the warm-up is over."""
+        return {
+            "stream_grace_ms": round(self.stream_grace_s * 1_000),
+            "idle_grace_queue_ms": round(self.idle_grace_s * 1_000),
+            "idle_grace_room_ms": round(self.idle_grace_s * 1_000),
+            "session_idle_ms": round(self.session_idle_s * 1_000),
+            "connections_kept": self.people + self.people // 5 + 200,
+            "closed_rooms_kept": 1_000,
+            "log_commits_max": 30_000,
+            "inbox_events_max": 64,
+            "events_per_page_max": PAGE,
+            "stream_backlog_max": 50,
+        }
+
+
+PAGE: Final = 50
+"""Events in one result: few, so that a page is full now and then."""
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """The options that a command line asks for; without a seed, a new one."""
+    default = Options()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=default.minutes, help="of coming and going (%(default)s)")
+    parser.add_argument("--connections", type=int, default=default.connections, help="with a stream (%(default)s)")
+    parser.add_argument("--log", choices=LOGS, default=default.log, help="the broker's (%(default)s)")
+    parser.add_argument("--busy", type=float, default=default.busy, help="the server's share of a core (%(default)s)")
+    parser.add_argument("--seed", type=int, help="of all that is drawn by lot")
+    chosen = parser.parse_args(arguments)
+    if not 0 < chosen.minutes <= 240:
+        parser.error("--minutes must be above 0 and at most 240")
+    if not 2 <= chosen.connections <= 8_000:
+        parser.error("--connections must be from 2 to 8000")
+    if not 0.05 <= chosen.busy <= 1:
+        parser.error("--busy must be from 0.05 to 1")
+    seed = chosen.seed if chosen.seed is not None else secrets.randbelow(SEED_BELOW)
+    return Options(chosen.minutes, chosen.connections, chosen.log, seed, chosen.busy)

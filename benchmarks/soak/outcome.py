@@ -1,0 +1,83 @@
+"""What a run found, and whether it is well."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from benchmarks.soak.finale import Ending
+from benchmarks.soak.leftovers import Held
+from benchmarks.soak.options import Options
+from benchmarks.soak.readings import WARM_UP_SHARE, Growth, Reading, growth
+from benchmarks.soak.town import Town
+
+KINDS: Final = (
+    "absences beyond the grace",
+    "drops",
+    "gaps read by cursor",
+    "messages sent again after a broken call",
+    "messages sent again after an answer",
+    "resumptions by Last-Event-ID",
+    "resumptions in a new session",
+    "rooms closed: disconnected",
+    "rooms closed: left",
+    "rooms closed: next",
+    "rooms closed: timeout",
+    "sessions deleted",
+    "sessions that the server had ended",
+    "slow readers cut",
+    "streams displaced",
+    "streams held against the log",
+    "waits",
+    "waits broken off",
+)
+"""What has to have happened in a run that is long enough to prove anything."""
+COMPLETE_MINUTES: Final = 5.0
+
+
+@dataclass
+class Outcome:
+    """Everything for a summary."""
+
+    options: Options
+    town: Town
+    readings: list[Reading] = field(default_factory=list)
+    streams: list[float] = field(default_factory=list)
+    """How many were open, after the warm-up."""
+    busy_own: float = 0.0
+    """The generator's share of a core."""
+    before: Held = field(default_factory=dict)
+    """What the server held before anyone came."""
+    after: Held = field(default_factory=dict)
+    """What it held after everyone had gone."""
+    ending: Ending | None = None
+    verified: str = ""
+    """What `chat-broker verify` said of a log in a file."""
+
+    @property
+    def warm_up_s(self) -> float:
+        """After so long, memory is looked at."""
+        return self.options.minutes * 60 * WARM_UP_SHARE
+
+    @property
+    def growth(self) -> Growth | None:
+        """Of resident memory, after the warm-up."""
+        return growth(self.readings, self.warm_up_s)
+
+    @property
+    def missing(self) -> list[str]:
+        """The kinds that never happened."""
+        return [kind for kind in KINDS if not self.town.counts[kind]]
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is wrong; none, if all is well."""
+        found = list(self.town.ledger.problems)
+        memory = self.growth
+        if memory is not None and memory.is_judged and not memory.is_flat:
+            found.append(f"memory grows by {memory.kb_a_minute:,.0f} KiB a minute")
+        for name, before in self.before.items():
+            after = self.after.get(name, before)
+            if after > before:
+                found.append(f"{name}: {before:g} before anyone came, {after:g} when everyone had gone")
+        if self.options.minutes >= COMPLETE_MINUTES:
+            found += [f"never happened: {kind}" for kind in self.missing]
+        return found + (self.ending.problems if self.ending is not None else ["the run did not come to its end"])

@@ -1,0 +1,33 @@
+"""How long people think: as fast as the server and its generator bear on one machine, found while they run."""
+
+import random
+from typing import Final
+
+SECONDS_A_TURN: Final = 0.0025
+"""A first guess at what one turn of one person costs the server."""
+LATE_S: Final = 0.25
+"""Where half of the calls take longer, the machine has less to give than its clock says."""
+SLOWER_AT_MOST: Final = 1.3
+FASTER_AT_MOST: Final = 0.9
+THINK_S_MAX: Final = 60.0
+
+
+class Pace:
+    """The mean of the time between two turns of a person."""
+
+    def __init__(self, people: int, busy: float, min_think_s: float) -> None:
+        self._busy = busy
+        self._min_think_s = min_think_s
+        self.think_s = max(people * SECONDS_A_TURN / busy, min_think_s)
+
+    def draw(self, rng: random.Random) -> float:
+        """The seconds that someone thinks."""
+        return self.think_s * rng.uniform(0.5, 1.5)
+
+    def adjust(self, busy: float, median_s: float) -> None:
+        """The server took that share of a core lately, and its calls that long."""
+        factor = (max(busy, 0.01) / self._busy) ** 0.5
+        if median_s > LATE_S:
+            factor = SLOWER_AT_MOST
+        factor = min(max(factor, FASTER_AT_MOST), SLOWER_AT_MOST)
+        self.think_s = min(max(self.think_s * factor, self._min_think_s), THINK_S_MAX)

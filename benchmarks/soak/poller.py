@@ -1,0 +1,101 @@
+"""Someone who only calls tools, as a host with a model in it does: everything is heard in results."""
+
+import time
+from collections.abc import Sequence
+
+from benchmarks.soak.person import Deed, Person
+
+
+class Poller(Person):
+    """They wait for events, and send with a wait; waits break off, sessions are changed, nothing is lost."""
+
+    async def come(self) -> None:
+        """Enter; the result is where hearing begins."""
+        await self.begin()
+        self.rename()
+        await self.enter_anew(stands_before=0)
+
+    async def turn(self) -> None:
+        """Listen while thinking, then do something."""
+        until = time.monotonic() + self.town.pace.draw(self.rng)
+        before = self.member
+        while (left_s := until - time.monotonic()) > 0.01 and self.member is before:
+            await self._wait(left_s)
+        if not await self.answer_flood():
+            await self._lot()()
+
+    def _lot(self) -> Deed:
+        deeds: Sequence[tuple[Deed, float]] = (
+            (self._say, 75),
+            (self._break_wait, 8),
+            (self._change_session, 4),
+            (self.step_out, 3),
+            (self.next_partner, 3),
+            (self.leave_chat, 2),
+            (self.forsake, 3),
+            (self.vanish, 2),
+        )
+        if self.member is None:
+            deeds = (
+                (self.enter, 80),
+                (self._break_wait, 8),
+                (self.leave_queue, 6),
+                (self.vanish, 2),
+                (self.forsake, 4),
+            )
+        return self.rng.choices([deed for deed, _ in deeds], [weight for _, weight in deeds])[0]
+
+    async def check(self) -> None:
+        """Read to the log's end."""
+        await self.read_on()
+        self.town.ledger.caught_up(self.who)
+
+    async def go_away(self) -> None:
+        """In the middle of a wait, or between two calls."""
+        if self.rng.random() < 0.5:
+            await self._break_wait()
+        self.line.hang_up()
+
+    async def come_back(self) -> None:
+        """A session may be another one; the cursor is where it was."""
+        if self.line.has_sessions and self.rng.random() < 0.5:
+            await self.begin()
+        await self.read_on()
+
+    async def _wait(self, seconds: float) -> None:
+        """One call, which ends when there is something to hear; who is idle is told so at once."""
+        waited = await self.call(
+            "wait_for_events", wait_s=seconds, cursor=self.inbox.cursor, wait_seconds=round(seconds, 2)
+        )
+        self.inbox.page(waited.events, waited.cursor, missed=waited.missed)
+        self.town.counts["waits"] += 1
+        if not waited.events and waited.status == "idle":
+            await self._be_idle()
+
+    async def _be_idle(self) -> None:
+        member = self.member
+        if member is not None:  # it was closed while they were away
+            member.left = True
+            await self.check()
+        else:
+            await self.enter()
+
+    async def _say(self) -> None:
+        """Say something and hear the answer, in one call or in two."""
+        if self.rng.random() < 0.5:
+            await self.say()
+            return
+        seconds = round(self.town.pace.draw(self.rng), 2)
+        said = await self.say(cursor=self.inbox.cursor, wait_seconds=seconds)
+        if not said.code:
+            self.inbox.page(said.events, said.cursor, missed=said.missed)
+
+    async def _break_wait(self) -> None:
+        """A wait that is broken off loses nothing: the next one starts from the same cursor."""
+        self.town.counts["waits broken off"] += 1
+        request = self.request("wait_for_events", {"cursor": self.inbox.cursor, "wait_seconds": 30})
+        await self.line.break_off(request, self.rng.uniform(0, self.town.pace.think_s))
+
+    async def _change_session(self) -> None:
+        """A host opens and drops sessions as it likes."""
+        await self.begin()

@@ -1,0 +1,195 @@
+"""Someone with an open stream: the GET of a session, or `subscriptions/listen`."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from benchmarks.connections import HTTP_OK, WrongAnswer
+from benchmarks.soak.ear import Ear
+from benchmarks.soak.options import PAGE
+from benchmarks.soak.person import NOT_FOUND, Deed, Person
+from benchmarks.soak.town import Flood
+from benchmarks.wire import Frame
+
+FLOODED_WITHIN_S: Final = 20.0
+CUT_WITHIN_S: Final = 1.0
+
+
+class Pusher(Person):
+    """They hear by their stream. By the cursor they read what it cannot have carried, and check what it did."""
+
+    _ear: Ear
+    _event_id = b""
+    _opened_at = math.inf
+
+    async def come(self) -> None:
+        """A session may open its stream before it has entered anything, or afterwards."""
+        await self.begin()
+        self.rename()
+        if self.line.has_sessions and self.rng.random() < 0.5:
+            early: list[Frame] = []
+            await self._open(early.append)
+            await self.enter_anew(stands_before=1)
+            self._ear.on_frame = self._heard
+            for frame in early:
+                self._heard(frame)
+        else:
+            await self.enter_anew(stands_before=0)
+            await self._open_and_read()
+
+    async def turn(self) -> None:
+        """Think, then do something."""
+        await asyncio.sleep(self.town.pace.draw(self.rng))
+        if self._ear.over.is_set():
+            raise WrongAnswer(f"the server ended {self.who.name}'s stream, which was read")
+        if not await self.answer_flood():
+            await self._lot()()
+
+    def _lot(self) -> Deed:
+        deeds: Sequence[tuple[Deed, float]] = (
+            (self._say, 80),
+            (self.step_out, 6),
+            (self.next_partner, 4),
+            (self.leave_chat, 2.5),
+            (self._displace, 1.5),
+            (self.forsake, 4),
+            (self.vanish, 1.5),
+            (self.check, 1),
+            (self._read_slowly, 0.5),
+        )
+        if self.member is None:
+            deeds = ((self.enter, 80), (self.leave_queue, 6), (self.step_out, 10), (self.vanish, 2), (self.forsake, 2))
+        return self.rng.choices([deed for deed, _ in deeds], [weight for _, weight in deeds])[0]
+
+    async def _say(self) -> None:
+        await self.say()
+
+    async def check(self) -> None:
+        """What the log holds since the last time must be what the stream carried."""
+        while True:
+            page = await self.call("wait_for_events", cursor=self.inbox.audited, wait_seconds=0)
+            await self.inbox.audit(page.events, page.cursor, missed=page.missed)
+            if len(page.events) < PAGE:
+                break
+        self.town.counts["streams held against the log"] += 1
+        self.town.ledger.caught_up(self.who)
+
+    async def go_away(self) -> None:
+        """The stream is dropped, and often the connection for calls."""
+        self._close()
+        if self.rng.random() < 0.5:
+            self.line.hang_up()
+
+    async def come_back(self) -> None:
+        """By `Last-Event-ID` in the same session or in a new one; or by the cursor."""
+        if not self.line.has_sessions or self.rng.random() < 0.3:
+            await self._open_and_read()
+            return
+        if self.rng.random() < 0.3:
+            await self.begin()
+            await self.call("get_status")
+            self.town.counts["resumptions in a new session"] += 1
+        await self._resume()
+
+    async def retire(self) -> None:
+        """The stream stays open to the last."""
+        await super().retire()
+        self._close()
+
+    async def _displace(self) -> None:
+        """Open another stream while one is open: the new one goes on where this one was left."""
+        old = self._ear
+        old.deafen()
+        self._event_id = old.event_id
+        self.town.counts["streams displaced"] += 1
+        if self.line.has_sessions:
+            await self._resume()
+            async with asyncio.timeout(FLOODED_WITHIN_S):
+                await old.over.wait()
+        else:
+            await self._open_and_read()
+        old.drop()
+        self.who.stream_dropped()
+
+    async def _read_slowly(self) -> None:
+        """Stop reading while the other says very much: the stream is cut, and nothing is lost."""
+        member, slowness = self.member, self.town.slowness
+        partner = self.town.persons.get(member.other.who) if member is not None and member.other is not None else None
+        if member is None or partner is None or partner.flood is not None or slowness.locked():
+            return
+        async with slowness:
+            self._close()
+            await self._open_and_read(narrow=True)
+            assert self._ear.transport is not None
+            self._ear.transport.pause_reading()
+            self._opened_at = math.inf  # what is heard late by choice is nobody's latency
+            self.who.stream_dropped()  # whenever the server gives it up
+            flood = partner.flood = Flood(member.room)
+            try:
+                async with asyncio.timeout(FLOODED_WITHIN_S):
+                    await flood.done.wait()
+            except TimeoutError:
+                flood.left = 0
+            self.town.counts["slow readers"] += 1
+            if self._ear.transport is not None:
+                self._ear.transport.resume_reading()
+            try:
+                async with asyncio.timeout(CUT_WITHIN_S):
+                    await self._ear.over.wait()
+                self.town.counts["slow readers cut"] += 1
+            except TimeoutError:
+                pass
+            self._forget_stream()
+            await self.come_back()
+
+    async def _resume(self) -> None:
+        """Go on where the last stream was left."""
+        self.town.counts["resumptions by Last-Event-ID"] += 1
+        if not self._event_id:
+            await self._open_and_read()
+        else:
+            await self._open(self._heard, self._event_id)
+
+    async def _open_and_read(self, *, narrow: bool = False) -> None:
+        """Open a stream that begins now, and read by the cursor what came before."""
+        self.town.counts["gaps read by cursor"] += 1
+        self.inbox.hold()
+        await self._open(self._heard, narrow=narrow)
+        await self.read_on()
+        self.inbox.caught_up()
+
+    async def _open(self, on_frame: Callable[[Frame], object], event_id: bytes = b"", *, narrow: bool = False) -> None:
+        self._opened_at = math.inf
+        ear = Ear(lambda error: self.town.fail(error, self.who), on_frame)
+        request = self.line.wire.stream(self.handle, event_id)
+        status = await ear.open(self.town.port, request, event_id=event_id, narrow=narrow)
+        if status == NOT_FOUND and self.line.has_sessions:
+            ear.drop()
+            await self.begin_after_404()
+            await self.call("get_status")
+            await self._open(on_frame, event_id, narrow=narrow)
+            return
+        if status != HTTP_OK or ear.over.is_set():
+            raise WrongAnswer(f"{self.who.name} was refused a stream: HTTP {status}")
+        self.who.did(f"has a stream after {event_id.decode() or 'nothing'}")
+        self.who.stream_opened()
+        self._opened_at = time.perf_counter()
+        self._ear = ear
+
+    def _heard(self, frame: Frame) -> None:
+        """What was sent while the stream was open tells how long the way of a message takes."""
+        said = self.inbox.frame(frame)
+        if said is not None and said.sent_at > self._opened_at:
+            self.town.latencies.heard(time.perf_counter() - said.sent_at)
+
+    def _close(self) -> None:
+        self._forget_stream()
+        self.who.stream_dropped()
+
+    def _forget_stream(self) -> None:
+        """Drop it; what it carried to the last is where the next goes on."""
+        self._event_id = self._ear.event_id
+        self._ear.deafen()
+        self._ear.drop() if self.rng.random() < 0.5 else self._ear.close()

@@ -1,0 +1,154 @@
+"""One run: a server, a town that opens and closes, and what is left when everyone has gone."""
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import time
+from types import TracebackType
+from typing import Final, Self
+
+from benchmarks.server import DIRECTORY, Server, python
+from benchmarks.soak.finale import end_with_streams_open
+from benchmarks.soak.leftovers import held_by_an_idle_server, held_when_all_is_over
+from benchmarks.soak.options import Options
+from benchmarks.soak.outcome import Outcome
+from benchmarks.soak.person import Person
+from benchmarks.soak.poller import Poller
+from benchmarks.soak.pusher import Pusher
+from benchmarks.soak.readings import Reading, metrics
+from benchmarks.soak.town import PROBLEMS_MAX, Town
+from benchmarks.wire import MODERN, SESSIONS
+
+LOGS: Final = {"memory": "memory:", "sqlite": f"sqlite:{DIRECTORY}/soak.db"}
+READ_EVERY_S: Final = 1.0
+METRICS_EVERY: Final = 5
+LEFT_WITHIN_S: Final = 180.0
+VERIFIED_WITHIN_S: Final = 300.0
+
+
+class Soak:
+    """A server and its people; to be used as a context, at whose end the server has ended too."""
+
+    def __init__(self, options: Options) -> None:
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.flags().items()]
+        self.server = Server(
+            *python("mcp_facade.main", "serve", f"--log={LOGS[options.log]}", "--log-format=json", *flags)
+        )
+        self.town = Town(self.server.port, options)
+        self.outcome = Outcome(options, self.town)
+        self._options = options
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        """As it is."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End the server, whatever happened."""
+        self.server.stop()
+
+    async def run(self) -> Outcome:
+        """Everything in turn; a problem of the kind that ends a run ends it here."""
+        await self.server.ready()
+        outcome = self.outcome
+        outcome.before = await held_by_an_idle_server(self.server, self._options)
+        self._began = time.monotonic()
+        watching = asyncio.create_task(self._watch())
+        try:
+            own = time.process_time()
+            await self._people()
+            outcome.busy_own = (time.process_time() - own) / (time.monotonic() - self._began)
+        finally:
+            watching.cancel()
+        if not self.town.failed.done():
+            self.town.ledger.finish()
+            outcome.after = await held_when_all_is_over(self.server, self._options, outcome.before)
+        outcome.ending = await end_with_streams_open(self.server, self.town)
+        self._look_into_the_log()
+        return outcome
+
+    async def _people(self) -> None:
+        """They come, stay, and leave when the time is up; or all at once, if something fails."""
+        tasks = {asyncio.create_task(person.live()) for person in self._everyone()}
+        try:
+            await asyncio.wait({self.town.failed}, timeout=self._options.minutes * 60)
+            self.town.is_open = False
+            left = asyncio.create_task(asyncio.wait(tasks))
+            await asyncio.wait((left, self.town.failed), timeout=LEFT_WITHIN_S, return_when="FIRST_COMPLETED")
+            left.cancel()
+            late = sum(not task.done() for task in tasks)
+            if late and not self.town.failed.done():
+                self.town.ledger.problem(f"{late} people could not leave in {LEFT_WITHIN_S:.0f} s")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _everyone(self) -> list[Person]:
+        options = self._options
+        eras = [SESSIONS, MODERN]
+        people: list[Person] = [Pusher(self.town, number, eras[number % 2]) for number in range(options.connections)]
+        numbers = range(options.connections, options.people)
+        return people + [Poller(self.town, number, eras[number % 2]) for number in numbers]
+
+    async def _watch(self) -> None:
+        """Read what the server holds every second, and let people talk as fast as it bears."""
+        seen: dict[str, float] = {}
+        last: Reading | None = None
+        for number in range(round(self._options.minutes * 60 / READ_EVERY_S)):
+            await asyncio.sleep(max(0, self._began + (number + 1) * READ_EVERY_S - time.monotonic()))
+            if number % METRICS_EVERY == 0:
+                seen = metrics(await self.server.get("/metrics"))
+            now = self._reading(int(seen["chat_broker_position"]))
+            if now.at_s > self.outcome.warm_up_s:
+                self.outcome.streams.append(seen["chat_broker_streams"])
+            if last is not None:
+                lately = self.town.latencies.lately
+                busy = (now.cpu_s - last.cpu_s) / (now.at_s - last.at_s)
+                self.town.pace.adjust(busy, statistics.median(lately) if lately else 0.0)
+            last = now
+            self.outcome.readings.append(now)
+            if number % 30 == 29:
+                self._say(now, seen)
+            if self.town.ledger.problem_count > PROBLEMS_MAX and not self.town.failed.done():
+                self.town.failed.set_result(None)
+
+    def _reading(self, position: int) -> Reading:
+        server = self.server
+        at_s = time.monotonic() - self._began
+        return Reading(at_s, server.resident_kb(), server.open_fds(), server.cpu_seconds(), position)
+
+    def _say(self, now: Reading, seen: dict[str, float]) -> None:
+        town = self.town
+        said = (
+            f"{now.at_s:4.0f} s: {town.counts['messages']:,} messages",
+            f"{seen['chat_broker_streams']:,.0f} streams",
+            f"{now.resident_kb / 1_024:,.1f} MiB",
+            f"{now.open_fds:,} fds",
+            f"{seen['chat_broker_tasks']:,.0f} tasks",
+            f"{town.pace.think_s:.1f} s of thinking",
+            f"{town.ledger.problem_count} problems",
+        )
+        print(", ".join(said), file=sys.stderr)
+
+    def _look_into_the_log(self) -> None:
+        """Nothing that the server logged is an error; a log in a file keeps every promise."""
+        for line in self.server.log_lines():
+            if '"level":"error"' in line or "Traceback" in line or not _is_json(line):
+                self.town.ledger.problem(f"the server logged {line[:500]}")
+        if self._options.log == "sqlite":
+            command = python("mcp_facade.main", "verify", self.server.placed(LOGS["sqlite"]))
+            done = subprocess.run(command, capture_output=True, text=True, timeout=VERIFIED_WITHIN_S, check=False)
+            self.outcome.verified = (done.stdout or done.stderr).strip()
+            if done.returncode:
+                self.town.ledger.problem(f"chat-broker verify: {self.outcome.verified}")
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,81 @@
+"""What a run did and found, to be read by people."""
+
+import os
+import platform
+from array import array
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from statistics import fmean
+
+from benchmarks.soak.outcome import Outcome
+
+
+def summary(outcome: Outcome) -> str:
+    """Some lines, the verdict last."""
+    return "\n".join(_lines(outcome))
+
+
+def _lines(outcome: Outcome) -> Iterator[str]:
+    options, counts = outcome.options, outcome.town.counts
+    yield (
+        f"{datetime.now(UTC).date()}, {platform.python_implementation()} {platform.python_version()}, "
+        f"{len(os.sched_getaffinity(0))} cores, log: {options.log}, seed {options.seed}: {options.minutes:g} minutes, "
+        f"{options.connections:,} people with a stream, {options.tool_people:,} with tools alone"
+    )
+    seconds = options.minutes * 60
+    yield f"  {counts['messages']:,} messages ({counts['messages'] / seconds:,.0f} a second), {counts['rooms']:,} rooms"
+    yield "  " + ", ".join(
+        f"{count:,} {name}" for name, count in sorted(counts.items()) if name not in ("messages", "rooms")
+    )
+    latencies = outcome.town.latencies
+    yield f"  answers: {_quantiles(latencies.calls)}; from sending to hearing: {_quantiles(latencies.messages)}"
+    yield from _of_the_server(outcome)
+    if outcome.ending is not None:
+        ending = outcome.ending
+        yield (
+            f"  SIGTERM beside {ending.streams} streams and {ending.waits} waits: exit status {ending.status} "
+            f"after {ending.seconds:.2f} s"
+        )
+    if outcome.verified:
+        yield f"  chat-broker verify: {outcome.verified}"
+    problems = outcome.problems
+    yield from (f"PROBLEM: {problem}" for problem in problems)
+    unnamed = outcome.town.ledger.problem_count - len(outcome.town.ledger.problems)
+    if unnamed:
+        yield f"PROBLEM: and {unnamed} more"
+    yield "Nothing was lost, nothing doubled, nothing is left over." if not problems else "NOT WELL."
+
+
+def _of_the_server(outcome: Outcome) -> Iterator[str]:
+    readings, memory = outcome.readings, outcome.growth
+    if len(readings) > 1:
+        busy = (readings[-1].cpu_s - readings[0].cpu_s) / (readings[-1].at_s - readings[0].at_s)
+        yield f"  CPU: the server {busy:.0%} of a core, the generator {outcome.busy_own:.0%}"
+    if outcome.streams:
+        streams = outcome.streams
+        yield f"  open streams after the warm-up: {fmean(streams):,.0f} on average, {min(streams):,.0f} at least"
+    if memory is not None:
+        yield (
+            f"  memory: {memory.first_kb / 1_024:.1f} MiB after the warm-up of {outcome.warm_up_s:.0f} s, "
+            f"{memory.last_kb / 1_024:.1f} MiB at the end; {memory.kb_a_minute:+,.0f} KiB a minute "
+            f"({memory.bytes_a_commit:+.0f} bytes a commit), "
+            + (f"flat is below {memory.kb_a_minute_max:,.0f}" if memory.is_judged else "too short a time to judge it")
+        )
+        quarters = [readings[len(readings) * n // 8].resident_kb / 1_024 for n in range(8)] + [
+            readings[-1].resident_kb / 1_024
+        ]
+        yield f"  memory by eighths of the run, MiB: {' '.join(f'{mib:.1f}' for mib in quarters)}"
+    if outcome.after:
+        held = ", ".join(
+            f"{name.removeprefix('chat_broker_')} {a:g} -> {outcome.after[name]:g}"
+            for name, a in outcome.before.items()
+        )
+        yield f"  before anyone came -> after everyone had gone: {held}"
+
+
+def _quantiles(seconds: "array[float]") -> str:
+    if not seconds:
+        return "none"
+    ordered = sorted(seconds)
+    p50, p99 = ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100]
+    return f"p50 {p50 * 1_000:.1f} ms, p99 {p99 * 1_000:.1f} ms, longest {ordered[-1]:.2f} s"

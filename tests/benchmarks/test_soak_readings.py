@@ -1,0 +1,83 @@
+"""The soak calls memory flat that is, and finds out what grows."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from benchmarks.soak.finale import Ending
+from benchmarks.soak.options import Options
+from benchmarks.soak.outcome import Outcome
+from benchmarks.soak.readings import Growth, Reading, growth, metrics
+from benchmarks.soak.town import Town
+
+MINUTES = 10.0
+COMMITS_A_SECOND = 300
+HELD_KB = 150_000
+
+
+def growth_of(kb_a_minute: float) -> Growth:
+    """What ten minutes of readings say, the first four of which fill what may fill; noise is on all of them."""
+    found = growth(readings(kb_a_minute), MINUTES * 60 * 0.4)
+    assert found is not None
+    return found
+
+
+def readings(kb_a_minute: float) -> list[Reading]:
+    """One a second."""
+    return [
+        Reading(
+            float(second),
+            round(HELD_KB + min(second, 240) * 200 + kb_a_minute * second / 60 + 400 * math.sin(second * 1.7)),
+            100,
+            second * 0.6,
+            second * COMMITS_A_SECOND,
+        )
+        for second in range(int(MINUTES * 60))
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_leak_of_a_little_with_each_commit_is_found_out() -> None:
+    """A hundred and fifty bytes each time: the run is not well, and says how much it was."""
+    leaky = growth_of(150 * COMMITS_A_SECOND * 60 / 1_024)
+    assert not leaky.is_flat
+    assert 130 < leaky.bytes_a_commit < 170
+    outcome = Outcome(Options(minutes=MINUTES), Town(0, Options()), readings(3_000), ending=Ending(0, 0, 0))
+    assert any(problem.startswith("memory grows by 3,0") for problem in outcome.problems)
+
+
+def test_memory_that_fills_up_to_a_limit_and_stays_is_flat() -> None:
+    """Whatever it did before the warm-up was over."""
+    flat = growth_of(0)
+    assert flat.is_flat
+    assert flat.is_judged
+    assert abs(flat.kb_a_minute) < 50
+
+
+def test_a_short_look_is_not_judged() -> None:
+    """A minute says nothing, and nothing is claimed of it."""
+    short = growth(readings(3_000)[:60], 20)
+    assert short is not None
+    assert not short.is_judged
+    assert growth([], 0) is None
+
+
+@pytest.mark.anyio
+async def test_what_is_left_over_is_found_out() -> None:
+    """A task or a file descriptor more than before anyone came; a run that never came to its end."""
+    outcome = Outcome(Options(minutes=0.1), Town(0, Options()), ending=Ending(0, 0, 0))
+    outcome.before = {"chat_broker_tasks": 4.0, "file descriptors": 14.0}
+    outcome.after = {"chat_broker_tasks": 4.0, "file descriptors": 14.0}
+    assert outcome.problems == []
+    outcome.after = {"chat_broker_tasks": 5.0, "file descriptors": 15.0}
+    assert len(outcome.problems) == 2
+    outcome.ending = None
+    assert len(outcome.problems) == 3
+
+
+def test_samples_of_one_name_are_added_up() -> None:
+    """Streams have a label for their kind."""
+    text = 'HTTP/1.1 200 OK\n\n# TYPE s gauge\ns{kind="get"} 2.0\ns{kind="listen"} 3.0\nt 1e3\n'
+    assert {name: metrics(text)[name] for name in ("s", "t")} == {"s": 5.0, "t": 1000.0}
