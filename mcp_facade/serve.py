@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from broker.broker import Broker
 from broker.clock import SystemClock
@@ -39,6 +39,8 @@ TCP_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP
 class ChatProtocol(HttpToolsProtocol):
     """uvicorn's HTTP, which can also drop a connection at once and notices peers that have vanished."""
 
+    _served: RequestResponseCycle | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Ask the kernel to look after the peer."""
         super().connection_made(transport)
@@ -48,6 +50,18 @@ class ChatProtocol(HttpToolsProtocol):
             for name, value in TCP_KEEPALIVE.items():
                 if hasattr(socket, name):
                     peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being served; uvicorn tells the newest, which may stand in line behind it."""
+        self.pipeline.clear()
+        super().connection_lost(exc)
+        if self._served is not None and not self._served.response_complete:
+            self._served.disconnected = True
+            self._served.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
         """Give the application the means to drop this connection: a client that does not read never lets it close."""

@@ -351,6 +351,22 @@ class InSession(Person):
             yield frames
 
 
+def opening(person: Modern | InSession) -> bytes:
+    """The request that opens a person's stream."""
+    head = {"host": f"127.0.0.1:{person.running.port}"}
+    if isinstance(person, InSession):
+        verb, body = "GET", b""
+        head |= {"accept": "text/event-stream"} | person.headers("", None)
+    else:
+        verb = "POST"
+        params = person.params({"notifications": events_of(person.handle)})
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params}).encode()
+        head |= {"accept": ACCEPT, "content-type": "application/json", "content-length": str(len(body))}
+        head |= person.headers("subscriptions/listen", None)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    return f"{verb} /mcp HTTP/1.1\r\n{lines}\r\n".encode() + body
+
+
 def events_of(*handles: str) -> Json:
     """The filter of `subscriptions/listen` that our extension adds."""
     return {EXTENSION: {"handles": list(handles)}}

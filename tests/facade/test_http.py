@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.facade.people import ACCEPT, Crowd, Era, InSession, crowd, events_of, last_answer, texts
+from tests.facade.people import ACCEPT, Crowd, Era, InSession, crowd, events_of, last_answer, opening, texts
 from tests.support.fake_clock import FakeClock
 from tests.support.server import Running, eventually, serving
 
@@ -242,6 +243,19 @@ async def test_an_operator_sees_health_readiness_and_numbers(there: Crowd) -> No
     there.running.app.drain()
     unready = await ann.http.get(f"{base}/readyz")
     assert (unready.status_code, unready.json()) == (503, {"ready": False})
+
+
+async def test_a_request_in_line_hides_no_hang_up(there: Crowd, era: Era) -> None:
+    """A stream ends with its connection, though another request was sent behind it before it ended."""
+    ann, _ = await there.pair(era, era)
+    metric = 'chat_broker_streams{kind="%s"}' % ("get" if era == "2025" else "listen")
+    connections = there.running.connections
+    _, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+    writer.write(opening(ann) + b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    await eventually(lambda: there.running.metric(metric) == 1)
+    writer.transport.abort()
+    await eventually(lambda: there.running.connections == connections)
+    await eventually(lambda: there.running.metric(metric) == 0)
 
 
 async def test_other_paths_and_methods_are_not_served(there: Crowd, era: Era) -> None:

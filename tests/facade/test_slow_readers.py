@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.facade.people import ACCEPT, Era, InSession, Modern, Running, crowd, events_of, texts
+from tests.facade.people import Era, InSession, Modern, Running, crowd, opening, texts
 from tests.support.server import eventually, serving
 
 pytestmark = pytest.mark.anyio
@@ -20,22 +19,6 @@ MESSAGES_MAX = 500
 MISSED = 150
 LIMITS = {"stream_backlog_max": 5, "message_bytes_max": 65_536}
 BUFFERED_BYTES_MAX = 1_048_576
-
-
-def opening(person: Modern | InSession) -> bytes:
-    """The request that opens a person's stream."""
-    head = {"host": f"127.0.0.1:{person.running.port}"}
-    if isinstance(person, InSession):
-        verb, body = "GET", b""
-        head |= {"accept": "text/event-stream"} | person.headers("", None)
-    else:
-        verb = "POST"
-        params = person.params({"notifications": events_of(person.handle)})
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params}).encode()
-        head |= {"accept": ACCEPT, "content-type": "application/json", "content-length": str(len(body))}
-        head |= person.headers("subscriptions/listen", None)
-    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    return f"{verb} /mcp HTTP/1.1\r\n{lines}\r\n".encode() + body
 
 
 @contextmanager
