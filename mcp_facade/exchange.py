@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
@@ -35,6 +36,18 @@ def without_lone_surrogates(body: bytes) -> tuple[bytes, bool]:
     return _ESCAPES.sub(whole, body), replaced
 
 
+def request_id_of(body: bytes) -> str | None:
+    """The id by which the SDK tells the requests of a session apart, for which 1 and "1" are the same."""
+    try:
+        message = from_json(body)
+    except ValueError:
+        return None
+    if not isinstance(message, dict) or "method" not in message:
+        return None
+    request_id = message.get("id")
+    return str(request_id) if isinstance(request_id, str | int) else None
+
+
 class Exchange:
     """Stands between the SDK and the server for the length of one call.
 
@@ -53,6 +66,8 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._asked = False
+        self._body = bytearray()
+        self._request_id: str | None = None
         self._gone = False
         self._over = False
         self._answered = False
@@ -94,30 +109,47 @@ class Exchange:
     def finish(self) -> None:
         """The SDK has let go of the request: nothing will be written any more."""
         self._over = True
+        if self.session is not None and self._request_id is not None:
+            self.session.ids_in_flight.discard(self._request_id)
         self._leave()
         if not self._answered:
             self._abandon()
 
     async def receive(self) -> Message:
-        """The server's `receive`, watched for the client's leaving and for half characters.
+        """The server's `receive`, watched for the client's leaving, for half characters and for the request's id.
 
         Raises:
             ClientDisconnect: the client left before it had asked; there is nothing to answer, and no fault.
+            RequestIdInUseError: the session has a request of that id in flight.
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            if not self._asked:
-                raise ClientDisconnect
-            if not self._answered:
-                self._gone = True
-                self._leave()
+            self._disconnected()
             return message
-        self._asked = self._asked or not message.get("more_body", False)
         if rb"\ud" in message.get("body", b"").lower():
             body, replaced = without_lone_surrogates(message["body"])
             self.had_lone_surrogate |= replaced
             message = {**message, "body": body}
+        self._heard(message)
         return message
+
+    def _disconnected(self) -> None:
+        if not self._asked:
+            raise ClientDisconnect
+        if not self._answered:
+            self._gone = True
+            self._leave()
+
+    def _heard(self, message: Message) -> None:
+        """Once the request is complete, keep its id for as long as it is served."""
+        if self._asked or self.session is None:
+            self._asked = self._asked or not message.get("more_body", False)
+            return
+        self._body += message.get("body", b"")
+        if not message.get("more_body", False):
+            self._asked = True
+            self._request_id = self.session.began(request_id_of(bytes(self._body)))
+            self._body.clear()
 
     async def send(self, message: Message) -> None:
         """The server's `send`, watched for the result's being written."""

@@ -26,8 +26,8 @@ from events.policy import Policy
 from mcp_facade.exchange import Exchange
 from mcp_facade.get_stream import GetStream, parse_event_id
 from mcp_facade.server import chat_server
-from mcp_facade.sessions import Session, Sessions
-from mcp_facade.texts import NO_STREAM
+from mcp_facade.sessions import RequestIdInUseError, Session, Sessions
+from mcp_facade.texts import NO_STREAM, REQUEST_ID_IN_USE
 from mcp_facade.tools import Tools
 from mcp_facade.wire import (
     CUT_KEY,
@@ -110,8 +110,11 @@ class Gateway:
         exchange = Exchange(self._broker, scope, receive, self._watched(send), session)
         scope[EXCHANGE_KEY] = exchange
         try:
-            with contextlib.suppress(ClientDisconnect):
-                await self._manager.handle_request(scope, exchange.receive, exchange.send)
+            await self._manager.handle_request(scope, exchange.receive, exchange.send)
+        except ClientDisconnect:
+            pass
+        except RequestIdInUseError:
+            await _refusal(400, REQUEST_ID_IN_USE)(scope, receive, exchange.send)
         finally:
             exchange.finish()
         return exchange.status

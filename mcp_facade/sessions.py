@@ -25,6 +25,10 @@ class Resumption(NamedTuple):
     frames: int
 
 
+class RequestIdInUseError(Exception):
+    """The session has a request of that id in flight; the SDK would leave one of the two without an answer."""
+
+
 class Session:
     """What the facade remembers of one session; nothing of it outlives the process."""
 
@@ -33,6 +37,7 @@ class Session:
         self.subscriptions: dict[str, ConnectionId] = {}  # inbox URIs as the client wrote them
         self.stream: Stream | None = None
         self.calls = 0
+        self.ids_in_flight: set[str] = set()
         self.active_ms = 0.0
         self._handles_max = handles_max
         self._presented: OrderedDict[ConnectionId, Handle] = OrderedDict()
@@ -55,6 +60,18 @@ class Session:
     def is_busy(self) -> bool:
         """Whether a call is in flight or its stream is open."""
         return self.calls > 0 or self.stream is not None
+
+    def began(self, request_id: str | None) -> str | None:
+        """A request of that id is about to be served, if it is one; the id is in flight from now on.
+
+        Raises:
+            RequestIdInUseError: it has been before.
+        """
+        if request_id is not None:
+            if request_id in self.ids_in_flight:
+                raise RequestIdInUseError
+            self.ids_in_flight.add(request_id)
+        return request_id
 
     def present(self, connection_id: ConnectionId, handle: Handle) -> None:
         """The session has shown `handle`; from now on its stream is for that connection too."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.facade.people import ACCEPT, Crowd, Era, Frames, InSession, Json, Person, crowd, texts
+from tests.facade.people import ACCEPT, Crowd, Era, Frames, InSession, Json, Person, crowd, last_answer, texts
 from tests.support.fake_clock import FakeClock
 from tests.support.server import GatedLog, eventually, serving
 
@@ -106,6 +106,23 @@ async def test_two_waits_of_one_person_both_get_the_event(there: Crowd, era: Era
     await there.running.waits(ann.connection_id, 2)
     await bob.say("hello")
     assert [texts(given["events"]) for given in await asyncio.gather(*waits)] == [["hello"], ["hello"]]
+
+
+@pytest.mark.parametrize("again", [7, "7"])
+async def test_an_id_that_is_in_flight_is_refused(there: Crowd, again: Any) -> None:
+    """In a session both would be answered on one stream, and the other would hang; afterwards the id is free."""
+    ann, bob = await there.pair("2025", "2026")
+    assert isinstance(ann, InSession)
+    wait = {"name": "wait_for_events", "arguments": {"cursor": bob.cursor}}
+    first = asyncio.create_task(ann.request("tools/call", wait, request_id=7))
+    await there.running.waits(ann.connection_id)
+    refused = await ann.exchange("tools/call", wait, request_id=again)
+    assert refused.status_code == 400
+    assert "id of its own" in last_answer(refused)["error"]["message"]
+    await bob.say("hello")
+    assert texts((await first)["result"]["structuredContent"]["events"]) == ["hello"]
+    answer = await ann.request("tools/call", wait, request_id=again)
+    assert texts(answer["result"]["structuredContent"]["events"]) == ["hello"]
 
 
 async def test_a_wait_whose_client_hangs_up_is_over_and_loses_nothing(there: Crowd, era: Era) -> None:
