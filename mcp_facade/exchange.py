@@ -18,6 +18,9 @@ _ESCAPES = re.compile(_HIGH + _LOW + b"|" + _HIGH + b"|" + _LOW + rb"|\\.")
 _LONE = 6  # the length of one half; a pair has twice that, any other match two
 _REPLACEMENT = rb"\ufffd"
 
+_ANSWER = b'{"jsonrpc":"2.0","id":'
+_ANSWER_WITHIN = 64  # bytes: an event has its name before its data
+
 
 def without_lone_surrogates(body: bytes) -> tuple[bytes, bool]:
     """JSON with U+FFFD for each escape that is half a character, and whether there was one.
@@ -109,8 +112,7 @@ class Exchange:
     def finish(self) -> None:
         """The SDK has let go of the request: nothing will be written any more."""
         self._over = True
-        if self.session is not None and self._request_id is not None:
-            self.session.ids_in_flight.discard(self._request_id)
+        self._free_id()
         self._leave()
         if not self._answered:
             self._abandon()
@@ -153,11 +155,21 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """The server's `send`, watched for the result's being written."""
+        if _ANSWER in message.get("body", b"")[:_ANSWER_WITHIN]:
+            self._free_id()  # before it is written: whoever has the answer may use its id again
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            # Whether the connection is kept is the server's to say; the SDK says it is, whatever the client asked for.
+            headers = [header for header in message["headers"] if header[0] != b"connection"]
+            message = {**message, "headers": headers}
         elif self._answer_ready and message.get("body") and not self._gone:
             self._answered = True
         await self._send(message)
+
+    def _free_id(self) -> None:
+        if self.session is not None and self._request_id is not None:
+            self.session.ids_in_flight.discard(self._request_id)
+            self._request_id = None
 
     def _leave(self) -> None:
         callbacks, self._on_gone = self._on_gone, []

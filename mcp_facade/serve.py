@@ -52,9 +52,13 @@ class ChatProtocol(HttpToolsProtocol):
                     peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that is being served; uvicorn tells the newest, which may stand in line behind it."""
+        """Tell the request that is being served; uvicorn tells the newest, which may stand in line behind it.
+
+        And let go of what was served at once, also where the connection was reset.
+        """
         self.pipeline.clear()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
         if self._served is not None and not self._served.response_complete:
             self._served.disconnected = True
             self._served.message_event.set()

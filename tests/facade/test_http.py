@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import socket
+import struct
 from typing import Any
 
 import httpx
 import pytest
 
+from mcp_facade.serve import ChatProtocol
 from tests.facade.people import ACCEPT, Crowd, Era, InSession, crowd, events_of, last_answer, opening, texts
 from tests.support.fake_clock import FakeClock
 from tests.support.server import Running, eventually, serving
@@ -245,6 +249,18 @@ async def test_an_operator_sees_health_readiness_and_numbers(there: Crowd) -> No
     assert (unready.status_code, unready.json()) == (503, {"ready": False})
 
 
+async def test_a_connection_is_kept_or_closed_and_not_both(there: Crowd, era: Era) -> None:
+    """Who asks for the connection's end is not told that it is kept as well, by a stream or by an answer."""
+    ann, _ = await there.pair(era, era)
+    for request in (opening(ann), b"GET /mcp HTTP/1.1\r\nhost: localhost\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+        writer.write(request.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert head.count(b"connection:") == 1
+        assert b"connection: close" in head
+        writer.close()
+
+
 async def test_a_request_in_line_hides_no_hang_up(there: Crowd, era: Era) -> None:
     """A stream ends with its connection, though another request was sent behind it before it ended."""
     ann, _ = await there.pair(era, era)
@@ -256,6 +272,22 @@ async def test_a_request_in_line_hides_no_hang_up(there: Crowd, era: Era) -> Non
     writer.transport.abort()
     await eventually(lambda: there.running.connections == connections)
     await eventually(lambda: there.running.metric(metric) == 0)
+
+
+async def test_a_connection_that_was_reset_leaves_nothing(there: Crowd) -> None:
+    """Not even until the time is up for which it would have been kept."""
+    gc.collect()
+    before = sum(isinstance(one, ChatProtocol) for one in gc.get_objects())
+    connections = there.running.connections
+    reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    await reader.readuntil(b"ok")
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, not closed
+    writer.transport.abort()
+    await eventually(lambda: there.running.connections == connections)
+    gc.collect()
+    assert sum(isinstance(one, ChatProtocol) for one in gc.get_objects()) == before
 
 
 async def test_other_paths_and_methods_are_not_served(there: Crowd, era: Era) -> None:

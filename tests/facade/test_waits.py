@@ -125,6 +125,14 @@ async def test_an_id_that_is_in_flight_is_refused(there: Crowd, again: Any) -> N
     assert texts(answer["result"]["structuredContent"]["events"]) == ["hello"]
 
 
+async def test_an_id_may_be_used_again_as_soon_as_it_is_answered(there: Crowd) -> None:
+    """A client that always asks with the same id, one call after the other, is served; errors are answers too."""
+    ann = await there.session()
+    for _ in range(20):
+        assert (await ann.exchange("tools/list", {}, request_id=1)).status_code == 200
+        assert "error" in await ann.request("tools/call", {"name": "none"}, request_id=1)
+
+
 async def test_a_wait_whose_client_hangs_up_is_over_and_loses_nothing(there: Crowd, era: Era) -> None:
     """A closed connection ends the wait on the server; the same cursor gives what came since."""
     ann, bob = await there.pair(era, era)
