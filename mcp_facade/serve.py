@@ -8,11 +8,9 @@ import os
 import socket
 import sys
 from types import FrameType
-from typing import Any
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from broker.broker import Broker
 from broker.clock import SystemClock
@@ -21,7 +19,7 @@ from broker.settings import Settings
 from broker.usage import UsageError
 from events.log import UnusableLogError
 from mcp_facade.app import ChatApp
-from mcp_facade.wire import CUT_KEY
+from mcp_facade.protocol import ChatProtocol
 
 logger = structlog.get_logger(__name__)
 
@@ -31,48 +29,6 @@ BACKLOG = 2_048
 
 GC_THRESHOLDS = (5_000, 20, 50)
 """The SDK leaves a reference cycle a request; rarer collections keep the pauses out of the slowest answers."""
-
-TCP_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
-"""A peer that vanished without a word is noticed within a minute; the last is in milliseconds."""
-
-
-class ChatProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, which can also drop a connection at once and notices peers that have vanished."""
-
-    _served: RequestResponseCycle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Ask the kernel to look after the peer."""
-        super().connection_made(transport)
-        peer = transport.get_extra_info("socket")
-        if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in TCP_KEEPALIVE.items():
-                if hasattr(socket, name):
-                    peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that is being served; uvicorn tells the newest, which may stand in line behind it.
-
-        And let go of what was served at once, also where the connection was reset.
-        """
-        self.pipeline.clear()
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()
-        if self._served is not None and not self._served.response_complete:
-            self._served.disconnected = True
-            self._served.message_event.set()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._served = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def on_message_begin(self) -> None:
-        """Give the application the means to drop this connection: a client that does not read never lets it close."""
-        super().on_message_begin()
-        self.scope["extensions"] = {CUT_KEY: {}}
-        extensions: dict[str, Any] = self.scope["extensions"]
-        extensions[CUT_KEY] = self.transport.abort
 
 
 class ChatUvicorn(uvicorn.Server):

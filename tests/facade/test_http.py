@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import socket
@@ -12,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from mcp_facade.serve import ChatProtocol
+from mcp_facade import protocol
+from mcp_facade.protocol import HEAD_BYTES_MAX, ChatProtocol
 from tests.facade.people import ACCEPT, Crowd, Era, InSession, crowd, events_of, last_answer, opening, texts
 from tests.support.fake_clock import FakeClock
 from tests.support.server import Running, eventually, serving
@@ -288,6 +290,64 @@ async def test_a_connection_that_was_reset_leaves_nothing(there: Crowd) -> None:
     await eventually(lambda: there.running.connections == connections)
     gc.collect()
     assert sum(isinstance(one, ChatProtocol) for one in gc.get_objects()) == before
+
+
+async def test_an_upgrade_that_is_asked_for_is_not_made_and_costs_nothing(there: Crowd, era: Era) -> None:
+    """A request that would rather be HTTP/2, as every request of Java's client, is served as it is."""
+    ann, bob = await there.pair(era, era)
+    upgrade = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMAAABkAAQ"}
+    params = ann.params(
+        {"name": "send_message", "arguments": {"room_id": ann.room_id, "message": "hello", "handle": ann.handle}}
+    )
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+    response = await ann.post(body, ann.headers("tools/call", "send_message") | upgrade)
+    assert last_answer(response)["result"]["structuredContent"]["success"] is True
+    assert texts(await bob.hear()) == ["hello"]
+    assert (await ann.http.request("CONNECT", ann.running.url, headers=upgrade)).status_code == 400
+
+
+@pytest.mark.parametrize("start", ["GET /", "GET /healthz HTTP/1.1\r\nx: ", "GET /healthz HTTP/1.1\r\n"])
+async def test_a_head_that_does_not_end_is_refused(there: Crowd, start: str) -> None:
+    """Neither a path, nor a header, nor many headers are read without end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+    more = b"x: x\r\n" if start.endswith("1.1\r\n") else b"x"
+    writer.write(start.encode() + more * (HEAD_BYTES_MAX // len(more)))
+    assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+    writer.close()
+
+
+async def test_a_trailer_that_does_not_end_is_refused(there: Crowd) -> None:
+    """What comes behind a body is not read without end either."""
+    ann = await there.session()
+    head = "".join(f"{name}: {value}\r\n" for name, value in ann.headers("tools/list", None).items())
+    connections = there.running.connections
+    _, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+    writer.write(f"POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{head}".encode())
+    writer.write(b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx: ")
+    await eventually(lambda: there.running.connections == connections + 1)
+    with contextlib.suppress(ConnectionError):
+        for _ in range(2 * HEAD_BYTES_MAX // 1_000):
+            writer.write(b"x" * 1_000)
+            await writer.drain()
+    await eventually(lambda: there.running.connections == connections)
+    writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET", b"POST /mcp HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"])
+async def test_who_does_not_finish_a_request_is_not_waited_for(
+    there: Crowd, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """A connection on which no whole request comes in time is closed; one whose answer lasts is not."""
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS_MAX", 0.1)
+    ann = await there.modern()
+    await ann.enter()
+    async with ann.stream():
+        connections = there.running.connections
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+        writer.write(sent)
+        assert not (await reader.read()).startswith(b"HTTP/1.1 2")
+        await eventually(lambda: there.running.connections == connections)
+        writer.close()
 
 
 async def test_other_paths_and_methods_are_not_served(there: Crowd, era: Era) -> None:
