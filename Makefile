@@ -2,12 +2,13 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+EXAMPLES ?= 100
 TYPESCRIPT := benchmarks/typescript/node_modules
 MINUTES ?= 10
 CONNECTIONS ?= 2000
 LOG ?= memory
 
-.PHONY: serve test check lint types imports install test-clients test-browser bench soak clean
+.PHONY: serve test check lint types imports install test-clients test-browser bench soak fuzz clean
 
 install: $(STAMP)
 
@@ -42,6 +43,9 @@ test-clients: install  ## official clients and the conformance suite, from npm
 
 test-browser: install  ## the report in a real browser: Chromium at /usr/bin/chromium, or where CHROMIUM says
 	$(BIN)/python -m pytest tests/browser
+
+fuzz: install  ## requests that are wrong in every way, over HTTP: EXAMPLES=100 thought up, ten times as many bred of them
+	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz -s
 
 bench: install $(TYPESCRIPT)/.installed  ## what messages, streams, matches, folding, checking and starting cost
 	$(BIN)/python -m benchmarks

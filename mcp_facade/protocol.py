@@ -109,7 +109,8 @@ class ChatProtocol(HttpToolsProtocol):
 
     @property
     def _is_answering(self) -> bool:
-        return self._served is not None and not self._served.response_complete
+        served = self._served
+        return served is not None and served.response_started and not served.response_complete
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._served = cycle

@@ -1,0 +1,78 @@
+"""Many scenarios from few: acts of several put together, headers exchanged, bytes damaged; and smaller ones of one.
+
+Hypothesis thinks longer about a scenario than a server does about its answer, so most of a long run is bred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from tests.fuzz.requests import Act, Request, Scenario
+
+ACTS_MAX = 6
+
+
+def bred(pool: Sequence[Scenario], random: Random) -> Scenario:
+    """A scenario whose acts come from `pool`, most of them changed a little."""
+    acts = [random.choice(random.choice(pool)) for _ in range(random.randint(1, ACTS_MAX))]
+    if random.random() < 0.2:
+        acts += [random.choice(acts)] * random.randint(1, 2)  # the same again, perhaps while it is in flight
+    return tuple(_changed(act, random.choice(random.choice(pool)).request, random) for act in acts)
+
+
+def _changed(act: Act, other: Request, random: Random) -> Act:
+    request = act.request
+    match random.randint(0, 7):
+        case 0:
+            request = request._replace(headers=other.headers)
+        case 1 if request.headers and other.headers:
+            headers = list(request.headers)
+            headers.insert(random.randint(0, len(headers)), random.choice(other.headers))
+            request = request._replace(headers=tuple(headers))
+        case 2:
+            request = request._replace(body=other.body)
+        case 3:
+            request = request._replace(body=_damaged(request.body, random))
+        case 4:
+            request = request._replace(raw=_damaged(request.wire({}), random))
+        case 5:
+            act = act._replace(cut=random.randint(0, 100), then=random.choice(["go on", "hang up"]))
+    return act._replace(connection=random.randint(0, 2), request=request)
+
+
+def _damaged(text: bytes, random: Random) -> bytes:
+    """`text` with a few bytes changed, gone, or repeated."""
+    damaged = bytearray(text)
+    for _ in range(random.randint(1, 4)):
+        at = random.randint(0, len(damaged))
+        match random.randint(0, 3):
+            case 0:
+                damaged[at : at + 1] = random.randbytes(1)
+            case 1:
+                del damaged[at : at + random.randint(1, 20)]
+            case 2:
+                damaged[at:at] = damaged[at : at + random.randint(1, 40)]
+            case 3:
+                damaged[at:at] = random.choice([b'"', b"{", b"]", b"\r\n", b"\\ud800", b"null", b"-1", b"\xff", b"zqx"])
+    return bytes(damaged)
+
+
+def smaller(scenario: Scenario, fails: Callable[[Scenario], bool]) -> Scenario:
+    """The shortest scenario that is left of one that fails, taking away acts and headers one by one."""
+    for at in reversed(range(len(scenario))):
+        without = scenario[:at] + scenario[at + 1 :]
+        if without and fails(without):
+            scenario = without
+    for at in range(len(scenario)):
+        for header in scenario[at].request.headers:
+            without = _without(scenario, at, header)
+            if scenario[at].request.raw is None and fails(without):
+                scenario = without
+    return scenario
+
+
+def _without(scenario: Scenario, at: int, header: tuple[bytes, bytes]) -> Scenario:
+    act = scenario[at]
+    headers = tuple(one for one in act.request.headers if one != header)
+    return (*scenario[:at], act._replace(request=act.request._replace(headers=headers)), *scenario[at + 1 :])

@@ -1,0 +1,128 @@
+"""What must hold of every answer and of every line of the log, whatever was asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from mcp_facade.texts import NO_STREAM
+from tests.fuzz.strategies import MARK
+from tests.fuzz.talk import Response, Talk
+
+OURS = ("Traceback", 'File "', "site-packages", "mcp_facade")
+"""What no answer shows."""
+
+REASONS_FOR_503 = (NO_STREAM, "Too many open sessions", "starting: try again in a moment")
+
+PLAIN_TEXTS = {
+    "",
+    "Not Found",
+    "Method Not Allowed",
+    "Invalid Host header",
+    "Invalid Origin header",
+    "Invalid Content-Type header",
+    "Invalid HTTP request received.",
+    "Request body too large",
+    "The request's head is too big",
+}
+"""What is said as plain text, by us or by a library."""
+
+REPEATED: Sequence[tuple[str, str]] = (
+    # of the error's message, and why it may hold words of whoever asked; they go to nobody else
+    (r"Validation error: ", "the SDK of 2025 says what pydantic did not like, and quotes it"),
+    (r"Method not found", "the SDK names the method in `data`"),
+    (r"Unsupported protocol version", "MCP 2026-07-28 wants the version in `data.requested`"),
+    (r"Resource not found\. ", "MCP names the URI in `data.uri`; ours does so unless it might hold a handle"),
+)
+
+
+def check_talk(talk: Talk) -> None:
+    """Hold one connection's answers against what was asked on it.
+
+    Raises:
+        AssertionError: saying what is wrong.
+    """
+    for response in talk.responses:
+        _check_response(response)
+    if talk.asked and talk.asked[0].is_owed_an_answer and len(talk.asked) == 1:
+        assert talk.responses, "the connection was closed with no answer"
+
+
+def _check_response(response: Response) -> None:
+    text = response.body.decode()
+    for ours in OURS:
+        assert ours not in text, f"it shows {ours}"
+    if response.status >= 500:
+        assert response.status == 503, f"status {response.status}: {text}"
+        assert any(reason in text for reason in REASONS_FOR_503), f"503 with no reason: {text}"
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    if kind == "application/json":
+        if response.complete and text:
+            _check_json(text, response.status)
+    elif kind == "text/event-stream":
+        _check_stream(text, complete=response.complete)
+    elif "chat_broker_" not in text:
+        assert text in PLAIN_TEXTS, f"a text that nobody knows: {text}"
+
+
+def _check_json(text: str, status: int) -> None:
+    message = json.loads(text, parse_constant=_no_json)
+    if message in ({"status": "ok"}, {"ready": True}):
+        return
+    _check_message(message)
+    if "result" in message:
+        assert status == 200
+
+
+def _check_stream(text: str, *, complete: bool) -> None:
+    blocks = re.split(r"\r\n\r\n", text)
+    assert not complete or blocks[-1] in ("", "\r\n") or not text, f"half an event: {blocks[-1]}"
+    answers = 0
+    for block in blocks[:-1]:
+        fields = dict(line.split(": ", 1) for line in block.strip("\r\n").split("\r\n") if line and line[0] != ":")
+        assert set(fields) <= {"id", "event", "data"}, f"a field that there is not: {block}"
+        if fields.get("data"):
+            message = json.loads(fields["data"], parse_constant=_no_json)
+            _check_message(message)
+            answers += "method" not in message
+    assert answers <= 1, "more than one answer"
+
+
+def _no_json(constant: str) -> Any:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+def _check_message(message: Any) -> None:
+    """A JSON-RPC 2.0 answer or notification, which repeats nobody's words where it is an error."""
+    assert message["jsonrpc"] == "2.0"
+    if "method" in message:
+        assert "id" not in message
+        assert set(message) <= {"jsonrpc", "method", "params"}
+        return
+    assert isinstance(message["id"], int | str | None), "an id of another type"
+    assert ("result" in message) != ("error" in message), "neither a result nor an error, or both"
+    if "error" in message:
+        error = message["error"]
+        assert set(error) <= {"code", "message", "data"}
+        assert isinstance(error["code"], int)
+        assert error["code"] not in (0, -32603) or error["message"] in REASONS_FOR_503, f"a fault of ours: {error}"
+        known = any(re.match(pattern, error["message"]) for pattern, _ in REPEATED)
+        assert known or MARK not in json.dumps(error), f"it repeats what was said: {error}"
+        assert "stranger" not in json.dumps(error).replace(NO_STREAM, "") or known, f"a stranger's words: {error}"
+    elif message["result"].get("isError"):
+        assert MARK not in json.dumps(message["result"]), f"it repeats what was said: {message['result']}"
+
+
+def check_log(text: str, secrets: Sequence[str]) -> None:
+    """Hold lines of the log against what may not be in them.
+
+    Raises:
+        AssertionError: saying what is.
+    """
+    assert "Traceback" not in text, f"a traceback in the log: {text[:4_000]}"
+    assert '"level":"error"' not in text, f"an error in the log: {text[:4_000]}"
+    assert MARK not in text, f"someone's words in the log: {text}"
+    for secret in secrets:
+        assert secret not in text, f"a secret in the log: {text}"

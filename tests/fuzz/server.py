@@ -1,0 +1,109 @@
+"""The broker as `chat-broker serve` runs it, in a process of its own that also tells what it holds.
+
+A second port on loopback answers one line for each word that it is sent: `report`, what is alive; `sweep`, the same
+after every session that nobody uses was ended, as if its time were up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import sys
+from typing import Any
+
+import mcp_facade.serve
+from broker.broker import Broker
+from broker.logs import configure_logs
+from broker.settings import Settings
+from events.policy import Policy
+from mcp_facade.app import ChatApp
+from mcp_facade.exchange import Exchange
+
+POLICY = Policy(
+    # What stands in the way of many requests a second is turned off; what is remembered is little, so that it is
+    # full soon and growth shows; waits are short, so that one that hangs shows.
+    messages_per_10s_max=1_000_000,
+    queue_commands_per_10s_max=1_000_000,
+    handles_minted_per_10s_max=1_000_000,
+    wait_ms_max=150,
+    stream_grace_ms=300,
+    idle_grace_queue_ms=300,
+    idle_grace_room_ms=2_000,
+    connections_kept=50,
+    closed_rooms_kept=20,
+    message_ids_kept=64,
+    log_commits_max=200,
+    inbox_events_max=64,
+)
+
+
+class ProbedApp(ChatApp):
+    """The application, and a door to look in by."""
+
+    probe_port = 0
+
+    def __init__(self, broker: Broker, settings: Settings) -> None:
+        super().__init__(broker, settings)
+        self._probing = asyncio.ensure_future(self._probe())
+
+    async def _probe(self) -> None:
+        server = await asyncio.start_server(self._look_in, "127.0.0.1", self.probe_port)
+        async with server:
+            await server.serve_forever()
+
+    async def _look_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            if line == b"sweep\n":
+                await self._sweep()
+            writer.write(json.dumps(self._report()).encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    async def _sweep(self) -> None:
+        for session in self.gateway._sessions._by_id.values():
+            session.active_ms = float("-inf")
+        await self.gateway._end_expired()
+
+    def _report(self) -> dict[str, Any]:
+        gc.collect()
+        broker, gateway = self.broker, self.gateway
+        traces = broker.presence._traces.values()
+        return {
+            "epoch": broker.log.epoch,
+            "tasks": sorted(_where(task) for task in asyncio.all_tasks()),
+            "sessions": len(gateway._sessions),
+            "sessions of the SDK": len(gateway._manager._server_instances),
+            "calls in sessions": sum(session.calls for session in gateway._sessions._by_id.values()),
+            "streams": len(gateway._streams._open),
+            "sinks": len(broker.notifier._sinks),
+            "waits": len(broker.notifier._waits),
+            "calls": sum(trace.calls for trace in traces),
+            "listening": sum(trace.streams for trace in traces),
+            "exchanges": sum(isinstance(one, Exchange) for one in gc.get_objects()),
+            "descriptors": len(os.listdir("/proc/self/fd")),
+        }
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    """What a task is, and what it waits for at last."""
+    coroutine: Any = task.get_coro()
+    name = coroutine.__qualname__
+    while (awaited := getattr(coroutine, "cr_await", None)) is not None:
+        coroutine = awaited
+        if hasattr(coroutine, "cr_code"):
+            name += f" > {coroutine.__qualname__}"
+    return name
+
+
+def main() -> None:
+    """Serve, until the process is ended: `python -m tests.fuzz.server PORT PROBE_PORT`."""
+    port, ProbedApp.probe_port = map(int, sys.argv[1:])
+    mcp_facade.serve.ChatApp = ProbedApp  # type: ignore[misc]
+    configure_logs("json", "info")
+    mcp_facade.serve.serve(Settings(port=port, policy=POLICY))
+
+
+if __name__ == "__main__":
+    main()
