@@ -111,6 +111,8 @@ def parse(model: type[A], arguments: Mapping[str, Any] | None) -> A:
         InvalidArgumentsError: saying what is wrong with which argument.
     """
     given = {name: value for name, value in (arguments or {}).items() if value is not None}
+    if len(given) > len(model.model_fields):  # one by one, they would be explained for as long as there are some
+        raise InvalidArgumentsError(f"{_unknown(model)} Correct that and call again.")
     try:
         return model.model_validate(given)
     except ValidationError as error:
@@ -126,7 +128,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
 
 def _explain_one(model: type[BaseModel], kind: str, where: tuple[int | str, ...], message: str) -> str:
     if kind == "extra_forbidden":
-        return f"There is an argument that this tool does not have; it takes {', '.join(model.model_fields)}."
+        return _unknown(model)
     if not where:  # the name of an argument is no text
         return "The name of an argument holds half a character (a lone surrogate); send whole characters."
     if "surrogate" in message or kind == "string_unicode":
@@ -135,6 +137,10 @@ def _explain_one(model: type[BaseModel], kind: str, where: tuple[int | str, ...]
         return f"{where[0]} is missing."
     message = message.removeprefix("Value error, ")
     return f"{where[0]}: {message[0].lower()}{message[1:]}."
+
+
+def _unknown(model: type[BaseModel]) -> str:
+    return f"There is an argument that this tool does not have; it takes {', '.join(model.model_fields)}."
 
 
 def input_schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ LOBBY_URI = "chat://lobby"
 INBOX_TEMPLATE = "chat://inbox/{handle}{?cursor}"
 JSON_TYPE = "application/json"
 CURSOR_DIGITS_MAX = 16
+URI_CHARS_MAX = 1_000
+"""A longer one is none of ours; sessions remember those that they subscribe to, and reading one costs its length."""
 
 RESOURCE_NOT_FOUND_2025 = -32002
 """MCP 2025-11-25, server/resources: the code of 2026-07-28 is that of invalid params."""
@@ -53,6 +55,8 @@ class InboxUri(NamedTuple):
 
 def parse_inbox_uri(uri: str) -> InboxUri | None:
     """The parts of `uri`, if it is one of an inbox."""
+    if len(uri) > URI_CHARS_MAX:
+        return None
     try:
         parts = urlsplit(uri)
     except ValueError:

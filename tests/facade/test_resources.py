@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mcp_facade.resources import URI_CHARS_MAX
 from tests.facade.people import Crowd, Era, InSession, crowd, texts
 from tests.support.server import serving
 
@@ -44,9 +45,21 @@ async def test_the_inbox_gives_what_wait_for_events_gives(there: Crowd, era: Era
 async def test_a_cursor_in_the_uri_is_checked(there: Crowd, era: Era) -> None:
     """What is no cursor that was given is invalid, and the handle beside it is not repeated."""
     ann, _ = await there.pair(era, era)
-    for cursor in ("-1", "x", "", "999", "1e3", "٣", "0" * 30_000 + "9999"):
+    for cursor in ("-1", "x", "", "999", "1e3", "٣", "0" * 500 + "9999"):
         answer = await ann.request("resources/read", {"uri": f"chat://inbox/{ann.handle}?cursor={cursor}"})
         assert answer["error"]["code"] == -32602, cursor[:10]
+        assert ann.handle not in str(answer)
+
+
+async def test_a_uri_that_is_longer_than_any_is_not_found(there: Crowd, era: Era) -> None:
+    """A session would remember it, and to take it apart costs its length: it is none of ours, and is not repeated."""
+    ann = await there.person(era)
+    await ann.enter()
+    code = -32002 if era == "2025" else -32602
+    methods = ["resources/read"] + (["resources/subscribe"] if era == "2025" else [])
+    for method in methods:
+        answer = await ann.request(method, {"uri": f"chat://inbox/{ann.handle}?cursor=0&x={'x' * URI_CHARS_MAX}"})
+        assert answer["error"]["code"] == code
         assert ann.handle not in str(answer)
 
 

@@ -421,3 +421,12 @@ async def test_wrong_arguments_are_refused_with_what_to_do(there: Crowd, era: Er
         assert "xxx" not in refusal["error"]
     assert there.running.broker.state.position == 1
     assert there.running.metric('chat_broker_rejections_total{code="invalid_arguments"}') == len(WRONG)
+
+
+async def test_arguments_without_end_are_explained_in_one_line(there: Crowd, era: Era) -> None:
+    """However many there are that the tool does not have, the refusal is as short as for one."""
+    ann = await there.person(era)
+    many = await ann.refused("get_status", **{f"x{number}": number for number in range(10_000)})
+    one = await ann.refused("get_status", x=1)
+    assert many == one
+    assert one["code"] == "invalid_arguments"
