@@ -5,19 +5,21 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.connections import HTTP_OK
+from benchmarks.connections import HTTP_OK, WrongAnswer
 from benchmarks.crowd import enter
 from benchmarks.greeting import greet
 from benchmarks.server import Server
 from benchmarks.soak.ear import Ear
+from benchmarks.soak.leftovers import LOOKED_AT_EVERY_S, TASKS, held
 from benchmarks.soak.line import Line
 from benchmarks.soak.rooms import Who
 from benchmarks.soak.town import Town
-from benchmarks.wire import MODERN, SESSIONS, answer
+from benchmarks.wire import MODERN, SESSIONS, Structured, answer
 
 STREAMS: Final = 50
 """Of each era."""
 WAITS: Final = 20
+STANDING_WITHIN_S: Final = 60.0
 ENDED_WITHIN_S: Final = 5.0
 LISTEN_ID: Final = 2
 
@@ -33,49 +35,72 @@ class Ending:
     problems: list[str] = field(default_factory=list)
 
 
+class Last:
+    """One of the last: they have a stream, and some of them also wait."""
+
+    def __init__(self, town: Town, era: str) -> None:
+        self.era = era
+        self._town = town
+        self._who = Who("the last")
+        self._handle = ""
+        self._cursor = 0
+        self.ear = Ear(self._fail, lambda _: None)
+
+    async def come(self) -> None:
+        """Enter the queue, and open the stream."""
+        calls, wire = await greet(self._town.port, self.era, self._fail)
+        entered = await enter(calls, wire, "last")
+        self._handle, self._cursor = entered.handle, entered.cursor
+        calls.close()
+        status = await self.ear.open(self._town.port, wire.stream(self._handle))
+        if status != HTTP_OK:
+            raise WrongAnswer(f"one of the last was refused a stream: HTTP {status}")
+
+    async def catch_up(self) -> None:
+        """Hear all that there is to hear, so that a wait stands."""
+        self._cursor = (await self._waited(0)).cursor
+
+    async def wait(self) -> bool:
+        """Wait for what never comes; whether they were told that the time is up."""
+        return (await self._waited(60)).timed_out
+
+    async def _waited(self, seconds: int) -> Structured:
+        line = Line(self._town.port, MODERN, random.Random(0), self._fail)
+        asked = {"handle": self._handle, "cursor": self._cursor, "wait_seconds": seconds}
+        body = await line.ask(line.wire.call("wait_for_events", asked), STANDING_WITHIN_S)
+        result = answer(body).result
+        if result is None or result.structured_content is None:
+            raise WrongAnswer(f"a wait was answered {body[:500]!r}")
+        return result.structured_content
+
+    def _fail(self, error: Exception) -> None:
+        self._town.fail(error, self._who)
+
+
 async def end_with_streams_open(server: Server, town: Town) -> Ending:
     """Open streams and waits, send `SIGTERM`, and see how each of them ends."""
     ending = Ending(2 * STREAMS, WAITS)
-    who = Who("the last")
-    ears = {era: [await _listening(town, era, who) for _ in range(STREAMS)] for era in (SESSIONS, MODERN)}
-    waits = [asyncio.create_task(_waiting(town, who)) for _ in range(WAITS)]
-    await asyncio.sleep(0.5)  # until the waits stand: nothing tells from outside
+    everyone = [Last(town, era) for _ in range(STREAMS) for era in (SESSIONS, MODERN)]
+    for last in everyone:
+        await last.come()
+    for last in everyone[:WAITS]:
+        await last.catch_up()
+    before = (await held(server))[TASKS]
+    waits = [asyncio.create_task(last.wait()) for last in everyone[:WAITS]]
+    async with asyncio.timeout(STANDING_WITHIN_S):
+        while True:
+            await asyncio.sleep(LOOKED_AT_EVERY_S)
+            if (await held(server))[TASKS] >= before + WAITS:  # a call that is under way is one, at least
+                break
     ending.status, ending.seconds = await server.terminate(ENDED_WITHIN_S)
     if ending.status != 0:
         ending.problems.append(f"SIGTERM: exit status {ending.status} after {ending.seconds:.1f} s")
-    for era, opened in ears.items():
-        if (open_still := sum(not ear.over.is_set() for ear in opened)) > 0:
-            ending.problems.append(f"SIGTERM: {open_still} streams of {era} were not ended")
-    if (silent := sum(ear.result_id != LISTEN_ID for ear in ears[MODERN])) > 0:
+    if (open_still := sum(not last.ear.over.is_set() for last in everyone)) > 0:
+        ending.problems.append(f"SIGTERM: {open_still} streams were not ended")
+    listens = [last.ear for last in everyone if last.era == MODERN]
+    if (silent := sum(ear.result_id != LISTEN_ID for ear in listens)) > 0:
         ending.problems.append(f"SIGTERM: {silent} listens got no result")
     for result in await asyncio.gather(*waits, return_exceptions=True):
         if result is not True:
             ending.problems.append(f"SIGTERM: a wait ended with {result!r}")
     return ending
-
-
-async def _listening(town: Town, era: str, who: Who) -> Ear:
-    calls, wire = await greet(town.port, era, lambda error: town.fail(error, who))
-    entered = await enter(calls, wire, "last")
-    calls.close()
-    ear = Ear(lambda error: town.fail(error, who), lambda _: None)
-    status = await ear.open(town.port, wire.stream(entered.handle))
-    assert status == HTTP_OK, status
-    return ear
-
-
-async def _waiting(town: Town, who: Who) -> bool:
-    """Someone waits who is chatting or queuing; whether they were told that the time is up."""
-    line = Line(town.port, MODERN, random.Random(0), lambda error: town.fail(error, who))
-    entered = answer(await line.ask(line.wire.call("enter_queue", {}))).result
-    assert entered is not None
-    assert entered.structured_content is not None
-    mine = entered.structured_content
-    while True:
-        wait = {"handle": mine.handle, "cursor": mine.cursor, "wait_seconds": 60}
-        result = answer(await line.ask(line.wire.call("wait_for_events", wait), 70)).result
-        assert result is not None
-        assert result.structured_content is not None
-        if result.structured_content.timed_out:
-            return True
-        mine.cursor = result.structured_content.cursor
