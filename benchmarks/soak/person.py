@@ -190,7 +190,8 @@ class Person(ABC):
         status = await self.call("get_status")
         if status.status != "idle":
             self.town.ledger.problem(f"{self.who.name} was away beyond the grace, and is {status.status}", self.who)
-        await self.learn_that_all_is_over()
+        else:
+            await self.learn_that_all_is_over()
 
     async def learn_that_all_is_over(self) -> None:
         """Who is idle is in no room, though nobody tells them of those that their own absence closed."""
