@@ -72,6 +72,7 @@ class Exchange:
         self._body = bytearray()
         self._request_id: str | None = None
         self._gone = False
+        self._hurried = False
         self._over = False
         self._answered = False
         self._answer_ready = False
@@ -88,6 +89,16 @@ class Exchange:
     def is_over(self) -> bool:
         """Whether nobody is there to be answered any more."""
         return self._gone or self._over
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the request has come, to its last byte."""
+        return self._asked
+
+    def hurry(self) -> None:
+        """End whatever the call waits for; it is answered with what there is."""
+        self._hurried = True
+        self._leave()
 
     def minted(self, connection_id: ConnectionId) -> None:
         """This call's result alone will tell the handle of `connection_id`."""
@@ -106,7 +117,7 @@ class Exchange:
     def when_gone(self, callback: Callable[[], None]) -> None:
         """Run `callback` once the client has gone; at once if it has."""
         self._on_gone.append(callback)
-        if self._gone or self._over:
+        if self._gone or self._over or self._hurried:
             callback()
 
     def finish(self) -> None:
@@ -123,6 +134,7 @@ class Exchange:
         Raises:
             ClientDisconnect: the client left before it had asked; there is nothing to answer, and no fault.
             RequestIdInUseError: the session has a request of that id in flight.
+            SessionEndedError: the session ended before the request was complete.
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":

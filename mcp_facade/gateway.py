@@ -26,7 +26,7 @@ from events.policy import Policy
 from mcp_facade.exchange import Exchange
 from mcp_facade.get_stream import GetStream, parse_event_id
 from mcp_facade.server import chat_server
-from mcp_facade.sessions import RequestIdInUseError, Session, Sessions
+from mcp_facade.sessions import RequestIdInUseError, Session, SessionEndedError, Sessions
 from mcp_facade.texts import NO_STREAM, REQUEST_ID_IN_USE
 from mcp_facade.tools import Tools
 from mcp_facade.wire import (
@@ -39,6 +39,7 @@ from mcp_facade.wire import (
 )
 
 SESSION_SWEEP_MS = 30_000
+ENDING_MS = 1_000
 
 
 class Gateway:
@@ -94,29 +95,63 @@ class Gateway:
         session = self._sessions.get(session_id) if session_id is not None else None
         if session_id is None and self._sessions.are_full:
             await self._end_expired(making_room=True)
-        if session is not None:
-            session.calls += 1
-        try:
-            status = await self._exchange(request.scope, receive, send, session)
-        finally:
-            if session is not None:
-                session.calls -= 1
+        if session_id is not None and session is None:
+            await _refusal(404, "Session not found")(request.scope, receive, send)
+        elif session is not None and request.method == "DELETE":
+            await self._end(session)
+            await Response()(request.scope, receive, send)
+        elif session is not None:
+            try:
+                status = await self._exchange(request.scope, receive, send, session)
+            finally:
                 self._sessions.touch(session)
-        if session_id is not None and (status == 404 or (request.method == "DELETE" and status < 400)):
-            self._sessions.closed(session_id)
+            if status == 404:  # the SDK has lost it
+                self._sessions.closed(session.session_id)
+        else:
+            await self._exchange(request.scope, receive, self._watched(send), None)
+
+    async def _end(self, session: Session) -> None:
+        """End `session`, once what is in flight in it is answered, or after a moment.
+
+        The SDK takes a request that it is about to hand on, while the session ends, for a fault.
+        """
+        self._sessions.closed(session.session_id)
+        for call in tuple(session.calls):
+            call.hurry()
+        clock = self._broker.clock
+        deadline_ms = clock.now_ms() + ENDING_MS
+        timer = clock.call_at(deadline_ms, session.call_over.set)
+        while any(call.is_asked for call in session.calls) and clock.now_ms() < deadline_ms:
+            session.call_over.clear()
+            await session.call_over.wait()
+        timer.cancel()
+        await self._forget(session.session_id)
+
+    async def _forget(self, session_id: str) -> None:
+        """Let the SDK end a session, as its client would: with a DELETE."""
+        scope = {"type": "http", "method": "DELETE", "path": "/mcp", "query_string": b"", "http_version": "1.1"}
+        scope["headers"] = [(SESSION_HEADER, session_id.encode())]
+        await self._manager.handle_request(scope, _nothing_more, _to_nobody)
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send, session: Session | None) -> int:
         """Let the SDK answer; its status, or 0 if the client left before it had asked."""
-        exchange = Exchange(self._broker, scope, receive, self._watched(send), session)
+        exchange = Exchange(self._broker, scope, receive, send, session)
         scope[EXCHANGE_KEY] = exchange
+        if session is not None:
+            session.calls[exchange] = None
         try:
             await self._manager.handle_request(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             pass
         except RequestIdInUseError:
             await _refusal(400, REQUEST_ID_IN_USE)(scope, receive, exchange.send)
+        except SessionEndedError:
+            await _refusal(404, "Session not found")(scope, receive, exchange.send)
         finally:
             exchange.finish()
+            if session is not None:
+                del session.calls[exchange]
+                session.call_over.set()
         return exchange.status
 
     def _watched(self, send: Send) -> Send:
@@ -178,11 +213,9 @@ class Gateway:
         self._sweep_later()
 
     async def _end_expired(self, *, making_room: bool = False) -> None:
-        """End the sessions whose time is up, as their clients would: with a DELETE."""
+        """End the sessions whose time is up."""
         for session_id in self._sessions.expired(making_room=making_room):
-            scope = {"type": "http", "method": "DELETE", "path": "/mcp", "query_string": b"", "http_version": "1.1"}
-            scope["headers"] = [(SESSION_HEADER, session_id.encode())]
-            await self._manager.handle_request(scope, _nothing_more, _to_nobody)
+            await self._forget(session_id)
             self._sessions.closed(session_id)
 
 

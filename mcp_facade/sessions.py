@@ -6,9 +6,10 @@ presented by several sessions, and the end of a session is not a person's leavin
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from broker.broker import Broker
 from broker.streams import Stream
@@ -25,6 +26,23 @@ class Resumption(NamedTuple):
     frames: int
 
 
+class Call(Protocol):
+    """A request that is made in a session, while it is served."""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether all of it has come."""
+        ...
+
+    def hurry(self) -> None:
+        """End whatever it waits for."""
+        ...
+
+
+class SessionEndedError(Exception):
+    """The session has ended while the request was still coming."""
+
+
 class RequestIdInUseError(Exception):
     """The session has a request of that id in flight; the SDK would leave one of the two without an answer."""
 
@@ -36,7 +54,9 @@ class Session:
         self.session_id = session_id
         self.subscriptions: dict[str, ConnectionId] = {}  # inbox URIs as the client wrote them
         self.stream: Stream | None = None
-        self.calls = 0
+        self.ended = False
+        self.calls: dict[Call, None] = {}  # those in flight
+        self.call_over = asyncio.Event()
         self.ids_in_flight: set[str] = set()
         self.active_ms = 0.0
         self._handles_max = handles_max
@@ -59,14 +79,17 @@ class Session:
     @property
     def is_busy(self) -> bool:
         """Whether a call is in flight or its stream is open."""
-        return self.calls > 0 or self.stream is not None
+        return bool(self.calls) or self.stream is not None
 
     def began(self, request_id: str | None) -> str | None:
         """A request of that id is about to be served, if it is one; the id is in flight from now on.
 
         Raises:
             RequestIdInUseError: it has been before.
+            SessionEndedError: nothing is served in it any more.
         """
+        if self.ended:
+            raise SessionEndedError
         if request_id is not None:
             if request_id in self.ids_in_flight:
                 raise RequestIdInUseError
@@ -151,7 +174,10 @@ class Sessions:
         """The session has ended; its stream ends with it."""
         session = self._by_id.pop(session_id, None)
         self._broker.metrics.sessions.set(len(self._by_id))
-        if session is not None and session.stream is not None:
+        if session is None:
+            return
+        session.ended = True
+        if session.stream is not None:
             session.stream.end()
 
     def touch(self, session: Session) -> None:

@@ -133,6 +133,22 @@ async def test_an_id_may_be_used_again_as_soon_as_it_is_answered(there: Crowd) -
         assert "error" in await ann.request("tools/call", {"name": "none"}, request_id=1)
 
 
+async def test_the_end_of_a_session_answers_its_waits_and_leaves_no_fault(there: Crowd) -> None:
+    """Calls that are in flight, or on their way, when the session is ended are answered or told that it is gone."""
+    for _ in range(5):
+        ann = await there.session()
+        await ann.enter()
+        wait = waiting(ann)
+        await there.running.waits(ann.connection_id)
+        calls = [asyncio.create_task(ann.exchange("tools/list", {})) for _ in range(5)]
+        ended = asyncio.create_task(ann.delete())
+        assert (await wait)["timed_out"] is True
+        assert {(await call).status_code for call in calls} <= {200, 404}
+        assert (await ended).status_code == 200
+        assert (await ann.exchange("tools/list", {})).status_code == 404
+    assert there.running.metric("chat_broker_sessions") == 0
+
+
 async def test_a_wait_whose_client_hangs_up_is_over_and_loses_nothing(there: Crowd, era: Era) -> None:
     """A closed connection ends the wait on the server; the same cursor gives what came since."""
     ann, bob = await there.pair(era, era)

@@ -23,7 +23,7 @@ def bred(pool: Sequence[Scenario], random: Random) -> Scenario:
 
 def _changed(act: Act, other: Request, random: Random) -> Act:
     request = act.request
-    match random.randint(0, 7):
+    match random.randint(0, 19):
         case 0:
             request = request._replace(headers=other.headers)
         case 1 if request.headers and other.headers:
@@ -58,16 +58,24 @@ def _damaged(text: bytes, random: Random) -> bytes:
     return bytes(damaged)
 
 
+TRIES_MAX = 40
+
+
 def smaller(scenario: Scenario, fails: Callable[[Scenario], bool]) -> Scenario:
-    """The shortest scenario that is left of one that fails, taking away acts and headers one by one."""
+    """What is left of a scenario that fails when acts and headers are taken away one by one, with so many tries."""
+    tries = 0
+
+    def is_enough(candidate: Scenario) -> bool:
+        nonlocal tries
+        tries += 1
+        return bool(candidate) and tries <= TRIES_MAX and fails(candidate)
+
     for at in reversed(range(len(scenario))):
-        without = scenario[:at] + scenario[at + 1 :]
-        if without and fails(without):
+        if is_enough(without := scenario[:at] + scenario[at + 1 :]):
             scenario = without
     for at in range(len(scenario)):
-        for header in scenario[at].request.headers:
-            without = _without(scenario, at, header)
-            if scenario[at].request.raw is None and fails(without):
+        for header in scenario[at].request.headers if scenario[at].request.raw is None else ():
+            if is_enough(without := _without(scenario, at, header)):
                 scenario = without
     return scenario
 

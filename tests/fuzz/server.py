@@ -20,6 +20,7 @@ from broker.settings import Settings
 from events.policy import Policy
 from mcp_facade.app import ChatApp
 from mcp_facade.exchange import Exchange
+from mcp_facade.results import status_of
 
 POLICY = Policy(
     # What stands in the way of many requests a second is turned off; what is remembered is little, so that it is
@@ -69,18 +70,19 @@ class ProbedApp(ChatApp):
     def _report(self) -> dict[str, Any]:
         gc.collect()
         broker, gateway = self.broker, self.gateway
-        traces = broker.presence._traces.values()
+        traces = broker.presence._traces
         return {
             "epoch": broker.log.epoch,
             "tasks": sorted(_where(task) for task in asyncio.all_tasks()),
             "sessions": len(gateway._sessions),
             "sessions of the SDK": len(gateway._manager._server_instances),
-            "calls in sessions": sum(session.calls for session in gateway._sessions._by_id.values()),
+            "calls in sessions": sum(len(session.calls) for session in gateway._sessions._by_id.values()),
             "streams": len(gateway._streams._open),
             "sinks": len(broker.notifier._sinks),
             "waits": len(broker.notifier._waits),
-            "calls": sum(trace.calls for trace in traces),
-            "listening": sum(trace.streams for trace in traces),
+            "calls": sum(trace.calls for trace in traces.values()),
+            "listening": sum(trace.streams for trace in traces.values()),
+            "traces of the idle": sum(status_of(broker.state, who) == "idle" for who in traces),
             "exchanges": sum(isinstance(one, Exchange) for one in gc.get_objects()),
             "descriptors": len(os.listdir("/proc/self/fd")),
         }

@@ -117,16 +117,17 @@ SIMPLE = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.fl
 VALUES = st.recursive(
     SIMPLE, lambda some: st.lists(some, max_size=3) | st.dictionaries(TEXTS, some, max_size=3), max_leaves=6
 )
-IDS = st.one_of(
-    st.integers(0, 3),
+ODD_IDS = st.one_of(
     st.sampled_from([1, "1", 0, -1, 2**63, "", "_GET_stream", 1.0, 1.5, True]),
     st.none(),
     VALUES,
 )
-SESSION_IDS = st.sampled_from(["@SESSION@"] * 6 + ["@OTHER@", "@DEAD@", "@HANDLE@", "f" * 32, MARK, "", "é" + MARK])
-HANDLES = st.sampled_from(["@HANDLE@", "@PARTNER@", "@WAITING@", "cb_" + "A" * 43, MARK, ""])
-ROOMS = st.sampled_from(["@ROOM@", "@CLOSED@", "@HANDLE@", MARK, ""])
-CURSORS = st.one_of(st.just(Raw(b"@CURSOR@")), st.sampled_from([0, 1, -1, 2**53, 2**63, 1.0, 0.5, "1", True]))
+SESSION_IDS = st.sampled_from(
+    ["@SESSION@"] * 40 + ["@OTHER@"] * 10 + ["@OTHER@", "@DEAD@", "@HANDLE@", "f" * 32, MARK, "", "é" + MARK]
+)
+HANDLES = st.sampled_from(["@HANDLE@"] * 6 + ["@PARTNER@"] * 6 + ["@WAITING@", "cb_" + "A" * 43, MARK, ""])
+ROOMS = st.sampled_from(["@ROOM@"] * 8 + ["@CLOSED@", "@HANDLE@", MARK, ""])
+CURSORS = st.one_of(st.just(Raw(b"@CURSOR@")), st.just(0), st.sampled_from([1, -1, 2**53, 2**63, 1.0, 0.5, "1", True]))
 WAITS = st.one_of(st.sampled_from([0, 0.01, 0.05, 1, 300, 301, -1, -0.0, 1e-320, "1", True]))
 URIS = st.one_of(
     st.sampled_from(
@@ -163,15 +164,23 @@ VERSIONS = st.sampled_from(
 )
 
 
-@st.composite
-def _mostly(draw: st.DrawFn, usual: st.SearchStrategy[Any], odd: st.SearchStrategy[Any], one_in: int = 8) -> Any:
-    return draw(odd if draw(st.integers(1, one_in)) == 1 else usual)
+def _rarely(one_in: int) -> st.SearchStrategy[bool]:
+    """True once in so many times, and not at all where a scenario can be made smaller."""
+    return st.sampled_from([False] * (one_in - 1) + [True])
 
 
 @st.composite
-def _damaged(draw: st.DrawFn, given: dict[str, Any], one_in: int = 4) -> Any:
+def _mostly(draw: st.DrawFn, usual: st.SearchStrategy[Any], odd: st.SearchStrategy[Any], one_in: int = 12) -> Any:
+    return draw(odd if draw(_rarely(one_in)) else usual)
+
+
+IDS = _mostly(st.integers(0, 3), ODD_IDS)
+
+
+@st.composite
+def _damaged(draw: st.DrawFn, given: dict[str, Any], one_in: int = 10) -> Any:
     """`given`, sometimes with a member missing, replaced, added, or as something else altogether."""
-    if draw(st.integers(1, one_in)) > 1:
+    if not draw(_rarely(one_in)):
         return given
     how = draw(st.sampled_from(["less", "other", "more", "else"]))
     if how == "else":
@@ -187,7 +196,7 @@ def _damaged(draw: st.DrawFn, given: dict[str, Any], one_in: int = 4) -> Any:
 
 @st.composite
 def _tool_call(draw: st.DrawFn) -> dict[str, Any]:
-    tool = draw(st.sampled_from(TOOLS) if draw(st.integers(0, 9)) else TEXTS)
+    tool = draw(_mostly(st.sampled_from(TOOLS), TEXTS, one_in=20))
     usual: dict[str, st.SearchStrategy[Any]] = {
         "display_name": TEXTS,
         "interests": st.lists(TEXTS, max_size=12),
@@ -205,9 +214,9 @@ def _tool_call(draw: st.DrawFn) -> dict[str, Any]:
         "leave_chat": ["room_id", "handle"],
         "next_partner": ["room_id", "handle"],
     }.get(tool, ["handle"])
-    left_out = draw(st.sets(st.sampled_from(ARGUMENTS), max_size=2))
+    left_out = draw(_mostly(st.just(set()), st.sets(st.sampled_from(ARGUMENTS), max_size=2), one_in=3))
     arguments = {name: draw(usual[name]) for name in fitting if name not in left_out}
-    return {"name": tool, "arguments": draw(_damaged(arguments, one_in=3))}
+    return {"name": tool, "arguments": draw(_damaged(arguments, one_in=5))}
 
 
 @st.composite
@@ -249,7 +258,7 @@ def _meta(draw: st.DrawFn, modern: bool) -> dict[str, Any]:
             "io.modelcontextprotocol/clientInfo": CLIENT_INFO,
             "io.modelcontextprotocol/clientCapabilities": {"extensions": {EXTENSION: {}}},
         }
-    if draw(st.integers(0, 3)) == 0:
+    if draw(_rarely(4)):
         meta["progressToken"] = draw(IDS)
     return meta
 
@@ -267,9 +276,9 @@ def _message(draw: st.DrawFn, modern: bool) -> dict[str, Any]:
     params = draw(_params(method))
     meta = draw(_meta(modern))
     if meta:
-        params["_meta"] = draw(_damaged(meta, one_in=8))
-    message = {"jsonrpc": "2.0", "id": draw(IDS), "method": method, "params": draw(_damaged(params, one_in=8))}
-    if kind == "notification" and draw(st.integers(0, 4)):
+        params["_meta"] = draw(_damaged(meta))
+    message = {"jsonrpc": "2.0", "id": draw(IDS), "method": method, "params": draw(_damaged(params))}
+    if kind == "notification" and not draw(_rarely(5)):
         del message["id"]
     return message
 
@@ -343,14 +352,14 @@ ODD_HEADERS: Sequence[tuple[bytes, bytes]] = [
 def _headers(draw: st.DrawFn, usual: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
     """The usual headers, sometimes with one missing or twice, and odd ones in front or behind."""
     headers = [(b"host", b"localhost"), *usual.items()]
-    for name, value in draw(st.lists(st.sampled_from(ODD_HEADERS), max_size=2)):
+    for name, value in draw(_mostly(st.just([]), st.lists(st.sampled_from(ODD_HEADERS), max_size=2), one_in=4)):
         how = draw(st.sampled_from(["instead", "before", "after"]))
         if how == "instead":
             headers = [header for header in headers if header[0] != name]
         headers.insert(0 if how == "before" else len(headers), (name, value))
-    if draw(st.integers(0, 7)) == 0:
+    if draw(_rarely(20)):
         headers.pop(draw(st.integers(0, len(headers) - 1)))
-    if draw(st.integers(0, 15)) == 0:
+    if draw(_rarely(30)):
         headers.append(draw(st.sampled_from(headers)))
     return tuple(headers)
 
@@ -365,8 +374,8 @@ def _header_text(value: Any) -> bytes:
 def _post(draw: st.DrawFn) -> Request:
     modern = draw(st.booleans())
     message = draw(_message(modern))
-    whole: Any = draw(_damaged(message, one_in=10))
-    if draw(st.integers(0, 15)) == 0:
+    whole: Any = draw(_damaged(message, one_in=20))
+    if draw(_rarely(30)):
         whole = [whole] * draw(st.integers(0, 3))
     usual = {b"accept": ACCEPT.encode(), b"content-type": b"application/json"}
     if modern:
@@ -374,10 +383,10 @@ def _post(draw: st.DrawFn) -> Request:
         name = params.get("name", params.get("uri")) if isinstance(params, dict) else None
         usual |= {b"mcp-protocol-version": MODERN.encode(), b"mcp-method": _header_text(message.get("method"))}
         usual |= {b"mcp-name": _header_text(name)} if name is not None else {}
-    elif draw(st.integers(0, 5)):
+    elif not draw(_rarely(12)):
         usual |= {b"mcp-session-id": _header_text(draw(SESSION_IDS)), b"mcp-protocol-version": SESSIONS.encode()}
     body = to_json(whole)
-    damage = draw(st.integers(0, 30))
+    damage = draw(_mostly(st.just(4), st.integers(0, 3), one_in=15))
     if damage == 0:
         body = draw(st.binary(max_size=60))
     elif damage == 1:
@@ -388,11 +397,11 @@ def _post(draw: st.DrawFn) -> Request:
         body += draw(st.sampled_from([b" " * 1_048_577, b"\x00", b"zqx", body]))
     return Request(
         b"POST",
-        draw(_mostly(st.just(b"/mcp"), TARGETS, one_in=20)),
+        draw(_mostly(st.just(b"/mcp"), TARGETS, one_in=40)),
         draw(_headers(usual)),
         body,
-        draw(_mostly(st.just(b"HTTP/1.1"), st.just(b"HTTP/1.0"), one_in=20)),
-        draw(_mostly(st.just("length"), st.sampled_from(["chunked", "none", "short", "long", "both"]), one_in=6)),
+        draw(_mostly(st.just(b"HTTP/1.1"), st.just(b"HTTP/1.0"), one_in=40)),
+        draw(_mostly(st.just("length"), st.sampled_from(["chunked", "none", "short", "long", "both"]), one_in=15)),
     )
 
 
@@ -431,10 +440,10 @@ def _bodiless(draw: st.DrawFn) -> Request:
         b"mcp-protocol-version": _header_text(draw(_mostly(st.just(SESSIONS), VERSIONS))),
     }
     odd = st.sampled_from([b"PUT", b"PATCH", b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT", b"PROPFIND", b"MKCOL", b"GET"])
-    method = draw(_mostly(st.sampled_from([b"GET", b"GET", b"DELETE"]), odd))
+    method = draw(_mostly(st.sampled_from([b"GET"] * 5 + [b"DELETE"]), odd))
     body = draw(st.sampled_from([b"", b"", b"zqx", b"{}"]))
     framing = draw(st.sampled_from(["none", "none", "length", "chunked"]))
-    target = draw(_mostly(st.just(b"/mcp"), TARGETS, one_in=6))
+    target = draw(_mostly(st.just(b"/mcp"), TARGETS))
     return Request(method, target, draw(_headers(usual)), body if framing != "none" else b"", framing=framing)
 
 
@@ -472,14 +481,14 @@ def _junk(draw: st.DrawFn) -> Request:
     return Request(b"", b"", (), raw=raw)
 
 
-REQUESTS = st.one_of(_post(), _post(), _post(), _bodiless(), _mostly(_post(), _junk(), one_in=2))
+REQUESTS = _mostly(_mostly(_post(), _bodiless(), one_in=4), _junk(), one_in=30)
 
 
 @st.composite
 def _act(draw: st.DrawFn) -> Act:
     request = draw(REQUESTS)
-    cut = draw(_mostly(st.just(100), st.integers(0, 100), one_in=6))
-    then = draw(_mostly(st.just("go on"), st.just("hang up"), one_in=6 if cut == 100 else 2))
+    cut = draw(_mostly(st.just(100), st.integers(0, 100), one_in=10))
+    then = draw(_mostly(st.just("go on"), st.just("hang up"), one_in=15 if cut == 100 else 2))
     return Act(draw(st.integers(0, 2)), request, cut, then)
 
 
