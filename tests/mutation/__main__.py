@@ -1,0 +1,175 @@
+"""`make mutate`: do the tests notice, whatever goes wrong in what everything else rests on?
+
+    python -m tests.mutation [--workers N] [--part 1/3] [FILE...]
+
+The exit code is 1 if fewer than 95% of the faults are noticed, or if one goes unnoticed that `survivors.toml` does not
+account for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from tests.mutation.mutants import Mutant, mutants_of
+from tests.mutation.reach import Reach, measured
+from tests.mutation.survivors import Listed, listed, suggestion
+from tests.mutation.trial import ROOT, WORK, Outcome, Place, outcome, preload, run_tests
+
+TARGETS = ("events/*.py", "projections/*.py", "broker/decide.py", "broker/matching.py", "broker/pages.py", "broker/waits.py")  # fmt: skip
+KILLED_MIN_PERCENT = 95
+FIRST_FILES = 2
+
+
+class Tried(NamedTuple):
+    """A mutant, and what became of it."""
+
+    mutant: Mutant
+    outcome: Outcome
+
+
+class Tests:
+    """Which tests to run against a mutant: those that reach it, in the order in which they are likely to notice."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._path = WORK / "killers.json"
+        self._killer_of: dict[str, str] = json.loads(self._path.read_text()) if self._path.exists() else {}
+        self._last: dict[tuple[str, str], list[str]] = {}
+
+    def stages(self, mutant: Mutant) -> list[list[str]]:
+        """First those in the two likeliest files, then the others: importing test files takes time as well."""
+        file = mutant.file
+        own, near = f"test_{os.path.basename(file)}", self._reach.reaching(file)
+        earlier, last = self._killer_of.get("\n".join(mutant.key)), self._last.get((file, mutant.inside), [])
+
+        def rank(test: str) -> tuple[bool, bool, bool, bool, float, str]:
+            return test != earlier, test not in last, own not in test, test not in near, self._reach.seconds[test], test
+
+        ranked = sorted(self._reach.tests_of(mutant), key=rank)
+        files = list(dict.fromkeys(test.partition("::")[0] for test in ranked))[:FIRST_FILES]
+        first = [test for test in ranked if test.partition("::")[0] in files]
+        rest = [test for test in ranked if test.partition("::")[0] not in files]
+        return [stage for stage in (first, rest) if stage]
+
+    def learn(self, mutant: Mutant, killer: str) -> None:
+        """`killer` has noticed it: it is the first to be asked the next time, and about what stands beside it."""
+        self._killer_of["\n".join(mutant.key)] = killer
+        self._last.setdefault((mutant.file, mutant.inside), []).append(killer)
+
+    def keep(self) -> None:
+        """For the next time."""
+        self._path.write_text(json.dumps(self._killer_of))
+
+
+class Trials:
+    """As many trials at once as there are workers."""
+
+    def __init__(self, workers: int, reach: Reach, tests: Tests) -> None:
+        self._free = [Place(number) for number in range(workers)]
+        self._under_way: dict[int, tuple[Place, Mutant, deque[list[str]]]] = {}
+        self._reach = reach
+        self._tests = tests
+
+    def run(self, mutants: Iterator[Mutant]) -> Iterator[Tried]:
+        """Try each of `mutants`; in the order of their ends."""
+        for mutant in mutants:
+            while not self._free:
+                yield from self._ended()
+            place = self._free.pop()
+            place.write(mutant.file, mutant.source)
+            self._start(place, mutant, deque(self._tests.stages(mutant)))
+        while self._under_way:
+            yield from self._ended()
+
+    def _start(self, place: Place, mutant: Mutant, stages: deque[list[str]]) -> None:
+        module, tests = mutant.file.removesuffix(".py").replace("/", "."), stages.popleft()
+        pid = place.fork(lambda: run_tests(place, module, tests, self._reach.seconds))
+        self._under_way[pid] = place, mutant, stages
+
+    def _ended(self) -> Iterator[Tried]:
+        pid, status = os.waitpid(-1, 0)
+        place, mutant, stages = self._under_way.pop(pid)
+        _end_group(pid)
+        result = outcome(place, status)
+        if result.passed and stages:
+            self._start(place, mutant, stages)
+            return
+        place.write(mutant.file, (ROOT / mutant.file).read_text())
+        self._free.append(place)
+        if not result.passed:
+            self._tests.learn(mutant, result.killer)
+        yield Tried(mutant, result)
+
+
+def _end_group(pid: int) -> None:
+    """What a test has started and did not come to end."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Try everything, and say what came of it; the answer is the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation")
+    parser.add_argument("files", nargs="*", help="all there are, if none is given")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--part", default="1/1", help="one part of it, such as 2/3")
+    given = parser.parse_args(arguments)
+    part, parts = map(int, given.part.split("/"))
+    files = given.files or sorted(str(file.relative_to(ROOT)) for each in TARGETS for file in ROOT.glob(each))
+    WORK.mkdir(exist_ok=True)
+    start = time.monotonic()
+    preload()
+    reach = measured(Place(0))
+    gc.freeze()
+    tests = Tests(reach)
+    print(f"tests measured in {time.monotonic() - start:.0f} s", flush=True)
+    mutants = islice(
+        (mutant for file in files for mutant in mutants_of(file, (ROOT / file).read_text())), part - 1, None, parts
+    )
+    tried = []
+    try:
+        for each in Trials(given.workers, reach, tests).run(mutants):
+            tried.append(each)
+            if each.outcome.passed:
+                print(f"survived: {each.mutant.file}:{each.mutant.first_line} {each.mutant.before!r} -> {each.mutant.after!r}", flush=True)  # fmt: skip
+    finally:
+        tests.keep()
+    return report(tried, [entry for entry in listed() if entry.file in files], time.monotonic() - start)
+
+
+def report(tried: Sequence[Tried], entries: Sequence[Listed], seconds: float) -> int:
+    """Print the figures, and what there is to do; the answer is the exit code."""
+    survived = {each.mutant.key for each in tried if each.outcome.passed}
+    unlisted = survived - {entry.key for entry in entries}
+    for key in sorted(unlisted):
+        print(suggestion(key))
+    for entry in entries:
+        if entry.key not in survived:
+            print(f"stale in survivors.toml: {entry.file}, {entry.before!r} -> {entry.after!r}")
+    print(f"{'file':<34}{'mutants':>8}{'killed':>8}{'survived':>9}{'timeouts':>9}")
+    for file in (*sorted({each.mutant.file for each in tried}), ""):
+        print(_row(file or "all", [each.outcome for each in tried if each.mutant.file.startswith(file)]))
+    percent = 100 * (1 - sum(each.outcome.passed for each in tried) / max(1, len(tried)))
+    print(f"{percent:.2f}% killed, {len(unlisted)} survivors not accounted for, in {seconds:.0f} s")
+    return int(percent < KILLED_MIN_PERCENT or bool(unlisted))
+
+
+def _row(name: str, outcomes: Sequence[Outcome]) -> str:
+    count = Counter("survived" if each.passed else "timeouts" if each.timed_out else "killed" for each in outcomes)
+    return f"{name:<34}{len(outcomes):>8}{count['killed']:>8}{count['survived']:>9}{count['timeouts']:>9}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
