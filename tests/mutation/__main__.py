@@ -12,10 +12,9 @@ import argparse
 import gc
 import json
 import os
-import signal
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -23,11 +22,15 @@ from typing import NamedTuple
 from tests.mutation.mutants import Mutant, mutants_of
 from tests.mutation.reach import Reach, measured
 from tests.mutation.survivors import Listed, listed, suggestion
-from tests.mutation.trial import ROOT, WORK, Outcome, Place, outcome, preload, run_tests
+from tests.mutation.trial import ROOT, WORK, Fault, Outcome, Place, end_group, preload, try_importing, try_swapping
 
-TARGETS = ("events/*.py", "projections/*.py", "broker/decide.py", "broker/matching.py", "broker/pages.py", "broker/waits.py")  # fmt: skip
+TARGETS = (
+    "events/*.py",
+    "projections/*.py",
+    *(f"broker/{name}.py" for name in ("decide", "matching", "pages", "waits")),
+)
 KILLED_MIN_PERCENT = 95
-FIRST_FILES = 2
+BATCH = 40  # faults that share the collecting of tests
 
 
 class Tried(NamedTuple):
@@ -46,8 +49,8 @@ class Tests:
         self._killer_of: dict[str, str] = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._last: dict[tuple[str, str], list[str]] = {}
 
-    def stages(self, mutant: Mutant) -> list[list[str]]:
-        """First those in the two likeliest files, then the others: importing test files takes time as well."""
+    def asked_about(self, mutant: Mutant) -> list[str]:
+        """All that may notice, the likeliest and quickest first."""
         file = mutant.file
         own, near = f"test_{os.path.basename(file)}", self._reach.reaching(file)
         earlier, last = self._killer_of.get("\n".join(mutant.key)), self._last.get((file, mutant.inside), [])
@@ -55,11 +58,7 @@ class Tests:
         def rank(test: str) -> tuple[bool, bool, bool, bool, float, str]:
             return test != earlier, test not in last, own not in test, test not in near, self._reach.seconds[test], test
 
-        ranked = sorted(self._reach.tests_of(mutant), key=rank)
-        files = list(dict.fromkeys(test.partition("::")[0] for test in ranked))[:FIRST_FILES]
-        first = [test for test in ranked if test.partition("::")[0] in files]
-        rest = [test for test in ranked if test.partition("::")[0] not in files]
-        return [stage for stage in (first, rest) if stage]
+        return sorted(self._reach.tests_of(mutant), key=rank)
 
     def learn(self, mutant: Mutant, killer: str) -> None:
         """`killer` has noticed it: it is the first to be asked the next time, and about what stands beside it."""
@@ -74,49 +73,55 @@ class Tests:
 class Trials:
     """As many trials at once as there are workers."""
 
-    def __init__(self, workers: int, reach: Reach, tests: Tests) -> None:
-        self._free = [Place(number) for number in range(workers)]
-        self._under_way: dict[int, tuple[Place, Mutant, deque[list[str]]]] = {}
+    def __init__(self, places: Sequence[Place], reach: Reach, tests: Tests) -> None:
+        self._free = list(places)
+        self._under_way: dict[int, tuple[Place, Sequence[Mutant]]] = {}
         self._reach = reach
         self._tests = tests
 
     def run(self, mutants: Iterator[Mutant]) -> Iterator[Tried]:
-        """Try each of `mutants`; in the order of their ends."""
+        """Try each of `mutants`, those in functions some at a time, and answer in the order of their ends."""
+        batch: list[Mutant] = []
         for mutant in mutants:
-            while not self._free:
-                yield from self._ended()
-            place = self._free.pop()
-            place.write(mutant.file, mutant.source)
-            self._start(place, mutant, deque(self._tests.stages(mutant)))
+            if mutant.function:
+                batch.append(mutant)
+            else:
+                yield from self._try([mutant])
+            if len(batch) == BATCH:
+                yield from self._try(batch)
+                batch = []
+        if batch:
+            yield from self._try(batch)
         while self._under_way:
             yield from self._ended()
 
-    def _start(self, place: Place, mutant: Mutant, stages: deque[list[str]]) -> None:
-        module, tests = mutant.file.removesuffix(".py").replace("/", "."), stages.popleft()
-        pid = place.fork(lambda: run_tests(place, module, tests, self._reach.seconds))
-        self._under_way[pid] = place, mutant, stages
+    def _try(self, mutants: Sequence[Mutant]) -> Iterator[Tried]:
+        while not self._free:
+            yield from self._ended()
+        place = self._free.pop()
+        faults = [Fault(each.file, each.function, each.source, self._tests.asked_about(each)) for each in mutants]
+        if mutants[0].function:
+            pid = place.fork(lambda: try_swapping(place, faults, self._reach.seconds))
+        else:
+            place.write(faults[0].file, faults[0].source)
+            pid = place.fork(lambda: try_importing(place, faults[0], self._reach.seconds))
+        self._under_way[pid] = place, mutants
 
     def _ended(self) -> Iterator[Tried]:
         pid, status = os.waitpid(-1, 0)
-        place, mutant, stages = self._under_way.pop(pid)
-        _end_group(pid)
-        result = outcome(place, status)
-        if result.passed and stages:
-            self._start(place, mutant, stages)
-            return
-        place.write(mutant.file, (ROOT / mutant.file).read_text())
+        end_group(pid)
+        place, mutants = self._under_way.pop(pid)
+        outcomes = place.outcomes() if mutants[0].function else [place.outcome(status)]
+        for file in {each.file for each in mutants}:
+            place.restore(file)
         self._free.append(place)
-        if not result.passed:
-            self._tests.learn(mutant, result.killer)
-        yield Tried(mutant, result)
-
-
-def _end_group(pid: int) -> None:
-    """What a test has started and did not come to end."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+        for mutant, outcome in zip(mutants, outcomes, strict=True):
+            if not outcome.is_tried:  # what can't be put into a function that is there is put in from the beginning
+                yield from self._try([mutant._replace(function="")])
+                continue
+            if not outcome.passed:
+                self._tests.learn(mutant, outcome.killer)
+            yield Tried(mutant, outcome)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -131,7 +136,8 @@ def main(arguments: Sequence[str]) -> int:
     WORK.mkdir(exist_ok=True)
     start = time.monotonic()
     preload()
-    reach = measured(Place(0))
+    places = [Place(number) for number in range(given.workers)]
+    reach = measured(places[0])
     gc.freeze()
     tests = Tests(reach)
     print(f"tests measured in {time.monotonic() - start:.0f} s", flush=True)
@@ -140,10 +146,10 @@ def main(arguments: Sequence[str]) -> int:
     )
     tried = []
     try:
-        for each in Trials(given.workers, reach, tests).run(mutants):
+        for each in Trials(places, reach, tests).run(mutants):
             tried.append(each)
             if each.outcome.passed:
-                print(f"survived: {each.mutant.file}:{each.mutant.first_line} {each.mutant.before!r} -> {each.mutant.after!r}", flush=True)  # fmt: skip
+                print(f"survived: {each.mutant}", flush=True)
     finally:
         tests.keep()
     return report(tried, [entry for entry in listed() if entry.file in files], time.monotonic() - start)

@@ -16,6 +16,7 @@ import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 from mutmut.mutation.mutators import mutation_operators, operator_string
 
+STATEMENTS = (cst.BaseSmallStatement, cst.BaseCompoundStatement, cst.ExceptHandler, cst.MatchCase)
 SWAPPED = (cst.Equal, cst.NotEqual, cst.Is, cst.IsNot, cst.In, cst.NotIn)
 TYPING_CALLS = {"NewType", "ParamSpec", "TypeVar"}
 SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|WHERE|AND|ORDER BY|CREATE|PRAGMA)\b")
@@ -42,11 +43,15 @@ class Mutant(NamedTuple):
 
     file: str
     inside: str  # the function or class that it is in, by its qualified name; empty at the level of the module
+    function: str  # the function in whose body it is, by its qualified name; empty if it is in none
     first_line: int  # of the statement that it is in
     last_line: int
     before: str  # the lines that differ, stripped
     after: str
     source: str  # the whole file with the fault in it
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.first_line} {self.before!r} -> {self.after!r}"
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -69,7 +74,9 @@ def mutants_of(file: str, source: str) -> Iterator[Mutant]:
                 tried.add(changed)
                 before, after = _difference(pieces[number], changed)
                 whole = start + changed + end
-                yield Mutant(file, place.inside, place.first_line, place.last_line, before, after, whole)
+                yield Mutant(
+                    file, place.inside, place.function, place.first_line, place.last_line, before, after, whole
+                )
 
 
 def _places_in(statement: cst.CSTNode, wrapper: MetadataWrapper) -> list[_Place]:
@@ -88,7 +95,9 @@ def _is_python(source: str) -> bool:
 
 def _difference(source: str, changed: str) -> tuple[str, str]:
     old, new = source.splitlines(), changed.splitlines()
-    start = next((n for n, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new)))
+    start = next(
+        (n for n, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new))
+    )
     end = 0
     while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
         end += 1
@@ -101,8 +110,9 @@ def _stripped(lines: list[str]) -> str:
 
 class _Place(NamedTuple):
     node: cst.CSTNode
-    fault: cst.CSTNode | cst.RemovalSentinel
+    fault: cst.CSTNode
     inside: str
+    function: str
     first_line: int
     last_line: int
 
@@ -113,6 +123,8 @@ class _Places(cst.CSTVisitor):
         self.found: list[_Place] = []
         self._positions = positions
         self._names: list[str] = []
+        self._function = ""
+        self._body: cst.CSTNode | None = None  # of the outermost function that this is in
         self._statements: list[tuple[int, int]] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
@@ -120,23 +132,29 @@ class _Places(cst.CSTVisitor):
             return False
         if isinstance(node, cst.FunctionDef | cst.ClassDef):
             self._names.append(node.name.value)
-        if isinstance(node, cst.BaseSmallStatement | cst.BaseCompoundStatement | cst.ExceptHandler | cst.MatchCase):
+        if isinstance(node, cst.FunctionDef) and self._body is None:
+            self._body = node.body
+        if node is self._body:
+            self._function = ".".join(self._names)
+        if isinstance(node, STATEMENTS):
             self._statements.append(self._lines_of(node))
         for kind, faults in OPERATORS:
             if isinstance(node, kind):
-                for fault in faults(node):
-                    self.found.append(_Place(node, fault, ".".join(self._names), *self._statements[-1]))
+                self.found += [self._place(node, fault) for fault in faults(node)]
         return True
 
     def on_leave(self, original_node: cst.CSTNode) -> None:
         if _is_silent(original_node):
             return
+        if original_node is self._body:
+            self._function, self._body = "", None
         if isinstance(original_node, cst.FunctionDef | cst.ClassDef):
             self._names.pop()
-        if isinstance(
-            original_node, cst.BaseSmallStatement | cst.BaseCompoundStatement | cst.ExceptHandler | cst.MatchCase
-        ):
+        if isinstance(original_node, STATEMENTS):
             self._statements.pop()
+
+    def _place(self, node: cst.CSTNode, fault: cst.CSTNode) -> _Place:
+        return _Place(node, fault, ".".join(self._names), self._function, *self._statements[-1])
 
     def _lines_of(self, statement: cst.CSTNode) -> tuple[int, int]:
         """From the first to the last line of a statement, or of its head, if others stand in it."""
@@ -150,9 +168,9 @@ class _Places(cst.CSTVisitor):
 def _is_silent(node: cst.CSTNode) -> bool:
     if isinstance(node, cst.Annotation | cst.Import | cst.ImportFrom):
         return True
-    return (
-        isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value in TYPING_CALLS
-    ) or (isinstance(node, cst.Assign) and _is_silent(node.value))
+    return (isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value in TYPING_CALLS) or (
+        isinstance(node, cst.Assign) and _is_silent(node.value)
+    )
 
 
 def _string(node: cst.BaseString) -> Iterable[cst.CSTNode]:

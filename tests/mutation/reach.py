@@ -9,11 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.mutation.mutants import Mutant
-from tests.mutation.trial import ROOT, WORK, Place, measure
+from tests.mutation.trial import ROOT, TESTS, WORK, Place, measure
 
-ATTEMPTS = 3  # some tests wait for the disk, and are slower while they are measured
-TESTS = "tests/core"
-"""Whoever changes the core has these at hand; a fault there that only a test over HTTP would see counts as unseen."""
+CODE = ("events", "projections", "broker", "tests/support")
 
 
 class Reach:
@@ -40,15 +38,12 @@ class Reach:
 
 
 def measured(place: Place) -> Reach:
-    """What the tests reach, as they stand.
-
-    Raises:
-        SystemExit: a test fails without any fault.
-    """
+    """What the tests reach, as they stand. One that fails is left out, and told of."""
     path = WORK / "reach.json"
     known = json.loads(path.read_text()) if path.exists() else {}
-    common = _digest([*(ROOT / "tests/support").glob("*.py"), *(f for p in ("events", "projections", "broker") for f in (ROOT / p).rglob("*.py"))])  # fmt: skip
-    wanted = {str(file.relative_to(ROOT)): common + _digest([file]) for file in sorted((ROOT / TESTS).glob("test_*.py"))}
+    code = [file for folder in CODE for file in (ROOT / folder).rglob("*.py")]
+    tests = sorted((ROOT / TESTS).glob("test_*.py"))
+    wanted = {str(test.relative_to(ROOT)): _digest([*code, test]) for test in tests}
     for file, digest in wanted.items():
         if known.get(file, {}).get("digest") != digest:
             known[file] = {"digest": digest} | _measured(place, file)
@@ -57,12 +52,12 @@ def measured(place: Place) -> Reach:
 
 
 def _measured(place: Place, file: str) -> dict[str, object]:
-    for _ in range(ATTEMPTS):
-        pid = place.fork(lambda: measure(place, [file]))
-        if os.waitpid(pid, 0)[1] == 0:
-            found: dict[str, object] = json.loads((place.path / ".measured").read_text())
-            return found
-    raise SystemExit(f"{file} fails without any fault:\n{(place.path / '.output').read_text()}")
+    pid = place.fork(lambda: measure(place, [file]))
+    os.waitpid(pid, 0)
+    found: dict[str, object] = json.loads((place.path / ".measured").read_text())
+    for test in found["failed"]:
+        print(f"not asked, since it fails without a fault: {test}", flush=True)
+    return found
 
 
 def _digest(files: Iterable[Path]) -> str:
