@@ -73,3 +73,17 @@ def test_who_was_never_told_anything_gets_an_inbox() -> None:
     inboxes = Inboxes().mutate()
     tell(inboxes, ANN, 5, 7, kept_max=1)
     assert dict(inboxes.finish().items()) == {ANN: Inbox((5,), (), 0, 7)}
+
+
+@pytest.mark.parametrize("count", [CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 1])
+def test_a_cursor_may_stand_anywhere(count: int) -> None:
+    """At a position, before it or behind it, also where one chunk ends and the next begins."""
+    inbox = inbox_of(count)
+    positions = [3 * n for n in range(1, count + 1)]
+    for cursor in range(3 * count + 2):
+        assert inbox.after(cursor, count) == [p for p in positions if p > cursor], cursor
+
+
+def test_the_first_position_is_found() -> None:
+    """A log's first commit is at 1."""
+    assert inbox_of(3, step=1).last(3) == [1, 2, 3]

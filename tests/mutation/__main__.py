@@ -1,6 +1,6 @@
 """`make mutate`: do the tests notice, whatever goes wrong in what everything else rests on?
 
-    python -m tests.mutation [--workers N] [--part 1/3] [FILE...]
+    python -m tests.mutation [--workers N] [--part 1/3] [--seconds N] [FILE...]
 
 The exit code is 1 if fewer than 95% of the faults are noticed, or if one goes unnoticed that `survivors.toml` does not
 account for.
@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 from tests.mutation.mutants import Mutant, mutants_of
@@ -43,8 +44,9 @@ class Tried(NamedTuple):
 class Tests:
     """Which tests to run against a mutant: those that reach it, in the order in which they are likely to notice."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, seconds_max: float) -> None:
         self._reach = reach
+        self._seconds_max = seconds_max
         self._path = WORK / "killers.json"
         self._killer_of: dict[str, str] = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._last: dict[tuple[str, str], list[str]] = {}
@@ -58,7 +60,13 @@ class Tests:
         def rank(test: str) -> tuple[bool, bool, bool, bool, float, str]:
             return test != earlier, test not in last, own not in test, test not in near, self._reach.seconds[test], test
 
-        return sorted(self._reach.tests_of(mutant), key=rank)
+        ranked = sorted(self._reach.tests_of(mutant), key=rank)
+        spent = accumulate(self._reach.seconds[test] for test in ranked)
+        return [
+            test
+            for test, seconds in zip(ranked, spent, strict=True)
+            if seconds <= self._seconds_max or test == ranked[0]
+        ]
 
     def learn(self, mutant: Mutant, killer: str) -> None:
         """`killer` has noticed it: it is the first to be asked the next time, and about what stands beside it."""
@@ -129,6 +137,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation")
     parser.add_argument("files", nargs="*", help="all there are, if none is given")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seconds", type=float, default=math.inf, help="of tests for each fault, for a first look")
     parser.add_argument("--part", default="1/1", help="one part of it, such as 2/3")
     given = parser.parse_args(arguments)
     part, parts = map(int, given.part.split("/"))
@@ -139,7 +148,7 @@ def main(arguments: Sequence[str]) -> int:
     places = [Place(number) for number in range(given.workers)]
     reach = measured(places[0])
     gc.freeze()
-    tests = Tests(reach)
+    tests = Tests(reach, given.seconds)
     print(f"tests measured in {time.monotonic() - start:.0f} s", flush=True)
     mutants = islice(
         (mutant for file in files for mutant in mutants_of(file, (ROOT / file).read_text())), part - 1, None, parts
