@@ -495,11 +495,13 @@ class TestHandings:
     def test_a_disk_that_stands_still_does_not_fill_the_memory(self, path: Path) -> None:
         """What comes above the limit is lost, as is what can't be stored; nobody is told."""
 
+        too_many = [Handing(2, ANN, "get", n) for n in range(2 * PENDING_MAX)]
+
         async def scenario() -> None:
             async with opened(path) as log:
                 with locked(path):
                     await log.record([Handing(1, ANN, "get", 1)] * BATCH)
-                    await log.record([Handing(2, ANN, "get", n) for n in range(2 * PENDING_MAX)])
+                    await log.record(too_many)
                     assert len(log._handings._pending) == PENDING_MAX
                     timer = log._handings._timer
                     assert timer is not None
