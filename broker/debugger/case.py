@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from broker.debugger.aliases import with_aliases
 from broker.debugger.case_text import case_text
 from broker.debugger.history import histories
 from broker.debugger.names import names_of
+from broker.debugger.output import STDOUT, add_output, output
 from broker.debugger.pick import again, connections_in, rooms_in
 from broker.debugger.scenario import Asked, Scenario, relive
 from broker.debugger.smallest import Smallest, smallest
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
     parser.add_argument("--to", metavar="N", type=int, required=True, help="the position of the commit to reproduce")
     parser.add_argument("--room", metavar="R", help="reproduce the last that happened in this room, up to --to")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
+    add_output(parser, "where to write it", default=STDOUT)
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
@@ -43,10 +43,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     finally:
         source.close()
     text = case_text(with_aliases(scenario), commit.position)
-    if options.output is None:
-        terminal.out.write(text)
-    else:
-        _write(Path(options.output), text)
+    with output(options.output, options.log, terminal) as out:
+        out.write(text.encode())
     if scenario.decided != scenario.stored:
         terminal.err.write(f"the present code decides otherwise than was stored at {commit.position}: the test fails\n")
     if not is_minimal:
@@ -102,10 +100,3 @@ def _last_of_room(source: Source, last: Position, room_id: RoomId) -> Position:
 
 def _commit_at(source: Source, position: Position) -> Commit:
     return decode_commit(next(source.lines(position - 1)))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"can't write {path}: {error.strerror}") from None

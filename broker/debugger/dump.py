@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 from broker.debugger.redacting import KEY_BYTES, Redactor
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         with terminal.progress("dumping", max(0, total)) as advance:
             lines = _dumped(source, options.after, is_redacted=options.redact)
             while page := list(islice(lines, LINES_AT_ONCE)):
-                _write(terminal, page)
+                terminal.data(b"".join(line + b"\n" for line in page))
                 advance(len(page))
     finally:
         source.close()
@@ -63,13 +63,3 @@ def _dumped(source: Source, after: Position, *, is_redacted: bool) -> Iterator[b
 
 def _base(state: State, after: Position) -> Iterator[bytes]:
     return STATE_CODEC.encode(state) if state.position and after <= state.position else iter(())
-
-
-def _write(terminal: Terminal, lines: Iterable[bytes]) -> None:
-    """Bytes as they are, whatever the encoding of the terminal; one that has no bytes is a test's."""
-    page = b"".join(line + b"\n" for line in lines)
-    out = getattr(terminal.out, "buffer", None)
-    if out is not None:
-        out.write(page)
-    else:
-        terminal.out.write(page.decode())

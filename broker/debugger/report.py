@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-from collections.abc import Iterator
-from pathlib import Path, PurePath
-from typing import TextIO
+from pathlib import PurePath
 from urllib.parse import urlsplit
 
+from broker.debugger.output import add_output, output
 from broker.debugger.report_data import Folded, page_data
 from broker.debugger.report_html import page
 from broker.debugger.sources import Source, commits, open_source
 from broker.debugger.terminal import Terminal
-from broker.settings import SQLITE_SCHEME
-from broker.usage import UsageError
 from events.log import Handing
 
 EXIT_OK = 0
@@ -26,9 +22,7 @@ HANDINGS_COMMITS = 10_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or -")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help="the page to write; one that is there goes"
-    )
+    add_output(parser, "the page to write; a file that is there is replaced")
     parser.add_argument("--no-texts", action="store_true", help="leave out what was said, and names and interests")
 
 
@@ -38,14 +32,16 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     Raises:
         UsageError: the log can't be opened, or the file not be written.
     """
-    path = Path(options.output)
-    with contextlib.closing(open_source(options.log)) as source:
-        _check_not_the_log(path, options.log)
-        with _replacing(path) as file:
-            folded = _fold(source, terminal, texts=not options.no_texts)
-            handings = _handings(source, folded)
-            file.write(page(page_data(_shown(options.log), folded, handings, source.handings_after or 0)))
-    terminal.line(f"{path}: {_counted(len(folded.columns.commits), 'commit')}, {_size(path)}{_broken(folded)}")
+    with (
+        contextlib.closing(open_source(options.log)) as source,
+        output(options.output, options.log, terminal) as out,
+    ):
+        folded = _fold(source, terminal, texts=not options.no_texts)
+        handings = _handings(source, folded)
+        written = page(page_data(_shown(options.log), folded, handings, source.handings_after or 0)).encode()
+        out.write(written)
+    summary = f"{options.output}: {_counted(len(folded.columns.commits), 'commit')}, {_size(written)}{_broken(folded)}"
+    (terminal.err if out.is_stdout else terminal.out).write(f"{summary}\n")
     return EXIT_OK
 
 
@@ -69,27 +65,6 @@ def _handings(source: Source, folded: Folded) -> list[Handing] | None:
     return found if found or source.handings_after < folded.last else None
 
 
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """A file that takes the place of `path` once it is whole; until then, what was there stays."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with aside.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-        aside.replace(path)
-    except OSError as error:
-        raise UsageError(f"can't write {path}: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-
-
-def _check_not_the_log(path: Path, log: str) -> None:
-    with contextlib.suppress(OSError):
-        if path.samefile(log.removeprefix(SQLITE_SCHEME)):
-            raise UsageError(f"{path} is the log itself; name another file for the page")
-
-
 def _shown(log: str) -> str:
     """The log's name without where it lies: the page may be shown to others."""
     return PurePath(urlsplit(log).path).name or log
@@ -103,6 +78,6 @@ def _counted(count: int, noun: str, plural: str = "s") -> str:
     return f"{count:,} {noun}{plural if count != 1 else ''}"
 
 
-def _size(path: Path) -> str:
-    kilobytes = path.stat().st_size / 1_000
+def _size(written: bytes) -> str:
+    kilobytes = len(written) / 1_000
     return f"{kilobytes:,.0f} kB" if kilobytes < 1_000 else f"{kilobytes / 1_000:,.1f} MB"

@@ -21,6 +21,15 @@ class Terminal:
         """One line of the answer."""
         self.out.write(f"{text}\n")
 
+    def data(self, data: bytes) -> None:
+        """Bytes as they are, whatever the encoding of the terminal; one that has no bytes is a test's."""
+        out = getattr(self.out, "buffer", None)
+        if out is None:
+            self.out.write(data.decode())
+            return
+        self.out.flush()
+        out.write(data)
+
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Advance]:
         """A bar on standard error while it is open, if that is a terminal; `total` and steps are in one unit."""
