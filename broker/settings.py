@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -39,6 +40,15 @@ FLAGS: Mapping[str, tuple[str, str]] = {
 LISTS: Mapping[str, str] = {
     "allow-host": "a Host header to accept besides this machine's names; may be repeated",
     "allow-origin": "an Origin (http://...) to accept, and to let a browser's page call from; may be repeated",
+}
+
+
+# What clients send in these headers is compared with them letter by letter.
+_HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+_ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_HOST.pattern}/?", re.ASCII)
+_EXPECTED: Mapping[str, str] = {
+    "allow-host": "a name, as in chat.example.com, without https://",
+    "allow-origin": "what a page's address begins with, as in https://page.example.com, and no path",
 }
 
 
@@ -84,8 +94,8 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         redact_after_ms=read.duration_ms("redact-after"),
         log_format=read.one_of("log-format", LogFormat),
         log_level=read.one_of("log-level", LogLevel),
-        allow_hosts=read.texts("allow-host"),
-        allow_origins=tuple(origin.rstrip("/") for origin in read.texts("allow-origin")),
+        allow_hosts=read.matching("allow-host", _HOST),
+        allow_origins=tuple(origin.rstrip("/") for origin in read.matching("allow-origin", _ORIGIN)),
         policy=Policy(matching=read.one_of("matching", MatchingName), **limits),
     )
 
@@ -105,6 +115,12 @@ class _Reader:
         given: list[str] | None = self._given[_field(flag)]
         variable = self._environment.get(_variable(flag), "")
         return tuple(given if given is not None else filter(None, map(str.strip, variable.split(","))))
+
+    def matching(self, flag: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
+        found = tuple(text.lower() for text in self.texts(flag))
+        if not all(pattern.fullmatch(text) for text in found):
+            raise UsageError(f"--{flag} ({_variable(flag)}) takes {_EXPECTED[flag]}")
+        return found
 
     def one_of(self, flag: str, names: Any) -> Any:
         try:
@@ -155,7 +171,8 @@ def _whole_number(text: str) -> int | None:
 
 def _log_url(text: str) -> str:
     if text != MEMORY_URL and not (text.startswith(SQLITE_SCHEME) and len(text) > len(SQLITE_SCHEME)):
-        raise UsageError(f"--log ({_variable('log')}) is {MEMORY_URL} or {SQLITE_SCHEME}PATH")
+        hint = f"; write {SQLITE_SCHEME}{text}" if text and ":" not in text else ""
+        raise UsageError(f"--log ({_variable('log')}) is {MEMORY_URL} or {SQLITE_SCHEME}PATH{hint}")
     return text
 
 

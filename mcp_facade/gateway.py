@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from mcp.server.streamable_http import check_accept_headers
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, ErrorData, JSONRPCError
 from starlette.datastructures import Headers
@@ -23,6 +23,7 @@ from broker.broker import Broker
 from broker.clock import Timer
 from broker.streams import Streams, TooManyStreamsError
 from events.policy import Policy
+from mcp_facade.entrance import Entrance
 from mcp_facade.exchange import Exchange
 from mcp_facade.get_stream import GetStream, parse_event_id
 from mcp_facade.server import chat_server
@@ -49,7 +50,7 @@ class Gateway:
         self._broker = broker
         self._streams = Streams(broker)
         self._sessions = Sessions(broker)
-        self._security = TransportSecurityMiddleware(security)
+        self._security = Entrance(security, broker.clock)
         self._sweep_timer: Timer | None = None
         # Sessions end by our clock and our idea of activity, Host and Origin are checked once, here.
         self._manager = StreamableHTTPSessionManager(

@@ -68,6 +68,39 @@ def test_lists_are_repeated_flags_or_a_variable_with_commas() -> None:
     assert (settings.allow_hosts, settings.allow_origins) == (("a.example", "b.example"), ())
 
 
+@pytest.mark.parametrize("name", ["chat.example.com", "chat", "chat.example.com:8443", "[2001:db8::1]", "10.0.0.7:80"])
+def test_a_host_is_a_name(name: str) -> None:
+    """With a port or without; in small letters, as clients write it."""
+    assert parsed("--allow-host", name.upper()).allow_hosts == (name,)
+
+
+@pytest.mark.parametrize("text", ["https://chat.example.com", "chat.example.com/mcp", "*", "a b", "a:b", "::1", ""])
+def test_a_host_is_no_address(text: str) -> None:
+    """Nothing would ever match it, so the broker does not start."""
+    expected = "--allow-host (CHAT_BROKER_ALLOW_HOST) takes a name, as in chat.example.com, without https://"
+    assert refusal(f"--allow-host={text}") == expected
+    if text:
+        assert refusal(ALLOW_HOST=f"chat.example.com, {text}") == expected
+
+
+@pytest.mark.parametrize("origin", ["https://page.example.com", "http://localhost:5173", "vscode-webview://abc"])
+def test_an_origin_has_a_scheme(origin: str) -> None:
+    """A slash at its end is no part of it, and it is in small letters, as browsers write it."""
+    assert parsed("--allow-origin", f"{origin.upper()}/").allow_origins == (origin,)
+
+
+@pytest.mark.parametrize("text", ["page.example", "https://page.example/app", "*", "null", "https://", "https://*", ""])
+def test_an_origin_is_no_name(text: str) -> None:
+    """Nor an address with a path: no browser sends it."""
+    expected = (
+        "--allow-origin (CHAT_BROKER_ALLOW_ORIGIN) takes what a page's address begins with, "
+        "as in https://page.example.com, and no path"
+    )
+    assert refusal(f"--allow-origin={text}") == expected
+    if text:
+        assert refusal(ALLOW_ORIGIN=text) == expected
+
+
 @pytest.mark.parametrize("name", LIMITS)
 def test_every_limit_can_be_set(name: str) -> None:
     """By its flag and by its variable."""
@@ -94,6 +127,7 @@ def test_only_logs_that_there_are_can_be_named() -> None:
     """And the refusal says which."""
     for url in ("redis://localhost", "sqlite:", "chat.db", ""):
         assert "--log (CHAT_BROKER_LOG) is memory: or sqlite:PATH" in refusal("--log", url)
+    assert refusal("--log", "chat.db").endswith("sqlite:PATH; write sqlite:chat.db")
     assert parsed("--log", "sqlite:chat.db").log == "sqlite:chat.db"
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog.testing
 
 from mcp_facade import protocol
+from mcp_facade.entrance import REFUSALS_LOGGED_EVERY_MS
 from mcp_facade.protocol import HEAD_BYTES_MAX, ChatProtocol
 from tests.facade.people import ACCEPT, Crowd, Era, InSession, crowd, events_of, last_answer, opening, texts
 from tests.support.fake_clock import FakeClock
@@ -67,6 +69,34 @@ async def test_a_host_that_was_allowed_comes_in() -> None:
         for host in ("chat.example", "chat.example:8443", "localhost"):
             assert (await attempt(ann, "POST", {"host": host})).status_code == 200
         assert (await attempt(ann, "POST", {"host": "other.example"})).status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "event", "flag"),
+    [
+        ("host", 421, "host_refused", "--allow-host"),
+        ("origin", 403, "origin_refused", "--allow-origin"),
+    ],
+)
+async def test_whoever_is_turned_away_learns_which_setting_lets_them_in(
+    header: str, status: int, event: str, flag: str
+) -> None:
+    """The answer names the flag, and so does a log line, at most once a minute and without the header."""
+    clock = FakeClock()
+    async with serving(clock=clock) as running, crowd(running) as there:
+        ann = await there.session()
+        with structlog.testing.capture_logs() as logged:
+            for _ in range(3):
+                refused = await ann.http.post(running.url, json={}, headers={header: "https://evil.example"})
+                assert refused.status_code == status
+                assert flag in refused.text
+                assert "evil" not in refused.text
+            await clock.advance(REFUSALS_LOGGED_EVERY_MS)
+            await ann.http.post(running.url, json={}, headers={header: "https://evil.example"})
+        told = [line for line in logged if line["event"] == event]
+        assert [line["log_level"] for line in told] == ["warning", "warning"]
+        assert all(flag in line["hint"] for line in told)
+        assert "evil" not in str(logged)
 
 
 async def test_a_page_of_an_origin_that_was_allowed_may_call_and_read() -> None:
