@@ -1,7 +1,9 @@
 # Everything a newcomer needs; each target does its own set-up in .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-STAMP := .venv/.installed
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+RUNTIME := .venv/.runtime
+INSTALLED := .venv/.installed
 EXAMPLES ?= 100
 TYPESCRIPT := benchmarks/typescript/node_modules
 MINUTES ?= 10
@@ -10,17 +12,24 @@ LOG ?= memory
 
 .PHONY: serve test check lint types imports install test-clients test-browser bench soak fuzz clean
 
-install: $(STAMP)
+install: $(INSTALLED)
 
-$(STAMP): pyproject.toml constraints.txt
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'It needs Python 3.11 or later: say which, as in make serve PYTHON=python3.13'; exit 1; }
-	@echo 'setting up .venv, which takes a minute or so the first time'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	touch $(STAMP)
+	$(PYTHON) -m venv .venv
 
-serve: install  ## run the broker on http://127.0.0.1:8000/mcp
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'installing what the broker runs on into .venv: 120 MB, which takes a minute or so the first time'
+	$(PIP_INSTALL) --editable .
+	touch $(RUNTIME)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'installing what its tests and tools need into .venv: 450 MB with what the broker runs on, a few minutes the first time'
+	$(PIP_INSTALL) --editable '.[dev]'
+	touch $(RUNTIME) $(INSTALLED)
+
+serve: $(RUNTIME)  ## run the broker on http://127.0.0.1:8000/mcp
 	$(BIN)/chat-broker serve
 
 test: install  ## the whole Python suite, one worker a core, with branch coverage

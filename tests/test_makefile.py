@@ -1,0 +1,100 @@
+"""Each target does its own set-up, and no more of it than it needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COPIED = [
+    "Makefile",
+    "pyproject.toml",
+    "constraints.txt",
+    "tests/clients/Makefile",
+    "tests/clients/package.json",
+    "tests/clients/package-lock.json",
+    "tests/clients/.npmrc",
+    "benchmarks/typescript/package-lock.json",
+]
+DEVELOPERS = ["install", "test", "lint", "types", "imports", "check", "test-clients", "test-browser", "bench", "soak", "fuzz"]
+
+
+class Clone:
+    """A clone in which `make` is asked what it would do; what it would install counts as installed afterwards."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in COPIED:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+            os.utime(root / name, (1, 1))
+
+    def make(self, target: str) -> str:
+        """What it would do for `target`."""
+        command = ["make", "--dry-run", "--no-print-directory", target]
+        # This test may itself be run by a make, whose flags are not meant for this one.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        done = subprocess.run(  # noqa: S603 - a command of ours
+            command, cwd=self.root, env=environment, capture_output=True, text=True, check=True, timeout=60
+        )
+        lines = done.stdout.splitlines()
+        if any("-m venv" in line for line in lines):
+            (self.root / ".venv" / "bin").mkdir(parents=True)
+            (self.root / ".venv" / "bin" / "python").touch()
+        for line in lines:
+            if line.startswith("touch .venv"):
+                for name in line.split()[1:]:
+                    (self.root / name).touch()
+        return done.stdout
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    """One in which nothing has been done yet."""
+    return Clone(tmp_path)
+
+
+def test_a_broker_is_served_without_the_tools_of_developers(clone: Clone) -> None:
+    """`make serve` makes the environment, installs what a broker runs on, and says so."""
+    done = clone.make("serve")
+    assert "-m venv .venv" in done
+    assert "[dev]" not in done
+    assert "--editable ." in done
+    assert "installing what the broker runs on" in done
+    assert done.splitlines()[-1] == ".venv/bin/chat-broker serve"
+
+
+@pytest.mark.parametrize("target", DEVELOPERS)
+def test_the_other_targets_install_the_tools_too(clone: Clone, target: str) -> None:
+    """Each by itself, in a clone in which nothing has been done."""
+    done = clone.make(target)
+    assert "-m venv .venv" in done
+    assert done.count("'.[dev]'") == 1
+    assert "installing what its tests and tools need" in done
+
+
+@pytest.mark.parametrize("order", [("serve", "test"), ("test", "serve")])
+def test_any_order_leads_to_both(clone: Clone, order: tuple[str, str]) -> None:
+    """What is installed is not installed again; what is missing is, into the same environment."""
+    done = [clone.make(target).splitlines() for target in (*order, *order)]
+    installed = [[line.split()[-1] for line in lines if "pip install" in line] for lines in done]
+    assert installed == ([["."], ["'.[dev]'"], [], []] if order[0] == "serve" else [["'.[dev]'"], [], [], []])
+    assert [any("-m venv" in line for line in lines) for lines in done] == [True, False, False, False]
+
+
+def test_other_versions_are_installed_by_whoever_is_next(clone: Clone) -> None:
+    """A change of the requirements is noticed by both."""
+    clone.make("test")
+    (clone.root / "constraints.txt").touch()
+    os.utime(clone.root / "constraints.txt", (2**33, 2**33))
+    assert "--editable ." in clone.make("serve")
+    assert "'.[dev]'" in clone.make("test")
+
+
+def test_no_host_is_named() -> None:
+    """Where packages come from is the affair of whoever installs them."""
+    assert "://" not in (ROOT / "Makefile").read_text("utf-8").replace("http://127.0.0.1:8000/mcp", "")
