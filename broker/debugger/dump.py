@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 
 from broker.debugger.redacting import KEY_BYTES, Redactor
 from broker.debugger.sources import Source, open_source
-from broker.debugger.terminal import Terminal
+from broker.debugger.terminal import Advance, Terminal
 from broker.usage import UsageError
 from events.ids import Position
 from projections.snapshots import STATE_CODEC
@@ -34,17 +35,31 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """
     if options.after < 0:
         raise UsageError(f"--after must be a position, not {options.after}")
-    source = open_source(options.log)
-    try:
-        total = source.tip().position - max(options.after, source.base.tip.position)
-        with terminal.progress("dumping", max(0, total)) as advance:
-            lines = _dumped(source, options.after, is_redacted=options.redact)
-            while page := list(islice(lines, LINES_AT_ONCE)):
-                terminal.data(b"".join(line + b"\n" for line in page))
-                advance(len(page))
-    finally:
-        source.close()
+    with closing(open_source(options.log)) as source:
+        last = source.tip().position
+        if options.after > last:
+            raise UsageError(f"{source.name} ends at position {last}, so there is nothing behind {options.after}")
+        with terminal.progress("dumping", max(0, last - max(options.after, source.base.tip.position))) as advance:
+            _write(_dumped(source, options.after, is_redacted=options.redact), terminal, advance)
     return 0
+
+
+def _write(lines: Iterator[bytes], terminal: Terminal, advance: Advance) -> None:
+    """Write `lines`; where they break off, all before that."""
+    page: list[bytes] = []
+    try:
+        for line in lines:
+            page.append(line)
+            if len(page) == LINES_AT_ONCE:
+                terminal.data(_joined(page))
+                advance(len(page))
+                page.clear()
+    finally:
+        terminal.data(_joined(page))
+
+
+def _joined(lines: Sequence[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
 
 
 def _dumped(source: Source, after: Position, *, is_redacted: bool) -> Iterator[bytes]:

@@ -19,13 +19,38 @@ from projections.state import INITIAL_STATE, State
 BLOCK_LINES = 500
 
 
-class _Kind(msgspec.Struct):
-    """Commits have a schema, the lines of a snapshot have none."""
+LOG_IS = "a LOG is sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
+STDIN_NAME = "standard input"
 
+_BEGINNINGS = (b'{"schema":', b'{"snapshot":')
+"""Of a commit's line, and of the first one of a snapshot."""
+
+
+class _Kind(msgspec.Struct):
     schema: int | None = None
+    snapshot: int | None = None
 
 
 _kind = msgspec.json.Decoder(_Kind)
+
+
+def is_commit(line: bytes) -> bool:
+    """Whether a line of a dump is a commit, rather than one of the snapshot that stands before the first.
+
+    Raises:
+        msgspec.DecodeError: it is neither.
+        UnicodeDecodeError: likewise.
+    """
+    return _kind.decode(line).schema is not None
+
+
+def begins_a_dump(line: bytes) -> bool:
+    """Whether it can be the first line of one, all of it or as much of it as there is."""
+    try:
+        kind = _kind.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return line.startswith(_BEGINNINGS) and not line.endswith(b"\n")
+    return kind.schema is not None or kind.snapshot is not None
 
 
 class Dump:
@@ -37,12 +62,14 @@ class Dump:
         """Read what stands where in `file`, which `close` closes, and an error as well.
 
         Raises:
-            UsageError: the dump does not begin where a log does.
-            UnreadableCommitError: its first line is no commit.
+            UsageError: it is no dump, or one that does not begin where a log does.
+            UnreadableCommitError: what it begins with can't be read.
         """
         self.name = name
         self._file = file
         self._blocks = array("q")  # where each begins, in bytes
+        self._is_cut_off = False
+        """The last line is not all there: it counts, but is never given."""
         try:
             self.base = self._read_base()
             self._count = self._index()
@@ -56,10 +83,16 @@ class Dump:
         return self._tip
 
     def lines(self, after: Position) -> Iterator[bytes]:
-        """See `Source.lines`."""
+        """See `Source.lines`.
+
+        Raises:
+            UnreadableCommitError: after the others, where the last line is not all there.
+        """
         skipped = max(0, after - self.base.tip.position)
         for block in range(skipped // BLOCK_LINES, len(self._blocks)):
             yield from self._block(block)[skipped % BLOCK_LINES if block == skipped // BLOCK_LINES else 0 :]
+        if self._is_cut_off and skipped < self._count:
+            raise self._cut_off_in(f"position {self.base.tip.position + self._count}")
 
     def snapshots(self) -> Sequence[Position]:
         """See `Source.snapshots`: a dump has no other than its base."""
@@ -71,7 +104,7 @@ class Dump:
 
     def position_at(self, at_ms: int) -> Position:
         """See `Source.position_at`; looks at one line of each block that it has to."""
-        low, high = 0, self._count  # the answer, counted from the base, is in between
+        low, high = 0, self._count - self._is_cut_off  # the answer, counted from the base, is in between
         while low < high:
             middle = (low + high + 1) // 2
             if self._commit(middle - 1).at_ms <= at_ms:
@@ -92,14 +125,16 @@ class Dump:
         """The snapshot before the first commit; leaves the file there."""
         lines: list[bytes] = []
         while line := self._file.readline():
-            try:
-                is_commit = _kind.decode(line).schema is not None
-            except msgspec.DecodeError as error:
-                raise UnreadableCommitError(f"{self.name}, line {len(lines) + 1}: not a commit: {error}") from None
-            if is_commit:
+            if not lines and not begins_a_dump(line):
+                raise UsageError(f"{self.name} is no dump of a log; {LOG_IS}")
+            if self._is_commit(line, len(lines) + 1):
                 self._file.seek(-len(line), 1)
                 break
             lines.append(line.rstrip(b"\n"))
+        else:
+            if not lines:
+                what_to_do = "give it a dump" if self.name == STDIN_NAME else "name a dump"
+                raise UsageError(f"there is nothing in {self.name}; {what_to_do}")
         if not lines:
             return Snapshot(EMPTY_TIP, INITIAL_STATE)
         try:
@@ -108,8 +143,20 @@ class Dump:
             raise UnreadableCommitError(f"{self.name}: {error}") from None
         return Snapshot(state.tip, state)
 
+    def _is_commit(self, line: bytes, number: int) -> bool:
+        try:
+            return is_commit(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if line.endswith(b"\n"):
+                raise UnreadableCommitError(f"{self.name}, line {number}: not a commit: {error}") from None
+            is_snapshot = not line.startswith(_BEGINNINGS[0])
+            raise self._cut_off_in("the snapshot that it begins with" if is_snapshot else "its first commit") from None
+
+    def _cut_off_in(self, where: str) -> UnreadableCommitError:
+        return UnreadableCommitError(f"{self.name} ends in the middle of {where}; was it cut off?")
+
     def _index(self) -> int:
-        count = 0
+        count, line = 0, b""
         while True:
             start, lines = self._file.tell(), 0
             for line in _some(self._file, BLOCK_LINES):
@@ -117,6 +164,7 @@ class Dump:
                     raise UnreadableCommitError(f"{self.name}: a line behind commit {count + lines} is empty")
                 lines += 1
             if not lines:
+                self._is_cut_off = not line.endswith(b"\n") and not _is_whole(line)
                 return count
             self._blocks.append(start)
             count += lines
@@ -132,7 +180,7 @@ class Dump:
             )
         try:
             return self._commit(self._count - 1).tip
-        except (UnreadableCommitError, BrokenChainError):  # whoever comes that far is told
+        except (UnreadableCommitError, BrokenChainError, IndexError):  # whoever comes that far is told
             return Tip(self.base.tip.position + self._count, NO_COMMIT)
 
     def _commit(self, index: int) -> Commit:
@@ -143,7 +191,16 @@ class Dump:
 
     def _block(self, block: int) -> list[bytes]:
         self._file.seek(self._blocks[block])
-        return [line.rstrip(b"\n") for line in _some(self._file, BLOCK_LINES)]
+        lines = [line.rstrip(b"\n") for line in _some(self._file, BLOCK_LINES)]
+        return lines[:-1] if self._is_cut_off and block == len(self._blocks) - 1 else lines
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        is_commit(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _some(file: BinaryIO, count: int) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from broker.debugger.dumps import STDIN_NAME, begins_a_dump, is_commit
 from broker.debugger.files import path_of
 from broker.debugger.newfile import NewFile
 from broker.debugger.showing import safe
@@ -35,15 +36,6 @@ LINES_AT_ONCE = 2_000
 
 _NO_COMMIT_OF_A_BROKER = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
 """What folding may come to, where a commit doesn't fit what stands before it."""
-
-
-class _Kind(msgspec.Struct):
-    """Commits have a schema, the lines of a snapshot have none."""
-
-    schema: int | None = None
-
-
-_kind = msgspec.json.Decoder(_Kind)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,12 +86,14 @@ class _Loading:
             self._take_page(page)
             page = list(islice(lines, LINES_AT_ONCE))
         if not self._number:
-            raise _Wrong("there is nothing in standard input; give it a dump")
+            raise _Wrong(f"there is nothing in {STDIN_NAME}; give it a dump")
 
     def _begin(self, lines: Iterator[bytes]) -> list[bytes]:
         """Take in what stands before the first commit, if anything does; the line of that commit."""
         before: list[bytes] = []
         for line in lines:
+            if not before and not begins_a_dump(line):
+                raise _Wrong(f"{STDIN_NAME} is no dump of a log")
             if self._is_commit(line, len(before) + 1):
                 self._begin_behind(before)
                 return [line]
@@ -143,7 +137,7 @@ class _Loading:
     @staticmethod
     def _is_commit(line: bytes, number: int) -> bool:
         try:
-            return _kind.decode(line).schema is not None
+            return is_commit(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _Wrong(f"line {number} is no line of a dump: {safe(str(error))}") from None
 
@@ -157,7 +151,7 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
         for line in plain:
             yield line.rstrip(b"\n")
     except (OSError, EOFError) as error:
-        raise _Wrong(f"standard input can't be read to its end: {error}") from None
+        raise _Wrong(f"{STDIN_NAME} can't be read to its end: {error}") from None
 
 
 def _size(stream: BinaryIO) -> int:

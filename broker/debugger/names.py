@@ -190,8 +190,8 @@ def _called(source: Source) -> Iterator[tuple[str, str]]:
 
 
 def _readable(source: Source, after: Position) -> Iterator[bytes]:
-    """The lines behind `after`, up to where commits are missing: whoever folds them will say so."""
-    with suppress(UnusableLogError):
+    """The lines behind `after`, up to where some are missing or cut off: whoever folds them will say so."""
+    with suppress(UnreadableCommitError, UnusableLogError):
         yield from source.lines(after)
 
 

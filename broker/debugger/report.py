@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 from broker.debugger.output import add_output, output
 from broker.debugger.report_data import Folded, page_data
 from broker.debugger.report_html import page
+from broker.debugger.showing import safe
 from broker.debugger.sources import Source, commits, open_source
 from broker.debugger.terminal import Terminal
 from events.log import Handing
 
-EXIT_OK = 0
+EXIT_SOUND, EXIT_BROKEN = 0, 1
 PROGRESS_COMMITS = 1_000
 HANDINGS_COMMITS = 10_000
 
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Write the page; what is broken in the log is in it, and no error.
+    """Write the page. What is broken in the log is in it; the status is 1 then, as that of `verify`, and 0 otherwise.
 
     Raises:
         UsageError: the log can't be opened, or the file not be written.
@@ -42,7 +43,9 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         out.write(written)
     summary = f"{options.output}: {_counted(len(folded.columns.commits), 'commit')}, {_size(written)}{_broken(folded)}"
     (terminal.err if out.is_stdout else terminal.out).write(f"{summary}\n")
-    return EXIT_OK
+    if folded.stopped is not None:
+        terminal.err.write(f"the page ends behind position {folded.last}: {safe(folded.stopped)}\n")
+    return EXIT_BROKEN if folded.breaches else EXIT_SOUND
 
 
 def _fold(source: Source, terminal: Terminal, *, texts: bool) -> Folded:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
-from broker.debugger.dumps import Dump
+from broker.debugger.dumps import LOG_IS, STDIN_NAME, Dump
 from broker.settings import MEMORY_URL, SQLITE_SCHEME
 from broker.usage import UsageError
 from events.codec import UnreadableCommitError, decode_commit
@@ -91,12 +91,12 @@ def open_source(name: str) -> Source:
     Raises:
         UsageError: there is no such log, or nothing can read it.
         UnusableLogError: it is damaged, or newer than this program.
-        UnreadableCommitError: it is no dump.
+        UnreadableCommitError: it is a dump whose beginning can't be read.
     """
     if name.startswith(SQLITE_SCHEME):
         return SqliteSource(name)
     if name == STDIN:
-        return Dump("standard input", _spooled(sys.stdin.buffer))
+        return Dump(STDIN_NAME, _spooled(sys.stdin.buffer))
     if name.startswith(WEB_SCHEMES):
         return Dump(name, _fetched(name))
     if name == MEMORY_URL:
@@ -210,11 +210,7 @@ def _from_path(name: str) -> Source:
     try:
         file = path.open("rb")
     except OSError as error:
-        hint = (
-            ""
-            if ":" not in name
-            else "; a LOG is sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
-        )
+        hint = f"; {LOG_IS}" if ":" in name else ""
         raise UsageError(f"can't read {name}: {error.strerror}{hint}") from None
     with file:
         magic = file.read(len(SQLITE_MAGIC))

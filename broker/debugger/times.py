@@ -65,18 +65,16 @@ def _rounded(ms: int, unit_ms: int) -> int:
 
 def start_of(source: Source) -> int:
     """When a log began: the time of its first commit, of the base where there is none."""
-    for line in source.lines(source.base.tip.position):
-        try:
+    with suppress(UnreadableCommitError, BrokenChainError):  # whoever folds it will say so
+        for line in source.lines(source.base.tip.position):
             return decode_commit(line).at_ms
-        except (UnreadableCommitError, BrokenChainError):
-            break  # whoever folds it will say so
     return int(source.base.state.at_ms)
 
 
 def end_of(source: Source, last: Position) -> int:
     """When a log ended whose tip is `last`: the time of that commit, or of the base if it stands there."""
-    for line in source.lines(last - 1) if last > source.base.tip.position else ():
-        with suppress(UnreadableCommitError, BrokenChainError):
+    with suppress(UnreadableCommitError, BrokenChainError):
+        for line in source.lines(last - 1) if last > source.base.tip.position else ():
             return decode_commit(line).at_ms
     return int(source.base.state.at_ms)
 

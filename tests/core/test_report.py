@@ -318,17 +318,18 @@ def test_the_command_writes_the_page_and_one_line(tmp_path: Path, capsys: pytest
 
 
 def test_the_command_tells_of_broken_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A log that is broken, or can't be read to its end, still makes a page."""
+    """A log that is broken, or can't be read to its end, still makes a page; the exit status is 1, as for `verify`."""
     commits = log_of(*CHAT)
     log = dump(tmp_path / "chat.jsonl", [commits[0], commits[2]])
-    assert report(log, "--output", tmp_path / "page.html", "--no-texts") == 0
+    assert report(log, "--output", tmp_path / "page.html", "--no-texts") == 1
     assert "1 commit, " in (out := capsys.readouterr().out)
     assert out.endswith("; 1 breach of a promise, in red\n")
 
 
 def test_an_empty_log_has_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No commit is no error."""
-    assert report(dump(tmp_path / "none.jsonl", []), "-o", tmp_path / "page.html") == 0
+    SqliteFile(tmp_path / "chat.db").close()
+    assert report(f"sqlite:{tmp_path / 'chat.db'}", "-o", tmp_path / "page.html") == 0
     assert ": 0 commits, " in capsys.readouterr().out
 
 

@@ -321,7 +321,8 @@ def test_an_empty_log_in_whose_wal_something_stands_is_filled(tmp_path: Path) ->
 
 WRONG: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "there is nothing in standard input; give it a dump"),
-    "no dump": (b"hello\n", "line 1 is no line of a dump"),
+    "no dump": (b"hello\n", "standard input is no dump of a log; nothing was loaded"),
+    "a snapshot that is no snapshot": (b'{"snapshot":1}\n7', "line 2 is no line of a dump"),
     "a line that is no commit": (joined([*LINES[:4], b"{}", *LINES[4:]]), "line 5: the commit at position 5"),
     "a line that is empty": (joined([*LINES[:4], b"", *LINES[4:]]), "line 5: the commit at position 5"),
     "a line that is cut off": (joined(LINES)[:-30], "line 9: the commit at position 9"),

@@ -241,7 +241,7 @@ def test_markup_and_escapes_in_texts_are_only_shown(tmp_path: Path) -> None:
 
 def test_an_empty_log_can_be_looked_at(tmp_path: Path) -> None:
     """There is nowhere to go, and nothing breaks."""
-    log = dumped(tmp_path / "log.jsonl", [])
+    log = filed(tmp_path / "log.db", [])
     for key in ("right", "left", "G", "r", "pagedown"):
         assert seen(log, key).position == 0
     assert seen(log, "f", wanted="waiting > 0").note == "there is none further on"
