@@ -21,8 +21,16 @@ def path_of(name: str) -> str:
     if not path:
         raise UsageError(f"{name} names no file; it has to be sqlite:PATH")
     if path == name and not _is_sqlite(path):
-        raise UsageError(f"{name} is no log in a file; name one as sqlite:PATH")
+        raise UsageError(_what_to_name(name))
     return path
+
+
+def _what_to_name(name: str) -> str:
+    if Path(name).exists():
+        return f"{name} is no broker's file; one is made of a dump by chat-broker log load sqlite:PATH < DUMP"
+    if ":" in name:
+        return f"{name} is no log in a file; name one as sqlite:PATH"
+    return f"a log in a file is named as sqlite:PATH; write {SQLITE_SCHEME}{name}"
 
 
 def _is_sqlite(path: str) -> bool:

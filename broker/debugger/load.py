@@ -11,7 +11,7 @@ import gzip
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, BinaryIO
 
 import msgspec
@@ -49,14 +49,15 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     Raises:
         UsageError: it is no dump, or there is a log already; nothing was changed.
     """
-    stream = sys.stdin.buffer
-    with NewFile(path_of(options.log), options.log) as new, terminal.progress("loading", _size(stream)) as advance:
-        loading = _Loading(new.file, advance)
-        try:
-            loading.take(_lines(stream))
-        except _Wrong as wrong:
-            raise UsageError(f"{wrong}; nothing was loaded") from None
-        new.finish()
+    path, stream = path_of(options.log), sys.stdin.buffer
+    try:
+        lines = _of_a_dump(_lines(stream))  # before anything is made
+        with NewFile(path, options.log) as new, terminal.progress("loading", _size(stream)) as advance:
+            loading = _Loading(new.file, advance)
+            loading.take(lines)
+            new.finish()
+    except _Wrong as wrong:
+        raise UsageError(f"{wrong}; nothing was loaded") from None
     last, base = loading.state.position, loading.base
     where = f"from position {base + 1} to {last}" if last > base else f"behind position {base}"
     terminal.line(f"loaded {count(last - base, 'commit')}, {where}")
@@ -85,15 +86,11 @@ class _Loading:
         while page:
             self._take_page(page)
             page = list(islice(lines, LINES_AT_ONCE))
-        if not self._number:
-            raise _Wrong(f"there is nothing in {STDIN_NAME}; give it a dump")
 
     def _begin(self, lines: Iterator[bytes]) -> list[bytes]:
         """Take in what stands before the first commit, if anything does; the line of that commit."""
         before: list[bytes] = []
         for line in lines:
-            if not before and not begins_a_dump(line):
-                raise _Wrong(f"{STDIN_NAME} is no dump of a log")
             if self._is_commit(line, len(before) + 1):
                 self._begin_behind(before)
                 return [line]
@@ -140,6 +137,16 @@ class _Loading:
             return is_commit(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _Wrong(f"line {number} is no line of a dump: {safe(str(error))}") from None
+
+
+def _of_a_dump(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """`lines`, of which the first has been looked at."""
+    first = next(lines, None)
+    if first is None:
+        raise _Wrong(f"there is nothing in {STDIN_NAME}; give it a dump")
+    if not begins_a_dump(first):
+        raise _Wrong(f"{STDIN_NAME} is no dump of a log")
+    return chain((first,), lines)
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:

@@ -106,7 +106,7 @@ def test_a_dump_can_begin_behind_a_position(tmp_path: Path) -> None:
     """What was had already is not written again."""
     log = filed(tmp_path / "log.db", SAID)
     assert dump_of(log, "--after", "7") == joined(LINES[7:])
-    assert dump_of(log, "--after", "9") == dump_of(log, "--after", "99") == b""
+    assert dump_of(log, "--after", "9") == b""
     assert asked_plainly("log", "dump", log, "--after", "-1")[0] == 2
 
 
@@ -371,6 +371,13 @@ def test_what_is_no_dump_leaves_everything_as_it_was(what: str, made: bool, tmp_
     assert {path.name for path in tmp_path.iterdir()} - set(before) <= {"new.db.lock"}
 
 
+@pytest.mark.parametrize("content", [b"", b"hello\n", gzip.compress(joined(LINES))[:20]])
+def test_what_is_no_dump_at_all_leaves_no_trace(content: bytes, tmp_path: Path) -> None:
+    """Not even a lock: it is looked at first."""
+    assert loaded(tmp_path / "new.db", content).status == 2
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_a_log_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     """Even if it is the base of what was trimmed; exit status 2."""
     path = tmp_path / "log.db"
@@ -395,12 +402,22 @@ def test_a_log_that_a_broker_has_is_left_alone(tmp_path: Path) -> None:
     [
         ("memory:", "a log in memory is its broker's alone"),
         ("sqlite:", "names no file"),
-        ("dump.jsonl", "is no log in a file; name one as sqlite:PATH"),
+        ("nonsense://x", "nonsense://x is no log in a file; name one as sqlite:PATH"),
+        ("../x.db", "a log in a file is named as sqlite:PATH; write sqlite:../x.db"),
+        (
+            "dump.jsonl",
+            "dump.jsonl is no broker's file; one is made of a dump by chat-broker log load sqlite:PATH < DUMP",
+        ),
         ("sqlite:/nowhere/at/all.db", "No such file or directory"),
     ],
 )
-def test_a_dump_is_loaded_into_a_file_alone(log: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line, and exit status 2."""
+def test_a_dump_is_loaded_into_a_file_alone(
+    log: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line that says what to write, and exit status 2."""
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path / "folder")
+    dumped(Path("dump.jsonl"), SAID)
     monkeypatch.setattr(sys, "stdin", _Stream(joined(LINES)))
     answer = asked("log", "load", log)
     assert (answer.status, answer.out) == (2, "")
