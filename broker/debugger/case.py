@@ -14,6 +14,7 @@ from broker.debugger.scenario import Asked, Scenario, relive
 from broker.debugger.smallest import Smallest, smallest
 from broker.debugger.sources import Source, Step, check_position, open_source
 from broker.debugger.terminal import Terminal
+from broker.debugger.times import position
 from broker.debugger.walk import step_of
 from broker.usage import UsageError
 from events.codec import decode_commit
@@ -25,7 +26,8 @@ from projections.state import State
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
-    parser.add_argument("--to", metavar="N", type=int, required=True, help="the position of the commit to reproduce")
+    what = "the position of the commit to reproduce"
+    parser.add_argument("--to", metavar="N", type=position, required=True, help=what)
     parser.add_argument("--room", metavar="R", help="reproduce the last that happened in this room, up to --to")
     add_output(parser, "where to write it", default=STDOUT)
 
@@ -79,10 +81,13 @@ def _state_before(source: Source, position: Position) -> State:
 
 
 def _position(source: Source, last: Position, room: str | None) -> Position:
-    check_position(source, last)
     base = source.base.tip.position
+    if source.tip().position == base:
+        raise UsageError(f"there are no commits in {source.name}, so there is nothing to reproduce")
+    check_position(source, last)
     if last == base:
-        raise UsageError(f"{source.name} begins behind position {base}: the first commit to reproduce is {base + 1}")
+        there = f"{source.name} begins behind position {base}" if base else "position 0 is the empty log"
+        raise UsageError(f"{there}: the first commit to reproduce is {base + 1}")
     return last if room is None else _last_of_room(source, last, names_of(source).room_of(room))
 
 

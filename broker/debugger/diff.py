@@ -16,7 +16,7 @@ from broker.debugger.names import Names, name_in, names_of
 from broker.debugger.sources import open_source
 from broker.debugger.story import count, ordinal
 from broker.debugger.terminal import Terminal
-from broker.debugger.times import clock, span, start_of
+from broker.debugger.times import POSITION_HELP, clock, position_of, span, start_of
 from broker.debugger.told import ascii_json
 from events.ids import ConnectionId
 from projections.places import Chatting, Place
@@ -26,8 +26,8 @@ from projections.state import State
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Let `parser` take what `run` reads."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for stdin")
-    parser.add_argument("n", metavar="N", type=int, help="a position; 0 is the empty log")
-    parser.add_argument("m", metavar="M", type=int, help="another, before or after it")
+    parser.add_argument("n", metavar="N", help=POSITION_HELP)
+    parser.add_argument("m", metavar="M", help="another, before or after it")
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
@@ -35,16 +35,18 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Tell what changed.
 
     Raises:
-        UsageError: the log does not have one of the positions.
+        UsageError: the log does not have one of the positions, or it is none.
         UnreadableCommitError: naming the position.
         BrokenChainError: likewise.
     """
     with closing(open_source(options.log)) as source:
-        changes = changes_between(source, options.n, options.m)
+        start_ms = start_of(source)
+        ends = [position_of(source, text, start_ms) for text in (options.n, options.m)]
+        changes = changes_between(source, *ends)
         if options.json:
             terminal.line(ascii_json(changes_json(changes)))
             return 0
-        for line in change_lines(names_of(source), changes, start_of(source)):
+        for line in change_lines(names_of(source), changes, start_ms):
             terminal.line(line)
     return 0
 

@@ -64,6 +64,9 @@ class Life:
 
     def end(self, state: State, talks: Talks) -> None:
         """What it adds up to, and what there is in the end."""
+        if state.position == self._source.base.tip.position:
+            self._line("\nnothing has happened since")
+            return
         self._line("\nin all")
         tally = self._tally
         said = tally.messages_text(self._names, state)

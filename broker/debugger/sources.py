@@ -140,7 +140,8 @@ def check_position(source: Source, position: Position) -> None:
     """
     first, last = source.base.tip.position, source.tip().position
     if not first <= position <= last:
-        raise UsageError(f"{source.name} has states from position {first} to {last}, and none at {position}")
+        there = f"states from position {first} to {last}" if first < last else f"one state, at position {first}"
+        raise UsageError(f"{source.name} has {there}, and none at {position}")
 
 
 class Step(NamedTuple):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from broker.debugger.sources import Source, check_position
 from broker.debugger.terminal import printable
@@ -17,10 +19,13 @@ from projections.deliveries import timestamp_of
 
 AT_HELP = (
     "a time: ISO 8601 (2026-11-22T19:29:47.568Z; UTC where it doesn't say), or one since the log's first commit, "
-    "as in +90s, +5m, +1h30m, +250ms or +00:01:30.250"
+    "as in +90s, +1.5m, +1h30m, +250ms or 00:01:30.250"
 )
+POSITION_HELP = "a position, 0 being the empty log, or a time as replay --at takes it"
 
-_PARTS = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
+_WRITTEN = "as in 2026-11-22T19:29:47Z, or since the log's beginning as in +90s or 00:01:30.250"
+_DIGITS_MAX = 15
+_PARTS = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
 _CLOCK = re.compile(r"([0-9]{1,6}):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,3}))?")
 
 
@@ -94,30 +99,69 @@ def position_asked(source: Source, to: int | None, at: str | None, start_ms: int
     return min(last, max(source.base.tip.position, source.position_at(parse_time(at, start_ms))))
 
 
+def position_of(source: Source, text: str, start_ms: int) -> Position:
+    """The position that `text` names: by its number, or by a time; see `POSITION_HELP`.
+
+    Raises:
+        UsageError: the log does not have it, or it is neither.
+    """
+    if is_number(text):
+        return position_asked(source, int(text), None, start_ms)
+    if _time(text, start_ms) is None:
+        raise UsageError(f"{printable(text)} is no position and no time: write a number, or a time {_WRITTEN}")
+    return position_asked(source, None, text, start_ms)
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` is a number that a position may have."""
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
+
+
+def position(text: str) -> int:
+    """`text` as a position, for an `argparse` parser.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no whole number.
+    """
+    if not is_number(text.removeprefix("-")):
+        raise argparse.ArgumentTypeError(f"a position is a whole number, not {printable(text)}")
+    return int(text)
+
+
 def parse_time(text: str, start_ms: int) -> int:
     """`text` as Unix time in ms; see `AT_HELP` for its forms.
 
     Raises:
         UsageError: it has none of them.
     """
-    if text.startswith("+"):
-        since = _since(text[1:])
-        if since is not None:
-            return start_ms + since
-    else:
-        try:
-            moment = datetime.fromisoformat(text)
-            return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
-        except (ValueError, OverflowError):
-            pass
-    raise UsageError(f"{printable(text)} is no time: write it as in 2026-11-22T19:29:47Z, or as in +90s from the start")
+    at_ms = _time(text, start_ms)
+    if at_ms is None:
+        raise UsageError(f"{printable(text)} is no time: write it {_WRITTEN}")
+    return at_ms
 
 
-def _since(text: str) -> int | None:
-    if found := _CLOCK.fullmatch(text):
-        hours, minutes, seconds = int(found[1]), int(found[2]), int(found[3])
-        return ((hours * 60 + minutes) * 60 + seconds) * 1_000 + int((found[4] or "").ljust(3, "0"))
+def _time(text: str, start_ms: int) -> int | None:
+    since = _clock(text.removeprefix("+"))
+    if since is None and text.startswith("+"):
+        since = _parts(text[1:])
+    if since is not None:
+        return start_ms + since
+    with suppress(ValueError, OverflowError):
+        moment = datetime.fromisoformat(text)
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
+    return None
+
+
+def _clock(text: str) -> int | None:
+    found = _CLOCK.fullmatch(text)
+    if found is None:
+        return None
+    hours, minutes, seconds = int(found[1]), int(found[2]), int(found[3])
+    return ((hours * 60 + minutes) * 60 + seconds) * 1_000 + int((found[4] or "").ljust(3, "0"))
+
+
+def _parts(text: str) -> int | None:
     parts = _PARTS.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
-    return sum(int(number) * (1 if unit == "ms" else UNITS_MS[unit]) for number, unit in parts)
+    return sum(round(Decimal(number) * (1 if unit == "ms" else UNITS_MS[unit])) for number, unit in parts)

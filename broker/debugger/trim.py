@@ -14,6 +14,7 @@ from broker.debugger.files import path_of
 from broker.debugger.sources import Source, SqliteSource, state_at
 from broker.debugger.story import count
 from broker.debugger.terminal import Terminal, printable
+from broker.debugger.times import position
 from broker.durations import parse_duration
 from broker.settings import SQLITE_SCHEME
 from broker.usage import UsageError
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH; a broker may be running")
     upto = parser.add_mutually_exclusive_group(required=True)
-    upto.add_argument("--before", metavar="N", type=int, help="what stands before this position, which stays")
+    upto.add_argument("--before", metavar="N", type=position, help="what stands before this position, which stays")
     upto.add_argument("--older-than", metavar="TIME", help="what is older than that, as in 7d, 12h, 30m or 90s")
 
 
@@ -59,9 +60,9 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 def _last(source: Source, options: argparse.Namespace) -> Position:
     """The last position to go."""
     if options.before is not None:
-        first, end = source.base.tip.position + 1, source.tip().position + 1
-        if not 1 <= options.before <= end:
-            raise UsageError(f"{source.name} has positions {first} to {end - 1}, so --before is at most {end}")
+        tip = source.tip().position
+        if not 1 <= options.before <= tip + 1:
+            raise UsageError(f"{source.name} ends at position {tip}, so --before is from 1 to {tip + 1}")
         last: Position = options.before - 1
         return last
     older_ms = parse_duration(options.older_than)

@@ -277,10 +277,10 @@ def test_what_was_stored_is_asserted_where_the_present_code_decides_otherwise(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--to", "0"), "the first commit to reproduce is 1"),
+        (("--to", "0"), "position 0 is the empty log: the first commit to reproduce is 1"),
         (("--to", "10"), "none at 10"),
         (("--to", "-1"), "none at -1"),
-        (("--to", "x"), "invalid int value"),
+        (("--to", "x"), "a position is a whole number"),
         ((), "--to"),
         (("--to", "9", "--room", "r_none"), "there is no room"),
         (("--to", "1", "--room", ROOM), "up to position 1 nothing happens in that room"),

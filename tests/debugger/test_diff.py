@@ -139,9 +139,17 @@ def test_positions_that_are_not_there_are_refused(log: str, positions: tuple[str
     assert "has states from position 0 to 9" in answer.err
 
 
+def test_a_time_may_stand_for_a_position(log: str) -> None:
+    """As it is printed, or as `replay --at` takes it."""
+    assert told("diff", log, "00:00:00.000", "+1m").out == told("diff", log, "1", "6").out
+    assert told("diff", log, "9", "2026-09-21T14:14:20Z").out == told("diff", log, "9", "6").out
+
+
 def test_what_is_no_position_is_refused(log: str) -> None:
     """A position is a number, and none is below 0."""
-    assert asked("diff", log, "1", "two").status == 2
+    answer = asked("diff", log, "1", "two")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.startswith('chat-broker: "two" is no position and no time: write a number, or a time as in 2026-')
     assert asked("diff", log, "1").status == 2
     assert asked("diff", log, "1", "-1").status == 2
 
@@ -161,3 +169,5 @@ def test_a_trimmed_log_is_compared_from_its_base(tmp_path: Path) -> None:
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:4]))
     assert told("diff", log, "4", "9").lines[0] == "from position 4 to 9: 5 commits, 6 min 26 s later"
     assert "none at 3" in asked("diff", log, "3", "9").err
+    told("log", "trim", log, "--before", "10")
+    assert "has one state, at position 9, and none at 4" in asked("diff", log, "4", "9").err

@@ -117,6 +117,7 @@ def test_a_position_that_is_not_there_is_named(log: str) -> None:
     answer = asked("replay", log, "--to", "10")
     assert answer.status == 2
     assert "has states from position 0 to 9, and none at 10" in answer.err
+    assert 'argument --to: a position is a whole number, not "+5s"' in asked("replay", log, "--to", "+5s").err
 
 
 @pytest.mark.parametrize(
@@ -127,6 +128,11 @@ def test_a_position_that_is_not_there_is_named(log: str) -> None:
         ("+42s254ms", 2),
         ("+42s255ms", 3),
         ("+00:00:44.999", 4),
+        ("00:00:44.999", 4),
+        ("00:00:45.000", 5),
+        ("+42.254s", 2),
+        ("+42.255s", 3),
+        ("+0.75m", 5),
         ("+1m", 6),
         ("2026-09-21T14:14:20Z", 6),
         ("2026-09-21T16:14:20+02:00", 6),
@@ -136,16 +142,16 @@ def test_a_position_that_is_not_there_is_named(log: str) -> None:
     ],
 )
 def test_a_time_stands_for_the_last_position_before_it(log: str, time: str, position: int) -> None:
-    """Times are absolute, in UTC unless they say otherwise, or counted from the first commit."""
+    """Times are absolute, in UTC unless they say otherwise, or counted from the first commit, as the story prints them."""
     assert told("replay", log, "--at", time, "--json").objects[-1]["state"]["position"] == position
 
 
-@pytest.mark.parametrize("time", ["soon", "+", "+5", "+5x", "+-5s", "12:00", "\x1b[31m"])
+@pytest.mark.parametrize("time", ["soon", "+", "+5", "+5x", "+-5s", "+.5s", "+1.2345s", "12:00", "\x1b[31m"])
 def test_what_is_no_time_is_refused(log: str, time: str) -> None:
     """In one line, which says how times are written."""
     answer = asked("replay", log, "--at", time)
     assert answer.status == 2
-    assert "is no time: write it as in 2026-11-22T19:29:47Z" in answer.err
+    assert "is no time: write it as in 2026-11-22T19:29:47Z, or since the log's beginning as in" in answer.err
     assert "\x1b" not in answer.err
 
 

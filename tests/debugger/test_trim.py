@@ -141,9 +141,9 @@ def test_a_long_log_is_trimmed_in_pieces_and_its_snapshots_stay(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--before", "0"), "has positions 1 to 9, so --before is at most 10"),
-        (("--before", "11"), "has positions 1 to 9, so --before is at most 10"),
-        (("--before", "x"), "invalid int value"),
+        (("--before", "0"), "ends at position 9, so --before is from 1 to 10"),
+        (("--before", "11"), "ends at position 9, so --before is from 1 to 10"),
+        (("--before", "x"), "a position is a whole number"),
         (("--older-than", "7"), "--older-than takes a time as in 7d"),
         (("--older-than", "0d"), "--older-than takes a time as in 7d"),
         ((), "one of the arguments --before --older-than is required"),
@@ -157,6 +157,29 @@ def test_what_can_t_be_trimmed_is_an_error_of_use(arguments: tuple[str, ...], sa
     assert (answer.status, answer.out) == (2, "")
     assert says in answer.err
     assert len(lines_of(log)) == 9
+
+
+def test_a_log_of_which_nothing_is_left_is_told_as_one(tmp_path: Path) -> None:
+    """Whoever asks for more of it hears that there is no more."""
+    log = filed(tmp_path / "log.db", SAID)
+    told("log", "trim", log, "--before", "10")
+    assert "ends at position 9, so --before is from 1 to 10" in asked("log", "trim", log, "--before", "9999").err
+    assert told("trace", log, "--connection", "b6cd").lines == [
+        f"the life of {BOB}",
+        "what was before position 10 is gone from the log; there it was:",
+        f"  Bob·b6cd is {BOB}",
+        "    place        idle",
+        "    interests    none",
+        "    last active  position 9, 0 s before",
+        "    told         4 times",
+        "    rate limit   may speak now, may enter the queue now",
+        "",
+        "nothing has happened since",
+    ]
+    assert [*told("trace", log, "--connection", "b6cd", "--json").objects[1]] == ["totals", "state"]
+    for position in ("0", "9"):
+        expected = f"there are no commits in {log}, so there is nothing to reproduce"
+        assert asked("test", log, "--to", position).err == f"chat-broker: {expected}\n"
 
 
 def test_only_a_log_in_a_file_is_trimmed(tmp_path: Path) -> None:
