@@ -14,7 +14,7 @@ from broker.debugger.scenario import Asked, Scenario, relive
 from broker.debugger.smallest import Smallest, smallest
 from broker.debugger.sources import Source, Step, check_position, open_source
 from broker.debugger.terminal import Terminal
-from broker.debugger.times import position
+from broker.debugger.times import position_number
 from broker.debugger.walk import step_of
 from broker.usage import UsageError
 from events.codec import decode_commit
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
     what = "the position of the commit to reproduce"
-    parser.add_argument("--to", metavar="N", type=position, required=True, help=what)
+    parser.add_argument("--to", metavar="N", type=position_number, required=True, help=what)
     parser.add_argument("--room", metavar="R", help="reproduce the last that happened in this room, up to --to")
     add_output(parser, "where to write it", default=STDOUT)
 

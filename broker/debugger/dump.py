@@ -11,7 +11,7 @@ from itertools import islice
 from broker.debugger.redacting import KEY_BYTES, Redactor
 from broker.debugger.sources import Source, open_source
 from broker.debugger.terminal import Advance, Terminal
-from broker.debugger.times import position
+from broker.debugger.times import position_number
 from broker.usage import UsageError
 from events.ids import Position
 from projections.snapshots import STATE_CODEC
@@ -23,7 +23,9 @@ LINES_AT_ONCE = 500
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
-    parser.add_argument("--after", metavar="N", type=position, default=0, help="only the commits behind this position")
+    parser.add_argument(
+        "--after", metavar="N", type=position_number, default=0, help="only the commits behind this position"
+    )
     redact = "without texts, names and interests; what comes out is a log of its own"
     parser.add_argument("--redact", action="store_true", help=redact)
 

@@ -27,6 +27,7 @@ DIGITS_MIN = 4
 CANDIDATES_MAX = 10
 FOUND_MAX = 10_000
 NAME_CHARS_MAX = 40
+HANDLE_PREFIX = "cb_"
 MARK = "·"
 UNKNOWN = "?"
 
@@ -85,7 +86,7 @@ class Names:
             return ConnectionId(*called)
         if called:
             raise UsageError(_several("connection", "is called", text, self._people(called), len(called)))
-        raise UsageError(_none("connection", text, self._people(everybody), len(everybody)))
+        raise _none("connection", text, self._people(everybody), len(everybody))
 
     def room_of(self, text: str) -> RoomId:
         """The room whose id is `text`, or begins with it, with or without `r_`.
@@ -98,7 +99,7 @@ class Names:
             return RoomId(found[0])
         if found:
             raise UsageError(_several("room", "begins with", text, map(self.room, found), len(found)))
-        raise UsageError(_none("room", text, map(self.room, self._rooms), len(self._rooms)))
+        raise _none("room", text, map(self.room, self._rooms), len(self._rooms))
 
     def learn(self, source: Source, after: Position) -> None:
         """Take in what the commits behind `after` name."""
@@ -235,9 +236,12 @@ def _several(kind: str, does: str, text: str, candidates: Iterable[str], total: 
     return f"more than one {kind} {does} {printable(text)}: {_listed(candidates, total)}; {give}"
 
 
-def _none(kind: str, text: str, candidates: Iterable[str], total: int) -> str:
+def _none(kind: str, text: str, candidates: Iterable[str], total: int) -> UsageError:
+    if text.startswith(HANDLE_PREFIX):  # it must not be on the screen once more
+        what = "that is a handle, which is a secret and in no log"
+        return UsageError(f"{what}; take the connection_id (c_...) that was given with it")
     there = f"there are {_listed(candidates, total)}" if total else "there is none at all"
-    return f"there is no {kind} {printable(text)} in this log; {there}"
+    return UsageError(f"there is no {kind} {printable(text)} in this log; {there}")
 
 
 def _listed(candidates: Iterable[str], total: int) -> str:

@@ -17,7 +17,7 @@ from broker.debugger.pick import Wanted, add_wanted, wanted_from
 from broker.debugger.sources import Source, open_source
 from broker.debugger.story import count, line_of, story
 from broker.debugger.terminal import Terminal
-from broker.debugger.times import AT_HELP, clock, position, position_asked, start_of
+from broker.debugger.times import AT_HELP, clock, position_asked, position_number, start_of
 from broker.debugger.told import ascii_json, told_by
 from broker.debugger.walk import Talks, Walked, talks_of, walk
 from broker.usage import UsageError
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
     )
     until = parser.add_mutually_exclusive_group()
-    until.add_argument("--to", metavar="N", type=position, help="end at this position; 0 is the empty log")
+    until.add_argument("--to", metavar="N", type=position_number, help="end at this position; 0 is the empty log")
     until.add_argument("--at", metavar="TIME", help=f"end at what there was at {AT_HELP}")
     add_wanted(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line: the commits, then the state")

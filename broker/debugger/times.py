@@ -117,7 +117,7 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
 
 
-def position(text: str) -> int:
+def position_number(text: str) -> int:
     """`text` as a position, for an `argparse` parser.
 
     Raises:

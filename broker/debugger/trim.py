@@ -14,7 +14,7 @@ from broker.debugger.files import path_of
 from broker.debugger.sources import Source, SqliteSource, state_at
 from broker.debugger.story import count
 from broker.debugger.terminal import Terminal, printable
-from broker.debugger.times import position
+from broker.debugger.times import position_number
 from broker.durations import parse_duration
 from broker.settings import SQLITE_SCHEME
 from broker.usage import UsageError
@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH; a broker may be running")
     upto = parser.add_mutually_exclusive_group(required=True)
-    upto.add_argument("--before", metavar="N", type=position, help="what stands before this position, which stays")
+    upto.add_argument(
+        "--before", metavar="N", type=position_number, help="what stands before this position, which stays"
+    )
     upto.add_argument("--older-than", metavar="TIME", help="what is older than that, as in 7d, 12h, 30m or 90s")
 
 

@@ -142,7 +142,7 @@ def test_a_position_that_is_not_there_is_named(log: str) -> None:
     ],
 )
 def test_a_time_stands_for_the_last_position_before_it(log: str, time: str, position: int) -> None:
-    """Times are absolute, in UTC unless they say otherwise, or counted from the first commit, as the story prints them."""
+    """Times are absolute, in UTC unless they say otherwise, or counted from the first commit, as they are printed."""
     assert told("replay", log, "--at", time, "--json").objects[-1]["state"]["position"] == position
 
 
@@ -213,6 +213,19 @@ def test_what_is_not_there_is_refused(log: str, filters: tuple[str, ...], refusa
     assert (answer.status, answer.out) == (2, "")
     assert refusal in answer.err
     assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["cb_sLYn2n0ArpncMJw3Mg97Jv4-RhM4eKe2", "cb_sLYn", "cb_"])
+@pytest.mark.parametrize("flag", ["--connection", "--room"])
+@pytest.mark.parametrize("command", ["replay", "trace"])
+def test_a_handle_is_not_repeated(log: str, command: str, flag: str, text: str) -> None:
+    """It is a secret, and whoever shows it on a screen has shown it; the line says what to take."""
+    answer = asked(command, log, flag, text)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == (
+        "chat-broker: that is a handle, which is a secret and in no log; take the connection_id (c_...) that was "
+        "given with it\n"
+    )
 
 
 def test_the_beginning_of_two_ids_is_refused(tmp_path: Path) -> None:
