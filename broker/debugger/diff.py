@@ -41,8 +41,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """
     with closing(open_source(options.log)) as source:
         start_ms = start_of(source)
-        ends = [position_of(source, text, start_ms) for text in (options.n, options.m)]
-        changes = changes_between(source, *ends)
+        n, m = (position_of(text, start_ms, source.position_at) for text in (options.n, options.m))
+        changes = changes_between(source, n, m)
         if options.json:
             terminal.line(ascii_json(changes_json(changes)))
             return 0

@@ -116,7 +116,7 @@ def wanted_of(text: str, names: Names) -> Wanted:
             case "rejection", "":
                 wanted = wanted._replace(rejection=True)
             case _:
-                wanted = wanted._replace(when=condition_of(condition))
+                wanted = wanted._replace(when=condition_of(condition, f"in {printable(condition)}"))
     return wanted
 
 
@@ -133,15 +133,15 @@ def type_of(name: str) -> type[Any]:
     return found
 
 
-def condition_of(text: str) -> Callable[[State], bool]:
-    """The condition on a state that `text` says.
+def condition_of(text: str, where: str = "--when") -> Callable[[State], bool]:
+    """The condition on a state that `text`, which was given as `where`, says.
 
     Raises:
         UsageError: it can't be read.
     """
     from broker.debugger.predicate import parse_predicate  # who doesn't ask for one doesn't wait for it
 
-    return parse_predicate(text).holds
+    return parse_predicate(text, where).holds
 
 
 def connections_in(commit: Commit) -> Iterator[ConnectionId]:

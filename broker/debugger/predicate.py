@@ -52,6 +52,9 @@ COMPARE: Mapping[str, Callable[[int, int], bool]] = {
 NEGATED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
+ELSEWHERE = {"=": "==", "&&": "and", "&": "and", "||": "or", "|": "or", "!": "not"}
+"""How others write it."""
+
 _WHAT_IS_EXPECTED = f"a name ({', '.join(NAMES)}) or a whole number"
 _TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+)|(?P<word>[a-z_]+)|(?P<sign>[<>=!]=|[<>()]))", re.ASCII)
 
@@ -70,15 +73,22 @@ class Predicate(NamedTuple):
         return self.holds(state)
 
 
-def parse_predicate(text: str) -> Predicate:
-    """The question that `text` asks.
+def parse_predicate(text: str, where: str = "--when") -> Predicate:
+    """The question that `text`, which was given as `where`, asks.
 
     Raises:
         UsageError: naming the column, counted from 1, and what was expected there.
     """
     if len(text) > LENGTH_MAX:
         raise UsageError(f"a predicate has at most {LENGTH_MAX} characters")
-    return _Parser(_tokens(text)).whole()
+    try:
+        return _Parser(_tokens(text)).whole()
+    except _Wrong as wrong:
+        raise UsageError(f"{where}, column {wrong}") from None
+
+
+class _Wrong(Exception):  # noqa: N818 - what it says is the user's
+    """What is wrong at which column."""
 
 
 class _Token(NamedTuple):
@@ -92,8 +102,8 @@ def _tokens(text: str) -> list[_Token]:
     while at < end:
         found = _TOKEN.match(text, at)
         if found is None:
-            column = at + len(text[at:]) - len(text[at:].lstrip()) + 1
-            raise _expected(column, "a name, a whole number, a comparison or a parenthesis")
+            rest = text[at:].lstrip()
+            raise _no_token(len(text) - len(rest) + 1, rest)
         kind = found.lastgroup
         assert kind is not None
         tokens.append(_Token(kind, found[kind], found.start(kind) + 1))
@@ -134,7 +144,7 @@ class _Parser:
     def _one(self, *, negated: bool) -> Predicate:
         self._depth += 1
         if self._depth > DEPTH_MAX:
-            raise UsageError(f"--when, column {self._token.column}: more than {DEPTH_MAX} levels deep")
+            raise _Wrong(f"{self._token.column}: more than {DEPTH_MAX} levels deep")
         if self._took("not"):
             read = self._one(negated=not negated)
         elif self._took("("):
@@ -205,5 +215,12 @@ def _joined(parts: list[Predicate], *, all_must_hold: bool) -> Predicate:
     )
 
 
-def _expected(column: int, what: str) -> UsageError:
-    return UsageError(f"--when, column {column}: expected {what}")
+def _expected(column: int, what: str) -> _Wrong:
+    return _Wrong(f"{column}: expected {what}")
+
+
+def _no_token(column: int, rest: str) -> _Wrong:
+    for sign, meant in ELSEWHERE.items():
+        if rest.startswith(sign):
+            return _Wrong(f"{column}: {sign} is no sign here; did you mean {meant}?")
+    return _expected(column, "a name, a whole number, a comparison or a parenthesis")

@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step",
         action="store_true",
-        help="go through the log in the terminal, forwards and backwards; "
-        "what else was asked for is then what its search stops at",
+        help="go through the log in the terminal, forwards and backwards; --to and --at are then where to begin, "
+        "and what else was asked for is what its search stops at",
     )
 
 

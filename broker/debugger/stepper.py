@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
+from textual.events import Key
 from textual.widgets import Footer, Input, Static
 
 from broker.debugger.board import Section, changed_sections, commit_sections, state_sections
+from broker.debugger.keys import BINDINGS, LISTED, MEANT, QUESTIONS
 from broker.debugger.pick import Wanted, wanted_from, wanted_of
 from broker.debugger.seek import seek
 from broker.debugger.showing import safe
 from broker.debugger.sources import Source
 from broker.debugger.tape import Tape
 from broker.debugger.terminal import Terminal
-from broker.debugger.times import clock, parse_time, timestamp
+from broker.debugger.times import clock, position_of, timestamp
 from broker.debugger.walk import talks_of
 from broker.usage import UsageError
 from events.codec import UnreadableCommitError
@@ -37,10 +40,8 @@ INDENT = 3
 """Columns: a mark between two spaces."""
 
 PROGRESS_SECONDS = 0.1
-QUESTIONS = {
-    "jump": "position, or a time as in +90s",
-    "stop": "stop at: room R, connection C, type T, rejection, waiting > 3; with commas between",
-}
+
+T = TypeVar("T")
 
 
 def step_through(
@@ -49,10 +50,12 @@ def step_through(
     """Let somebody step through `source`, from position `at` on, until they have enough; the exit status.
 
     Raises:
-        UsageError: there is no terminal, or something asked for is not there.
+        UsageError: there is no terminal that could show it, or something asked for is not there.
     """
     if not (sys.stdin.isatty() and terminal.out.isatty() and terminal.err.isatty()):
         raise UsageError("--step needs a terminal for its input and output; without it, replay tells the log as lines")
+    if os.environ.get("TERM", "") in ("", "dumb"):
+        raise UsageError("--step needs a terminal that can do more than lines, and TERM says that this one can't")
     tape = Tape(source)
     Stepper(tape, wanted_from(options, tape.names), wanted_text(options), at, start_ms).run()
     return 0
@@ -77,23 +80,7 @@ class Stepper(App[None]):
     """
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = None
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,n,l,space", "go(1)", "next", key_display="→"),
-        Binding("left,p,h", "go(-1)", "prev", key_display="←"),
-        Binding("pagedown", "go(10)", "+10", key_display="PgDn"),
-        Binding("pageup", "go(-10)", "-10", key_display="PgUp"),
-        Binding("home,g", "first", "first", key_display="g"),
-        Binding("end,G", "last", "last", key_display="G"),
-        Binding("j,colon", "ask('jump')", "jump", key_display="j"),
-        Binding("b,slash", "ask('stop')", "stop at", key_display="b"),
-        Binding("f,enter", "find(1)", "find", key_display="f"),
-        Binding("F", "find(-1)", "back", key_display="F"),
-        Binding("r", "reload", "reload"),
-        Binding("down", "scroll(1)", "scroll", show=False),
-        Binding("up", "scroll(-1)", "scroll", show=False),
-        Binding("escape", "stop", "stop", show=False),
-        Binding("q,ctrl+c", "quit", "quit", key_display="q"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*BINDINGS]
 
     def __init__(self, tape: Tape, wanted: Wanted, looks_for: str, at: Position | None, start_ms: int) -> None:
         super().__init__()
@@ -102,6 +89,7 @@ class Stepper(App[None]):
         self._tape, self._start_ms = tape, start_ms
         self._target: Position = at if at is not None else tape.first + 1  # where the keys have led so far
         self._question = "jump"
+        self._to_be_noted = ""  # on arrival
         self._told_at = time.monotonic()
 
     def compose(self) -> ComposeResult:
@@ -163,30 +151,47 @@ class Stepper(App[None]):
         self.query_one("#ask", Input).display = False
         self.set_focus(None)
         self.workers.cancel_group(self, "work")
-        self._target = self.position
+        self._target, self._to_be_noted = self.position, ""
         self._note("")
 
+    def action_keys(self) -> None:
+        """List the keys."""
+        self._note(LISTED)
+
+    def on_key(self, event: Key) -> None:
+        """Textual's hook: say that a key means nothing."""
+        if event.key not in MEANT and not self.query_one("#ask", Input).display:
+            self._note("that key does nothing; ? lists those that do")
+
     def on_input_submitted(self, answer: Input.Submitted) -> None:
-        """Textual's hook: do what was asked for."""
+        """Textual's hook: do what was asked for; if it can't be read, the question stays."""
         text = answer.value.strip()
-        self.action_stop()
-        self._guarded(lambda: (self._jump if self._question == "jump" else self._stop_at)(text))
+        what_to_do = self._guarded(lambda: self._jump(text) if self._question == "jump" else self._stop_at(text))
+        if what_to_do is not None:
+            self.action_stop()
+            self._guarded(what_to_do)
 
-    def _jump(self, text: str) -> None:
-        if text.isascii() and text.isdecimal() and len(text) < 16:
-            self._go_to(int(text))
-        elif text:
-            self._go_to(self._tape.position_at(parse_time(text, self._start_ms)))
+    def _jump(self, text: str) -> Callable[[], None]:
+        tape = self._tape
+        position = position_of(text, self._start_ms, tape.position_at) if text else self.position
+        is_there = tape.first <= position <= tape.last
+        note = "" if is_there else f"there is no position {position}: the log goes from {tape.first} to {tape.last}"
+        return lambda: self._go_to(position, note)
 
-    def _stop_at(self, text: str) -> None:
-        self.wanted, self.looks_for = wanted_of(text, self._tape.names), text
-        self._show(self.position)
-        if not self.wanted.is_everything:
-            self.action_find(1)
+    def _stop_at(self, text: str) -> Callable[[], None]:
+        wanted = wanted_of(text, self._tape.names)
 
-    def _go_to(self, position: Position) -> None:
-        """Show `position`, or the nearest there is; at once if it is near."""
-        self._target = max(self._tape.first, min(position, self._tape.last))
+        def stop_at() -> None:
+            self.wanted, self.looks_for = wanted, text
+            self._show(self.position)
+            if not wanted.is_everything:
+                self.action_find(1)
+
+        return stop_at
+
+    def _go_to(self, position: Position, note: str = "") -> None:
+        """Show `position`, or the nearest there is, and then `note`; at once if it is near."""
+        self._target, self._to_be_noted = max(self._tape.first, min(position, self._tape.last)), note
         self._note("")
         if self._tape.is_near(self._target):
             self.workers.cancel_group(self, "work")
@@ -242,7 +247,9 @@ class Stepper(App[None]):
         self._put("where", Text(f"position {self.position:,} of {tape.last:,}{when}{looks_for}"))
         self._put("commit-text", Shown(commit))
         self._put("state-text", Shown(shown))
-        self._note(f"the log can't be read on: {tape.broken}" if tape.broken and self.position == tape.last else "")
+        broken = f"the log can't be read on: {tape.broken}" if tape.broken and self.position == tape.last else ""
+        self._note(broken or self._to_be_noted)
+        self._to_be_noted = ""
 
     def _put(self, name: str, text: Text | Shown) -> None:
         self.query_one(f"#{name}", Static).update(text)
@@ -257,7 +264,7 @@ class Stepper(App[None]):
         self.noted = text
         self._put("note", Text(text))
 
-    def _guarded(self, action: Callable[[], int | None]) -> int | None:
+    def _guarded(self, action: Callable[[], T]) -> T | None:
         """What `action` answers; what is wrong is noted."""
         try:
             return action()

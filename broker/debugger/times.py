@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -99,21 +100,21 @@ def position_asked(source: Source, to: int | None, at: str | None, start_ms: int
     return min(last, max(source.base.tip.position, source.position_at(parse_time(at, start_ms))))
 
 
-def position_of(source: Source, text: str, start_ms: int) -> Position:
-    """The position that `text` names: by its number, or by a time; see `POSITION_HELP`.
+def position_of(text: str, start_ms: int, position_at: Callable[[int], Position]) -> Position:
+    """The position that `text` names: by its number, whether there is one or not, or by a time (`position_at`).
 
     Raises:
-        UsageError: the log does not have it, or it is neither.
+        UsageError: it is neither.
     """
-    if is_number(text):
-        return position_asked(source, int(text), None, start_ms)
-    if _time(text, start_ms) is None:
+    if _is_number(text):
+        return int(text)
+    at_ms = _time(text, start_ms)
+    if at_ms is None:
         raise UsageError(f"{printable(text)} is no position and no time: write a number, or a time {_WRITTEN}")
-    return position_asked(source, None, text, start_ms)
+    return position_at(at_ms)
 
 
-def is_number(text: str) -> bool:
-    """Whether `text` is a number that a position may have."""
+def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
 
 
@@ -123,7 +124,7 @@ def position_number(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: it is no whole number.
     """
-    if not is_number(text.removeprefix("-")):
+    if not _is_number(text.removeprefix("-")):
         raise argparse.ArgumentTypeError(f"a position is a whole number, not {printable(text)}")
     return int(text)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import io
 import os
 import pty
 import select
@@ -15,15 +17,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from textual.binding import Binding
 from textual.widgets import Static
 
 from broker.debugger.board import changed_sections
+from broker.debugger.keys import KEY_NAMES
 from broker.debugger.pick import Wanted, wanted_of
 from broker.debugger.seek import seek
 from broker.debugger.sources import Source, open_source
-from broker.debugger.stepper import Stepper
+from broker.debugger.stepper import Stepper, step_through
 from broker.debugger.tape import BLOCK_COMMITS, Tape
+from broker.debugger.terminal import Terminal
 from broker.debugger.times import start_of
+from broker.usage import UsageError
 from events.commands import AdoptPolicy, LeaveQueue, LeaveRoom, SendMessage
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after
 from events.events import MessageSent, QueueEntered
@@ -217,7 +223,77 @@ def test_a_question_that_can_not_be_read_is_answered(log: str, asked: str) -> No
     here = seen(log, "b", f"'{asked}'", "enter")
     assert here.position == 1
     assert here.note
+    assert "--" not in here.note, "no flag was typed"
     assert here.wanted.is_everything
+
+
+def test_a_question_that_can_not_be_read_can_be_mended(log: str) -> None:
+    """What was typed stays, with the question open; the condition that is wrong is named."""
+    here = seen(log, "b", "'room 2370, wating > 0'", "enter")
+    assert here.note.startswith('in "wating > 0", column 1: expected a name (')
+    assert seen(log, "j", "'6x'", "enter").note.startswith(
+        '"6x" is no position and no time: write a number, or a time '
+    )
+    assert seen(log, "j", "'6x'", "enter", "backspace", "enter").position == 6
+    closed = seen(log, "j", "'6x'", "enter", "escape", "right")
+    assert (closed.position, closed.note) == (2, "")
+
+
+def test_a_jump_beyond_an_end_is_told(tmp_path: Path, log: str) -> None:
+    """It leads to the end, and says so; the keys that walk stop there without a word."""
+    far = seen(log, "j", "'600'", "enter")
+    assert (far.position, far.note) == (9, "there is no position 600: the log goes from 0 to 9")
+    script = conversation()
+    trimmed_log = trimmed(tmp_path / "log.db", script, fold(script.commits[:4]))
+    assert seen(trimmed_log, "j", "'3'", "enter").note == "there is no position 3: the log goes from 4 to 9"
+    assert seen(log, "G", "right").note == ""
+
+
+@pytest.mark.parametrize("key", ["x", "f5", "tab"])
+def test_a_key_that_means_nothing_leads_to_those_that_do(log: str, key: str) -> None:
+    """As `?` does, which comes first in the last line."""
+    assert seen(log, key).note == "that key does nothing; ? lists those that do"
+    assert seen(log, "right", key).position == 2
+
+
+def test_every_key_is_listed(log: str) -> None:
+    """`?` says what each of them does."""
+    note = seen(log, "question_mark").note
+    for binding in Stepper.BINDINGS:
+        assert isinstance(binding, Binding)
+        for key in binding.key.split(","):
+            assert KEY_NAMES.get(key, key) in note.replace(",", " ").replace(";", " ").split(), key
+
+
+def test_the_key_for_all_keys_is_seen_on_a_narrow_screen(log: str) -> None:
+    """Where there is no room for the others."""
+    with closing(open_source(log)) as source:
+        app = Stepper(Tape(source), Wanted(), "", None, start_of(source))
+
+        async def first_key() -> tuple[str, int]:
+            async with app.run_test(size=(40, 20)) as pilot:
+                await pilot.pause()
+                key = app.query("FooterKey").first()
+                return str(key.render()), key.region.right
+
+        text, right = asyncio.run(first_key())
+        assert text.split() == ["?", "keys"]
+        assert 0 < right <= 40
+
+
+@pytest.mark.parametrize("term", ["dumb", ""])
+def test_a_terminal_that_can_not_show_it_is_refused(log: str, term: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line rather than a blank screen."""
+
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr(sys, "stdin", Screen())
+    with closing(open_source(log)) as source, pytest.raises(UsageError, match="TERM") as raised:
+        step_through(source, Terminal(Screen(), Screen()), argparse.Namespace(), None, 0)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_decision_that_is_refused_today_is_found(tmp_path: Path) -> None:
