@@ -20,7 +20,19 @@ COPIED = [
     "tests/clients/.npmrc",
     "benchmarks/typescript/package-lock.json",
 ]
-DEVELOPERS = ["install", "test", "lint", "types", "imports", "check", "test-clients", "test-browser", "bench", "soak", "fuzz"]
+DEVELOPERS = [
+    "install",
+    "test",
+    "lint",
+    "types",
+    "imports",
+    "check",
+    "test-clients",
+    "test-browser",
+    "bench",
+    "soak",
+    "fuzz",
+]
 
 
 class Clone:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import re
 import sys
+from collections.abc import Callable
 from importlib import import_module
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from broker.debugger.alternative import Rule
 from broker.debugger.comparison import compare
@@ -17,8 +21,13 @@ from broker.debugger.terminal import Terminal, printable
 from broker.debugger.told import ascii_json
 from broker.matching import MATCHINGS, Matching
 from broker.usage import UsageError
+from events.ids import ConnectionId
+from projections.state import INITIAL_STATE
 
 DIGITS_MAX = 15
+
+_FITTING = frozenset({ConnectionId, str, NoneType, Any})
+"""Types of which what a matching gives back may be said to be."""
 
 _PATH = re.compile(r"(?P<module>\w+(?:\.\w+)*)[:.](?P<function>\w+)", re.ASCII)
 
@@ -55,10 +64,12 @@ def rule_of(name: str, patience_ms: int | None = None) -> Rule:
     """The matching that somebody calls `name`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or `patience_ms` means nothing to it.
     """
     for known, matching in MATCHINGS.items():
         if known == name:
+            if known == "first-come" and patience_ms is not None:
+                raise UsageError("under --matching first-come nobody holds out: leave --patience-ms out")
             return Rule(name, matching, known != "first-come", patience_ms)
     return Rule(name, _imported(name), has_patience=True, patience_ms=patience_ms)
 
@@ -76,8 +87,26 @@ def _imported(name: str) -> Matching:
         raise UsageError(f"can't import {name}: {type(error).__name__}: {printable(str(error))}") from error
     if not callable(found):
         raise UsageError(f"{name} is no function; it has to be a broker.matching.Matching")
+    _check_signature(name, found)
     matching: Matching = found
     return matching
+
+
+def _check_signature(name: str, found: Callable[..., object]) -> None:
+    """Make sure that it is not a function of another kind, as far as it says what it takes and gives back."""
+    try:
+        inspect.signature(found).bind(INITIAL_STATE, None, 0)
+    except TypeError:
+        raise UsageError(f"{name} takes other arguments than (state, seeker, at_ms)") from None
+    except ValueError:
+        return  # written in C, say, and silent about it
+    try:
+        given = get_type_hints(found).get("return", Any)
+    except Exception:  # noqa: BLE001 - a hint may be anything, and need not be there when it is asked for
+        return
+    is_union = get_origin(given) in (Union, UnionType)
+    if not _FITTING.issuperset(get_args(given) if is_union else (given,)):
+        raise UsageError(f"{name} is no matching: it gives back something else than a ConnectionId or None")
 
 
 def _patience_ms(text: str | None) -> int | None:

@@ -223,6 +223,11 @@ def a_ghost(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
     return ConnectionId("c_\x1b[2J")
 
 
+def everybody(state: State, seeker: Seeker, at_ms: int) -> list[ConnectionId]:
+    """Of another kind."""
+    return list(state.queue.entered)
+
+
 def broken(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
     """Fails, and says so on two lines."""
     raise LookupError("no\nluck")
@@ -253,6 +258,10 @@ def test_a_matching_is_found_in_the_directory_that_one_is_in(tmp_path: Path, mon
         ("broker.matching:nothing", "can't import broker.matching:nothing: AttributeError"),
         ("broker.matching:MATCHINGS", "is no function"),
         ("os; import x", "--matching is one of"),
+        ("broker.decide:decide", "is no matching: it gives back something else than a ConnectionId or None"),
+        ("broker.matching:patience_ms", "takes other arguments than (state, seeker, at_ms)"),
+        (f"{__name__}:pair", "takes other arguments than (state, seeker, at_ms)"),
+        (f"{__name__}:everybody", "is no matching: it gives back something else"),
         (f"{__name__}:themselves", "asked for the command at position 1, paired someone with themselves"),
         (f"{__name__}:a_ghost", 'named "c_\\u001b[2J", who does not wait'),
         (f"{__name__}:broken", "asked for the command at position 1, failed: LookupError"),
@@ -264,6 +273,14 @@ def test_a_matching_that_can_t_be_used_is_one_line(rule: str, says: str, tmp_pat
     assert (answer.status, answer.out) == (2, "")
     assert says in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_patience_means_nothing_to_the_first_come(tmp_path: Path) -> None:
+    """It would change nothing, so whoever gives it means something else."""
+    name = dumped(tmp_path / "dump.jsonl", four().commits)
+    answer = asked("whatif", name, "--matching", "first-come", "--patience-ms", "5")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == "chat-broker: under --matching first-come nobody holds out: leave --patience-ms out\n"
 
 
 @pytest.mark.parametrize("patience", ["0", "-1", "1.5", "x", "9" * 16, "\u0661"])
