@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from mcp_types import Tool
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
@@ -24,6 +27,7 @@ from mcp_facade.wire import CONNECTION_META_KEY, EXTENSION
 from projections import invariants
 from projections.deliveries import METHODS
 from projections.state import INITIAL_STATE
+from tests.support.process import Process, killed, serving
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -184,6 +188,92 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert target[1:] in anchors, target
         elif "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def block_of(kind: str) -> str:
+    """The one block that is marked as `kind`."""
+    (block,) = re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+ENDPOINT = "http://127.0.0.1:8000/mcp"
+
+
+@pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
+def test_the_program_hears_what_the_page_says(mode: str, tmp_path: Path) -> None:
+    """As it stands there, at a real server; in a session, without the four lines that it does not need there."""
+    program = block_of("python")
+    assert ENDPOINT in program
+    if mode == "legacy":
+        begin, end = program.index("        handles ="), program.index("        await client.session.send_request")
+        program = program[:begin] + "        await asyncio.Event().wait()" + program[program.index("\n", end) :]
+        program = program.replace('mode="2026-07-28"', 'mode="legacy"')
+
+    async def heard() -> list[str]:
+        async with serving() as broker:
+            path = tmp_path / "hear.py"
+            path.write_text(program.replace(ENDPOINT, broker.url), "utf-8")
+            pipe = asyncio.subprocess.PIPE
+            running = await asyncio.create_subprocess_exec(sys.executable, str(path), stdout=pipe, stderr=pipe)
+            try:
+                assert running.stdout is not None
+                lines = [await running.stdout.readline()]
+                await is_listening(broker, "get" if mode == "legacy" else "listen")
+                there = broker.people()
+                bob = await there.modern()
+                await bob.enter("Bob")
+                await bob.say("Hello, stranger.")
+                await bob.call("leave_chat", room_id=bob.room_id, handle=bob.handle)
+                lines += [await running.stdout.readline() for _ in METHODS]
+                await there.close()
+            finally:
+                await killed(running)
+            return [line.decode() for line in lines]
+
+    entered, *told = asyncio.run(asyncio.wait_for(heard(), 60))
+    assert "'status': 'waiting'" in entered
+    assert [line.split()[0] for line in told] == ["chatroom.found", "message.received", "partner.disconnected"]
+    params = [json.loads(line.partition(" ")[2]) for line in told]
+    assert (params[0]["partner"], params[1]["message"], params[2]["reason"]) == ("Bob", "Hello, stranger.", "left")
+
+
+async def is_listening(broker: Process, kind: str) -> None:
+    """Return once somebody has a stream of that kind open."""
+    wanted, metrics = f'chat_broker_streams{{kind="{kind}"}} 1.0', ""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while wanted not in metrics:
+            await asyncio.sleep(0.02)  # another process's stream has no event to wait for
+            metrics = (await client.get(f"http://127.0.0.1:{broker.port}/metrics")).text
+
+
+def test_the_request_for_a_stream_is_answered_with_one() -> None:
+    """As it stands there, but for the handle: an acknowledgement, and what happens."""
+    head, _, body = block_of("http").partition("\n\n")
+    request_line, *fields = head.splitlines()
+    headers = dict(field.split(": ", 1) for field in fields)
+    assert (request_line, headers.pop("Host")) == ("POST /mcp HTTP/1.1", "127.0.0.1:8000")
+    (example,) = re.findall(r"cb_[A-Za-z0-9_-]+", body)
+
+    async def heard() -> list[Any]:
+        async with serving() as broker, httpx.AsyncClient(trust_env=False) as client:
+            there = broker.people()
+            ann, bob = await there.modern(), await there.modern()
+            await ann.enter("Ann")
+            content, frames = body.replace(example, ann.handle), []
+            async with client.stream("POST", broker.url, headers=headers, content=content) as answer:
+                assert answer.status_code == 200
+                async for line in answer.aiter_lines():
+                    if line.startswith("data:"):
+                        frames.append(json.loads(line.removeprefix("data:")))
+                        if len(frames) == 2:
+                            break
+                        await bob.enter("Bob")
+            await there.close()
+            return frames
+
+    acknowledged, found = asyncio.run(asyncio.wait_for(heard(), 60))
+    assert acknowledged["method"] == "notifications/subscriptions/acknowledged"
+    assert (found["method"], found["params"]["partner"]) == ("chatroom.found", "Bob")
 
 
 def test_every_configuration_in_json_is_json() -> None:
