@@ -494,7 +494,6 @@ class TestHandings:
 
     def test_a_disk_that_stands_still_does_not_fill_the_memory(self, path: Path) -> None:
         """What comes above the limit is lost, as is what can't be stored; nobody is told."""
-
         too_many = [Handing(2, ANN, "get", n) for n in range(2 * PENDING_MAX)]
 
         async def scenario() -> None:
