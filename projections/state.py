@@ -198,14 +198,15 @@ EFFECTS: Mapping[type[Event], Callable[[StateMutation, Any], None]] = {
 
 def _canonical(value: Any) -> Any:
     """`value` as plain lists in an order that does not depend on hashing."""
-    if isinstance(value, int | str | None):  # nearly all are, and what a `Map` or a struct is not takes long to tell
+    kind = type(value)
+    if kind is str or kind is int or value is None:  # first what there is most of
         return value
-    if isinstance(value, immutables.Map):
+    if isinstance(value, tuple):
+        return [_canonical(item) for item in value]
+    if kind is immutables.Map:
         return [[_canonical(key), _canonical(item)] for key, item in sorted(value.items())]
-    if isinstance(value, Order):
+    if kind is Order:
         return [[key, item] for key, item in value.items()]
-    if isinstance(value, msgspec.Struct):
-        fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
-        return [type(value).__name__, *([name, _canonical(item)] for name, item in fields)]
-    assert isinstance(value, tuple)
-    return [_canonical(item) for item in value]
+    assert isinstance(value, msgspec.Struct)
+    fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
+    return [kind.__name__, *([name, _canonical(item)] for name, item in fields)]
