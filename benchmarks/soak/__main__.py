@@ -8,6 +8,7 @@ from typing import Final
 
 import uvloop
 
+from benchmarks.connections import WrongAnswer
 from benchmarks.soak.options import Options, parse
 from benchmarks.soak.outcome import Outcome
 from benchmarks.soak.soak import Soak
@@ -35,7 +36,11 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the server inherits it
     print(f"seed {options.seed}", file=sys.stderr)
     gc.set_threshold(50_000, 20, 50)  # the generator must not pause for long
-    outcome = uvloop.run(soak(options))
+    try:
+        outcome = uvloop.run(soak(options))
+    except (WrongAnswer, OSError, RuntimeError, TimeoutError) as error:
+        print(f"PROBLEM: the soak was broken off: {type(error).__name__}: {error}\nNOT WELL.")
+        return 1
     print(summary(outcome))
     return 1 if outcome.problems else 0
 

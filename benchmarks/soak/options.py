@@ -43,6 +43,11 @@ class Options:
         """After so long without a sign, the server must have taken someone out."""
         return max(self.stream_grace_s, self.idle_grace_s) + 3.0
 
+    @property
+    def commits_kept(self) -> int:
+        """How many the log in memory may hold: half of them reach back further than anyone is away."""
+        return max(8 * self.people, 4_000)
+
     def flags(self) -> dict[str, int]:
         """The broker's limits: so low that whatever may grow up to one of them is there before the warm-up is over."""
         return {
@@ -50,9 +55,9 @@ class Options:
             "idle_grace_queue_ms": round(self.idle_grace_s * 1_000),
             "idle_grace_room_ms": round(self.idle_grace_s * 1_000),
             "session_idle_ms": round(self.session_idle_s * 1_000),
-            "connections_kept": self.people + self.people // 5 + 200,
-            "closed_rooms_kept": 1_000,
-            "log_commits_max": 30_000,
+            "connections_kept": self.people + self.people // 3 + 20,
+            "closed_rooms_kept": max(self.people // 2, 50),
+            "log_commits_max": self.commits_kept,
             "inbox_events_max": 64,
             "events_per_page_max": PAGE,
             "stream_backlog_max": 50,

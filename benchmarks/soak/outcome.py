@@ -54,13 +54,13 @@ class Outcome:
 
     @property
     def warm_up_s(self) -> float:
-        """After so long, memory is looked at."""
+        """Before that, memory is not looked at."""
         return self.options.minutes * 60 * WARM_UP_SHARE
 
     @property
     def growth(self) -> Growth | None:
-        """Of resident memory, after the warm-up."""
-        return growth(self.readings, self.warm_up_s)
+        """Of resident memory, once the time is up and a log in memory has been full."""
+        return growth(self.readings, self.warm_up_s, self.options.commits_kept)
 
     @property
     def missing(self) -> list[str]:
@@ -79,5 +79,7 @@ class Outcome:
             if after > before:
                 found.append(f"{name}: {before:g} before anyone came, {after:g} when everyone had gone")
         if self.options.minutes >= COMPLETE_MINUTES:
+            if memory is None or not memory.is_judged:
+                found.append("memory could not be judged: the log was full too late, or never")
             found += [f"never happened: {kind}" for kind in self.missing]
         return found + (self.ending.problems if self.ending is not None else ["the run did not come to its end"])

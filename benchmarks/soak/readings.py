@@ -30,6 +30,8 @@ class Reading:
 class Growth:
     """How resident memory went after the warm-up."""
 
+    began_s: float
+    """When the warm-up was over."""
     span_s: float
     kb_a_minute: float
     """The slope of a straight line, by least squares."""
@@ -59,9 +61,9 @@ class Growth:
         return self.kb_a_minute * 1_024 * self.span_s / 60 / max(self.commits, 1)
 
 
-def growth(readings: list[Reading], warm_up_s: float) -> Growth | None:
-    """Of all that was read after the warm-up; `None` where that is nothing."""
-    judged = [reading for reading in readings if reading.at_s >= warm_up_s]
+def growth(readings: list[Reading], warm_up_s: float, warm_up_commits: int) -> Growth | None:
+    """Of all that was read after the warm-up, which is both long and full of events; `None` where that is nothing."""
+    judged = [one for one in readings if one.at_s >= warm_up_s and one.position >= warm_up_commits]
     if len(judged) < 2:
         return None
     minutes = [reading.at_s / 60 for reading in judged]
@@ -69,6 +71,7 @@ def growth(readings: list[Reading], warm_up_s: float) -> Growth | None:
     slope, _ = statistics.linear_regression(minutes, resident)
     tenth = max(len(judged) // 10, 1)
     return Growth(
+        judged[0].at_s,
         judged[-1].at_s - judged[0].at_s,
         slope,
         statistics.median(resident[:tenth]),

@@ -47,30 +47,35 @@ def _lines(outcome: Outcome) -> Iterator[str]:
 
 
 def _of_the_server(outcome: Outcome) -> Iterator[str]:
-    readings, memory = outcome.readings, outcome.growth
+    readings = outcome.readings
     if len(readings) > 1:
         busy = (readings[-1].cpu_s - readings[0].cpu_s) / (readings[-1].at_s - readings[0].at_s)
         yield f"  CPU: the server {busy:.0%} of a core, the generator {outcome.busy_own:.0%}"
     if outcome.streams:
         streams = outcome.streams
         yield f"  open streams after the warm-up: {fmean(streams):,.0f} on average, {min(streams):,.0f} at least"
-    if memory is not None:
-        yield (
-            f"  memory: {memory.first_kb / 1_024:.1f} MiB after the warm-up of {outcome.warm_up_s:.0f} s, "
-            f"{memory.last_kb / 1_024:.1f} MiB at the end; {memory.kb_a_minute:+,.0f} KiB a minute "
-            f"({memory.bytes_a_commit:+.0f} bytes a commit), "
-            + (f"flat is below {memory.kb_a_minute_max:,.0f}" if memory.is_judged else "too short a time to judge it")
-        )
-        quarters = [readings[len(readings) * n // 8].resident_kb / 1_024 for n in range(8)] + [
-            readings[-1].resident_kb / 1_024
-        ]
-        yield f"  memory by eighths of the run, MiB: {' '.join(f'{mib:.1f}' for mib in quarters)}"
+    yield from _of_memory(outcome)
     if outcome.after:
         held = ", ".join(
             f"{name.removeprefix('chat_broker_')} {a:g} -> {outcome.after[name]:g}"
             for name, a in outcome.before.items()
         )
         yield f"  before anyone came -> after everyone had gone: {held}"
+
+
+def _of_memory(outcome: Outcome) -> Iterator[str]:
+    memory, mib = outcome.growth, [f"{reading.resident_kb / 1_024:.1f}" for reading in outcome.readings]
+    if memory is None:
+        yield "  memory: the run was over before the log had been full once, so nothing is said of it"
+    else:
+        yield (
+            f"  memory: {memory.first_kb / 1_024:.1f} MiB after the warm-up of {memory.began_s:.0f} s, "
+            f"{memory.last_kb / 1_024:.1f} MiB at the end; {memory.kb_a_minute:+,.0f} KiB a minute "
+            f"({memory.bytes_a_commit:+.0f} bytes a commit), "
+            + (f"flat is below {memory.kb_a_minute_max:,.0f}" if memory.is_judged else "too short a time to judge it")
+        )
+    if mib:
+        yield f"  memory by eighths of the run, MiB: {' '.join([*mib[:: max(len(mib) // 8, 1)][:8], mib[-1]])}"
 
 
 def _quantiles(seconds: "array[float]") -> str:

@@ -19,7 +19,7 @@ HELD_KB = 150_000
 
 def growth_of(kb_a_minute: float) -> Growth:
     """What ten minutes of readings say, the first four of which fill what may fill; noise is on all of them."""
-    found = growth(readings(kb_a_minute), MINUTES * 60 * 0.4)
+    found = growth(readings(kb_a_minute), MINUTES * 60 * 0.4, 30_000)
     assert found is not None
     return found
 
@@ -58,10 +58,11 @@ def test_memory_that_fills_up_to_a_limit_and_stays_is_flat() -> None:
 
 def test_a_short_look_is_not_judged() -> None:
     """A minute says nothing, and nothing is claimed of it."""
-    short = growth(readings(3_000)[:60], 20)
+    short = growth(readings(3_000)[:60], 20, 0)
     assert short is not None
     assert not short.is_judged
-    assert growth([], 0) is None
+    assert growth([], 0, 0) is None
+    assert growth(readings(0)[:60], 20, 1_000_000) is None
 
 
 @pytest.mark.anyio
