@@ -11,6 +11,7 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from sse_starlette.sse import AppStatus
 
 from broker.broker import Broker
 from broker.clock import SystemClock
@@ -37,6 +38,8 @@ class ChatUvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: ChatApp) -> None:
         super().__init__(config)
         self._app = app
+        # The SDK's event streams would end as soon as they see the signal, before the waits have their answers.
+        AppStatus.enable_automatic_graceful_drain = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End gracefully; at the second signal, at once."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from typing import Any
 
 import pytest
+import uvicorn
+from sse_starlette import sse
 
 from tests.facade.people import ACCEPT, Crowd, Era, Frames, InSession, Json, Person, crowd, last_answer, texts
 from tests.support.fake_clock import FakeClock
@@ -282,6 +285,28 @@ async def test_shutdown_answers_the_waits(era: Era) -> None:
         running.stop()
         given = await wait
         assert (given["events"], given["timed_out"], given["cursor"]) == ([], True, 2)
+
+
+async def test_a_signal_that_the_libraries_see_first_breaks_off_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's event streams watch for the server's end by themselves; a wait is answered all the same."""
+    looks = 0
+    async with serving() as running, crowd(running) as there:
+
+        def looking() -> uvicorn.Server:
+            nonlocal looks
+            looks += 1
+            return running.uvicorn
+
+        monkeypatch.setattr(sse, "_get_uvicorn_server", looking)
+        ann = await there.person("2025")
+        await ann.enter()
+        wait = waiting(ann)
+        await running.waits(ann.connection_id)
+        running.uvicorn.handle_exit(signal.SIGTERM, None)
+        before = looks
+        await eventually(lambda: looks > before + 1 or wait.done())
+        running.stop()
+        assert (await wait)["timed_out"] is True
 
 
 async def test_a_broker_that_drains_takes_no_more_calls(there: Crowd, era: Era) -> None:

@@ -57,7 +57,7 @@ class Running:
         """What uvicorn does between its start and its end, without taking this process's signals."""
         config = uvicorn_config(self.app)
         config.load()
-        uvicorn = self._uvicorn = ChatUvicorn(config, self.app)
+        uvicorn = self.uvicorn = ChatUvicorn(config, self.app)
         uvicorn.lifespan = config.lifespan_class(config)
         with patch("mcp_facade.serve.gc"):  # it would collect, and keep, what the tests before this one left
             await uvicorn.startup([listening])
@@ -85,12 +85,12 @@ class Running:
 
     def buffered_bytes(self) -> int:
         """What stands in the user-space buffers of the connections, written and not yet sent."""
-        return sum(one.transport.get_write_buffer_size() for one in self._uvicorn.server_state.connections)
+        return sum(one.transport.get_write_buffer_size() for one in self.uvicorn.server_state.connections)
 
     @property
     def connections(self) -> int:
         """How many TCP connections there are."""
-        return len(self._uvicorn.server_state.connections)
+        return len(self.uvicorn.server_state.connections)
 
     def metric(self, name: str) -> float:
         """The value of a sample, named as in the text format, labels included."""
