@@ -53,6 +53,7 @@ class Line:
         self.sent = b""
         self.received = b""
         self.is_owed = True
+        self.is_half_asked = False
         self.closed = False
 
     def send(self, data: bytes) -> None:
@@ -179,7 +180,8 @@ def _do(act: Act, line: Line, values: Mapping[bytes, bytes]) -> bytes:
     """Send what is to be sent now; what is left."""
     data = act.request.wire(values)
     now = len(data) * act.cut // 100
-    if any(request for request in line.asked) and now < len(data):
-        line.is_owed = False  # whatever comes next on this connection stands in the middle of a request
     line.ask(act.request, data[:now])
+    if line.is_half_asked or (now < len(data) and len(line.asked) > 1):
+        line.is_owed = False  # one request stands in the middle of another
+    line.is_half_asked = line.is_half_asked or now < len(data)
     return data[now:]
