@@ -5,12 +5,30 @@ Hypothesis thinks longer about a scenario than a server does about its answer, s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from random import Random
 
 from tests.fuzz.requests import Act, Request, Scenario
+from tests.fuzz.strategies import ARGUMENTS, MARK
 
 ACTS_MAX = 6
+ODD_ARGUMENTS = (
+    None,
+    True,
+    -1,
+    0.5,
+    2**63,
+    1e308,
+    float("nan"),
+    "",
+    MARK,
+    "\ud800",
+    [],
+    [MARK] * 11,
+    {MARK: MARK},
+    [[[]]],
+)
 
 
 def bred(pool: Sequence[Scenario], random: Random) -> Scenario:
@@ -38,7 +56,19 @@ def _changed(act: Act, other: Request, random: Random) -> Act:
             request = request._replace(raw=_damaged(request.wire({}), random))
         case 5:
             act = act._replace(cut=random.randint(0, 100), then=random.choice(["go on", "hang up"]))
+        case 6 | 7 | 8:
+            request = request._replace(body=_with_an_odd_argument(request.body, random))
     return act._replace(connection=random.randint(0, 2), request=request)
+
+
+def _with_an_odd_argument(body: bytes, random: Random) -> bytes:
+    """The body of a tool call with one argument more, or another value for one; any other body as it is."""
+    try:
+        message = json.loads(body)
+        message["params"]["arguments"][random.choice([*ARGUMENTS, MARK])] = random.choice(ODD_ARGUMENTS)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return body
+    return json.dumps(message).encode()
 
 
 def _damaged(text: bytes, random: Random) -> bytes:

@@ -216,7 +216,7 @@ def _tool_call(draw: st.DrawFn) -> dict[str, Any]:
     }.get(tool, ["handle"])
     left_out = draw(_mostly(st.just(set()), st.sets(st.sampled_from(ARGUMENTS), max_size=2), one_in=3))
     arguments = {name: draw(usual[name]) for name in fitting if name not in left_out}
-    return {"name": tool, "arguments": draw(_damaged(arguments, one_in=5))}
+    return {"name": tool, "arguments": draw(_damaged(arguments, one_in=3))}
 
 
 @st.composite
@@ -266,7 +266,7 @@ def _meta(draw: st.DrawFn, modern: bool) -> dict[str, Any]:
 @st.composite
 def _message(draw: st.DrawFn, modern: bool) -> dict[str, Any]:
     """A JSON-RPC message, as a dict that may hold anything."""
-    kind = draw(st.sampled_from(["call"] * 6 + ["request"] * 6 + ["notification"] * 2 + ["response", "error"]))
+    kind = draw(st.sampled_from(["call"] * 12 + ["request"] * 6 + ["notification"] * 2 + ["response", "error"]))
     if kind == "response":
         return {"jsonrpc": "2.0", "id": draw(IDS), "result": draw(_damaged({}))}
     if kind == "error":
