@@ -55,7 +55,7 @@ class Tests:
         """All that may notice, the likeliest and quickest first."""
         file = mutant.file
         own, near = f"test_{os.path.basename(file)}", self._reach.reaching(file)
-        earlier, last = self._killer_of.get("\n".join(mutant.key)), self._last.get((file, mutant.inside), [])
+        earlier, last = self._killer_of.get("\n".join(mutant.key)), self._last.get(_beside(mutant), [])
 
         def rank(test: str) -> tuple[bool, bool, bool, bool, float, str]:
             return test != earlier, test not in last, own not in test, test not in near, self._reach.seconds[test], test
@@ -71,11 +71,16 @@ class Tests:
     def learn(self, mutant: Mutant, killer: str) -> None:
         """`killer` has noticed it: it is the first to be asked the next time, and about what stands beside it."""
         self._killer_of["\n".join(mutant.key)] = killer
-        self._last.setdefault((mutant.file, mutant.inside), []).append(killer)
+        self._last.setdefault(_beside(mutant), []).append(killer)
 
     def keep(self) -> None:
         """For the next time."""
         self._path.write_text(json.dumps(self._killer_of))
+
+
+def _beside(mutant: Mutant) -> tuple[str, str]:
+    """What the same test may well notice: what is in the same function, or in the head of any type."""
+    return (mutant.file, mutant.inside) if mutant.function else ("", "")
 
 
 class Trials:

@@ -124,12 +124,15 @@ class _Places(cst.CSTVisitor):
         self._positions = positions
         self._names: list[str] = []
         self._function = ""
+        self._words: cst.CSTNode | None = None  # of the assertion that this is in
         self._body: cst.CSTNode | None = None  # of the outermost function that this is in
         self._statements: list[tuple[int, int]] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        if _is_silent(node):
+        if _is_silent(node) or node is self._words:
             return False
+        if isinstance(node, cst.Assert):
+            self._words = node.msg
         if isinstance(node, cst.FunctionDef | cst.ClassDef):
             self._names.append(node.name.value)
         if isinstance(node, cst.FunctionDef) and self._body is None:
