@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
+from operator import itemgetter
 
 import msgspec
 
@@ -71,11 +72,10 @@ async def told_after(
     inboxes = [inbox_of(state, connection_id) for connection_id in connection_ids]
     indexed_from = max([cursor, *(inbox.dropped_through for inbox in inboxes)])
     listening = frozenset(connection_ids)
-    if cursor < indexed_from:
-        async for commit in _between(log, cursor, indexed_from):
-            if told := _told(commit, listening):
-                yield commit.position, told
-    wanted = sorted({position for inbox in inboxes for position in inbox.after(indexed_from, len(inbox))})
+    async for commit in _between(log, cursor, indexed_from):
+        if told := _told(commit, listening):
+            yield commit.position, told
+    wanted = sorted({position for inbox in inboxes for position in inbox.after(indexed_from)})
     for start, end in _runs(wanted):
         for commit in await log.read(start - 1, end - start + 1):
             if commit.position <= end and (told := _told(commit, listening)):
@@ -99,7 +99,7 @@ def _told(commit: Commit, listening: Collection[ConnectionId]) -> list[tuple[Con
     if not any(who in listening for event in commit.events for who in recipients(event)):
         return []
     told = [(who, notification) for who, notification in deliveries(commit) if who in listening]
-    return sorted(told, key=lambda one: one[0]) if len(told) > 1 else told
+    return sorted(told, key=itemgetter(0))
 
 
 def _runs(wanted: Sequence[Position]) -> list[tuple[Position, Position]]:

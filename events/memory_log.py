@@ -100,7 +100,7 @@ class MemoryLog:
 
     def _has_landed(self, commits: Sequence[Commit]) -> bool:
         start = commits[0].position - 1 - self.base.position
-        stored = self._commits[start : start + len(commits)] if start >= 0 else []
+        stored = self._commits[start : start + len(commits)]  # one before the base is none of them, wherever this is
         return [c.commit_id for c in stored] == [c.commit_id for c in commits]
 
     def _wake_followers(self) -> None:

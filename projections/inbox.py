@@ -25,19 +25,19 @@ class Inbox(msgspec.Struct, frozen=True, gc=False, array_like=True):
     def __len__(self) -> int:
         return CHUNK * len(self.chunks) + len(self.newest)
 
-    def after(self, cursor: Position, limit: int) -> list[Position]:
-        """The first `limit` positions above `cursor`."""
+    def after(self, cursor: Position) -> list[Position]:
+        """The positions above `cursor`."""
         found: list[Position] = [p for p in self.newest if p > cursor]
         if len(found) == len(self.newest):
             for chunk in reversed(self.chunks):
                 if chunk[-1] <= cursor:
                     break
                 found[:0] = [p for p in chunk if p > cursor]
-        return found[:limit]
+        return found
 
     def last(self, limit: int) -> list[Position]:
         """The newest `limit` positions, ascending."""
-        return self.after(0, len(self))[-limit:]
+        return self.after(0)[-limit:]
 
 
 EMPTY_INBOX = Inbox()

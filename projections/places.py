@@ -41,8 +41,8 @@ class Connection(msgspec.Struct, frozen=True, gc=False, array_like=True):
     place: Place
     last_position: Position  # of the last event that it took part in, other than being spoken to
     last_at_ms: int
-    queue_spent_until_us: int = 0  # theoretical arrival time of the rate limit, see projections.limits
-    messages_spent_until_us: int = 0
+    queue_spent_until_us: int  # theoretical arrival time of the rate limit, see projections.limits
+    messages_spent_until_us: int
 
 
 class Places(msgspec.Struct, frozen=True, gc=False):

@@ -85,7 +85,8 @@ class RoomsMutation(msgspec.Struct, gc=False):
     def remember(self, event: MessageSent, at_ms: int, ids_kept: int) -> None:
         """Someone said something, and has a name for it.
 
-        At least the newest half of `ids_kept` ids is remembered in a room, and never more than `ids_kept`.
+        At least the newest half of `ids_kept` ids is remembered in a room, and never more than `ids_kept`, or one more
+        if that is odd.
         """
         assert event.client_message_id is not None
         room = self.by_id[event.room_id]

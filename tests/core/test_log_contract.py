@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from events.commit import EMPTY_TIP
+from events.commit import EMPTY_TIP, redact
 from events.ids import CommitId
 from events.log import Conflict, EventLog, Snapshot
 from events.memory_log import MemoryLog
 from projections.state import fold
-from tests.support.log_contract import LogContract, chain
+from tests.support.log_contract import LogContract, chain, conversation
 from tests.support.logs import FaultyLog, run
 
 
@@ -33,6 +35,56 @@ def test_a_memory_log_may_be_given_its_epoch() -> None:
     """For tests; otherwise it is random, since nothing of the log survives."""
     assert MemoryLog("before").epoch == "before"
     assert MemoryLog().epoch != MemoryLog().epoch
+
+
+def test_an_epoch_is_short() -> None:
+    """It stands in the id of every frame of a stream: 64 random bits, in hexadecimal."""
+    assert re.fullmatch("[0-9a-f]{16}", MemoryLog().epoch)
+
+
+def test_the_first_commit_alone_can_be_forgotten() -> None:
+    """A snapshot may stand anywhere."""
+
+    async def scenario() -> None:
+        log, commits = MemoryLog(), chain(3)
+        await log.append(commits, expected=EMPTY_TIP)
+        await log.compact(Snapshot(commits[0].tip, fold(commits[:1])))
+        assert log.base == commits[0].tip
+        assert await log.read(0, 10) == commits[1:]
+
+    run(scenario)
+
+
+def test_behind_a_base_an_append_that_had_landed_is_still_known() -> None:
+    """And one of what is gone is a conflict: nobody can tell any more."""
+
+    async def scenario() -> None:
+        log, commits = MemoryLog(), chain(5)
+        await log.append(commits, expected=EMPTY_TIP)
+        await log.compact(Snapshot(commits[1].tip, fold(commits[:2])))
+        assert await log.append(commits[2:4], expected=commits[1].tip) == commits[-1].tip
+        for gone in (commits[:1], commits[1:2], commits[1:3], commits[:5]):
+            with pytest.raises(Conflict):
+                await log.append(gone, expected=EMPTY_TIP)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("base", [0, 2])
+def test_every_commit_that_is_there_can_be_redacted(base: int) -> None:
+    """The first behind the base and the last; one that is gone, or not there yet, is passed over."""
+
+    async def scenario() -> None:
+        log, commits = MemoryLog(), conversation("a", "b", "c")
+        await log.append(commits, expected=EMPTY_TIP)
+        if base:
+            await log.compact(Snapshot(commits[base - 1].tip, fold(commits[:base])))
+        for position in range(len(commits) + 2):
+            await log.redact([position], done_to=position)
+        assert await log.read(0, 100) == [redact(commit) for commit in commits[base:]]
+        assert fold(await log.read(0, 100), fold(commits[:base])) == fold(commits)
+
+    run(scenario)
 
 
 def test_positions_with_a_gap_are_a_bug() -> None:

@@ -254,7 +254,7 @@ def misfolding(before: State, broken: State) -> StateMutation:
     return cast("StateMutation", Misfolding())
 
 
-STRANGER = Connection("Stranger", (), Idle(10**6), 1, NOON_MS)
+STRANGER = Connection("Stranger", (), Idle(10**6), 1, NOON_MS, 0, 0)
 _PEOPLE_FIELDS = ("connection_id", "sender", "recipient", "first", "second", "closed_by", "other")
 
 

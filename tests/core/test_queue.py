@@ -59,6 +59,14 @@ def test_those_who_share_an_interest_are_found() -> None:
     assert queue.without(ANN).sharing("chess") is None
 
 
+def test_who_leaves_takes_what_they_look_for_along() -> None:
+    """What is left is the queue of the others, whether they look for something or not."""
+    entries = [(1, ANN, ("chess", "tea")), (2, BOB, ("tea",)), (3, CAT, ())]
+    queue = Queue.of(entries)
+    for gone in (ANN, BOB, CAT):
+        assert queue.without(gone) == Queue.of([entry for entry in entries if entry[1] != gone])
+
+
 def test_without_interests_there_is_no_index() -> None:
     """First come, first served costs nothing more."""
     empty, queue = Queue(), queue_of(ANN, BOB)
