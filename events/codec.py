@@ -64,7 +64,7 @@ def encode_commit(commit: Commit) -> bytes:
     return _encoder.encode(commit)
 
 
-def decode_commit(line: bytes | str) -> Commit:
+def decode_commit(line: bytes) -> Commit:
     """The commit that `encode_commit` made `line` from, at any schema version up to the present.
 
     Raises:
@@ -96,7 +96,7 @@ def redact_line(line: bytes) -> bytes:
         raise UnreadableCommitError(f"not a commit: {error}") from error
 
 
-def _brought_up_to_date(line: bytes | str) -> Commit:
+def _brought_up_to_date(line: bytes) -> Commit:
     stored = _read(line)
     schema = stored["schema"]
     try:
@@ -109,20 +109,20 @@ def _brought_up_to_date(line: bytes | str) -> Commit:
         raise UnreadableCommitError(f"not a commit of schema version {schema}: {error}") from error
 
 
-def _schema_of(line: bytes | str) -> int:
+def _schema_of(line: bytes) -> int:
     try:
         return _header_decoder.decode(line).schema
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise UnreadableCommitError(f"not a commit: {error}") from error
 
 
-def _read(line: bytes | str) -> Stored:
+def _read(line: bytes) -> Stored:
     schema = _schema_of(line)
     if schema != SCHEMA_VERSION and schema not in UPCASTS:
         raise UnreadableCommitError(f"schema version {schema}; this program reads up to {SCHEMA_VERSION}")
     try:
         stored: Stored = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # RecursionError: looking for the header goes as deep
         raise UnreadableCommitError(f"not a commit: {error}") from error
     return stored
 

@@ -64,7 +64,6 @@ def test_a_commit_comes_back_as_it_was(commit: Commit) -> None:
     again = decode_commit(line)
     assert again == commit
     assert encode_commit(again) == line
-    assert decode_commit(line.decode()) == commit
     assert b"\n" not in line
 
 
@@ -201,6 +200,60 @@ def test_what_is_damaged_fails_loudly(line: bytes) -> None:
     """Whatever stands there instead of a commit."""
     with pytest.raises(UnreadableCommitError):
         decode_commit(line)
+
+
+@pytest.mark.parametrize("line", [NEWEST[0], OLD[0]], ids=["present", "old"])
+@pytest.mark.parametrize("read", [decode_commit, redact_line])
+def test_a_byte_that_is_no_text_is_damage(line: bytes, read: Callable[[bytes], object]) -> None:
+    """Of whatever schema, and whatever is to be done with the line."""
+    at = line.index(b'"connection_id":"') if b'"connection_id":"' in line else line.index(b'"type":"')
+    at = line.index(b'":"', at) + 3
+    with pytest.raises(UnreadableCommitError, match="^not a commit: 'utf-8' codec can't decode"):
+        read(line[:at] + b"\xff" + line[at + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"", "^not a commit: Input data was truncated$"),
+        (b'{"schema":2}', "^not a commit: Object missing required field `position`$"),
+        (b'{"schema":1}', "^not a commit of schema version 1: 'command'$"),
+        (b'{"schema":1,"command":1}', "^not a commit of schema version 1: argument of type 'int' is not iterable$"),
+        (b'{"schema":1,"command":{},"commit_id":"","position":7}', "^the commit at position 7 was altered$"),
+        (b'{"schema":2,"x":' + b"[" * 5_000, "^not a commit: maximum recursion depth exceeded"),
+        (b'{"schema":1,"x":1e999}', "^not a commit: Number out of range"),
+        (b'{"schema":0}', "^schema version 0; this program reads up to 2$"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(line: bytes, why: str) -> None:
+    """For the one who has to restore it."""
+    with pytest.raises((UnreadableCommitError, BrokenChainError), match=why):
+        decode_commit(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b'{"schema":2}', "'command'"),
+        (b'{"schema":2,"command":1}', "argument of type 'int' is not iterable"),
+        (b'{"schema":2,"command":{"text":"x"},"facts":[]}', "'list' object has no attribute 'get'"),
+        (b'{"schema":2,"command":{"text":"x"},"facts":{}}', "'events'"),
+    ],
+)
+def test_what_is_no_commit_can_not_be_redacted(line: bytes, why: str) -> None:
+    """It is not passed over: what was said may stand in it."""
+    with pytest.raises(UnreadableCommitError, match=f"^not a commit: {why}$"):
+        redact_line(line)
+
+
+def test_only_a_policy_of_an_old_line_is_brought_up_to_date() -> None:
+    """What it did not say is what it was then."""
+    holders: list[dict[str, Any]] = [{"policy": {"streams_max": 7}}, {"text": "x"}]
+    line = {"schema": 1, "command": holders[0], "events": holders}
+    then = {"matching": "first-come", "interest_patience_ms": 15_000, "snapshot_every_commits": 50_000}
+    now = codec.UPCASTS[1](line)
+    assert now["events"] == [{"policy": {"streams_max": 7} | then}, {"text": "x"}]
+    assert now["command"] == now["events"][0]
 
 
 @settings(deadline=None, max_examples=200)
