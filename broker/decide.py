@@ -86,7 +86,7 @@ def decide(state: StateView, command: Command, facts: Facts, *, matching: Matchi
             return _disconnect(state, command)
         case MatchDue(connection_id=who):
             return _match_due(state, who, facts, matching or _named(state))
-        case AdoptPolicy(policy=policy):
+        case AdoptPolicy(policy=policy):  # pragma: no branch - there is no other command, and mypy sees to that
             return [PolicyAdopted(policy)] if policy != state.policy else ALREADY_DONE
 
 

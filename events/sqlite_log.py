@@ -184,8 +184,8 @@ class SqliteLog:
     def _append(self, commits: Sequence[Commit], expected: Tip) -> Tip:
         tip = self._file.append(commits, expected=expected)
         # Here rather than where it is awaited: what is stored is to be heard of also when its caller is gone.
-        if self._bell is not None:
-            self._bell.ring()
+        assert self._bell is not None, "a log that is read takes no commits"
+        self._bell.ring()
         if self._loop is not None:
             with suppress(RuntimeError):  # that loop is over, and its followers with it
                 self._loop.call_soon_threadsafe(self._wake_followers)

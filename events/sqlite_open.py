@@ -52,12 +52,11 @@ class Opened:
             try:
                 self._prepare(mode)
                 self.db = _connect(self.path, mode)
-                self._identity = identity_of(self.path)
+                self._identity: Identity | None = _identity(os.stat(self.path))
             except BaseException:
                 self._release()
                 raise
-            if self._identity is not None:
-                _held[self._identity] += 1
+            _held[self._identity] += 1
             try:
                 self._set_up(mode, synchronous)
             except BaseException:
@@ -123,9 +122,12 @@ class Opened:
 def identity_of(path: str) -> Identity | None:
     """The file at `path`; `None` if there is none."""
     try:
-        found = os.stat(path)
+        return _identity(os.stat(path))
     except OSError:
         return None
+
+
+def _identity(found: os.stat_result) -> Identity:
     return found.st_dev, found.st_ino
 
 

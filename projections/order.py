@@ -104,10 +104,6 @@ class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
             elif type(node) is _Branch:
                 ahead += node.children[::-1]
 
-    def mutate(self) -> OrderMutation[T]:
-        """A working copy, which leaves this order what it is."""
-        return OrderMutation(self)
-
 
 class OrderMutation(msgspec.Struct, Generic[T], gc=False):
     """A working copy of an order, in which what is new stands last. What comes and goes never enters the trie."""

@@ -208,7 +208,7 @@ def test_a_byte_that_is_no_text_is_damage(line: bytes, read: Callable[[bytes], o
     """Of whatever schema, and whatever is to be done with the line."""
     at = line.index(b'"connection_id":"') if b'"connection_id":"' in line else line.index(b'"type":"')
     at = line.index(b'":"', at) + 3
-    with pytest.raises(UnreadableCommitError, match="^not a commit: 'utf-8' codec can't decode"):
+    with pytest.raises(UnreadableCommitError, match=r"^not a commit: 'utf-8' codec can't decode"):
         read(line[:at] + b"\xff" + line[at + 1 :])
 
 

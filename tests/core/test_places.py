@@ -8,6 +8,7 @@ import pytest
 
 from events.ids import ConnectionId
 from projections.limits import WINDOW_US
+from projections.order import OrderMutation
 from projections.places import Chatting, Connection, Idle, Places, PlacesMutation, Waiting
 from tests.support.people import ANN, BOB, CAT, ROOM, entered
 
@@ -17,7 +18,7 @@ SHARE_US = WINDOW_US // LIMIT
 
 def working_on(places: Places) -> PlacesMutation:
     """A working copy."""
-    return PlacesMutation(places.by_id.mutate(), places.idle.mutate())
+    return PlacesMutation(places.by_id.mutate(), OrderMutation(places.idle))
 
 
 def finished(working: PlacesMutation) -> Places:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from events.ids import ClientMessageId, RoomId
+from projections.order import OrderMutation
 from projections.rooms import Room, Rooms, RoomsMutation
 from tests.support.people import ANN, BOB, CAT, ROOM, opened, said
 
 
 def working_on(rooms: Rooms) -> RoomsMutation:
     """A working copy."""
-    return RoomsMutation(rooms.by_id.mutate(), rooms.closed.mutate())
+    return RoomsMutation(rooms.by_id.mutate(), OrderMutation(rooms.closed))
 
 
 def finished(working: RoomsMutation) -> Rooms:

@@ -15,6 +15,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from events import sqlite_open
 from events.codec import encode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip
 from events.ids import CommitId
@@ -423,6 +424,36 @@ class TestTrimming:
         assert log.checkpoint()
 
 
+class TestLoading:
+    """A log that comes from a dump."""
+
+    def test_it_may_begin_behind_a_snapshot(self, path: Path) -> None:
+        """As one that was trimmed."""
+        with SqliteFile(path) as log:
+            log.begin_behind(at(4), STATES)
+            assert log.base == log.tip() == COMMITS[3].tip
+            log.append(COMMITS[4:], expected=COMMITS[3].tip)
+            assert log.read(0, 100) == COMMITS[4:]
+            assert log.load_snapshot(None, STATES) == at(4)
+
+    def test_one_that_is_not_empty_has_begun(self, log: SqliteFile) -> None:
+        """Nothing is forgotten."""
+        with pytest.raises(Conflict):
+            log.begin_behind(at(4), STATES)
+        assert (log.base, log.read(0, 100)) == (EMPTY_TIP, COMMITS)
+
+    def test_it_keeps_in_mind_what_was_loaded(self, log: SqliteFile, path: Path) -> None:
+        """Of what stands behind it, handings will be there; the last word counts."""
+        assert log.handings_after == 0
+        log.end_loading()
+        assert log.handings_after == 12
+        log.append([another_after(COMMITS)], expected=COMMITS[-1].tip)
+        log.end_loading()
+        assert log.handings_after == 13
+        with SqliteFile(path, "read") as reader:
+            assert reader.handings_after == 13
+
+
 class TestTrouble:
     """A file that can't be written for now; nothing was stored then, and it goes on as soon as it can."""
 
@@ -466,6 +497,24 @@ class TestTrouble:
             log.append(late, expected=COMMITS[-1].tip)
         (tmp_path / "moved").rename(path)
         assert log.append(late, expected=COMMITS[-1].tip) == late[0].tip
+
+    def test_a_file_that_vanishes_while_it_is_opened_is_no_log(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What would be written to it, nobody would find; and nothing is held back for the next try."""
+        connect = sqlite_open._connect
+
+        def connect_late(real: str, mode: Mode) -> apsw.Connection:
+            db = connect(real, mode)
+            path.unlink()
+            return db
+
+        stored(path)
+        monkeypatch.setattr(sqlite_open, "_connect", connect_late)
+        with pytest.raises(UnusableLogError, match="No such file or directory"):
+            SqliteFile(path)
+        monkeypatch.undo()
+        SqliteFile(path).close()
 
     def test_damage_is_not_taken_for_an_empty_place(self, path: Path) -> None:
         """A page that is not what it was is an error, not the end of the log."""
