@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -178,17 +179,8 @@ def _without(node: _Node | None, key: int) -> _Node | None:
 
 def _grouped(nodes: list[_Node], shift: int) -> list[_Node]:
     """`nodes`, with a branch for those that part at `shift`."""
-    grouped: list[_Node] = []
-    group: list[_Node] = []
-    prefix = -1
-    for node in nodes:
-        if node.key >> shift + BITS != prefix:
-            if group:
-                grouped.append(_branch(group, shift) if len(group) > 1 else group[0])
-            prefix, group = node.key >> shift + BITS, []
-        group.append(node)
-    grouped.append(_branch(group, shift) if len(group) > 1 else group[0])
-    return grouped
+    groups = (list(group) for _, group in groupby(nodes, key=lambda node: node.key >> shift + BITS))
+    return [_branch(group, shift) if len(group) > 1 else group[0] for group in groups]
 
 
 def _branch(nodes: list[_Node], shift: int) -> _Branch:

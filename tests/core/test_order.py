@@ -103,6 +103,17 @@ def test_a_working_copy_does_what_an_order_does(steps: list[tuple[str, int]], si
     assert list(before.items()) == was
 
 
+@pytest.mark.parametrize("kept", [0, 10, 60, 61, 62, 63, 64, 65, 200])
+@pytest.mark.parametrize("new", [1, 15, 16, 17, 18, 31, 32, 33])
+def test_however_much_is_new_a_working_copy_ends_as_the_same_order(kept: int, new: int) -> None:
+    """It is put in one by one, or all is made anew, whichever is cheaper."""
+    working = OrderMutation(Order.of((key, "old") for key in range(kept)))
+    for key in range(500, 500 + 3 * new, 3):
+        working.append(key, "new")
+    expected = [*((key, "old") for key in range(kept)), *((key, "new") for key in range(500, 500 + 3 * new, 3))]
+    assert working.finish() == Order.of(expected)
+
+
 def test_keys_must_ascend_to_make_an_order_of_them() -> None:
     """Anything else is a bug of the caller's."""
     for keys in ((2, 1), (1, 1)):
@@ -153,9 +164,9 @@ def test_only_what_is_there_can_be_removed(present: int, absent: int) -> None:
         Order[str]().remove(absent)
 
 
-def branches(order: Order[str]) -> dict[int, object]:
+def branches(order: Order[str]) -> dict[int, order_module._Branch]:
     """Every branch of its trie, by identity."""
-    found: dict[int, object] = {}
+    found: dict[int, order_module._Branch] = {}
     ahead: list[object] = [order.root]
     while ahead:
         node = ahead.pop()
@@ -176,6 +187,7 @@ def branches_made(size: int) -> int:
 def test_a_change_costs_a_branch_a_level() -> None:
     """Among 10 entries as among 100,000: at most one new branch for each 4 bits of the key."""
     assert branches_made(10) <= 2
+    assert all(len(branch.children) == 16 for branch in branches(Order.of((key, "v") for key in range(300))).values())
     assert branches_made(100_000) <= -(-(100_000).bit_length() // BITS)
 
 
