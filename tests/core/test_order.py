@@ -136,6 +136,12 @@ def test_an_empty_order_has_no_head() -> None:
     assert (empty.rank(0), empty.rank(10**9)) == (0, 0)
 
 
+def test_ranks_are_known_of_keys_far_off_too() -> None:
+    """Below all others and above them, where the trie has no branch for them."""
+    order = Order.of((key, "v") for key in range(1_000, 1_040))
+    assert [order.rank(key) for key in (0, 5, 999, 1_000, 1_039, 1_040, 10**6)] == [0, 0, 0, 0, 39, 40, 40]
+
+
 def test_an_emptied_order_can_be_filled_again() -> None:
     """Also after it had grown deep."""
     order = Order[str]().insert(10**6, "a").remove(10**6)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import immutables
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -18,13 +19,15 @@ from hypothesis import strategies as st
 from broker.decide import Rejection, decide
 from events.commands import AdoptPolicy, Command, Disconnect, MatchDue, NextPartner
 from events.commit import Commit, Facts, commit_after
-from events.ids import ConnectionId, RoomId
+from events.ids import ClientMessageId, ConnectionId, RoomId
 from events.log import StateCodec, UnreadableSnapshotError
 from events.policy import Policy
 from projections import snapshots
-from projections.inbox import CHUNK
+from projections.inbox import CHUNK, Inbox
 from projections.invariants import check_state
-from projections.places import Chatting, Idle, Waiting
+from projections.order import Order
+from projections.places import Chatting, Connection, Idle, Places, Waiting
+from projections.rooms import Room, Rooms
 from projections.snapshots import LINE_WEIGHT, STATE_CODEC
 from projections.state import INITIAL_STATE, State, digest, evolve, fold
 from tests.support.people import ANN, BOB, CAT, DAN, closed, enter, entered, leave, leave_queue, left, said, say
@@ -149,6 +152,107 @@ def test_no_line_holds_too_much() -> None:
     assert sum(len(line.get("connections", ())) for line in lines) == 302
     assert all(len(line.get("connections", ())) <= LINE_WEIGHT for line in lines)
     assert STATE_CODEC.decode(written(state)) == state
+
+
+def idle(count: int, told: int = 0) -> State:
+    """So many who are idle, and have been told so many things each."""
+    people = {ConnectionId(f"c_{n:04}"): Connection("X", (), Idle(n), n, n, 0, 0) for n in range(count)}
+    inbox = Inbox(tuple(range(1, told + 1)))
+    inboxes = immutables.Map(dict.fromkeys(people, inbox) if told else {})
+    order = Order.of((known.place.key, who) for who, known in people.items() if isinstance(known.place, Idle))
+    return State(places=Places(immutables.Map(people), order), inboxes=inboxes)
+
+
+def closed_rooms(count: int, ids: int) -> State:
+    """So many rooms that are closed, in each of which so many things with a name were said."""
+    names = immutables.Map({(ANN, ClientMessageId(f"m{n}")): n for n in range(ids)})
+    rooms = {RoomId(f"r_{n:04}"): Room(RoomId(f"r_{n:04}"), ANN, BOB, "A", "B", n, n, names) for n in range(count)}
+    return State(rooms=Rooms(immutables.Map(rooms), Order.of(enumerate(rooms))))
+
+
+def in_each_line(state: State, of: str) -> list[int]:
+    """How many rooms, or connections, stand in each line that holds any."""
+    return [len(rows[of]) for rows in map(msgspec.json.decode, written(state)) if of in rows]
+
+
+@pytest.mark.parametrize(
+    ("state", "of", "expected"),
+    [
+        (idle(499), "connections", [499]),
+        (idle(500), "connections", [500]),
+        (idle(1_201), "connections", [500, 500, 201]),
+        (idle(600, told=31), "connections", [500, 100]),
+        (idle(600, told=32), "connections", [250, 250, 100]),
+        (idle(200, told=96), "connections", [125, 75]),
+        (closed_rooms(250, ids=0), "rooms", [125, 125]),
+        (closed_rooms(130, ids=1), "rooms", [125, 5]),
+        (closed_rooms(130, ids=2), "rooms", [100, 30]),
+    ],
+    ids=range(9),
+)
+def test_a_line_is_full_when_it_is_enough_work(state: State, of: str, expected: list[int]) -> None:
+    """500 people who were told nothing, or fewer who were told much; a room is as much as four of them."""
+    assert in_each_line(state, of) == expected
+    assert STATE_CODEC.decode(written(state)) == state
+
+
+def test_what_was_said_long_ago_counts_too() -> None:
+    """A room's older names as well as its newest."""
+    state = closed_rooms(130, ids=1)
+    rooms = {name: msgspec.structs.replace(room, older_ids=room.newest_ids) for name, room in state.rooms.by_id.items()}
+    state = State(rooms=Rooms(immutables.Map(rooms), state.rooms.closed))
+    assert in_each_line(state, "rooms") == [100, 30]
+
+
+def test_rooms_and_people_stand_in_their_order() -> None:
+    """Closed rooms by their end, then open ones by their beginning; the idle, who waits, and who chats."""
+    state = every_shape()
+    rows = [msgspec.json.decode(line) for line in written(state)[1:-1]]
+    assert [room[0] for line in rows for room in line.get("rooms", ())] == ["r_ended", "r_old"]
+    assert [who for line in rows for who in line.get("connections", ())] == [BOB, ANN, GUS, FAY, EVE, HAL, CAT, DAN]
+
+
+def test_of_open_rooms_the_oldest_stands_first() -> None:
+    """Whatever their names."""
+    state = state_after(chatting(ANN, BOB, RoomId("r_b")), chatting(CAT, DAN, RoomId("r_a")))
+    rooms = [room[0] for line in written(state)[1:-1] for room in msgspec.json.decode(line).get("rooms", ())]
+    assert rooms == ["r_b", "r_a"]
+
+
+def test_someone_who_is_nowhere_is_a_bug() -> None:
+    """They would be lost without a word."""
+    state = idle(3)
+    with pytest.raises(AssertionError, match="everyone is in exactly one place"):
+        written(State(places=Places(state.places.by_id, state.places.idle.remove(1))))
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ([], "the snapshot is damaged"),
+        ([b"{}", b"{}"], "not a snapshot: Object missing required field `snapshot`"),
+        ([b"\xff", b"{}"], "not a snapshot: JSON is malformed: invalid character (byte 0)"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said(lines: list[bytes], why: str) -> None:
+    """In one line."""
+    with pytest.raises(UnreadableSnapshotError) as told:
+        STATE_CODEC.decode(lines)
+    assert str(told.value) == why
+
+
+@pytest.mark.parametrize("change", ["rows", "end", "header"])
+def test_a_field_that_is_not_known_is_an_error(change: str) -> None:
+    """It would be lost at the next snapshot."""
+    lines = written(every_shape())
+    at = {"header": 0, "rows": 1, "end": -1}[change]
+    lines[at] = lines[at][:-1] + b',"more":1}'
+    if change != "end":
+        lines[-1] = msgspec.json.encode(
+            {"sha256": hashlib.sha256(b"".join(b"%s\n" % line for line in lines[:-1])).hexdigest()}
+        )
+    with pytest.raises(UnreadableSnapshotError, match=r"^not a snapshot: Object contains unknown field `more`"):
+        STATE_CODEC.decode(lines)
 
 
 PEOPLE = st.sampled_from([ANN, BOB, CAT, DAN, EVE])
