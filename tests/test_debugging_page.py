@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ import pytest
 
 from broker.command_line import COMMANDS, LOG_COMMANDS
 from broker.debugger.board import Section, changed_sections, commit_sections
+from broker.debugger.keys import KEY_NAMES, MEANT
 from broker.debugger.predicate import NAMES
 from broker.debugger.sources import open_source
 from broker.debugger.tape import Tape
@@ -31,6 +33,8 @@ DUMP = "docs/debugging/mystery.jsonl"
 MADE_UP = "mystery"
 """In the name of the dump, and of every file that the page makes of it."""
 ELISION = "..."
+MODULES: list[tuple[str, str]] = re.findall(r"In `(\w+\.py)`:\n\n```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+"""What a reader writes into files, by their names."""
 
 
 class Shown(NamedTuple):
@@ -125,6 +129,9 @@ def test_each_command_says_what_the_page_shows(
     copy.parent.mkdir(parents=True)
     shutil.copy(ROOT / DUMP, copy)
     monkeypatch.chdir(tmp_path)
+    for name, module in MODULES:
+        (tmp_path / name).write_text(module, "utf-8")
+    monkeypatch.setattr(sys, "path", [*sys.path])
     shell = Shell(monkeypatch)
     for shown in block:
         assert differences(shown.answer, shell.answer(shown.command).splitlines()) == "", shown.command
@@ -170,6 +177,28 @@ def written(sections: Sequence[Section]) -> str:
     """`sections`, likewise."""
     rows = ([section.title, *(row.mark + row.text for row in section.rows)] for section in sections)
     return squeezed(chain.from_iterable(rows))
+
+
+def test_every_module_is_in_a_file() -> None:
+    """No Python stands on the page that no command of it runs."""
+    assert len(MODULES) == PAGE.count("```python\n") == 1
+
+
+def test_the_keys_of_the_stepper_are_those_of_the_table() -> None:
+    """Each is in it, under the name that it has on a keyboard."""
+    rows = PAGE.partition("| key | what it does |\n")[2].partition("\n\n")[0]
+    written = {word for row in rows.splitlines()[1:] for word in re.split(r"[` ,]+", row.split("|")[1]) if word}
+    assert written == {KEY_NAMES.get(key, key) for key in MEANT} - {"Ctrl+C"}
+
+
+def test_what_the_page_has_one_make_is_not_offered_to_git() -> None:
+    """A clone is clean after the walk."""
+    made = re.findall(r"(?:-o |sqlite:| > )(\w+\.\w+)", PAGE)
+    made += [f"{name}{part}" for name in made if name.endswith(".db") for part in ("-wal", "-shm", ".lock", ".wake")]
+    names = {*made, *(name for name, _ in MODULES)}
+    assert {"mystery.db.lock", "chat.jsonl", "mystery.html", "test_mystery.py", "mystery_rule.py"} <= names
+    for name in sorted(names):
+        assert any(fnmatch(f"/{name}", line) for line in (ROOT / ".gitignore").read_text("utf-8").split()), name
 
 
 def test_the_names_in_a_predicate_are_those_of_the_table() -> None:
