@@ -18,6 +18,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 
 from broker.command_line import COMMANDS, LOG_COMMANDS
 from broker.metrics import Metrics
+from broker.redaction import SWEEP_MS
 from broker.settings import FLAGS, LISTS, PREFIX
 from events.policy import LIMITS, Policy
 from mcp_facade.resources import INBOX_TEMPLATE, LOBBY_URI
@@ -161,6 +162,27 @@ def test_the_graces_are_the_defaults() -> None:
         assert words in section("Presence")
 
 
+def test_how_often_texts_are_looked_for_is_said() -> None:
+    """Once a minute."""
+    assert SWEEP_MS == 60_000
+    assert "looks once a minute" in section("A log that lasts")
+
+
+def test_the_inspector_is_the_one_that_is_tested() -> None:
+    """Wherever it is named to be run, by its major version: with an older Node, npm takes one that is years older."""
+    package = json.loads((ROOT / "tests" / "clients" / "package.json").read_text("utf-8"))
+    major = package["devDependencies"]["@modelcontextprotocol/inspector"].partition(".")[0]
+    assert set(re.findall(r"@modelcontextprotocol/inspector(\S*)", README)) == {f"@{major}"}
+    minimum = package["engines"]["node"].removeprefix(">=")
+    assert f"Node {minimum} or later" in README
+
+
+def test_the_commands_are_written_as_the_shell_finds_them() -> None:
+    """Once it has been said how it does."""
+    assert README.index("source .venv/bin/activate") < README.index("chat-broker serve")
+    assert ".venv/bin/chat-broker" not in README
+
+
 def test_the_promises_are_numbered_as_the_checks_number_them() -> None:
     """Eight of them; a check never names one that the README doesn't have."""
     numbered = [int(number) for number in re.findall(r"^(\d+)\. ", section("Promises"), re.MULTILINE)]
@@ -180,14 +202,15 @@ def test_the_metrics_are_those_that_are_rendered() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    """A relative link names a file or a folder that is there, an anchor a heading of the same page."""
-    text = page.read_text(encoding="utf-8")
-    anchors = {_anchor(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in anchors, target
-        elif "://" not in target:
-            assert (page.parent / target).exists(), target
+    """A relative link names a file or a folder that is there, an anchor a heading of the page that it leads to."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        there = page.parent / name if name else page
+        assert there.exists(), target
+        headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE) if anchor else ()
+        assert not anchor or anchor in map(_anchor, headings), target
 
 
 def block_of(kind: str) -> str:
