@@ -47,15 +47,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
     )
     until = parser.add_mutually_exclusive_group()
-    until.add_argument("--to", metavar="N", type=position_number, help="end at this position; 0 is the empty log")
-    until.add_argument("--at", metavar="TIME", help=f"end at what there was at {AT_HELP}")
+    until.add_argument(
+        "--to",
+        metavar="N",
+        type=position_number,
+        help="end at this position, or begin there with --step; 0 is the empty log",
+    )
+    until.add_argument("--at", metavar="TIME", help=f"the same for what there was at {AT_HELP}")
     add_wanted(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line: the commits, then the state")
     parser.add_argument(
         "--step",
         action="store_true",
-        help="go through the log in the terminal, forwards and backwards; --to and --at are then where to begin, "
-        "and what else was asked for is what its search stops at",
+        help="go through the log in the terminal, forwards and backwards; "
+        "what else was asked for is then what its search stops at",
     )
 
 

@@ -41,7 +41,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         handings = _handings(source, folded)
         written = page(page_data(_shown(options.log), folded, handings, source.handings_after or 0)).encode()
         out.write(written)
-    summary = f"{options.output}: {_counted(len(folded.columns.commits), 'commit')}, {_size(written)}{_broken(folded)}"
+    name = "the page" if out.is_stdout else options.output
+    summary = f"{name}: {_counted(len(folded.columns.commits), 'commit')}, {_size(written)}{_broken(folded)}"
     (terminal.err if out.is_stdout else terminal.out).write(f"{summary}\n")
     if folded.stopped is not None:
         terminal.err.write(f"the page ends behind position {folded.last}: {safe(folded.stopped)}\n")

@@ -48,7 +48,7 @@ def test_standard_output_gets_it_and_nothing_else(tmp_path: Path, command: str, 
     done = shell(command, a_log(tmp_path), name)
     assert done.stdout.startswith(BEGINNINGS[command])
     assert done.stdout.endswith("\n")
-    assert ("9 commits" in done.stderr) == (command == "report")
+    assert ("the page: 9 commits, " in done.stderr) == (command == "report")
     assert not Path("-").exists()
 
 
