@@ -37,6 +37,9 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "log-format": ("console", "how log lines look: console or json"),
     "log-level": ("info", "what is logged: debug, info, warning or error; info has one line a commit"),
 }
+SWITCHES: Mapping[str, str] = {
+    "no-fast-lane": "let the SDK answer every request by itself: slower, and the reference for what is answered",
+}
 LISTS: Mapping[str, str] = {
     "allow-host": "a Host header to accept besides this machine's names; may be repeated",
     "allow-origin": "an Origin (http://...) to accept, and to let a browser's page call from; may be repeated",
@@ -62,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True):
     redact_after_ms: int | None = None
     log_format: LogFormat = "console"
     log_level: LogLevel = "info"
+    fast_lane: bool = True
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
     policy: Policy = Policy()
@@ -71,6 +75,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Let `parser` take every setting."""
     for flag, (default, meaning) in FLAGS.items():
         parser.add_argument(f"--{flag}", metavar=_field(flag).upper(), help=f"{meaning} (default {default})")
+    for flag, meaning in SWITCHES.items():
+        parser.add_argument(f"--{flag}", action="store_true", help=meaning)
     for flag, meaning in LISTS.items():
         parser.add_argument(f"--{flag}", action="append", metavar=_field(flag).upper(), help=meaning)
     limits = parser.add_argument_group("limits and graces", "each a whole number of at least 1")
@@ -94,6 +100,7 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         redact_after_ms=read.duration_ms("redact-after"),
         log_format=read.one_of("log-format", LogFormat),
         log_level=read.one_of("log-level", LogLevel),
+        fast_lane=not read.switch("no-fast-lane"),
         allow_hosts=read.matching("allow-host", _HOST),
         allow_origins=tuple(origin.rstrip("/") for origin in read.matching("allow-origin", _ORIGIN)),
         policy=Policy(matching=read.one_of("matching", MatchingName), **limits),
@@ -110,6 +117,14 @@ class _Reader:
     def text(self, flag: str) -> str:
         given: str | None = self._given[_field(flag)]
         return given if given is not None else self._environment.get(_variable(flag), FLAGS[flag][0])
+
+    def switch(self, flag: str) -> bool:
+        """Given, or its variable is 1; as a variable can't be left out where it is inherited, 0 and empty are not."""
+        given: bool = self._given[_field(flag)]
+        variable = self._environment.get(_variable(flag), "")
+        if variable not in ("", "0", "1"):
+            raise UsageError(f"{_variable(flag)} is 1 or 0")
+        return given or variable == "1"
 
     def texts(self, flag: str) -> tuple[str, ...]:
         given: list[str] | None = self._given[_field(flag)]
@@ -154,7 +169,7 @@ def serve_help() -> str:
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none: a slip of the pen, or a container's service links."""
-    known = {_variable(name) for name in (*FLAGS, *LISTS, *LIMITS)}
+    known = {_variable(name) for name in (*FLAGS, *SWITCHES, *LISTS, *LIMITS)}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from broker.clock import Timer
+from broker.heartbeat import Heartbeat
 from broker.notifier import Delivery
 from events.ids import ConnectionId
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 StreamKind = Literal["get", "listen"]
 
-PING_SLOTS = 15
-PING_SLOT_MS = 1_000
 DRAIN_MS = 1_000
 
 
@@ -98,14 +96,12 @@ class Stream:
 
 
 class Streams:
-    """Every open stream; pings those that ask for it every fifteen seconds, with one timer for all."""
+    """Every open stream; pings those that ask for it."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._open: dict[Stream, None] = {}
-        self._pinged: list[dict[Stream, None]] = [{} for _ in range(PING_SLOTS)]
-        self._slot = 0
-        self._timer: Timer | None = None
+        self.heartbeat = Heartbeat(broker.clock)
 
     def open(
         self, kind: StreamKind, cut: Callable[[], None], *, pinged: bool = False, instead_of: Stream | None = None
@@ -124,23 +120,19 @@ class Streams:
         self._open[stream] = None
         self._broker.metrics.streams[kind].inc()
         if pinged:
-            self._pinged[self._slot][stream] = None
-            self._start_pinging()
+            self.heartbeat.add(stream)
         return stream
 
     def close(self, stream: Stream) -> None:
         """The writer of `stream` is gone."""
         stream.end()
         del self._open[stream]
-        for slot in self._pinged:
-            slot.pop(stream, None)
+        self.heartbeat.discard(stream)
         self._broker.metrics.streams[stream.kind].dec()
 
     def end_all(self) -> None:
         """End every stream, gracefully."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self.heartbeat.stop()
         for stream in tuple(self._open):
             stream.end()
         if self._open:
@@ -151,17 +143,3 @@ class Streams:
         """Whoever is still writing writes to someone who does not read."""
         for stream in tuple(self._open):
             stream.cut()
-
-    def _start_pinging(self) -> None:
-        if self._timer is None:
-            clock = self._broker.clock
-            self._timer = clock.call_at(clock.now_ms() + PING_SLOT_MS, self._ping_slot)
-
-    def _ping_slot(self) -> None:
-        """A stream stands in the slot in which it was opened, which comes round every fifteenth time."""
-        self._slot = (self._slot + 1) % PING_SLOTS
-        for stream in self._pinged[self._slot]:
-            stream.ping()
-        self._timer = None
-        if any(self._pinged):
-            self._start_pinging()

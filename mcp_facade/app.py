@@ -31,7 +31,7 @@ class ChatApp:
 
     def __init__(self, broker: Broker, settings: Settings) -> None:
         self.broker = broker
-        self.gateway = Gateway(broker, settings.policy, security_settings(settings))
+        self.gateway = Gateway(broker, settings.policy, security_settings(settings), fast_lane=settings.fast_lane)
         self.failure: Exception | None = None
         """Why the broker could not start; its text is for an operator."""
         self.on_started: Callable[[], None] = lambda: None

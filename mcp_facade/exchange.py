@@ -78,6 +78,7 @@ class Exchange:
         self._answer_ready = False
         self._minted: ConnectionId | None = None
         self._on_gone: list[Callable[[], None]] = []
+        self._unread: Message | None = None
 
     @property
     def peer(self) -> str:
@@ -128,6 +129,12 @@ class Exchange:
         if not self._answered:
             self._abandon()
 
+    async def whole_body(self) -> bytes | None:
+        """The body, if it comes in one piece. It stays there to be received in any case."""
+        message = self._unread = await self.receive()
+        is_whole = message["type"] == "http.request" and not message.get("more_body", False)
+        return message.get("body", b"") if is_whole else None
+
     async def receive(self) -> Message:
         """The server's `receive`, watched for the client's leaving, for half characters and for the request's id.
 
@@ -136,6 +143,9 @@ class Exchange:
             RequestIdInUseError: the session has a request of that id in flight.
             SessionEndedError: the session ended before the request was complete.
         """
+        if self._unread is not None:
+            message, self._unread = self._unread, None
+            return message
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._disconnected()

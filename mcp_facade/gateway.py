@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator
 from mcp.server.streamable_http import check_accept_headers
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, ErrorData, JSONRPCError
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers as AnswerHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -23,9 +22,13 @@ from broker.broker import Broker
 from broker.clock import Timer
 from broker.streams import Streams, TooManyStreamsError
 from events.policy import Policy
+from mcp_facade.admission import Admission, Headers, headers_of
 from mcp_facade.entrance import Entrance
 from mcp_facade.exchange import Exchange
+from mcp_facade.fast_lane.lane import FastLane
 from mcp_facade.get_stream import GetStream, parse_event_id
+from mcp_facade.listen import Listening
+from mcp_facade.resources import Resources
 from mcp_facade.server import chat_server
 from mcp_facade.sessions import RequestIdInUseError, Session, SessionEndedError, Sessions
 from mcp_facade.texts import NO_STREAM, REQUEST_ID_IN_USE
@@ -36,6 +39,7 @@ from mcp_facade.wire import (
     LAST_EVENT_ID_HEADER,
     PRIMED_SINCE,
     SESSION_HEADER,
+    VERSION_HEADER,
     is_stateless_request,
 )
 
@@ -46,19 +50,37 @@ ENDING_MS = 1_000
 class Gateway:
     """`/mcp` of one broker."""
 
-    def __init__(self, broker: Broker, policy: Policy, security: TransportSecuritySettings) -> None:
+    def __init__(
+        self, broker: Broker, policy: Policy, security: TransportSecuritySettings, *, fast_lane: bool = True
+    ) -> None:
+        """`fast_lane`: whether there is one; the SDK answers all that it does not."""
         self._broker = broker
         self._streams = Streams(broker)
         self._sessions = Sessions(broker)
-        self._security = Entrance(security, broker.clock)
+        self._admission = Admission(Entrance(security, broker.clock))
         self._sweep_timer: Timer | None = None
+        tools, resources = Tools(broker), Resources(broker)
+        listening = Listening(broker, self._streams, resources)
+        server = chat_server(tools, resources, listening)
         # Sessions end by our clock and our idea of activity, Host and Origin are checked once, here.
         self._manager = StreamableHTTPSessionManager(
-            chat_server(broker, Tools(broker), self._streams),
+            server,
             json_response=False,
             session_idle_timeout=None,
             max_sessions=policy.sessions_max,
             max_request_body_size=policy.body_bytes_max,
+        )
+        self.fast_lane = (
+            FastLane(
+                broker,
+                tools,
+                listening,
+                self._streams.heartbeat,
+                server_info=server.server_info_stamp,
+                body_bytes_max=policy.body_bytes_max,
+            )
+            if fast_lane
+            else None
         )
 
     @contextlib.asynccontextmanager
@@ -76,40 +98,37 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        # RFC 9110, 5.5: white space around a value is no part of it; the parser leaves some on.
-        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        headers = headers_of(scope)
         scope.setdefault("extensions", {}).setdefault(CUT_KEY, lambda: None)
-        request = Request(scope, receive)
-        refusal = await self._security.validate_request(request, is_post=request.method == "POST")
+        refusal = await self._admission.refusal(scope, headers)
         if refusal is not None:
             await refusal(scope, receive, send)
-        elif is_stateless_request(request.headers.get(MCP_PROTOCOL_VERSION_HEADER)):
-            await self._exchange(scope, receive, send, None)
-        elif request.method == "GET":
-            await self._get(request, receive, send)
+        elif is_stateless_request(headers.get(VERSION_HEADER)):
+            await self._exchange(scope, headers, Exchange(self._broker, scope, receive, send, None))
+        elif scope["method"] == "GET":
+            await self._get(scope, headers, receive, send)
         else:
-            await self._in_session(request, receive, send)
+            await self._in_session(scope, headers, receive, send)
 
-    async def _in_session(self, request: Request, receive: Receive, send: Send) -> None:
+    async def _in_session(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """A request of the 2025 side: one that opens a session, is made in one, or ends it."""
-        session_id = request.headers.get(SESSION_HEADER.decode())
-        session = self._sessions.get(session_id) if session_id is not None else None
-        if session_id is None and self._sessions.are_full:
-            await self._end_expired(making_room=True)
-        if session_id is not None and session is None:
-            await _refusal(404, "Session not found")(request.scope, receive, send)
-        elif session is not None and request.method == "DELETE":
+        session_id, session = self._session_of(headers)
+        if session_id is None:
+            if self._sessions.are_full:
+                await self._end_expired(making_room=True)
+            await self._exchange(scope, headers, Exchange(self._broker, scope, receive, self._watched(send), None))
+        elif session is None:
+            await _refusal(404, "Session not found")(scope, receive, send)
+        elif scope["method"] == "DELETE":
             await self._end(session)
-            await Response()(request.scope, receive, send)
-        elif session is not None:
+            await Response()(scope, receive, send)
+        else:
             try:
-                status = await self._exchange(request.scope, receive, send, session)
+                status = await self._exchange(scope, headers, Exchange(self._broker, scope, receive, send, session))
             finally:
                 self._sessions.touch(session)
             if status == 404:  # the SDK has lost it
                 self._sessions.closed(session.session_id)
-        else:
-            await self._exchange(request.scope, receive, self._watched(send), None)
 
     async def _end(self, session: Session) -> None:
         """End `session`, once what is in flight in it is answered, or after a moment.
@@ -134,20 +153,21 @@ class Gateway:
         scope["headers"] = [(SESSION_HEADER, session_id.encode())]
         await self._manager.handle_request(scope, _nothing_more, _to_nobody)
 
-    async def _exchange(self, scope: Scope, receive: Receive, send: Send, session: Session | None) -> int:
-        """Let the SDK answer; its status, or 0 if the client left before it had asked."""
-        exchange = Exchange(self._broker, scope, receive, send, session)
+    async def _exchange(self, scope: Scope, headers: Headers, exchange: Exchange) -> int:
+        """Let the lane answer, or else the SDK; the status, or 0 if the client left before it had asked."""
+        session = exchange.session
         scope[EXCHANGE_KEY] = exchange
         if session is not None:
             session.calls[exchange] = None
         try:
-            await self._manager.handle_request(scope, exchange.receive, exchange.send)
+            if self.fast_lane is None or not await self.fast_lane.serve(scope, headers, exchange):
+                await self._manager.handle_request(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             pass
         except RequestIdInUseError:
-            await _refusal(400, REQUEST_ID_IN_USE)(scope, receive, exchange.send)
+            await _refusal(400, REQUEST_ID_IN_USE)(scope, exchange.receive, exchange.send)
         except SessionEndedError:
-            await _refusal(404, "Session not found")(scope, receive, exchange.send)
+            await _refusal(404, "Session not found")(scope, exchange.receive, exchange.send)
         finally:
             exchange.finish()
             if session is not None:
@@ -155,48 +175,54 @@ class Gateway:
                 session.call_over.set()
         return exchange.status
 
+    def _session_of(self, headers: Headers) -> tuple[str | None, Session | None]:
+        """The session that a request names, and that session if it is open."""
+        named = headers.get(SESSION_HEADER)
+        session_id = named.decode("latin-1") if named is not None else None
+        return session_id, self._sessions.get(session_id) if session_id is not None else None
+
     def _watched(self, send: Send) -> Send:
         """`send`, noting each session that an answer opens."""
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 400:
-                session_id = Headers(raw=message["headers"]).get(SESSION_HEADER.decode())
+                session_id = AnswerHeaders(raw=message["headers"]).get(SESSION_HEADER.decode())
                 if session_id is not None and self._sessions.get(session_id) is None:
                     self._sessions.opened(session_id)
             await send(message)
 
         return watched
 
-    async def _get(self, request: Request, receive: Receive, send: Send) -> None:
-        session_id = request.headers.get(SESSION_HEADER.decode())
-        session = self._sessions.get(session_id) if session_id is not None else None
-        if not check_accept_headers(request)[1]:
+    async def _get(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        session_id, session = self._session_of(headers)
+        if not check_accept_headers(Request(scope))[1]:
             refusal = _refusal(406, "Not Acceptable: Client must accept text/event-stream")
         elif session_id is None:
             refusal = _refusal(400, "Bad Request: Missing session ID")
         elif session is None:
             refusal = _refusal(404, "Session not found")
         else:
-            await self._stream(session, request, receive, send)
+            await self._stream(session, scope, headers, receive, send)
             return
-        await refusal(request.scope, receive, send)
+        await refusal(scope, receive, send)
 
-    async def _stream(self, session: Session, request: Request, receive: Receive, send: Send) -> None:
+    async def _stream(self, session: Session, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Serve the session's stream; one that is open already is displaced by it."""
         try:
-            cut = request.scope["extensions"][CUT_KEY]
+            cut = scope["extensions"][CUT_KEY]
             stream = self._streams.open("get", cut, pinged=True, instead_of=session.stream)
         except TooManyStreamsError:
             refusal = _refusal(503, NO_STREAM, INTERNAL_ERROR)
-            await refusal(request.scope, receive, send)
+            await refusal(scope, receive, send)
             return
         displaced, session.stream = session.stream, stream
         for connection_id in session.presented:
             stream.attach(connection_id)
         if displaced is not None:
             displaced.end()
-        resumption = parse_event_id(request.headers.get(LAST_EVENT_ID_HEADER.decode(), ""), self._broker.log.epoch)
-        primed = request.headers.get(MCP_PROTOCOL_VERSION_HEADER, "") >= PRIMED_SINCE
+        last_event_id = headers.get(LAST_EVENT_ID_HEADER, b"").decode("latin-1")
+        resumption = parse_event_id(last_event_id, self._broker.log.epoch)
+        primed = headers.get(VERSION_HEADER, b"") >= PRIMED_SINCE
         try:
             await GetStream(self._broker, session, stream, send).serve(receive, resumption, primed=primed)
         finally:

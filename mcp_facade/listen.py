@@ -8,39 +8,33 @@ key of our extension takes handles, and each handle's connection is told everyth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
-    ServerNotification,
+    RequestId,
     SubscriptionFilter,
-    SubscriptionsListenRequestParams,
-    SubscriptionsListenResult,
 )
 from mcp_types.jsonrpc import MISSING_REQUIRED_CLIENT_CAPABILITY
-from pydantic import BaseModel
 
 from broker.broker import Broker
 from broker.notifier import Delivery
 from broker.streams import Stream, Streams, TooManyStreamsError
 from events.ids import ConnectionId
-from mcp_facade.context import Context
 from mcp_facade.resources import Resources
 from mcp_facade.texts import NO_STREAM
-from mcp_facade.wire import CUT_KEY, EXTENSION, RESOURCE_UPDATED, notification_params, updated_params
+from mcp_facade.wire import EXTENSION, RESOURCE_UPDATED, notification_params, updated_params
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
 
-class _Frame(BaseModel):
-    """A notification that the SDK has no type for."""
-
-    method: str
-    params: dict[str, Any]
+Frame = tuple[str, dict[str, Any]]
+"""The method and the params of a notification."""
 
 
 class _Honoured(NamedTuple):
@@ -49,7 +43,7 @@ class _Honoured(NamedTuple):
     handles: dict[str, ConnectionId]
     inboxes: dict[str, ConnectionId]
 
-    def frames(self, delivery: Delivery) -> Iterable[tuple[str, dict[str, Any]]]:
+    def frames(self, delivery: Delivery) -> Iterable[Frame]:
         """The frames that carry `delivery`."""
         who = delivery.connection_id
         if who in self.handles.values():
@@ -59,54 +53,72 @@ class _Honoured(NamedTuple):
                 yield RESOURCE_UPDATED, updated_params(who, uri)
 
 
+class Subscription:
+    """An open stream of notifications, whoever writes it; every frame is stamped with the request's id."""
+
+    def __init__(self, stream: Stream, asked: SubscriptionFilter, honoured: _Honoured, request_id: RequestId) -> None:
+        self.stream = stream
+        self.stamp: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: request_id}
+        self._asked = asked
+        self._honoured = honoured
+
+    @property
+    def acknowledgement(self) -> Frame:
+        """The first frame."""
+        subset = _acknowledged(self._asked, self._honoured)
+        return ACKNOWLEDGED, {"notifications": subset, "_meta": self.stamp}
+
+    def frames(self, delivery: Delivery) -> Iterable[Frame]:
+        """The frames that carry `delivery`."""
+        for method, params in self._honoured.frames(delivery):
+            params["_meta"] |= self.stamp
+            yield method, params
+
+
 class Listening:
-    """Serves `subscriptions/listen` of one broker."""
+    """Opens the streams of one broker that `subscriptions/listen` asks for."""
 
     def __init__(self, broker: Broker, streams: Streams, resources: Resources) -> None:
         self._broker = broker
         self._streams = streams
         self._resources = resources
 
-    async def listen(self, ctx: Context, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
-        """Serve one stream until the client leaves, reads too slowly, or the broker shuts down."""
-        asked = params.notifications
-        honoured = _Honoured(self._handles(ctx, asked), self._inboxes(asked))
-        stream = self._open(ctx)
-        stamp = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
+    @contextmanager
+    def opened(
+        self,
+        asked: SubscriptionFilter,
+        request_id: RequestId,
+        extensions: Collection[str],
+        cut: Callable[[], None],
+        *,
+        pinged: bool = False,
+    ) -> Iterator[Subscription]:
+        """A stream with what is honoured of `asked`, for a client that declares `extensions`.
+
+        Raises:
+            MCPError: it can't be, and nothing was opened.
+        """
+        honoured = _Honoured(self._handles(asked, extensions), self._inboxes(asked))
+        stream = self._open(cut, pinged=pinged)
         try:
             for connection_id in {*honoured.handles.values(), *honoured.inboxes.values()}:
                 stream.attach(connection_id)
-            await self._send(ctx, ACKNOWLEDGED, {"notifications": _acknowledged(asked, honoured), "_meta": stamp})
-            await self._write(ctx, stream, honoured, stamp)
+            yield Subscription(stream, asked, honoured, request_id)
         finally:
             self._streams.close(stream)
-        return SubscriptionsListenResult(_meta=stamp)
 
-    def _open(self, ctx: Context) -> Stream:
-        assert ctx.request is not None
+    def _open(self, cut: Callable[[], None], *, pinged: bool) -> Stream:
         try:
-            return self._streams.open("listen", ctx.request.scope["extensions"][CUT_KEY])
+            return self._streams.open("listen", cut, pinged=pinged)
         except TooManyStreamsError:
             raise MCPError(INTERNAL_ERROR, NO_STREAM) from None
 
-    async def _write(self, ctx: Context, stream: Stream, honoured: _Honoured, stamp: dict[str, Any]) -> None:
-        while (deliveries := await stream.next()) or not stream.ended:
-            for delivery in deliveries:
-                for method, params in honoured.frames(delivery):
-                    params["_meta"] |= stamp
-                    await self._send(ctx, method, params)
-            stream.written(deliveries)
-
-    async def _send(self, ctx: Context, method: str, params: dict[str, Any]) -> None:
-        frame = cast("ServerNotification", _Frame(method=method, params=params))
-        await ctx.session.send_notification(frame, related_request_id=ctx.request_id)
-
-    def _handles(self, ctx: Context, asked: SubscriptionFilter) -> dict[str, ConnectionId]:
+    def _handles(self, asked: SubscriptionFilter, extensions: Collection[str]) -> dict[str, ConnectionId]:
         """The handles of our extension's key that are known, and whose they are."""
         extra = asked.model_extra or {}
         if EXTENSION not in extra:
             return {}
-        _require_extension(ctx)
+        _require_extension(extensions)
         handles = extra[EXTENSION].get("handles") if isinstance(extra[EXTENSION], dict) else None
         if not isinstance(handles, list) or not all(isinstance(handle, str) for handle in handles):
             raise MCPError(INVALID_PARAMS, f'{EXTENSION} must be {{"handles": [...]}}, each of them a string.')
@@ -134,14 +146,13 @@ def _acknowledged(asked: SubscriptionFilter, honoured: _Honoured) -> dict[str, A
     return subset
 
 
-def _require_extension(ctx: Context) -> None:
+def _require_extension(declared: Collection[str]) -> None:
     """Refuse a filter key of ours from a client that did not declare the extension it belongs to.
 
     Raises:
         MCPError: -32021, naming the extension.
     """
-    capabilities = ctx.session.client_capabilities
-    if capabilities is None or EXTENSION not in (capabilities.extensions or {}):
+    if EXTENSION not in declared:
         raise MCPError(
             MISSING_REQUIRED_CLIENT_CAPABILITY,
             f"Declare the extension {EXTENSION} in your capabilities to use its filter key.",

@@ -22,13 +22,12 @@ from mcp_types import (
     TextContent,
 )
 
-from broker.broker import Broker
 from broker.settings import DISTRIBUTION
-from broker.streams import Streams
 from mcp_facade.arguments import EnterQueueArguments, InvalidArgumentsError, parse
 from mcp_facade.context import Context
 from mcp_facade.listen import Listening
 from mcp_facade.resources import Resources
+from mcp_facade.sdk_listen import SdkListening
 from mcp_facade.sdk_tools import SdkTools
 from mcp_facade.texts import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION
 from mcp_facade.tools import Tools
@@ -84,9 +83,9 @@ class ChatServer(Server[Any]):
         return capabilities
 
 
-def chat_server(broker: Broker, tools: Tools, streams: Streams) -> ChatServer:
+def chat_server(tools: Tools, resources: Resources, listening: Listening) -> ChatServer:
     """The server of one broker."""
-    sdk_tools, resources = SdkTools(tools), Resources(broker)
+    sdk_tools = SdkTools(tools)
     server = ChatServer(
         DISTRIBUTION,
         version=version(DISTRIBUTION),
@@ -106,7 +105,7 @@ def chat_server(broker: Broker, tools: Tools, streams: Streams) -> ChatServer:
         on_read_resource=resources.read,
         on_subscribe_resource=resources.subscribe,
         on_unsubscribe_resource=resources.unsubscribe,
-        on_subscriptions_listen=Listening(broker, streams, resources).listen,
+        on_subscriptions_listen=SdkListening(listening).listen,
         on_list_prompts=_list_prompts,
         on_get_prompt=_get_prompt,
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from broker.broker import Broker
@@ -47,6 +48,14 @@ class RequestIdInUseError(Exception):
     """The session has a request of that id in flight; the SDK would leave one of the two without an answer."""
 
 
+class Lasting(Protocol):
+    """A call of a session that may last."""
+
+    def call_off(self) -> None:
+        """The client does not want it any more."""
+        ...
+
+
 class Session:
     """What the facade remembers of one session; nothing of it outlives the process."""
 
@@ -57,6 +66,9 @@ class Session:
         self.ended = False
         self.calls: dict[Call, None] = {}  # those in flight
         self.call_over = asyncio.Event()
+        self.is_served = False
+        """The SDK has let a request of it through, so the handshake was good."""
+        self.lasting: dict[int | str, Lasting] = {}
         self.ids_in_flight: set[str] = set()
         self.active_ms = 0.0
         self._handles_max = handles_max
@@ -95,6 +107,22 @@ class Session:
                 raise RequestIdInUseError
             self.ids_in_flight.add(request_id)
         return request_id
+
+    @contextmanager
+    def calling(self, request_id: int | str, call: Lasting) -> Iterator[None]:
+        """For as long as it is open, `call` can be called off by that id: of two with the same, the later."""
+        self.lasting[request_id] = call
+        try:
+            yield
+        finally:
+            if self.lasting.get(request_id) is call:
+                del self.lasting[request_id]
+
+    def call_off(self, request_id: int | str) -> None:
+        """The client does not want that call any more; it may be over already."""
+        call = self.lasting.get(request_id)
+        if call is not None:
+            call.call_off()
 
     def present(self, connection_id: ConnectionId, handle: Handle) -> None:
         """The session has shown `handle`; from now on its stream is for that connection too."""

@@ -16,6 +16,7 @@ EXTENSION = "io.github.mcp-chat-broker/events"
 CONNECTION_META_KEY = "io.github.mcp-chat-broker/connection"
 """In the `_meta` of every frame on a stream: the connection that the frame is for."""
 
+VERSION_HEADER = b"mcp-protocol-version"
 SESSION_HEADER = b"mcp-session-id"
 LAST_EVENT_ID_HEADER = b"last-event-id"
 
@@ -27,7 +28,7 @@ EXCHANGE_KEY = "chat_broker.exchange"
 CUT_KEY = "chat_broker.cut"
 """Where `scope["extensions"]` holds the function that drops the connection at once."""
 
-PRIMED_SINCE = "2025-11-25"
+PRIMED_SINCE = b"2025-11-25"
 """The first version whose clients know a stream that starts with an event id and no event."""
 
 
@@ -36,9 +37,12 @@ def is_modern(protocol_version: str) -> bool:
     return protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
-def is_stateless_request(version_header: str | None) -> bool:
+_HANDSHAKES = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
+
+
+def is_stateless_request(version_header: bytes | None) -> bool:
     """Whether a request goes to the stateless side: every version named in a header but those with a handshake."""
-    return version_header is not None and version_header not in HANDSHAKE_PROTOCOL_VERSIONS
+    return version_header is not None and version_header not in _HANDSHAKES
 
 
 def notification_params(connection_id: ConnectionId, notification: Notification) -> dict[str, Any]:

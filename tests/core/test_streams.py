@@ -6,14 +6,15 @@ import asyncio
 
 import pytest
 
+from broker.heartbeat import SLOT_MS, SLOTS
 from broker.notifier import Delivery
-from broker.streams import PING_SLOT_MS, PING_SLOTS, Stream, TooManyStreamsError
+from broker.streams import Stream, TooManyStreamsError
 from events.policy import Policy
 from tests.support.bench import BrokerBench, with_broker
 from tests.support.fake_clock import settle
 from tests.support.people import ANN, BOB, enter, leave, say
 
-ROUND_MS = PING_SLOTS * PING_SLOT_MS
+ROUND_MS = SLOTS * SLOT_MS
 
 
 def methods(taken: list[Delivery]) -> list[str]:

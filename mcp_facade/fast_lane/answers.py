@@ -1,0 +1,147 @@
+"""What the lane writes: byte for byte what the SDK would, but for the time of a ping.
+
+The SDK writes ASCII in 2026-07-28 and UTF-8 in sessions; the order of the keys is that of its models.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import msgspec
+from mcp.server.streamable_http import REQUEST_CANCELLED
+from mcp_types import SERVER_INFO_META_KEY
+from starlette.types import Message
+
+from mcp_facade.get_stream import STREAM_HEADERS
+from mcp_facade.results import Answer
+from mcp_facade.wire import SESSION_HEADER
+
+encode = msgspec.json.encode
+
+_RESULT_2026 = (
+    b'{"jsonrpc":"2.0","id":%b,"result":{"content":[{"text":%b,"type":"text"}],"isError":%b,'
+    b'"resultType":"complete","structuredContent":%b,"_meta":%b}}'
+)
+_RESULT_2025 = (
+    b'{"jsonrpc":"2.0","id":%b,"result":{"content":[{"text":%b,"type":"text"}],"isError":%b,"structuredContent":%b}}'
+)
+_CANCELLED = b'{"jsonrpc":"2.0","id":%%b,"error":{"code":%d,"message":"Request cancelled"}}' % REQUEST_CANCELLED
+_LISTENED = b'{"jsonrpc":"2.0","id":%b,"result":{"_meta":%b,"resultType":"complete"}}'
+_NOTIFICATION = b'{"jsonrpc":"2.0","method":%b,"params":%b}'
+
+_NOT_AS_IT_IS = re.compile(rb"[^ -~]")  # what `json.dumps` escapes of what msgspec leaves as it is
+
+
+def event(body: bytes) -> bytes:
+    """A JSON-RPC message as one event of a stream."""
+    return b"event: message\r\ndata: %b\r\n\r\n" % body
+
+
+def as_ascii(body: bytes) -> bytes:
+    """JSON with all that is not printable ASCII escaped, as `json.dumps` escapes it."""
+    if _NOT_AS_IT_IS.search(body) is None:
+        return body
+    return json.dumps(msgspec.json.decode(body), separators=(",", ":")).encode()
+
+
+class Form(Protocol):
+    """How one era answers a call."""
+
+    is_stream_from_the_start: bool
+    outlives_its_client: bool  # whether a call goes on that nobody is there any more to hear of
+
+    @property
+    def stream_start(self) -> Message:
+        """The start of an answer that is a stream."""
+        ...
+
+    def result(self, request_id: int | str, answer: Answer) -> bytes:
+        """The JSON-RPC response."""
+        ...
+
+    def whole(self, request_id: int | str, answer: Answer) -> tuple[Message, Message]:
+        """The whole HTTP response to a call that took no time."""
+        ...
+
+
+class StatelessForm:
+    """2026-07-28: JSON, unless the answer takes so long that a ping has to be sent."""
+
+    is_stream_from_the_start = False
+    outlives_its_client = False
+
+    def __init__(self, server_info: dict[str, Any]) -> None:
+        self._server_info = server_info
+        self._meta = as_ascii(encode({SERVER_INFO_META_KEY: server_info}))
+
+    @property
+    def stream_start(self) -> Message:
+        """See `Form`."""
+        return {"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS}
+
+    def result(self, request_id: int | str, answer: Answer) -> bytes:
+        """See `Form`."""
+        payload = encode(answer.payload)
+        is_error = b"true" if answer.is_refusal else b"false"
+        text = encode(payload.decode())
+        return as_ascii(_RESULT_2026 % (encode(request_id), text, is_error, payload, self._meta))
+
+    def whole(self, request_id: int | str, answer: Answer) -> tuple[Message, Message]:
+        """See `Form`."""
+        body = self.result(request_id, answer)
+        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        return (
+            {"type": "http.response.start", "status": 200, "headers": headers},
+            {"type": "http.response.body", "body": body, "more_body": False},
+        )
+
+    def listened(self, request_id: int | str, stamp: dict[str, Any]) -> bytes:
+        """The response with which a listen stream ends."""
+        meta = encode(stamp | {SERVER_INFO_META_KEY: self._server_info})
+        return as_ascii(_LISTENED % (encode(request_id), meta))
+
+
+class SessionForm:
+    """A session of 2025: always a stream, of one event."""
+
+    is_stream_from_the_start = True
+    outlives_its_client = True
+
+    def __init__(self, session_id: str) -> None:
+        self._session_id = session_id.encode()
+
+    @property
+    def stream_start(self) -> Message:
+        """See `Form`."""
+        headers = [
+            (b"cache-control", b"no-cache, no-transform"),
+            (b"connection", b"keep-alive"),
+            (b"content-type", b"text/event-stream"),
+            (SESSION_HEADER, self._session_id),
+            (b"x-accel-buffering", b"no"),
+        ]
+        return {"type": "http.response.start", "status": 200, "headers": headers}
+
+    def result(self, request_id: int | str, answer: Answer) -> bytes:
+        """See `Form`."""
+        payload = encode(answer.payload)
+        is_error = b"true" if answer.is_refusal else b"false"
+        return _RESULT_2025 % (encode(request_id), encode(payload.decode()), is_error, payload)
+
+    def whole(self, request_id: int | str, answer: Answer) -> tuple[Message, Message]:
+        """See `Form`."""
+        body = event(self.result(request_id, answer))
+        return self.stream_start, {"type": "http.response.body", "body": body, "more_body": False}
+
+
+def cancelled(request_id: int | str) -> bytes:
+    """The JSON-RPC error for a call that its client of 2025 has called off."""
+    return _CANCELLED % encode(request_id)
+
+
+def notifications(frames: Iterable[tuple[str, dict[str, Any]]]) -> bytes:
+    """Methods and params as events of a 2026-07-28 stream."""
+    return b"".join(event(as_ascii(_NOTIFICATION % (encode(method), encode(params)))) for method, params in frames)

@@ -1,0 +1,148 @@
+"""What the lane takes: headers, bodies and envelopes of which nothing is unusual. All else is `None`, for the SDK.
+
+Types are decoded strictly and unknown keys refused, so that whatever is taken here means the same to the SDK.
+(JSON-RPC 2.0; MCP 2025-11-25 and 2026-07-28, basic/transports.)
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from mcp.server.connection import Connection
+from mcp.server.streamable_http import check_accept_headers
+from mcp_types import (
+    CLIENT_CAPABILITIES_META_KEY,
+    CLIENT_INFO_META_KEY,
+    PROTOCOL_VERSION_META_KEY,
+    methods,
+)
+from mcp_types.version import LATEST_MODERN_VERSION
+from starlette.requests import Request
+from starlette.types import Scope
+
+from mcp_facade.admission import Headers
+
+VERSION = LATEST_MODERN_VERSION.encode()
+VALUES_REMEMBERED = 512
+META_BYTES_MAX = 1_024
+LENGTH_DIGITS_MAX = 9
+
+RequestId = Annotated[int, msgspec.Meta(ge=-(2**63), lt=2**63)] | str
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class ToolParams(_Strict, frozen=True):
+    """Parameters of `tools/call`, but for those that only the SDK understands."""
+
+    name: str
+    arguments: dict[str, Any] | None = None
+    meta: msgspec.Raw = msgspec.field(name="_meta", default=msgspec.Raw(b""))
+
+
+class ToolCall(_Strict, frozen=True):
+    """`tools/call` as a JSON-RPC request."""
+
+    jsonrpc: Literal["2.0"]
+    id: RequestId
+    method: Literal["tools/call"]
+    params: ToolParams
+
+
+class ListenParams(_Strict, frozen=True):
+    """Parameters of `subscriptions/listen`."""
+
+    notifications: dict[str, Any]
+    meta: msgspec.Raw = msgspec.field(name="_meta")
+
+
+class ListenRequest(_Strict, frozen=True):
+    """`subscriptions/listen` as a JSON-RPC request."""
+
+    jsonrpc: Literal["2.0"]
+    id: RequestId
+    method: Literal["subscriptions/listen"]
+    params: ListenParams
+
+
+class CancelledParams(msgspec.Struct, frozen=True, rename="camel"):
+    """Parameters of `notifications/cancelled`."""
+
+    request_id: int | str
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """`notifications/cancelled`: a notification, unless it has an id."""
+
+    jsonrpc: Literal["2.0"]
+    method: Literal["notifications/cancelled"]
+    params: CancelledParams
+    id: Any = msgspec.UNSET
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What the `_meta` of a 2026-07-28 request says about its client, as the SDK understands it."""
+
+    extensions: frozenset[str]
+
+
+R = TypeVar("R", ToolCall, ListenRequest, Cancelled)
+
+
+def decoded(body: bytes, kind: type[R]) -> R | None:
+    """`body` as a request of that kind, if it is nothing else."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_usual(scope: Scope, headers: Headers, body_bytes_max: int) -> bool:
+    """Whether it is a POST of JSON in one piece that takes either kind of answer, with no header twice."""
+    length = headers.get(b"content-length", b"")
+    content_type = headers.get(b"content-type", b"")
+    return (
+        scope["method"] == "POST"
+        and len(headers) == len(scope["headers"])
+        and length.isdigit()
+        and len(length) <= LENGTH_DIGITS_MAX
+        and int(length) <= body_bytes_max
+        and (content_type == b"application/json" or content_type.startswith(b"application/json;"))
+        and takes_both(headers.get(b"accept", b""))
+    )
+
+
+@lru_cache(VALUES_REMEMBERED)
+def takes_both(accept: bytes) -> bool:
+    """Whether `Accept` names JSON and streams, by the SDK's own reading."""
+    return all(check_accept_headers(Request({"type": "http", "headers": [(b"accept", accept)]})))
+
+
+_KNOWN = {PROTOCOL_VERSION_META_KEY, CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY}
+
+
+def envelope_of(meta: msgspec.Raw) -> Envelope | None:
+    """What `_meta` says, if the SDK accepts it and it asks for nothing of its own (progress, log lines)."""
+    raw = bytes(meta)
+    return _envelope(raw) if len(raw) <= META_BYTES_MAX else None
+
+
+@lru_cache(VALUES_REMEMBERED)
+def _envelope(raw: bytes) -> Envelope | None:
+    """Judged by the SDK's models: once, since a client sends the same with every request."""
+    try:
+        meta = msgspec.json.decode(raw, type=dict[str, Any])
+        if not meta.keys() <= _KNOWN or meta[PROTOCOL_VERSION_META_KEY] != LATEST_MODERN_VERSION:
+            return None
+        methods.validate_client_request("tools/call", LATEST_MODERN_VERSION, {"name": "", "_meta": meta})
+    except (ValueError, KeyError, RecursionError):
+        return None
+    connection = Connection.from_envelope(
+        LATEST_MODERN_VERSION, meta.get(CLIENT_INFO_META_KEY), meta[CLIENT_CAPABILITIES_META_KEY]
+    )
+    capabilities = connection.client_capabilities
+    return Envelope(frozenset(capabilities.extensions or ()) if capabilities is not None else frozenset())

@@ -1,0 +1,56 @@
+"""`subscriptions/listen` as the SDK serves it: from its context to its notifications."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from mcp_types import ServerNotification, SubscriptionsListenRequestParams, SubscriptionsListenResult
+from pydantic import BaseModel
+
+from mcp_facade.context import Context
+from mcp_facade.listen import Frame, Listening, Subscription
+from mcp_facade.wire import CUT_KEY
+
+
+class _Frame(BaseModel):
+    """A notification that the SDK has no type for."""
+
+    method: str
+    params: dict[str, Any]
+
+
+class SdkListening:
+    """Serves `subscriptions/listen` of one broker."""
+
+    def __init__(self, listening: Listening) -> None:
+        self._listening = listening
+
+    async def listen(self, ctx: Context, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
+        """Serve one stream until the client leaves, reads too slowly, or the broker shuts down."""
+        assert ctx.request is not None
+        cut = ctx.request.scope["extensions"][CUT_KEY]
+        capabilities = ctx.session.client_capabilities
+        extensions = capabilities.extensions if capabilities is not None else None
+        with self._listening.opened(params.notifications, _id_of(ctx), extensions or (), cut) as subscription:
+            await _send(ctx, subscription.acknowledgement)
+            await self._write(ctx, subscription)
+        return SubscriptionsListenResult(_meta=subscription.stamp)
+
+    async def _write(self, ctx: Context, subscription: Subscription) -> None:
+        stream = subscription.stream
+        while (deliveries := await stream.next()) or not stream.ended:
+            for delivery in deliveries:
+                for frame in subscription.frames(delivery):
+                    await _send(ctx, frame)
+            stream.written(deliveries)
+
+
+def _id_of(ctx: Context) -> str | int:
+    assert ctx.request_id is not None
+    return ctx.request_id
+
+
+async def _send(ctx: Context, frame: Frame) -> None:
+    method, params = frame
+    notification = cast("ServerNotification", _Frame(method=method, params=params))
+    await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
