@@ -21,8 +21,10 @@ from mcp_facade.fast_lane.answers import Form, SessionForm, StatelessForm
 from mcp_facade.fast_lane.lasting import LastingCall
 from mcp_facade.fast_lane.listening import ListenStream
 from mcp_facade.fast_lane.requests import (
+    CANCELLED,
+    LISTEN_REQUEST,
+    TOOL_CALL,
     VERSION,
-    Cancelled,
     Envelope,
     ListenRequest,
     ToolCall,
@@ -59,8 +61,8 @@ class FastLane:
         self._heartbeat = heartbeat
         self._body_bytes_max = body_bytes_max
         self._stateless = StatelessForm(server_info)
-        self.answered = 0
-        """How many requests were; the others are the SDK's."""
+        self.taken = 0
+        """How many requests were for it; the others are the SDK's."""
 
     async def serve(self, scope: Scope, headers: Headers, exchange: Exchange) -> bool:
         """Answer the request, or leave it as it was and say `False`."""
@@ -74,18 +76,15 @@ class FastLane:
         if body is None or exchange.had_lone_surrogate:
             return False
         if is_stateless:
-            is_answered = await self._stateless_request(scope, headers, body, exchange)
-        else:
-            assert session is not None
-            is_answered = await self._in_session(session, body, exchange)
-        self.answered += is_answered
-        return is_answered
+            return await self._stateless_request(scope, headers, body, exchange)
+        assert session is not None
+        return await self._in_session(session, body, exchange)
 
     async def _stateless_request(self, scope: Scope, headers: Headers, body: bytes, exchange: Exchange) -> bool:
         """A request of 2026-07-28, whose headers say what its body says."""
         method = headers.get(METHOD_HEADER)
         if method == b"tools/call":
-            call = decoded(body, ToolCall)
+            call = decoded(body, TOOL_CALL)
             if call is None or headers.get(NAME_HEADER) != call.params.name.encode():
                 return False
             if call.params.name not in self._tools or envelope_of(call.params.meta) is None:
@@ -93,7 +92,7 @@ class FastLane:
             await self._call(call, exchange, self._stateless)
             return True
         if method == b"subscriptions/listen":
-            request = decoded(body, ListenRequest)
+            request = decoded(body, LISTEN_REQUEST)
             envelope = envelope_of(request.params.meta) if request is not None else None
             return (
                 request is not None and envelope is not None and await self._listen(scope, request, envelope, exchange)
@@ -102,9 +101,9 @@ class FastLane:
 
     async def _in_session(self, session: Session, body: bytes, exchange: Exchange) -> bool:
         """A request made in a session of 2025."""
-        call = decoded(body, ToolCall)
+        call = decoded(body, TOOL_CALL)
         if call is None:
-            if session.lasting and (off := decoded(body, Cancelled)) is not None and off.id is msgspec.UNSET:
+            if session.lasting and (off := decoded(body, CANCELLED)) is not None and off.id is msgspec.UNSET:
                 session.call_off(coerce_request_id(off.params.request_id))
             return False
         if bytes(call.params.meta) or call.params.name not in self._tools:
@@ -113,6 +112,7 @@ class FastLane:
         return True
 
     async def _call(self, call: ToolCall, exchange: Exchange, form: Form) -> None:
+        self.taken += 1
         name, arguments = call.params.name, call.params.arguments
         work = self._tools.call(name, arguments, Call(exchange))
         if not _may_last(name, arguments):
@@ -137,6 +137,7 @@ class FastLane:
         cut = scope["extensions"][CUT_KEY]
         try:
             with self._listening.opened(asked, request.id, envelope.extensions, cut, pinged=True) as subscription:
+                self.taken += 1
                 await ListenStream(exchange, self._stateless, request.id).serve(subscription)
         except MCPError:
             return False

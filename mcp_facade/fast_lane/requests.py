@@ -29,7 +29,9 @@ VALUES_REMEMBERED = 512
 META_BYTES_MAX = 1_024
 LENGTH_DIGITS_MAX = 9
 
-RequestId = Annotated[int, msgspec.Meta(ge=-(2**63), lt=2**63)] | str
+ID_MAX = 2**53
+
+RequestId = Annotated[int, msgspec.Meta(ge=-ID_MAX, le=ID_MAX)] | str
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,13 +92,17 @@ class Envelope(msgspec.Struct, frozen=True):
     extensions: frozenset[str]
 
 
-R = TypeVar("R", ToolCall, ListenRequest, Cancelled)
+R = TypeVar("R")
+
+TOOL_CALL = msgspec.json.Decoder(ToolCall)
+LISTEN_REQUEST = msgspec.json.Decoder(ListenRequest)
+CANCELLED = msgspec.json.Decoder(Cancelled)
 
 
-def decoded(body: bytes, kind: type[R]) -> R | None:
-    """`body` as a request of that kind, if it is nothing else."""
+def decoded(body: bytes, decoder: msgspec.json.Decoder[R]) -> R | None:
+    """`body` as what `decoder` is for, if it is nothing else."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return decoder.decode(body)
     except (ValueError, RecursionError):
         return None
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 import httpx
 
+from tests.support.lane import FAST_LANE
+
 if TYPE_CHECKING:
     from tests.facade.people import Crowd, Running
 
@@ -60,8 +62,14 @@ async def started(*arguments: str, **environment: str) -> asyncio.subprocess.Pro
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={name: value for name, value in os.environ.items() if not name.startswith("CHAT_BROKER_")} | environment,
+        env=_inherited() | environment,
     )
+
+
+def _inherited() -> dict[str, str]:
+    """This process's environment, whose settings are those of the test alone."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_BROKER_")}
+    return inherited if FAST_LANE else inherited | {"CHAT_BROKER_NO_FAST_LANE": "1"}
 
 
 async def ready(port: int, *arguments: str, **environment: str) -> asyncio.subprocess.Process:

@@ -20,6 +20,7 @@ from events.policy import Policy
 from mcp_facade.app import ChatApp
 from mcp_facade.serve import ChatUvicorn, uvicorn_config
 from tests.support.fake_clock import settle
+from tests.support.lane import FAST_LANE
 
 WITHIN_SECONDS = 10.0
 
@@ -124,7 +125,8 @@ async def serving(
     policy = Policy(**(generous | {"handles_minted_per_10s_max": 1_000_000} | limits))
     keep_commits = policy.log_commits_max
     broker = Broker(log if log is not None else MemoryLog(), clock or SystemClock(), keep_commits=keep_commits)
-    app = ChatApp(broker, Settings(allow_hosts=allow_hosts, allow_origins=allow_origins, policy=policy))
+    settings = Settings(fast_lane=FAST_LANE, allow_hosts=allow_hosts, allow_origins=allow_origins, policy=policy)
+    app = ChatApp(broker, settings)
     listening = socket.create_server(("127.0.0.1", 0))
     running = Running(app, listening.getsockname()[1])
     serve = asyncio.create_task(running.serve(listening))

@@ -1,0 +1,1 @@
+"""The fast lane, held to the SDK."""

@@ -1,0 +1,144 @@
+"""The comparison can fail: each of these differences, made on purpose, is found by it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from mcp_facade.fast_lane import answers, lane, lasting, requests
+from mcp_facade.sessions import Session
+from tests.facade.lane.requests import CLIENT, LEVEL
+from tests.facade.lane.test_same_answers import converse
+from tests.facade.lane.twins import run
+
+EXAMPLES_MAX = 400
+
+Planted = Any
+
+
+def _is_error_left_out() -> Planted:
+    written = answers.StatelessForm.result
+    return patch.object(
+        answers.StatelessForm, "result", lambda *given: written(*given).replace(b'"isError":false,', b"", 1)
+    )
+
+
+def _without(key: str) -> Callable[[], Planted]:
+    """An envelope of which the member `key` is not looked at."""
+
+    def planted() -> Planted:
+        judged = requests._envelope.__wrapped__
+
+        def judge(raw: bytes) -> Any:
+            meta = json.loads(raw)
+            if isinstance(meta, dict):
+                meta.pop(key, None)
+            return judged(json.dumps(meta).encode())
+
+        return patch.object(requests, "_envelope", judge)
+
+    return planted
+
+
+def _accept_ignored() -> Planted:
+    return patch.object(requests, "takes_both", lambda accept: True)
+
+
+def _header_twice_ignored() -> Planted:
+    usual = lane.is_usual
+    return patch.object(
+        lane, "is_usual", lambda scope, headers, most: usual({**scope, "headers": list(headers.items())}, headers, most)
+    )
+
+
+class _LaxParams(msgspec.Struct):
+    name: str
+    arguments: dict[str, Any] | None = None
+    meta: msgspec.Raw = msgspec.field(name="_meta", default=msgspec.Raw(b""))
+
+
+class _LaxCall(msgspec.Struct):
+    jsonrpc: str
+    id: int | str
+    method: str
+    params: _LaxParams
+
+
+def _unknown_keys_ignored() -> Planted:
+    return patch.object(lane, "TOOL_CALL", msgspec.json.Decoder(_LaxCall))
+
+
+def _utf_8_in_2026() -> Planted:
+    return patch.object(answers, "as_ascii", lambda body: body)
+
+
+def _name_header_ignored() -> Planted:
+    served = lane.FastLane._stateless_request
+
+    async def serve(self: Any, scope: Any, headers: Any, body: bytes, exchange: Any) -> bool:
+        call = lane.decoded(body, lane.TOOL_CALL)
+        named = {lane.NAME_HEADER: call.params.name.encode()} if call is not None else {}
+        return await served(self, scope, {**headers, **named}, body, exchange)
+
+    return patch.object(lane.FastLane, "_stateless_request", serve)
+
+
+def _handshake_ignored() -> Planted:
+    return patch.object(Session, "is_served", property(lambda self: True, lambda self, value: None), create=True)
+
+
+def _nobody_watched() -> Planted:
+    return patch.object(lane, "_may_last", lambda name, arguments: False)
+
+
+def _never_called_off() -> Planted:
+    return patch.object(lasting.LastingCall, "call_off", lambda self: None)
+
+
+def _outlives_its_session() -> Planted:
+    return patch.object(lasting.LastingCall, "end", lambda self: None)
+
+
+PLANTED = {
+    "isError is left out": _is_error_left_out,
+    "clientInfo is not looked at": _without(CLIENT),
+    "logLevel is not looked at": _without(LEVEL),
+    "Accept is not looked at": _accept_ignored,
+    "a header may come twice": _header_twice_ignored,
+    "what else stands in the body is not looked at": _unknown_keys_ignored,
+    "2026-07-28 is written as UTF-8": _utf_8_in_2026,
+    "Mcp-Name is not looked at": _name_header_ignored,
+    "a session needs no handshake": _handshake_ignored,
+    "nobody sees that a client has gone": _nobody_watched,
+    "a call that lasts can't be called off": _never_called_off,
+    "a call outlives its session": _outlives_its_session,
+}
+
+
+@pytest.mark.parametrize("difference", PLANTED)
+def test_a_difference_is_found(difference: str) -> None:
+    """Within a bounded number of conversations, the comparison fails."""
+
+    @settings(
+        max_examples=EXAMPLES_MAX,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(data=st.data())
+    def compare(data: st.DataObject) -> None:
+        run(converse(data, Counter()))
+
+    with PLANTED[difference](), pytest.raises(AssertionError):
+        compare()

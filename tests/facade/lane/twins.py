@@ -1,0 +1,253 @@
+"""Two brokers alike, one with the fast lane and one without: whatever is done, is done to both, and compared.
+
+Their clocks stand still together and their random numbers are the same, so handles, rooms, sessions and times are
+too: nothing has to be left out of a comparison but pings, which the SDK sends by the machine's clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import uvloop
+
+from broker.broker import Broker
+from broker.settings import Settings
+from events.codec import encode_commit
+from events.memory_log import MemoryLog
+from events.policy import Policy
+from mcp_facade.app import ChatApp
+from tests.support.fake_clock import FakeClock, settle
+
+TURNS_MAX = 400
+
+Headers = list[tuple[bytes, bytes]]
+Message = dict[str, Any]
+
+
+class Exchanged:
+    """One HTTP request to one of the two, and what has come of it so far."""
+
+    def __init__(self, app: ChatApp, method: str, headers: Headers, pieces: Sequence[bytes]) -> None:
+        self.status = 0
+        self.headers: Headers = []
+        self.body = b""
+        self.is_over = False
+        self._pieces = [
+            {"type": "http.request", "body": piece, "more_body": number < len(pieces)}
+            for number, piece in enumerate(pieces, 1)
+        ]
+        self._gone = asyncio.Event()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "scheme": "http",
+            "method": method,
+            "path": "/mcp",
+            "raw_path": b"/mcp",
+            "root_path": "",
+            "query_string": b"",
+            "headers": list(headers),
+            "client": ("127.0.0.1", 50_000),
+            "server": ("127.0.0.1", 8_000),
+        }
+        self.task = asyncio.ensure_future(app(scope, self._receive, self._send))
+
+    def hang_up(self) -> None:
+        """The client leaves."""
+        self._gone.set()
+
+    @property
+    def answer(self) -> tuple[int, Headers, bytes, bool]:
+        """Status, headers, body without its pings, and whether it is all."""
+        return self.status, self.headers, re.sub(rb": ping[^\r]*\r\n\r\n", b"", self.body), self.is_over
+
+    def header(self, name: bytes) -> str:
+        """A header of the answer."""
+        return dict(self.headers).get(name, b"").decode()
+
+    @property
+    def results(self) -> list[Any]:
+        """The JSON-RPC messages in the answer, if it holds any."""
+        if self.header(b"content-type") == "application/json":
+            return [json.loads(self.body)] if self.body else []
+        return [json.loads(data) for data in re.findall(rb"data: (\{.*)\r\n", self.body)]
+
+    async def _receive(self) -> Message:
+        if self._pieces:
+            return self._pieces.pop(0)
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if self._gone.is_set():
+            return
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], list(message["headers"])
+        else:
+            self.body += message.get("body", b"")
+            self.is_over = not message.get("more_body", False)
+
+
+class Twin:
+    """One of the two."""
+
+    def __init__(self, policy: Policy, seed: int, *, fast_lane: bool) -> None:
+        self._random = random.Random(seed)
+        with self.drawing():
+            self.clock = FakeClock()
+            self.broker = Broker(MemoryLog(), self.clock)
+            self.app = ChatApp(self.broker, Settings(policy=policy, fast_lane=fast_lane))
+        self.policy = policy
+
+    @contextmanager
+    def drawing(self) -> Any:
+        """Whatever is drawn meanwhile comes from this one's numbers."""
+        with (
+            patch("secrets.token_bytes", self._random.randbytes),
+            patch("secrets.token_hex", lambda count: self._random.randbytes(count).hex()),
+            patch("mcp.server.streamable_http_manager.uuid4", lambda: uuid.UUID(bytes=self._random.randbytes(16))),
+        ):
+            yield
+
+    @property
+    def traces(self) -> dict[str, Any]:
+        """Everything that it holds, written down so that two can be compared."""
+        sessions = self.app.gateway._sessions._by_id
+        presence = self.broker.presence._traces
+        return {
+            "log": [encode_commit(commit) for commit in self.broker.log._commits],  # type: ignore[attr-defined]
+            "state": self.broker.state,
+            "presence": {
+                who: (trace.streams, trace.calls, trace.stream_closed_ms, trace.call_over_ms)
+                for who, trace in presence.items()
+            },
+            "sessions": [
+                (one.session_id, one.calls, one.active_ms, one.presented, one.default_handle, one.stream is not None)
+                for one in sessions.values()
+            ],
+            "the SDK's sessions": list(self.app.gateway._manager._server_instances),
+            "waits": {who: len(waits) for who, waits in self.broker.notifier._waits.items()},
+        }
+
+    @property
+    def samples(self) -> list[str]:
+        """Its metrics, but for the times at which they were made."""
+        return [line for line in self.broker.metrics.render().decode().splitlines() if "_created" not in line]
+
+
+class Twins:
+    """Both, and every request that is still open."""
+
+    def __init__(self, with_lane: Twin, without: Twin, tally: Counter[str]) -> None:
+        self.twins = (with_lane, without)
+        self.lane = with_lane
+        self._open: list[tuple[Exchanged, Exchanged]] = []
+        self._tally = tally
+
+    async def do(self, what: Callable[[Twin], Any]) -> None:
+        """Something that is no request."""
+        for twin in self.twins:
+            with twin.drawing():
+                done = what(twin)
+                if asyncio.iscoroutine(done):
+                    await done
+                await settle()
+        self.compare()
+
+    async def request(
+        self, method: str, headers: Headers, pieces: Sequence[bytes], *, kind: str = ""
+    ) -> tuple[Exchanged, Exchanged]:
+        """A request; both answers so far, which are the same."""
+        lane = self.lane.app.gateway.fast_lane
+        assert lane is not None
+        taken_before = lane.taken
+        both = []
+        for twin in self.twins:
+            with twin.drawing():
+                both.append(Exchanged(twin.app, method, headers, pieces))
+                await _idle(both[-1])
+        pair = (both[0], both[1])
+        self._tally[kind] += 1
+        self._tally[f"{kind}, by the lane"] += lane.taken - taken_before
+        self._open.append(pair)
+        self.compare()
+        return pair
+
+    async def hang_up(self, pair: tuple[Exchanged, Exchanged]) -> None:
+        """The client of both leaves."""
+        for twin, exchanged in zip(self.twins, pair, strict=True):
+            with twin.drawing():
+                exchanged.hang_up()
+                await settle(60)
+        self._open.remove(pair)
+        self.compare()
+
+    @property
+    def open(self) -> list[tuple[Exchanged, Exchanged]]:
+        """The requests that are not answered yet, and the streams."""
+        return self._open
+
+    def compare(self) -> None:
+        """Nobody can tell them apart."""
+        for ours, theirs in self._open:
+            assert ours.answer == theirs.answer
+        self._open = [pair for pair in self._open if not pair[0].is_over]
+        ours, theirs = self.lane.traces, self.twins[1].traces
+        for name, trace in theirs.items():
+            assert ours[name] == trace, name
+
+
+async def _idle(exchanged: Exchanged) -> None:
+    """Return once it is answered, or nothing more comes of it by itself."""
+    for turns in range(0, TURNS_MAX, 20):
+        before = len(exchanged.body)
+        await settle(20)
+        has_started = exchanged.status and len(exchanged.body) == before
+        if exchanged.task.done() or (has_started and turns > 40):
+            return
+
+
+@asynccontextmanager
+async def twins(tally: Counter[str], seed: int = 1, **limits: Any) -> AsyncIterator[Twins]:
+    """Two brokers that have started."""
+    generous = {"messages_per_10s_max": 1_000_000, "queue_commands_per_10s_max": 1_000_000}
+    policy = Policy(**(generous | {"handles_minted_per_10s_max": 1_000_000} | limits))
+    both = [Twin(policy, seed, fast_lane=fast_lane) for fast_lane in (True, False)]
+    async with both[0].app.gateway.run(), both[1].app.gateway.run():
+        for twin in both:
+            with twin.drawing():
+                await twin.broker.start(policy)
+        pair = Twins(both[0], both[1], tally)
+        try:
+            yield pair
+            assert both[0].samples == both[1].samples
+        finally:
+            for twin in both:
+                with twin.drawing():
+                    twin.app.drain()
+                    await settle(60)
+                    await twin.broker.close()
+        for exchanges in pair.open:
+            assert exchanges[0].answer == exchanges[1].answer
+
+
+def run(comparison: Coroutine[None, None, None]) -> None:
+    """Carry out a comparison in an event loop of its own; what was found is raised as it was found."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(comparison)
+    except ExceptionGroup as group:
+        found = group.exceptions[0]
+        while isinstance(found, ExceptionGroup):
+            found = found.exceptions[0]
+        raise found from None
