@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
+from broker.lines import Turns, plain
 from broker.settings import LogFormat, LogLevel
 
 QUOTES_HEADERS = "mcp.server.transport_security"
@@ -58,7 +59,7 @@ class _Handler(logging.Handler):
 
 def configure_logs(log_format: LogFormat, log_level: LogLevel, stream: TextIO | None = None) -> None:
     """Send every log line to `stream`, standard error if there is none, at `log_level` and above."""
-    out = stream if stream is not None else sys.stderr
+    out = stream if stream is not None else cast("TextIO", Turns(sys.stderr))
     level = logging.getLevelNamesMapping()[log_level.upper()]
     structlog.configure(
         processors=_processors(log_format, out),
@@ -86,7 +87,7 @@ def _processors(log_format: LogFormat, out: TextIO) -> list[Processor]:
     ]
     if log_format == "json":
         return [*shared, structlog.processors.JSONRenderer(_to_json)]
-    return [*shared, structlog.dev.ConsoleRenderer(colors=out.isatty())]
+    return [*shared, structlog.dev.ConsoleRenderer(colors=True) if out.isatty() else plain]
 
 
 def _masked(logger: Any, method: str, line: EventDict) -> EventDict:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 
+from broker.tallies import Count, Times
 from events.commit import Commit
 from events.events import MessageSent, RoomClosed, RoomOpened
 from projections.state import State
@@ -31,18 +32,15 @@ class Metrics:
         streams = Gauge("chat_broker_streams", "Open streams", ["kind"], registry=registry)
         self.streams = {kind: streams.labels(kind) for kind in STREAM_KINDS}
         self.sessions = Gauge("chat_broker_sessions", "Open 2025 sessions", registry=registry)
-        self._commits = Counter("chat_broker_commits", "Commits stored", registry=registry)
         self._rejections = Counter("chat_broker_rejections", "Commands refused", ["code"], registry=registry)
-        self._deliveries = Counter("chat_broker_deliveries", "Notifications handed to a stream", registry=registry)
-        self._append_s = Histogram(
-            "chat_broker_append_seconds", "A batch's way into the log", registry=registry, buckets=LATENCY_BUCKETS_S
+        self._commits = Count("chat_broker_commits", "Commits stored")
+        self._deliveries = Count("chat_broker_deliveries", "Notifications handed to a stream")
+        self._append_s = Times("chat_broker_append_seconds", "A batch's way into the log", LATENCY_BUCKETS_S)
+        self._delivery_s = Times(
+            "chat_broker_delivery_seconds", "From a commit to the stream's transport", LATENCY_BUCKETS_S
         )
-        self._delivery_s = Histogram(
-            "chat_broker_delivery_seconds",
-            "From a commit to the stream's transport",
-            registry=registry,
-            buckets=LATENCY_BUCKETS_S,
-        )
+        for tally in (self._commits, self._deliveries, self._append_s, self._delivery_s):
+            registry.register(tally)
         self.delivered: Callable[[], None] = self._deliveries.inc
 
     def committed(self, commit: Commit, state: State) -> None:
@@ -54,9 +52,7 @@ class Metrics:
             command=type(commit.command).__name__,
             events=[type(event).__name__ for event in commit.events],
             connection=getattr(commit.command, "connection_id", None),
-            rooms=[
-                event.room_id for event in commit.events if isinstance(event, RoomOpened | MessageSent | RoomClosed)
-            ],
+            rooms=[event.room_id for event in commit.events if isinstance(event, _IN_A_ROOM)],
         )
 
     def appended(self, duration_ms: float) -> None:

@@ -6,7 +6,6 @@ The SDK writes ASCII in 2026-07-28 and UTF-8 in sessions; the order of the keys 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -32,8 +31,6 @@ _CANCELLED = b'{"jsonrpc":"2.0","id":%%b,"error":{"code":%d,"message":"Request c
 _LISTENED = b'{"jsonrpc":"2.0","id":%b,"result":{"_meta":%b,"resultType":"complete"}}'
 _NOTIFICATION = b'{"jsonrpc":"2.0","method":%b,"params":%b}'
 
-_NOT_AS_IT_IS = re.compile(rb"[^ -~]")  # what `json.dumps` escapes of what msgspec leaves as it is
-
 
 def event(body: bytes) -> bytes:
     """A JSON-RPC message as one event of a stream."""
@@ -42,9 +39,15 @@ def event(body: bytes) -> bytes:
 
 def as_ascii(body: bytes) -> bytes:
     """JSON with all that is not printable ASCII escaped, as `json.dumps` escapes it."""
-    if _NOT_AS_IT_IS.search(body) is None:
+    if body.isascii() and b"\x7f" not in body:  # other controls are escaped already
         return body
     return json.dumps(msgspec.json.decode(body), separators=(",", ":")).encode()
+
+
+def _parts(request_id: int | str, answer: Answer) -> tuple[bytes, bytes, bytes, bytes]:
+    """The id, the payload as text, whether it is a refusal, and the payload."""
+    payload = encode(answer.payload)
+    return encode(request_id), encode(payload.decode()), b"true" if answer.is_refusal else b"false", payload
 
 
 class Form(Protocol):
@@ -84,10 +87,7 @@ class StatelessForm:
 
     def result(self, request_id: int | str, answer: Answer) -> bytes:
         """See `Form`."""
-        payload = encode(answer.payload)
-        is_error = b"true" if answer.is_refusal else b"false"
-        text = encode(payload.decode())
-        return as_ascii(_RESULT_2026 % (encode(request_id), text, is_error, payload, self._meta))
+        return as_ascii(_RESULT_2026 % (*_parts(request_id, answer), self._meta))
 
     def whole(self, request_id: int | str, answer: Answer) -> tuple[Message, Message]:
         """See `Form`."""
@@ -127,9 +127,7 @@ class SessionForm:
 
     def result(self, request_id: int | str, answer: Answer) -> bytes:
         """See `Form`."""
-        payload = encode(answer.payload)
-        is_error = b"true" if answer.is_refusal else b"false"
-        return _RESULT_2025 % (encode(request_id), encode(payload.decode()), is_error, payload)
+        return _RESULT_2025 % _parts(request_id, answer)
 
     def whole(self, request_id: int | str, answer: Answer) -> tuple[Message, Message]:
         """See `Form`."""

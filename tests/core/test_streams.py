@@ -198,7 +198,7 @@ async def test_pinging_stops_with_the_last_stream_and_starts_again(bench: Broker
     bench.streams.close(stream)
     await bench.clock.advance(2 * ROUND_MS)
     assert not stream.ping_due
-    assert bench.streams._timer is None
+    assert bench.streams.heartbeat._timer is None
     again = bench.stream(ANN, pinged=True)
     await bench.clock.advance(ROUND_MS)
     assert again.ping_due
