@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from mcp.server import _streamable_http_modern as modern_transport
 
+from broker import heartbeat
 from mcp_facade.wire import EXTENSION
 from tests.facade.people import SUBSCRIPTION_ID, Crowd, crowd, events_of, last_answer, texts
 from tests.support.server import eventually, serving
@@ -161,9 +162,10 @@ async def test_a_request_id_may_be_used_by_others_at_the_same_time(there: Crowd)
 
 
 async def test_a_silent_stream_is_kept_alive(there: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A comment now and then (the SDK's, every fifteen seconds), and events between comments."""
-    assert modern_transport._SSE_PING_INTERVAL == 15
+    """A comment now and then (every fifteen seconds, the SDK's or the lane's), and events between comments."""
+    assert modern_transport._SSE_PING_INTERVAL == heartbeat.SLOTS * heartbeat.SLOT_MS / 1_000 == 15
     monkeypatch.setattr(modern_transport, "_SSE_PING_INTERVAL", 0.01)
+    monkeypatch.setattr(heartbeat, "SLOT_MS", 0.1)
     ann, bob = await there.pair()
     async with ann.stream() as frames:
         await frames.until(lambda: frames.comments >= 2)

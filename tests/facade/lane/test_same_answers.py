@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.facade.lane.conversations import TOOLS, Conversation
+from tests.facade.lane.conversations import Conversation
 from tests.facade.lane.twins import run, twins
 
 EXAMPLES = int(os.environ.get("LANE_EXAMPLES", "60"))
@@ -24,10 +24,8 @@ RUN = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     database=None,
     derandomize=True,
+    phases=[Phase.explicit, Phase.generate],  # a conversation takes too long for shrinking to end
 )
-
-
-HOT = [f"2026 {name}" for name in (*TOOLS, "subscriptions/listen")] + [f"2025 {name}" for name in TOOLS]
 
 
 async def converse(data: st.DataObject, tally: Counter[str]) -> None:
@@ -37,6 +35,7 @@ async def converse(data: st.DataObject, tally: Counter[str]) -> None:
         await conversation.begin()
         for _ in range(data.draw(st.integers(1, STEPS_MAX))):
             await conversation.step()
+        both.compare_samples()
 
 
 def test_whatever_is_asked_is_answered_alike() -> None:
@@ -52,4 +51,3 @@ def test_whatever_is_asked_is_answered_alike() -> None:
     requests = sum(count for kind, count in tally.items() if kind.startswith("2") and "by the lane" not in kind)
     taken = sum(count for kind, count in tally.items() if "by the lane" in kind)
     assert taken > requests / 3, tally
-    assert all(tally[f"{kind}, by the lane"] for kind in HOT), tally

@@ -1,0 +1,126 @@
+"""What the lane does by itself: what the comparison with the SDK can't show, since it is a matter of time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+
+import pytest
+
+from mcp_facade.fast_lane.lane import FastLane
+from tests.facade.lane.conversations import TOOLS
+from tests.facade.lane.requests import Request, finished, in_session, modern
+from tests.facade.lane.twins import Exchanged, Twin, twins
+from tests.facade.people import CLIENT_INFO, Era
+from tests.support.fake_clock import settle
+
+pytestmark = pytest.mark.anyio
+
+PING = b": ping\r\n\r\n"
+ARGUMENTS = {
+    "send_message": {"room_id": "r", "message": "hello"},
+    "wait_for_events": {"cursor": 0},
+    "leave_chat": {"room_id": "r"},
+    "next_partner": {"room_id": "r"},
+}
+
+
+class Lone:
+    """The one of two that has the lane, by itself."""
+
+    def __init__(self, twin: Twin) -> None:
+        self.twin = twin
+        lane = twin.app.gateway.fast_lane
+        assert lane is not None
+        self.lane: FastLane = lane
+
+    async def ask(self, request: Request) -> Exchanged:
+        """A request, with what comes of it at once."""
+        text = finished(request).text
+        asked = Exchanged(self.twin.app, request.method, request.headers, [text])
+        await settle(100)
+        return asked
+
+    async def session(self) -> str:
+        """The id of a session for which the SDK has vouched."""
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT_INFO}
+        opening = in_session("initialize", params, "", 0)
+        opening.headers = [header for header in opening.headers if header[0] != b"mcp-session-id"]
+        session_id = (await self.ask(opening)).header(b"mcp-session-id")
+        await self.ask(in_session("tools/list", {}, session_id))
+        return session_id
+
+    async def call(self, era: Era, name: str, arguments: dict[str, object]) -> Exchanged:
+        """A call of a tool."""
+        params = {"name": name, "arguments": arguments}
+        if era == "2026":
+            return await self.ask(modern("tools/call", params, 1, name))
+        return await self.ask(in_session("tools/call", params, await self.session()))
+
+
+@pytest.mark.parametrize("name", TOOLS)
+async def test_a_well_formed_call_is_for_the_lane(era: Era, name: str) -> None:
+    """Of every tool, in both eras, whatever comes of it."""
+    async with twins(Counter()) as both:
+        lone = Lone(both.lane)
+        assert (await lone.call(era, name, ARGUMENTS.get(name, {}))).is_over
+        assert lone.lane.taken == 1
+
+
+async def test_the_first_calls_of_a_session_are_the_sdks() -> None:
+    """Until it has let one through, nobody can say that the handshake was good."""
+    async with twins(Counter()) as both:
+        lone = Lone(both.lane)
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT_INFO}
+        opening = in_session("initialize", params, "", 0)
+        opening.headers = [header for header in opening.headers if header[0] != b"mcp-session-id"]
+        session_id = (await lone.ask(opening)).header(b"mcp-session-id")
+        status = in_session("tools/call", {"name": "get_status"}, session_id)
+        assert (await lone.ask(status)).is_over
+        assert lone.lane.taken == 0
+        assert (await lone.ask(status)).is_over
+        assert lone.lane.taken == 1
+
+
+async def test_a_wait_hears_a_ping_every_fifteen_seconds(era: Era) -> None:
+    """From then on its answer is a stream, whose last event is the result."""
+    async with twins(Counter()) as both:
+        lone = Lone(both.lane)
+        entered = await lone.call("2026", "enter_queue", {})
+        given = entered.results[0]["result"]["structuredContent"]
+        wait = {"handle": given["handle"], "cursor": given["cursor"], "wait_seconds": 40}
+        waiting = await lone.call(era, "wait_for_events", wait)
+        assert waiting.status == (0 if era == "2026" else 200)
+        await both.lane.clock.advance(31_000)
+        await settle(100)
+        assert waiting.body == 2 * PING
+        assert waiting.header(b"content-type") == "text/event-stream"
+        await both.lane.clock.advance(10_000)
+        await settle(100)
+        assert waiting.is_over
+        result = json.loads(waiting.body.rpartition(b"data: ")[2])["result"]
+        assert result["structuredContent"]["timed_out"] is True
+
+
+async def test_a_listen_stream_hears_a_ping_every_fifteen_seconds() -> None:
+    """As long as nothing else is written, and after it."""
+    async with twins(Counter()) as both:
+        stream = await Lone(both.lane).ask(modern("subscriptions/listen", {"notifications": {}}))
+        await both.lane.clock.advance(31_000)
+        assert stream.body.count(PING) == 2
+        stream.hang_up()
+        await asyncio.wait({stream.task}, timeout=5)
+        assert stream.task.done()
+
+
+async def test_a_body_in_pieces_is_the_sdks() -> None:
+    """Put together and answered all the same."""
+    async with twins(Counter()) as both:
+        lone = Lone(both.lane)
+        request = finished(modern("tools/call", {"name": "get_status"}, 1, "get_status"))
+        pieces = [request.text[:40], request.text[40:]]
+        asked = Exchanged(both.lane.app, "POST", request.headers, pieces)
+        await settle(200)
+        assert asked.status == 200
+        assert lone.lane.taken == 0
