@@ -10,7 +10,7 @@ MINUTES ?= 10
 CONNECTIONS ?= 2000
 LOG ?= memory
 
-.PHONY: serve test check lint types imports install test-clients test-browser bench soak fuzz clean
+.PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz clean
 
 install: $(INSTALLED)
 
@@ -35,6 +35,11 @@ serve: $(RUNTIME)  ## run the broker on http://127.0.0.1:8000/mcp
 test: install  ## the whole Python suite, one worker a core, with branch coverage
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered
 
+NO_LANE := tools waits handles listen get_stream http presence cursors resources
+
+test-no-lane: install  ## what clients see with the SDK alone, without the fast lane
+	TEST_FAST_LANE=0 $(BIN)/python -m pytest -n auto --dist worksteal $(NO_LANE:%=tests/facade/test_%.py)
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,10 +50,11 @@ types: install
 imports: install
 	$(BIN)/lint-imports
 
-check: lint types imports test  ## all that CI runs, but for the clients written in other languages
+check: lint types imports test test-no-lane  ## all that CI runs, but for the clients written in other languages
 
 test-clients: install  ## official clients and the conformance suite, from npm
 	$(MAKE) -C tests/clients test PYTHON="$(abspath $(BIN)/python)"
+	CHAT_BROKER_NO_FAST_LANE=1 $(MAKE) -C tests/clients test PYTHON="$(abspath $(BIN)/python)"
 
 test-browser: install  ## the report in a real browser: Chromium at /usr/bin/chromium, or where CHROMIUM says
 	$(BIN)/python -m pytest tests/browser

@@ -19,7 +19,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from broker.command_line import COMMANDS, LOG_COMMANDS
 from broker.metrics import Metrics
 from broker.redaction import SWEEP_MS
-from broker.settings import FLAGS, LISTS, PREFIX
+from broker.settings import FLAGS, LISTS, PREFIX, SWITCHES
 from events.policy import LIMITS, Policy
 from mcp_facade.resources import INBOX_TEMPLATE, LOBBY_URI
 from mcp_facade.texts import REFUSALS
@@ -136,6 +136,7 @@ def test_the_settings_are_those_of_the_command_line() -> None:
     """Flags, variables and defaults, in the order of `--help`."""
     defaults: Mapping[str, str] = (
         {flag: f"`{default}`" for flag, (default, _) in FLAGS.items()}
+        | dict.fromkeys(SWITCHES, "`0`")
         | dict.fromkeys(LISTS, "none")
         | {name.replace("_", "-"): f"`{getattr(Policy(), name)}`" for name in LIMITS}
     )

@@ -188,6 +188,20 @@ def test_a_command_is_needed(arguments: list[str]) -> None:
         parser_for(arguments).parse_args(arguments)
 
 
+@pytest.mark.parametrize(("variable", "fast_lane"), [("1", False), ("0", True), ("", True)])
+def test_the_fast_lane_can_be_switched_off(variable: str, fast_lane: bool) -> None:
+    """By the flag or by its variable; a variable that is 0 leaves it on."""
+    assert parsed().fast_lane
+    assert not parsed("--no-fast-lane").fast_lane
+    assert parsed(NO_FAST_LANE=variable).fast_lane is fast_lane
+    assert not parsed("--no-fast-lane", NO_FAST_LANE=variable).fast_lane
+
+
+def test_a_switch_is_on_or_off() -> None:
+    """Nothing else can be meant."""
+    assert refusal(NO_FAST_LANE="yes") == "CHAT_BROKER_NO_FAST_LANE is 1 or 0"
+
+
 def test_unknown_variables_are_found() -> None:
     """A slip of the pen among ours; what belongs to others is no matter."""
     environment = {
