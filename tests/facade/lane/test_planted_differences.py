@@ -103,10 +103,6 @@ def _never_called_off() -> Planted:
     return patch.object(lasting.LastingCall, "call_off", lambda self: None)
 
 
-def _outlives_its_session() -> Planted:
-    return patch.object(lasting.LastingCall, "end", lambda self: None)
-
-
 PLANTED = {
     "isError is left out": _is_error_left_out,
     "clientInfo is not looked at": _without(CLIENT),
@@ -119,7 +115,6 @@ PLANTED = {
     "a session needs no handshake": _handshake_ignored,
     "nobody sees that a client has gone": _nobody_watched,
     "a call that lasts can't be called off": _never_called_off,
-    "a call outlives its session": _outlives_its_session,
 }
 
 
