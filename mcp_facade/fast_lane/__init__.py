@@ -7,7 +7,7 @@ detail (another header, another key, a token for progress, a batch, a body in pi
 so being wrong about what is usual costs time and nothing else.
 
 What a request says about its client (`_meta`) is judged by the SDK's own models, once for each text of it. What is
-left that could differ is held to the SDK by `tests/facade/test_fast_lane_*.py`: requests of every kind go through a
+left that could differ is held to the SDK by `tests/facade/lane/`: requests of every kind go through a
 broker with the lane and one without, and answers, streams and what is left behind have to be the same.
 `--no-fast-lane` serves without it.
 
