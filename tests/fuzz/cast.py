@@ -62,7 +62,7 @@ class Cast:
         """Open Ann's session, and pair the two; Bob says something."""
         self.session = self.new_session()
         while True:
-            entered = self.as_ann("enter_queue", display_name="Ann", **({"handle": self.ann} if self.ann else {}))
+            entered = self.as_ann("enter_queue", display_name="Ann")
             self.ann = entered["handle"]
             if entered["status"] == "waiting":
                 break

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from mcp_facade.entrance import _REFUSALS
 from mcp_facade.texts import NO_STREAM
 from tests.fuzz.strategies import MARK
 from tests.fuzz.talk import Response, Talk
@@ -20,8 +21,7 @@ PLAIN_TEXTS = {
     "",
     "Not Found",
     "Method Not Allowed",
-    "Invalid Host header",
-    "Invalid Origin header",
+    *(refusal.text for refusal in _REFUSALS.values()),
     "Invalid Content-Type header",
     "Invalid HTTP request received.",
     "Request body too large",

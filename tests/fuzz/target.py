@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TextIO
 
 from tests.fuzz.cast import Cast, Client
 from tests.fuzz.checks import check_log, check_talk
@@ -29,20 +29,14 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class Target:
     """One server process."""
 
-    def __init__(self) -> None:
-        self.port, probe_port = free_port(), free_port()
-        self._log = tempfile.NamedTemporaryFile(prefix="fuzz-", suffix=".log")  # noqa: SIM115 - closed in __exit__
-        self._process = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "tests.fuzz.server", str(self.port), str(probe_port)],
-            stderr=self._log,
-            cwd=Path(__file__).parents[2],
-        )
-        self._probing = _connected(probe_port)
-        self._probe = self._probing.makefile("rw")
-        _connected(self.port).close()
-        self._read_to = 0
-        self.client = Client(self.port)
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, port: int, probe: TextIO) -> None:
+        self.port = port
+        self.client = Client(port)
         self.scenarios_a_cast = SCENARIOS_A_CAST
+        self._process = process
+        self._log = log
+        self._probe = probe
+        self._read_to = 0
         self._cast = Cast(self.client)
         self._values: dict[bytes, bytes] = {}
         self._secrets: list[str] = []
@@ -51,17 +45,6 @@ class Target:
         self._report("report")
         self.rest()  # whatever is made once, is made
         self._at_rest = self._settled()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.client.close()
-        self._probe.close()
-        self._probing.close()
-        self._process.terminate()
-        self._process.wait(10)
-        self._log.close()
 
     def attack(self, scenario: Scenario) -> list[Talk]:
         """Carry out `scenario` between two strangers who are paired; what came back.
@@ -130,7 +113,7 @@ class Target:
 
     def new_log(self) -> str:
         """What it has logged since the last call."""
-        with open(self._log.name) as log:
+        with self._log.open() as log:
             log.seek(self._read_to)
             text = log.read()
             self._read_to = log.tell()
@@ -166,5 +149,18 @@ def _connected(port: int) -> socket.socket:
 @contextmanager
 def under_fire() -> Iterator[Target]:
     """A server process, ended afterwards."""
-    with Target() as target:
-        yield target
+    port, probe_port = free_port(), free_port()
+    with tempfile.NamedTemporaryFile(prefix="fuzz-", suffix=".log") as log:
+        command = [sys.executable, "-m", "tests.fuzz.server", str(port), str(probe_port)]
+        process = subprocess.Popen(command, stderr=log, cwd=Path(__file__).parents[2])  # noqa: S603 - ourselves
+        try:
+            with _connected(probe_port) as probing, probing.makefile("rw") as probe:
+                _connected(port).close()
+                target = Target(process, Path(log.name), port, probe)
+                try:
+                    yield target
+                finally:
+                    target.client.close()
+        finally:
+            process.terminate()
+            process.wait(10)
