@@ -371,7 +371,9 @@ def test_what_is_no_dump_leaves_everything_as_it_was(what: str, made: bool, tmp_
     assert {path.name for path in tmp_path.iterdir()} - set(before) <= {"new.db.lock"}
 
 
-@pytest.mark.parametrize("content", [b"", b"hello\n", gzip.compress(joined(LINES))[:20]])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello\n", gzip.compress(joined(LINES))[:20]], ids=["nothing", "words", "half a compressed dump"]
+)
 def test_what_is_no_dump_at_all_leaves_no_trace(content: bytes, tmp_path: Path) -> None:
     """Not even a lock: it is looked at first."""
     assert loaded(tmp_path / "new.db", content).status == 2
