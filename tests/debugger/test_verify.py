@@ -334,7 +334,7 @@ def test_a_damaged_line_is_a_breach_of_promise_5(tmp_path: Path) -> None:
     assert answer.lines[0].startswith("promise 5 is broken at position 4: not a commit: ")
 
 
-HALF_A_GZIP = gzip.compress(b"".join(encode_commit(commit) + b"\n" for commit in SAID))[:-20]
+HALF_A_GZIP = gzip.compress(b"".join(encode_commit(commit) + b"\n" for commit in SAID), mtime=0)[:-20]
 
 
 @pytest.mark.parametrize("content", [b"hello\n", b"{}\n", b'{"schema":2}\n', b"SQLite format 3\0", HALF_A_GZIP])
