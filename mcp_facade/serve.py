@@ -25,6 +25,8 @@ from mcp_facade.protocol import ChatProtocol
 logger = structlog.get_logger(__name__)
 
 GRACEFUL_SECONDS = 3
+UNREAD_SECONDS = 2.5
+"""So long may a client take to read the last of what it is sent; uvicorn would call it an error half a second later."""
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
 
@@ -68,7 +70,17 @@ class ChatUvicorn(uvicorn.Server):
         """End the streams and the waits, then the connections."""
         logger.info("shutting_down")
         self._app.drain()
-        await super().shutdown(sockets)
+        cutting = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._cut_what_is_over)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cutting.cancel()
+
+    def _cut_what_is_over(self) -> None:
+        """A client that does not read the end of its stream never lets the connection close."""
+        for connection in tuple(self.server_state.connections):
+            if connection.transport.is_closing():
+                connection.transport.abort()
 
 
 def serve(settings: Settings) -> None:

@@ -100,3 +100,15 @@ async def test_a_client_that_does_not_read_its_replay_is_cut_as_well() -> None:
         with deaf(running, request):
             await eventually(lambda: streams(running, "2025") == 1)
             assert await flooded(running, "2025", bob) <= LIMITS["stream_backlog_max"] + 1
+
+
+async def test_a_client_that_does_not_read_holds_up_no_end(era: Era) -> None:
+    """Its stream has ended, and the rest of it stands in a buffer that never empties: the server ends all the same."""
+    async with serving(message_bytes_max=65_536) as running, crowd(running) as there:
+        ann, bob = await there.pair(era, era)
+        with deaf(running, opening(ann)):
+            await eventually(lambda: streams(running, era) == 1)
+            while not running.buffered_bytes():
+                await bob.say(TEXT[:20_000])
+            running.stop()
+            await eventually(lambda: running.ended)

@@ -51,6 +51,7 @@ class Running:
         self.port = port
         self.url = f"http://127.0.0.1:{port}/mcp"
         self.started = False
+        self.ended = False
         self._stopping = asyncio.Event()
         self._gracefully = True
 
@@ -66,6 +67,7 @@ class Running:
         await self._stopping.wait()
         if self._gracefully:
             await uvicorn.shutdown([listening])
+            self.ended = True
             return
         for server in uvicorn.servers:
             server.close()
