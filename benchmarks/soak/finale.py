@@ -44,6 +44,7 @@ class Last:
         self._who = Who("the last")
         self._handle = ""
         self._cursor = 0
+        self._line = Line(town.port, era, random.Random(0), self._fail)
         self.ear = Ear(self._fail, lambda _: None)
 
     async def come(self) -> None:
@@ -58,6 +59,7 @@ class Last:
 
     async def catch_up(self) -> None:
         """Hear all that there is to hear, so that a wait stands."""
+        await self._line.begin()
         self._cursor = (await self._waited(0)).cursor
 
     async def wait(self) -> bool:
@@ -65,9 +67,9 @@ class Last:
         return (await self._waited(60)).timed_out
 
     async def _waited(self, seconds: int) -> Structured:
-        line = Line(self._town.port, MODERN, random.Random(0), self._fail)
         asked = {"handle": self._handle, "cursor": self._cursor, "wait_seconds": seconds}
-        body = await line.ask(line.wire.call("wait_for_events", asked), STANDING_WITHIN_S)
+        request = self._line.wire.call("wait_for_events", asked, call_id=seconds + LISTEN_ID + 1)
+        body = await self._line.ask(request, STANDING_WITHIN_S)
         result = answer(body).result
         if result is None or result.structured_content is None:
             raise WrongAnswer(f"a wait was answered {body[:500]!r}")
