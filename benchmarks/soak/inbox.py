@@ -94,6 +94,7 @@ class Inbox:
             self._ledger.problem(f"{self._who.name} read from {self._audited} on, and something is missed", self._who)
         self._streamed = [told for told in self._streamed if told.cursor > cursor]
         self._audited = cursor
+        self.cursor = max(self.cursor, cursor)
 
     async def _reach(self, cursor: int) -> None:
         try:

@@ -7,9 +7,10 @@ SECONDS_A_TURN: Final = 0.0025
 """A first guess at what one turn of one person costs the server."""
 LATE_S: Final = 0.25
 """Where half of the calls take longer, the machine has less to give than its clock says."""
-SLOWER_AT_MOST: Final = 1.3
-FASTER_AT_MOST: Final = 0.9
-THINK_S_MAX: Final = 60.0
+SLOWER_AT_MOST: Final = 1.2
+FASTER_AT_MOST: Final = 0.97
+"""A second: nobody should still be in an old, long thought when all others have become quick."""
+THINK_S_MAX: Final = 15.0
 
 
 class Pace:

@@ -63,6 +63,8 @@ class Person(ABC):
                 await self.retire()
         except Exception as error:  # noqa: BLE001 (told, with what this person did)
             self.town.fail(error, self.who)
+        finally:
+            self.line.hang_up()
 
     @abstractmethod
     async def come(self) -> None:
@@ -155,6 +157,8 @@ class Person(ABC):
     async def enter(self) -> None:
         """Queue, or ask again how it stands: a repeat is safe."""
         result = await self.call("enter_queue", "already_chatting", display_name=self.who.name)
+        if not result.code and result.handle != self.handle:
+            raise WrongAnswer(f"{self.who.name} entered the queue, and has become someone else")
         if not result.code:
             self.entered(result)
 

@@ -10,22 +10,28 @@ from benchmarks.connections import HTTP_OK, WrongAnswer
 from benchmarks.soak.ear import Ear
 from benchmarks.soak.options import PAGE
 from benchmarks.soak.person import NOT_FOUND, Deed, Person
-from benchmarks.soak.town import Flood
+from benchmarks.soak.town import Flood, Town
 from benchmarks.wire import Frame
 
 FLOODED_WITHIN_S: Final = 20.0
 CUT_WITHIN_S: Final = 1.0
+CHECKED_EVERY_S: Final = 20.0
+"""At least: the log does not reach back for ever."""
 
 
 class Pusher(Person):
     """They hear by their stream. By the cursor they read what it cannot have carried, and check what it did."""
 
-    _ear: Ear
-    _event_id = b""
-    _opened_at = math.inf
+    def __init__(self, town: Town, number: int, protocol_version: str) -> None:
+        super().__init__(town, number, protocol_version)
+        self._ear = self._new_ear(lambda _: None)
+        self._event_id = b""
+        self._opened_at = math.inf
+        self._check_at = 0.0
 
     async def come(self) -> None:
         """A session may open its stream before it has entered anything, or afterwards."""
+        self._check_at = time.monotonic() + CHECKED_EVERY_S
         await self.begin()
         self.rename()
         if self.line.has_sessions and self.rng.random() < 0.5:
@@ -45,7 +51,7 @@ class Pusher(Person):
         if self._ear.over.is_set():
             raise WrongAnswer(f"the server ended {self.who.name}'s stream, which was read")
         if not await self.answer_flood():
-            await self._lot()()
+            await (self.check() if time.monotonic() > self._check_at else self._lot()())
 
     def _lot(self) -> Deed:
         deeds: Sequence[tuple[Deed, float]] = (
@@ -73,6 +79,7 @@ class Pusher(Person):
             await self.inbox.audit(page.events, page.cursor, missed=page.missed)
             if len(page.events) < PAGE:
                 break
+        self._check_at = time.monotonic() + CHECKED_EVERY_S
         self.town.counts["streams held against the log"] += 1
         self.town.ledger.caught_up(self.who)
 
@@ -92,6 +99,13 @@ class Pusher(Person):
             await self.call("get_status")
             self.town.counts["resumptions in a new session"] += 1
         await self._resume()
+
+    async def live(self) -> None:
+        """In the end the stream is closed, whatever the end was."""
+        try:
+            await super().live()
+        finally:
+            self._ear.close()
 
     async def retire(self) -> None:
         """The stream stays open to the last."""
@@ -162,7 +176,7 @@ class Pusher(Person):
 
     async def _open(self, on_frame: Callable[[Frame], object], event_id: bytes = b"", *, narrow: bool = False) -> None:
         self._opened_at = math.inf
-        ear = Ear(lambda error: self.town.fail(error, self.who), on_frame)
+        ear = self._new_ear(on_frame)
         request = self.line.wire.stream(self.handle, event_id)
         status = await ear.open(self.town.port, request, event_id=event_id, narrow=narrow)
         if status == NOT_FOUND and self.line.has_sessions:
@@ -177,6 +191,9 @@ class Pusher(Person):
         self.who.stream_opened()
         self._opened_at = time.perf_counter()
         self._ear = ear
+
+    def _new_ear(self, on_frame: Callable[[Frame], object]) -> Ear:
+        return Ear(lambda error: self.town.fail(error, self.who), on_frame)
 
     def _heard(self, frame: Frame) -> None:
         """What was sent while the stream was open tells how long the way of a message takes."""

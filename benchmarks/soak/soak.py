@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from benchmarks.server import DIRECTORY, Server, python
-from benchmarks.soak.finale import end_with_streams_open
+from benchmarks.soak.finale import ENDED_WITHIN_S, end_with_streams_open
 from benchmarks.soak.leftovers import held_by_an_idle_server, held_when_all_is_over
 from benchmarks.soak.options import Options
 from benchmarks.soak.outcome import Outcome
@@ -65,7 +65,9 @@ class Soak:
         if not self.town.failed.done():
             self.town.ledger.finish()
             outcome.after = await held_when_all_is_over(self.server, self._options, outcome.before)
-        outcome.ending = await end_with_streams_open(self.server, self.town)
+            outcome.ending = await end_with_streams_open(self.server, self.town)
+        else:
+            await self.server.terminate(ENDED_WITHIN_S)
         self._look_into_the_log()
         return outcome
 
