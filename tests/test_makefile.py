@@ -32,6 +32,7 @@ DEVELOPERS = [
     "bench",
     "soak",
     "fuzz",
+    "mutate",
 ]
 
 
