@@ -221,6 +221,11 @@ def test_a_byte_that_is_no_text_is_damage(line: bytes, read: Callable[[bytes], o
         (b'{"schema":1,"command":1}', "^not a commit of schema version 1: argument of type 'int' is not iterable$"),
         (b'{"schema":1,"command":{},"commit_id":"","position":7}', "^the commit at position 7 was altered$"),
         (b'{"schema":2,"x":' + b"[" * 5_000, "^not a commit: maximum recursion depth exceeded"),
+        (b'{"schema":1,"command":{"text":"x"},"facts":[]}', "schema version 1: 'list' object has no attribute 'get'$"),
+        (
+            b'{"schema":2,"position":1,"commit_id":"","previous_id":"","at_ms":1,"command":{"x":' + b"[" * 5_000,
+            "^not a commit: maximum recursion depth exceeded",
+        ),
         (b'{"schema":1,"x":1e999}', "^not a commit: Number out of range"),
         (b'{"schema":0}', "^schema version 0; this program reads up to 2$"),
     ],
@@ -244,6 +249,14 @@ def test_what_is_no_commit_can_not_be_redacted(line: bytes, why: str) -> None:
     """It is not passed over: what was said may stand in it."""
     with pytest.raises(UnreadableCommitError, match=f"^not a commit: {why}$"):
         redact_line(line)
+
+
+def test_an_old_line_whose_id_holds_may_still_be_no_commit() -> None:
+    """Whoever wrote it knew a field that this program does not."""
+    stored = json.loads(OLD[0]) | {"more": 1}
+    stored["commit_id"] = id_over([value for name, value in stored.items() if name != "commit_id"])
+    with pytest.raises(UnreadableCommitError, match=r"^not a commit of schema version 1: Object contains unknown field"):
+        decode_commit(json.dumps(stored).encode())
 
 
 def test_only_a_policy_of_an_old_line_is_brought_up_to_date() -> None:
