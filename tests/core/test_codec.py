@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from events import codec
 from events.codec import UnreadableCommitError, decode_commit, encode_commit, redact_line
-from events.commands import Command
+from events.commands import Command, Disconnect
 from events.commit import (
     SCHEMA_VERSION,
     BrokenChainError,
@@ -25,7 +25,7 @@ from events.commit import (
     id_over,
     redact,
 )
-from events.events import Event
+from events.events import Event, QueueLeft, RoomClosed
 from events.ids import CommitId
 from events.policy import Policy
 from events.text import RedactedText
@@ -267,6 +267,26 @@ def test_only_a_policy_of_an_old_line_is_brought_up_to_date() -> None:
     now = codec.UPCASTS[1](line)
     assert now["events"] == [{"policy": {"streams_max": 7} | then}, {"text": "x"}]
     assert now["command"] == now["events"][0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reasons"),
+    [
+        (Disconnect, ("disconnected", "timeout")),
+        (QueueLeft, ("left", "disconnected", "timeout")),
+        (RoomClosed, ("left", "next", "disconnected", "timeout")),
+    ],
+)
+def test_the_reasons_are_these(kind: type[msgspec.Struct], reasons: tuple[str, ...]) -> None:
+    """Stored ones are read for ever, and no other ever was."""
+    known = {"connection_id": "c_ann", "since": 1, "room_id": "r_1", "closed_by": "c_ann", "other": "c_bob"}
+    tag = kind.__struct_config__.tag
+    stored = {name: known[name] for name in kind.__struct_fields__ if name != "reason"} | {"type": tag}
+    for reason in reasons:
+        assert msgspec.convert(stored | {"reason": reason}, kind).reason == reason  # type: ignore[attr-defined]
+    for reason in ("XX", "next" if "next" not in reasons else "", "LEFT"):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(stored | {"reason": reason}, kind)
 
 
 @settings(deadline=None, max_examples=200)

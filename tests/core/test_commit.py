@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from events.codec import UnreadableCommitError, decode_commit, encode_commit
 from events.commands import LeaveQueue
 from events.commit import (
+    EMPTY_TIP,
     BrokenChainError,
     Commit,
     Facts,
@@ -23,6 +26,7 @@ from events.commit import (
     redact,
 )
 from events.ids import (
+    POSITION_MAX,
     CommitId,
     Handle,
     connection_id_of,
@@ -128,19 +132,19 @@ def test_an_added_salt_is_noticed() -> None:
 def test_events_that_are_added_or_dropped_are_noticed() -> None:
     """The commit is atomic on disk too."""
     for events in ((), (entered(BOB),), (*met().events, entered(ANN)), tuple(reversed(met().events))):
-        with pytest.raises(BrokenChainError, match="position 42 was altered"):
+        with pytest.raises(BrokenChainError, match=r"^the commit at position 42 was altered$"):
             check_link(BEFORE, msgspec.structs.replace(met(), events=events))
 
 
 def test_a_gap_is_noticed() -> None:
     """Positions follow each other."""
-    with pytest.raises(BrokenChainError, match="expected the commit at position 41, found 42"):
+    with pytest.raises(BrokenChainError, match=r"^expected the commit at position 41, found 42$"):
         check_link(Tip(40, BEFORE.commit_id), met())
 
 
 def test_another_past_is_noticed() -> None:
     """A log that was rolled back and went on differently."""
-    with pytest.raises(BrokenChainError, match="42 does not follow the one before it"):
+    with pytest.raises(BrokenChainError, match=r"^the commit at position 42 does not follow the one before it$"):
         check_link(Tip(41, CommitId("e" * 32)), met())
 
 
@@ -210,6 +214,53 @@ def test_ids_look_as_they_are_described(handle_bytes: bytes, room_bytes: bytes) 
 def test_a_connection_id_never_changes() -> None:
     """Logs hold it, so this value is for ever."""
     assert connection_id_of(Handle("cb_example")) == "c_8bb8bc7140b55948b30160521c237534"
+
+
+def test_a_position_is_a_number_that_every_json_reader_keeps() -> None:
+    """Above it, JavaScript rounds."""
+    assert POSITION_MAX == 9_007_199_254_740_992
+
+
+@pytest.mark.parametrize(("make", "right"), [(handle_from, 24), (room_id_from, 16)])
+def test_an_id_of_another_length_is_a_bug(make: Callable[[bytes], str], right: int) -> None:
+    """Fewer bits could be guessed."""
+    make(bytes(right))
+    for wrong in (right - 1, right + 1):
+        with pytest.raises(AssertionError):
+            make(bytes(wrong))
+
+
+def test_a_log_begins_at_nothing() -> None:
+    """Position 0, behind which the first commit stands."""
+    assert EMPTY_TIP == (0, "")
+    first = commit_after(EMPTY_TIP, enter(ANN), Facts(1), [entered(ANN)])
+    assert (first.schema, first.position, first.previous_id) == (2, 1, "")
+
+
+def test_a_stand_in_is_the_hash_of_salt_and_text() -> None:
+    """For ever: stored ids depend on it. Where the salt is gone, of the text alone; one of a stand-in is itself."""
+    assert redacted("Grüße", "ab") == RedactedText(7, hashlib.sha256("abGrüße".encode()).hexdigest())
+    assert redacted("Grüße", None) == RedactedText(7, hashlib.sha256("Grüße".encode()).hexdigest())
+    assert redacted(redacted("Grüße", "ab"), "cd") == redacted("Grüße", "ab")
+
+
+def test_a_redacted_commit_is_the_same_but_for_its_texts_and_its_salt() -> None:
+    """A fresh room id that stood in its facts, and events that say nothing, stay."""
+    facts = Facts(1_000, room_id_from(bytes(16)), SALT)
+    commit = commit_after(BEFORE, say(ANN, "a secret", "m1"), facts, [entered(BOB), said(ANN, BOB, "a secret", "m1")])
+    stand_in = redacted("a secret", SALT)
+    assert redact(commit) == msgspec.structs.replace(
+        commit,
+        command=msgspec.structs.replace(commit.command, text=stand_in),
+        facts=Facts(1_000, facts.room_id),
+        events=(entered(BOB), msgspec.structs.replace(said(ANN, BOB, "", "m1"), text=stand_in)),
+    )
+
+
+def test_an_event_that_says_something_else_is_redacted_as_what_it_says() -> None:
+    """It must not hash like the one that was stored."""
+    commit = commit_after(BEFORE, say(ANN, "one", "m1"), Facts(1_000, None, SALT), [said(ANN, BOB, "two", "m1")])
+    assert redact(commit).events == (msgspec.structs.replace(said(ANN, BOB, "", "m1"), text=redacted("two", SALT)),)
 
 
 def test_any_text_at_all_names_a_connection() -> None:

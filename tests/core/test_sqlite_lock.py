@@ -1,0 +1,104 @@
+"""One broker a file: who has the lock, who is told so, and that it never outlives its holder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from events import sqlite_lock
+from events.log import UnusableLogError
+from events.sqlite_lock import WriterLock
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Where a log would be."""
+    return str(tmp_path / "chat.db")
+
+
+def lock_file(path: str) -> Path:
+    """What stands beside it."""
+    return Path(f"{path}.lock")
+
+
+def open_files() -> int:
+    """How many files this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_the_second_is_told_who_the_first_is(path: str) -> None:
+    """And gets it once the first has let go; the file stays."""
+    first = WriterLock(path, "my log")
+    with pytest.raises(UnusableLogError) as told:
+        WriterLock(path, "my log")
+    held = f"my log is in use by another broker (process {os.getpid()})"
+    assert str(told.value) == f"{held}; stop that one, or name another file"
+    first.release()
+    assert lock_file(path).exists()
+    WriterLock(path, "my log").release()
+
+
+def test_the_holder_may_be_unknown(path: str) -> None:
+    """Its number is a courtesy."""
+    first = WriterLock(path, "my log")
+    lock_file(path).write_bytes(b"")
+    with pytest.raises(UnusableLogError, match=r"in use by another broker \(process unknown\)"):
+        WriterLock(path, "my log")
+    lock_file(path).write_bytes(b"\xff 12\n and much more nobody wrote there")
+    with pytest.raises(UnusableLogError, match=r"\(process \ufffd 12\n and much more\)"):
+        WriterLock(path, "my log")
+    first.release()
+
+
+def test_it_says_no_more_than_whose_it_is(path: str) -> None:
+    """What an earlier holder left there is gone; only its owner may look."""
+    lock_file(path).write_text("1234567890\n")
+    lock_file(path).unlink()
+    WriterLock(path, "my log").release()
+    assert stat.S_IMODE(lock_file(path).stat().st_mode) == 0o600
+    lock_file(path).write_text("1234567890 1234567890\n")
+    lock = WriterLock(path, "my log")
+    assert lock_file(path).read_text() == f"{os.getpid()}\n"
+    lock.release()
+
+
+def test_a_process_that_it_starts_does_not_have_it(path: str) -> None:
+    """Or the lock would outlive the broker in some helper."""
+    lock = WriterLock(path, "my log")
+    assert not os.get_inheritable(lock._fd)
+    lock.release()
+
+
+def test_a_disk_that_takes_no_number_takes_a_lock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is full, say."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    lock = WriterLock(path, "my log")
+    with pytest.raises(UnusableLogError):
+        WriterLock(path, "my log")
+    lock.release()
+
+
+def test_whoever_does_not_get_it_keeps_nothing_open(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither if another has it, nor where there are no locks; that is the system's own error."""
+    first = WriterLock(path, "my log")
+    before = open_files()
+    with pytest.raises(UnusableLogError):
+        WriterLock(path, "my log")
+    assert open_files() == before
+    first.release()
+
+    def no_locks(fd: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(sqlite_lock, "_lock", no_locks)
+    with pytest.raises(OSError, match="No locks available"):
+        WriterLock(path, "my log")
+    assert open_files() == before - 1
