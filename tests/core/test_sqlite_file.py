@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from fnmatch import fnmatchcase as fnmatch
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from events.codec import encode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip
 from events.ids import CommitId
 from events.log import Conflict, Handing, LogUnavailableError, Snapshot, UnusableLogError
+from events.sqlite_errors import RESTORE, RESTORE_OR_NEWER
 from events.sqlite_file import SqliteFile
 from events.sqlite_open import Mode
 from events.sqlite_snapshots import SNAPSHOTS_MAX
@@ -531,7 +533,7 @@ class TestRefusals:
 
     @staticmethod
     def refuses(path: Path, words: str, mode: Mode = "write") -> None:
-        """It does, and touches nothing but its lock."""
+        """It does, in these words, and touches nothing but its lock."""
 
         def seen() -> dict[str, bytes]:
             return {
@@ -541,18 +543,23 @@ class TestRefusals:
             }
 
         before = seen()
-        with pytest.raises(UnusableLogError, match=words) as caught:
+        with pytest.raises(UnusableLogError) as caught:
             SqliteFile(path, mode)
         assert "\n" not in str(caught.value)
-        assert str(path) in str(caught.value)
+        assert fnmatch(str(caught.value), words.replace("LOG", str(path)))
         assert seen() == before
 
     @pytest.mark.parametrize(
         ("content", "words"),
         [
-            (b"", "is empty"),
-            (b"position,text\n" * 100, "nor any SQLite database"),
-            (b"SQLite format 3\0" + b"\0" * 20, "cut off"),
+            (
+                b"",
+                "LOG is empty, which not even a new log is; restore it from a backup, or remove it to begin a new log",
+            ),
+            (b"position,text\n" * 100, "LOG is no log of this program, nor any SQLite database; name another file"),
+            (b"SQLite format 3\0" + b"\0" * 20, f"LOG is damaged (cut off within its first bytes); {RESTORE}"),
+            (b"SQLite format 3\0" + b"\0" * 83, f"LOG is damaged (cut off within its first bytes); {RESTORE}"),
+            (b"SQLite format 3\0" + b"\0" * 84, "LOG is an SQLite database of another program; name another file"),
         ],
     )
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
@@ -564,14 +571,14 @@ class TestRefusals:
     def test_another_programs_database_is_no_log(self, path: Path) -> None:
         """It says so itself."""
         by_hand(path, "CREATE TABLE friends (name)")
-        self.refuses(path, "of another program")
-        self.refuses(path, "of another program", "read")
+        self.refuses(path, "LOG is an SQLite database of another program; name another file")
+        self.refuses(path, "LOG is an SQLite database of another program; name another file", "read")
 
     def test_a_newer_layout_is_not_guessed_at(self, path: Path) -> None:
         """The program is too old for it, and says which it knows."""
         by_hand(stored(path), "PRAGMA user_version = 2")
-        self.refuses(path, "layout 2, and this program knows up to 1")
-        self.refuses(path, "layout 2, and this program knows up to 1", "read")
+        self.refuses(path, "LOG has layout 2, and this program knows up to 1; use a newer version")
+        self.refuses(path, "LOG has layout 2, and this program knows up to 1; use a newer version", "read")
 
     def test_a_file_that_was_cut_off_is_noticed(self, path: Path) -> None:
         """By the number of pages that it says it has."""
@@ -579,7 +586,7 @@ class TestRefusals:
         whole = path.stat().st_size
         for size in (whole - 1, whole // 2, 4096):
             os.truncate(path, size)
-            self.refuses(path, "cut off")
+            self.refuses(path, f"LOG is damaged (cut off: {size:,} bytes of {whole:,} are left); {RESTORE}")
 
     @pytest.mark.parametrize(("begin", "mode"), [(4096, "write"), (100, "write"), (100, "read")])
     def test_damaged_pages_are_noticed(self, path: Path, begin: int, mode: Mode) -> None:
@@ -588,13 +595,13 @@ class TestRefusals:
         with open(path, "r+b") as file:
             file.seek(begin)
             file.write(b"\xa5" * (size - begin))
-        self.refuses(path, "is damaged", mode)
+        self.refuses(path, f"LOG is damaged (*); {RESTORE}", mode)
 
     def test_a_network_file_system_is_refused(self, path: Path) -> None:
         """SQLite would do without what lets readers and the writer pass each other; no half-made log is left."""
         vfs = apsw.VFS("remote", "unix-none", makedefault=True)
         try:
-            self.refuses(path, "share no memory")
+            self.refuses(path, "LOG is on a file system where processes share no memory; put it on a local disk")
             assert os.listdir(path.parent) == ["chat.db.lock"]
         finally:
             vfs.unregister()
@@ -602,12 +609,21 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("harm", "words"),
         [
-            ("DELETE FROM commits WHERE position < 4", "from position 1 to 3 are missing"),
-            ("UPDATE commits SET body = 'x' WHERE position = 12", "position 12 can't be read"),
-            ("UPDATE commits SET commit_id = 'x' WHERE position = 12", "position 12 stands another commit"),
-            ("DELETE FROM meta", "lost its epoch"),
-            ("DROP TABLE snapshots", "is damaged"),
-            ("PRAGMA user_version = 0", "layout 0"),
+            (
+                "DELETE FROM commits WHERE position < 4",
+                f"LOG is damaged (the commits from position 1 to 3 are missing); {RESTORE}",
+            ),
+            (
+                "UPDATE commits SET body = 'x' WHERE position = 12",
+                f"LOG: the commit at position 12 can't be read (not a commit: *); {RESTORE_OR_NEWER}",
+            ),
+            (
+                "UPDATE commits SET commit_id = 'x' WHERE position = 12",
+                f"LOG is damaged (at position 12 stands another commit); {RESTORE}",
+            ),
+            ("DELETE FROM meta", f"LOG is damaged (it has lost its epoch); {RESTORE}"),
+            ("DROP TABLE snapshots", f"LOG is damaged (no such table: snapshots); {RESTORE}"),
+            ("PRAGMA user_version = 0", f"LOG is damaged (layout 0); {RESTORE}"),
         ],
     )
     def test_a_log_that_lacks_something_is_noticed(self, path: Path, harm: str, words: str) -> None:
@@ -619,7 +635,7 @@ class TestRefusals:
     def test_a_log_without_a_name_can_not_even_be_read(self, path: Path, harm: str) -> None:
         """Cursors and event ids are made of it."""
         by_hand(stored(path), harm)
-        self.refuses(path, "is damaged", "read")
+        self.refuses(path, f"LOG is damaged (*); {RESTORE}", "read")
 
     def test_a_reader_that_is_locked_out_is_told(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """And holds on to nothing."""
@@ -640,7 +656,8 @@ class TestRefusals:
             raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
         monkeypatch.setattr("events.sqlite_lock._lock", no_locks)
-        self.refuses(path, "No locks available")
+        why = "check the owners and modes of it and of its directory, and the space on its disk"
+        self.refuses(path, f"LOG: No locks available; {why}")
 
     def test_a_damaged_log_can_still_be_looked_at(self, path: Path) -> None:
         """As far as it goes."""
@@ -653,7 +670,10 @@ class TestRefusals:
         by_hand(path, "UPDATE commits SET body = 'x' WHERE position = 12")
         there = copied(path, tmp_path / "there", "-wal")
         before = {file.name: file.read_bytes() for file in there.parent.glob("*")}
-        with pytest.raises(UnusableLogError, match="position 12 can't be read"):
+        with pytest.raises(
+            UnusableLogError,
+            match=r"position 12 can't be read",
+        ):
             SqliteFile(there)
         assert {name: (there.parent / name).read_bytes() for name in before} == before
 
@@ -675,13 +695,21 @@ class TestRefusals:
     @pytest.mark.parametrize("mode", ["share", "read"])
     def test_only_a_broker_makes_a_log(self, path: Path, mode: Mode) -> None:
         """Whoever wants to look at one has mistyped its name."""
-        self.refuses(path, "does not exist", mode)
+        self.refuses(path, "LOG does not exist; name a log that does", mode)
+
+    @pytest.mark.parametrize("mode", ["write", "share"])
+    def test_a_log_with_two_names_is_not_written(self, path: Path, mode: Mode) -> None:
+        """Each name would have a lock and a WAL of its own. Reading does no harm."""
+        os.link(stored(path), path.with_name("other.db"))
+        self.refuses(path, "LOG has another name too, a hard link; remove one of them, or copy the log", mode)
+        with SqliteFile(path, "read") as reader:
+            assert reader.read(0, 100) == COMMITS
 
     def test_a_directory_is_not_made(self, path: Path) -> None:
         """Nor is a file made in the place of one."""
-        self.refuses(path / "deep" / "chat.db", "there is no directory")
+        self.refuses(path / "deep" / "chat.db", f"LOG: there is no directory {path}/deep; make it first")
         path.mkdir()
-        self.refuses(path, "is a directory")
+        self.refuses(path, "LOG is a directory; name a file in it")
 
     def test_a_start_that_was_cut_short_is_no_log_yet(self, path: Path) -> None:
         """A log is made under another name first."""
