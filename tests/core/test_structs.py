@@ -75,6 +75,7 @@ def test_what_a_snapshot_holds_of_many_people_has_no_names_in_it(each: type[msgs
 def test_facts_that_are_not_there_take_no_room() -> None:
     """Every commit has some."""
     assert msgspec.json.encode(commit.Facts(1)) == b'{"at_ms":1}'
+    assert (commit.Facts(1).room_id, commit.Facts(1).salt) == (None, None)
 
 
 def test_a_part_of_a_snapshot_says_only_what_it_holds() -> None:
