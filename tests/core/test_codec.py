@@ -255,7 +255,9 @@ def test_an_old_line_whose_id_holds_may_still_be_no_commit() -> None:
     """Whoever wrote it knew a field that this program does not."""
     stored = json.loads(OLD[0]) | {"more": 1}
     stored["commit_id"] = id_over([value for name, value in stored.items() if name != "commit_id"])
-    with pytest.raises(UnreadableCommitError, match=r"^not a commit of schema version 1: Object contains unknown field"):
+    with pytest.raises(
+        UnreadableCommitError, match=r"^not a commit of schema version 1: Object contains unknown field"
+    ):
         decode_commit(json.dumps(stored).encode())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from events.commit import EMPTY_TIP, Commit, Facts, Tip, commit_after, redact
 from events.events import Event, PolicyAdopted
 from events.ids import CommitId, ConnectionId
 from events.policy import Policy
-from projections.deliveries import deliveries, recipients, timestamp_of
+from projections.deliveries import _second, deliveries, recipients, timestamp_of
 from tests.support.people import ANN, BOB, CAT, closed, entered, left, opened, said, say
 from tests.support.specs import PAST
 from tests.support.strategies import events
@@ -122,3 +124,23 @@ def test_a_redacted_text_is_replayed_as_such() -> None:
 def test_timestamps_are_iso_8601_in_utc_with_milliseconds(at_ms: int, text: str) -> None:
     """Whatever the machine's time zone."""
     assert timestamp_of(at_ms) == text
+
+
+def test_times_are_in_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own time zone is nobody's business."""
+    _second.cache_clear()
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Asia/Kathmandu")
+        time.tzset()
+        assert timestamp_of(AT_MS) == "2026-09-21T14:13:20.007Z"
+    time.tzset()
+
+
+def test_a_second_is_written_once() -> None:
+    """Whatever is told in it: that is most of the work. A minute's worth is remembered, and no more."""
+    _second.cache_clear()
+    assert len({timestamp_of(AT_MS - 7 + milliseconds) for milliseconds in range(1_000)}) == 1_000
+    assert _second.cache_info().misses == 1
+    for second in range(1_000):
+        timestamp_of(AT_MS + 1_000 * second)
+    assert 60 <= _second.cache_info().currsize <= 100

@@ -232,6 +232,17 @@ class TestAsking:
         with pytest.raises(UnusableLogError, match=r"position \d is missing"):
             reader.position_at(COMMITS[4].at_ms)
 
+    def test_a_row_of_another_commit_is_noticed_where_it_is_read(
+        self, reader: SqliteFile, log: SqliteFile, path: Path
+    ) -> None:
+        """What stands before it is given, and what stands behind it can be asked for."""
+        by_hand(path, "UPDATE commits SET commit_id = 'x' WHERE position = 5")
+        words = f"^{path} is damaged \\(at position 5 stands another commit\\); {RESTORE}$"
+        assert len(reader.lines(0, 100)) == 4
+        with pytest.raises(UnusableLogError, match=words):
+            reader.lines(4, 100)
+        assert len(reader.lines(5, 100)) == 7
+
     def test_a_body_that_is_no_commit_is_named(self, reader: SqliteFile, path: Path) -> None:
         """As far as it can be told without the chain; a dump gives the line as it is."""
         by_hand(path, "UPDATE commits SET body = substr(body, 2) WHERE position = 6")
