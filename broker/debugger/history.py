@@ -51,11 +51,12 @@ def _commands(source: Source, position: Position, people: People | None) -> list
         if number >= position:
             break
         if any(name in line for name in names) or _POLICY in line:
-            found.append(_asked(decode_commit(line)))
+            found.append(asked_in(decode_commit(line)))
     return list(found)
 
 
-def _asked(commit: Commit) -> Asked:
+def asked_in(commit: Commit) -> Asked:
+    """What was asked for in `commit`, and what it led to."""
     entries = [event for event in commit.events if isinstance(event, QueueEntered)]
     instead = None
     if isinstance(commit.command, NextPartner) and entries:

@@ -20,6 +20,9 @@ WORK_MAX = 500_000
 Change = Callable[[Any], Any]
 """From a command or an event to what it is in a plainer scenario."""
 
+Still = Callable[[Scenario], bool]
+"""Whether something holds of a scenario that is smaller or plainer than the one it came from."""
+
 
 class Smallest(NamedTuple):
     """What was found, and whether nothing more can be left out of it, or there was no time to find out."""
@@ -28,19 +31,25 @@ class Smallest(NamedTuple):
     is_minimal: bool
 
 
-def smallest(scenario: Scenario) -> Smallest:
-    """`scenario`, whose past must lead to what is decided in it, with as little as still does."""
+def smallest(scenario: Scenario, still: Still = lambda scenario: True) -> Smallest:
+    """`scenario`, whose past must lead to what is decided in it, with as little as still does.
+
+    Something else that has to hold of what is left can be asked for with `still`.
+    """
     work, rooms = 0, rooms_of(scenario.past)
 
     def is_enough(past: Sequence[Asked]) -> bool:
         nonlocal work
         work += len(past)
-        return work <= WORK_MAX and relive(past, scenario.target, rooms).decided == scenario.decided
+        if work > WORK_MAX:
+            return False
+        relived = relive(past, scenario.target, rooms)
+        return relived.decided == scenario.decided and still(Scenario(*relived, scenario.stored))
 
     relived = relive(shrunk(_start(scenario, is_enough), is_enough), scenario.target, rooms)
     # What it has become is a log of its own now: to relive it changes nothing more.
     past = tuple(asked._replace(position=number, instead=None) for number, asked in enumerate(relived.done, 1))
-    return Smallest(_plainer(scenario._replace(past=past, target=relived.target)), work <= WORK_MAX)
+    return Smallest(_plainer(scenario._replace(past=past, target=relived.target), still), work <= WORK_MAX)
 
 
 def _start(scenario: Scenario, is_enough: Callable[[Sequence[Asked]], bool]) -> Sequence[Asked]:
@@ -59,17 +68,17 @@ def _start(scenario: Scenario, is_enough: Callable[[Sequence[Asked]], bool]) -> 
     return past
 
 
-def _plainer(scenario: Scenario) -> Scenario:
+def _plainer(scenario: Scenario, still: Still) -> Scenario:
     for change in (_without_interests, _without_message_ids):
-        scenario = _if_alike(changed(scenario, change), scenario)
+        scenario = _if_alike(changed(scenario, change), scenario, still)
     for number in range(len(scenario.past) + 1):
-        scenario = _if_alike(_without_gap(scenario, number), scenario)
+        scenario = _if_alike(_without_gap(scenario, number), scenario, still)
     for number in range(len(scenario.past)):
-        scenario = _if_alike(_at_once(scenario, number), scenario)
+        scenario = _if_alike(_at_once(scenario, number), scenario, still)
     for number, asked in enumerate(scenario.past):
         if isinstance(asked.command, AdoptPolicy):
             for policy in _defaults(asked.command.policy):
-                scenario = _if_alike(_with_policy(scenario, number, policy), scenario)
+                scenario = _if_alike(_with_policy(scenario, number, policy), scenario, still)
     return scenario
 
 
@@ -87,11 +96,11 @@ def changed(scenario: Scenario, change: Change) -> Scenario:
     )
 
 
-def _if_alike(changed: Scenario, scenario: Scenario) -> Scenario:
+def _if_alike(changed: Scenario, scenario: Scenario, still: Still) -> Scenario:
     relived = relive(changed.past, changed.target, {})
     is_alike = relived.decided == changed.decided and relived.done == changed.past
     is_as_faulty = (changed.decided == changed.stored) == (scenario.decided == scenario.stored)
-    return changed if is_alike and is_as_faulty else scenario
+    return changed if is_alike and is_as_faulty and still(changed) else scenario
 
 
 def _without_interests(value: Any) -> Any:
