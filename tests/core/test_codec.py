@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.testing.strategies import commits
 from events import codec
 from events.codec import UnreadableCommitError, decode_commit, encode_commit, redact_line
 from events.commands import Command, Disconnect
@@ -31,7 +32,6 @@ from events.policy import Policy
 from events.text import RedactedText
 from tests.support.people import ANN
 from tests.support.specs import state_after, waiting
-from tests.support.strategies import commits
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 FILES = sorted(GOLDEN.glob("commits*.jsonl"))

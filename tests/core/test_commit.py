@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.testing.strategies import commits
 from events.codec import UnreadableCommitError, decode_commit, encode_commit
 from events.commands import LeaveQueue
 from events.commit import (
@@ -35,7 +36,6 @@ from events.ids import (
 )
 from events.text import RedactedText, redacted
 from tests.support.people import ANN, BOB, enter, entered, opened, said, say
-from tests.support.strategies import commits
 
 SALT = "0123456789abcdef" * 2
 BEFORE = Tip(41, CommitId("f" * 32))

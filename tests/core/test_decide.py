@@ -9,10 +9,12 @@ import msgspec
 import pytest
 from hypothesis import given as given_any
 from hypothesis import settings
+from hypothesis import strategies as st
 
 from broker import decide as decide_module
 from broker import matching
 from broker.decide import decide
+from broker.testing.strategies import commands
 from events.commands import AdoptPolicy, Command, Disconnect
 from events.commit import Facts
 from events.events import PolicyAdopted, QueueLeft
@@ -40,7 +42,6 @@ from tests.support.people import (
     vanish,
 )
 from tests.support.specs import NOON_MS, chatting, given, state_after, then_also, under, waiting
-from tests.support.strategies import commands
 
 OTHER_ROOM = RoomId("r_other")
 
@@ -372,7 +373,7 @@ class TestAdoptPolicy:
 
 
 @settings(deadline=None, max_examples=150)
-@given_any(commands())
+@given_any(commands(rooms=st.just(ROOM)))
 def test_deciding_changes_nothing_and_repeats(command: Command) -> None:
     """The same state, command and facts give the same answer, and the state is what it was."""
     state = state_after(chatting(ANN, BOB), waiting(CAT))

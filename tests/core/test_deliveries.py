@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.testing.strategies import events
 from events.codec import decode_commit, encode_commit
 from events.commit import EMPTY_TIP, Commit, Facts, Tip, commit_after, redact
 from events.events import Event, PolicyAdopted
@@ -17,7 +18,6 @@ from events.policy import Policy
 from projections.deliveries import _second, deliveries, recipients, timestamp_of
 from tests.support.people import ANN, BOB, CAT, closed, entered, left, opened, said, say
 from tests.support.specs import PAST
-from tests.support.strategies import events
 
 AT_MS = 1_790_000_000_007
 

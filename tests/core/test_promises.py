@@ -9,24 +9,21 @@ import immutables
 import msgspec
 import pytest
 from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from broker.decide import Rejection, decide
-from events.codec import decode_commit, encode_commit
-from events.commands import AdoptPolicy, Command, Disconnect, MatchDue, NextPartner
-from events.commit import Commit, Facts, Tip, commit_after, redact
-from events.events import Event, MessageSent, PolicyAdopted, RoomOpened
+from broker.testing import BrokerMachine, Outcome
+from events.commands import Command
+from events.commit import Commit, Facts, Tip, commit_after
+from events.events import Event, PolicyAdopted
 from events.ids import CommitId, ConnectionId, RoomId
-from events.policy import MatchingName, Policy
+from events.policy import Policy
 from projections import happened
-from projections.deliveries import deliveries
 from projections.invariants import Breach, CheckedFold, check_events, check_state, check_step
 from projections.order import Order
 from projections.places import Chatting, Connection, Idle, Places, Waiting
 from projections.queue import Queue
 from projections.rooms import Room, Rooms
-from projections.state import INITIAL_STATE, State, StateMutation, digest, evolve, fold
+from projections.state import INITIAL_STATE, State, StateMutation, digest, evolve
 from tests.support.people import (
     ANN,
     BOB,
@@ -37,169 +34,40 @@ from tests.support.people import (
     closed,
     enter,
     entered,
-    leave,
-    leave_queue,
     left,
     move_on,
     opened,
     said,
-    say,
     vanish,
 )
 from tests.support.specs import NOON_MS, PAST, assert_same, chatting, state_after, then_also, waiting
 
-PEOPLE = st.sampled_from([ANN, BOB, CAT, DAN, ConnectionId("c_eve")])
-TINY = st.integers(1, 3)
-INTERESTS = st.lists(st.sampled_from(["chess", "tea"]), unique=True).map(sorted)
 
-
-class Chat(RuleBasedStateMachine):
-    """A few people do anything at all, again and again, under limits that they run into."""
+class Checked(BrokerMachine):
+    """What a look at all of a state would find wrong, the look at the step finds, on a working copy too."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.state: State = INITIAL_STATE
-        self.states: list[State] = [INITIAL_STATE]
-        self.commits: list[Commit] = []
-        self.rooms: list[RoomId] = [ROOM]
-        self.now_ms = NOON_MS
-        self.facts_made = 0
-        self.heard: dict[ConnectionId, list[int]] = {}
-        self.stored_ids: set[tuple[ConnectionId, RoomId, str]] = set()
-        self.last: Command | None = None
         self.checked = CheckedFold(INITIAL_STATE.mutate())
+        super().__init__()
 
-    def submit(self, command: Command) -> None:
-        """Decide, store, fold; and hold against what was promised."""
-        self.facts_made += 1
-        self.last = command
-        facts = Facts(self.now_ms, RoomId(f"r_{self.facts_made}"), f"salt{self.facts_made}")
-        decision = decide(self.state, command, facts)
-        assert decide(self.checked.folding, command, facts) == decision
-        if isinstance(decision, Rejection) or not decision:
-            return
-        before, commit = self.state, commit_after(self.state.tip, command, facts, decision)
-        commit = decode_commit(encode_commit(commit))
-        self.state = evolve(before, commit)
-        self.commits.append(commit)
-        self.states.append(self.state)
-        assert_same(check_step(before, commit, self.state), [])
+    def submit(self, command: Command) -> Outcome:
+        """Decide it on the working copy too."""
+        asked, facts = self.driven[0].in_own_words(command), Facts(self.state.at_ms, FRESH, "salt")
+        assert decide(self.checked.folding, asked, facts) == decide(self.state, asked, facts)
+        return super().submit(command)
+
+    def committed(self, before: State, commit: Commit, after: State) -> None:
+        """Break `after` in many ways."""
         assert_same(self.checked.step(commit), [])
-        for broken in breakages(before, commit, self.state):
+        for broken in breakages(before, commit, after):
             found = check_step(before, commit, broken)
             assert found or not check_state(broken), (commit, broken)
             assert_same(CheckedFold(misfolding(before, broken)).step(commit), found)
-        assert_same(check_state(self.state), [])
-        assert_same(decide(before, commit.command, commit.facts), commit.events)  # type: ignore[arg-type]
-        self.note(commit.events, commit)
-
-    def note(self, stored: tuple[Event, ...], commit: Commit) -> None:
-        """Keep count of what a naive witness would."""
-        for event in stored:
-            if isinstance(event, MessageSent) and event.client_message_id is not None:
-                key = (event.sender, event.room_id, event.client_message_id)
-                assert key not in self.stored_ids, "a message was stored twice"
-                self.stored_ids.add(key)
-            if isinstance(event, RoomOpened):
-                assert event.room_id not in self.rooms, "a room's id was used twice"
-                self.rooms.append(event.room_id)
-        for who, notification in deliveries(commit):
-            assert notification.params.cursor == commit.position
-            self.heard.setdefault(who, []).append(commit.position)
-
-    def room_of(self, who: ConnectionId, number: int) -> RoomId:
-        """Mostly the room that one is in, else any that there ever was."""
-        known = self.state.places.get(who)
-        if known is not None and isinstance(known.place, Chatting) and number % 4:
-            return known.place.room_id
-        return self.rooms[-1 - number % len(self.rooms)]
-
-    @rule(who=PEOPLE, name=st.sampled_from(["Ann", "Anonymous"]), interests=INTERESTS)
-    def enter(self, who: ConnectionId, name: str, interests: list[str]) -> None:
-        """Someone wants to chat."""
-        self.submit(enter(who, name, *interests))
-
-    @rule(who=PEOPLE)
-    def match_due(self, who: ConnectionId) -> None:
-        """Someone's patience has ended, or not."""
-        self.submit(MatchDue(who))
-
-    @rule(who=PEOPLE, number=st.integers(0, 20))
-    def next_partner(self, who: ConnectionId, number: int) -> None:
-        """Someone wants someone else."""
-        self.submit(NextPartner(who, self.room_of(who, number)))
-
-    @rule(who=PEOPLE)
-    def leave_queue(self, who: ConnectionId) -> None:
-        """Someone does not want to wait."""
-        self.submit(leave_queue(who))
-
-    @rule(who=PEOPLE, number=st.integers(0, 20), message_id=st.none() | st.sampled_from("ab"))
-    def send(self, who: ConnectionId, number: int, message_id: str | None) -> None:
-        """Someone says something."""
-        self.submit(say(who, "words", message_id, self.room_of(who, number)))
-
-    @rule(who=PEOPLE, number=st.integers(0, 20))
-    def leave_room(self, who: ConnectionId, number: int) -> None:
-        """Someone has had enough."""
-        self.submit(leave(who, self.room_of(who, number)))
-
-    @rule(who=PEOPLE, ago=st.integers(0, 3))
-    def disconnect(self, who: ConnectionId, ago: int) -> None:
-        """Someone was found absent, just now or a while ago."""
-        self.submit(Disconnect(who, "disconnected", max(0, self.state.position - ago)))
-
-    @rule(
-        messages=TINY,
-        queueing=TINY,
-        kept=TINY,
-        rooms=TINY,
-        inbox=TINY,
-        waiting=TINY,
-        matching=st.sampled_from(["first-come", "interests"]),
-    )
-    def adopt(
-        self, messages: int, queueing: int, kept: int, rooms: int, inbox: int, waiting: int, matching: MatchingName
-    ) -> None:
-        """An operator sets other limits."""
-        policy = Policy(
-            messages_per_10s_max=messages,
-            queue_commands_per_10s_max=queueing,
-            connections_kept=kept,
-            closed_rooms_kept=rooms,
-            inbox_events_max=inbox,
-            queue_connections_max=waiting,
-            matching=matching,
-        )
-        self.submit(AdoptPolicy(policy))
-
-    @rule()
-    def repeat(self) -> None:
-        """A client did not get its answer, and asks again at once: nothing is sent or queued twice."""
-        if self.last is not None:
-            self.submit(self.last)
-
-    @rule(by_ms=st.sampled_from([1, 500, 3_000, 30_000]))
-    def time_passes(self, by_ms: int) -> None:
-        """Allowances come back."""
-        self.now_ms += by_ms
-
-    @invariant()
-    def the_fold_is_the_state(self) -> None:
-        """From the beginning, and after a redaction."""
-        if len(self.commits) % 5 == 0:
-            assert digest(fold(self.commits)) == digest(self.state)
 
     def teardown(self) -> None:
-        """The whole log once more, and nobody has missed anything."""
-        assert digest(fold(self.commits)) == digest(self.state)
+        """The working copy is the state."""
         assert digest(self.checked.folding.finish()) == digest(self.state)
-        assert digest(fold([redact(commit) for commit in self.commits])) == digest(self.state)
-        for number, commit in enumerate(self.commits):
-            assert_same(decide(self.states[number], commit.command, commit.facts), commit.events)  # type: ignore[arg-type]
-        for who, inbox in self.state.inboxes.items():
-            kept = inbox.last(len(inbox))
-            assert kept == self.heard[who][len(self.heard[who]) - len(kept) :]
+        super().teardown()
 
 
 def breakages(before: State, commit: Commit, after: State) -> Iterator[State]:
@@ -258,8 +126,8 @@ STRANGER = Connection("Stranger", (), Idle(10**6), 1, NOON_MS, 0, 0)
 _PEOPLE_FIELDS = ("connection_id", "sender", "recipient", "first", "second", "closed_by", "other")
 
 
-Chat.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=50)
-TestPromises = Chat.TestCase
+Checked.TestCase.settings = settings(deadline=None, max_examples=30, stateful_step_count=50)
+TestChecked = Checked.TestCase
 
 
 # Each check finds its breach.

@@ -1,66 +1,7 @@
-"""Time as a value that tests move."""
+"""Time as a value that tests move: that of the public package."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from heapq import heappop, heappush
-from itertools import count
+from broker.testing.clock import FakeClock, FakeTimer, settle
 
-
-class FakeTimer:
-    """A callback in line; cancelling it leaves it there, deaf."""
-
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
-
-    def cancel(self) -> None:
-        """Call it off."""
-        self.callback = None
-
-
-class FakeClock:
-    """Stands still until it is told to go on; then its timers ring in order, each at its own moment."""
-
-    def __init__(self, wall_ms: int = 1_790_000_000_000) -> None:
-        self._now_ms = 0.0
-        self._wall_offset_ms = wall_ms
-        self._timers: list[tuple[float, int, FakeTimer]] = []
-        self._serial = count()
-
-    def wall_ms(self) -> int:
-        """Unix time."""
-        return self._wall_offset_ms + int(self._now_ms)
-
-    def now_ms(self) -> float:
-        """Time since the clock was made."""
-        return self._now_ms
-
-    def call_at(self, at_ms: float, callback: Callable[[], None]) -> FakeTimer:
-        """See `broker.clock.Clock.call_at`."""
-        timer = FakeTimer(callback)
-        heappush(self._timers, (at_ms, next(self._serial), timer))
-        return timer
-
-    def jump_wall(self, by_ms: int) -> None:
-        """Somebody set the machine's clock."""
-        self._wall_offset_ms += by_ms
-
-    async def advance(self, by_ms: float) -> None:
-        """Let `by_ms` pass, and everything that follows from each timer happen before the next one rings."""
-        end_ms = self._now_ms + by_ms
-        await settle()
-        while self._timers and self._timers[0][0] <= end_ms:
-            at_ms, _, timer = heappop(self._timers)
-            self._now_ms = max(self._now_ms, at_ms)
-            if timer.callback is not None:
-                timer.callback()
-                await settle()
-        self._now_ms = end_ms
-        await settle()
-
-
-async def settle(turns: int = 25) -> None:
-    """Let every task that can go on do so."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
+__all__ = ["FakeClock", "FakeTimer", "settle"]

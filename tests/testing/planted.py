@@ -1,0 +1,130 @@
+"""Plausible bugs, to be planted one at a time, and the promise that each breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from broker.matching import MATCHINGS, Seeker
+from events.events import MessageSent, QueueLeft, RoomClosed, RoomOpened
+from events.ids import ConnectionId
+from projections import deliveries, state
+from projections.places import PlacesMutation
+from projections.rooms import RoomsMutation
+from projections.view import StateView
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+class Bug(NamedTuple):
+    """Something that somebody could have written."""
+
+    plant: Plant
+    promise: int
+    commits: int
+    """How many there are in the history that shows it, of which none can be left out."""
+    is_stored: bool = False
+    """Whether it shows in what is decided, and so in the log; else in what is made of the log."""
+
+
+def wrong_matching(name: str, matching: Callable[[StateView, Seeker, int], ConnectionId | None]) -> Plant:
+    """A policy that names `name` gets `matching`."""
+    return lambda patch: patch.setitem(MATCHINGS, name, matching)  # type: ignore[arg-type]
+
+
+def others(now: StateView, seeker: Seeker) -> list[ConnectionId]:
+    """Who waits, but for the one who asks."""
+    return [who for _, who in now.queue.entries.items() if who != seeker.connection_id]
+
+
+def newest_first(now: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    """A stack in the place of a queue."""
+    return next(reversed(others(now, seeker)), None)
+
+
+def never(now: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    """A lost wake-up: everybody waits."""
+    return None
+
+
+def first_who_shares(now: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    """Any shared interest will do; patience is forgotten."""
+    shares = [who for who in others(now, seeker) if {*now.places.by_id[who].interests} & {*seeker.interests}]
+    return shares[0] if shares else None
+
+
+def wrong_effect(event: type[Any], change: Callable[[Any, Any], None]) -> Plant:
+    """Folding an event of that kind also does `change`."""
+    right = state.EFFECTS[event]
+
+    def both(now: Any, what: Any) -> None:
+        right(now, what)
+        change(now, what)
+
+    return lambda patch: patch.setitem(state.EFFECTS, event, both)  # type: ignore[arg-type]
+
+
+def instead(owner: Any, name: str, function: Any) -> Plant:
+    """`owner` has another function of that name."""
+    return lambda patch: patch.setattr(owner, name, function)
+
+
+def _free_messages(now: Any, event: MessageSent) -> None:
+    known = now.places.by_id[event.sender]
+    now.places.by_id[event.sender] = msgspec.structs.replace(known, messages_spent_until_us=0)
+
+
+def _stays_in_the_queue(now: Any, event: RoomOpened) -> None:
+    now.waiting.add(event.first, now.position, ())
+
+
+def _counts_wrong(now: Any, event: RoomClosed) -> None:
+    now.rooms_closed += 1
+
+
+def _is_idle_longest(now: Any, event: QueueLeft) -> None:
+    known = now.places.by_id[event.connection_id]
+    now.places.by_id[event.connection_id] = msgspec.structs.replace(known, last_at_ms=known.last_at_ms + 1)
+
+
+def _keeps_one_room_more(self: RoomsMutation, room_id: Any, position: int, closed_kept: int) -> None:
+    _close_room(self, room_id, position, closed_kept + 1)
+
+
+def _forgets_one_more(self: PlacesMutation, kept_max: int) -> list[ConnectionId]:
+    return _forget(self, max(1, kept_max - 1))
+
+
+def _remembers_nothing(self: RoomsMutation, event: MessageSent, at_ms: int, ids_kept: int) -> None:
+    pass
+
+
+def _told_their_own_name(event: RoomOpened, who: ConnectionId, timestamp: str, cursor: int) -> Any:
+    other = event.second if who == event.first else event.first
+    return _partner_found(event, other, timestamp, cursor)
+
+
+_close_room, _forget = RoomsMutation.close, PlacesMutation.forget_longest_idle
+_partner_found = deliveries._PARAMS[RoomOpened]
+
+BUGS: dict[str, Bug] = {
+    "the newest is met first": Bug(wrong_matching("interests", newest_first), 3, 5, is_stored=True),
+    "nobody is met": Bug(wrong_matching("first-come", never), 3, 2, is_stored=True),
+    "any shared interest will do": Bug(wrong_matching("interests", first_who_shares), 3, 3, is_stored=True),
+    "messages cost nothing": Bug(wrong_effect(MessageSent, _free_messages), 6, 3),
+    "who was met waits on": Bug(wrong_effect(RoomOpened, _stays_in_the_queue), 1, 2),
+    "closed rooms are counted twice": Bug(wrong_effect(RoomClosed, _counts_wrong), 6, 3),
+    "time is off by one": Bug(wrong_effect(QueueLeft, _is_idle_longest), 6, 2),
+    "one closed room too many is kept": Bug(instead(RoomsMutation, "close", _keeps_one_room_more), 6, 9),
+    "one person too many is forgotten": Bug(instead(PlacesMutation, "forget_longest_idle", _forgets_one_more), 6, 8),
+    "ids of messages are not remembered": Bug(instead(RoomsMutation, "remember", _remembers_nothing), 6, 3),
+    "they are told their own names": Bug(
+        lambda patch: patch.setitem(deliveries._PARAMS, RoomOpened, _told_their_own_name),  # type: ignore[arg-type]
+        7,
+        2,
+    ),
+}
+"""What can be seen in a log and its fold."""

@@ -1,0 +1,311 @@
+"""The machine finds what is wrong with a broker, whichever it drives, and nothing where nothing is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+
+from broker import pages, runtime
+from broker.decide import Rejection
+from broker.matching import MATCHINGS, Seeker, first_come
+from broker.notifier import Notifier
+from broker.testing import (
+    BrokenPromiseError,
+    BrokerMachine,
+    Core,
+    check_history,
+    served_from_a_file,
+    served_from_memory,
+    systems,
+)
+from broker.testing.machine import WHO
+from broker.testing.strategies import tiny_policies
+from events.commands import EnterQueue, SendMessage
+from events.commit import Facts
+from events.ids import ConnectionId, RoomId
+from events.policy import Policy
+from projections.inbox import Inbox
+from projections.state import State
+from projections.view import StateView
+from tests.testing.planted import BUGS, newest_first
+
+FOREVER_MS = 10**9
+PATIENT = Policy(stream_grace_ms=FOREVER_MS, idle_grace_queue_ms=FOREVER_MS, idle_grace_room_ms=FOREVER_MS)
+
+
+def sought(examples: int, steps: int) -> settings:
+    """The same stories each time, so that what has to be found is; and as they were found, which saves minutes."""
+    return settings(
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+        deadline=None,
+        max_examples=examples,
+        stateful_step_count=steps,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+class FirstCome(BrokerMachine):
+    """As a broker is by default; an operator changes it."""
+
+
+class ByInterests(BrokerMachine):
+    """Who shares something meets; few may wait."""
+
+    policy = Policy(matching="interests", queue_connections_max=2)
+    other_policies = tiny_policies("interests")
+
+
+class Choosy(BrokerMachine):
+    """Nobody changes the rules, so that some wait until their patience ends."""
+
+    policy = Policy(matching="interests")
+    other_policies = st.nothing()
+
+
+class Tiny(BrokerMachine):
+    """Limits that five people run into at once, and that stay."""
+
+    policy = Policy(
+        messages_per_10s_max=2,
+        queue_commands_per_10s_max=2,
+        connections_kept=3,
+        rooms_open_max=1,
+        closed_rooms_kept=1,
+        message_ids_kept=2,
+        events_per_page_max=1,
+        inbox_events_max=1,
+    )
+    other_policies = st.nothing()
+
+
+class Talkative(BrokerMachine):
+    """Two who say more than a room remembers the ids of, and than a page holds."""
+
+    policy = Policy(message_ids_kept=2, events_per_page_max=3, inbox_events_max=1, messages_per_10s_max=100)
+    other_policies = st.nothing()
+    people = BrokerMachine.people[:2]
+
+
+class OnesOwn(BrokerMachine):
+    """A matching that no policy names, and that is sound."""
+
+    matching = newest_first
+
+
+class InMemory(BrokerMachine):
+    """A real broker."""
+
+    policy = Policy(matching="interests", idle_grace_queue_ms=20_000, idle_grace_room_ms=40_000)
+    systems = (served_from_memory,)
+
+
+class InAFile(BrokerMachine):
+    """A real broker that writes to a disk."""
+
+    systems = (served_from_a_file,)
+
+
+class Agreeing(BrokerMachine):
+    """The pure core and two real brokers, where none of them does anything by itself."""
+
+    policy = PATIENT
+    other_policies = st.nothing()
+    systems = (Core, served_from_memory, served_from_a_file)
+
+
+class Served(BrokerMachine):
+    """Two real brokers that do all that they do by themselves: disconnect the absent, match the patient."""
+
+    policy = Policy(matching="interests")
+    systems = (served_from_memory, served_from_a_file)
+
+
+for machine, examples, steps in (
+    (FirstCome, 30, 50),
+    (ByInterests, 30, 50),
+    (Choosy, 30, 50),
+    (Tiny, 25, 50),
+    (Talkative, 20, 40),
+    (OnesOwn, 15, 40),
+    (InMemory, 15, 40),
+    (InAFile, 5, 30),
+    (Agreeing, 6, 30),
+    (Served, 6, 30),
+):
+    machine.TestCase.settings = settings(deadline=None, max_examples=examples, stateful_step_count=steps)
+
+TestFirstCome = FirstCome.TestCase
+TestByInterests = ByInterests.TestCase
+TestChoosy = Choosy.TestCase
+TestTiny = Tiny.TestCase
+TestTalkative = Talkative.TestCase
+TestOnesOwn = OnesOwn.TestCase
+TestInMemory = InMemory.TestCase
+TestInAFile = InAFile.TestCase
+TestAgreeing = Agreeing.TestCase
+TestServed = Served.TestCase
+
+
+def broken_by(machine: type[BrokerMachine], examples: int = 100, steps: int = 30) -> BrokenPromiseError:
+    """What `machine` finds."""
+    with pytest.raises(BrokenPromiseError) as caught:
+        run_state_machine_as_test(machine, settings=sought(examples, steps))  # type: ignore[no-untyped-call]
+    return caught.value
+
+
+@pytest.mark.parametrize("bug", ["the newest is met first", "messages cost nothing", "who was met waits on"])
+def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the matching that is named, and in two ways to fold."""
+    BUGS[bug].plant(monkeypatch)
+    broken = broken_by(ByInterests).broken
+    shortest = check_history(broken.history)
+    assert shortest is not None
+    assert broken.promise == shortest.promise == BUGS[bug].promise
+    assert len(shortest.history) <= BUGS[bug].commits + 1, str(shortest)
+
+
+def test_whom_a_matching_may_not_name_is_found() -> None:
+    """It forgot that the one who asks may be in the queue too. The report names the command."""
+
+    def forgetful(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+        return state.queue.head()
+
+    class Forgetful(BrokerMachine):
+        matching = forgetful
+        other_policies = st.nothing()
+
+    error = broken_by(Forgetful)
+    assert error.broken.promise == 3
+    assert "who is not among the others who wait" in str(error)
+    assert "the next command is MatchDue(" in str(error)
+
+
+def test_a_real_broker_with_such_a_matching_is_not_just_unavailable() -> None:
+    """What its runtime swallows, the machine has heard of."""
+
+    class Forgetful(BrokerMachine):
+        matching = staticmethod(lambda state, seeker, at_ms: state.queue.head())
+        systems = (served_from_memory,)
+
+    machine = Forgetful()
+    machine.enter(machine.people[0], "Ann", ())
+    with pytest.raises(BrokenPromiseError) as caught:
+        machine.match_due(machine.people[0], waits=False, early_ms=0)
+    machine.teardown()
+    assert caught.value.broken.promise == 3
+
+
+def test_what_a_matching_raises_is_raised() -> None:
+    """A mistake of its author's is no broken promise."""
+
+    class Falls(BrokerMachine):
+        matching = staticmethod(lambda state, seeker, at_ms: 1 // len(state.queue))
+
+    with pytest.raises(ZeroDivisionError):
+        run_state_machine_as_test(Falls, settings=sought(20, 10))  # type: ignore[no-untyped-call]
+
+
+def off_by_one(inbox: Inbox, cursor: int) -> list[int]:
+    """What stands at the cursor, too."""
+    return _after(inbox, cursor - 1)
+
+
+_after, _told, _decide = Inbox.after, pages._told, runtime.decide
+
+
+def late(*whatever: Any) -> None:
+    """Nobody is told."""
+
+
+def lenient(state: State, command: Any, facts: Facts) -> Any:
+    """Messages into a room that has ended are taken as said."""
+    decision = _decide(state, command, facts)
+    return [] if isinstance(command, SendMessage) and not isinstance(decision, list) else decision
+
+
+SERVED_BUGS = {
+    "a cursor is off by one": (4, "read [", lambda patch: patch.setattr(Inbox, "after", off_by_one)),
+    "a wake-up is lost": (7, "heard was []", lambda patch: patch.setattr(Notifier, "announce", late)),
+    "a refusal is swallowed": (6, "the answer was None", lambda patch: patch.setattr(runtime, "decide", lenient)),
+}
+
+
+@pytest.mark.parametrize("bug", SERVED_BUGS)
+def test_a_bug_of_what_serves_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the core: in reading, in announcing, in answering."""
+    promise, what, plant = SERVED_BUGS[bug]
+    plant(monkeypatch)
+
+    class Talking(BrokerMachine):
+        systems = (served_from_memory,)
+        policy = Policy(events_per_page_max=1)
+        other_policies = st.nothing()
+        people = BrokerMachine.people[:2]
+
+    error = broken_by(Talking, 60, 25)
+    assert (error.broken.promise, what in error.broken.what) == (promise, True), str(error)
+
+
+def test_systems_that_do_not_agree_are_found() -> None:
+    """Though each by itself is as promised: one of them counts people by another clock."""
+
+    class Late(Core):
+        def pass_time(self, by_ms: int) -> systems.Happened:
+            return super().pass_time(by_ms + 1)
+
+    class Apart(BrokerMachine):
+        systems = (Core, Late)
+        other_policies = st.nothing()
+
+    error = broken_by(Apart)
+    assert (error.broken.promise, "the systems do not agree" in error.broken.what) == (6, True)
+
+
+def test_a_subclass_adds_rules_and_hears_of_commits() -> None:
+    """And calls rooms by the order of their opening, whatever their ids are."""
+    seen: list[tuple[int, int, int]] = []
+
+    class Ours(BrokerMachine):
+        systems = (served_from_memory,)
+
+        @rule(who=WHO)
+        def cry(self, who: ConnectionId) -> None:
+            outcome = self.submit(SendMessage(who, RoomId("r_1"), "HEY", None))
+            for events in outcome.events:
+                assert events[0].room_id == "r_1"  # type: ignore[union-attr]
+
+        def committed(self, before: State, commit: Any, after: State) -> None:
+            seen.append((before.position, commit.position, after.position))
+
+    run_state_machine_as_test(Ours, settings=sought(10, 20))  # type: ignore[no-untyped-call]
+    assert seen
+    assert all((position - 1, position, position) == one for one in seen for position in [one[1]])
+
+
+def test_a_machine_can_be_driven_by_hand() -> None:
+    """It answers in its own words, and restarts between."""
+    machine = ByInterests()
+    ann, bob = machine.people[:2]
+    machine.submit(EnterQueue(ann, "Ann", ("tea",)))
+    outcome = machine.submit(EnterQueue(bob, "Bob", ("tea",)))
+    machine.restart()
+    assert machine.room_of(ann, 1) == "r_1"
+    assert [method for _, method, _ in outcome.told] == ["chatroom.found", "chatroom.found"]
+    machine.time_passes(30_000)
+    assert machine.submit(SendMessage(ann, RoomId("r_9"), "hi", None)).refused == Rejection("room_not_found")
+    machine.teardown()
+
+
+def test_the_matchings_come_back_with_the_end_of_a_machine() -> None:
+    """Whatever stood in for them."""
+    machine = OnesOwn()
+    assert MATCHINGS["first-come"] is not first_come
+    machine.teardown()
+    assert MATCHINGS["first-come"] is first_come

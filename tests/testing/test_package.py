@@ -1,0 +1,39 @@
+"""The package as somebody meets it who installs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+
+from broker import testing
+from tests.test_debugging_page import ROOT
+
+
+def said_by(code: str) -> list[str]:
+    """What a Python that runs `code` writes to standard error."""
+    ran = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return ran.stderr.splitlines()
+
+
+def test_without_hypothesis_one_line_names_the_extra() -> None:
+    """Whatever of the package is imported; and that extra is there."""
+    for module in ("broker.testing", "broker.testing.reference"):
+        said = said_by(f"import sys; sys.modules['hypothesis'] = None; import {module}")
+        assert said[-1] == "ImportError: broker.testing needs Hypothesis: pip install 'mcp-chat-broker[testing]'"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["optional-dependencies"]["testing"][0].startswith("hypothesis")
+
+
+def test_a_broker_does_not_load_it() -> None:
+    """Neither it nor Hypothesis: whoever serves needs neither."""
+    loaded = "[name for name in sys.modules if name.startswith(('broker.testing', 'hypothesis'))]"
+    assert said_by(f"import sys, mcp_facade.main, mcp_facade.serve; sys.stderr.write(repr({loaded}))") == ["[]"]
+
+
+def test_all_that_it_offers_is_there() -> None:
+    """And says what it is."""
+    for name in testing.__all__:
+        assert getattr(getattr(testing, name), "__doc__", None) or name == "HERE"

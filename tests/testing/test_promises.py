@@ -1,0 +1,167 @@
+"""Histories are held to the promises: sound ones pass, and what breaks one is named, with the shortest history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+
+from broker.matching import most_shared
+from broker.testing import Step, check_history, log_of, logs
+from events.codec import decode_commit
+from events.commands import Command, Disconnect, MatchDue
+from events.commit import Commit, commit_after, redact
+from events.events import MessageSent, RoomOpened
+from events.ids import POSITION_MAX, CommitId, ConnectionId
+from events.policy import Policy
+from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, leave_queue, move_on, opened, say
+from tests.testing.planted import BUGS, newest_first
+
+EVE = ConnectionId("c_eve")
+HERE = "r_here"
+LITTLE = Policy(
+    matching="interests", closed_rooms_kept=2, connections_kept=4, message_ids_kept=4, messages_per_10s_max=5
+)
+
+
+def bustle(policy: Policy) -> list[Commit]:
+    """Five people come and go, and talk."""
+    days: Sequence[tuple[ConnectionId, str]] = [(ANN, "tea"), (BOB, "tea"), (CAT, "go"), (DAN, "go"), (EVE, "ski")]
+    sessions = []
+    for number, (who, interest) in enumerate(days):
+        day: list[Command] = []
+        for round_ in range(3):
+            day += [
+                enter(who, None, interest),
+                say(who, f"hello {round_}", f"m{round_}", HERE),
+                say(who, "so", None, HERE),
+            ]
+            day += [move_on(who, HERE), say(who, "again", f"m{round_}", HERE), MatchDue(who)]
+            day += [leave(who, HERE), leave_queue(who), Disconnect(who, "timeout", POSITION_MAX)]
+        sessions.append([Step(2_000 + 700 * number, command) for command in day])
+    return log_of(sessions, policy)
+
+
+@settings(deadline=None, max_examples=60)
+@given(logs())
+def test_whatever_happens_keeps_the_promises(log: list[Commit]) -> None:
+    """As it was stored, and redacted."""
+    broken = check_history(log) or check_history([redact(commit) for commit in log])
+    assert broken is None, str(broken)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_is_named_with_the_shortest_history(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its promise; the history breaks it by its last commit, and so it does without any other that led there."""
+    plant, promise, commits, is_stored = BUGS[bug]
+    sound = [bustle(policy) for policy in (Policy(), LITTLE)]
+    plant(monkeypatch)
+    logs = [bustle(policy) for policy in (Policy(), LITTLE)] if is_stored else sound
+    found = [broken for log in logs if (broken := check_history(log)) is not None]
+    assert found, "the bug was not found"
+    shortest = min(found, key=lambda broken: len(broken.history))
+    assert (shortest.promise, len(shortest.history), shortest.is_shortest) == (promise, commits, True), str(shortest)
+    again = check_history(shortest.history)
+    assert again is not None
+    assert (again.promise, again.position) == (promise, commits)
+
+
+def test_a_matching_of_ones_own_is_held_to_its_own_word() -> None:
+    """The log's pairs must be those that it names, and whom it names must be there to be met."""
+    log = bustle(LITTLE)
+    assert check_history(log, matching=most_shared) is None
+    broken = check_history(log, matching=newest_first)
+    assert broken is not None
+    assert (broken.promise, broken.position) == (3, 11)
+    assert broken.what.startswith("paired were ")
+    absent = check_history(log, matching=lambda state, seeker, at_ms: DAN)
+    assert absent is not None
+    assert (absent.promise, absent.position) == (3, 2)
+    assert absent.what == "the matching named c_dan, who is not among the others who wait"
+
+
+def test_a_matching_has_to_name_the_same_again() -> None:
+    """One that counts its calls, or draws lots, decides otherwise each time that a log is checked."""
+    calls = iter(range(1_000))
+    broken = check_history(
+        bustle(LITTLE), matching=lambda state, seeker, at_ms: ConnectionId(f"c_{next(calls)}") if state.queue else None
+    )
+    assert broken is not None
+    assert broken.promise == 3
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("was altered", {"commit_id": CommitId("f" * 32)}),
+        ("does not follow", {"previous_id": CommitId("f" * 32)}),
+        ("expected the commit at position 9, found 10", {"position": 10}),
+    ],
+)
+def test_of_a_broken_chain_both_ends_are_shown(what: str, change: dict[str, object]) -> None:
+    """No history but the two commits has to do with it."""
+    log = bustle(Policy())
+    log[8] = msgspec.structs.replace(log[8], **change)
+    broken = check_history(log)
+    assert broken is not None
+    assert (broken.promise, broken.history, broken.is_shortest) == (5, log[7:9], True)
+    assert what in broken.what
+
+
+def test_a_log_that_says_what_was_not_decided_is_found() -> None:
+    """Somebody has put words into a mouth, and the chain is whole all the same."""
+    log = bustle(Policy())
+    number = next(number for number, commit in enumerate(log) if isinstance(commit.events[-1], MessageSent))
+    said = msgspec.structs.replace(log[number].events[0], text="never said")
+    log[number] = commit_after(log[number - 1].tip, log[number].command, log[number].facts, [said])
+    broken = check_history(log[: number + 1])
+    assert broken is not None
+    assert (broken.promise, broken.position, len(broken.history)) == (6, number + 1, 3)
+    assert "never said" not in str(broken)  # in the shortest history, the words are made up
+
+
+def test_a_report_can_be_read() -> None:
+    """What, where, the promise in words, each commit with its time and events, and what should have been."""
+    log = bustle(Policy())
+    opening = next(commit for commit in log if any(isinstance(event, RoomOpened) for event in commit.events))
+    wrong = opened(BOB, ANN, opening.events[1].room_id)
+    number = opening.position
+    log[number - 1] = commit_after(log[number - 2].tip, opening.command, opening.facts, [opening.events[0], wrong])
+    assert str(check_history(log[:number])).splitlines() == [
+        f"promise 3 is broken at position {number}: c_bob did not enter before c_ann",
+        "  Whoever entered first is `first` in the room, and the pair is the one that the log's matching names.",
+        "the shortest history that breaks it:",
+        '  1. after 0 ms EnterQueue(connection_id="ann", display_name="Ann", interests=())',
+        '       QueueEntered(connection_id="ann", display_name="Ann", interests=())',
+        '  2. after 0 ms EnterQueue(connection_id="bob", display_name="Bob", interests=())',
+        '       QueueEntered(connection_id="bob", display_name="Bob", interests=())',
+        '       RoomOpened(room_id="r_1", first="bob", second="ann", first_name="Bob", second_name="Ann")',
+        '  the command is EnterQueue(connection_id="bob", display_name="Bob", interests=())',
+        '    QueueEntered(connection_id="bob", display_name="Bob", interests=())',
+        '  - RoomOpened(room_id="r_1", first="bob", second="ann", first_name="Bob", second_name="Ann")',
+        '  + RoomOpened(room_id="r_1", first="ann", second="bob", first_name="Ann", second_name="Bob")',
+    ]
+
+
+def test_what_cannot_even_be_looked_at_is_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fold that falls over is a fault like any."""
+    log = bustle(LITTLE)
+
+    def falls_over(*whatever: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("projections.happened.recipients", falls_over)
+    broken = check_history(log)
+    assert broken is not None
+    assert (broken.promise, broken.position) == (6, 1)
+    assert broken.what == "it can't even be checked: ZeroDivisionError oh"
+
+
+def test_a_log_of_another_schema_is_for_verify() -> None:
+    """Its commits can't be written again, and are not called broken for that."""
+    old = decode_commit(Path("tests/golden/commits.jsonl").read_bytes().splitlines()[0])
+    with pytest.raises(ValueError, match="the commit at position 1 is of schema 1: use chat-broker verify"):
+        check_history([old])

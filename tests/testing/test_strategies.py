@@ -1,0 +1,186 @@
+"""What is made for tests is what it is said to be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+from unicodedata import category
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+
+from broker.decide import Rejection, decide
+from broker.testing import HERE, Step, check_history, log_of, logs, sessions, strategies
+from broker.testing.strategies import HOSTILE, PEOPLE, SURROGATES
+from events.commands import (
+    AdoptPolicy,
+    Command,
+    Disconnect,
+    EnterQueue,
+    LeaveQueue,
+    LeaveRoom,
+    MatchDue,
+    NextPartner,
+    SendMessage,
+)
+from events.commit import Commit, Facts
+from events.events import MessageSent, RoomClosed, RoomOpened
+from events.policy import LIMITS, Policy
+from mcp_facade.sanitise import LoneSurrogate, clean_interests, clean_message, clean_name
+from projections.state import INITIAL_STATE, fold
+from tests.support.people import ANN, BOB, enter, say
+
+quick = settings(deadline=None, max_examples=80)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "pattern"),
+    [
+        (strategies.handles(), "cb_[A-Za-z0-9_-]{32}"),
+        (strategies.connection_ids(), "c_[0-9a-f]{32}"),
+        (strategies.room_ids(), "r_[0-9a-f]{32}"),
+        (strategies.message_ids(), "[A-Za-z0-9_-]{1,64}"),
+    ],
+)
+def test_ids_have_their_form(strategy: st.SearchStrategy[str], pattern: str) -> None:
+    """Each kind its own."""
+
+    @quick
+    @given(strategy)
+    def holds(one: str) -> None:
+        assert re.fullmatch(pattern, one)
+
+    holds()
+
+
+@quick
+@given(strategies.names().filter(lambda name: " " not in name), strategies.interests(), strategies.interests(few=True))
+def test_names_and_interests_are_clean(name: str, interests: tuple[str, ...], few: tuple[str, ...]) -> None:
+    """Cleaning them changes nothing."""
+    assert clean_name(name) == name
+    assert clean_interests(interests) == interests
+    assert clean_interests(few) == few
+
+
+@quick
+@given(strategies.texts())
+def test_texts_can_be_stored(text: str) -> None:
+    """And can be cleaned."""
+    assert msgspec.json.decode(msgspec.json.encode(text)) == text
+    clean_message(text)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_is_hostile_can_come_up(kind: str) -> None:
+    """Each of its kinds."""
+    assert kind
+    find(strategies.texts(), lambda text: text == HOSTILE[kind], settings=seeking())
+
+
+def test_there_is_something_of_all_that_must_not_reach_a_stranger() -> None:
+    """Controls, formats that can't be seen, what is unassigned, and texts that are too long."""
+    everything = "".join(HOSTILE.values())
+    assert {"Cc", "Cf", "Cn", "Mn", "Zl", "Zp"} <= {category(one) for one in everything}
+    assert max(len(text.encode()) for text in HOSTILE.values()) > Policy().message_bytes_max
+
+
+@pytest.mark.parametrize("text", SURROGATES)
+def test_what_is_typed_may_be_no_text_at_all(text: str) -> None:
+    """Then cleaning refuses it."""
+    with pytest.raises(LoneSurrogate):
+        clean_message(text)
+    find(strategies.typed(), lambda typed: typed in SURROGATES, settings=seeking())
+
+
+@quick
+@given(strategies.policies(), strategies.tiny_policies(), strategies.tiny_policies("interests"))
+def test_policies_are_whole(any_policy: Policy, tiny: Policy, by_interests: Policy) -> None:
+    """Tiny ones are tiny or the default in all that is counted."""
+    assert all(getattr(any_policy, name) >= 1 for name in LIMITS)
+    assert tiny.closed_rooms_kept in {1, 2, 3, Policy().closed_rooms_kept}
+    assert by_interests.matching == "interests"
+
+
+@quick
+@given(strategies.commands(), strategies.facts())
+def test_facts_are_enough_for_any_command(command: Command, facts: Facts) -> None:
+    """There is an answer."""
+    assert isinstance(decide(INITIAL_STATE, command, facts), list | Rejection)
+
+
+@quick
+@given(sessions(ANN))
+def test_a_session_is_one_persons_and_begins_with_entering(session: Sequence[Step]) -> None:
+    """What they do in rooms, they do where they are."""
+    assert isinstance(session[0].command, EnterQueue)
+    for _, command in session:
+        assert not isinstance(command, AdoptPolicy)
+        assert command.connection_id == ANN
+        assert getattr(command, "room_id", HERE) == HERE
+
+
+@quick
+@given(logs())
+def test_a_log_is_whole(log: list[Commit]) -> None:
+    """It folds, its time does not go back, and no room has the placeholder's name."""
+    assert fold(log).position == len(log)
+    assert all(before.at_ms <= after.at_ms for before, after in pairwise(log))
+    assert not any(getattr(commit.command, "room_id", None) == HERE for commit in log)
+
+
+def is_there(*kinds: type[Any]) -> Callable[[list[Commit]], bool]:
+    """Whether a log has one of each, among its commands and events."""
+
+    def in_it(log: list[Commit]) -> bool:
+        return {*kinds} <= {type(one) for commit in log for one in (commit.command, *commit.events)}
+
+    return in_it
+
+
+@pytest.mark.parametrize("kind", [NextPartner, LeaveQueue, LeaveRoom, Disconnect, MatchDue, AdoptPolicy, RoomOpened])
+def test_all_that_can_happen_happens_in_some_log(kind: type[Any]) -> None:
+    """Each command, and with it what it leads to."""
+    find(logs(), is_there(kind), settings=seeking())
+
+
+def test_people_talk_in_some_log() -> None:
+    """And part."""
+    find(logs(), is_there(MessageSent, RoomClosed), settings=seeking())
+
+
+def test_a_log_of_sessions_of_ones_own() -> None:
+    """In the order of their time; whoever speaks does so in the room that they are in by then, or were in last."""
+    log = log_of(
+        [
+            [
+                Step(0, enter(ANN)),
+                Step(2_000, say(ANN, "hello", None, HERE)),
+                Step(2_000, SendMessage(ANN, HERE, "?", None)),
+            ],
+            [Step(1_000, enter(BOB)), Step(2_000, LeaveRoom(BOB, HERE))],
+        ]
+    )
+    assert [type(commit.events[-1]).__name__ for commit in log] == [
+        "QueueEntered",
+        "RoomOpened",
+        "MessageSent",
+        "RoomClosed",
+    ]
+    assert check_history(log) is None
+    assert {commit.at_ms - log[0].at_ms for commit in log} == {0, 1_000, 2_000, 3_000}
+    assert len(PEOPLE) == 5
+
+
+def seeking() -> settings:
+    """The same search each time, and the first find is good enough."""
+    return settings(
+        max_examples=5_000,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
