@@ -1,0 +1,109 @@
+"""The page about testing: its code runs as it is written, and says what the page says that it does."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from broker.testing import BrokerMachine, machine, strategies
+from tests.test_debugging_page import ROOT, differences
+
+PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+FAILING, SOUND, MORE, BROKERS, CHECKED, PROPERTY, WITNESS = CODE
+
+
+THRIFTY = """
+from hypothesis import Phase, settings
+settings.register_profile("thrifty", derandomize=True, phases=[Phase.generate, Phase.shrink])
+settings.load_profile("thrifty")
+"""
+"""Without the phase that explains a failure, which takes longer than all others."""
+
+
+def carried_out(*blocks: str) -> dict[str, Any]:
+    """The names that are there once `blocks` were run, one after the other."""
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "docs/testing.md", "exec"), names)  # noqa: S102 - it is our own page
+    return names
+
+
+def shown(language: str) -> list[str]:
+    """The lines of the page's one block in `language`."""
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return block.splitlines()
+
+
+def test_the_test_is_twenty_lines_long_and_fails_as_shown(tmp_path: Path) -> None:
+    """In a shell of its own; what may be different in another version of Hypothesis is left out there."""
+    assert len(FAILING.splitlines()) <= 20
+    command, *answer = shown("console")
+    (tmp_path / "test_kindred.py").write_text(FAILING)
+    (tmp_path / "conftest.py").write_text(THRIFTY)
+    ran = subprocess.run(  # noqa: S603 - the command of our own page
+        [sys.executable, "-m", *command.removeprefix("$ ").split(), "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert differences(answer, ran.stdout.splitlines()) == ""
+
+
+def test_what_is_said_to_be_sound_is() -> None:
+    """With and without the subclass's own assertion."""
+    sound = carried_out(FAILING, SOUND)
+    kindred: type[BrokerMachine] = type("Kindred", (BrokerMachine,), {"matching": staticmethod(sound["kindred"])})
+    for one in (kindred, carried_out(FAILING, SOUND, MORE)["Kindred"]):
+        run_state_machine_as_test(one, settings=settings(max_examples=15, deadline=None))  # type: ignore[no-untyped-call]
+
+
+def test_brokers_agree() -> None:
+    """As many as the page drives."""
+    brokers = carried_out(BROKERS)["Brokers"]
+    run_state_machine_as_test(brokers, settings=settings(brokers.TestCase.settings, stateful_step_count=15))  # type: ignore[no-untyped-call]
+
+
+def test_a_log_is_held_to_a_matching(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The walk's own log is sound, and not that matching's; the witness goes through it."""
+    monkeypatch.chdir(ROOT)
+    carried_out(FAILING, SOUND, CHECKED, WITNESS)
+    assert differences(shown("text"), capsys.readouterr().out.splitlines()) == ""
+
+
+def test_the_property_holds(tmp_path: Path) -> None:
+    """Of whole logs."""
+    module = tmp_path / "test_reader.py"
+    module.write_text(PROPERTY)
+    runpy.run_path(str(module))["test_my_reader_counts_as_the_broker_does"]()
+
+
+def test_the_attributes_are_those_of_the_machine() -> None:
+    """Each has its row."""
+    section = PAGE.partition("\n## The machine\n")[2].partition("\n## ")[0]
+    written = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert written == [name for name, kind in machine.BrokerMachine.__annotations__.items() if "ClassVar" in kind]
+
+
+def test_the_strategies_are_those_that_there_are() -> None:
+    """None is left out, and none is made up."""
+    section = PAGE.partition("\n## Something to test with\n")[2].partition("\n## ")[0]
+    written = re.findall(r"`(\w+)\((?:who)?\)`", section)
+    public = [name for name, value in vars(strategies).items() if name[0] != "_" and is_ours(value)]
+    assert sorted(written) == sorted([*public, "sessions", "logs"])
+
+
+def is_ours(value: object) -> bool:
+    """Whether it is a function of the module."""
+    return getattr(value, "__module__", "") == strategies.__name__ and callable(value)
