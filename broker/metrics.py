@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    ProcessCollector,
+    generate_latest,
+)
 
 from broker.tallies import Count, Times
 from events.commit import Commit
@@ -29,6 +36,7 @@ class Metrics:
             Gauge(name, meaning, registry=registry).set_function(value)
         Gauge("chat_broker_tasks", "Tasks of the event loop", registry=registry).set_function(tasks_now)
         ProcessCollector(registry=registry)  # where there is a /proc
+        GCCollector(registry=registry)
         streams = Gauge("chat_broker_streams", "Open streams", ["kind"], registry=registry)
         self.streams = {kind: streams.labels(kind) for kind in STREAM_KINDS}
         self.sessions = Gauge("chat_broker_sessions", "Open 2025 sessions", registry=registry)

@@ -59,7 +59,7 @@ class Outcome:
 
     @property
     def growth(self) -> Growth | None:
-        """Of resident memory, once the time is up and a log in memory has been full."""
+        """Of resident memory, once the time is up, a log in memory has been full, and garbage was collected."""
         return growth(self.readings, self.warm_up_s, self.options.commits_kept)
 
     @property
@@ -80,6 +80,6 @@ class Outcome:
                 found.append(f"{name}: {before:g} before anyone came, {after:g} when everyone had gone")
         if self.options.minutes >= COMPLETE_MINUTES:
             if memory is None or not memory.is_judged:
-                found.append("memory could not be judged: the log was full too late, or never")
+                found.append("memory could not be judged: the warm-up took too long")
             found += [f"never happened: {kind}" for kind in self.missing]
         return found + (self.ending.problems if self.ending is not None else ["the run did not come to its end"])

@@ -4,6 +4,8 @@ import statistics
 from dataclasses import dataclass
 from typing import Final
 
+POSITION: Final = "chat_broker_position"
+FULL_COLLECTIONS: Final = 'python_gc_collections_total{generation="2"}'
 WARM_UP_SHARE: Final = 0.4
 """Of a run, for whatever may grow up to a limit to get there."""
 JUDGED_S_MIN: Final = 180.0
@@ -24,6 +26,8 @@ class Reading:
     cpu_s: float
     position: int = 0
     """Of the log, as of the last look at the metrics."""
+    full_collections: int = 0
+    """Of Python's garbage collector: between two of them, what nobody needs any more piles up."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,17 @@ class Growth:
 
 
 def growth(readings: list[Reading], warm_up_s: float, warm_up_commits: int) -> Growth | None:
-    """Of all that was read after the warm-up, which is both long and full of events; `None` where that is nothing."""
-    judged = [one for one in readings if one.at_s >= warm_up_s and one.position >= warm_up_commits]
+    """Of all that was read after the warm-up; `None` where that is nothing.
+
+    It lasts `warm_up_s` and `warm_up_commits` at least, and until a full garbage collection was made.
+    """
+    judged = [
+        one
+        for one in readings
+        if one.at_s >= warm_up_s
+        and one.position >= warm_up_commits
+        and one.full_collections > readings[0].full_collections
+    ]
     if len(judged) < 2:
         return None
     minutes = [reading.at_s / 60 for reading in judged]
@@ -81,14 +94,14 @@ def growth(readings: list[Reading], warm_up_s: float, warm_up_commits: int) -> G
 
 
 def metrics(text: str) -> dict[str, float]:
-    """The samples of the Prometheus text format, without the labels: those of one name are added up."""
+    """The samples of the Prometheus text format; those with labels also by their name alone, added up."""
     samples: dict[str, float] = {}
     for line in text.splitlines():
         if line and not line.startswith("#") and " " in line:
-            name, _, value = line.rpartition(" ")
-            name = name.partition("{")[0]
-            try:
-                samples[name] = samples.get(name, 0.0) + float(value)
-            except ValueError:
-                continue  # of the answer's head
+            labelled, _, value = line.rpartition(" ")
+            for name in {labelled, labelled.partition("{")[0]}:
+                try:
+                    samples[name] = samples.get(name, 0.0) + float(value)
+                except ValueError:
+                    continue  # of the answer's head
     return samples

@@ -17,7 +17,7 @@ from benchmarks.soak.outcome import Outcome
 from benchmarks.soak.person import Person
 from benchmarks.soak.poller import Poller
 from benchmarks.soak.pusher import Pusher
-from benchmarks.soak.readings import Reading, metrics
+from benchmarks.soak.readings import FULL_COLLECTIONS, POSITION, Reading, metrics
 from benchmarks.soak.town import PROBLEMS_MAX, Town
 from benchmarks.wire import MODERN, SESSIONS
 
@@ -103,7 +103,7 @@ class Soak:
             await asyncio.sleep(max(0, self._began + (number + 1) * READ_EVERY_S - time.monotonic()))
             if number % METRICS_EVERY == 0:
                 seen = metrics(await self.server.get("/metrics"))
-            now = self._reading(int(seen["chat_broker_position"]))
+            now = self._reading(seen)
             if now.at_s > self.outcome.warm_up_s:
                 self.outcome.streams.append(seen["chat_broker_streams"])
             if last is not None:
@@ -117,10 +117,10 @@ class Soak:
             if self.town.ledger.problem_count > PROBLEMS_MAX and not self.town.failed.done():
                 self.town.failed.set_result(None)
 
-    def _reading(self, position: int) -> Reading:
-        server = self.server
-        at_s = time.monotonic() - self._began
-        return Reading(at_s, server.resident_kb(), server.open_fds(), server.cpu_seconds(), position)
+    def _reading(self, seen: dict[str, float]) -> Reading:
+        server, at_s = self.server, time.monotonic() - self._began
+        counted = int(seen[POSITION]), int(seen[FULL_COLLECTIONS])
+        return Reading(at_s, server.resident_kb(), server.open_fds(), server.cpu_seconds(), *counted)
 
     def _say(self, now: Reading, seen: dict[str, float]) -> None:
         town = self.town

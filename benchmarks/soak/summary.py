@@ -66,7 +66,7 @@ def _of_the_server(outcome: Outcome) -> Iterator[str]:
 def _of_memory(outcome: Outcome) -> Iterator[str]:
     memory, mib = outcome.growth, [f"{reading.resident_kb / 1_024:.1f}" for reading in outcome.readings]
     if memory is None:
-        yield "  memory: the run was over before the log had been full once, so nothing is said of it"
+        yield "  memory: the run was over before the warm-up, so nothing is said of it"
     else:
         yield (
             f"  memory: {memory.first_kb / 1_024:.1f} MiB after the warm-up of {memory.began_s:.0f} s, "
@@ -75,7 +75,9 @@ def _of_memory(outcome: Outcome) -> Iterator[str]:
             + (f"flat is below {memory.kb_a_minute_max:,.0f}" if memory.is_judged else "too short a time to judge it")
         )
     if mib:
-        yield f"  memory by eighths of the run, MiB: {' '.join([*mib[:: max(len(mib) // 8, 1)][:8], mib[-1]])}"
+        collections = outcome.readings[-1].full_collections - outcome.readings[0].full_collections
+        eighths = " ".join([*mib[:: max(len(mib) // 8, 1)][:8], mib[-1]])
+        yield f"  memory by eighths of the run, MiB: {eighths}; {collections} full garbage collections"
 
 
 def _quantiles(seconds: "array[float]") -> str:

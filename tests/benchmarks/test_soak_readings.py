@@ -33,6 +33,7 @@ def readings(kb_a_minute: float) -> list[Reading]:
             100,
             second * 0.6,
             second * COMMITS_A_SECOND,
+            second // 90,
         )
         for second in range(int(MINUTES * 60))
     ]
@@ -57,8 +58,8 @@ def test_memory_that_fills_up_to_a_limit_and_stays_is_flat() -> None:
 
 
 def test_a_short_look_is_not_judged() -> None:
-    """A minute says nothing, and nothing is claimed of it."""
-    short = growth(readings(3_000)[:60], 20, 0)
+    """A minute after the first full collection says nothing, and nothing is claimed of it."""
+    short = growth(readings(3_000)[:150], 20, 0)
     assert short is not None
     assert not short.is_judged
     assert growth([], 0, 0) is None
