@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 
 from events.log import Handing, LogUnavailableError, UnusableLogError
-from events.sqlite_handings import BATCH, DELAY_SECONDS, PENDING_MAX, PendingHandings
+from events.sqlite_handings import PendingHandings
 from tests.support.logs import run
 from tests.support.people import ANN
+
+DELAY_SECONDS = 0.2
+BATCH = 1_000
+PENDING_MAX = 100_000
 
 
 def handings(count: int, first: int = 0) -> list[Handing]:
@@ -97,11 +101,14 @@ def test_a_full_batch_is_stored_at_once() -> None:
 
     def scenario(stage: Stage) -> None:
         stage.pending.add(handings(BATCH - 1))
+        timer = stage.pending._timer
+        assert timer is not None
         assert stage.thread.given == []
         stage.pending.add(handings(1, BATCH - 1))
         stage.thread.catch_up()
         assert stage.stored == [handings(BATCH)]
         assert stage.pending._timer is None
+        assert timer.cancelled()
 
     staged(scenario)
 
