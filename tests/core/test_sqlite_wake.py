@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import stat
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from events.sqlite_wake import Bell, bell_of
+from events.sqlite_wake import Bell, bell_of, listen
 
 
 @pytest.fixture
@@ -86,3 +88,37 @@ def test_the_watcher_has_no_line_for_each_ring() -> None:
     """Whatever the level of the log is."""
     assert logging.getLogger("watchfiles").level == logging.WARNING
     assert logging.getLogger().level <= logging.WARNING
+
+
+@pytest.mark.parametrize("end", [RuntimeError("the watcher is gone"), FileNotFoundError()])
+def test_whoever_listens_hears_each_ring_until_there_is_nothing_to_hear(
+    path: str, monkeypatch: pytest.MonkeyPatch, end: Exception
+) -> None:
+    """Of the bell alone, whatever is done to it, within 20 ms."""
+    asked: list[tuple[tuple[str, ...], dict[str, object]]] = []
+
+    async def watch(*paths: str, **how: object) -> AsyncIterator[set[object]]:
+        asked.append((paths, how))
+        yield set()
+        yield set()
+        raise end
+
+    monkeypatch.setattr("events.sqlite_wake.awatch", watch)
+    heard: list[int] = []
+    asyncio.run(listen(path, lambda: heard.append(1)))
+    assert heard == [1, 1]
+    assert asked == [((f"{path}.wake",), {"watch_filter": None, "step": 10, "debounce": 20, "recursive": False})]
+
+
+def test_an_error_of_the_listeners_own_is_one(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not taken for the end of the bell."""
+
+    async def watch(*_: str, **__: object) -> AsyncIterator[set[object]]:
+        yield set()
+
+    def break_down() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("events.sqlite_wake.awatch", watch)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(listen(path, break_down))
