@@ -45,7 +45,7 @@ class Broker:
         self.draining = False
         self.handings = Handings(log, clock, self.in_background)
         self._minting = MintLimiter(clock)
-        self._patience = Patience(clock, lambda: self.state, self.runtime.submit)
+        self._patience = Patience(clock, self.runtime.time_ms, lambda: self.state, self.runtime.submit)
         self._tasks: set[asyncio.Task[object]] = set()
         self.runtime.overdue = self.presence.overdue
         self.runtime.on_append = self.metrics.appended

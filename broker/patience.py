@@ -27,9 +27,15 @@ class Patience:
     """Knows until when each of those who wait holds out."""
 
     def __init__(
-        self, clock: Clock, state_now: Callable[[], State], submit: Callable[[MatchDue], Awaitable[Answer]]
+        self,
+        clock: Clock,
+        time_ms: Callable[[], int],
+        state_now: Callable[[], State],
+        submit: Callable[[MatchDue], Awaitable[Answer]],
     ) -> None:
+        """`time_ms` is the time that commits are stamped with."""
         self._clock = clock
+        self._time_ms = time_ms
         self._state_now = state_now
         self._submit = submit
         self._heap: list[tuple[int, Position, ConnectionId]] = []  # due, by the clock of commits; entered
@@ -74,20 +80,17 @@ class Patience:
     def _waits(self, who: ConnectionId, entered: Position) -> bool:
         return self._state_now().queue.entered.get(who) == entered
 
-    def _wall_ms(self) -> int:
-        return max(self._state_now().at_ms, self._clock.wall_ms())
-
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._heap and not self._stopped:
-            delay_ms = max(0, self._heap[0][0] - self._wall_ms())
+            delay_ms = max(0, self._heap[0][0] - self._time_ms())
             self._timer = self._clock.call_at(self._clock.now_ms() + delay_ms, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
-        now_ms = self._wall_ms()
+        now_ms = self._time_ms()
         while self._heap and self._heap[0][0] <= now_ms:
             _, entered, who = heappop(self._heap)
             if self._waits(who, entered):
@@ -102,5 +105,5 @@ class Patience:
         # Someone else waits, and yet nobody was met: somebody has set the clock back in between.
         too_early = isinstance(answer, Accepted) and answer.commit is None and len(answer.state.queue) > 1
         if (isinstance(answer, Rejection) or too_early) and self._waits(who, entered) and not self._stopped:
-            heappush(self._heap, (self._wall_ms() + LOOK_AGAIN_MS, entered, who))
+            heappush(self._heap, (self._time_ms() + LOOK_AGAIN_MS, entered, who))
             self._set_timer()

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from broker.checkpoints import Checkpoints
-from broker.clock import Clock, Timer, sleep_until
+from broker.clock import Clock, CommitClock, Timer, sleep_until
 from broker.decide import Rejection, decide
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, MatchDue, NextPartner, SendMessage
 from events.commit import BrokenChainError, Commit, Facts, check_link, commit_after
@@ -109,6 +109,7 @@ class Runtime:
         """The state has moved over commits that are gone, and that nobody was told of."""
         self._log = log
         self._clock = clock
+        self._commit_clock = CommitClock(clock)
         self._checkpoints = Checkpoints(log, keep_commits)
         self._pending: list[_Submitted] = []
         self._in_flight: list[_Submitted] = []
@@ -160,6 +161,10 @@ class Runtime:
         if self._flushing is None:
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
         return submitted.answer
+
+    def time_ms(self) -> int:
+        """Unix time, as a commit would be stamped with it at this moment."""
+        return self._commit_clock.at_ms(self.state.at_ms)
 
     async def settled(self) -> None:
         """Return once nothing is being appended."""
@@ -244,7 +249,7 @@ class Runtime:
 
     def _drafted(self, batch: Sequence[_Submitted]) -> _Draft:
         """What `batch` leads to at this moment; one look at the clock and one for the absent serve all of it."""
-        draft, at_ms, swept = _Draft(self.state), max(self.state.at_ms, self._clock.wall_ms()), False
+        draft, at_ms, swept = _Draft(self.state), self.time_ms(), False
         for submitted in batch:
             if submitted.room_id is not None and not swept:
                 swept = True

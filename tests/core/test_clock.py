@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from broker.clock import SystemClock, sleep_until
+from broker.clock import CommitClock, SystemClock, sleep_until
 from tests.support.fake_clock import FakeClock, settle
 
 
@@ -87,3 +87,44 @@ def test_a_fake_wall_clock_jumps_alone() -> None:
     clock = FakeClock(wall_ms=1_000)
     clock.jump_wall(-400)
     assert (clock.wall_ms(), clock.now_ms()) == (600, 0)
+
+
+def test_commits_are_stamped_by_the_wall_clock() -> None:
+    """As long as it is not behind the last one."""
+    clock = FakeClock(wall_ms=1_000)
+    stamps = CommitClock(clock)
+    assert stamps.at_ms(0) == 1_000
+    clock.jump_wall(500)
+    assert stamps.at_ms(1_000) == 1_500
+
+
+def test_time_goes_on_at_half_speed_while_the_wall_clock_is_behind() -> None:
+    """It neither goes back nor stands still, and the wall clock is met again after twice as long."""
+
+    async def scenario() -> None:
+        clock = FakeClock(wall_ms=10_000)
+        stamps, read = CommitClock(clock), [10_000]
+        clock.jump_wall(-1_000)
+        for _ in range(5):
+            read.append(stamps.at_ms(read[-1]))
+            await clock.advance(500)
+        assert read[1:] == [10_000, 10_250, 10_500, 10_750, 11_000]
+        assert stamps.at_ms(read[-1]) == clock.wall_ms() == 11_500
+
+    asyncio.run(scenario())
+
+
+def test_a_commit_of_another_whose_clock_is_ahead_is_not_gone_behind() -> None:
+    """Nor does time stand still then."""
+
+    async def scenario() -> None:
+        clock = FakeClock(wall_ms=1_000)
+        stamps = CommitClock(clock)
+        assert stamps.at_ms(5_000) == 5_000
+        assert stamps.at_ms(9_000) == 9_000
+        for _ in range(100):
+            await clock.advance(1)
+            read = stamps.at_ms(9_000)
+        assert read == 9_050
+
+    asyncio.run(scenario())
