@@ -26,8 +26,18 @@ class Delivery(NamedTuple):
 
     connection_id: ConnectionId
     position: Position
+    nth: int  # of those whom the position tells something, in ascending order, from 0
     notification: Notification
     announced_ms: float  # by the broker's monotonic clock; 0 for one that is replayed
+
+
+def deliveries_of(commit: Commit, announced_ms: float = 0) -> list[Delivery]:
+    """What `commit` tells whom, in the order in which it goes on a stream: two members of a room may share one."""
+    told = sorted(deliveries(commit), key=_connection_id)
+    return [
+        Delivery(connection_id, commit.position, nth, notification, announced_ms)
+        for nth, (connection_id, notification) in enumerate(told)
+    ]
 
 
 class Sink(Protocol):
@@ -77,9 +87,9 @@ class Notifier:
     def announce(self, commit: Commit, state: State) -> None:
         """Hand everyone whom `commit` concerns what it tells them (an `Observer` of the runtime)."""
         now_ms = self._clock.now_ms()
-        for connection_id, notification in sorted(deliveries(commit), key=_connection_id):
-            for sink in tuple(self._sinks.get(connection_id, ())):
-                sink.deliver(Delivery(connection_id, commit.position, notification, now_ms))
+        for delivery in deliveries_of(commit, now_ms):
+            for sink in tuple(self._sinks.get(delivery.connection_id, ())):
+                sink.deliver(delivery)
                 self.on_delivery()
         if self._waits:
             for event in commit.events:
@@ -104,7 +114,7 @@ def participants(event: Event) -> tuple[ConnectionId, ...]:
 
 
 def _connection_id(told: tuple[ConnectionId, Notification]) -> ConnectionId:
-    return told[0]  # two members of a room may share a stream, and its frames have an order
+    return told[0]
 
 
 def _discard(table: dict[ConnectionId, dict[V, None]], key: ConnectionId, value: V) -> None:

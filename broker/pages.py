@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
-from operator import itemgetter
 
 import msgspec
 
+from broker.notifier import Delivery, deliveries_of
 from events.commit import Commit
 from events.ids import ConnectionId, Position
 from events.log import EventLog
-from projections.deliveries import Notification, deliveries, recipients
+from projections.deliveries import Notification, recipients
 from projections.inbox import EMPTY_INBOX, Inbox
 from projections.state import State
 
@@ -31,9 +31,6 @@ class Page(msgspec.Struct, frozen=True):
     missed: bool = False  # the log does not go back as far as the cursor that was given
 
 
-Told = tuple[Position, list[tuple[ConnectionId, Notification]]]
-
-
 def inbox_of(state: State, connection_id: ConnectionId) -> Inbox:
     """Where the newest of what `connection_id` was told stands; empty where nothing was."""
     return state.inboxes.get(connection_id, EMPTY_INBOX)
@@ -46,10 +43,10 @@ async def page_after(log: EventLog, state: State, connection_id: ConnectionId, c
     where the page is full, and `state`'s where nothing remains.
     """
     events: list[Notification] = []
-    async for position, told in told_after(log, state, (connection_id,), cursor):
-        events += [notification for _, notification in told]
+    async for told in told_after(log, state, (connection_id,), cursor):
+        events += [delivery.notification for delivery in told]
         if len(events) == limit:
-            return Page(events, position, missed=cursor < log.base.position)
+            return Page(events, told[-1].position, missed=cursor < log.base.position)
     return Page(events, max(cursor, state.position), missed=cursor < log.base.position)
 
 
@@ -64,7 +61,7 @@ async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, 
 
 async def told_after(
     log: EventLog, state: State, connection_ids: Collection[ConnectionId], cursor: Position
-) -> AsyncIterator[Told]:
+) -> AsyncIterator[list[Delivery]]:
     """What `connection_ids` were told after `cursor`, up to `state`'s position: each position once, in order.
 
     Within a position, the connections are in ascending order. What the log does not hold any more is left out.
@@ -74,12 +71,12 @@ async def told_after(
     listening = frozenset(connection_ids)
     async for commit in _between(log, cursor, indexed_from):
         if told := _told(commit, listening):
-            yield commit.position, told
+            yield told
     wanted = sorted({position for inbox in inboxes for position in inbox.after(indexed_from)})
     for start, end in _runs(wanted):
         for commit in await log.read(start - 1, end - start + 1):
             if commit.position <= end and (told := _told(commit, listening)):
-                yield commit.position, told
+                yield told
 
 
 async def _between(log: EventLog, after: Position, last: Position) -> AsyncIterator[Commit]:
@@ -95,11 +92,10 @@ async def _between(log: EventLog, after: Position, last: Position) -> AsyncItera
         await asyncio.sleep(0)
 
 
-def _told(commit: Commit, listening: Collection[ConnectionId]) -> list[tuple[ConnectionId, Notification]]:
+def _told(commit: Commit, listening: Collection[ConnectionId]) -> list[Delivery]:
     if not any(who in listening for event in commit.events for who in recipients(event)):
         return []
-    told = [(who, notification) for who, notification in deliveries(commit) if who in listening]
-    return sorted(told, key=itemgetter(0))
+    return [delivery for delivery in deliveries_of(commit) if delivery.connection_id in listening]
 
 
 def _runs(wanted: Sequence[Position]) -> list[tuple[Position, Position]]:

@@ -1,7 +1,7 @@
 """The GET stream of a 2025 session: what its handles are told, as it happens, and what it missed.
 
 Served in front of the SDK, whose event store knows no session and whose router stalls a session whose stream is
-not read. The event id is `<epoch>.<position>.<n>`: of the frames of that position, the client has the first n.
+not read. The event id is `<epoch>.<position>.<n>`: n says which notifications of that position the client has.
 So with `Last-Event-ID` the stream goes on from the log, exactly once and in order, then live. The mark that an
 inbox has grown stands before the notification that it is about, and counts for nothing: whoever has the
 notification has had the mark.
@@ -75,17 +75,13 @@ class GetStream:
                 await leaving
 
     async def _replay(self, state: State, resumption: Resumption) -> None:
+        self._at = resumption
         presented = self._session.presented
-        async for position, everyone in told_after(self._broker.log, state, presented, resumption.position - 1):
+        async for told in told_after(self._broker.log, state, presented, resumption.position - 1):
             if self._stream.ended:
                 return
-            if position == resumption.position:
-                had = self._session.written(resumption, [who for who, _ in everyone])
-                self._at = resumption
-            else:
-                had = ()
-            deliveries = [Delivery(who, position, notification, 0) for who, notification in everyone if who not in had]
-            await self._write([frame for delivery in deliveries for frame in self._frames(delivery)])
+            missed = [delivery for delivery in told if not resumption.has(delivery)]
+            await self._write([frame for delivery in missed for frame in self._frames(delivery)])
 
     async def _go_on(self) -> None:
         while (deliveries := await self._stream.next()) or not self._stream.ended:
@@ -97,12 +93,11 @@ class GetStream:
 
     def _frames(self, delivery: Delivery) -> list[bytes]:
         """The frames that carry `delivery`: a mark for each subscription to that inbox, and the notification."""
-        who, position = delivery.connection_id, delivery.position
-        if position != self._at.position:
-            self._at = Resumption(position, 0)
+        who = delivery.connection_id
+        if delivery.position != self._at.position:
+            self._at = Resumption(delivery.position, 0)
         marks = [self._frame(RESOURCE_UPDATED, updated_params(who, uri)) for uri in self._session.subscribed_uris(who)]
-        self._session.writes(self._at, who)
-        self._at = Resumption(position, self._at.frames + 1)
+        self._at = self._at.after(delivery)
         return [*marks, self._frame(delivery.notification.method, notification_params(who, delivery.notification))]
 
     def _frame(self, method: str, params: dict[str, Any]) -> bytes:
@@ -110,7 +105,7 @@ class GetStream:
         return b"id: %b\r\nevent: message\r\ndata: %b\r\n\r\n" % (self._event_id(self._at), body)
 
     def _event_id(self, at: Resumption) -> bytes:
-        return f"{self._broker.log.epoch}.{at.position}.{at.frames}".encode()
+        return f"{self._broker.log.epoch}.{at.position}.{at.had}".encode()
 
     async def _write(self, frames: Iterable[bytes]) -> None:
         body = b"".join(frames)

@@ -8,23 +8,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from broker.broker import Broker
+from broker.notifier import Delivery
 from broker.streams import Stream
 from events.ids import ConnectionId, Handle, Position
 
 SPARED_MS = 60_000
-POSITIONS_REMEMBERED = 32
 
 
 class Resumption(NamedTuple):
-    """How far a stream is: the client has all before `position`, and `frames` notifications of what stands there."""
+    """How far a stream is: the client has all before `position`, and of what stands there what `had` says.
+
+    `had` has a bit for each whom the position tells something, in ascending order: which handles a session had shown
+    by then is known to nobody later, least of all to another session.
+    """
 
     position: Position
-    frames: int
+    had: int
+
+    def has(self, delivery: Delivery) -> bool:
+        """Whether the client has it."""
+        return delivery.position == self.position and bool(self.had >> delivery.nth & 1)
+
+    def after(self, delivery: Delivery) -> Resumption:
+        """How far it is with `delivery`, which comes next."""
+        had = self.had if delivery.position == self.position else 0
+        return Resumption(delivery.position, had | 1 << delivery.nth)
 
 
 class Call(Protocol):
@@ -74,7 +87,6 @@ class Session:
         self._handles_max = handles_max
         self._presented: OrderedDict[ConnectionId, Handle] = OrderedDict()
         self._entered_as: ConnectionId | None = None
-        self._written: OrderedDict[Position, list[ConnectionId]] = OrderedDict()
 
     @property
     def presented(self) -> list[ConnectionId]:
@@ -137,22 +149,6 @@ class Session:
         """Its last `enter_queue` gave or used `handle`; others may have pushed that out while it was under way."""
         self.present(connection_id, handle)
         self._entered_as = connection_id
-
-    def writes(self, at: Resumption, connection_id: ConnectionId) -> None:
-        """Its stream is about to carry, as the next after `at`, what that position tells `connection_id`."""
-        told = self._written.setdefault(at.position, [])
-        del told[at.frames :]
-        told.append(connection_id)
-        if len(self._written) > POSITIONS_REMEMBERED:
-            self._written.popitem(last=False)
-
-    def written(self, at: Resumption, told: Sequence[ConnectionId]) -> Sequence[ConnectionId]:
-        """To whom the notifications were for that `at` counts.
-
-        Remembered for the newest positions, since a handle may have been shown in between; else it is the first
-        of `told`, those whom the position tells something.
-        """
-        return self._written.setdefault(at.position, list(told))[: at.frames]
 
     def subscribe(self, uri: str, connection_id: ConnectionId) -> bool:
         """Tell its stream when that inbox grows, unless it subscribes to too many already."""

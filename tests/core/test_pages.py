@@ -273,7 +273,10 @@ async def replayed(
     log: MemoryLog, state: State, who: Sequence[ConnectionId], cursor: int
 ) -> list[tuple[int, list[ConnectionId]]]:
     """The positions that a replay gives, and to whom."""
-    return [(position, [one for one, _ in told]) async for position, told in told_after(log, state, who, cursor)]
+    return [
+        (told[0].position, [delivery.connection_id for delivery in told])
+        async for told in told_after(log, state, who, cursor)
+    ]
 
 
 def test_a_replay_gives_each_position_once_in_order() -> None:

@@ -38,7 +38,7 @@ async def test_frames_are_bare_notifications_with_an_id_and_their_connection(the
         events = await frames.take(3)
     epoch = there.running.broker.log.epoch
     for event in events:
-        assert event.id == f"{epoch}.{event.params['cursor']}.1"
+        assert str(event.id).startswith(f"{epoch}.{event.params['cursor']}.")
         assert event.meta == {"io.github.mcp-chat-broker/connection": ann.connection_id}
         assert set(event.data) == {"jsonrpc", "method", "params"}
     assert [event.method for event in events] == ["chatroom.found", "message.received", "partner.disconnected"]
@@ -168,7 +168,7 @@ async def test_a_session_may_replace_its_stream_when_no_other_can_be_opened() ->
 
 
 async def test_both_members_of_a_room_may_share_a_stream(there: Crowd) -> None:
-    """One session that presented both handles hears for both; the frames of one commit count up by connection."""
+    """One session that presented both handles hears for both; the ids of one commit's frames go up by connection."""
     ann, bob = await pair(there)
     host = await there.session()
     for person in (ann, bob):
@@ -186,7 +186,7 @@ async def test_both_members_of_a_room_may_share_a_stream(there: Crowd) -> None:
         found = await frames.take(2)
     assert [event.connection_id for event in found] == sorted([ann.connection_id, bob.connection_id])
     position = found[0].params["cursor"]
-    assert places_in_log(found) == [(position, 1), (position, 2)]
+    assert places_in_log(found) == [(position, 0b01), (position, 0b11)]
     async with host.stream(found[0].id) as frames:  # the second of two frames at one position
         assert (await frames.next()).data == found[1].data
     async with host.stream(left.id) as frames:
@@ -392,6 +392,30 @@ async def test_a_handle_presented_after_the_last_event_disturbs_no_other(there: 
         events = await frames.take(2)
     assert [event.method for event in events] == ["chatroom.found", "message.received"]
     assert {event.connection_id for event in events} == {first.connection_id}
+
+
+async def test_a_new_session_that_shows_more_handles_repeats_and_loses_nothing(there: Crowd) -> None:
+    """It does not know which handles the old one had shown; the id of the event does."""
+    ann, bob = await there.pair()
+    await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
+    first, second = sorted((ann, bob), key=lambda person: person.connection_id)
+    old, new = await there.session(), await there.session()
+    await old.call("get_status", handle=second.handle)
+    async with old.stream() as frames:
+        for person in (ann, bob):
+            await person.enter(handle=person.handle)
+        found = await frames.next()
+        assert (found.method, found.connection_id) == ("chatroom.found", second.connection_id)
+    for person in (ann, bob):
+        await new.call("get_status", handle=person.handle)
+    async with new.stream(found.id) as frames:
+        first.room_id = found.params["room_id"]
+        await first.say("to the second")
+        events = await frames.take(2)
+    assert [(event.method, event.connection_id) for event in events] == [
+        ("chatroom.found", first.connection_id),
+        ("message.received", second.connection_id),
+    ]
 
 
 async def test_resuming_without_the_old_sessions_subscriptions_loses_nothing(there: Crowd) -> None:
