@@ -68,6 +68,8 @@ async def told_after(
     """
     inboxes = [inbox_of(state, connection_id) for connection_id in connection_ids]
     indexed_from = max([cursor, *(inbox.dropped_through for inbox in inboxes)])
+    if any(connection_id not in state.places.by_id for connection_id in connection_ids):
+        indexed_from = max(cursor, state.position)  # forgotten, its inbox too, and perhaps with its last commit
     listening = frozenset(connection_ids)
     async for commit in _between(log, cursor, indexed_from):
         if told := _told(commit, listening):

@@ -9,7 +9,7 @@ from events.ids import ConnectionId
 from events.policy import Policy
 from tests.support.bench import BrokerBench, with_broker
 from tests.support.fake_clock import settle
-from tests.support.people import ANN, BOB, CAT, enter, leave, leave_queue, say
+from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, leave_queue, say
 
 MINUTE = 60_000
 
@@ -125,6 +125,20 @@ async def test_it_ends_when_ones_own_conversation_does(bench: BrokerBench) -> No
     await bench.do(leave(ANN, room))  # type: ignore[arg-type]
     await settle()
     assert (methods(wait.result()), wait.result().timed_out) == ([], False)
+
+
+@with_broker(Policy(connections_kept=2))
+async def test_who_is_forgotten_with_their_last_notification_is_given_it(bench: BrokerBench) -> None:
+    """Where more people are active than are kept, whoever is left alone is forgotten by the same commit."""
+    await bench.pair(CAT, DAN)
+    room, cursor = await chatting(bench)
+    wait = waiting(bench.broker.wait(BOB, cursor, MINUTE))
+    await settle()
+    await bench.do(leave(ANN, room))  # type: ignore[arg-type]
+    await settle()
+    assert bench.broker.state.places.get(BOB) is None
+    waited = wait.result()
+    assert (methods(waited), waited.page.cursor) == (["partner.disconnected"], cursor + 1)
 
 
 @with_broker()
