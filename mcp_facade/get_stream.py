@@ -16,15 +16,19 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+import structlog
 from starlette.types import Receive, Send
 
 from broker.broker import Broker
 from broker.notifier import Delivery
 from broker.pages import told_after
 from broker.streams import Stream
+from events.log import LogUnavailableError
 from mcp_facade.sessions import Resumption, Session
 from mcp_facade.wire import RESOURCE_UPDATED, SESSION_HEADER, notification_params, updated_params
 from projections.state import State
+
+logger = structlog.get_logger(__name__)
 
 PING = b": ping\r\n\r\n"
 
@@ -65,14 +69,22 @@ class GetStream:
             # An id with empty data: a client that loses the stream before it heard anything can resume too.
             next_id = self._event_id(resumption or Resumption(state.position + 1, 0))
             await self._write([b"id: %b\r\ndata: \r\n\r\n" % next_id if primed else PING])
-            if resumption is not None:
-                await self._replay(state, resumption)
-            await self._go_on()
+            if resumption is None or await self._has_replayed(state, resumption):
+                await self._go_on()
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             leaving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await leaving
+
+    async def _has_replayed(self, state: State, resumption: Resumption) -> bool:
+        """Whether all that was missed is written; if the log does not answer, the client resumes where it is."""
+        try:
+            await self._replay(state, resumption)
+        except LogUnavailableError as error:
+            logger.warning("stream_put_off", reason=str(error))
+            return False
+        return True
 
     async def _replay(self, state: State, resumption: Resumption) -> None:
         self._at = resumption

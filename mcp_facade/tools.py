@@ -14,6 +14,7 @@ from broker.runtime import Accepted
 from broker.waits import Waited
 from events.commands import Command, EnterQueue, LeaveQueue, LeaveRoom, NextPartner, SendMessage
 from events.ids import RoomId, connection_id_of
+from events.log import LogUnavailableError
 from mcp_facade.arguments import (
     LONE_SURROGATE_TEXT,
     EnterQueueArguments,
@@ -93,6 +94,9 @@ class Tools:
         except InvalidArgumentsError as error:
             self._broker.metrics.rejected("invalid_arguments")
             return refused_as("invalid_arguments", str(error))
+        except LogUnavailableError as error:
+            logger.warning("tool_put_off", reason=str(error))
+            return refused(Rejection("unavailable"), self._broker.policy)
         except Exception as fault:
             logger.error("tool_failed", fault=type(fault).__name__, exc_info=fault)
             return refused(Rejection("unavailable"), self._broker.policy)

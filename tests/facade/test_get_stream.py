@@ -9,6 +9,7 @@ import pytest
 from events.memory_log import MemoryLog
 from tests.facade.people import ACCEPT, Crowd, Event, InSession, Person, crowd, texts
 from tests.support.fake_clock import FakeClock
+from tests.support.logs import FaultyLog, unavailable
 from tests.support.server import eventually, serving
 
 pytestmark = pytest.mark.anyio
@@ -392,6 +393,22 @@ async def test_a_handle_presented_after_the_last_event_disturbs_no_other(there: 
         events = await frames.take(2)
     assert [event.method for event in events] == ["chatroom.found", "message.received"]
     assert {event.connection_id for event in events} == {first.connection_id}
+
+
+async def test_a_stream_that_cannot_be_read_from_the_log_ends_and_resumes_later() -> None:
+    """No fault of anyone here: the answer is whole, what was missed comes with the next stream."""
+    log = FaultyLog()
+    async with serving(log=log) as running, crowd(running) as there:
+        ann, bob = await pair(there)
+        async with ann.stream() as frames:
+            await bob.say("first")
+            heard = await frames.next()
+        await bob.say("missed")
+        log.before_read = [unavailable]
+        async with ann.stream(heard.id) as frames:
+            assert await frames.rest() == []
+        async with ann.stream(heard.id) as frames:
+            assert texts([await frames.next()]) == ["missed"]
 
 
 async def test_a_new_session_that_shows_more_handles_repeats_and_loses_nothing(there: Crowd) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import uvicorn
 from sse_starlette import sse
+from structlog.testing import capture_logs
 
 from tests.facade.people import ACCEPT, Crowd, Era, Frames, InSession, Json, Person, crowd, last_answer, texts
 from tests.support.fake_clock import FakeClock
+from tests.support.logs import FaultyLog, unavailable
 from tests.support.server import GatedLog, eventually, serving
 
 pytestmark = pytest.mark.anyio
@@ -349,3 +351,16 @@ async def test_a_wait_keeps_its_session_from_nothing(there: Crowd) -> None:
     given = await wait
     assert texts(given["events"]) == ["done"]
     assert json.dumps(given)
+
+
+async def test_a_log_that_does_not_answer_is_unavailable_and_no_fault() -> None:
+    """The refusal says so, and nothing that looks like a bug is logged."""
+    log = FaultyLog()
+    async with serving(log=log) as running, crowd(running) as there:
+        ann, bob = await there.pair("2026", "2026")
+        await bob.say("hello")
+        log.before_read = [unavailable]
+        with capture_logs() as lines:
+            assert (await ann.refused("wait_for_events", handle=ann.handle, cursor=1))["code"] == "unavailable"
+        assert [line["log_level"] for line in lines] == ["warning"]
+        assert texts((await ann.call("wait_for_events", handle=ann.handle, cursor=1))["events"])[-1:] == ["hello"]
