@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Awaitable
 
 from broker.clock import Clock
 from broker.decide import Rejection
+from broker.entropy import SYSTEM_ENTROPY, RandomBytes
 from broker.handings import Handings
 from broker.metrics import Metrics
 from broker.minting import MintLimiter
@@ -34,22 +34,33 @@ class Broker:
     Create it inside a running event loop, `start` it, and `close` it when its front end has let go.
     """
 
-    def __init__(self, log: EventLog, clock: Clock, *, keep_commits: int | None = None) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        clock: Clock,
+        *,
+        keep_commits: int | None = None,
+        shared: bool = False,
+        random_bytes: RandomBytes = SYSTEM_ENTROPY,
+    ) -> None:
+        """`keep_commits`, `shared`: see `Runtime`; `random_bytes` is where handles, room ids and salts come from."""
         self.log = log
         self.clock = clock
-        self.runtime = Runtime(log, clock, keep_commits=keep_commits)
+        self.runtime = Runtime(log, clock, keep_commits=keep_commits, shared=shared, random_bytes=random_bytes)
         self.notifier = Notifier(clock)
         self.presence = Presence(clock, lambda: self.state)
         self.metrics = Metrics(lambda: self.state, lambda: len(asyncio.all_tasks()))
         self.ready = False
         self.draining = False
         self.handings = Handings(log, clock, self.in_background)
+        self._random_bytes = random_bytes
         self._minting = MintLimiter(clock)
         self._patience = Patience(clock, self.runtime.time_ms, lambda: self.state, self.runtime.submit)
         self._tasks: set[asyncio.Task[object]] = set()
         self.runtime.overdue = self.presence.overdue
         self.runtime.on_append = self.metrics.appended
         self.runtime.on_jump = self._start_over
+        self.runtime.on_others = self.presence.others_wrote
         self.runtime.observers = [
             self.metrics.committed,
             self.presence.observe,
@@ -114,7 +125,7 @@ class Broker:
         retry_after_ms = self._minting.use(peer, self.policy)
         if retry_after_ms:
             return self._refused(Rejection("rate_limited", retry_after_ms))
-        return handle_from(secrets.token_bytes(HANDLE_BYTES))
+        return handle_from(self._random_bytes(HANDLE_BYTES))
 
     def resolve(self, handle: str) -> ConnectionId | None:
         """Whose handle it is, if its connection is known."""

@@ -51,12 +51,21 @@ class Presence:
         self._heap: list[tuple[float, ConnectionId]] = []
         self._timer: Timer | None = None
         self._timer_at_ms = 0.0
+        self._others_wrote_ms = NEVER
 
     def start(self) -> None:
         """Everyone's graces start anew: whoever is somewhere was here just now."""
         for connection_id, connection in self._state_now().places.by_id.items():
             if not isinstance(connection.place, Idle):
                 self._schedule(connection_id, self._trace(connection_id))
+
+    def others_wrote(self) -> None:
+        """Another broker lives, and whom it hears is not known here: from now on everyone has their grace anew.
+
+        So nobody who is heard elsewhere is taken out while the others write. What remains: who is gone stays for as
+        long as they do, and a broker that writes nothing for a whole grace does not protect those whom it hears.
+        """
+        self._others_wrote_ms = self._clock.now_ms()
 
     def stop(self) -> None:
         """Nobody is found absent any more."""
@@ -133,7 +142,8 @@ class Presence:
         if trace.streams or trace.calls or _is_idle(state, connection_id):
             return None
         policy = state.policy
-        by_call_ms = trace.call_over_ms + _idle_grace_ms(state, connection_id, policy)
+        call_over_ms = max(trace.call_over_ms, self._others_wrote_ms)
+        by_call_ms = call_over_ms + _idle_grace_ms(state, connection_id, policy)
         by_stream_ms = trace.stream_closed_ms + policy.stream_grace_ms if trace.stream_closed_ms != NEVER else 0
         return (by_stream_ms, "disconnected") if by_stream_ms > by_call_ms else (by_call_ms, "timeout")
 

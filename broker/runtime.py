@@ -9,7 +9,6 @@ commits announced, in order, and the commands answered, in the order in which th
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -18,9 +17,10 @@ import structlog
 from broker.checkpoints import Checkpoints
 from broker.clock import Clock, CommitClock, Timer, sleep_until
 from broker.decide import Rejection, decide
+from broker.entropy import SYSTEM_ENTROPY, RandomBytes
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, MatchDue, NextPartner, SendMessage
 from events.commit import BrokenChainError, Commit, Facts, check_link, commit_after
-from events.ids import ID_BYTES, RoomId, room_id_from
+from events.ids import ID_BYTES, Position, RoomId, room_id_from
 from events.log import Conflict, EventLog, LogUnavailableError
 from events.policy import Policy
 from projections.state import INITIAL_STATE, State, evolve
@@ -29,6 +29,7 @@ logger = structlog.get_logger(__name__)
 
 READ_PAGE = 1_000
 RETRY_MS = 50
+FOLLOW_AGAIN_MS = 1_000
 SALT_BYTES = 16
 
 
@@ -55,13 +56,13 @@ class _Submitted:
 
     __slots__ = ("answer", "command", "deadline_ms", "room_id", "salt")
 
-    def __init__(self, command: Command, deadline_ms: float) -> None:
+    def __init__(self, command: Command, deadline_ms: float, random_bytes: RandomBytes) -> None:
         self.command = command
         self.deadline_ms = deadline_ms
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         may_match = isinstance(command, EnterQueue | NextPartner | MatchDue)
-        self.room_id: RoomId | None = room_id_from(secrets.token_bytes(ID_BYTES)) if may_match else None
-        self.salt = secrets.token_hex(SALT_BYTES) if isinstance(command, SendMessage) else None
+        self.room_id: RoomId | None = room_id_from(random_bytes(ID_BYTES)) if may_match else None
+        self.salt = random_bytes(SALT_BYTES).hex() if isinstance(command, SendMessage) else None
 
     def resolve(self, answer: Answer) -> None:
         if not self.answer.done():  # its caller may have gone
@@ -98,8 +99,19 @@ class Runtime:
     A submitted command belongs to the runtime: cancelling whoever waits for its answer cancels nothing.
     """
 
-    def __init__(self, log: EventLog, clock: Clock, *, keep_commits: int | None = None) -> None:
-        """`keep_commits`: at how many commits `log` is compacted to half of them; `None` keeps all."""
+    def __init__(
+        self,
+        log: EventLog,
+        clock: Clock,
+        *,
+        keep_commits: int | None = None,
+        shared: bool = False,
+        random_bytes: RandomBytes = SYSTEM_ENTROPY,
+    ) -> None:
+        """`keep_commits`: at how many commits `log` is compacted to half of them; `None` keeps all.
+
+        `shared`: others write `log` too, and what they write is followed; else it is found when an append conflicts.
+        """
         self.state = INITIAL_STATE
         self.observers: list[Observer] = []
         self.overdue: Callable[[], Iterable[Disconnect]] = tuple
@@ -107,15 +119,21 @@ class Runtime:
         self.on_append: Callable[[float], None] = lambda duration_ms: None
         self.on_jump: Callable[[], None] = lambda: None
         """The state has moved over commits that are gone, and that nobody was told of."""
+        self.on_others: Callable[[], None] = lambda: None
+        """Where the log is shared: another has written, and that was folded."""
         self._log = log
         self._clock = clock
         self._commit_clock = CommitClock(clock)
+        self._shared = shared
+        self._random_bytes = random_bytes
         self._checkpoints = Checkpoints(log, keep_commits)
         self._pending: list[_Submitted] = []
         self._in_flight: list[_Submitted] = []
         self._flushing: asyncio.Task[None] | None = None
         self._watchdog: Timer | None = None
         self._behind = False  # an append was given up, which may have landed
+        self._heard_of: Position = 0  # where the log was seen to go on, if it is followed
+        self._following: asyncio.Task[None] | None = None
 
     async def start(self, policy: Policy) -> None:
         """Fold what the log holds, and adopt `policy` if the log's is another.
@@ -139,6 +157,8 @@ class Runtime:
             )
         if isinstance(await self.submit(AdoptPolicy(policy)), Rejection):
             raise LogUnavailableError("the log does not answer, so the policy can't be stored")
+        if self._shared:
+            self._following = asyncio.get_running_loop().create_task(self._follow())
 
     async def submit(self, command: Command) -> Answer:
         """Carry out `command`; the answer stands on stored commits alone.
@@ -153,13 +173,12 @@ class Runtime:
         The future has its answer, as `submit` gives it.
         """
         policy = self.state.policy
-        submitted = _Submitted(command, self._clock.now_ms() + policy.command_timeout_ms)
+        submitted = _Submitted(command, self._clock.now_ms() + policy.command_timeout_ms, self._random_bytes)
         if len(self._pending) >= policy.commands_pending_max:
             submitted.resolve(Rejection("unavailable"))
             return submitted.answer
         self._pending.append(submitted)
-        if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+        self._start_flushing()
         return submitted.answer
 
     def time_ms(self) -> int:
@@ -173,6 +192,9 @@ class Runtime:
 
     async def stop(self, within_ms: int) -> None:
         """Return once nothing is being appended, or after `within_ms`: then those who wait are told `unavailable`."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait({self._following})
         settled = asyncio.ensure_future(self.settled())
         deadline = asyncio.ensure_future(sleep_until(self._clock, self._clock.now_ms() + within_ms))
         await asyncio.wait({settled, deadline}, return_when=asyncio.FIRST_COMPLETED)
@@ -186,12 +208,36 @@ class Runtime:
         await asyncio.gather(settled, deadline, return_exceptions=True)
         self._checkpoints.stop()
 
+    async def _follow(self) -> None:
+        """See what others append, and have it folded though nothing is asked of this broker."""
+        while True:
+            try:
+                async for commit in self._log.follow(self.state.position):
+                    self._heard_of = commit.position
+                    if self._has_more:
+                        self._start_flushing()
+                return
+            except LogUnavailableError as error:
+                logger.warning("following_put_off", reason=str(error))
+            await sleep_until(self._clock, self._clock.now_ms() + FOLLOW_AGAIN_MS)
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether the log is known to go on behind the state."""
+        return self._heard_of > self.state.position
+
+    def _start_flushing(self) -> None:
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
     async def _flush(self) -> None:
         self._watch(self._clock.now_ms() + self.state.policy.command_timeout_ms)
         try:
-            while self._pending:
+            while self._pending or self._has_more:
                 self._in_flight, self._pending = self._pending, []
                 await self._carry_out(self._in_flight)
+                if self._behind and self._has_more and not self._pending:
+                    await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
         finally:
             if self._watchdog is not None:
                 self._watchdog.cancel()
@@ -200,7 +246,7 @@ class Runtime:
 
     async def _carry_out(self, batch: Sequence[_Submitted]) -> None:
         try:
-            if self._behind:
+            if self._behind or self._has_more:
                 await self._catch_up()
                 self._behind = False
             draft = await self._stored(batch)
@@ -216,6 +262,7 @@ class Runtime:
             logger.error("log_unavailable", commands=len(batch), reason=str(error))
         except Exception as fault:
             self._give_up(batch)
+            self._heard_of = 0  # what can't be folded is looked at again when somebody asks for something
             logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
 
     def _give_up(self, batch: Sequence[_Submitted]) -> None:
@@ -270,6 +317,8 @@ class Runtime:
                 check_link(self.state.tip, commit)
                 self.state = evolve(self.state, commit)
                 self._announce(commit, self.state)
+        if self._shared and self.state is not before:
+            self.on_others()
         return self.state is not before
 
     async def _jump(self) -> None:

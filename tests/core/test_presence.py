@@ -8,10 +8,11 @@ from broker.presence import LOOK_AGAIN_MS, Presence
 from events.commands import Disconnect, EnterQueue
 from events.commit import Facts, commit_after
 from events.events import QueueLeft, RoomClosed, RoomOpened
+from events.memory_log import MemoryLog
 from events.policy import Policy
 from tests.support.bench import LENIENT, BrokerBench, with_broker
-from tests.support.fake_clock import FakeClock
-from tests.support.logs import run, unavailable
+from tests.support.fake_clock import FakeClock, settle
+from tests.support.logs import FaultyLog, run, unavailable
 from tests.support.people import ANN, BOB, CAT, enter, leave, leave_queue, left, move_on, say
 from tests.support.specs import PAST, chatting, state_after, then_also, waiting
 
@@ -362,5 +363,30 @@ def test_closing_a_stream_that_was_never_open_is_a_bug() -> None:
         presence.start()
         with pytest.raises(AssertionError):
             presence.stream_closed(ANN)
+
+    run(scenario)
+
+
+def test_while_another_broker_writes_nobody_is_taken_out() -> None:
+    """Whom it hears is not known here; when it falls silent, graces end."""
+
+    async def scenario() -> None:
+        inner, clock = MemoryLog(), FakeClock()
+        here, there = (BrokerBench(FaultyLog(inner), clock, shared=True) for _ in range(2))
+        for bench in (here, there):
+            await bench.broker.start(LENIENT)
+        await here.pair(ANN, BOB)
+        for _ in range(3):
+            await clock.advance(ROOM - 1)
+            for command in (enter(CAT), leave_queue(CAT)):
+                await there.do(command)
+            await settle()
+            assert not here.is_idle(ANN)
+        await clock.advance(ROOM - 1)
+        assert not here.is_idle(ANN)
+        await clock.advance(1)
+        assert here.is_idle(ANN)
+        for bench in (here, there):
+            await bench.broker.close()
 
     run(scenario)

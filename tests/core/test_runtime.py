@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from broker import runtime as runtime_module
 from broker.decide import Rejection, decide
-from broker.runtime import RETRY_MS, Accepted, Answer, Runtime
+from broker.runtime import FOLLOW_AGAIN_MS, RETRY_MS, Accepted, Answer, Runtime
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue
 from events.commit import BrokenChainError, Commit
 from events.events import MessageSent, QueueEntered, RoomOpened
@@ -759,5 +759,121 @@ def test_conflicts_without_end_cost_no_loop() -> None:
         assert answer.result() == Rejection("unavailable")
         bench.log.before_append = []
         accepted(await bench.runtime.submit(enter(ANN)))
+
+    run(scenario)
+
+
+async def _two_on_one_log() -> tuple[Bench, Bench]:
+    """Two started brokers that follow what the other writes."""
+    inner, clock = MemoryLog(), FakeClock()
+    benches = []
+    for _ in range(2):
+        log = FaultyLog(inner)
+        bench = Bench(log, clock, Runtime(log, clock, shared=True))
+        await bench.runtime.start(PATIENT)
+        bench.announced.clear()
+        benches.append(bench)
+    return benches[0], benches[1]
+
+
+def test_what_another_writes_is_followed() -> None:
+    """Folded and announced, though nothing is asked of this broker."""
+
+    async def scenario() -> None:
+        here, there = await _two_on_one_log()
+        await here.runtime.submit(enter(ANN))
+        await there.runtime.submit(enter(BOB))
+        await settle()
+        assert [type(commit.command) for commit in here.announced] == [EnterQueue] * 2
+        assert here.announced == there.announced
+        assert digest(here.state) == digest(there.state)
+        await here.runtime.stop(1_000)
+
+    run(scenario)
+
+
+def test_what_another_writes_is_looked_for_until_it_can_be_read() -> None:
+    """A log that does not answer puts it off."""
+
+    async def scenario() -> None:
+        here, there = await _two_on_one_log()
+        here.log.before_read = [unavailable] * 3
+        await there.runtime.submit(enter(ANN))
+        await settle()
+        assert here.announced == []
+        await here.clock.advance(3 * RETRY_MS)
+        assert here.announced == there.announced
+
+    run(scenario)
+
+
+def test_following_goes_on_after_the_log_was_away() -> None:
+    """A follower that fails is begun anew."""
+
+    async def scenario() -> None:
+        log, clock = FollowedLog(), FakeClock()
+        bench = Bench(log, clock, Runtime(log, clock, shared=True))
+        await bench.runtime.start(PATIENT)
+        bench.announced.clear()
+        await settle()
+        await log.appended_by_another(enter(ANN), state=bench.state)
+        await settle()
+        assert bench.announced == []
+        await clock.advance(FOLLOW_AGAIN_MS)
+        assert [commit.command for commit in bench.announced] == [enter(ANN)]
+
+    run(scenario)
+
+
+class FollowedLog(FaultyLog):
+    """Its first follower is told that the store does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._failed = False
+
+    async def _fail(self) -> AsyncIterator[Commit]:
+        raise LogUnavailableError
+        yield
+
+    def follow(self, after: int) -> AsyncIterator[Commit]:
+        """Fail, then follow."""
+        if self._failed:
+            return super().follow(after)
+        self._failed = True
+        return self._fail()
+
+
+def test_a_log_that_another_rolled_back_is_not_looked_at_without_end() -> None:
+    """What can't be folded is looked at again when somebody asks for something."""
+
+    async def scenario() -> None:
+        here, there = await _two_on_one_log()
+        here.log.inner = MemoryLog()
+        await here.log.inner.append(
+            log_of(enter(CAT), enter(DAN), leave_queue(BOB), enter(BOB)), expected=INITIAL_STATE.tip
+        )
+        known, reads = here.state, here.log.reads
+        await there.runtime.submit(enter(ANN))
+        await here.clock.advance(10_000)
+        assert here.state is known
+        assert here.log.reads < reads + 5
+
+    run(scenario)
+
+
+def test_a_broker_that_stops_follows_no_more() -> None:
+    """Its follower ends with it, also where the log has been closed under it."""
+
+    async def scenario() -> None:
+        here, there = await _two_on_one_log()
+        await here.runtime.stop(1_000)
+        known = here.state
+        await there.runtime.submit(enter(ANN))
+        await settle()
+        assert here.state is known
+        await there.log.close()
+        await settle()
+        await there.runtime.stop(1_000)
 
     run(scenario)
