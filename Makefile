@@ -13,6 +13,9 @@ LOG ?= memory
 CORE := events/*,projections/*,broker/decide.py,broker/matching.py,broker/pages.py,broker/waits.py
 
 .PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz mutate clean
+SEEDS ?= 1000
+
+.PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz simulate clean
 
 install: $(INSTALLED)
 
@@ -68,6 +71,8 @@ fuzz: install  ## requests that are wrong in every way, over HTTP: EXAMPLES=100 
 
 mutate: install  ## whether tests notice small faults in what all else rests on, one by one; in a file: ONLY=projections/queue.py
 	$(BIN)/python -m tests.mutation $(ONLY)
+simulate: install  ## the whole broker against faults, on a simulated loop: make simulate SEEDS=1000 JOBS=2
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(or $(JOBS),1)
 
 bench: install $(TYPESCRIPT)/.installed  ## what messages, streams, matches, folding, checking and starting cost
 	$(BIN)/python -m benchmarks

@@ -367,8 +367,8 @@ def test_closing_a_stream_that_was_never_open_is_a_bug() -> None:
     run(scenario)
 
 
-def test_while_another_broker_writes_nobody_is_taken_out() -> None:
-    """Whom it hears is not known here; when it falls silent, graces end."""
+def test_while_brokers_write_nobody_is_taken_out() -> None:
+    """Whom each of them hears is not known to the other; when both fall silent, graces end."""
 
     async def scenario() -> None:
         inner, clock = MemoryLog(), FakeClock()
@@ -378,9 +378,9 @@ def test_while_another_broker_writes_nobody_is_taken_out() -> None:
         await here.pair(ANN, BOB)
         for _ in range(3):
             await clock.advance(ROOM - 1)
-            for command in (enter(CAT), leave_queue(CAT)):
-                await there.do(command)
-            await settle()
+            for bench, command in ((there, enter(CAT)), (here, leave_queue(CAT))):
+                await bench.do(command)
+                await settle()
             assert not here.is_idle(ANN)
         await clock.advance(ROOM - 1)
         assert not here.is_idle(ANN)

@@ -1,0 +1,75 @@
+"""`python -m tests.simulation`: run seeds, or one of them again with its trace."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.simulation.campaign import Campaign, outcomes
+from tests.simulation.run import Outcome, Simulation
+from tests.simulation.trace import STOPPED, last_lines, print_trace, stop_at
+
+FAILED_MAX = 5
+
+
+def main(arguments: list[str]) -> int:
+    """0 if all is well, 1 if something was found, 2 if it was asked wrongly."""
+    parser = argparse.ArgumentParser("python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="how many, from --first on")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--steps", type=int, help="stop once so many steps are done in all, though seeds are left")
+    parser.add_argument("--jobs", type=int, default=1, help="on so many cores")
+    parser.add_argument("--seed", help="run this one alone")
+    parser.add_argument("--to-step", type=int, help="with --seed: stop there and show where everything stands")
+    parser.add_argument("--trace", action="store_true", help="with --seed: print what happens")
+    parser.add_argument("--steps-too", action="store_true", help="with --trace: print every step")
+    asked = parser.parse_args(arguments)
+    if asked.seed is None and (asked.trace or asked.to_step):
+        parser.error("--trace and --to-step need a --seed")
+    return _one(asked) if asked.seed is not None else _many(asked)
+
+
+def _one(asked: argparse.Namespace) -> int:
+    simulation = Simulation(asked.seed)
+    print(f"seed {asked.seed}: {simulation.plan}")
+    if asked.trace:
+        print_trace(simulation.world, steps_too=asked.steps_too)
+    if asked.to_step:
+        stop_at(simulation.world, asked.to_step)
+    outcome = simulation.run()
+    if outcome.failure == STOPPED:
+        print(last_lines(simulation.world))
+        return 0
+    print(
+        f"{outcome.steps} steps, {outcome.commits} commits, trace {outcome.digest:016x}, state {outcome.state_digest}"
+    )
+    return _failed(outcome, simulation) if outcome.failure is not None else 0
+
+
+def _many(asked: argparse.Namespace) -> int:
+    campaign = Campaign()
+    for outcome in outcomes(map(str, range(asked.first, asked.first + asked.seeds)), asked.jobs):
+        campaign.add(outcome)
+        if outcome.failure is not None:
+            again = Simulation(outcome.seed)
+            _failed(again.run(), again)
+        if len(campaign.failed) >= FAILED_MAX or (asked.steps and campaign.steps >= asked.steps):
+            break
+    print(campaign.report())
+    complaints = [] if campaign.failed else campaign.complaints()
+    for complaint in complaints:
+        print(complaint)
+    if campaign.failed:
+        print(f"{len(campaign.failed)} of {campaign.seeds} seeds failed: {', '.join(o.seed for o in campaign.failed)}")
+    return 1 if campaign.failed or complaints else 0
+
+
+def _failed(outcome: Outcome, simulation: Simulation) -> int:
+    print(last_lines(simulation.world))
+    print(f"seed {outcome.seed} failed at step {outcome.steps}: {outcome.failure}")
+    print(f"again: python -m tests.simulation --seed {outcome.seed} --to-step {outcome.steps} --trace\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,143 @@
+"""What a tool may answer, by what the store holds: every field, and every cursor to the position."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from events.ids import ConnectionId
+
+if TYPE_CHECKING:
+    from tests.simulation.hosts import Answer
+    from tests.simulation.people import Message, Person
+    from tests.simulation.surroundings import Surroundings
+
+
+class Answers:
+    """Holds the answers of one person against the record."""
+
+    def __init__(self, around: Surroundings, person: Person) -> None:
+        self._around = around
+        self._record = around.record
+        self._person = person
+
+    def _fail(self, what: str) -> None:
+        self._around.world.fail(f"{self._person.name}: {what}")
+
+    def check_queued(self, answer: Answer) -> None:
+        """Of `enter_queue` and `next_partner`: there is such an entry or such a room, and it is where they were."""
+        payload, who = answer.payload, ConnectionId(answer.payload["connection_id"])
+        cursor = payload["cursor"]
+        if not isinstance(cursor, int) or not 0 < cursor <= answer.heard_at:
+            self._fail(f"was answered the cursor {cursor}, and the log ended at {answer.heard_at}")
+            return
+        kind, where = self._record.person(who).place_at(cursor)
+        if payload["status"] == "waiting":
+            if (kind, where) != ("waiting", cursor) or payload["position"] < 1:
+                self._fail(f"was answered {payload}, and was {kind} at {where}")
+        else:
+            room = self._record.rooms.get(payload["room_id"])
+            if room is None or (kind, where) != ("chatting", room.room_id):
+                self._fail(f"was answered {payload}, and was {kind} at {where}")
+            elif payload["partner"] != (room.second_name if room.first == who else room.first_name):
+                self._fail(f"was answered {payload}, and the room is {room}")
+
+    def check_sent(self, answer: Answer, message: Message, cursor: int | None) -> None:
+        """`success` is in the log, once for a name, at that time; and it is the same answer again."""
+        stamp = answer.payload.get("timestamp")
+        stored = [said for said in self._record.by_text.get(message.text, ()) if said.timestamp == stamp]
+        if answer.payload.get("success") is not True or not stored:
+            self._fail(f"was answered {answer.payload} for {message.text!r}, of which the log knows nothing")
+        elif stored[0].sender != self._person.who or stored[0].room_id != message.room_id:
+            self._fail(f"was answered {answer.payload} for {message.text!r}, and the log has {stored[0]}")
+        if message.timestamp is not None:
+            self._around.sometimes.reached("a message was repeated and said once")
+            if message.timestamp != stamp:
+                self._fail(f"said {message.text!r} at {message.timestamp}, and the second answer says {stamp}")
+        message.timestamp = stamp
+        if cursor is not None:
+            self._check_page_after(answer.payload, cursor, answer.heard_at)
+
+    def check_wait(self, answer: Answer, arguments: dict[str, Any]) -> None:
+        """Of `wait_for_events`."""
+        payload = answer.payload
+        self._check_page_after(payload, arguments["cursor"], answer.heard_at)
+        full = len(payload["events"]) >= self._around.plan.policy.events_per_page_max
+        who = self._person.who
+        if who is not None and not full and payload["cursor"] > arguments["cursor"]:
+            kind = self._record.person(who).place_at(payload["cursor"])[0]
+            if payload["status"] != kind:
+                self._fail(f"was told to be {payload['status']} at {payload['cursor']}, and was {kind}")
+        if payload["timed_out"] and payload["events"]:
+            self._fail(f"timed out with {payload}")
+        if payload["events"]:
+            first = payload["events"][0]["params"]["cursor"]
+            self._around.check_prompt(first, f"{self._person.name} in a wait", answer.asked_ms)
+
+    def check_inbox(self, text: str, cursor: int | None, asked_at: int) -> None:
+        """Of the resource: as a wait of no time, or the newest page."""
+        payload = msgspec.json.decode(text)
+        if cursor is not None:
+            self._check_page_after(payload, cursor, self._around.disk.tip.position)
+            return
+        self._check_events(payload["events"])
+        who, events = self._person.who, payload["events"]
+        if who is not None and events:
+            owed = self._record.person(who).between(events[0]["params"]["cursor"] - 1, payload["cursor"])
+            if owed != [event["params"]["cursor"] for event in events]:
+                self._fail(f"the inbox holds {events} up to {payload['cursor']}, owed is {owed}")
+
+    def check_status(self, answer: Answer) -> None:
+        """The place is one where they were, and the cursor just before it, or the tip."""
+        payload, who = answer.payload, self._person.who
+        if "connection_id" not in payload or payload["connection_id"] != who:
+            return
+        assert who is not None
+        person, cursor = self._record.person(who), payload["cursor"]
+        if payload["status"] == "chatting":
+            if person.place_at(cursor + 1) != ("chatting", payload["room_id"]):
+                self._fail(f"was told {payload}, and was {person.place_at(cursor + 1)}")
+        elif not 0 <= cursor <= answer.heard_at or person.place_at(cursor)[0] != payload["status"]:
+            self._fail(f"was told {payload}, and was {person.place_at(cursor)}")
+
+    def check_refusal(self, answer: Answer) -> None:
+        """A refusal has a reason that can be seen; count those that ought to be rare."""
+        code, around = answer.payload["code"], self._around
+        if code == "unavailable":
+            around.sometimes.reached("a command was unavailable")
+        elif code == "rate_limited":
+            around.sometimes.reached("a command was rate limited")
+        elif code == "unknown_handle":
+            around.sometimes.reached("a handle was unknown")
+            if answer.named and around.plan.handles_are_kept and around.plan.brokers == 1:
+                self._fail("their handle was given, and is not known any more")
+        elif (code == "invalid_arguments" and around.plan.brokers == 1) or (
+            code == "room_not_found" and around.plan.policy.closed_rooms_kept > 1_000 and around.plan.brokers == 1
+        ):
+            self._fail(f"was refused: {answer.payload}")
+
+    def _check_page_after(self, payload: dict[str, Any], cursor: int, heard_at: int) -> None:
+        """A page holds exactly what they were told after the one cursor and up to the other."""
+        who, events = self._person.who, payload["events"]
+        assert who is not None
+        self._check_events(events)
+        person = self._record.person(who)
+        heard = [position for event in events if (position := event["params"]["cursor"]) > person.known_since]
+        owed = person.between(max(cursor, person.known_since), payload["cursor"])
+        if not cursor <= payload["cursor"] <= heard_at:
+            self._fail(f"asked after {cursor} and was answered the cursor {payload['cursor']}")
+        if payload.get("missed"):
+            self._around.sometimes.reached("a page said that something was missed")
+            base = self._around.disk.base.position
+            owed = [position for position in owed if position in heard or position > base]
+            if cursor >= self._around.disk.base.position:
+                self._fail(f"was told that something after {cursor} is gone, and the log is there")
+        if heard != owed or len(events) > self._around.plan.policy.events_per_page_max:
+            self._fail(f"asked after {cursor}, was given {heard} up to {payload['cursor']}, owed is {owed}")
+
+    def _check_events(self, events: list[dict[str, Any]]) -> None:
+        who = self._person.who
+        assert who is not None
+        for event in events:
+            self._record.check_heard(who, event["method"], event["params"], "a result")

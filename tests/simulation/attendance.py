@@ -1,0 +1,135 @@
+"""Who was there, by the rule of presence written a second time, from when streams and calls began and ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from events.commands import Disconnect
+from events.commit import Commit
+from events.events import QueueEntered, RoomClosed, RoomOpened
+from events.ids import POSITION_MAX, ConnectionId
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.surroundings import Surroundings
+
+NEVER = -1.0
+SLACK_MS = 0.01
+
+
+class _Seen:
+    """What one process has seen of one connection."""
+
+    def __init__(self, now_ms: float) -> None:
+        self.streams_and_calls = 0
+        self.stream_closed_ms = NEVER
+        self.call_over_ms = now_ms
+        self.absent_until_ms = NEVER  # when it last came back after its grace
+
+
+class Attendance:
+    """What one process has seen."""
+
+    def __init__(self, around: Surroundings, process: Process) -> None:
+        self._around = around
+        self._process = process
+        self._seen: dict[ConnectionId, _Seen] = {}
+        self._since_ms = 0.0
+
+    def begins(self, now_ms: float) -> None:
+        """The process has started: graces start anew."""
+        self._seen = {}
+        self._since_ms = now_ms
+
+    def arrives(self, who: ConnectionId) -> None:
+        """A stream of theirs opens, or a call begins."""
+        seen, now_ms = self._of(who), self._around.world.now_ms
+        if seen.streams_and_calls == 0 and now_ms >= self._deadline_ms(who, seen) - SLACK_MS:
+            seen.absent_until_ms = now_ms
+        if seen.streams_and_calls == 0 and self._is_nowhere(who):
+            seen.stream_closed_ms = NEVER  # a stream that was closed before one was somewhere is no matter
+        seen.streams_and_calls += 1
+
+    def leaves(self, who: ConnectionId, *, by_stream: bool) -> None:
+        """It ends."""
+        seen = self._of(who)
+        seen.streams_and_calls -= 1
+        if by_stream:
+            seen.stream_closed_ms = self._around.world.now_ms
+        else:
+            seen.call_over_ms = self._around.world.now_ms
+
+    def announced(self, commit: Commit) -> None:
+        """The process knows of `commit`: whoever was nowhere and is somewhere now has a whole grace before them."""
+        for event in commit.events:
+            if isinstance(event, QueueEntered) and not isinstance(commit.events[0], RoomClosed):
+                seen = self._of(event.connection_id)
+                seen.call_over_ms = self._around.world.now_ms
+                if not seen.streams_and_calls:
+                    seen.stream_closed_ms = NEVER
+
+    def is_there(self, who: ConnectionId) -> bool:
+        """Whether a stream or a call of theirs is open here."""
+        seen = self._seen.get(who)
+        return seen is not None and seen.streams_and_calls > 0
+
+    def check(self, commits: list[Commit]) -> None:
+        """The process has decided on `commits`: nobody absent is matched, and nobody present taken out."""
+        not_judged: set[ConnectionId] = set()
+        for commit in commits:
+            command = commit.command
+            if isinstance(command, Disconnect):
+                not_judged.add(command.connection_id)
+                if command.since != POSITION_MAX:
+                    self._check_disconnect(command)
+            for event in commit.events:
+                if isinstance(event, QueueEntered):
+                    not_judged.add(event.connection_id)  # they have a grace before them, from this batch on
+                if isinstance(event, RoomOpened):
+                    asked = getattr(command, "connection_id", None)
+                    for who in (event.first, event.second):
+                        if who not in not_judged and (who != asked or type(command).__name__ == "MatchDue"):
+                            self._check_matched(who)
+
+    def _check_disconnect(self, command: Disconnect) -> None:
+        who, now_ms = command.connection_id, self._around.world.now_ms
+        self._around.sometimes.reached("someone absent was taken out")
+        seen = self._of(who)
+        deadline_ms = self._deadline_ms(who, seen)
+        absent_now = seen.streams_and_calls == 0 and now_ms >= deadline_ms - SLACK_MS
+        if not absent_now and seen.absent_until_ms == NEVER:
+            self._around.world.fail(
+                f"{who} is taken out by {self._process.name} though present: {seen.streams_and_calls} streams and "
+                f"calls are open, or the grace ends at {deadline_ms:.1f}: {command}"
+            )
+
+    def _check_matched(self, who: ConnectionId) -> None:
+        seen = self._of(who)
+        if seen.streams_and_calls == 0 and self._around.world.now_ms > self._deadline_ms(who, seen) + SLACK_MS:
+            self._around.world.fail(f"{who} was matched by {self._process.name} though absent since their grace ended")
+
+    def _of(self, who: ConnectionId) -> _Seen:
+        seen = self._seen.get(who)
+        if seen is None:
+            seen = self._seen[who] = _Seen(self._since_ms)
+            entered = self._around.record.people.get(who)
+            if entered is not None and entered.places:
+                seen.call_over_ms = max(self._since_ms, self._around.record.landed_ms[entered.places[-1][0]])
+        return seen
+
+    def _is_nowhere(self, who: ConnectionId) -> bool:
+        """As far as this process knows."""
+        person = self._around.record.people.get(who)
+        return person is None or person.place_at(self._process.broker.state.position)[0] == "idle"
+
+    def _deadline_ms(self, who: ConnectionId, seen: _Seen) -> float:
+        policy = self._around.plan.policy
+        person = self._around.record.people.get(who)
+        kind = person.place_at(self._process.broker.state.position)[0] if person is not None else "idle"
+        if kind == "idle":
+            return float("inf")
+        idle_grace_ms = policy.idle_grace_room_ms if kind == "chatting" else policy.idle_grace_queue_ms
+        deadline_ms = max(seen.call_over_ms, self._since_ms) + idle_grace_ms
+        if seen.stream_closed_ms != NEVER:
+            deadline_ms = max(deadline_ms, seen.stream_closed_ms + policy.stream_grace_ms)
+        return deadline_ms

@@ -1,0 +1,182 @@
+"""How clients reach a broker: requests that stand alone, a session for each call, or a session that is kept."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
+
+from mcp_facade.wire import EXTENSION
+from tests.simulation.loop import sleep_ms
+from tests.simulation.network import Broken, Exchanged
+from tests.simulation.sdk import KEPT, MODERN
+from tests.simulation.sse import EventReader
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.surroundings import Surroundings
+
+PATIENCE_MS = 30_000.0
+ENVELOPE = {
+    PROTOCOL_VERSION_META_KEY: MODERN,
+    CLIENT_INFO_META_KEY: {"name": "simulation", "version": "1"},
+    CLIENT_CAPABILITIES_META_KEY: {"extensions": {EXTENSION: {}}},
+}
+STREAM = "text/event-stream"
+
+
+class Answer(NamedTuple):
+    """What a tool gave, and the store's tip when it was asked and when the answer was there."""
+
+    payload: dict[str, Any]
+    is_error: bool
+    asked_at: int
+    heard_at: int
+    asked_ms: float
+    named: bool  # the handle was
+
+
+class Host:
+    """A client program; its calls go to one process, or to any if it roams."""
+
+    kind = "modern"
+
+    def __init__(self, around: Surroundings, name: str) -> None:
+        self.around = around
+        self.name = name
+        self.random = random.Random(f"{around.seed} {name}")
+        self.home = around.processes[self.random.randrange(len(around.processes))]
+        self._request_id = 0
+
+    @property
+    def somewhere(self) -> Process:
+        """Where the next request goes."""
+        if self.around.plan.roaming and self.kind == "modern" and self.random.random() < 0.2:
+            self.home = self.around.processes[self.random.randrange(len(self.around.processes))]
+        return self.home
+
+    async def call(
+        self, tool: str, arguments: dict[str, Any], *, leave_after_ms: float | None = None, progress: bool = False
+    ) -> Answer | None:
+        """Call a tool; `None` where the answer is lost, which says nothing about what happened."""
+        params: dict[str, Any] = {"name": tool, "arguments": arguments}
+        if progress:
+            params["_meta"] = {"progressToken": self._request_id + 1}
+        around, asked_at, asked_ms = self.around, self.around.disk.tip.position, self.around.world.now_ms
+        around.calls += 1
+        around.world.note(self.name, f"-> {tool} {arguments}")
+        result = await self.ask("tools/call", params, leave_after_ms=leave_after_ms)
+        if result is None or "structuredContent" not in result:
+            around.world.note(self.name, f"<- {tool}: lost, or {result}")
+            return None
+        payload = result["structuredContent"]
+        around.world.note(self.name, f"<- {tool}: {payload}")
+        return Answer(
+            payload, result.get("isError", False), asked_at, around.disk.tip.position, asked_ms, "handle" in arguments
+        )
+
+    async def ask(
+        self, method: str, params: dict[str, Any], *, leave_after_ms: float | None = None
+    ) -> dict[str, Any] | None:
+        """Make any request; its result, or `None` if there is none."""
+        try:
+            return await self.post(self.somewhere, *alone(method, params), leave_after_ms)
+        except Broken:
+            return None
+
+    async def post(
+        self,
+        process: Process,
+        headers: dict[str, str],
+        method: str,
+        params: dict[str, Any],
+        leave_after_ms: float | None = None,
+    ) -> dict[str, Any] | None:
+        """One POST; `None` if the answer is no result.
+
+        Raises:
+            Broken: the connection broke before the whole answer was there.
+        """
+        self._request_id += 1
+        body = msgspec.json.encode({"jsonrpc": "2.0", "id": self._request_id, "method": method, "params": params})
+        exchanged = self.around.network.request(process, "POST", headers, body, about=method)
+        patience_ms = leave_after_ms if leave_after_ms is not None else PATIENCE_MS
+        alarm = self.around.world.after(patience_ms, exchanged.close)
+        try:
+            if await exchanged.answered() != 200:
+                return {"status": exchanged.status}
+            return await self._result(exchanged)
+        finally:
+            alarm.cancel()
+            exchanged.close()
+
+    async def _result(self, exchanged: Exchanged) -> dict[str, Any] | None:
+        if exchanged.headers.get("content-type") == "application/json":
+            whole = b""
+            while data := await exchanged.read():
+                whole += data
+            return _result_in(msgspec.json.decode(whole))
+        reader = EventReader()
+        while data := await exchanged.read():
+            for event in reader.feed(data):
+                message = event.message or {}
+                if message.get("method") == "notifications/progress":
+                    self.around.sometimes.reached("progress was told")
+                elif "result" in message or "error" in message:
+                    return _result_in(message)
+        if "mcp-session-id" in exchanged.headers:
+            return {"session_id": exchanged.headers["mcp-session-id"]}
+        return None
+
+
+def alone(method: str, params: dict[str, Any]) -> tuple[dict[str, str], str, dict[str, Any]]:
+    """A request of 2026-07-28: its headers, its method, and its params with all that it says about its client."""
+    headers = {"mcp-protocol-version": MODERN, "mcp-method": method}
+    if "name" in params:
+        headers["mcp-name"] = params["name"]
+    return headers, method, {**params, "_meta": {**ENVELOPE, **params.get("_meta", {})}}
+
+
+def _result_in(message: dict[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = message.get("result", {"error": message.get("error")})
+    return result
+
+
+class PerCallHost(Host):
+    """Opens a session for every call, and seldom says goodbye."""
+
+    kind = "per call"
+
+    async def ask(
+        self, method: str, params: dict[str, Any], *, leave_after_ms: float | None = None
+    ) -> dict[str, Any] | None:
+        """In a session of its own."""
+        process = self.somewhere
+        try:
+            opened = await self.post(process, {}, "initialize", {})
+            if opened is None or "session_id" not in opened:
+                return None
+            headers = {"mcp-session-id": opened["session_id"], "mcp-protocol-version": KEPT}
+            result = await self.post(process, headers, method, params, leave_after_ms)
+            if self.random.random() < 0.7:
+                await delete(self, process, opened["session_id"])
+        except Broken:
+            return None
+        return result
+
+
+async def delete(host: Host, process: Process, session_id: str) -> None:
+    """End a session.
+
+    Raises:
+        Broken: it may have ended.
+    """
+    headers = {"mcp-session-id": session_id, "mcp-protocol-version": KEPT}
+    await host.around.network.request(process, "DELETE", headers, about="delete").answered()
+
+
+async def pause_between(host: Host, most_ms: float) -> None:
+    """A moment, by the seed's haste."""
+    await sleep_ms(most_ms * host.random.random() ** 2 / host.around.plan.haste)

@@ -1,0 +1,34 @@
+"""What the broker logs: nothing is printed, and an error is a finding."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+EXPECTED = ("log_unavailable",)
+"""An error of the store, and not of ours."""
+
+
+@contextmanager
+def errors_found(tell: Callable[[str], None]) -> Iterator[None]:
+    """For as long as it is open, `tell` is told of every error that is logged."""
+
+    def collect(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+        if event["event"] not in EXPECTED:
+            tell(f"logged {event['event']}: {event.get('exc_info')!r}")
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[collect],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.ReturnLoggerFactory(),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

@@ -1,0 +1,63 @@
+"""What happens to whole processes, and to the log behind their backs: once a second, by chance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.simulation.loop import sleep_ms
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.surroundings import Surroundings
+
+CALLBACKS_MOST = 80
+PAUSE_MS = 12_000.0
+CLOCK_MS = 900_000
+TRIMMED_TO_MOST = 40
+
+
+async def mischief(around: Surroundings) -> None:
+    """As long as things go wrong."""
+    while around.faulty:
+        await sleep_ms(1_000)
+        for process in around.processes:
+            _strike(around, process)
+        if around.faults.strikes("trim") and around.disk.trim(int(around.faults.some(TRIMMED_TO_MOST))):
+            around.faults.happens("trim")
+            around.world.note("store", f"is trimmed to {around.disk.base.position}")
+
+
+def _strike(around: Surroundings, process: Process) -> None:
+    faults, loop = around.faults, process.loop
+    if loop.dead or loop.paused:
+        return
+    # While something is under way to the store a crash is worth more.
+    if faults.strike("crash") or (process.is_appending and faults.strike("crash")):
+        _after_callbacks(around, process, process.crash)
+    elif faults.strike("pause"):
+        _after_callbacks(around, process, lambda: _pause(around, process))
+    elif faults.strikes("shutdown") and process.is_up:
+        faults.happens("shutdown")
+        process.shut_down()
+    elif faults.strike("clock forward"):
+        process.set_clock(faults.random.randrange(CLOCK_MS))
+    elif faults.strike("clock back"):
+        process.set_clock(-faults.random.randrange(CLOCK_MS))
+
+
+def _after_callbacks(around: Surroundings, process: Process, what: object) -> None:
+    """Between two callbacks, which is to say at any await."""
+    process.loop.fuse = 1 + around.faults.random.randrange(CALLBACKS_MOST)
+    process.loop.on_fuse = what  # type: ignore[assignment]
+
+
+def _pause(around: Surroundings, process: Process) -> None:
+    loop = process.loop
+    around.world.note(process.name, "is paused")
+    loop.pause()
+    around.world.after(around.faults.some(PAUSE_MS), _wake, around, loop)
+
+
+def _wake(around: Surroundings, loop: object) -> None:
+    around.world.note(loop.name, "wakes")  # type: ignore[attr-defined]
+    loop.resume()  # type: ignore[attr-defined]

@@ -1,0 +1,252 @@
+"""One broker's process: the whole application as uvicorn would drive it, on a loop and a clock of its own.
+
+It can be killed between any two callbacks, paused and woken, shut down, and have its clock set; whoever looks after
+it starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from broker.broker import Broker
+from broker.runtime import Accepted, Answer
+from broker.settings import Settings
+from events.commands import Command, Disconnect
+from events.commit import Commit
+from events.ids import ConnectionId
+from mcp_facade.app import ChatApp
+from tests.simulation.attendance import Attendance
+from tests.simulation.loop import Handle, SimLoop, sleep_ms
+from tests.simulation.network import Exchanged
+from tests.simulation.sdk import SessionManager
+from tests.simulation.store_client import StoreClient
+from tests.simulation.surroundings import Surroundings
+
+WALL_MS = 1_790_000_000_000
+RESTART_MS = 1_500.0
+
+
+class ProcessClock:
+    """The world's time, and a wall clock that somebody may set."""
+
+    def __init__(self, loop: SimLoop, wall_ms: int) -> None:
+        self._loop = loop
+        self._world = loop.world
+        self.wall_offset_ms = wall_ms
+
+    def wall_ms(self) -> int:
+        """Unix time, as far as this machine knows."""
+        return self.wall_offset_ms + int(self._world.now_ms)
+
+    def now_ms(self) -> float:
+        """The world's time."""
+        return self._world.now_ms
+
+    def call_at(self, at_ms: float, callback: Callable[[], None]) -> Handle:
+        """See `Clock.call_at`."""
+        handle = Handle(self._loop, callback, ())
+        if not self._loop.dead:
+            self._world.add_timer(at_ms, handle)
+        return handle
+
+
+class Process:
+    """A broker that is started again and again; `is_up` while it takes requests."""
+
+    def __init__(self, around: Surroundings, number: int) -> None:
+        self.around = around
+        self.number = number
+        self.name = f"broker-{number}"
+        self.random_bytes = random.Random(f"{around.seed} entropy {number}").randbytes
+        self.is_up = False
+        self.starts = 0
+        self.stopping = False
+        self.attendance = Attendance(around, self)
+        self.wall_offset_ms = WALL_MS + around.faults.random.randrange(2_000)
+        self.decided_ids: set[str] = set()
+        self._exchanges: dict[Exchanged, None] = {}
+
+    def start(self) -> None:
+        """A new life: nothing of the last one is left."""
+        self.starts += 1
+        self.stopping = False
+        around = self.around
+        around.world.note(self.name, "starts")
+        self.loop = SimLoop(around.world, self.name)
+        self.clock = ProcessClock(self.loop, self.wall_offset_ms)
+        self._exchanges = {}
+        self._shutdown = asyncio.Event()
+        self.loop.call_soon(self._boot)
+
+    def _boot(self) -> None:
+        around = self.around
+        self.store = StoreClient(around.disk, self.loop, around.faults, around.sometimes)
+        self.store.on_append = self._decided
+        self.broker = around.plan.broker_type(
+            self.store,
+            self.clock,
+            keep_commits=around.plan.keep_commits,
+            shared=around.plan.brokers > 1,
+            random_bytes=self.random_bytes,
+        )
+        self._watch_broker(self.broker)
+        settings = Settings(
+            policy=around.plan.policy,
+            redact_after_ms=around.plan.redact_after_ms,
+            fast_lane=around.plan.fast_lane,
+        )
+        self.app = ChatApp(self.broker, settings)
+        self.app.on_started = self._started
+        gateway = self.app.gateway
+        gateway._manager = SessionManager(self, gateway._streams)  # type: ignore[assignment]
+        self.loop.create_task(self._live())
+
+    def _watch_broker(self, broker: Broker) -> None:
+        presence, attendance = broker.presence, self.attendance
+        opened, closed, call = presence.stream_opened, presence.stream_closed, presence.call
+
+        def stream_opened(who: ConnectionId) -> None:
+            attendance.arrives(who)
+            opened(who)
+
+        def stream_closed(who: ConnectionId) -> None:
+            closed(who)
+            attendance.leaves(who, by_stream=True)
+
+        @contextmanager
+        def watched_call(who: ConnectionId) -> Any:
+            attendance.arrives(who)
+            try:
+                with call(who):
+                    yield
+            finally:
+                attendance.leaves(who, by_stream=False)
+
+        presence.stream_opened, presence.stream_closed = stream_opened, stream_closed  # type: ignore[method-assign]
+        presence.call = watched_call  # type: ignore[method-assign,assignment]
+        broker.runtime.observers.append(self._announced)
+        submit, jumped, sometimes = broker.submit, broker.runtime.on_jump, self.around.sometimes
+
+        async def watched_submit(command: Command) -> Answer:
+            answer = await submit(command)
+            if isinstance(command, Disconnect) and isinstance(answer, Accepted) and answer.commit is None:
+                sometimes.reached("a Disconnect came too late")
+            return answer
+
+        def watched_jump() -> None:
+            sometimes.reached("the log was trimmed under a broker, which jumped")
+            jumped()
+
+        broker.submit = watched_submit  # type: ignore[method-assign]
+        broker.runtime.on_jump = watched_jump
+
+    async def _live(self) -> None:
+        """The lifespan of the application, and the end of the process."""
+        sent: list[str] = []
+
+        async def receive() -> dict[str, Any]:
+            if not sent:
+                sent.append("startup")
+                return {"type": "lifespan.startup"}
+            await self._shutdown.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"].endswith("failed") and not self.loop.dead:
+                self.around.world.fail(f"{self.name}: {message}")
+
+        await self.app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)  # type: ignore[arg-type]
+        self.loop.call_soon(self._ended)
+
+    def _started(self) -> None:
+        around, failure = self.around, self.app.failure
+        if failure is not None:
+            around.sometimes.reached("a start failed")
+            around.world.note(self.name, f"could not start: {failure}")
+            around.check_start_failure(failure)
+            around.world.after(0, self.crash)
+        elif not self.stopping:
+            self.is_up = True
+            self.attendance.begins(around.world.now_ms)
+            around.world.note(self.name, f"is up at {self.broker.state.position}")
+
+    def _ended(self) -> None:
+        """A graceful end leaves nothing behind."""
+        self.around.world.note(self.name, "has ended")
+        left = [task for task in self.loop.tasks() if not task.done()]
+        if left:
+            self.around.world.fail(f"{self.name} has ended, and there still are {left}")
+        self._gone()
+
+    @property
+    def is_appending(self) -> bool:
+        """Whether something is on its way to the store."""
+        broker = getattr(self, "broker", None)
+        return broker is not None and broker.runtime._flushing is not None
+
+    def serve(self, exchanged: Exchanged, scope: dict[str, Any]) -> None:
+        """A request has come in."""
+        self._exchanges[exchanged] = None
+        self.loop.create_task(self._serve(exchanged, scope))
+
+    async def _serve(self, exchanged: Exchanged, scope: dict[str, Any]) -> None:
+        try:
+            await self.app(scope, exchanged.receive, exchanged.send)  # type: ignore[arg-type]
+        finally:
+            exchanged.finished()
+            self._exchanges.pop(exchanged, None)
+
+    def shut_down(self) -> None:
+        """End gracefully, as uvicorn does: streams and waits first, then the rest."""
+        if self.is_up and not self.stopping:
+            self.around.world.note(self.name, "shuts down")
+            self.stopping, self.is_up = True, False
+            self.loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
+        self.app.drain()
+        self.loop.create_task(self._shut_down())
+
+    async def _shut_down(self) -> None:
+        deadline_ms = self.clock.now_ms() + 3_000
+        while self._exchanges and self.clock.now_ms() < deadline_ms:  # as uvicorn does
+            await sleep_ms(50)
+        serving = [task for task in self.loop.tasks() if task.get_coro().__name__ == "_serve"]  # type: ignore[union-attr]
+        for task in serving:
+            task.cancel()
+        if serving:
+            await asyncio.wait(serving)
+        self._shutdown.set()
+
+    def crash(self) -> None:
+        """It is gone at once."""
+        if not self.loop.dead:
+            self.around.world.note(self.name, "crashes")
+            self.around.lost_with(self)
+            self._gone()
+
+    def _gone(self) -> None:
+        self.is_up = False
+        lane = self.app.gateway.fast_lane if hasattr(self, "app") else None
+        if lane is not None and lane.taken:
+            self.around.sometimes.reached("the fast lane answered")
+        self.loop.kill()
+        for exchanged in self._exchanges:
+            exchanged.server_died()
+        if not self.around.over:
+            self.around.world.after(self.around.faults.some(RESTART_MS) + 1, self.start)
+
+    def set_clock(self, by_ms: int) -> None:
+        """Somebody sets the machine's clock."""
+        self.wall_offset_ms += by_ms
+        self.clock.wall_offset_ms = self.wall_offset_ms
+
+    def _decided(self, commits: Sequence[Commit]) -> None:
+        self.around.decided(self, commits)
+
+    def _announced(self, commit: Commit, state: Any) -> None:
+        self.around.announced(self, commit)

@@ -1,0 +1,187 @@
+"""What is in the store, read a second time: who is owed what, who is where, what was said.
+
+Made from the events as they are stored, by rules of its own, so that what clients hear is held against something
+that shares no code with what told them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from broker.decide import decide
+from events.commit import Commit
+from events.events import MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
+from events.ids import ConnectionId, Position, RoomId
+from projections.invariants import check_step
+from projections.state import State
+from tests.simulation.loop import World
+from tests.simulation.sometimes import Sometimes
+
+REDACTED = "[redacted]"
+UNIX = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Said(NamedTuple):
+    """A message, as it was stored."""
+
+    position: Position
+    room_id: RoomId
+    sender: ConnectionId
+    text: str
+    client_message_id: str | None
+    timestamp: str
+
+
+class Person:
+    """What the store says of one connection."""
+
+    def __init__(self) -> None:
+        self.positions: list[Position] = []
+        self.owed: list[dict[str, Any]] = []
+        self.places: list[tuple[Position, tuple[str, Any]]] = []
+        self.known_since: Position = 0  # if they were forgotten, and came in once more before anyone could tell them so
+
+    def owes(self, position: Position, method: str, **params: Any) -> None:
+        """From `position` on they are owed this."""
+        self.positions.append(position)
+        self.owed.append({"method": method, "params": params})
+
+    def between(self, after: Position, through: Position) -> list[Position]:
+        """Where they are told something."""
+        return self.positions[bisect_right(self.positions, after) : bisect_right(self.positions, through)]
+
+    def place_at(self, position: Position) -> tuple[str, Any]:
+        """Where they were right after `position`."""
+        index = bisect_right(self.places, position, key=lambda entry: entry[0])
+        return self.places[index - 1][1] if index else ("idle", None)
+
+    @property
+    def place(self) -> tuple[str, Any]:
+        """Where they are."""
+        return self.places[-1][1] if self.places else ("idle", None)
+
+
+class Record:
+    """All of it."""
+
+    def __init__(self, world: World, sometimes: Sometimes) -> None:
+        self.people: dict[ConnectionId, Person] = {}
+        self.rooms: dict[RoomId, RoomOpened] = {}
+        self.closed: dict[RoomId, Position] = {}
+        self.said: list[Said] = []
+        self.by_text: dict[str, list[Said]] = {}
+        self.landed_ms: list[float] = [0.0]
+        self.ids: list[str] = [""]
+        self.forgotten = False  # texts may be redacted
+        self._world = world
+        self._sometimes = sometimes
+        self._message_ids: set[tuple[RoomId, ConnectionId, str]] = set()
+
+    def person(self, who: ConnectionId) -> Person:
+        """What is known of `who`."""
+        known = self.people.get(who)
+        if known is None:
+            known = self.people[who] = Person()
+        return known
+
+    def on_commit(self, before: State, commit: Commit, after: State) -> None:
+        """A commit was stored: hold it against the promises, and keep it."""
+        self._world.note("log", f"{commit.position} {type(commit.command).__name__} {_names(commit)}")
+        for breach in check_step(before, commit, after):
+            self._world.fail(str(breach))
+        again = decide(before, commit.command, commit.facts)
+        if again != list(commit.events):
+            self._world.fail(f"promise 6: at {commit.position}, {commit.command} decides to {again} when asked again")
+        self.landed_ms.append(self._world.now_ms)
+        self.ids.append(commit.commit_id)
+        told: set[ConnectionId] = set()
+        for event in commit.events:
+            if isinstance(event, QueueEntered) and event.connection_id not in before.places.by_id:
+                self.person(event.connection_id).known_since = commit.position
+            self._keep(commit, event, told)
+
+    def _keep(self, commit: Commit, event: Any, told: set[ConnectionId]) -> None:
+        position, stamp = commit.position, timestamp(commit.at_ms)
+        if isinstance(event, QueueEntered):
+            self._moves(event.connection_id, position, "waiting", position, ("idle",))
+        elif isinstance(event, QueueLeft):
+            self._moves(event.connection_id, position, "idle", None, ("waiting",))
+        elif isinstance(event, RoomOpened):
+            if event.room_id in self.rooms:
+                self._world.fail(f"promise 5: {event.room_id} is opened twice")
+            self.rooms[event.room_id] = event
+            for who, name in ((event.first, event.second_name), (event.second, event.first_name)):
+                self._moves(who, position, "chatting", event.room_id, ("waiting",))
+                self._tell(told, who, position, "chatroom.found", room_id=event.room_id, partner=name, timestamp=stamp)
+        elif isinstance(event, MessageSent):
+            self._keep_message(position, stamp, event, told)
+        elif isinstance(event, RoomClosed):
+            self.closed[event.room_id] = position
+            for who in (event.closed_by, event.other):
+                self._moves(who, position, "idle", None, ("chatting",))
+            self._tell(
+                told, event.other, position, "partner.disconnected",
+                room_id=event.room_id, reason=event.reason, timestamp=stamp,
+            )  # fmt: skip
+        else:
+            assert isinstance(event, PolicyAdopted)
+
+    def _keep_message(self, position: Position, stamp: str, event: MessageSent, told: set[ConnectionId]) -> None:
+        room, text = self.rooms[event.room_id], event.text
+        assert isinstance(text, str)
+        if {event.sender, event.recipient} != {room.first, room.second} or event.room_id in self.closed:
+            self._world.fail(f"promise 4: at {position}, {event.sender} spoke where they could not")
+        if event.client_message_id is not None:
+            key = (event.room_id, event.sender, str(event.client_message_id))
+            if key in self._message_ids:
+                self._world.fail(f"promise 4: at {position}, {key} is stored twice")
+            self._message_ids.add(key)
+        said = Said(position, event.room_id, event.sender, text, event.client_message_id, stamp)
+        self.said.append(said)
+        self.by_text.setdefault(text, []).append(said)
+        self._tell(
+            told, event.recipient, position, "message.received",
+            room_id=event.room_id, message=text, timestamp=stamp, sender="stranger",
+        )  # fmt: skip
+
+    def _moves(self, who: ConnectionId, position: Position, kind: str, where: Any, from_kinds: tuple[str, ...]) -> None:
+        person = self.person(who)
+        if person.place[0] not in from_kinds:
+            self._world.fail(f"promise 1: at {position}, {who} is {person.place[0]} and becomes {kind}")
+        person.places.append((position, (kind, where)))
+
+    def _tell(self, told: set[ConnectionId], who: ConnectionId, position: Position, method: str, **params: Any) -> None:
+        if who in told:
+            self._world.fail(f"promise 7: at {position}, {who} is told two things")
+        told.add(who)
+        self.person(who).owes(position, method, cursor=position, **params)
+
+    def check_heard(self, who: ConnectionId, method: str, params: dict[str, Any], way: str) -> None:
+        """Somebody heard this as being for `who`: it must be what is stored, to the last word."""
+        position = params.get("cursor")
+        person = self.people.get(who)
+        index = bisect_right(person.positions, position) - 1 if person is not None and type(position) is int else -1
+        if person is None or index < 0 or person.positions[index] != position:
+            self._world.fail(f"{who} heard {method} at {position} by {way}, which is not stored as theirs")
+            return
+        owed = person.owed[index]
+        heard = {key: value for key, value in params.items() if key != "_meta"}
+        if self.forgotten and heard.get("message") == REDACTED:
+            self._sometimes.reached("a text was redacted")
+            heard["message"] = owed["params"]["message"]
+        if owed["method"] != method or owed["params"] != heard:
+            self._world.fail(f"{who} heard {method} {heard} by {way}, stored is {owed}")
+
+
+def timestamp(at_ms: int) -> str:
+    """ISO 8601 in UTC with milliseconds."""
+    moment = UNIX + timedelta(milliseconds=at_ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _names(commit: Commit) -> str:
+    who = getattr(commit.command, "connection_id", "")
+    events = ", ".join(type(event).__name__ for event in commit.events)
+    return f"{who[:10]}: {events}"

@@ -1,0 +1,142 @@
+"""After the faults: everything must come to rest, and everyone must have what is theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from projections.places import Idle
+from projections.state import digest, fold
+from tests.simulation.hosts import Answer
+from tests.simulation.kept_host import KeptHost
+from tests.simulation.listening_host import ListeningHost
+from tests.simulation.loop import sleep_ms
+
+if TYPE_CHECKING:
+    from tests.simulation.people import Person
+    from tests.simulation.surroundings import Surroundings
+
+AGAIN_MS = 250.0
+WAIT_SECONDS = 3
+ROUNDS = 3
+VANISHING = 0.4
+TRIES_MAX = 240
+
+
+async def insist(person: Person, ask: Callable[[], Awaitable[Answer | None]]) -> Answer | None:
+    """Ask until there is an answer other than 'later'."""
+    answer = None
+    for _ in range(TRIES_MAX):
+        answer = await ask()
+        if answer is not None and answer.payload.get("code") not in ("unavailable", "rate_limited"):
+            return answer
+        wait_ms = answer.payload.get("retry_after_ms", 0) if answer is not None else 0
+        await sleep_ms(max(AGAIN_MS, wait_ms))
+    person.around.world.fail(f"{person.name} never got an answer, though nothing is wrong any more, but {answer}")
+    return None
+
+
+async def catch_up(person: Person) -> None:
+    """Read all there is, and be where the log says."""
+    if person.who is None:
+        return
+    await insist(person, person.status)
+    while person.who is not None:
+        before = person.cursor
+        answer = await insist(person, lambda: person.wait(0))
+        if answer is None or answer.is_error or (not answer.payload.get("events") and person.cursor == before):
+            break
+        if not answer.payload.get("events") and person.cursor is not None:
+            break
+
+
+def check_idle(around: Surroundings) -> None:
+    """Everyone has left, and knows it."""
+    for person in around.people:
+        if person.who is not None and not person.vanished and (person.waits or person.room_id is not None):
+            place = around.record.person(person.who).place
+            around.world.fail(f"{person.name} has left and believes to be somewhere still; the log says {place}")
+
+
+async def meet(person: Person) -> None:
+    """Whoever is nowhere looks for someone."""
+    if person.room_id is None and not person.waits:
+        await insist(person, person.enter)
+
+
+def check_met(around: Surroundings) -> None:
+    """Under first come, first served, nobody waits while another waits."""
+    if around.plan.policy.matching == "first-come" and len(around.disk.state.queue) > 1:
+        around.world.fail(f"{len(around.disk.state.queue)} people wait for each other")
+
+
+async def talk(person: Person) -> None:
+    """Whoever is in a room says something, and waits at the same time for what the other says."""
+    if person.room_id is None or person.who is None:
+        return
+    around, room_id = person.around, person.room_id
+    message = person.message(named=True)
+    waiting = asyncio.ensure_future(person.wait(WAIT_SECONDS))
+    answer = await insist(person, lambda: person.say(message, listen=False))
+    may_fail = room_id in around.record.closed or around.plan.policy.message_bytes_max < len(message.text)
+    if answer is None or (answer.is_error and not may_fail):
+        around.world.fail(f"{person.name} could not speak in {room_id}: {answer}")
+    await waiting
+
+
+async def leave(person: Person) -> None:
+    """Go, for good: politely, or by simply not being there any more. Somebody may be met on the way out."""
+    if person.random.random() < VANISHING:
+        person.vanished = True
+        return
+    while person.who is not None and not person.around.world.failure:
+        await insist(person, person.status)
+        if person.room_id is not None:
+            await insist(person, person.leave_chat)
+        elif person.waits:
+            await insist(person, person.leave_queue)
+        else:
+            return
+
+
+async def know(person: Person) -> None:
+    """Whoever is there still hears how it ended."""
+    if not person.vanished:
+        await catch_up(person)
+
+
+def check_streams(around: Surroundings) -> None:
+    """Every stream that is open has brought all that it owes."""
+    for host in around.hosts:
+        missing: list[str] = []
+        if (isinstance(host, KeptHost) and host.live and host.line is not None) or isinstance(host, ListeningHost):
+            missing = host.missing()
+        if missing:
+            around.world.fail("; ".join(missing[:3]))
+
+
+def check_states(around: Surroundings) -> None:
+    """Every broker knows what the log says, and everyone has gone."""
+    expected = digest(fold(around.disk.commits))
+    if digest(around.disk.state) != expected:
+        around.world.fail("promise 6: folding all at once is not folding one by one")
+    for process in around.processes:
+        state = process.broker.state
+        if digest(state) != expected:
+            around.world.fail(
+                f"promise 6: {process.name} at {state.position} is not what the log at {around.disk.tip.position} says"
+            )
+    for who, known in around.disk.state.places.by_id.items():
+        if not isinstance(known.place, Idle):
+            around.world.fail(f"{who} has been gone for longer than any grace, and is {known.place}")
+
+
+def check_messages(around: Surroundings) -> None:
+    """What was said is stored as often as it was said, and once if it had a name."""
+    for person in around.people:
+        for message in person.said:
+            stored = len(around.record.by_text.get(message.text, ()))
+            most = 1 if message.message_id is not None else message.tries
+            if stored > most:
+                around.world.fail(f"{message.text!r} was said {message.tries} times, and is stored {stored} times")

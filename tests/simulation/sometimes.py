@@ -1,0 +1,60 @@
+"""Rare paths: each must be reached in a run that is long enough, and none of the recoveries too often.
+
+A path that is never reached tests nothing; a recovery that happens all the time hides what it recovers from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+SOMETIMES: Mapping[str, float | None] = {
+    "an append landed and was not answered": None,
+    "an append that had landed was answered as done": None,
+    "an append of a dead process landed": None,
+    "a conflict was decided again to another outcome": None,
+    "a crash between append and announce": None,
+    "a snapshot was unreadable, and an older one or none served": None,
+    "a start from a snapshot": None,
+    "the log was trimmed under a broker, which jumped": None,
+    "a page said that something was missed": None,
+    "a stream resumed within a position": None,
+    "a stream resumed in a new session": None,
+    "a stream was cut at its backlog": None,
+    "a stream was displaced by a second one": None,
+    "a frame was cut in two": None,
+    "a ghost was abandoned": None,
+    "a Disconnect came too late": None,
+    "someone absent was taken out": None,
+    "someone absent was taken out before a match": None,
+    "a message was repeated and said once": None,
+    "an old cursor was read again": None,
+    "a wait was cancelled": None,
+    "a handle was unknown": None,
+    "a command was unavailable": 0.2,
+    "a command was rate limited": 0.3,
+    "a start failed": 0.5,
+    "two of one session met each other": None,
+    "a mark came with its notification": None,
+    "progress was told": None,
+    "a text was redacted": None,
+    "patience ended in a match": None,
+    "the fast lane answered": None,
+    "a broker followed what another wrote": None,
+}
+"""Each path, and for a recovery the most of it there may be: of the calls, or of the starts."""
+
+PER: Mapping[str, str] = {"a start failed": "starts"}
+"""What a ceiling is a share of, where it is not the calls."""
+
+
+class Sometimes:
+    """How often each was reached."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def reached(self, path: str) -> None:
+        """It was, once more."""
+        assert path in SOMETIMES, path
+        self.counts[path] += 1

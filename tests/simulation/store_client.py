@@ -1,0 +1,218 @@
+"""A process's way to the store: an `EventLog` whose every call travels there and back, and may not.
+
+A call that has left goes on without its caller: the append of a process that has died meanwhile may land after its
+successor has started. With faults off it keeps the contract of every log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from events.commit import Commit, Tip
+from events.ids import Position
+from events.log import Conflict, Handing, LogUnavailableError, Snapshot, UnusableLogError
+from tests.simulation.disk import Disk
+from tests.simulation.faults import Faults
+from tests.simulation.loop import SimLoop
+from tests.simulation.sometimes import Sometimes
+
+T = TypeVar("T")
+
+ANSWER_MS = 2.0
+SLOW_MS = 900.0
+HANG_MS = 12_000.0
+FOLLOWED_PAGE = 50
+
+
+class _Fate(NamedTuple):
+    """What becomes of an append: how long it is under way, and whether it or its answer is lost."""
+
+    there_ms: float
+    back_ms: float
+    lost: bool = False
+    unheard: bool = False
+
+
+def _fate_of_an_append(faults: Faults) -> _Fate:
+    there_ms, back_ms = faults.some(ANSWER_MS), faults.some(ANSWER_MS)
+    if faults.strike("append slow"):
+        there_ms, back_ms = faults.some(SLOW_MS), faults.some(SLOW_MS)
+    if faults.strike("append hung"):
+        return _Fate(HANG_MS * faults.random.random(), back_ms, lost=True)
+    if faults.strike("append hung and landed"):
+        return _Fate(HANG_MS * faults.random.random(), HANG_MS * faults.random.random(), unheard=True)
+    if faults.strike("append failed"):
+        return _Fate(there_ms, back_ms, lost=True)
+    return _Fate(there_ms, back_ms, unheard=faults.strike("append landed unanswered"))
+
+
+class StoreClient:
+    """An `EventLog` over a `Disk`, from within a process."""
+
+    def __init__(self, disk: Disk, loop: SimLoop, faults: Faults, sometimes: Sometimes) -> None:
+        self.disk = disk
+        self.on_append: Callable[[Sequence[Commit]], None] = lambda commits: None
+        self._loop = loop
+        self._world = loop.world
+        self._faults = faults
+        self._sometimes = sometimes
+        self._base = disk.base
+        self._grown = asyncio.Event()
+        self._closed = False
+        disk.on_grown.append(self._disk_has_grown)
+
+    @property
+    def epoch(self) -> str:
+        """The log's."""
+        return self.disk.epoch
+
+    @property
+    def base(self) -> Tip:
+        """As of the last answer."""
+        return self._base
+
+    @property
+    def redacted_to(self) -> Position:
+        """See `EventLog.redacted_to`."""
+        return self.disk.redacted_to
+
+    async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
+        """Travel to the disk, append there, and come back with the answer; or not, at any point of it."""
+        self.on_append(commits)
+        commits, fate = list(commits), _fate_of_an_append(self._faults)
+
+        def land() -> Tip:
+            if fate.lost:
+                raise LogUnavailableError("the store does not answer")
+            before = self.disk.tip
+            tip = self.disk.append(commits, expected)
+            self._note_landing(fate, has_moved=tip != before)
+            if fate.unheard:
+                raise LogUnavailableError("the store did not answer")
+            return tip
+
+        return await self._call(f"append {[c.position for c in commits]}", land, fate.there_ms, fate.back_ms)
+
+    def _note_landing(self, fate: _Fate, *, has_moved: bool) -> None:
+        if has_moved and self._loop.dead:
+            self._sometimes.reached("an append of a dead process landed")
+        if has_moved and fate.unheard:
+            self._sometimes.reached("an append landed and was not answered")
+        if not has_moved and not fate.unheard:
+            self._sometimes.reached("an append that had landed was answered as done")
+
+    async def read(self, after: Position, limit: int) -> Sequence[Commit]:
+        """See `EventLog.read`."""
+        return await self._read(f"read {after}", lambda: self.disk.read(after, limit))
+
+    async def follow(self, after: Position) -> AsyncIterator[Commit]:
+        """See `EventLog.follow`."""
+        while not self._closed:
+            self._grown.clear()
+            for commit in (commits := await self.read(after, FOLLOWED_PAGE)):
+                yield commit
+                after = commit.position
+            if not commits and not self._closed:
+                await self._grown.wait()
+
+    async def tip(self) -> Tip:
+        """See `EventLog.tip`."""
+        return await self._read("tip", lambda: self.disk.tip)
+
+    async def newest_snapshot(self) -> Snapshot | None:
+        """See `EventLog.newest_snapshot`."""
+
+        def passed_over() -> None:
+            self._sometimes.reached("a snapshot was unreadable, and an older one or none served")
+
+        snapshot = await self._read("newest snapshot", lambda: self.disk.newest_snapshot(passed_over))
+        if snapshot is not None:
+            self._sometimes.reached("a start from a snapshot")
+        return snapshot
+
+    async def save(self, snapshot: Snapshot) -> None:
+        """See `EventLog.save`; may be lost, or spoilt."""
+
+        def save() -> None:
+            if not self._faults.strike("snapshot lost"):
+                self.disk.save(snapshot)
+                if self._faults.strikes("snapshot spoilt") and self.disk.spoil_newest_snapshot(
+                    self._faults.random.randrange(1 << 20)
+                ):
+                    self._faults.happens("snapshot spoilt")
+
+        await self._call(f"save {snapshot.tip.position}", save, self._faults.some(SLOW_MS), 0)
+
+    async def compact(self, snapshot: Snapshot) -> None:
+        """See `EventLog.compact`."""
+        fails = self._faults.strike("compact failed")
+
+        def compact() -> None:
+            if fails:
+                raise LogUnavailableError("the store does not answer")
+            self.disk.compact(snapshot)
+
+        await self._call(f"compact {snapshot.tip.position}", compact, self._faults.some(ANSWER_MS), 0)
+
+    async def redact(self, positions: Sequence[Position], *, done_to: Position) -> None:
+        """See `EventLog.redact`."""
+        fails, positions = self._faults.strike("redact failed"), list(positions)
+
+        def redact() -> None:
+            if fails:
+                raise LogUnavailableError("the store does not answer")
+            self.disk.redact(positions, done_to)
+
+        await self._call(f"redact {positions}", redact, self._faults.some(ANSWER_MS), 0)
+
+    async def record(self, handings: Sequence[Handing]) -> None:
+        """See `EventLog.record`: they are lost."""
+
+    async def close(self) -> None:
+        """See `EventLog.close`."""
+        self._closed = True
+        if self._disk_has_grown in self.disk.on_grown:
+            self.disk.on_grown.remove(self._disk_has_grown)
+        self._grown.set()
+
+    async def _read(self, what: str, work: Callable[[], T]) -> T:
+        faults = self._faults
+        slow = faults.strike("read slow")
+        there, back = (faults.some(SLOW_MS if slow else ANSWER_MS) for _ in range(2))
+        if faults.strike("read failed"):
+            raise LogUnavailableError("the store does not answer")
+        return await self._call(what, work, there, back)
+
+    async def _call(self, what: str, work: Callable[[], T], there_ms: float, back_ms: float) -> T:
+        """Do `work` at the store, whatever becomes of the caller, and come back with what came of it."""
+        world, answer = self._world, self._loop.create_future()
+
+        def arrive() -> None:
+            try:
+                result, error = work(), None
+            except (Conflict, LogUnavailableError, UnusableLogError) as refused:
+                result, error = None, refused
+            outcome = type(error).__name__ if error is not None else "done"
+            world.note("store", f"{self._loop.name}: {what}: {outcome}")
+            world.after(back_ms, come_back, result, error, self.disk.base)
+
+        def come_back(result: T, error: Exception | None, base: Tip) -> None:
+            if self._loop.dead or answer.done():
+                return
+            self._base = max(self._base, base)
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(result)
+
+        world.after(there_ms, arrive)
+        result: T = await answer
+        return result
+
+    def _disk_has_grown(self) -> None:
+        if self._loop.dead:
+            self.disk.on_grown.remove(self._disk_has_grown)
+        else:
+            self._grown.set()

@@ -1,0 +1,121 @@
+"""One seed's world, put together: store, processes, network, and what watches them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from events.commands import Disconnect, EnterQueue, MatchDue, NextPartner
+from events.commit import Commit
+from events.events import RoomOpened
+from events.ids import POSITION_MAX, ConnectionId, Position
+from events.log import LogUnavailableError
+from projections.state import State
+from tests.simulation.disk import Disk
+from tests.simulation.faults import Faults
+from tests.simulation.loop import SimLoop, World
+from tests.simulation.network import Network
+from tests.simulation.plan import Plan
+from tests.simulation.record import Record
+from tests.simulation.sometimes import Sometimes
+
+if TYPE_CHECKING:
+    from tests.simulation.hosts import Host
+    from tests.simulation.people import Person
+    from tests.simulation.process import Process
+
+PROMPT_MS = 400.0
+LATE_MS = 20_000.0  # for so long after the last fault, one may still be felt
+
+
+class Surroundings:
+    """What everything in one run can see."""
+
+    def __init__(self, seed: str, plan: Plan) -> None:
+        self.seed = seed
+        self.plan = plan
+        self.world = World(seed)
+        self.faults = Faults(seed)
+        self.sometimes = Sometimes()
+        self.record = Record(self.world, self.sometimes)
+        self.record.forgotten = plan.redact_after_ms is not None
+        self.disk = Disk(f"e{seed}")
+        self.disk.on_commit = self._on_commit
+        self.clients = SimLoop(self.world, "clients")
+        self.network = Network(self.world, self.clients, self.faults, self.sometimes)
+        self.processes: list[Process] = []
+        self.hosts: list[Host] = []
+        self.people: list[Person] = []
+        self.faulty = True
+        self.over = False
+        self.calm_since_ms = self.strict_since_ms = float("inf")
+        self.calls = 0
+        self.owners: dict[ConnectionId, object] = {}
+        """By connection: the host that was given its handle."""
+        self._drafts: dict[str, Commit] = {}  # by commit id: decided, and not seen stored
+        self._room_of_command: dict[str, bool] = {}  # by a fresh room id: whether it was to be opened at first
+
+    def _on_commit(self, before: State, commit: Commit, after: State) -> None:
+        self._drafts.pop(commit.commit_id, None)
+        self.record.on_commit(before, commit, after)
+
+    def decided(self, process: Process, commits: Sequence[Commit]) -> None:
+        """`process` has made up its mind, and is about to append."""
+        process.decided_ids.update(commit.commit_id for commit in commits)
+        fresh = [commit for commit in commits if commit.commit_id not in self._drafts]
+        for commit in fresh:
+            self._drafts[commit.commit_id] = commit
+            self._note_other_outcome(commit)
+        if fresh:
+            self._note_rare(fresh)
+        if fresh and len(self.processes) == 1 and commits[-1].commit_id not in self.record.ids[-50:]:
+            process.attendance.check(list(commits))
+
+    def _note_rare(self, commits: Sequence[Commit]) -> None:
+        for commit, following in pairwise([*commits, commits[-1]]):
+            command = commit.command
+            if isinstance(command, MatchDue):
+                self.sometimes.reached("patience ended in a match")
+            elif isinstance(command, Disconnect) and command.since == POSITION_MAX:
+                self.sometimes.reached("a ghost was abandoned")
+            elif isinstance(command, Disconnect) and isinstance(following.command, EnterQueue | NextPartner):
+                self.sometimes.reached("someone absent was taken out before a match")
+
+    def _note_other_outcome(self, commit: Commit) -> None:
+        room_id = commit.facts.room_id
+        if room_id is None:
+            return
+        opens = any(isinstance(event, RoomOpened) for event in commit.events)
+        if self._room_of_command.setdefault(room_id, opens) != opens:
+            self.sometimes.reached("a conflict was decided again to another outcome")
+
+    def announced(self, process: Process, commit: Commit) -> None:
+        """`process` tells its listeners of `commit`: it must be stored by now."""
+        position = commit.position
+        if position >= len(self.record.ids) or self.record.ids[position] != commit.commit_id:
+            self.world.fail(f"{process.name} announced position {position} before it was stored")
+        process.attendance.announced(commit)
+        if len(self.processes) > 1 and commit.commit_id not in process.decided_ids:
+            self.sometimes.reached("a broker followed what another wrote")
+
+    def check_prompt(self, position: Position, what: str, since_ms: float) -> None:
+        """Where nothing is wrong, `what` hears of `position` without delay, or of what it asked for at `since_ms`."""
+        begun_ms = max(self.record.landed_ms[position], since_ms)
+        if begun_ms >= self.strict_since_ms and self.world.now_ms - begun_ms > PROMPT_MS:
+            self.world.fail(f"{what} heard of position {position} only {self.world.now_ms - begun_ms:.0f} ms later")
+
+    def lost_with(self, process: Process) -> None:
+        """`process` crashes now."""
+        if process.is_appending and process.broker.state.position < self.disk.tip.position:
+            self.sometimes.reached("a crash between append and announce")
+
+    def check_start_failure(self, failure: Exception) -> None:
+        """A process may fail to start where the store does not answer, and for no other reason."""
+        is_calm = self.world.now_ms > self.calm_since_ms + LATE_MS
+        if not isinstance(failure, LogUnavailableError) or is_calm:
+            self.world.fail(f"a broker could not start: {type(failure).__name__}: {failure}")
+
+    def some_process(self) -> Process:
+        """One of them."""
+        return self.processes[self.faults.random.randrange(len(self.processes))]

@@ -1,0 +1,144 @@
+"""The net holds: bugs that are planted one at a time, each of which some seed has to find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from broker import broker as broker_module
+from broker import notifier as notifier_module
+from broker.clock import sleep_until
+from broker.notifier import Notifier, participants
+from broker.pages import Page, page_after
+from broker.presence import Presence
+from broker.runtime import Runtime
+from events.events import Event, MessageSent
+from events.ids import ConnectionId
+from events.log import Conflict, LogUnavailableError
+from mcp_facade.sessions import Resumption
+from projections.rooms import Room
+from tests.simulation.run import Simulation
+
+SEEDS_MOST = 80
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def announced_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
+    """Listeners hear of what may be lost."""
+    drafted = Runtime._drafted
+
+    def eager(self: Runtime, batch: Any) -> Any:
+        draft = drafted(self, batch)
+        for state, commit in draft.steps:
+            self._announce(commit, state)  # type: ignore[arg-type]
+        return draft
+
+    patch.setattr(Runtime, "_drafted", eager)
+
+
+def a_cursor_that_is_one_too_far(patch: pytest.MonkeyPatch) -> None:
+    """What stands there is never given."""
+
+    async def off_by_one(log: Any, state: Any, who: Any, cursor: int, limit: int) -> Page:
+        page = await page_after(log, state, who, cursor + 1, limit)
+        return Page(page.events, max(page.cursor, cursor), page.missed)
+
+    patch.setattr(broker_module, "page_after", off_by_one)
+
+
+def a_grace_that_leaks(patch: pytest.MonkeyPatch) -> None:
+    """Whoever has once had a stream is present for ever."""
+    patch.setattr(Presence, "stream_closed", lambda self, who: None)
+
+
+def a_grace_that_is_too_short(patch: pytest.MonkeyPatch) -> None:
+    """The end of a call is not noted, so its beginning counts."""
+
+    @contextmanager
+    def call(self: Presence, who: ConnectionId) -> Iterator[None]:
+        trace = self._trace(who)
+        trace.calls += 1
+        try:
+            yield
+        finally:
+            trace.calls -= 1
+            self._schedule(who, trace)
+
+    patch.setattr(Presence, "call", call)
+
+
+def a_wake_up_that_is_lost(patch: pytest.MonkeyPatch) -> None:
+    """A wait of the one who is spoken to is not told to look again."""
+
+    def concerned(event: Event) -> tuple[ConnectionId, ...]:
+        return (event.sender,) if isinstance(event, MessageSent) else participants(event)
+
+    patch.setattr(notifier_module, "participants", concerned)
+
+
+def a_message_id_that_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A repeat is said twice."""
+    patch.setattr(Room, "sent_at_ms", lambda self, sender, message_id: None)
+
+
+def a_stream_that_resumes_too_early(patch: pytest.MonkeyPatch) -> None:
+    """The last event is sent once more."""
+    patch.setattr(Resumption, "has", lambda self, delivery: False)
+
+
+def an_append_that_is_decided_again_though_it_may_have_landed(patch: pytest.MonkeyPatch) -> None:
+    """What has no name is said twice."""
+
+    async def impatient(self: Runtime, batch: Any) -> Any:
+        draft = self._drafted(batch)
+        while draft.commits:
+            try:
+                await self._log.append(draft.commits, expected=self.state.tip)
+                break
+            except (Conflict, LogUnavailableError):
+                await sleep_until(self._clock, self._clock.now_ms() + 50)
+                await self._catch_up()
+                draft = self._drafted(batch)
+        return draft
+
+    patch.setattr(Runtime, "_stored", impatient)
+
+
+def a_commit_that_is_not_announced(patch: pytest.MonkeyPatch) -> None:
+    """Of what is found out only later, streams hear nothing."""
+    announce = Notifier.announce
+
+    def sleepy(self: Notifier, commit: Any, state: Any) -> None:
+        if commit.position % 7:
+            announce(self, commit, state)
+
+    patch.setattr(Notifier, "announce", sleepy)
+
+
+PLANTED: list[Plant] = [
+    announced_before_it_is_stored,
+    a_cursor_that_is_one_too_far,
+    a_grace_that_leaks,
+    a_grace_that_is_too_short,
+    a_wake_up_that_is_lost,
+    a_message_id_that_is_forgotten,
+    a_stream_that_resumes_too_early,
+    an_append_that_is_decided_again_though_it_may_have_landed,
+    a_commit_that_is_not_announced,
+]
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a few seeds, by a failure that names it."""
+    plant(monkeypatch)
+    for seed in range(SEEDS_MOST):
+        outcome = Simulation(str(seed)).run()
+        if outcome.failure is not None:
+            print(f"{plant.__name__}: seed {seed}, step {outcome.steps}: {outcome.failure}")
+            return
+    pytest.fail(f"{SEEDS_MOST} seeds did not find it: {plant.__doc__}")

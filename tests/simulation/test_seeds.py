@@ -1,0 +1,75 @@
+"""A few seeds, the same again, and what is printed of one that fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.__main__ import main
+from tests.simulation.campaign import Campaign
+from tests.simulation.run import Outcome, Simulation
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("first", range(0, 40, 10))
+def test_nothing_is_found(first: int) -> None:
+    """Ten seeds at a time; `make simulate` runs as many as one likes."""
+    for seed in range(first, first + 10):
+        outcome = Simulation(str(seed)).run()
+        assert outcome.failure is None, f"seed {seed} at step {outcome.steps}: {outcome.failure}"
+
+
+def _printed(*arguments: str, hash_seed: str) -> str:
+    done = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-m", "tests.simulation", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("seed", ["3", "20"])
+def test_a_seed_is_the_same_under_any_hash_seed(seed: str) -> None:
+    """Step by step: the digests of the trace and of the state agree, and so does every line of it."""
+    assert _printed("--seed", seed, "--trace", hash_seed="1") == _printed("--seed", seed, "--trace", hash_seed="2")
+
+
+def test_a_seed_stops_at_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """And shows what happened last."""
+    assert main(["--seed", "3", "--to-step", "700"]) == 0
+    printed = capsys.readouterr().out
+    assert "last notes" in printed
+    assert printed.rstrip().splitlines()[-1].split()[0] == "700"
+
+
+def test_a_seed_that_fails_says_how_to_see_it_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the command that replays it to that step, and exit code 1."""
+    monkeypatch.setattr("tests.simulation.record.timestamp", lambda at_ms: "yesterday")
+    assert main(["--seeds", "3"]) == 1
+    printed = capsys.readouterr().out
+    assert "again: python -m tests.simulation --seed " in printed
+    again = printed.split("again: python -m tests.simulation ")[1].splitlines()[0].split()
+    seed, step = again[1], again[3]
+    assert main(["--seed", seed]) == 1
+    assert f"seed {seed} failed at step {step}" in capsys.readouterr().out
+
+
+def test_what_was_never_met_is_a_complaint() -> None:
+    """Of a run that is long enough, and so is a recovery that happens too often."""
+    campaign = Campaign()
+    for number in range(400):
+        campaign.add(Outcome(str(number), 1, 1, 1, 1, 0, "", {}, {"a command was unavailable": 1}, None, 0.1))  # type: ignore[arg-type]
+    complaints = campaign.complaints()
+    assert "this kind of fault never happened: crash" in complaints
+    assert "this path was never reached: a ghost was abandoned" in complaints
+    assert any(complaint.startswith("a command was unavailable: 1.00 of the calls") for complaint in complaints)

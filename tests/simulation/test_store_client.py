@@ -1,0 +1,41 @@
+"""With faults off, the simulated store is a log like any other, also over a network that takes its time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any
+
+import pytest
+
+from events.log import EventLog
+from tests.simulation.disk import Disk
+from tests.simulation.faults import Faults
+from tests.simulation.loop import SimLoop, World
+from tests.simulation.sometimes import Sometimes
+from tests.simulation.store_client import StoreClient
+from tests.support import log_contract
+from tests.support.log_contract import LogContract
+
+
+class TestStoreClient(LogContract):
+    """Every test of the contract, on a simulated loop."""
+
+    @pytest.fixture(autouse=True)
+    def _in_a_world(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = World("contract")
+        self.loop = SimLoop(self.world, "process")
+        self.numbers = count()
+        monkeypatch.setattr(log_contract, "run", self._run)
+
+    async def make(self) -> EventLog:
+        """An empty one, on a disk of its own."""
+        faults = Faults("contract")
+        faults.on = False
+        return StoreClient(Disk(f"e{next(self.numbers)}"), self.loop, faults, Sometimes())
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        tasks = []
+        self.loop.call_soon(lambda: tasks.append(self.loop.create_task(work())))
+        assert self.world.run(lambda: bool(tasks) and tasks[0].done(), steps_max=100_000, until_ms=60_000)
+        tasks[0].result()

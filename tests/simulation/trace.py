@@ -1,0 +1,56 @@
+"""What happened, in words: for whoever looks into a seed that failed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tests.simulation.loop import World
+
+NOTES_SHOWN = 40
+STEPS_SHOWN = 25
+WIDTH = 200
+
+
+def print_trace(world: World, *, steps_too: bool) -> None:
+    """Print every note as it is made, and every step if that is asked for."""
+    world.on_note = lambda step, now_ms, who, what: print(_line(step, now_ms, who, what))
+    if steps_too:
+        world.on_step = lambda step, now_ms, who, callback: print(_line(step, now_ms, who, f"   {name_of(callback)}"))
+
+
+STOPPED = "stopped, as was asked for"
+
+
+def stop_at(world: World, step_wanted: int) -> None:
+    """Let the run end with that step, as if it had failed there."""
+    own = world.on_step
+
+    def look(step: int, now_ms: float, who: str, callback: object) -> None:
+        if own is not None:
+            own(step, now_ms, who, callback)
+        if step >= step_wanted:
+            world.fail(STOPPED)
+
+    world.on_step = look
+
+
+def last_lines(world: World) -> str:
+    """The last notes and the last steps."""
+    notes = [_line(*note) for note in list(world.notes)[-NOTES_SHOWN:]]
+    steps = [
+        _line(step, now_ms, who, name_of(callback)) for step, now_ms, who, callback in list(world.last)[-STEPS_SHOWN:]
+    ]
+    return "\n".join(["last notes: step, ms, who, what", *notes, "last steps: step, ms, process, callback", *steps])
+
+
+def name_of(callback: Any) -> str:
+    """The coroutine that a step goes on with, or the function that it calls."""
+    owner = getattr(callback, "__self__", None)
+    if isinstance(owner, asyncio.Task):
+        return getattr(owner.get_coro(), "__qualname__", str(owner))
+    return getattr(callback, "__qualname__", type(callback).__name__)
+
+
+def _line(step: int, now_ms: float, who: str, what: str) -> str:
+    return f"{step:>7} {now_ms:>10.1f}  {who:<20} {what}"[:WIDTH]
