@@ -18,16 +18,16 @@ from broker.checkpoints import Checkpoints
 from broker.clock import Clock, CommitClock, Timer, sleep_until
 from broker.decide import Rejection, decide
 from broker.entropy import SYSTEM_ENTROPY, RandomBytes
+from broker.reading_on import read_on
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, MatchDue, NextPartner, SendMessage
 from events.commit import BrokenChainError, Commit, Facts, check_link, commit_after
 from events.ids import ID_BYTES, Position, RoomId, room_id_from
-from events.log import Conflict, EventLog, LogUnavailableError
+from events.log import Conflict, EventLog, LogUnavailableError, Snapshot
 from events.policy import Policy
 from projections.state import INITIAL_STATE, State, evolve
 
 logger = structlog.get_logger(__name__)
 
-READ_PAGE = 1_000
 RETRY_MS = 50
 FOLLOW_AGAIN_MS = 1_000
 SALT_BYTES = 16
@@ -132,6 +132,7 @@ class Runtime:
         self._flushing: asyncio.Task[None] | None = None
         self._watchdog: Timer | None = None
         self._behind = False  # an append was given up, which may have landed
+        self._jumps = 0
         self._heard_of: Position = 0  # where the log was seen to go on, if it is followed
         self._following: asyncio.Task[None] | None = None
 
@@ -144,11 +145,13 @@ class Runtime:
             LogUnavailableError: `policy` could not be stored in time.
         """
         snapshot = await self._log.newest_snapshot()
-        self.state = snapshot.state if snapshot is not None else INITIAL_STATE
-        self._checkpoints.began_at(self.state.position)
-        folding = self.state.mutate()
-        while commits := await self._log.read(folding.position, READ_PAGE):
-            folding.fold_checked(commits)
+        folding = (snapshot.state if snapshot is not None else INITIAL_STATE).mutate()
+        self._checkpoints.began_at(folding.position)
+        while found := await read_on(self._log, folding.position):
+            if isinstance(found, Snapshot):
+                folding = found.state.mutate()
+            else:
+                folding.fold_checked(found)
         self.state = folding.finish()
         tip = await self._log.tip()
         if tip.position < self.state.position:
@@ -273,7 +276,7 @@ class Runtime:
 
     async def _stored(self, batch: Sequence[_Submitted]) -> _Draft:
         """Decide `batch` until what it leads to is stored, or no caller is left to answer."""
-        draft = self._drafted(batch)
+        draft, jumps, may_have_landed = self._drafted(batch), self._jumps, False
         while draft.commits:
             started_ms = self._clock.now_ms()
             try:
@@ -281,11 +284,14 @@ class Runtime:
             except Conflict:
                 if not await self._catch_up():
                     raise BrokenChainError("the log was rolled back behind what was folded") from None
+                if may_have_landed and self._jumps > jumps:
+                    raise LogUnavailableError("what was appended may stand among what was trimmed since") from None
                 if all(submitted.answer.done() for submitted in batch):
                     return _Draft(self.state)  # they were told `unavailable`
-                draft = self._drafted(batch)
+                draft, may_have_landed = self._drafted(batch), False
             except LogUnavailableError:
                 # The append may have landed. The same commits again are answered as done if it has.
+                may_have_landed = True
                 if all(submitted.answer.done() for submitted in batch):
                     raise
                 await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
@@ -309,25 +315,19 @@ class Runtime:
     async def _catch_up(self) -> bool:
         """Fold and announce what has been appended since; whether there was anything."""
         before = self.state
-        while commits := await self._log.read(self.state.position, READ_PAGE):
-            if commits[0].position > self.state.position + 1:
-                await self._jump()
+        while found := await read_on(self._log, self.state.position):
+            if isinstance(found, Snapshot):
+                self.state = found.state
+                self._jumps += 1
+                self.on_jump()
                 continue
-            for commit in commits:
+            for commit in found:
                 check_link(self.state.tip, commit)
                 self.state = evolve(self.state, commit)
                 self._announce(commit, self.state)
         if self._shared and self.state is not before:
             self.on_others()
         return self.state is not before
-
-    async def _jump(self) -> None:
-        """Go on from a snapshot: what stood behind the state was trimmed before it was read."""
-        snapshot = await self._log.newest_snapshot()
-        if snapshot is None or snapshot.tip.position <= self.state.position:
-            raise BrokenChainError(f"the commits behind position {self.state.position} are gone")
-        self.state = snapshot.state
-        self.on_jump()
 
     def _announce(self, commit: Commit, state: State) -> None:
         for observer in self.observers:

@@ -877,3 +877,65 @@ def test_a_broker_that_stops_follows_no_more() -> None:
         await there.runtime.stop(1_000)
 
     run(scenario)
+
+
+async def _trimmed_to_the_tip(log: MemoryLog) -> None:
+    """Nothing is left of `log` but a snapshot."""
+    base = await log.newest_snapshot()
+    state = fold(await log.read(0, 10_000), base.state if base is not None else INITIAL_STATE)
+    await log.compact(Snapshot(state.tip, state))
+
+
+def test_a_log_that_was_trimmed_to_its_tip_is_gone_on_with() -> None:
+    """Also where the broker had not seen all of it: what landed unanswered is in the snapshot alone."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+        bench.log.before_append = [nothing] + [unavailable] * 200
+        bench.log.after_append = [unavailable]
+        lost = bench.submit(enter(ANN))
+        await bench.clock.advance(5_000 + RETRY_MS)
+        assert lost.result() == Rejection("unavailable")
+        await _trimmed_to_the_tip(bench.log.inner)
+        bench.log.before_append = []
+        assert accepted(await bench.runtime.submit(enter(ANN))).commit is None
+        assert accepted(await bench.runtime.submit(enter(BOB))).state.rooms.open_count == 1
+
+    run(scenario)
+
+
+def test_what_may_stand_among_what_was_trimmed_is_not_said_again() -> None:
+    """An append that landed unanswered, and was trimmed before it could be asked for: nobody can tell any more."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+        await bench.runtime.submit(enter(ANN))
+        await bench.runtime.submit(enter(BOB))
+
+        async def landed_and_trimmed() -> None:
+            await _trimmed_to_the_tip(bench.log.inner)
+            raise LogUnavailableError
+
+        bench.log.after_append = [landed_and_trimmed]
+        answer = bench.submit(say(ANN, "once", None, room_of(bench.state, ANN)))
+        await bench.clock.advance(5_000 + RETRY_MS)
+        assert answer.result() == Rejection("unavailable")
+        accepted(await bench.runtime.submit(leave_queue(CAT)))
+        assert bench.state.messages_sent == 1
+
+    run(scenario)
+
+
+def test_a_start_goes_on_though_the_log_is_trimmed_meanwhile() -> None:
+    """Between the snapshot that it began with and the commits behind it."""
+
+    async def scenario() -> None:
+        before = await Bench.started()
+        for who in (ANN, BOB, CAT):
+            await before.runtime.submit(enter(who))
+        before.log.before_read = [lambda: _trimmed_to_the_tip(before.log.inner)]
+        after = Runtime(before.log, before.clock)
+        await after.start(PATIENT)
+        assert digest(after.state) == digest(before.state)
+
+    run(scenario)
