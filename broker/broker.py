@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from broker.clock import Clock
 from broker.decide import Rejection
@@ -52,6 +52,8 @@ class Broker:
         self.metrics = Metrics(lambda: self.state, lambda: len(asyncio.all_tasks()))
         self.ready = False
         self.draining = False
+        self.on_gap: Callable[[], None] = lambda: None
+        """Commits are gone of which nobody was told: what is heard as it happens has a gap."""
         self.handings = Handings(log, clock, self.in_background)
         self._random_bytes = random_bytes
         self._minting = MintLimiter(clock)
@@ -59,7 +61,7 @@ class Broker:
         self._tasks: set[asyncio.Task[object]] = set()
         self.runtime.overdue = self.presence.overdue
         self.runtime.on_append = self.metrics.appended
-        self.runtime.on_jump = self._start_over
+        self.runtime.on_jump = self._jumped
         self.runtime.on_others = self.presence.others_wrote
         self.runtime.observers = [
             self.metrics.committed,
@@ -101,6 +103,11 @@ class Broker:
         self.presence.start()
         self._patience.start()
         self.notifier.wake_all()
+
+    def _jumped(self) -> None:
+        """Whoever listens has to look for what is left; a wait does so by itself."""
+        self._start_over()
+        self.on_gap()
 
     def drain(self) -> None:
         """Take no more calls, and let every wait end with what it has."""

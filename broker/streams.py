@@ -102,6 +102,7 @@ class Streams:
         self._broker = broker
         self._open: dict[Stream, None] = {}
         self.heartbeat = Heartbeat(broker.clock)
+        broker.on_gap = self.end_open
 
     def open(
         self, kind: StreamKind, cut: Callable[[], None], *, pinged: bool = False, instead_of: Stream | None = None
@@ -130,11 +131,15 @@ class Streams:
         self.heartbeat.discard(stream)
         self._broker.metrics.streams[stream.kind].dec()
 
-    def end_all(self) -> None:
-        """End every stream, gracefully."""
-        self.heartbeat.stop()
+    def end_open(self) -> None:
+        """End every stream that is open, gracefully; others may be opened at once."""
         for stream in tuple(self._open):
             stream.end()
+
+    def end_all(self) -> None:
+        """End every stream for good, gracefully."""
+        self.heartbeat.stop()
+        self.end_open()
         if self._open:
             clock = self._broker.clock
             clock.call_at(clock.now_ms() + DRAIN_MS, self._cut_all)

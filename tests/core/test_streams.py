@@ -9,10 +9,12 @@ import pytest
 from broker.heartbeat import SLOT_MS, SLOTS
 from broker.notifier import Delivery
 from broker.streams import Stream, TooManyStreamsError
+from events.log import Snapshot
 from events.policy import Policy
+from projections.state import fold
 from tests.support.bench import BrokerBench, with_broker
 from tests.support.fake_clock import settle
-from tests.support.people import ANN, BOB, enter, leave, say
+from tests.support.people import ANN, BOB, CAT, enter, leave, say
 
 ROUND_MS = SLOTS * SLOT_MS
 
@@ -229,3 +231,16 @@ async def test_a_listener_is_present(bench: BrokerBench) -> None:
     stream.detach(ANN)
     await bench.clock.advance(bench.broker.policy.stream_grace_ms)
     assert bench.is_idle(ANN)
+
+
+@with_broker()
+async def test_a_stream_ends_where_it_would_have_a_gap(bench: BrokerBench) -> None:
+    """Another wrote, and the log was trimmed before it was read here: its client has to read by cursor."""
+    stream = bench.stream(ANN)
+    log, before = bench.log.inner, bench.broker.state
+    await bench.log.appended_by_another(enter(ANN), enter(BOB), state=before)
+    after = fold(await log.read(before.position, 10), before)
+    await log.compact(Snapshot(after.tip, after))
+    await bench.do(enter(CAT))
+    assert stream.ended
+    assert bench.stream(ANN).ended is False
