@@ -15,7 +15,7 @@ CORE := events/*,projections/*,broker/decide.py,broker/matching.py,broker/pages.
 .PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz mutate clean
 SEEDS ?= 1000
 
-.PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz simulate clean
+.PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz simulate plant clean
 
 install: $(INSTALLED)
 
@@ -87,6 +87,9 @@ $(TYPESCRIPT)/.installed: benchmarks/typescript/package-lock.json  # without npm
 
 soak: install  ## many people on one broker for MINUTES=10, CONNECTIONS=2000, LOG=memory or sqlite, SEED=
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --connections $(CONNECTIONS) --log $(LOG) $(if $(SEED),--seed $(SEED))
+
+plant: install  ## bugs planted one at a time, and what catches each
+	$(BIN)/python -m tests.planted --jobs 2 --evidence
 
 clean:
 	rm -rf .venv tests/clients/node_modules $(TYPESCRIPT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .mutation
