@@ -12,10 +12,9 @@ LOG ?= memory
 # What all else rests on: tests run every branch of it, and 95 in 100 of the rest.
 CORE := events/*,projections/*,broker/decide.py,broker/matching.py,broker/pages.py,broker/waits.py
 
-.PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz mutate clean
+.PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz mutate simulate plant clean
 SEEDS ?= 1000
 
-.PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz simulate plant clean
 
 install: $(INSTALLED)
 
@@ -71,6 +70,7 @@ fuzz: install  ## requests that are wrong in every way, over HTTP: EXAMPLES=100 
 
 mutate: install  ## whether tests notice small faults in what all else rests on, one by one; in a file: ONLY=projections/queue.py
 	$(BIN)/python -m tests.mutation $(ONLY)
+
 simulate: install  ## the whole broker against faults, on a simulated loop: make simulate SEEDS=1000 JOBS=2
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(or $(JOBS),1)
 

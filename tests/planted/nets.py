@@ -33,7 +33,7 @@ NETS = (
     Net("simulation", ("tests.simulation", "--seeds", "60")),
     Net("examples", (*_PYTEST, "tests/core")),
 )
-"""The state machines against the reference model; the simulation of the whole broker; the examples of the core's tests."""
+"""State machines against the reference model; the simulation of the whole broker; the examples of the core's tests."""
 
 
 def cast(net: Net, directory: Path) -> Catch:
