@@ -5,6 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 RUNTIME := .venv/.runtime
 INSTALLED := .venv/.installed
 EXAMPLES ?= 100
+SEEDS ?= 1000
 TYPESCRIPT := benchmarks/typescript/node_modules
 MINUTES ?= 10
 CONNECTIONS ?= 2000
@@ -13,8 +14,6 @@ LOG ?= memory
 CORE := events/*,projections/*,broker/decide.py,broker/matching.py,broker/pages.py,broker/waits.py
 
 .PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz mutate simulate plant clean
-SEEDS ?= 1000
-
 
 install: $(INSTALLED)
 
