@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from broker.decide import decide
+from broker.testing.reference import Reference
 from events.commit import Commit
 from events.events import MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
@@ -75,6 +76,7 @@ class Record:
         self.landed_ms: list[float] = [0.0]
         self.ids: list[str] = [""]
         self.forgotten = False  # texts may be redacted
+        self.reference = Reference()
         self._world = world
         self._sometimes = sometimes
         self._message_ids: set[tuple[RoomId, ConnectionId, str]] = set()
@@ -94,13 +96,16 @@ class Record:
         again = decide(before, commit.command, commit.facts)
         if again != list(commit.events):
             self._world.fail(f"promise 6: at {commit.position}, {commit.command} decides to {again} when asked again")
+        expected = self.reference.apply(commit.command, commit.facts).events
+        if expected != commit.events:
+            self._world.fail(f"at {commit.position}, the reference makes {expected} of {commit.command}")
         self.landed_ms.append(self._world.now_ms)
         self.ids.append(commit.commit_id)
-        told: set[ConnectionId] = set()
+        hearers: set[ConnectionId] = set()
         for event in commit.events:
             if isinstance(event, QueueEntered) and event.connection_id not in before.places.by_id:
                 self.person(event.connection_id).known_since = commit.position
-            self._keep(commit, event, told)
+            self._keep(commit, event, hearers)
 
     def _keep(self, commit: Commit, event: Any, told: set[ConnectionId]) -> None:
         position, stamp = commit.position, timestamp(commit.at_ms)

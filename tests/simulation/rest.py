@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from broker.testing.comparison import differences
 from projections.places import Idle
 from projections.state import digest, fold
 from tests.simulation.hosts import Answer
@@ -121,6 +122,8 @@ def check_states(around: Surroundings) -> None:
     expected = digest(fold(around.disk.commits))
     if digest(around.disk.state) != expected:
         around.world.fail("promise 6: folding all at once is not folding one by one")
+    if unlike := differences(around.record.reference.world, around.disk.state):
+        around.world.fail(f"the reference says otherwise: {unlike[:3]}")
     for process in around.processes:
         state = process.broker.state
         if digest(state) != expected:
