@@ -23,7 +23,7 @@ class Options:
     """The share of one core that the server is to take: so fast do people talk."""
     stream_grace_s: float = 4.0
     idle_grace_s: float = 6.0
-    session_idle_s: float = 20.0
+    session_idle_s: float = 8.0
     deletes: float = 0.3
     """How many of the sessions that are over are ended with a DELETE; the rest is for the server to notice."""
     min_think_s: float = 0.1
