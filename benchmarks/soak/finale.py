@@ -66,6 +66,11 @@ class Last:
         """Wait for what never comes; whether they were told that the time is up."""
         return (await self._waited(60)).timed_out
 
+    def leave(self) -> None:
+        """Close what the server has not."""
+        self.ear.close()
+        self._line.hang_up()
+
     async def _waited(self, seconds: int) -> Structured:
         asked = {"handle": self._handle, "cursor": self._cursor, "wait_seconds": seconds}
         request = self._line.wire.call("wait_for_events", asked, call_id=seconds + LISTEN_ID + 1)
@@ -85,24 +90,29 @@ async def end_with_streams_open(server: Server, town: Town) -> Ending:
     everyone = [Last(town, era) for _ in range(STREAMS) for era in (SESSIONS, MODERN)]
     for last in everyone:
         await last.come()
-    for last in everyone[:WAITS]:
-        await last.catch_up()
-    before = (await held(server))[TASKS]
-    waits = [asyncio.create_task(last.wait()) for last in everyone[:WAITS]]
-    async with asyncio.timeout(STANDING_WITHIN_S):
-        while True:
-            await asyncio.sleep(LOOKED_AT_EVERY_S)
-            if (await held(server))[TASKS] >= before + WAITS:  # a call that is under way is one, at least
-                break
+    waits = await _standing(server, everyone[:WAITS])
     ending.status, ending.seconds = await server.terminate(ENDED_WITHIN_S)
     if ending.status != 0:
         ending.problems.append(f"SIGTERM: exit status {ending.status} after {ending.seconds:.1f} s")
     if (open_still := sum(not last.ear.over.is_set() for last in everyone)) > 0:
         ending.problems.append(f"SIGTERM: {open_still} streams were not ended")
-    listens = [last.ear for last in everyone if last.era == MODERN]
-    if (silent := sum(ear.result_id != LISTEN_ID for ear in listens)) > 0:
+    if (silent := sum(last.era == MODERN and last.ear.result_id != LISTEN_ID for last in everyone)) > 0:
         ending.problems.append(f"SIGTERM: {silent} listens got no result")
-    for result in await asyncio.gather(*waits, return_exceptions=True):
-        if result is not True:
-            ending.problems.append(f"SIGTERM: a wait ended with {result!r}")
+    results = await asyncio.gather(*waits, return_exceptions=True)
+    ending.problems += [f"SIGTERM: a wait ended with {result!r}" for result in results if result is not True]
+    for last in everyone:
+        last.leave()
     return ending
+
+
+async def _standing(server: Server, people: list[Last]) -> list[asyncio.Task[bool]]:
+    """A wait of each, once all of them are under way."""
+    for last in people:
+        await last.catch_up()
+    before = (await held(server))[TASKS]
+    waits = [asyncio.create_task(last.wait()) for last in people]
+    async with asyncio.timeout(STANDING_WITHIN_S):
+        while True:
+            await asyncio.sleep(LOOKED_AT_EVERY_S)
+            if (await held(server))[TASKS] >= before + len(people):  # a call that is under way is one, at least
+                return waits
