@@ -29,7 +29,7 @@ from tests.support.fake_clock import FakeClock, settle
 
 TURNS_MAX = 400
 
-_OWN = re.compile(r"process_|chat_broker_tasks|.*_created[ {]")  # of the process, which is one, and of the moment
+_OWN = re.compile(r"process_|python_gc_|chat_broker_tasks|.*_created[ {]")  # of the process, which is one, and of the moment
 
 Headers = list[tuple[bytes, bytes]]
 Message = dict[str, Any]
@@ -107,7 +107,7 @@ class Twin:
         self._random = random.Random(seed)  # noqa: S311 - the same numbers for both are the point
         with self.drawing():
             self.clock = FakeClock()
-            self.broker = Broker(MemoryLog(), self.clock)
+            self.broker = Broker(MemoryLog(), self.clock, random_bytes=self._random.randbytes)
             self.app = ChatApp(self.broker, Settings(policy=policy, fast_lane=fast_lane))
         self.policy = policy
 
@@ -115,7 +115,6 @@ class Twin:
     def drawing(self) -> Any:
         """Whatever is drawn meanwhile comes from this one's numbers."""
         with (
-            patch("secrets.token_bytes", self._random.randbytes),
             patch("secrets.token_hex", lambda count: self._random.randbytes(count).hex()),
             patch("mcp.server.streamable_http_manager.uuid4", lambda: uuid.UUID(bytes=self._random.randbytes(16))),
         ):
