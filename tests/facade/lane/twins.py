@@ -29,7 +29,7 @@ from tests.support.fake_clock import FakeClock, settle
 
 TURNS_MAX = 400
 
-_OWN = re.compile(r"process_|python_gc_|chat_broker_tasks|.*_created[ {]")  # of the process, which is one, and of the moment
+_OWN = re.compile(r"process_|python_|chat_broker_tasks|.*_created[ {]")  # of the process, which is one, and the moment
 
 Headers = list[tuple[bytes, bytes]]
 Message = dict[str, Any]
