@@ -56,7 +56,7 @@ class SqliteReader:
         self._opened = Opened(path, mode, synchronous)
         self._db = self._opened.db
         self.name, self.path = self._opened.name, self._opened.path
-        self.base = EMPTY_TIP
+        self.base: Tip
         """Up to where the commits are gone, as of the last call."""
         try:
             with self._reading() as db:
@@ -206,7 +206,7 @@ class SqliteReader:
             raise damaged(self.name, f"the commit at position {position} is missing")
         try:
             return _dated.decode(body).at_ms
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise unreadable(self.name, position, error) from error
 
 

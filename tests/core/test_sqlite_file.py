@@ -12,18 +12,19 @@ from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase as fnmatch
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
-from events import sqlite_open
+from events import sqlite_open, sqlite_snapshots
 from events.codec import encode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip
 from events.ids import CommitId
 from events.log import Conflict, Handing, LogUnavailableError, Snapshot, UnusableLogError
 from events.sqlite_errors import RESTORE, RESTORE_OR_NEWER
 from events.sqlite_file import SqliteFile
-from events.sqlite_open import Mode
+from events.sqlite_open import Mode, Synchronous
 from events.sqlite_snapshots import SNAPSHOTS_MAX
 from projections.state import fold
 from tests.support.log_contract import PickledStates, another_after, chain, conversation
@@ -95,6 +96,16 @@ class TestKeeping:
         """What is on the disk while it is open is all that there is to keep, as after the loss of power."""
         with SqliteFile(copied(path, tmp_path / "there", "-wal")) as file:
             assert (file.epoch, file.read(0, 100)) == (log.epoch, COMMITS)
+
+    @pytest.mark.parametrize(("synchronous", "number"), [("FULL", 2), ("NORMAL", 1)])
+    def test_the_disk_is_waited_for_as_was_asked(self, path: Path, synchronous: Synchronous, number: int) -> None:
+        """Also after what needs no waiting."""
+        with SqliteFile(path, synchronous=synchronous) as log:
+            for _ in range(2):
+                assert log._db.execute("PRAGMA synchronous").fetchone() == (number,)
+                log.record([Handing(1, ANN, "get", 1)])
+        with SqliteFile(path) as log:
+            assert log._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
     def test_only_its_owner_may_read_it(self, log: SqliteFile, path: Path) -> None:
         """It holds what strangers said; so do the files beside it."""
@@ -220,16 +231,19 @@ class TestAsking:
 
     def test_a_gap_is_noticed_where_it_is_read(self, reader: SqliteFile, log: SqliteFile, path: Path) -> None:
         """Rather than folded over; a broker gets nothing of such a page, a debugger all that stands before the gap."""
+        missing = rf"^{path} is damaged \(behind position 4 commits are missing\); {RESTORE}$"
         by_hand(path, "DELETE FROM commits WHERE position = 5")
         assert reader.read(0, 4) == COMMITS[:4]
         for after in (0, 2):
-            with pytest.raises(UnusableLogError, match="behind position 4 commits are missing"):
+            with pytest.raises(UnusableLogError, match=missing):
                 reader.read(after, 10)
             assert reader.lines(after, 10) == [encode_commit(commit) for commit in COMMITS[after:4]]
-        with pytest.raises(UnusableLogError, match="behind position 4 commits are missing"):
+        with pytest.raises(UnusableLogError, match=missing):
             reader.lines(4, 10)
         by_hand(path, "DELETE FROM commits WHERE position IN (6, 7)")
-        with pytest.raises(UnusableLogError, match=r"position \d is missing"):
+        with pytest.raises(
+            UnusableLogError, match=rf"^{path} is damaged \(the commit at position \d is missing\); {RESTORE}$"
+        ):
             reader.position_at(COMMITS[4].at_ms)
 
     def test_a_row_of_another_commit_is_noticed_where_it_is_read(
@@ -245,17 +259,20 @@ class TestAsking:
 
     def test_a_body_that_is_no_commit_is_named(self, reader: SqliteFile, path: Path) -> None:
         """As far as it can be told without the chain; a dump gives the line as it is."""
-        by_hand(path, "UPDATE commits SET body = substr(body, 2) WHERE position = 6")
-        for attempt in (lambda: reader.read(0, 10), lambda: reader.position_at(COMMITS[5].at_ms)):
-            with pytest.raises(UnusableLogError, match="the commit at position 6 can't be read"):
-                attempt()
-        assert len(reader.lines(0, 100)) == 12
+        for harm in ("substr(body, 2)", "'{\"x\":' || printf('%.*c', 5000, '[')"):
+            by_hand(path, f"UPDATE commits SET body = {harm} WHERE position = 6")  # noqa: S608 - of a test
+            words = rf"^{path}: the commit at position 6 can't be read \([^N].*\); {RESTORE_OR_NEWER}$"
+            for attempt in (lambda: reader.read(0, 10), lambda: reader.position_at(COMMITS[5].at_ms)):
+                with pytest.raises(UnusableLogError, match=words):
+                    attempt()
+            assert len(reader.lines(0, 100)) == 12
 
     def test_what_can_not_be_redacted_changes_nothing(self, log: SqliteFile, path: Path) -> None:
         """All or none."""
         by_hand(path, "UPDATE commits SET body = substr(body, 2) WHERE position = 6")
         lines = log.lines(0, 100)
-        with pytest.raises(UnusableLogError, match="the commit at position 6 can't be read"):
+        words = rf"^{path}: the commit at position 6 can't be read \([^N].*\); {RESTORE_OR_NEWER}$"
+        with pytest.raises(UnusableLogError, match=words):
             log.redact([1, 6], done_to=6)
         assert (log.lines(0, 100), log.redacted_to) == (lines, 0)
 
@@ -279,6 +296,24 @@ class TestSnapshots:
         by_hand(path, harm)
         assert log.load_snapshot(None, STATES) is None
 
+    def test_one_whose_pages_are_damaged_is_passed_over(self, log: SqliteFile, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As one is that is not what was written. A disk that does not answer is another matter."""
+        errors: list[Exception] = [apsw.CorruptError(), apsw.IOError()]
+        load = sqlite_snapshots.load
+
+        def load_late(*arguments: Any) -> Snapshot:
+            if errors:
+                raise errors.pop(0)
+            return load(*arguments)
+
+        for position in (3, 6):
+            log.save(at(position), STATES)
+        monkeypatch.setattr(sqlite_snapshots, "load", load_late)
+        with pytest.raises(LogUnavailableError, match="the disk reports an error"):
+            log.load_snapshot(None, STATES)
+        errors.append(apsw.CorruptError())
+        assert log.load_snapshot(None, STATES) == at(3)
+
     def test_one_that_its_codec_does_not_know_is_passed_over(self, log: SqliteFile) -> None:
         """As one is that a newer program has written."""
 
@@ -299,9 +334,11 @@ class TestSnapshots:
         log.save(at(9), STATES)
         by_hand(path, "UPDATE snapshot_parts SET lines = 'x' WHERE snapshot = (SELECT min(id) FROM snapshots)")
         assert log.load_snapshot(None, STATES) == at(9)
-        with pytest.raises(UnusableLogError, match="up to position 6 were trimmed") as caught:
-            log.load_snapshot(8, STATES)
-        assert "\n" not in str(caught.value)
+        trimmed = "the commits up to position 6 were trimmed, and the snapshot in their place can't be read"
+        for at_most in (8, 6):
+            with pytest.raises(UnusableLogError) as caught:
+                log.load_snapshot(at_most, STATES)
+            assert str(caught.value) == f"{path}: {trimmed}; {RESTORE_OR_NEWER}"
         assert log.load_snapshot(5, STATES) is None
 
     def test_they_thin_out_towards_the_past(self, path: Path) -> None:
