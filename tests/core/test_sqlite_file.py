@@ -19,7 +19,7 @@ import pytest
 
 from events import sqlite_open, sqlite_snapshots
 from events.codec import encode_commit
-from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip
+from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip, redact
 from events.ids import CommitId
 from events.log import Conflict, Handing, LogUnavailableError, Snapshot, UnusableLogError
 from events.sqlite_errors import RESTORE, RESTORE_OR_NEWER
@@ -140,6 +140,22 @@ class TestKeeping:
             altered = whole[0].replace(b'"at_ms":', b'"at_ms":1')
             with pytest.raises(BrokenChainError):
                 file.append_lines([altered], expected=file.tip())
+
+    def test_what_counts_as_gone_is_no_append_that_had_landed(self, log: SqliteFile) -> None:
+        """Even while its row is there still."""
+        log.compact(at(6), STATES)
+        with pytest.raises(Conflict):
+            log.append(COMMITS[5:6], expected=COMMITS[4].tip)
+        assert log.append(COMMITS[6:8], expected=COMMITS[5].tip) == COMMITS[-1].tip
+
+    def test_redacting_passes_over_what_is_not_there(self, log: SqliteFile) -> None:
+        """And goes on behind it; it tells how many commits it has changed."""
+        commits = conversation("one", "two")
+        with SqliteFile(Path(log.path).with_name("other.db")) as other:
+            other.append(commits, expected=EMPTY_TIP)
+            assert other.redact([99, 1, 3], done_to=3) == 1
+            assert other.redact([3, 4]) == 1
+            assert (other.read(0, 10), other.redacted_to) == ([redact(commit) for commit in commits], 3)
 
     def test_a_failed_append_leaves_nothing_behind(self, log: SqliteFile) -> None:
         """No transaction is left open, and the next one goes well."""
@@ -381,20 +397,43 @@ class TestSnapshots:
             assert db.execute("SELECT * FROM snapshots").fetchall() == []
             assert db.execute("SELECT * FROM snapshot_parts").fetchall() == []
 
-    def test_one_that_somebody_dropped_is_no_base(self, log: SqliteFile) -> None:
+    def test_one_that_somebody_dropped_is_no_base(self, log: SqliteFile, path: Path) -> None:
         """The commits stay, and the one who asked is told."""
         snapshot = log.begin_snapshot(at(6).tip)
         log.drop_snapshot(snapshot)
-        with pytest.raises(LogUnavailableError, match="try again"):
+        words = rf"^{path}: the snapshot was dropped while it was written; try again$"
+        with pytest.raises(LogUnavailableError, match=words):
             log.finish_snapshot(snapshot, at(6).tip, "digest", is_base=True)
         assert (log.base, log.read(0, 100)) == (EMPTY_TIP, COMMITS)
 
-    def test_one_that_the_base_has_passed_is_dropped(self, log: SqliteFile) -> None:
+    def test_one_that_the_base_has_passed_is_dropped(self, log: SqliteFile, path: Path) -> None:
         """It was long in the making."""
         snapshot = log.begin_snapshot(at(3).tip)
         log.compact(at(6), STATES)
         log.finish_snapshot(snapshot, at(3).tip, "digest", is_base=False)
         assert (log.snapshot_tips(), log.load_snapshot(None, STATES)) == ([at(6).tip], at(6))
+        assert count(path, "snapshots") == 1
+        purge(log)
+        log.finish_snapshot(log.begin_snapshot(at(6).tip), at(6).tip, "digest", is_base=True)
+        assert (log.load_snapshot(None, STATES), count(path, "snapshots")) == (at(6), 1)
+
+    @pytest.mark.parametrize("position", [6, 5])
+    def test_one_that_is_no_newer_than_the_base_is_not_even_begun(
+        self, log: SqliteFile, path: Path, position: int
+    ) -> None:
+        """It would be work for nothing."""
+        log.compact(at(6), STATES)
+
+        class Unasked(PickledStates):
+            """Nobody asks it."""
+
+            def encode(self, state: object) -> Iterator[bytes]:
+                """Not even for a line."""
+                raise AssertionError
+
+        log.save(at(position), Unasked())
+        log.compact(at(position), Unasked())
+        assert (log.base, count(path, "snapshots")) == (COMMITS[5].tip, 1)
 
     def test_an_empty_state_is_one(self, log: SqliteFile) -> None:
         """A codec may have nothing to say."""
@@ -422,6 +461,13 @@ class TestSnapshots:
                 log.save(Snapshot(tip, None), STATES)
 
 
+def count(path: Path, table: str) -> int:
+    """How many rows are in it."""
+    with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as db:
+        found: Any = db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - of a test
+        return int(found[0])
+
+
 class TestTrimming:
     """What counts as gone is gone at once for a reader, and bit by bit from the disk."""
 
@@ -440,6 +486,29 @@ class TestTrimming:
             assert log.checkpoint()
             assert path.stat().st_size < before / 5
             assert log.append([], expected=commits[-1].tip) == commits[-1].tip
+
+    def test_it_goes_in_little_pieces(self, path: Path) -> None:
+        """A thousand commits, then a thousand handings, then four parts of a snapshot; an append gets in between."""
+        commits = chain(1_500)
+        with SqliteFile(path) as log:
+            log.append(commits, expected=EMPTY_TIP)
+            log.record([Handing(n, ANN, "get", n) for n in range(1, 1_501)])
+            for position in (3, 4, 5):
+                log.save(Snapshot(commits[position].tip, list(range(60_000))), STATES)
+            log.compact(Snapshot(commits[1_399].tip, "base"), STATES)
+            assert count(path, "snapshot_parts") == 7
+            left = []
+            while log.purge():
+                left.append(tuple(count(path, table) for table in ("commits", "handings", "snapshot_parts")))
+            assert left[:6] == [
+                (500, 1_500, 7),
+                (100, 1_500, 7),
+                (100, 500, 7),
+                (100, 100, 7),
+                (100, 100, 3),
+                (100, 100, 1),
+            ]
+            assert log.read(0, 2_000) == commits[1_400:]
 
     def test_no_byte_is_left_of_what_was_trimmed(self, path: Path) -> None:
         """Neither in free pages nor in the WAL."""
