@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -106,6 +107,51 @@ class TestKeeping:
                 log.record([Handing(1, ANN, "get", 1)])
         with SqliteFile(path) as log:
             assert log._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+    @pytest.mark.parametrize(
+        ("mode", "settings"),
+        [
+            ("read", {"query_only": 1}),
+            ("share", {"query_only": 0, "secure_delete": 1, "journal_size_limit": 16_777_216}),
+            ("write", {"query_only": 0, "secure_delete": 1, "journal_size_limit": 16_777_216}),
+        ],
+    )
+    def test_a_connection_is_what_a_log_needs(self, path: Path, mode: Mode, settings: dict[str, int]) -> None:
+        """It trusts nothing in the file, leaves no trace of what was removed, and waits 0.8 s for others."""
+        always = {"trusted_schema": 0, "cell_size_check": 1, "temp_store": 2, "busy_timeout": 800, "auto_vacuum": 2}
+        with SqliteFile(stored(path), mode) as log:
+            for name, value in (always | {"journal_mode": "wal"} | settings).items():
+                assert log._db.execute(f"PRAGMA {name}").fetchone() == (value,), name
+
+    def test_a_log_counts_how_often_it_was_written_to(self, path: Path) -> None:
+        """So that a disk that can't be written shows at the start; its name is 64 random bits in hexadecimal."""
+        for mode in ("write", "share", "read", "write"):
+            with SqliteFile(path, mode) as log:  # type: ignore[arg-type]
+                assert re.fullmatch("[0-9a-f]{16}", log.epoch)
+                assert log.redacted_to == log.handings_after == 0
+        with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as db:
+            found = dict(db.execute("SELECT name, value FROM meta").fetchall())  # type: ignore[arg-type]
+            assert found == {"epoch": log.epoch, "openings": "3", "redacted_to": "0"}
+            assert db.execute("PRAGMA application_id").fetchone() == (1_667_785_076,)
+            assert db.execute("PRAGMA user_version").fetchone() == (1,)
+
+    @pytest.mark.parametrize("suffix", ["", "-journal", "-wal", "-shm"])
+    def test_what_a_start_that_was_cut_off_has_left_is_out_of_the_way(self, path: Path, suffix: str) -> None:
+        """Whatever of it there is; a new log is on the disk, name and all, before it is used."""
+        path.with_name(f"chat.db.new{suffix}").write_bytes(b"half")
+        with SqliteFile(path) as log:
+            assert log.tip() == EMPTY_TIP
+            assert sorted(os.listdir(path.parent)) == ["chat.db", "chat.db-shm", "chat.db-wal", "chat.db.lock"]
+
+    def test_a_new_log_is_on_the_disk_with_its_name(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The directory is waited for as well; nothing is kept open."""
+        synced: list[str] = []
+        sync = os.fsync
+        monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), sync(fd)))
+        before = len(os.listdir("/proc/self/fd"))
+        SqliteFile(path).close()
+        assert synced == [str(path.parent)]
+        assert len(os.listdir("/proc/self/fd")) == before
 
     def test_only_its_owner_may_read_it(self, log: SqliteFile, path: Path) -> None:
         """It holds what strangers said; so do the files beside it."""
