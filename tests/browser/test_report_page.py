@@ -167,6 +167,7 @@ def test_the_steps_of_a_filter(open_report: Open) -> None:
     report.page.keyboard.press("Escape")
     report.page.locator("#lanes").focus()
     report.page.keyboard.press("Home")
+    expect(report.page.locator("#position-now")).to_have_text("0")
     seen = []
     for key in "nnnp":
         report.page.keyboard.press(key)
