@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import subprocess
@@ -12,11 +13,13 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any, Protocol, cast
 
 import apsw
 import pytest
 
+from events import sqlite_log
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import Position
 from events.log import EventLog, Handing, LogUnavailableError, Snapshot, UnusableLogError
@@ -400,7 +403,7 @@ class TestManyAtOnce:
                 trimming = asyncio.ensure_future(log.compact(at(6)))
                 await asyncio.wait_for(begun.wait(), 5)
                 await log.close()
-                with pytest.raises(LogUnavailableError, match="closed"):
+                with pytest.raises(LogUnavailableError, match=rf"^{path}: the log is closed$"):
                     await asyncio.wait_for(trimming, 5)
 
         run(scenario)
@@ -416,7 +419,7 @@ class TestManyAtOnce:
             await log.record([Handing(1, ANN, "get", 1)])
             await log.save(at(3))
             for attempt in (log.tip(), log.read(0, 1), log.append(COMMITS, expected=EMPTY_TIP), log.compact(at(3))):
-                with pytest.raises(LogUnavailableError, match="closed"):
+                with pytest.raises(LogUnavailableError, match=rf"^{path}: the log is closed$"):
                     await attempt
 
         run(scenario)
@@ -450,7 +453,8 @@ class TestRedaction:
                 with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as slow:
                     slow.execute("BEGIN")
                     slow.execute("SELECT * FROM commits").fetchone()
-                    with pytest.raises(LogUnavailableError, match="keeps them in its WAL"):
+                    kept = "the texts are replaced, but another process keeps them in its WAL"
+                    with pytest.raises(LogUnavailableError, match=f"^{path}: {kept}; end that one, and do it again$"):
                         await log.redact([3], done_to=3)
                 await log.redact([3], done_to=3)
                 assert b"a secret" not in b"".join(file.read_bytes() for file in path.parent.glob("chat.db*"))
@@ -739,3 +743,85 @@ APPEND_ON_AND_ON = _CHILD.format(before="", length=5_000, each="", after="print(
 APPEND_WHEN_TOLD = _CHILD.format(
     before='print("ready", flush=True)', length=3, each="await asyncio.to_thread(sys.stdin.readline)", after=""
 )
+
+
+class TestThreads:
+    """Each kind of work has one of its own, and none is left over."""
+
+    def test_each_has_a_name(self, path: Path) -> None:
+        """For whoever looks into a process."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.append(COMMITS, expected=EMPTY_TIP)
+                await log.save(at(6))
+                await log.read(0, 1)
+                names = {thread.name.rpartition("_")[0] for thread in threading.enumerate()}
+                assert {"log-write", "log-read", "log-snapshot"} <= names
+
+        run(scenario)
+
+    @pytest.mark.parametrize("mode", ["write", "share", "read"])
+    def test_a_closed_log_holds_nothing(self, path: Path, mode: Mode) -> None:
+        """No file, no thread, no lock; a second time is no error."""
+        SqliteFile(path).close()
+        files = len(os.listdir("/proc/self/fd"))
+
+        async def scenario() -> None:
+            before = set(threading.enumerate())
+            log = SqliteLog(path, STATES, mode=mode)
+            await log.tip()
+            await log.close()
+            await log.close()
+            left = {thread.name for thread in set(threading.enumerate()) - before}
+            assert not [name for name in left if name.startswith("log-")]
+
+        run(scenario)
+        assert len(os.listdir("/proc/self/fd")) == files
+        SqliteFile(path).close()
+
+    def test_whoever_shares_a_log_leaves_its_broker_half_of_the_time(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It rests after each piece of a trim for as long as that took; the broker itself does not."""
+        now, slept = [100.0], list[float]()
+
+        def perf_counter() -> float:
+            now[0] += 0.25
+            return now[0]
+
+        monkeypatch.setattr(sqlite_log, "time", SimpleNamespace(perf_counter=perf_counter, sleep=slept.append))
+
+        async def scenario(mode: Mode) -> None:
+            async with opened(path, mode) as log:
+                await log.compact(at(6 if mode == "write" else 9))
+
+        with SqliteFile(path) as file:
+            file.append(COMMITS, expected=EMPTY_TIP)
+        run(lambda: scenario("write"))
+        assert slept == []
+        run(lambda: scenario("share"))
+        assert set(slept) == {0.25}
+
+    @pytest.mark.parametrize("sees", ["writer", "reader"])
+    def test_its_base_is_the_newest_that_it_has_seen(self, path: Path, sees: str) -> None:
+        """By writing or by reading, whichever was later."""
+
+        async def scenario() -> None:
+            async with opened(path) as log, opened(path, "share") as other:
+                await log.append(COMMITS, expected=EMPTY_TIP)
+                await other.tip()
+                await log.compact(at(6))
+                assert log.base == COMMITS[5].tip
+                assert other.base == EMPTY_TIP
+                if sees == "writer":
+                    await other.append(COMMITS[-1:], expected=COMMITS[-2].tip)
+                else:
+                    await other.read(0, 1)
+                assert other.base == COMMITS[5].tip
+
+        run(scenario)
+
+    def test_a_follower_looks_afresh_every_second(self) -> None:
+        """Where files can't be watched."""
+        assert inspect.signature(SqliteLog).parameters["look_afresh_seconds"].default == 1
