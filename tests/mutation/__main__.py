@@ -9,6 +9,7 @@ account for.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gc
 import json
 import math
@@ -108,6 +109,11 @@ class Trials:
         while self._under_way:
             yield from self._ended()
 
+    def stop(self) -> None:
+        """End what is under way still."""
+        for pid in self._under_way:
+            end_group(pid)
+
     def _try(self, mutants: Sequence[Mutant]) -> Iterator[Tried]:
         while not self._free:
             yield from self._ended()
@@ -148,23 +154,32 @@ def main(arguments: Sequence[str]) -> int:
     part, parts = map(int, given.part.split("/"))
     files = given.files or sorted(str(file.relative_to(ROOT)) for each in TARGETS for file in ROOT.glob(each))
     WORK.mkdir(exist_ok=True)
+    # Held by every process that is forked, so that none of a run that was cut short still writes to the copies.
+    with open(WORK / "lock", "w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        return run(files, given.workers, given.seconds, part, parts)
+
+
+def run(files: Sequence[str], workers: int, seconds_max: float, part: int, parts: int) -> int:
+    """Try every `parts`-th fault in `files`, from the one numbered `part` on; the answer is the exit code."""
     start = time.monotonic()
     preload()
-    places = [Place(number) for number in range(given.workers)]
+    places = [Place(number) for number in range(workers)]
     reach = measured(places[0])
     gc.freeze()
-    tests = Tests(reach, given.seconds)
+    tests = Tests(reach, seconds_max)
     print(f"tests measured in {time.monotonic() - start:.0f} s", flush=True)
     mutants = islice(
         (mutant for file in files for mutant in mutants_of(file, (ROOT / file).read_text())), part - 1, None, parts
     )
-    tried = []
+    trials, tried = Trials(places, reach, tests), list[Tried]()
     try:
-        for each in Trials(places, reach, tests).run(mutants):
+        for each in trials.run(mutants):
             tried.append(each)
             if each.outcome.passed:
                 print(f"survived: {each.mutant}", flush=True)
     finally:
+        trials.stop()
         tests.keep()
     return report(tried, [entry for entry in listed() if entry.file in files], time.monotonic() - start)
 
