@@ -60,12 +60,16 @@ class Attendance:
             seen.call_over_ms = self._around.world.now_ms
 
     def announced(self, commit: Commit) -> None:
-        """The process knows of `commit`: whoever was nowhere and is somewhere now has a whole grace before them."""
+        """The process knows of `commit`: whoever was nowhere and is somewhere now has a whole grace before them.
+
+        Unless they are heard meanwhile: then their grace is that of what is heard, though their call was over before
+        what it asked for was stored.
+        """
         for event in commit.events:
             if isinstance(event, QueueEntered) and not isinstance(commit.events[0], RoomClosed):
                 seen = self._of(event.connection_id)
-                seen.call_over_ms = self._around.world.now_ms
                 if not seen.streams_and_calls:
+                    seen.call_over_ms = self._around.world.now_ms
                     seen.stream_closed_ms = NEVER
 
     def is_there(self, who: ConnectionId) -> bool:
