@@ -1,4 +1,4 @@
-"""How a log line becomes text cheaply: a busy broker writes one for each commit."""
+"""How a log line becomes text cheaply: a broker that logs every commit writes many."""
 
 from __future__ import annotations
 

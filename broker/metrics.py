@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 
 import structlog
@@ -15,6 +16,7 @@ from prometheus_client import (
 )
 
 from broker.tallies import Count, Times
+from events.commands import SendMessage
 from events.commit import Commit
 from events.events import MessageSent, RoomClosed, RoomOpened
 from projections.state import State
@@ -52,9 +54,16 @@ class Metrics:
         self.delivered: Callable[[], None] = self._deliveries.inc
 
     def committed(self, commit: Commit, state: State) -> None:
-        """Count and log a commit (an `Observer` of the runtime): never a text, a name or a handle."""
+        """Count and log a commit (an `Observer` of the runtime): never a text, a name or a handle.
+
+        What is said is logged at `debug`, all else at `info`: a line for each message would tell of little else.
+        """
         self._commits.inc()
-        logger.info(
+        level = logging.DEBUG if type(commit.command) is SendMessage else logging.INFO
+        if not logger.is_enabled_for(level):  # before anything is made of it: this is done for every message
+            return
+        logger.log(
+            level,
             "commit",
             position=commit.position,
             command=type(commit.command).__name__,

@@ -2,8 +2,9 @@
 
 One flush runs at a time. It takes every command that waits, decides one after the other against the state that
 the ones before it lead to, and appends all their commits in one batch (group commit); what arrives meanwhile
-makes the next batch, so an idle broker adds no delay. Only once the batch is stored does the state move, are the
-commits announced, in order, and the commands answered, in the order in which they were committed.
+makes the next batch. An idle broker adds no delay: it begins in the turn in which a command comes, and ends in it
+too if the log need not be waited for. Only once the batch is stored does the state move, are the commits announced,
+in order, and the commands answered, in the order in which they were committed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import structlog
 from broker.checkpoints import Checkpoints
 from broker.clock import Clock, CommitClock, Timer, sleep_until
 from broker.decide import Rejection, decide
+from broker.eager import eagerly
 from broker.entropy import SYSTEM_ENTROPY, RandomBytes
 from broker.reading_on import read_on
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, MatchDue, NextPartner, SendMessage
@@ -129,7 +131,8 @@ class Runtime:
         self._checkpoints = Checkpoints(log, keep_commits)
         self._pending: list[_Submitted] = []
         self._in_flight: list[_Submitted] = []
-        self._flushing: asyncio.Task[None] | None = None
+        self._is_flushing = False
+        self._flushing: asyncio.Task[None] | None = None  # of what is left of it, where it has to wait
         self._watchdog: Timer | None = None
         self._behind = False  # an append was given up, which may have landed
         self._jumps = 0
@@ -230,11 +233,15 @@ class Runtime:
         return self._heard_of > self.state.position
 
     def _start_flushing(self) -> None:
-        if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+        """See that what waits is carried out: at once, as far as nothing has to be waited for."""
+        if self._is_flushing:
+            return
+        self._is_flushing = True
+        self._flushing = eagerly(self._flush())
+        if self._flushing is not None:
+            self._watch(self._clock.now_ms() + self.state.policy.command_timeout_ms)
 
     async def _flush(self) -> None:
-        self._watch(self._clock.now_ms() + self.state.policy.command_timeout_ms)
         try:
             while self._pending or self._has_more:
                 self._in_flight, self._pending = self._pending, []
@@ -244,8 +251,9 @@ class Runtime:
         finally:
             if self._watchdog is not None:
                 self._watchdog.cancel()
+                self._watchdog = None
             self._in_flight = []
-            self._flushing = None
+            self._is_flushing, self._flushing = False, None
 
     async def _carry_out(self, batch: Sequence[_Submitted]) -> None:
         try:

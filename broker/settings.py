@@ -35,7 +35,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "redact-after": ("never", "what was said goes from the log so long after its room closed, as in 7d or 12h"),
     "matching": ("first-come", "who meets whom: first-come, or interests"),
     "log-format": ("console", "how log lines look: console or json"),
-    "log-level": ("info", "what is logged: debug, info, warning or error; info has one line a commit"),
+    "log-level": ("info", "what is logged: debug (every commit), info (every commit but messages), warning or error"),
 }
 SWITCHES: Mapping[str, str] = {
     "no-fast-lane": "let the SDK answer every request by itself: slower, and the reference for what is answered",

@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from mcp.server.transport_security import TransportSecuritySettings
+from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,6 +21,7 @@ from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.log import LogUnavailableError, UnusableLogError
 from mcp_facade.gateway import Gateway
+from mcp_facade.health import HEALTH_PATH, READY_PATH, healthy, not_ready, readiness
 
 MCP_PATH = "/mcp"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -40,8 +42,8 @@ class ChatApp:
         self._mcp = _for_browsers(self.gateway, settings.allow_origins)
         self._rest = Starlette(
             routes=[
-                Route("/healthz", _healthz),
-                Route("/readyz", self._readyz),
+                Route(HEALTH_PATH, self._healthz),
+                Route(READY_PATH, self._readyz),
                 Route("/metrics", self._metrics),
             ],
             lifespan=self._lifespan,
@@ -54,7 +56,7 @@ class ChatApp:
         elif self.broker.ready or self.broker.draining:
             await self._mcp(scope, receive, send)
         else:
-            await _not_ready()(scope, receive, send)
+            await not_ready()(scope, receive, send)
 
     def drain(self) -> None:
         """Take no more calls; end every wait and every stream with what it has."""
@@ -64,6 +66,8 @@ class ChatApp:
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """A long log takes a while to fold: `/healthz` and `/readyz` answer meanwhile."""
+        # The SDK's event streams would end as soon as they see a signal, before the waits have their answers.
+        AppStatus.enable_automatic_graceful_drain = False
         starting = asyncio.create_task(self._start())
         try:
             async with self.gateway.run():
@@ -81,20 +85,14 @@ class ChatApp:
             self.failure = error
         self.on_started()
 
+    async def _healthz(self, request: Request) -> Response:
+        return healthy()
+
     async def _readyz(self, request: Request) -> Response:
-        ready = self.broker.ready
-        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+        return readiness(is_ready=self.broker.ready)
 
     async def _metrics(self, request: Request) -> Response:
         return PlainTextResponse(self.broker.metrics.render(), media_type=METRICS_TYPE)
-
-
-async def _healthz(request: Request) -> Response:
-    return JSONResponse({"status": "ok"})
-
-
-def _not_ready() -> Response:
-    return PlainTextResponse("starting: try again in a moment", 503, {"Retry-After": "1"})
 
 
 def security_settings(settings: Settings) -> TransportSecuritySettings:

@@ -28,13 +28,13 @@ from mcp_facade.exchange import Exchange
 from mcp_facade.fast_lane.lane import FastLane
 from mcp_facade.get_stream import GetStream, parse_event_id
 from mcp_facade.listen import Listening
+from mcp_facade.protocol import CUT_KEY
 from mcp_facade.resources import Resources
 from mcp_facade.server import chat_server
 from mcp_facade.sessions import RequestIdInUseError, Session, SessionEndedError, Sessions
 from mcp_facade.texts import NO_STREAM, REQUEST_ID_IN_USE
 from mcp_facade.tools import Tools
 from mcp_facade.wire import (
-    CUT_KEY,
     EXCHANGE_KEY,
     LAST_EVENT_ID_HEADER,
     PRIMED_SINCE,

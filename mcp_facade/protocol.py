@@ -9,7 +9,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from mcp_facade.wire import CUT_KEY
+CUT_KEY = "chat_broker.cut"
+"""Where `scope["extensions"]` holds the function that drops the connection at once."""
 
 HEAD_BYTES_MAX = 65_536
 """Of the head of a request, or of what else is no body, before some of it makes sense."""

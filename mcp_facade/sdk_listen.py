@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from mcp_facade.context import Context
 from mcp_facade.listen import Frame, Listening, Subscription
-from mcp_facade.wire import CUT_KEY
+from mcp_facade.protocol import CUT_KEY
 
 
 class _Frame(BaseModel):

@@ -11,15 +11,15 @@ from types import FrameType
 
 import structlog
 import uvicorn
-from sse_starlette.sse import AppStatus
 
 from broker.broker import Broker
 from broker.clock import SystemClock
 from broker.opening import commits_kept, open_log
 from broker.settings import Settings
 from broker.usage import UsageError
+from events.ids import Position
 from events.log import UnusableLogError
-from mcp_facade.app import ChatApp
+from mcp_facade.front import Application, Front
 from mcp_facade.protocol import ChatProtocol
 
 logger = structlog.get_logger(__name__)
@@ -37,11 +37,9 @@ GC_THRESHOLDS = (5_000, 20, 50)
 class ChatUvicorn(uvicorn.Server):
     """uvicorn, told by a signal to end streams and waits before it waits for them; it then exits with 0."""
 
-    def __init__(self, config: uvicorn.Config, app: ChatApp) -> None:
+    def __init__(self, config: uvicorn.Config, app: Application) -> None:
         super().__init__(config)
         self._app = app
-        # The SDK's event streams would end as soon as they see the signal, before the waits have their answers.
-        AppStatus.enable_automatic_graceful_drain = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End gracefully; at the second signal, at once."""
@@ -57,14 +55,11 @@ class ChatUvicorn(uvicorn.Server):
             logger.info("serving", url=url)
         gc.set_threshold(*GC_THRESHOLDS)
 
-    def broker_started(self) -> None:
-        """The log is folded: keep what is there by now out of every later garbage collection; or else give up."""
-        if self._app.failure is not None:
-            self.should_exit = True
-            return
+    def broker_started(self, position: Position) -> None:
+        """The log is folded up to `position`: keep what is there by now out of every later garbage collection."""
         gc.freeze()
         gc.enable()
-        logger.info("ready", position=self._app.broker.state.position)
+        logger.info("ready", position=position)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams and the waits, then the connections."""
@@ -107,19 +102,28 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         log = open_log(settings)
     except UnusableLogError as error:
         raise UsageError(str(error)) from None
-    app = ChatApp(Broker(log, SystemClock(), keep_commits=commits_kept(settings)), settings)
+    broker = Broker(log, SystemClock(), keep_commits=commits_kept(settings))
+
+    def started() -> None:
+        if app.failure is not None:
+            uvicorn_server.should_exit = True
+        else:
+            uvicorn_server.broker_started(broker.state.position)
+
+    app = Front("mcp_facade.app", lambda module: module.ChatApp(broker, settings), started)
     uvicorn_server = ChatUvicorn(uvicorn_config(app), app)
-    app.on_started = uvicorn_server.broker_started
     # All that a start makes is there to stay: looking for cycles in a large state would take longer than making it.
     gc.disable()
     await uvicorn_server.serve(sockets=[listening])
     if isinstance(app.failure, UnusableLogError):  # which says by itself what is wrong with which file
         raise UsageError(str(app.failure))
+    if isinstance(app.failure, ImportError):
+        raise UsageError(f"can't start, since the installation is not whole: {app.failure}")
     if app.failure is not None:
         raise UsageError(f"{settings.log} can't be used: {app.failure}")
 
 
-def uvicorn_config(app: ChatApp) -> uvicorn.Config:
+def uvicorn_config(app: Application) -> uvicorn.Config:
     """How uvicorn serves `app`."""
     return uvicorn.Config(
         app,

@@ -25,9 +25,6 @@ RESOURCE_UPDATED = "notifications/resources/updated"
 EXCHANGE_KEY = "chat_broker.exchange"
 """Where the ASGI scope of a call holds its `Exchange`."""
 
-CUT_KEY = "chat_broker.cut"
-"""Where `scope["extensions"]` holds the function that drops the connection at once."""
-
 PRIMED_SINCE = b"2025-11-25"
 """The first version whose clients know a stream that starts with an event id and no event."""
 

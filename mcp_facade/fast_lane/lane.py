@@ -33,9 +33,10 @@ from mcp_facade.fast_lane.requests import (
     is_usual,
 )
 from mcp_facade.listen import Listening
+from mcp_facade.protocol import CUT_KEY
 from mcp_facade.sessions import Session
 from mcp_facade.tools import Tools
-from mcp_facade.wire import CUT_KEY, VERSION_HEADER
+from mcp_facade.wire import VERSION_HEADER
 
 METHOD_HEADER = b"mcp-method"
 NAME_HEADER = b"mcp-name"

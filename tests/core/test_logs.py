@@ -201,3 +201,21 @@ def test_the_brokers_lines_hold_nothing_that_was_said() -> None:
     assert [line["connection"] for line in stored[1:]] == [ANN, BOB, ANN, ANN]
     failed = [line for line in lines(out) if line["event"] == "log_unavailable"]
     assert [line["commands"] for line in failed] == [1]
+
+
+def test_what_is_said_has_a_line_at_debug_only() -> None:
+    """At `info` a conversation has a line for its beginning and one for its end, however much is said in it."""
+    out = configured(log_level="info")
+
+    async def scenario() -> None:
+        bench = BrokerBench()
+        await bench.broker.start(LENIENT)
+        await bench.do(enter(ANN))
+        await bench.do(enter(BOB))
+        room = (await bench.events())[-1].room_id  # type: ignore[union-attr]
+        await bench.do(say(ANN, "hello", None, room))
+        await bench.do(leave(ANN, room))
+
+    run(scenario)
+    stored = [line["command"] for line in lines(out) if line["event"] == "commit"]
+    assert stored == ["AdoptPolicy", "EnterQueue", "EnterQueue", "LeaveRoom"]

@@ -77,3 +77,12 @@ async def test_a_server_imports_no_debugger() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()
     assert said.decode().strip() == "[]"
+
+
+async def test_a_server_does_not_import_the_sdk_before_it_answers() -> None:
+    """The SDK and its models take most of a second: whoever asks whether the process lives is answered before."""
+    names = ("mcp", "mcp_types", "pydantic", "apsw", "mcp_facade.app")
+    code = f"import sys, mcp_facade.serve; print([name for name in {names} if name in sys.modules])"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    assert said.decode().strip() == "[]"

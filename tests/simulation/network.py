@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mcp_facade.wire import CUT_KEY
+from mcp_facade.protocol import CUT_KEY
 from tests.simulation.faults import Faults
 from tests.simulation.loop import SimLoop, World
 from tests.simulation.sometimes import Sometimes

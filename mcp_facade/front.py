@@ -1,0 +1,100 @@
+"""What answers until the application is there: to import the SDK takes longer than all else of a start.
+
+Whoever watches the process is told at once that it lives; whoever calls has to wait for a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Protocol
+
+from starlette.types import Message, Receive, Scope, Send
+
+from mcp_facade.health import HEALTH_PATH, READY_PATH, healthy, not_ready, readiness
+
+
+class Application(Protocol):
+    """An ASGI application that starts and ends by its lifespan."""
+
+    on_started: Callable[[], None]
+    """It has started, or failed to."""
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why it could not start; its text is for an operator."""
+        ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        ...
+
+    def drain(self) -> None:
+        """Take no more calls, and end what lasts."""
+        ...
+
+
+class Front:
+    """An application whose module is imported beside the event loop; from then on, it is that application.
+
+    To the server its lifespan begins at once.
+    """
+
+    def __init__(self, module: str, make: Callable[[ModuleType], Application], on_started: Callable[[], None]) -> None:
+        """`make` is called within the event loop, with `module`; `on_started` once that has started, or failed to."""
+        self.on_started = on_started
+        self._module = module
+        self._make = make
+        self._app: Application | None = None
+        self._import_error: ImportError | None = None
+        self._there = asyncio.Event()
+
+    @property
+    def failure(self) -> Exception | None:
+        """See `Application`; an `ImportError` if the module is not there."""
+        return self._app.failure if self._app is not None else self._import_error
+
+    def drain(self) -> None:
+        """See `Application`; what is not there yet ends as soon as it is."""
+        if self._app is not None:
+            self._app.drain()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See `Application`."""
+        if self._app is not None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        elif scope["path"] == HEALTH_PATH:
+            await healthy()(scope, receive, send)
+        elif scope["path"] == READY_PATH:
+            await readiness(is_ready=False)(scope, receive, send)
+        else:
+            await self._there.wait()
+            await (self._app or not_ready())(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ahead = [await receive()]
+        await send({"type": "lifespan.startup.complete"})
+        try:
+            app = self._make(await asyncio.to_thread(import_module, self._module))
+        except ImportError as error:
+            self._import_error = error
+            self._there.set()
+            self.on_started()
+            return
+        app.on_started = self.on_started
+        self._app = app
+
+        async def receive_again() -> Message:
+            return ahead.pop() if ahead else await receive()
+
+        async def send_news(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self._there.set()
+            else:
+                await send(message)
+
+        await app(scope, receive_again, send_news)
