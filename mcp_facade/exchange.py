@@ -65,7 +65,7 @@ class Exchange:
         self.status = 0
         self.had_lone_surrogate = False
         self._broker = broker
-        self._scope = scope
+        self._client = scope.get("client")
         self._receive = receive
         self._send = send
         self._asked = False
@@ -83,8 +83,7 @@ class Exchange:
     @property
     def peer(self) -> str:
         """The address that the request came from."""
-        client = self._scope.get("client")
-        return client[0] if client is not None else "unknown"
+        return self._client[0] if self._client is not None else "unknown"
 
     @property
     def is_over(self) -> bool:
@@ -128,6 +127,8 @@ class Exchange:
         self._leave()
         if not self._answered:
             self._abandon()
+        # The server's side holds this by the request's scope: to hold it too would leave a cycle for each request.
+        self._receive, self._send = _nothing_more, _to_nobody
 
     async def whole_body(self) -> bytes | None:
         """The body, if it comes in one piece. It stays there to be received in any case."""
@@ -202,3 +203,11 @@ class Exchange:
         minted, self._minted = self._minted, None
         if minted is not None and not self._answered:
             self._broker.abandon(minted)
+
+
+async def _nothing_more() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _to_nobody(message: Message) -> None:
+    pass

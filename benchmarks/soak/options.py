@@ -46,7 +46,7 @@ class Options:
     @property
     def commits_kept(self) -> int:
         """How many the log in memory may hold: half of them reach back further than anyone is away."""
-        return max(16 * self.people, 8_000)
+        return max(16 * self.people, 32_000)
 
     def flags(self) -> dict[str, int]:
         """The broker's limits: so low that whatever may grow up to one of them is there before the warm-up is over."""
@@ -55,8 +55,8 @@ class Options:
             "idle_grace_queue_ms": round(self.idle_grace_s * 1_000),
             "idle_grace_room_ms": round(self.idle_grace_s * 1_000),
             "session_idle_ms": round(self.session_idle_s * 1_000),
-            "connections_kept": self.people + self.people // 2 + 50,
-            "closed_rooms_kept": max(self.people // 2, 50),
+            "connections_kept": self.people + max(self.people // 2, 1_000),
+            "closed_rooms_kept": max(self.people // 2, 1_000),
             "log_commits_max": self.commits_kept,
             "inbox_events_max": 64,
             "events_per_page_max": PAGE,

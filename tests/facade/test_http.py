@@ -18,7 +18,8 @@ from mcp_facade import protocol
 from mcp_facade.entrance import REFUSALS_LOGGED_EVERY_MS
 from mcp_facade.protocol import HEAD_BYTES_MAX, ChatProtocol
 from tests.facade.people import ACCEPT, Crowd, Era, InSession, crowd, events_of, last_answer, opening, texts
-from tests.support.fake_clock import FakeClock
+from tests.support.fake_clock import FakeClock, settle
+from tests.support.lane import FAST_LANE
 from tests.support.server import Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
@@ -400,3 +401,24 @@ async def test_the_two_eras_are_told_apart_by_the_version_header(there: Crowd) -
     response = await ann.post(json.dumps(body).encode(), headers)
     assert response.status_code == 400
     assert "2026-07-28" in str(last_answer(response)["error"]["data"])
+
+
+@pytest.mark.skipif(not FAST_LANE, reason="the SDK leaves some cycles of its own")
+async def test_a_call_leaves_no_garbage_to_be_looked_for(there: Crowd, era: Era) -> None:
+    """What it took is given back when it is answered: else each full collection would stop everyone for seconds."""
+    ann = await there.person(era)
+    await ann.enter("Ann")
+    gc.collect()
+    gc.disable()
+    try:
+        before = _held_for_calls()
+        for _ in range(20):
+            await ann.call("get_status", handle=ann.handle)
+        await settle()
+        assert _held_for_calls() <= before + 1  # the last one's is the connection's until the next
+    finally:
+        gc.enable()
+
+
+def _held_for_calls() -> int:
+    return sum(type(thing).__name__ in ("Exchange", "RequestResponseCycle") for thing in gc.get_objects())
