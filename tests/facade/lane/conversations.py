@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from tests.facade.lane.requests import (
     finished,
     in_session,
     modern,
+    weighed,
 )
 from tests.facade.lane.twins import Exchanged, Twins
 from tests.facade.people import CLIENT_INFO
@@ -28,8 +30,10 @@ MAYBE = st.sampled_from([True, False, False, False])
 class Conversation:
     """Draws what happens next from what is there by now."""
 
-    def __init__(self, twins: Twins, data: st.DataObject) -> None:
+    def __init__(self, twins: Twins, data: st.DataObject, likely: Collection[str] = ()) -> None:
+        """`likely`: names of steps, of tools and of changes that come more often than others."""
         self.twins = twins
+        self.likely = likely
         self.draw = data.draw
         self.handles: list[str] = []
         self.rooms: list[str] = ["r_" + "0" * 32]
@@ -50,10 +54,14 @@ class Conversation:
         """One thing happens."""
         happens = self.draw(
             st.sampled_from(
-                [self.call] * 10
-                + [self.changed_call] * 10
-                + [self.listen] * 3
-                + [self.session, self.session, self.end_session, self.get_stream, self.cancel, self.hang_up, self.time]
+                weighed(
+                    [self.call] * 10
+                    + [self.changed_call] * 10
+                    + [self.listen] * 3
+                    + [self.session, self.session, self.end_session, self.get_stream]
+                    + [self.cancel, self.hang_up, self.time],
+                    self.likely,
+                )
             )
         )
         await happens()
@@ -65,7 +73,7 @@ class Conversation:
     async def changed_call(self) -> None:
         """A call of a tool, or a listen request, with something done to it."""
         request = self._listen() if self.draw(MAYBE) else self._call()
-        await self._send(self.draw(changed(request)))
+        await self._send(self.draw(changed(request, self.likely)))
 
     async def listen(self) -> None:
         """A stream."""
@@ -120,7 +128,7 @@ class Conversation:
         await self.twins.do(lambda twin: twin.clock.advance(by_ms))
 
     def _call(self) -> Request:
-        name = self.draw(st.sampled_from(TOOLS))
+        name = self.draw(st.sampled_from(weighed(TOOLS, self.likely)))
         params: Json = {"name": name, "arguments": self._arguments(name)}
         if not params["arguments"] and self.draw(st.booleans()):
             del params["arguments"]

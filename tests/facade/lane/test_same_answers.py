@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -28,10 +29,10 @@ RUN = settings(
 )
 
 
-async def converse(data: st.DataObject, tally: Counter[str]) -> None:
-    """A pair that has met, each of another era, and then whatever happens."""
+async def converse(data: st.DataObject, tally: Counter[str], likely: Collection[str] = ()) -> None:
+    """A pair that has met, each of another era, and then whatever happens, what is `likely` above all."""
     async with twins(tally) as both:
-        conversation = Conversation(both, data)
+        conversation = Conversation(both, data, likely)
         await conversation.begin()
         for _ in range(data.draw(st.integers(1, STEPS_MAX))):
             await conversation.step()
