@@ -38,6 +38,7 @@ class Conversation:
         self.handles: list[str] = []
         self.rooms: list[str] = ["r_" + "0" * 32]
         self.sessions: list[str] = []
+        self.called: list[tuple[str, Any]] = []
         self.next_id = 1
 
     async def begin(self) -> None:
@@ -110,11 +111,15 @@ class Conversation:
     async def cancel(self) -> None:
         """A call that is under way, or any number, is called off."""
         if self.sessions:
-            request_id = self.draw(
-                st.sampled_from([self.next_id - 1, self.next_id - 2, str(self.next_id - 1), 1, None])
+            newest = self.called[-2:]
+            session_id, request_id = self.draw(
+                st.sampled_from(
+                    [*newest, *newest, *((one, self.next_id) for one in self.sessions), (self.sessions[0], None)]
+                )
             )
-            params = {"requestId": request_id, "reason": "because"}
-            request = in_session("notifications/cancelled", params, self.draw(st.sampled_from(self.sessions)))
+            other = self.draw(st.sampled_from([request_id, request_id, str(request_id)]))
+            params = {"requestId": other, "reason": "because"}
+            request = in_session("notifications/cancelled", params, session_id)
             await self._send(request, notification=True)
 
     async def hang_up(self) -> None:
@@ -136,7 +141,9 @@ class Conversation:
         request_id = self.draw(st.sampled_from([self.next_id, f"é-{self.next_id}", str(self.next_id)]))
         if self.sessions and self.draw(st.booleans()):
             version = self.draw(st.sampled_from([None, *VERSIONS]))
-            return in_session("tools/call", params, self.draw(st.sampled_from(self.sessions)), request_id, version)
+            session_id = self.draw(st.sampled_from(self.sessions))
+            self.called.append((session_id, request_id))
+            return in_session("tools/call", params, session_id, request_id, version)
         return modern("tools/call", params, request_id, name)
 
     def _arguments(self, name: str) -> Json:

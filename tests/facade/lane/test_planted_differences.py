@@ -19,7 +19,7 @@ from tests.facade.lane.requests import CLIENT, LEVEL
 from tests.facade.lane.test_same_answers import converse
 from tests.facade.lane.twins import run
 
-EXAMPLES_MAX = 400
+EXAMPLES_MAX = 1_000
 
 Planted = Any
 """Makes a difference for as long as it is open."""
@@ -116,7 +116,7 @@ PLANTED: dict[str, tuple[Any, ...]] = {
     "Mcp-Name is not looked at": (_name_header_ignored, "changed_call", "_header"),
     "a session needs no handshake": (_handshake_ignored, "session"),
     "nobody sees that a client has gone": (_nobody_watched, "wait_for_events", "call", "hang_up"),
-    "a call that lasts can't be called off": (_never_called_off, "wait_for_events", "cancel"),
+    "a call that lasts can't be called off": (_never_called_off, "wait_for_events", "call", "cancel"),
 }
 
 
