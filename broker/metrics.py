@@ -52,6 +52,7 @@ class Metrics:
         for tally in (self._commits, self._deliveries, self._append_s, self._delivery_s):
             registry.register(tally)
         self.delivered: Callable[[], None] = self._deliveries.inc
+        self._log_level = logger.get_effective_level()
 
     def committed(self, commit: Commit, state: State) -> None:
         """Count and log a commit (an `Observer` of the runtime): never a text, a name or a handle.
@@ -60,7 +61,7 @@ class Metrics:
         """
         self._commits.inc()
         level = logging.DEBUG if type(commit.command) is SendMessage else logging.INFO
-        if not logger.is_enabled_for(level):  # before anything is made of it: this is done for every message
+        if level < self._log_level:  # before anything is made of it: this is done for every message
             return
         logger.log(
             level,

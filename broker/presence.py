@@ -17,6 +17,7 @@ from broker.clock import Clock, Timer
 from broker.notifier import participants
 from events.commands import AbsenceReason, Disconnect
 from events.commit import Commit
+from events.events import MessageSent
 from events.ids import ConnectionId
 from events.policy import Policy
 from projections.places import Chatting, Idle
@@ -101,6 +102,8 @@ class Presence:
     def observe(self, commit: Commit, state: State) -> None:
         """Whom `commit` moved has another grace from now on (an `Observer` of the runtime)."""
         for event in commit.events:
+            if type(event) is MessageSent:
+                continue  # which moves nobody
             for connection_id in participants(event):
                 trace = self._traces.get(connection_id)
                 if trace is None and not _is_idle(state, connection_id):
@@ -155,11 +158,11 @@ class Presence:
 
     def _schedule(self, connection_id: ConnectionId, trace: _Trace) -> None:
         """Make sure that `connection_id` is looked at no later than its deadline; forget it if it has left."""
-        state = self._state_now()
-        deadline = self._deadline(connection_id, trace, state)
+        if trace.streams or trace.calls:
+            return
+        deadline = self._deadline(connection_id, trace, self._state_now())
         if deadline is None:
-            if not trace.streams and not trace.calls and _is_idle(state, connection_id):
-                self._traces.pop(connection_id, None)
+            self._traces.pop(connection_id, None)
         elif trace.looked_at_ms is None or trace.looked_at_ms > deadline[0]:
             self._push(connection_id, trace, deadline[0])
 

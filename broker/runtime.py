@@ -2,15 +2,15 @@
 
 One flush runs at a time. It takes every command that waits, decides one after the other against the state that
 the ones before it lead to, and appends all their commits in one batch (group commit); what arrives meanwhile
-makes the next batch. An idle broker adds no delay: it begins in the turn in which a command comes, and ends in it
-too if the log need not be waited for. Only once the batch is stored does the state move, are the commits announced,
-in order, and the commands answered, in the order in which they were committed.
+makes the next batch, so an idle broker adds no delay. Over a log in memory there is nothing to wait for, and each
+command is carried out in the turn in which it comes. Only once the batch is stored does the state move, are the
+commits announced, in order, and the commands answered, in the order in which they were committed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -18,7 +18,6 @@ import structlog
 from broker.checkpoints import Checkpoints
 from broker.clock import Clock, CommitClock, Timer, sleep_until
 from broker.decide import Rejection, decide
-from broker.eager import eagerly
 from broker.entropy import SYSTEM_ENTROPY, RandomBytes
 from broker.reading_on import read_on
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, MatchDue, NextPartner, SendMessage
@@ -132,7 +131,7 @@ class Runtime:
         self._pending: list[_Submitted] = []
         self._in_flight: list[_Submitted] = []
         self._is_flushing = False
-        self._flushing: asyncio.Task[None] | None = None  # of what is left of it, where it has to wait
+        self._flushing: asyncio.Task[None] | None = None  # where the log may have to be waited for
         self._watchdog: Timer | None = None
         self._behind = False  # an append was given up, which may have landed
         self._jumps = 0
@@ -233,12 +232,14 @@ class Runtime:
         return self._heard_of > self.state.position
 
     def _start_flushing(self) -> None:
-        """See that what waits is carried out: at once, as far as nothing has to be waited for."""
+        """See that what waits is carried out; before this returns, if the log never has to be waited for."""
         if self._is_flushing:
             return
         self._is_flushing = True
-        self._flushing = eagerly(self._flush())
-        if self._flushing is not None:
+        if self._log.never_waits:
+            _run_at_once(self._flush())
+        else:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
             self._watch(self._clock.now_ms() + self.state.policy.command_timeout_ms)
 
     async def _flush(self) -> None:
@@ -351,3 +352,13 @@ class Runtime:
             if submitted.deadline_ms <= now_ms:
                 submitted.resolve(Rejection("unavailable"))
         self._watch(now_ms + RETRY_MS)
+
+
+def _run_at_once(work: Coroutine[None, None, None]) -> None:
+    """Run `work`, which never waits, to its end: a task for it would take two more turns of the event loop."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    work.close()
+    raise RuntimeError("a log that never waits has waited")

@@ -23,8 +23,13 @@ class MemoryLog:
         self.redacted_to: Position = 0
         self._base: Snapshot | None = None
         self._commits: list[Commit] = []  # the one at position p stands at p - 1 - base position
-        self._grown = asyncio.Event()
+        self._grown: asyncio.Event | None = None  # what followers at the tip wait for
         self._closed = False
+
+    @property
+    def never_waits(self) -> bool:
+        """See `EventLog.never_waits`; of a log that derives from this one, nothing is known."""
+        return type(self) is MemoryLog
 
     @property
     def base(self) -> Tip:
@@ -34,7 +39,7 @@ class MemoryLog:
     async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
         """Store `commits`; see `EventLog.append`. Never suspends."""
         if expected == self._tip:
-            assert all(c.position == expected.position + n for n, c in enumerate(commits, 1))
+            assert not commits or commits[-1].position == expected.position + len(commits)
             self._commits.extend(commits)
             self._wake_followers()
         elif not commits or not self._has_landed(commits):
@@ -49,13 +54,13 @@ class MemoryLog:
     async def follow(self, after: Position) -> AsyncIterator[Commit]:
         """Each commit behind `after`; see `EventLog.follow`."""
         while not self._closed:
-            grown = self._grown
             commits = await self.read(after, 1_000)
             for commit in commits:
                 yield commit
                 after = commit.position
             if not commits:
-                await grown.wait()
+                self._grown = self._grown or asyncio.Event()
+                await self._grown.wait()
 
     async def tip(self) -> Tip:
         """The last commit; see `EventLog.tip`."""
@@ -104,5 +109,6 @@ class MemoryLog:
         return [c.commit_id for c in stored] == [c.commit_id for c in commits]
 
     def _wake_followers(self) -> None:
-        grown, self._grown = self._grown, asyncio.Event()
-        grown.set()
+        grown, self._grown = self._grown, None
+        if grown is not None:
+            grown.set()

@@ -51,7 +51,7 @@ def test_a_snapshot_is_saved_every_so_many_commits() -> None:
         for _ in range(20):
             await runtime.submit(enter(ANN))
             await runtime.submit(leave_queue(ANN))
-            await settle()
+        await settle()
         assert [snapshot.tip.position for snapshot in log.saved] == [10, 20, 30, 40]
         for snapshot in log.saved:
             assert digest(snapshot.state) == digest(fold(await log.read(0, snapshot.tip.position)))
@@ -92,7 +92,6 @@ def test_no_batch_waits_for_a_snapshot() -> None:
         for _ in range(20):
             await runtime.submit(enter(ANN))
             await runtime.submit(leave_queue(ANN))
-            await settle()
         assert begun == [10]
         written.set()
         await settle()

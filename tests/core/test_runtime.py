@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from broker import runtime as runtime_module
 from broker.decide import Rejection, decide
 from broker.runtime import FOLLOW_AGAIN_MS, RETRY_MS, Accepted, Answer, Runtime
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue
-from events.commit import BrokenChainError, Commit
+from events.commit import BrokenChainError, Commit, Tip
 from events.events import MessageSent, QueueEntered, RoomOpened
 from events.ids import ConnectionId
 from events.log import Conflict, LogUnavailableError, Snapshot
@@ -64,17 +64,6 @@ class Bench:
     def submit(self, command: Command) -> asyncio.Future[Answer]:
         """Give a command without waiting for its answer."""
         return asyncio.ensure_future(self.runtime.submit(command))
-
-    async def submit_together(self, first: Command, *rest: Command) -> list[Answer]:
-        """Give `rest` while `first` is being appended, so that they make one batch; the answers to `rest`."""
-        landed = asyncio.Event()
-        self.log.before_append.append(until(landed))
-        ahead = self.submit(first)
-        waiting = [self.submit(command) for command in rest]
-        await settle()
-        landed.set()
-        accepted(await ahead)
-        return await asyncio.gather(*waiting)
 
     async def check(self) -> None:
         """The log is whole, its fold is the state, everything in it was announced once and keeps the promises."""
@@ -490,12 +479,13 @@ async def test_one_look_for_the_absent_serves_a_batch(bench: Bench) -> None:
     looks: list[int] = []
 
     def overdue() -> list[Disconnect]:
-        looks.append(bench.state.position)
-        return [Disconnect(ANN, "timeout", 2)] if bench.state.position > 1 else []
+        looks.append(1)
+        return [Disconnect(ANN, "timeout", 2)]
 
+    await bench.runtime.submit(enter(ANN))
     bench.runtime.overdue = overdue
-    await bench.submit_together(enter(ANN), leave_queue(DAN), enter(BOB), enter(CAT))
-    assert looks == [1, 2]
+    await asyncio.gather(*(bench.runtime.submit(command) for command in (leave_queue(DAN), enter(BOB), enter(CAT))))
+    assert len(looks) == 1
     assert [type(commit.command) for commit in bench.log.batches[-1]] == [Disconnect, EnterQueue, EnterQueue]
     assert room_of(bench.state, BOB) == room_of(bench.state, CAT)
 
@@ -556,9 +546,9 @@ def test_a_bug_in_a_rule_is_unavailable_and_no_end(monkeypatch: pytest.MonkeyPat
 
         with monkeypatch.context() as patched:
             patched.setattr(runtime_module, "decide", buggy)
-            answers = await bench.submit_together(enter(BOB), enter(ANN), leave_queue(ANN))
+            answers = await asyncio.gather(*(bench.runtime.submit(c) for c in (enter(ANN), leave_queue(ANN))))
             assert answers == [Rejection("unavailable")] * 2
-            assert [commit.command for batch in bench.log.batches for commit in batch] == [enter(BOB)]
+            assert bench.log.batches == []
             accepted(await bench.runtime.submit(enter(ANN)))
         accepted(await bench.runtime.submit(leave_queue(ANN)))
         await bench.check()
@@ -947,5 +937,36 @@ def test_a_start_goes_on_though_the_log_is_trimmed_meanwhile() -> None:
         after = Runtime(before.log, before.clock)
         await after.start(PATIENT)
         assert digest(after.state) == digest(before.state)
+
+    run(scenario)
+
+
+def test_over_a_log_in_memory_a_command_is_carried_out_at_once() -> None:
+    """There is nothing to wait for: stored, folded, announced and answered when `enqueue` returns."""
+
+    async def scenario() -> None:
+        runtime = Runtime(MemoryLog(), FakeClock())
+        await runtime.start(PATIENT)
+        announced: list[Commit] = []
+        runtime.observers.append(lambda commit, state: announced.append(commit))
+        answer = accepted(runtime.enqueue(enter(ANN)).result())
+        assert announced == [answer.commit]
+        assert answer.state is runtime.state
+
+    run(scenario)
+
+
+def test_a_log_that_derives_from_the_one_in_memory_may_wait() -> None:
+    """Nothing is known of it, so nothing is taken for granted."""
+
+    class Slow(MemoryLog):
+        async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
+            await asyncio.sleep(0)
+            return await super().append(commits, expected=expected)
+
+    async def scenario() -> None:
+        runtime = Runtime(Slow(), FakeClock())
+        await runtime.start(PATIENT)
+        assert accepted(await runtime.submit(enter(ANN))).state.position == 2
 
     run(scenario)
