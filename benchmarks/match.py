@@ -26,8 +26,8 @@ from benchmarks.server import Server, python
 from benchmarks.wire import Structured, Wire, answer
 from broker.decide import Rejection, decide
 from events.commands import Command, EnterQueue, LeaveQueue
-from events.commit import CommitId, Facts, Tip, commit_after
-from events.ids import ConnectionId, RoomId
+from events.commit import Facts, Tip, commit_after
+from events.ids import CommitId, ConnectionId, RoomId
 from events.log import Snapshot
 from events.policy import Policy
 from events.sqlite_file import SqliteFile
@@ -159,7 +159,7 @@ def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
 def _waiting(size: int) -> State:
     """So many people who wait, each since a position of their own and for an interest of their own."""
     entries = [(position, _person(position), (_interest(position % size),)) for position in range(1, size + 1)]
-    places = {who: Connection("Somebody", named, Waiting(at), at, AT_MS) for at, who, named in entries}
+    places = {who: Connection("Somebody", named, Waiting(at), at, AT_MS, 0, 0) for at, who, named in entries}
     return State(
         Tip(size, CommitId("0" * 32)),
         AT_MS,

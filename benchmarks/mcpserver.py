@@ -116,7 +116,7 @@ async def inbox(handle: str) -> list[Said]:
     return unread
 
 
-@server.custom_route("/readyz", methods=["GET"])
+@server.custom_route("/readyz", methods=["GET"])  # type: ignore[untyped-decorator] # the SDK gives it none
 async def ready(request: Request) -> Response:
     """The process answers."""
     return JSONResponse({})
