@@ -48,6 +48,7 @@ async def _beside_more_and_more(options: Options, targets: list[Target], began: 
             for target in targets:
                 _say(f"opening {streams:,} streams: {target.kind.name}")
                 await target.open_idle(streams)
+        await asyncio.gather(*(target.rest(streams) for target in targets))
         until = began + options.budget_s - left_s * (1 - passed / len(steps))
         for number in _rounds(options, until, f"beside {streams:,} streams"):
             for target in _turned(targets, number):

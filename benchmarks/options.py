@@ -22,6 +22,8 @@ class Options:
     rate_per_second: int = 300
     paced_seconds: float = 2.0
     """The length of one measurement by the clock."""
+    rest_seconds: float = 15.0
+    """For as long nobody does anything, beside each number of streams: in that time each is sent its ping."""
     warmup_messages: int = 500
     idle_streams_few: int = 50
     """Idle streams that are open besides the talking pairs from the beginning."""
@@ -54,6 +56,7 @@ def parse(arguments: list[str] | None = None) -> Options:
             rounds=1,
             rate_per_second=chosen.rate,
             paced_seconds=0.5,
+            rest_seconds=0.2,
             warmup_messages=100,
             idle_streams_few=10,
         )

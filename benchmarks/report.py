@@ -40,13 +40,16 @@ def message_table(rows: Sequence[Row]) -> str:
 def stream_table(rows: Sequence[Row]) -> str:
     """What open streams cost: memory, and a message beside so many of them and beside the fewest."""
     bare = rows[0][1]
-    cells = [["server", "idle streams", "KB a stream", "x bare", "us a message", "x few"]]
+    cells = [["server", "idle streams", "KB a stream", "x bare", "idle", "us a message", "x few"]]
     for name, samples in rows:
         few = samples.beside_us[min(samples.beside_us)]
         for streams, beside_us in samples.beside_us.items():
             kb = samples.stream_kb.get(streams)
             memory = ["", ""] if kb is None else [f"{kb:.0f}", f"{kb / bare.stream_kb[streams]:.2f}"]
-            cells.append([name, f"{streams:,}", *memory, f"{median(beside_us):.0f}", f"{_ratio(beside_us, few):.2f}"])
+            idle = f"{samples.idle[streams]:.1%}"
+            cells.append(
+                [name, f"{streams:,}", *memory, idle, f"{median(beside_us):.0f}", f"{_ratio(beside_us, few):.2f}"]
+            )
     return _table(cells)
 
 

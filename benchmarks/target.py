@@ -56,6 +56,8 @@ class Samples:
     """At half of what the server itself did with everyone talking."""
     stream_kb: dict[int, float] = field(default_factory=dict)
     """By how many idle streams: resident KiB that each more of them takes, on the average up to there."""
+    idle: dict[int, float] = field(default_factory=dict)
+    """By how many idle streams: the share of one core that they take while nobody does anything."""
     beside_us: dict[int, list[float]] = field(default_factory=dict)
     """By how many idle streams: server CPU for one delivered message."""
 
@@ -87,6 +89,12 @@ class Target:
         await asyncio.sleep(MEMORY_SETTLES_S)
         more = streams - self._options.idle_streams_few
         self.samples.stream_kb[streams] = (self._server.resident_kb() - self._few_kb) / more
+
+    async def rest(self, streams: int) -> None:
+        """Nobody does anything for as long as it takes to send every stream its ping."""
+        cpu, began = self._server.cpu_seconds(), time.monotonic()
+        await asyncio.sleep(self._options.rest_seconds)
+        self.samples.idle[streams] = (self._server.cpu_seconds() - cpu) / (time.monotonic() - began)
 
     async def talk(self, *, beside: int | None = None) -> None:
         """One closed-loop measurement; `beside` how many idle streams, if not the few."""

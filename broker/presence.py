@@ -9,8 +9,8 @@ has as many as it can move within a grace (`queue_commands_per_10s_max`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from heapq import heappop, heappush
 
 from broker.clock import Clock, Timer
@@ -75,17 +75,20 @@ class Presence:
             self._timer = None
         self.on_absent = lambda command: None
 
-    @contextmanager
-    def call(self, connection_id: ConnectionId) -> Iterator[None]:
+    def call(self, connection_id: ConnectionId) -> AbstractContextManager[None]:
         """For as long as it is open, a call of `connection_id` is in flight."""
-        trace = self._trace(connection_id)
-        trace.calls += 1
-        try:
-            yield
-        finally:
-            trace.calls -= 1
-            trace.call_over_ms = self._clock.now_ms()
-            self._schedule(connection_id, trace)
+        return _Call(self, connection_id)
+
+    def call_begins(self, connection_id: ConnectionId) -> None:
+        """One more call of `connection_id` is in flight."""
+        self._trace(connection_id).calls += 1
+
+    def call_ends(self, connection_id: ConnectionId) -> None:
+        """One call less is."""
+        trace = self._traces[connection_id]
+        trace.calls -= 1
+        trace.call_over_ms = self._clock.now_ms()
+        self._schedule(connection_id, trace)
 
     def stream_opened(self, connection_id: ConnectionId) -> None:
         """One more stream listens for `connection_id`."""
@@ -186,6 +189,22 @@ class Presence:
             # Whoever was just reported stays at the top until the command is carried out.
             now_ms, next_ms = self._clock.now_ms(), self._heap[0][0]
             self._set_timer(next_ms if next_ms > now_ms else now_ms + LOOK_AGAIN_MS)
+
+
+class _Call:
+    """A call in flight. No `contextmanager`: there is one of these for every call, and a generator costs more."""
+
+    __slots__ = ("_connection_id", "_presence")
+
+    def __init__(self, presence: Presence, connection_id: ConnectionId) -> None:
+        self._presence = presence
+        self._connection_id = connection_id
+
+    def __enter__(self) -> None:
+        self._presence.call_begins(self._connection_id)
+
+    def __exit__(self, *raised: object) -> None:
+        self._presence.call_ends(self._connection_id)
 
 
 def _is_idle(state: State, connection_id: ConnectionId) -> bool:
