@@ -13,6 +13,7 @@ import os
 import sys
 from typing import Any
 
+import mcp_facade.app
 import mcp_facade.serve
 from broker.broker import Broker
 from broker.logs import configure_logs
@@ -102,7 +103,7 @@ def _where(task: asyncio.Task[Any]) -> str:
 def main() -> None:
     """Serve, until the process is ended: `python -m tests.fuzz.server PORT PROBE_PORT`."""
     port, ProbedApp.probe_port = map(int, sys.argv[1:])
-    mcp_facade.serve.ChatApp = ProbedApp  # type: ignore[misc]
+    mcp_facade.app.ChatApp = ProbedApp  # type: ignore[misc]
     configure_logs("json", "info")
     mcp_facade.serve.serve(Settings(port=port, policy=POLICY))
 
