@@ -53,7 +53,7 @@ BUGS = (
         "cursor-past-page",
         "the cursor of a full page passes what is not in it",
         "broker/pages.py",
-        "return Page(events, position, missed=cursor < log.base.position)",
+        "return Page(events, told[-1].position, missed=cursor < log.base.position)",
         "return Page(events, state.position, missed=cursor < log.base.position)",
     ),
     Bug(
@@ -77,10 +77,10 @@ BUGS = (
         "notify-before-append",
         "people are told before what they are told is stored",
         "broker/runtime.py",
-        """        draft = self._drafted(batch)
+        """        draft, jumps, may_have_landed = self._drafted(batch), self._jumps, False
         while draft.commits:
             started_ms""",
-        """        draft = self._drafted(batch)
+        """        draft, jumps, may_have_landed = self._drafted(batch), self._jumps, False
         for step in draft.steps:
             if step.commit is not None:
                 self._announce(step.commit, step.state)
@@ -126,8 +126,8 @@ BUGS = (
         "resumed-twice",
         "a stream that resumes within a position repeats what it had of it",
         "mcp_facade/get_stream.py",
-        "had = self._session.written(resumption, [who for who, _ in everyone])",
-        "had = ()",
+        "missed = [delivery for delivery in told if not resumption.has(delivery)]",
+        "missed = told",
     ),
     Bug(
         "backlog-swallowed",
