@@ -116,9 +116,10 @@ class Attendance:
         seen = self._seen.get(who)
         if seen is None:
             seen = self._seen[who] = _Seen(self._since_ms)
-            entered = self._around.record.people.get(who)
-            if entered is not None and entered.places:
-                seen.call_over_ms = max(self._since_ms, self._around.record.landed_ms[entered.places[-1][0]])
+            person, known = self._around.record.people.get(who), self._process.broker.state.position
+            moved = [place[0] for place in person.places if place[0] <= known] if person is not None else []
+            if moved:  # what has landed since, and this process does not know of, gives nobody a grace here
+                seen.call_over_ms = max(self._since_ms, self._around.record.landed_ms[moved[-1]])
         return seen
 
     def _is_nowhere(self, who: ConnectionId) -> bool:
