@@ -1,8 +1,7 @@
 """Going through a log and holding every commit of it against what was promised.
 
-A commit is sound if it follows the one before it, if deciding its command again with its facts gives its events, and
-if no promise is broken by the step from the state before it to the one after. Nearly all are, so one pass asks just
-that, on a working copy; only for the first that is not is it worked out what is wrong with it.
+Nearly all commits are sound, so a pass over a working copy asks just whether they are (`broker.debugger.passes`); only
+for the first that is not is it worked out what is wrong with it.
 """
 
 from __future__ import annotations
@@ -11,10 +10,12 @@ import gc
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from broker.debugger.parallel import cores, in_order
+from broker.debugger.parallel import Crew, Task, cores
+from broker.debugger.passes import check_lines, fold_lines
 from broker.debugger.showing import diff, safe, shown
 from broker.debugger.sources import Source
 from broker.decide import Rejection, decide
@@ -24,7 +25,7 @@ from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.events import Event, RoomOpened
 from events.ids import POSITION_MAX, Position
 from events.log import UnusableLogError
-from projections.invariants import Breach, CheckedFold, check_events, check_state, check_step
+from projections.invariants import Breach, check_events, check_state, check_step
 from projections.state import State, StateMutation, digest, evolve
 
 PROMISES: Mapping[int, str] = {
@@ -38,7 +39,14 @@ PROMISES: Mapping[int, str] = {
 }
 """Those that can be seen in a log, by their numbers."""
 
-SEGMENT_COMMITS = 10_000
+SEGMENT_COMMITS = 5_000
+"""So many are checked at a time by another process, while they are folded here and the next are checked here."""
+
+PORTION_COMMITS = 1_000
+"""So many are checked here, before it is seen whether another process has time again."""
+
+SEGMENTS_WAITING_MAX = 32
+"""So many may be checked out of their order, so that memory has a bound."""
 
 OnProgress = Callable[[int], None]
 
@@ -63,8 +71,8 @@ def check_log(source: Source, on_progress: OnProgress = lambda commits: None, *,
     """Check `source` from its base to its tip, or to the first position that breaks a promise.
 
     What is checked is every commit, the states at both ends, and the snapshots that are stored between them. A long
-    log is checked in segments by as many `workers` (by default one a core), each in a process of its own. It holds a
-    state and the lines of a segment for each in memory, however long the log is. `on_progress` hears of each segment.
+    log is checked by as many processes as `workers` says (by default one a core), this one among them. Each holds a
+    state and the lines of a segment in memory, however long the log is. `on_progress` hears of each segment.
 
     Raises:
         LogUnavailableError: the log did not answer.
@@ -73,13 +81,11 @@ def check_log(source: Source, on_progress: OnProgress = lambda commits: None, *,
     if workers is None:
         is_long = source.tip().position - source.base.tip.position >= 2 * SEGMENT_COMMITS
         workers = cores() if is_long else 1
-    with _without_collections():
-        walk = _Walk(source)
-        end = _End(walk.state, _fault_in(walk.state))
-        if end.fault is None:
-            end = walk.to_the_end(workers, on_progress)
-        fault = end.fault or _fault_in(end.state)
-    return Verdict(end.state.position - source.base.tip.position, end.state.tip, digest(end.state), fault)
+    start: State = source.base.state
+    with _without_collections(), Crew(workers - 1) as crew:
+        fault = _fault_in(start)
+        end = _Walk(source, crew).to_the_end(on_progress) if fault is None else _end_at(start, fault)
+    return Verdict(end.state.position - start.position, end.state.tip, end.digest, end.fault)
 
 
 @contextmanager
@@ -98,7 +104,12 @@ class _End(NamedTuple):
     """How far it goes, and what is wrong there."""
 
     state: State
+    digest: str
     fault: Fault | None
+
+
+def _end_at(state: State, fault: Fault | None = None) -> _End:
+    return _End(state, digest(state), fault or _fault_in(state))
 
 
 class _Segment(NamedTuple):
@@ -109,49 +120,51 @@ class _Segment(NamedTuple):
 
     start: State
     lines: Sequence[bytes]
+    sound: int | Task[int]  # so many of them are, up to the first that is not
     fault_behind: Fault | None  # what is wrong with what comes next, if it is neither a commit nor the end
 
-    def check(self) -> int:
-        """How many commits of it are sound, up to the first that is not."""
-        return _checked(self.start.mutate(), self.lines)
-
-
-_Pass = Callable[[StateMutation, Sequence[bytes]], int]
-"""Folds commits, up to the first with which it finds something wrong, and says how many there are before that."""
+    def is_checked(self) -> bool:
+        """Whether it is known by now how many are sound."""
+        return isinstance(self.sound, int) or self.sound.is_done()
 
 
 class _Walk:
     """A log on the way to its end. `state` is what is folded of it."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, crew: Crew) -> None:
         self.state: State = source.base.state
         self._source = source
         self._snapshots = [at for at in source.snapshots() if at > self.state.position]
+        self._crew = crew
 
-    def to_the_end(self, workers: int, on_progress: OnProgress) -> _End:
-        """Fold all of it, and check each segment, in their order, up to the first fault."""
-        segments = self._segments(_checked) if workers == 1 else self._checked_by(workers)
-        for segment, sound in segments:
-            if sound < len(segment.lines):
-                end = _end_in(segment, sound)
-                self._make_sure_that_it_was_not_trimmed(end.state, segment.lines[sound])
-                return end
-            if segment.fault_behind is not None:
-                return _End(self.state, segment.fault_behind)
+    def to_the_end(self, on_progress: OnProgress) -> _End:
+        """Fold all of it, and check each segment; the first fault in their order is what counts."""
+        waiting: deque[_Segment] = deque()
+        for segment in self._segments():
+            waiting.append(segment)
+            while waiting and (waiting[0].is_checked() or len(waiting) > SEGMENTS_WAITING_MAX):
+                fault = self._end_in(waiting.popleft(), on_progress)
+                if fault is not None:
+                    return fault
+        end = _end_at(self.state)  # while the last of them are still being checked
+        for segment in waiting:
+            fault = self._end_in(segment, on_progress)
+            if fault is not None:
+                return fault
+        return end
+
+    def _end_in(self, segment: _Segment, on_progress: OnProgress) -> _End | None:
+        """Where the log ends because of a fault in `segment` or just behind it, if there is one."""
+        sound = segment.sound if isinstance(segment.sound, int) else segment.sound.answer()
+        if sound < len(segment.lines):
+            end = _end_at(*_fault_behind(segment, sound))
+            self._make_sure_that_it_was_not_trimmed(end.state, segment.lines[sound])
+            return end
+        if segment.fault_behind is not None:
+            return _end_at(self.state, segment.fault_behind)
+        if segment.lines:
             on_progress(len(segment.lines))
-        return _End(self.state, None)
-
-    def _checked_by(self, workers: int) -> Iterator[tuple[_Segment, int]]:
-        """Each segment, and how many of its commits are sound; while some are checked, the next are folded here."""
-        drawn: deque[_Segment] = deque()
-
-        def jobs() -> Iterator[Callable[[], int]]:
-            for segment, _ in self._segments(_folded):
-                drawn.append(segment)
-                yield segment.check
-
-        for sound in in_order(jobs(), workers):
-            yield drawn.popleft(), sound
+        return None
 
     def _make_sure_that_it_was_not_trimmed(self, last: State, line: bytes) -> None:
         """Whether a snapshot stands in by now for what is missing between the two."""
@@ -162,23 +175,28 @@ class _Walk:
         if last.position + 1 < position and position - 1 in self._source.snapshots():
             raise UsageError(f"{self._source.name} was trimmed while it was checked; check it again")
 
-    def _segments(self, go_through: _Pass) -> Iterator[tuple[_Segment, int]]:
-        """The log in pieces, cut where snapshots stand, and how many commits of each `go_through` let pass.
-
-        It ends where one did not.
-        """
+    def _segments(self) -> Iterator[_Segment]:
+        """The log in pieces, cut where snapshots stand, checked or begun to be. It ends where one can't be folded."""
         lines = self._source.lines(self.state.position)
         for snapshot in [*self._snapshots, POSITION_MAX]:
             while (start := self.state).position < snapshot:
-                some, fault = _taken(lines, min(SEGMENT_COMMITS, snapshot - start.position), start.position)
+                count = SEGMENT_COMMITS if self._crew.has_time() else PORTION_COMMITS
+                some, fault = _taken(lines, min(count, snapshot - start.position), start.position)
                 folding = start.mutate()
-                passed = go_through(folding, some)
+                sound, passed = self._gone_through(folding, some)
                 if passed == len(some):
                     self.state = folding.finish()
                     fault = fault or self._fault_here(snapshot, is_at_the_end=not some)
-                yield _Segment(start, some, fault), passed
+                yield _Segment(start, some, sound, fault)
                 if fault is not None or not some or passed < len(some):
                     return
+
+    def _gone_through(self, folding: StateMutation, lines: Sequence[bytes]) -> tuple[int | Task[int], int]:
+        """How many commits are sound, and how many are folded; many are checked by another process meanwhile."""
+        if len(lines) <= PORTION_COMMITS:
+            return (sound := check_lines(folding, lines)), sound
+        task = self._crew.begin(partial(check_lines, folding, lines))  # on its own copy
+        return task, fold_lines(folding, lines)
 
     def _fault_here(self, snapshot: Position, *, is_at_the_end: bool) -> Fault | None:
         """What is wrong with a log that was folded up to here, and maybe has no more."""
@@ -214,49 +232,17 @@ def _taken(lines: Iterator[bytes], count: int, position: Position) -> tuple[Sequ
     return taken, None
 
 
-def _folded(folding: StateMutation, lines: Sequence[bytes]) -> int:
-    """Let the commits in `lines` have happened, unchecked."""
-    for done, line in enumerate(lines):
-        try:
-            folding.fold(decode_commit(line))
-        except Exception:  # noqa: BLE001 - whoever checks these lines says what it was
-            return done
-    return len(lines)
-
-
-def _checked(folding: StateMutation, lines: Sequence[bytes]) -> int:
-    """Let the commits in `lines` have happened, up to the first that is not sound."""
-    checked = CheckedFold(folding)
-    for done, line in enumerate(lines):
-        try:
-            if not _is_sound(checked, line):
-                return done
-        except Exception:  # noqa: BLE001 - what can't have happened may fail in any way; `_end_in` says what it was
-            return done
-    return len(lines)
-
-
-def _is_sound(checked: CheckedFold, line: bytes) -> bool:
-    """Whether what stands in `line` is a sound commit; it has happened then. This is what checking a log costs."""
-    commit, before = decode_commit(line), checked.folding
-    check_link(before.tip, commit)
-    decision = decide(before, commit.command, commit.facts)
-    if not decision or type(decision) is not list or tuple(decision) != commit.events:
-        return False  # also where it is empty: that is none to be stored
-    return not checked.step(commit)
-
-
-def _end_in(segment: _Segment, sound: int) -> _End:
+def _fault_behind(segment: _Segment, sound: int) -> tuple[State, Fault]:
     """The state after so many commits of `segment`, and what is wrong with the next."""
     folding = segment.start.mutate()
-    _folded(folding, segment.lines[:sound])
+    fold_lines(folding, segment.lines[:sound])
     state = folding.finish()
     try:
         commit = decode_commit(segment.lines[sound])
         check_link(state.tip, commit)
     except (BrokenChainError, UnreadableCommitError) as error:
-        return _End(state, Fault(Breach(5, state.position + 1, safe(str(error)))))
-    return _End(state, _fault_of(state, commit))
+        return state, Fault(Breach(5, state.position + 1, safe(str(error))))
+    return state, _fault_of(state, commit)
 
 
 def _fault_in(state: State) -> Fault | None:
@@ -279,14 +265,14 @@ def _breaches(before: State, commit: Commit) -> list[Breach]:
     """What can be seen in the step itself, also where it is one that can't be folded."""
     try:
         return check_step(before, commit, evolve(before, commit))
-    except Exception:  # noqa: BLE001 - see `_checked`
+    except Exception:  # noqa: BLE001 - see `broker.debugger.passes`
         return check_events(before, commit)
 
 
 def _decided(before: State, commit: Commit) -> Sequence[Event | Rejection]:
     try:
         decision = decide(before, commit.command, commit.facts)
-    except Exception:  # noqa: BLE001 - see `_checked`
+    except Exception:  # noqa: BLE001 - see `broker.debugger.passes`
         return []
     return [decision] if isinstance(decision, Rejection) else decision
 

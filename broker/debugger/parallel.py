@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -20,44 +18,62 @@ def cores() -> int:
     return (os.cpu_count() or 1) if "fork" in multiprocessing.get_all_start_methods() else 1
 
 
-def in_order(jobs: Iterable[Job[T]], workers: int) -> Iterator[T]:
-    """What each of `jobs` answers, in their order, with at most so many at work at once.
+class Task(Generic[T]):
+    """A job at work in a process of its own: nothing that it changes is seen here, and it must answer, not raise."""
 
-    A job is begun as soon as it is drawn and a worker is free, in a process of its own: nothing that it changes is
-    seen here, and it must answer rather than raise. Those at work are ended with the iterator.
-    """
-    at_work: deque[tuple[BaseProcess, Connection]] = deque()
-    try:
-        for job in jobs:
-            if len(at_work) == workers:
-                yield _answer(*at_work.popleft())
-            at_work.append(_begun(job))
-        while at_work:
-            yield _answer(*at_work.popleft())
-    finally:
-        for process, answer in at_work:
-            process.terminate()
-            process.join()
-            answer.close()
+    def __init__(self, job: Job[T]) -> None:
+        fork = multiprocessing.get_context("fork")
+        self._answer, there = fork.Pipe(duplex=False)
+        self._process = fork.Process(target=_work, args=(job, there), daemon=True)
+        self._process.start()
+        there.close()
+
+    def is_done(self) -> bool:
+        """Whether `answer` need not wait, or has been asked."""
+        return self._answer.closed or self._answer.poll()
+
+    def answer(self) -> T:
+        """What the job answers, once that is there. To be asked once."""
+        try:
+            answered: T = self._answer.recv()
+        finally:
+            self.end()
+        return answered
+
+    def end(self) -> None:
+        """Let it be over, done or not."""
+        self._process.terminate()
+        self._process.join()
+        self._answer.close()
 
 
-def _begun(job: Job[object]) -> tuple[BaseProcess, Connection]:
-    fork = multiprocessing.get_context("fork")
-    here, there = fork.Pipe(duplex=False)
-    process = fork.Process(target=_work, args=(job, there), daemon=True)
-    process.start()
-    there.close()
-    return process, here
+class Crew:
+    """Processes beside this one, of which at most so many work at once. They end with it."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._tasks: list[Task[Any]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.end()
+
+    def has_time(self) -> bool:
+        """Whether one of them could begin something."""
+        return sum(not task.is_done() for task in self._tasks) < self._size
+
+    def begin(self, job: Job[T]) -> Task[T]:
+        """Let one of them do `job`, on what is in memory now."""
+        task = Task(job)
+        self._tasks.append(task)
+        return task
 
 
-def _work(job: Job[object], answer: Connection) -> None:
+def _work(job: Job[object], answer: Any) -> None:
     answer.send(job())
     answer.close()
-
-
-def _answer(process: BaseProcess, answer: Connection) -> Any:
-    with answer:
-        try:
-            return answer.recv()
-        finally:
-            process.join()
