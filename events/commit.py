@@ -7,8 +7,8 @@ hash, so it can be redacted later without breaking the chain.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
@@ -85,12 +85,13 @@ def commit_id_of(commit: Commit) -> CommitId:
 
     Texts stand in it as salted hashes.
     """
-    return id_over((commit.schema, commit.position, commit.previous_id, commit.at_ms, *_without_text(commit)))
+    command, facts, events = _without_text(commit)
+    return id_over((commit.schema, commit.position, commit.previous_id, commit.at_ms, command, facts, events))
 
 
 def id_over(fields: Sequence[Any]) -> CommitId:
     """The id of a commit with `fields`: all but its id, in their order, and texts redacted."""
-    return CommitId(hashlib.sha256(_encode(fields)).hexdigest()[:32])
+    return CommitId(sha256(_encode(fields)).hexdigest()[:32])
 
 
 def redact(commit: Commit) -> Commit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import sha256
 
 import msgspec
 
@@ -25,4 +25,5 @@ def redacted(text: Text, salt: str | None) -> RedactedText:
     if not isinstance(text, str):
         return text
     raw = text.encode()
-    return RedactedText(len(raw), hashlib.sha256((salt or "").encode() + raw).hexdigest())
+    salted = salt.encode() + raw if salt else raw
+    return RedactedText(len(raw), sha256(salted).hexdigest())

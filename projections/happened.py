@@ -121,8 +121,8 @@ def _opens_a_room(commit: Commit) -> bool:
 
 
 def _told(commit: Commit) -> list[Found]:
-    owed: list[ConnectionId] = []
-    told: list[ConnectionId] = []
+    owed: tuple[ConnectionId, ...] = ()
+    told: tuple[ConnectionId, ...] = ()
     for event in commit.events:
         owed += _OWED[type(event)](event)
         told += recipients(event)  # `deliveries` tells them, and has no others

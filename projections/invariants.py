@@ -39,9 +39,10 @@ def check_state(state: State) -> list[Breach]:
     """Every promise that `state` breaks; walks all of it."""
     found = [*_counts(_headcount(state)), *_queue(state), *_open_rooms(state)]
     for who in state.places.by_id:
-        found += _person(state, who)
+        found += _person(state, state.queue, who)
     for room in state.rooms.by_id.values():
-        found += _room(state, room)
+        if room.is_open:
+            found += _open_room(state, state.queue, room)
     return _breaches(state.position, found)
 
 
@@ -78,25 +79,20 @@ class CheckedFold:
             self.folding.fold(commit)
             before, self._count = self._count, _headcount(self.folding)
             found = _came_of_it(before, commit, self.folding, self._count)
-        return _breaches(commit.position, found)
+        return _breaches(commit.position, found) if found else []
 
 
 def _breaches(position: Position, found: Sequence[Found]) -> list[Breach]:
-    return [Breach(promise, position, what) for promise, what in found] if found else []
+    return [Breach(promise, position, what) for promise, what in found]
 
 
-class _Headcount(msgspec.Struct, frozen=True, gc=False):
-    """Who waits, and how many there are elsewhere and in all."""
-
-    queue: Queue
-    idle: int
-    rooms_open: int
-    people: int
+_Headcount = tuple[Queue, int, int, int]
+"""Who waits, how many are idle, how many rooms are open, and how many people there are in all. One for each commit."""
 
 
 def _headcount(state: StateView) -> _Headcount:
     rooms, places = state.rooms, state.places
-    return _Headcount(state.queue, len(places.idle), rooms.open_count, len(places.by_id))
+    return state.queue, places.idle.count, len(rooms.by_id) - rooms.closed.count, len(places.by_id)
 
 
 # What holds for a whole state.
@@ -105,10 +101,11 @@ def _headcount(state: StateView) -> _Headcount:
 def _counts(now: _Headcount) -> list[Found]:
     """Whether there are as many of each as there must be."""
     found: list[Found] = []
-    waiting, chatting = len(now.queue), 2 * now.rooms_open
-    if now.people != now.idle + waiting + chatting:
-        found.append((1, f"of {now.people} people, {now.idle} are idle, {waiting} wait and {chatting} chat"))
-    if len(now.queue.entered) != waiting:
+    queue, idle, rooms_open, people = now
+    waiting, chatting = len(queue), 2 * rooms_open
+    if people != idle + waiting + chatting:
+        found.append((1, f"of {people} people, {idle} are idle, {waiting} wait and {chatting} chat"))
+    if len(queue.entered) != waiting:
         found.append((1, "the queue and its index disagree"))
     return found
 
@@ -134,9 +131,8 @@ def _open_rooms(state: State) -> Iterator[Found]:
         yield 2, f"{open_rooms} rooms are open, {state.rooms.open_count} are counted"
 
 
-def _person(state: StateView, who: ConnectionId) -> list[Found]:
-    """Whether `who` is where they are said to be, and nowhere else."""
-    queue = state.queue
+def _person(state: StateView, queue: Queue, who: ConnectionId) -> list[Found]:
+    """Whether `who` is where they are said to be, and nowhere else; `queue` is that of `state`."""
     known, entered = state.places.by_id.get(who), queue.entered.get(who)
     place = known.place if known is not None else None
     if type(place) is Chatting:
@@ -154,11 +150,9 @@ def _person(state: StateView, who: ConnectionId) -> list[Found]:
     return []
 
 
-def _room(state: StateView, room: Room) -> list[Found]:
-    """Whether a room, if it is open, has two members who are in it and nowhere else."""
-    if room.closed_position is not None:
-        return []
-    people, entered = state.places.by_id, state.queue.entered
+def _open_room(state: StateView, queue: Queue, room: Room) -> list[Found]:
+    """Whether a room that is open has two members who are in it and nowhere else; `queue` is that of `state`."""
+    people, entered = state.places.by_id, queue.entered
     found = [(2, f"{room.room_id} has one member twice")] if room.first == room.second else []
     for member in (room.first, room.second):
         known = people.get(member)
@@ -177,23 +171,24 @@ def _came_of_it(before: _Headcount, commit: Commit, after: StateView, now: _Head
     found: list[Found] = []
     if after.tip.commit_id != commit.commit_id or after.position != commit.position:
         found.append((6, "the state is not at the commit that was folded"))
+    queue, rooms = now[0], after.rooms.by_id
     touched: tuple[ConnectionId, ...] = ()
     inside: tuple[ConnectionId, ...] = ()
     for event in commit.events:
         people, room_id = _TOUCHED[type(event)](event)
         touched += people
-        room = after.rooms.by_id.get(room_id)
+        room = rooms.get(room_id)
         if room is not None and room.closed_position is None:
             inside += room.first, room.second
-            found += _room(after, room)
+            found += _open_room(after, queue, room)
     for who in touched:
         if who not in inside:
-            found += _person(after, who)
-    if now.queue is not before.queue or now != before:  # else all is counted, and shared, as it was
+            found += _person(after, queue, who)
+    if queue is not before[0] or now != before:  # else all is counted, and shared, as it was
         found += _counts(now)
         found += _openings(before, commit, now)
         for who in dict.fromkeys(touched):
-            found += _sharing(before.queue, commit, after, who)
+            found += _sharing(before[0], commit, after, who)
     return found
 
 
@@ -214,8 +209,10 @@ def _openings(before: _Headcount, commit: Commit, now: _Headcount) -> list[Found
     opened = 0
     for event in commit.events:
         opened += (type(event) is RoomOpened) - (type(event) is RoomClosed)
-    if now.rooms_open != before.rooms_open + opened:
-        return [(2, f"{now.rooms_open} rooms are counted, and {opened} were opened")]
+    _, _, rooms_open, _ = now
+    _, _, were_open, _ = before
+    if rooms_open != were_open + opened:
+        return [(2, f"{rooms_open} rooms are counted, and {opened} were opened")]
     return []
 
 

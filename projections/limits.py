@@ -20,7 +20,8 @@ def allowance_after(spent_until_us: int, at_ms: int, limit_per_window: int) -> i
 
 def retry_after_ms(spent_until_us: int, at_ms: int, limit_per_window: int) -> int:
     """How long to wait until one more use is allowed; 0 if it is now."""
-    if spent_until_us <= at_ms * 1_000:
+    spent_ahead_us = spent_until_us - at_ms * 1_000
+    if spent_ahead_us <= 0:
         return 0  # nothing of it is spent, and one use is always allowed
-    ahead_us = allowance_after(spent_until_us, at_ms, limit_per_window) - (at_ms + WINDOW_MS) * 1_000
+    ahead_us = spent_ahead_us + WINDOW_US // limit_per_window - WINDOW_US
     return -(-ahead_us // 1_000) if ahead_us > 0 else 0

@@ -60,6 +60,15 @@ class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
     def __len__(self) -> int:
         return self.root.count if self.root is not None else 0
 
+    @property
+    def count(self) -> int:
+        """How many there are; a working copy tells it by the same name."""
+        return self.root.count if self.root is not None else 0
+
+    def mutate(self) -> OrderMutation[T]:
+        """A working copy, which leaves this order what it is."""
+        return OrderMutation(self, len(self))
+
     def get(self, key: int) -> T | None:
         """The value at `key`, if there is one."""
         node = self.root
@@ -110,11 +119,8 @@ class OrderMutation(msgspec.Struct, Generic[T], gc=False):
     """A working copy of an order, in which what is new stands last. What comes and goes never enters the trie."""
 
     kept: Order[T]
+    count: int  # of all that is in it
     appended: OrderedDict[int, T] | None = None  # keys ascend, above all in `kept`
-
-    def __len__(self) -> int:
-        kept = self.kept.root
-        return (kept.count if kept is not None else 0) + (len(self.appended) if self.appended is not None else 0)
 
     def get(self, key: int) -> T | None:
         """The value at `key`, if there is one."""
@@ -126,19 +132,23 @@ class OrderMutation(msgspec.Struct, Generic[T], gc=False):
         if self.appended is None:
             self.appended = OrderedDict()
         self.appended[key] = value
+        self.count += 1
 
     def remove(self, key: int) -> None:
         """Take out what stands at `key`, where something must."""
         if self.appended is None or self.appended.pop(key, None) is None:
             self.kept = self.kept.remove(key)
+        self.count -= 1
 
     def pop_head(self) -> tuple[int, T] | None:
         """The lowest key and its value, which are taken out."""
         head = self.kept.head()
         if head is not None:
             self.kept = self.kept.remove(head[0])
-            return head
-        return self.appended.popitem(last=False) if self.appended else None
+        elif self.appended:
+            head = self.appended.popitem(last=False)
+        self.count -= head is not None
+        return head
 
     def finish(self) -> Order[T]:
         """The order that came of it."""

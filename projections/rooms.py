@@ -75,7 +75,7 @@ class RoomsMutation(msgspec.Struct, gc=False):
     @property
     def open_count(self) -> int:
         """How many conversations go on."""
-        return len(self.by_id) - len(self.closed)
+        return len(self.by_id) - self.closed.count
 
     def open(self, event: RoomOpened, position: Position) -> None:
         """Two people are in a room of their own."""
@@ -109,5 +109,5 @@ class RoomsMutation(msgspec.Struct, gc=False):
         """A conversation is over; of those that are, the `closed_kept` newest are kept."""
         self.by_id[room_id] = replace(self.by_id[room_id], closed_position=position)
         self.closed.append(position, room_id)
-        while len(self.closed) > closed_kept and (oldest := self.closed.pop_head()) is not None:
+        while self.closed.count > closed_kept and (oldest := self.closed.pop_head()) is not None:
             del self.by_id[oldest[1]]

@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import immutables
 import msgspec
+from msgspec.structs import astuple
 
 from events.commit import EMPTY_TIP, Commit, Tip, check_link
 from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position
 from events.policy import Policy
 from projections.inbox import Inbox, Inboxes, tell
-from projections.order import Order, OrderMutation
+from projections.order import Order
 from projections.places import Places, PlacesMutation
 from projections.queue import Queue, QueueMutation
 from projections.rooms import Rooms, RoomsMutation
@@ -51,8 +53,8 @@ class State(msgspec.Struct, frozen=True, gc=False):
             self.at_ms,
             self.policy,
             QueueMutation(self.queue),
-            RoomsMutation(rooms.by_id.mutate(), OrderMutation(rooms.closed)),
-            PlacesMutation(places.by_id.mutate(), OrderMutation(places.idle)),
+            RoomsMutation(rooms.by_id.mutate(), rooms.closed.mutate()),
+            PlacesMutation(places.by_id.mutate(), places.idle.mutate()),
             self.inboxes.mutate(),
             self.messages_sent,
             self.rooms_closed,
@@ -197,16 +199,20 @@ EFFECTS: Mapping[type[Event], Callable[[StateMutation, Any], None]] = {
 
 
 def _canonical(value: Any) -> Any:
-    """`value` as plain lists in an order that does not depend on hashing."""
+    """`value` as plain lists in an order that does not depend on hashing.
+
+    A tuple, in which nothing but what is plain stands, is written as the list that it is.
+    """
     kind = type(value)
-    if kind is str or kind is int or value is None:  # first what there is most of
+    if kind is str or kind is int or value is None or isinstance(value, tuple):  # first what there is most of
         return value
-    if isinstance(value, tuple):
-        return [_canonical(item) for item in value]
     if kind is immutables.Map:
-        return [[_canonical(key), _canonical(item)] for key, item in sorted(value.items())]
+        items = sorted(value.items(), key=_KEY)
+        return [(key, item if type(item) is int else _canonical(item)) for key, item in items]
     if kind is Order:
-        return [[key, item] for key, item in value.items()]
+        return list(value.items())
     assert isinstance(value, msgspec.Struct)
-    fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
-    return [kind.__name__, *([name, _canonical(item)] for name, item in fields)]
+    return [kind.__name__, *zip(value.__struct_fields__, map(_canonical, astuple(value)), strict=True)]
+
+
+_KEY = itemgetter(0)

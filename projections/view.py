@@ -36,7 +36,10 @@ class MapView(Protocol[K_contra, V_co]):
 class OrderView(Protocol[V_co]):
     """Values in the order of their keys."""
 
-    def __len__(self) -> int: ...
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        ...
 
     def get(self, key: int, /) -> V_co | None:
         """What stands there, if anything does."""
@@ -49,6 +52,11 @@ class RoomsView(Protocol):
     @property
     def by_id(self) -> MapView[RoomId, Room]:
         """Every one of them."""
+        ...
+
+    @property
+    def closed(self) -> OrderView[RoomId]:
+        """Those that are over, in the order in which they ended."""
         ...
 
     @property

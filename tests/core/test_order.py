@@ -82,7 +82,7 @@ def test_the_same_entries_make_the_same_order(keys: set[int]) -> None:
 def test_a_working_copy_does_what_an_order_does(steps: list[tuple[str, int]], size: int) -> None:
     """What is new stands last; the order that it was made of stays what it was."""
     before = Order.of((key, f"v{key}") for key in range(0, 3 * size, 3))
-    was, order, working = list(before.items()), before, OrderMutation(before)
+    was, order, working = list(before.items()), before, before.mutate()
     for number, (what, which) in enumerate(steps):
         keys = [key for key, _ in order.items()]
         if what == "append":
@@ -95,7 +95,7 @@ def test_a_working_copy_does_what_an_order_does(steps: list[tuple[str, int]], si
             head = order.head()
             order = order.remove(head[0]) if head is not None else order
             assert working.pop_head() == head
-        assert len(working) == len(order)
+        assert working.count == order.count == len(order)
         assert [working.get(key) for key in (*keys, 200 + number, 10**6)] == [
             order.get(key) for key in (*keys, 200 + number, 10**6)
         ]
@@ -107,7 +107,7 @@ def test_a_working_copy_does_what_an_order_does(steps: list[tuple[str, int]], si
 @pytest.mark.parametrize("new", [1, 15, 16, 17, 18, 31, 32, 33])
 def test_however_much_is_new_a_working_copy_ends_as_the_same_order(kept: int, new: int) -> None:
     """It is put in one by one, or all is made anew, whichever is cheaper."""
-    working = OrderMutation(Order.of((key, "old") for key in range(kept)))
+    working = Order.of((key, "old") for key in range(kept)).mutate()
     for key in range(500, 500 + 3 * new, 3):
         working.append(key, "new")
     expected = [*((key, "old") for key in range(kept)), *((key, "new") for key in range(500, 500 + 3 * new, 3))]
@@ -123,7 +123,7 @@ def test_keys_must_ascend_to_make_an_order_of_them() -> None:
 
 def test_only_what_is_there_can_be_taken_out_of_a_working_copy() -> None:
     """As out of an order."""
-    working = OrderMutation(Order[str]().insert(7, "a"))
+    working = Order[str]().insert(7, "a").mutate()
     working.append(8, "b")
     with pytest.raises(AssertionError, match="only what is there"):
         working.remove(9)

@@ -18,7 +18,7 @@ SHARE_US = WINDOW_US // LIMIT
 
 def working_on(places: Places) -> PlacesMutation:
     """A working copy."""
-    return PlacesMutation(places.by_id.mutate(), OrderMutation(places.idle))
+    return PlacesMutation(places.by_id.mutate(), places.idle.mutate())
 
 
 def finished(working: PlacesMutation) -> Places:

@@ -363,7 +363,7 @@ def test_a_wrong_delivery_is_found(
     events: list[Event], told: list[ConnectionId], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One too few, one too many, or the wrong one."""
-    monkeypatch.setattr(happened, "recipients", lambda event: told if event is events[-1] else [])
+    monkeypatch.setattr(happened, "recipients", lambda event: tuple(told) if event is events[-1] else ())
     commit = commit_after(TALKING.tip, PAST, Facts(NOON_MS), events)
     owed = sorted(who for event in events for who in recipients(event))
     breaches = check_step(TALKING, commit, replaced(TALKING, tip=commit.tip))

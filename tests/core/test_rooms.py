@@ -12,7 +12,7 @@ from tests.support.people import ANN, BOB, CAT, ROOM, opened, said
 
 def working_on(rooms: Rooms) -> RoomsMutation:
     """A working copy."""
-    return RoomsMutation(rooms.by_id.mutate(), OrderMutation(rooms.closed))
+    return RoomsMutation(rooms.by_id.mutate(), rooms.closed.mutate())
 
 
 def finished(working: RoomsMutation) -> Rooms:
