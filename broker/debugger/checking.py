@@ -39,8 +39,8 @@ PROMISES: Mapping[int, str] = {
 }
 """Those that can be seen in a log, by their numbers."""
 
-SEGMENT_COMMITS = 5_000
-"""So many are checked at a time by another process, while they are folded here and the next are checked here."""
+SEGMENT_COMMITS = 20_000
+"""So many at most are checked at a time by another process; here they are folded, and the next ones checked."""
 
 PORTION_COMMITS = 1_000
 """So many are checked here, before it is seen whether another process has time again."""
@@ -79,7 +79,7 @@ def check_log(source: Source, on_progress: OnProgress = lambda commits: None, *,
         UsageError: somebody trimmed it meanwhile.
     """
     if workers is None:
-        is_long = source.tip().position - source.base.tip.position >= 2 * SEGMENT_COMMITS
+        is_long = source.tip().position - source.base.tip.position >= SEGMENT_COMMITS
         workers = cores() if is_long else 1
     start: State = source.base.state
     with _without_collections(), Crew(workers - 1) as crew:
@@ -136,6 +136,7 @@ class _Walk:
         self._source = source
         self._snapshots = [at for at in source.snapshots() if at > self.state.position]
         self._crew = crew
+        self._tip = source.tip().position
 
     def to_the_end(self, on_progress: OnProgress) -> _End:
         """Fold all of it, and check each segment; the first fault in their order is what counts."""
@@ -143,18 +144,16 @@ class _Walk:
         for segment in self._segments():
             waiting.append(segment)
             while waiting and (waiting[0].is_checked() or len(waiting) > SEGMENTS_WAITING_MAX):
-                fault = self._end_in(waiting.popleft(), on_progress)
-                if fault is not None:
-                    return fault
+                if (broken := self._broken(waiting.popleft(), on_progress)) is not None:
+                    return broken
         end = _end_at(self.state)  # while the last of them are still being checked
         for segment in waiting:
-            fault = self._end_in(segment, on_progress)
-            if fault is not None:
-                return fault
+            if (broken := self._broken(segment, on_progress)) is not None:
+                return broken
         return end
 
-    def _end_in(self, segment: _Segment, on_progress: OnProgress) -> _End | None:
-        """Where the log ends because of a fault in `segment` or just behind it, if there is one."""
+    def _broken(self, segment: _Segment, on_progress: OnProgress) -> _End | None:
+        """Where there is a fault in `segment` or just behind it, if there is one; may have to wait."""
         sound = segment.sound if isinstance(segment.sound, int) else segment.sound.answer()
         if sound < len(segment.lines):
             end = _end_at(*_fault_behind(segment, sound))
@@ -180,8 +179,7 @@ class _Walk:
         lines = self._source.lines(self.state.position)
         for snapshot in [*self._snapshots, POSITION_MAX]:
             while (start := self.state).position < snapshot:
-                count = SEGMENT_COMMITS if self._crew.has_time() else PORTION_COMMITS
-                some, fault = _taken(lines, min(count, snapshot - start.position), start.position)
+                some, fault = _taken(lines, min(self._share(), snapshot - start.position), start.position)
                 folding = start.mutate()
                 sound, passed = self._gone_through(folding, some)
                 if passed == len(some):
@@ -190,6 +188,11 @@ class _Walk:
                 yield _Segment(start, some, sound, fault)
                 if fault is not None or not some or passed < len(some):
                     return
+
+    def _share(self) -> int:
+        """How many commits are next: for another process, if one has time, so many that all are done at once."""
+        ahead = (self._tip - self.state.position) // (1 + self._crew.size)
+        return min(SEGMENT_COMMITS, max(PORTION_COMMITS, ahead)) if self._crew.has_time() else PORTION_COMMITS
 
     def _gone_through(self, folding: StateMutation, lines: Sequence[bytes]) -> tuple[int | Task[int], int]:
         """How many commits are sound, and how many are folded; many are checked by another process meanwhile."""

@@ -51,7 +51,7 @@ class Crew:
     """Processes beside this one, of which at most so many work at once. They end with it."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
+        self.size = size
         self._tasks: list[Task[Any]] = []
 
     def __enter__(self) -> Self:
@@ -65,7 +65,7 @@ class Crew:
 
     def has_time(self) -> bool:
         """Whether one of them could begin something."""
-        return sum(not task.is_done() for task in self._tasks) < self._size
+        return sum(not task.is_done() for task in self._tasks) < self.size
 
     def begin(self, job: Job[T]) -> Task[T]:
         """Let one of them do `job`, on what is in memory now."""

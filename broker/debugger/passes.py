@@ -17,7 +17,7 @@ from projections.state import StateMutation
 Pass = Callable[[StateMutation, Sequence[bytes]], int]
 """Folds commits up to the first that it finds wrong, and says how many there are before that."""
 
-BATCH_COMMITS: Final = 32
+BATCH_COMMITS: Final = 64
 """So many are read and linked, then decided and folded: each of the two finds its code in the processor's caches."""
 
 

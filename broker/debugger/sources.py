@@ -29,6 +29,8 @@ from projections.state import INITIAL_STATE, State, evolve, fold
 
 STDIN = "-"
 PAGE_COMMITS = 1_000
+BUFFER_BYTES = 65_536
+"""Of a dump: so much is read at once, or every few lines would ask the system."""
 SQLITE_MAGIC = b"SQLite format 3\0"
 GZIP_MAGIC = b"\x1f\x8b"
 WEB_SCHEMES = ("http://", "https://")
@@ -220,7 +222,7 @@ def _from_path(name: str) -> Source:
     if magic.startswith(GZIP_MAGIC):
         with path.open("rb") as compressed:
             return Dump(name, _spooled(compressed))
-    return Dump(name, path.open("rb"))
+    return Dump(name, path.open("rb", BUFFER_BYTES))
 
 
 def _spooled(stream: BinaryIO) -> BinaryIO:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from projections import order as order_module
-from projections.order import BITS, Order, OrderMutation
+from projections.order import BITS, Order
 
 KEYS = st.integers(0, 40) | st.integers(0, 2**40)
 

@@ -8,7 +8,6 @@ import pytest
 
 from events.ids import ConnectionId
 from projections.limits import WINDOW_US
-from projections.order import OrderMutation
 from projections.places import Chatting, Connection, Idle, Places, PlacesMutation, Waiting
 from tests.support.people import ANN, BOB, CAT, ROOM, entered
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from events.ids import ClientMessageId, RoomId
-from projections.order import OrderMutation
 from projections.rooms import Room, Rooms, RoomsMutation
 from tests.support.people import ANN, BOB, CAT, ROOM, opened, said
 

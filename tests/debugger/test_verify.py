@@ -487,11 +487,13 @@ def test_a_log_that_is_trimmed_while_it_is_checked_is_no_breach(tmp_path: Path) 
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("ahead", [0, 32])
 @pytest.mark.parametrize("altered", [None, 1, 300, 301, 777])
 def test_several_workers_find_what_one_finds(
-    altered: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    altered: int | None, ahead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first fault, though those behind it are being looked at already."""
+    """The first fault, though those behind it are being looked at already, or have been."""
+    monkeypatch.setattr(checking, "SEGMENTS_WAITING_MAX", ahead)
     monkeypatch.setattr(checking, "SEGMENT_COMMITS", 100)
     monkeypatch.setattr(checking, "PORTION_COMMITS", 30)
     lines = [encode_commit(commit) for commit in crowd(6, 3_000)]
