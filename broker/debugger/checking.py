@@ -39,7 +39,7 @@ PROMISES: Mapping[int, str] = {
 }
 """Those that can be seen in a log, by their numbers."""
 
-SEGMENT_COMMITS = 20_000
+SEGMENT_COMMITS = 10_000
 """So many at most are checked at a time by another process; here they are folded, and the next ones checked."""
 
 PORTION_COMMITS = 1_000
