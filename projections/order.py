@@ -67,7 +67,8 @@ class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
     def mutate(self) -> OrderMutation[T]:
         """A working copy, which leaves this order what it is."""
-        return OrderMutation(self, len(self))
+        root = self.root
+        return OrderMutation(self, root.count if root is not None else 0)
 
     def get(self, key: int) -> T | None:
         """The value at `key`, if there is one."""
