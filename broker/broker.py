@@ -137,7 +137,11 @@ class Broker:
     def resolve(self, handle: str) -> ConnectionId | None:
         """Whose handle it is, if its connection is known."""
         connection_id = connection_id_of(handle)
-        return connection_id if self.state.places.get(connection_id) is not None else None
+        return connection_id if self.knows(connection_id) else None
+
+    def knows(self, connection_id: ConnectionId) -> bool:
+        """Whether that connection is known (still)."""
+        return self.state.places.get(connection_id) is not None
 
     async def submit(self, command: Command) -> Answer:
         """Carry out `command`; see `Runtime.submit`."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from broker.broker import Broker
 from events.ids import ConnectionId, Handle, connection_id_of
 from mcp_facade.exchange import Exchange
 from mcp_facade.sessions import Session
+
+HANDLES_REMEMBERED = 4_096
+
+_connection_id_of = lru_cache(HANDLES_REMEMBERED)(connection_id_of)  # the same is shown with every call
 
 Report = Callable[[float, float], Awaitable[None]]
 """Tells the caller how many seconds have passed, and of how many."""
@@ -34,18 +39,20 @@ def identify(broker: Broker, exchange: Exchange, handle: str | None) -> Caller |
     A handle that is shown in a session makes the session's stream one for its connection too.
     """
     session = exchange.session
-    shown = handle if handle is not None or session is None else _default_handle(broker, session)
-    connection_id = broker.resolve(shown) if shown is not None else None
-    if shown is None or connection_id is None:
-        return None
-    caller = Caller(connection_id, Handle(shown))
-    if session is not None:
+    if handle is not None:
+        connection_id = _connection_id_of(handle)
+        caller = Caller(connection_id, Handle(handle)) if broker.knows(connection_id) else None
+    else:
+        caller = _default(broker, session) if session is not None else None
+    if caller is not None and session is not None:
         session.present(*caller)
     return caller
 
 
-def _default_handle(broker: Broker, session: Session) -> Handle | None:
-    """The session's default among the handles that are known still."""
-    while (handle := session.default_handle) is not None and broker.resolve(handle) is None:
-        session.forget(connection_id_of(handle))
-    return handle
+def _default(broker: Broker, session: Session) -> Caller | None:
+    """Whom the session acts as where no handle is named; of those that it has shown, one that is known still."""
+    while (default := session.default) is not None:
+        if broker.knows(default[0]):
+            return Caller(*default)
+        session.forget(default[0])
+    return None

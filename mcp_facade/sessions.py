@@ -94,11 +94,11 @@ class Session:
         return sorted(self._presented)
 
     @property
-    def default_handle(self) -> Handle | None:
+    def default(self) -> tuple[ConnectionId, Handle] | None:
         """What stands for a handle that is left out: that of its last `enter_queue`, else the last presented."""
         if self._entered_as is not None:
-            return self._presented[self._entered_as]
-        return next(reversed(self._presented.values()), None)
+            return self._entered_as, self._presented[self._entered_as]
+        return next(reversed(self._presented.items()), None)
 
     @property
     def is_busy(self) -> bool:

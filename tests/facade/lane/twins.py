@@ -133,7 +133,7 @@ class Twin:
                 for who, trace in presence.items()
             },
             "sessions": [
-                (one.session_id, len(one.calls), one.active_ms, one.presented, one.default_handle, bool(one.stream))
+                (one.session_id, len(one.calls), one.active_ms, one.presented, one.default, bool(one.stream))
                 for one in sessions.values()
             ],
             "the SDK's sessions": list(self.app.gateway._manager._server_instances),
