@@ -111,10 +111,11 @@ def parse(model: type[A], arguments: Mapping[str, Any] | None) -> A:
         InvalidArgumentsError: saying what is wrong with which argument.
     """
     given = {name: value for name, value in (arguments or {}).items() if value is not None}
-    if len(given) > len(model.model_fields):  # one by one, they would be explained for as long as there are some
+    if len(given) > len(model.__pydantic_fields__):  # one by one, they would be explained for as long as there are some
         raise InvalidArgumentsError(f"{_unknown(model)} Correct that and call again.")
     try:
-        return model.model_validate(given)
+        parsed: A = model.__pydantic_validator__.validate_python(given)  # `model_validate` without its options
+        return parsed
     except ValidationError as error:
         raise InvalidArgumentsError(_explain(model, error)) from None
 

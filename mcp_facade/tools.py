@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -148,7 +147,8 @@ class Tools:
         asked = parse(SendMessageArguments, arguments)
         if asked.wait_seconds and asked.cursor is None:
             raise InvalidArgumentsError("wait_seconds needs a cursor: pass the newest one that you were given.")
-        with self._calling(call, asked.handle) as caller:
+        caller = self._caller(call, asked.handle)
+        with self._broker.presence.call(caller.connection_id):
             text = self._clean(asked.message)
             self._check_wait(caller, asked.cursor, asked.wait_seconds)
             command = SendMessage(caller.connection_id, RoomId(asked.room_id), text, asked.message_id)
@@ -161,7 +161,8 @@ class Tools:
 
     async def _wait_for_events(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(WaitForEventsArguments, arguments)
-        with self._calling(call, asked.handle) as caller:
+        caller = self._caller(call, asked.handle)
+        with self._broker.presence.call(caller.connection_id):
             self._check_wait(caller, asked.cursor, asked.wait_seconds)
             page, state, timed_out = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
         self._broker.given(caller.connection_id, page, "result")
@@ -170,18 +171,21 @@ class Tools:
 
     async def _leave_chat(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        with self._calling(call, asked.handle) as caller:
+        caller = self._caller(call, asked.handle)
+        with self._broker.presence.call(caller.connection_id):
             await self._do(LeaveRoom(caller.connection_id, RoomId(asked.room_id)))
         return {"success": True}
 
     async def _next_partner(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        with self._calling(call, asked.handle) as caller:
+        caller = self._caller(call, asked.handle)
+        with self._broker.presence.call(caller.connection_id):
             accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)))
         return self._queued(accepted.state, caller)
 
     async def _leave_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
-        with self._calling(call, parse(HandleArguments, arguments).handle) as caller:
+        caller = self._caller(call, parse(HandleArguments, arguments).handle)
+        with self._broker.presence.call(caller.connection_id):
             await self._do(LeaveQueue(caller.connection_id))
         return {"success": True}
 
@@ -230,14 +234,12 @@ class Tools:
         started_ms = clock.now_ms()
         return lambda: report(round((clock.now_ms() - started_ms) / 1_000), total_seconds)
 
-    @contextmanager
-    def _calling(self, call: Call, handle: str | None) -> Iterator[Caller]:
-        """Whoever calls; present for as long as it is open, whatever comes of the call."""
+    def _caller(self, call: Call, handle: str | None) -> Caller:
+        """Whoever calls."""
         caller = identify(self._broker, call.exchange, handle)
         if caller is None:
             raise self._refusal("unknown_handle", None if handle is not None else "no_handle")
-        with self._broker.presence.call(caller.connection_id):
-            yield caller
+        return caller
 
     def _check_wait(self, caller: Caller, cursor: int | None, wait_seconds: float) -> None:
         """Before anything happens: what is refused afterwards would have happened all the same."""
