@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from broker.heartbeat import Heartbeat
@@ -35,8 +35,14 @@ class Stream:
         self.ping_due = False
         self._broker = broker
         self.cut = cut
+        self.write_now: Callable[[Delivery], bool] = lambda delivery: False
+        """Set by a writer that can write without waiting: what comes while it waits for more is written at once.
+
+        `False` where it would have to wait: then `next` gives the delivery, in its turn.
+        """
         self._backlog: deque[Delivery] = deque()
         self._filled = asyncio.Event()
+        self._writer_waits = False
         self._attached: dict[ConnectionId, None] = {}
 
     def attach(self, connection_id: ConnectionId) -> None:
@@ -54,8 +60,11 @@ class Stream:
             self._broker.presence.stream_closed(connection_id)
 
     def deliver(self, delivery: Delivery) -> None:
-        """Take `delivery` for the writer; at a full backlog, end and cut the stream instead."""
+        """Write `delivery`, or keep it for the writer; at a full backlog, end and cut the stream instead."""
         if self.ended:
+            return
+        if self._writer_waits and not self._filled.is_set() and self.write_now(delivery):
+            self.written((delivery,))
             return
         if len(self._backlog) >= self._broker.policy.stream_backlog_max:
             self._backlog.clear()
@@ -80,13 +89,15 @@ class Stream:
     async def next(self) -> list[Delivery]:
         """What came since the last call; waits for it. Empty when a ping is due, or the stream has ended."""
         if not self._backlog and not self.ended:
+            self._writer_waits = True
             await self._filled.wait()
+            self._writer_waits = False
         self._filled.clear()
         taken = list(self._backlog)
         self._backlog.clear()
         return taken
 
-    def written(self, deliveries: list[Delivery]) -> None:
+    def written(self, deliveries: Sequence[Delivery]) -> None:
         """The writer handed `deliveries` to the transport."""
         now_ms = self._broker.clock.now_ms()
         for delivery in deliveries:

@@ -16,6 +16,10 @@ Headers = Mapping[bytes, bytes]
 """The headers of a request by their lower-case names; of one that comes twice, the first, as the SDK reads them."""
 
 
+Shown = tuple[bool, bytes, bytes, bytes]
+"""What the check depends on: whether it is a POST, Content-Type, Host, Origin."""
+
+
 def headers_of(scope: Scope) -> Headers:
     """The headers of `scope`, without the white space around a value that the parser leaves on.
 
@@ -30,17 +34,23 @@ class Admission:
 
     def __init__(self, security: TransportSecurityMiddleware) -> None:
         self._security = security
-        self._let_in: set[tuple[bool, bytes, bytes, bytes]] = set()
+        self._let_in: set[Shown] = set()
+
+    def remembers(self, scope: Scope, headers: Headers) -> bool:
+        """Whether such a request was let in before."""
+        return _shown(scope, headers) in self._let_in
 
     async def refusal(self, scope: Scope, headers: Headers) -> Response | None:
         """What to answer to a request that may not come in; `None` to one that may."""
-        is_post = scope["method"] == "POST"
-        shown = (is_post, headers.get(b"content-type", b""), headers.get(b"host", b""), headers.get(b"origin", b""))
-        if shown in self._let_in:
-            return None
-        refusal = await self._security.validate_request(Request(scope), is_post=is_post)
+        shown = _shown(scope, headers)
+        refusal = await self._security.validate_request(Request(scope), is_post=shown[0])
         if refusal is None and sum(len(value) for value in shown[1:]) <= REMEMBERED_BYTES_MAX:
             if len(self._let_in) >= REMEMBERED_MAX:
                 self._let_in.clear()
             self._let_in.add(shown)
         return refusal
+
+
+def _shown(scope: Scope, headers: Headers) -> Shown:
+    is_post = scope["method"] == "POST"
+    return is_post, headers.get(b"content-type", b""), headers.get(b"host", b""), headers.get(b"origin", b"")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
@@ -11,6 +11,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from broker.broker import Broker
 from events.ids import ConnectionId
+from mcp_facade.admission import Headers
+from mcp_facade.link import Header, link_of
 from mcp_facade.sessions import Session
 
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -39,6 +41,10 @@ def without_lone_surrogates(body: bytes) -> tuple[bytes, bool]:
     return _ESCAPES.sub(whole, body), replaced
 
 
+def _may_have_lone_surrogates(body: bytes) -> bool:
+    return rb"\ud" in body or rb"\uD" in body
+
+
 def request_id_of(body: bytes) -> str | None:
     """The id by which the SDK tells the requests of a session apart, for which 1 and "1" are the same."""
     try:
@@ -59,26 +65,32 @@ class Exchange:
     same client, calling again, would meet its own ghost.
     """
 
-    def __init__(self, broker: Broker, scope: Scope, receive: Receive, send: Send, session: Session | None) -> None:
+    # What most exchanges never change stands here, since there is one for every call.
+    status = 0
+    had_lone_surrogate = False
+    _asked = False
+    _body = b""
+    _request_id: str | None = None
+    _gone = False
+    _hurried = False
+    _over = False
+    _answered = False
+    _answer_ready = False
+    _minted: ConnectionId | None = None
+    _on_gone: tuple[Callable[[], None], ...] = ()
+
+    def __init__(
+        self, broker: Broker, scope: Scope, headers: Headers, receive: Receive, send: Send, session: Session | None
+    ) -> None:
         """`session`: the 2025 session that the request is made in; later requests stand alone."""
         self.session = session
-        self.status = 0
-        self.had_lone_surrogate = False
+        self.link = link_of(scope)
+        """The connection, which can be written to at once."""
         self._broker = broker
         self._client = scope.get("client")
+        self._headers = headers
         self._receive = receive
         self._send = send
-        self._asked = False
-        self._body = bytearray()
-        self._request_id: str | None = None
-        self._gone = False
-        self._hurried = False
-        self._over = False
-        self._answered = False
-        self._answer_ready = False
-        self._minted: ConnectionId | None = None
-        self._on_gone: list[Callable[[], None]] = []
-        self._unread: Message | None = None
 
     @property
     def peer(self) -> str:
@@ -116,7 +128,7 @@ class Exchange:
 
     def when_gone(self, callback: Callable[[], None]) -> None:
         """Run `callback` once the client has gone; at once if it has."""
-        self._on_gone.append(callback)
+        self._on_gone += (callback,)
         if self._gone or self._over or self._hurried:
             callback()
 
@@ -130,11 +142,22 @@ class Exchange:
         # The server's side holds this by the request's scope: to hold it too would leave a cycle for each request.
         self._receive, self._send = _nothing_more, _to_nobody
 
-    async def whole_body(self) -> bytes | None:
-        """The body, if it comes in one piece. It stays there to be received in any case."""
-        message = self._unread = await self.receive()
-        is_whole = message["type"] == "http.request" and not message.get("more_body", False)
-        return message.get("body", b"") if is_whole else None
+    def whole_body(self) -> bytes | None:
+        """The body, if it has come whole and holds no half character; to be received, unless `asked` is said."""
+        body = self.link.body()
+        if body is not None and _may_have_lone_surrogates(body) and without_lone_surrogates(body)[1]:
+            return None
+        return body
+
+    def asked(self, request_id: int | str) -> None:
+        """The request of that id has been understood, and is about to be served.
+
+        Raises:
+            RequestIdInUseError, SessionEndedError: see `receive`.
+        """
+        self._asked = True
+        if self.session is not None:
+            self._request_id = self.session.began(str(request_id))
 
     async def receive(self) -> Message:
         """The server's `receive`, watched for the client's leaving, for half characters and for the request's id.
@@ -144,14 +167,11 @@ class Exchange:
             RequestIdInUseError: the session has a request of that id in flight.
             SessionEndedError: the session ended before the request was complete.
         """
-        if self._unread is not None:
-            message, self._unread = self._unread, None
-            return message
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._disconnected()
             return message
-        if rb"\ud" in message.get("body", b"").lower():
+        if _may_have_lone_surrogates(message.get("body", b"")):
             body, replaced = without_lone_surrogates(message["body"])
             self.had_lone_surrogate |= replaced
             message = {**message, "body": body}
@@ -173,8 +193,20 @@ class Exchange:
         self._body += message.get("body", b"")
         if not message.get("more_body", False):
             self._asked = True
-            self._request_id = self.session.began(request_id_of(bytes(self._body)))
-            self._body.clear()
+            self._request_id = self.session.began(request_id_of(self._body))
+            self._body = b""
+
+    async def respond(self, headers: Sequence[Header], body: bytes) -> None:
+        """Write a whole response of status 200, which is the call's result; its length is added."""
+        self._free_id()  # before it is written: whoever has the answer may use its id again
+        # What a page's browser has to be told besides is added on the way of `send`.
+        if b"origin" not in self._headers and self.link.respond(headers, body):
+            self.status = 200
+            self._answered = not self._gone
+            return
+        headers = [(b"content-length", b"%d" % len(body)), *headers]
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def send(self, message: Message) -> None:
         """The server's `send`, watched for the result's being written."""
@@ -195,7 +227,7 @@ class Exchange:
             self._request_id = None
 
     def _leave(self) -> None:
-        callbacks, self._on_gone = self._on_gone, []
+        callbacks, self._on_gone = self._on_gone, ()
         for callback in callbacks:
             callback()
 

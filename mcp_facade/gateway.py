@@ -27,8 +27,8 @@ from mcp_facade.entrance import Entrance
 from mcp_facade.exchange import Exchange
 from mcp_facade.fast_lane.lane import FastLane
 from mcp_facade.get_stream import GetStream, parse_event_id
+from mcp_facade.link import link_of
 from mcp_facade.listen import Listening
-from mcp_facade.protocol import CUT_KEY
 from mcp_facade.resources import Resources
 from mcp_facade.server import chat_server
 from mcp_facade.sessions import RequestIdInUseError, Session, SessionEndedError, Sessions
@@ -99,12 +99,13 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         headers = headers_of(scope)
-        scope.setdefault("extensions", {}).setdefault(CUT_KEY, lambda: None)
-        refusal = await self._admission.refusal(scope, headers)
-        if refusal is not None:
-            await refusal(scope, receive, send)
-        elif is_stateless_request(headers.get(VERSION_HEADER)):
-            await self._exchange(scope, headers, Exchange(self._broker, scope, receive, send, None))
+        if not self._admission.remembers(scope, headers):
+            refusal = await self._admission.refusal(scope, headers)
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+        if is_stateless_request(headers.get(VERSION_HEADER)):
+            await self._exchange(scope, headers, Exchange(self._broker, scope, headers, receive, send, None))
         elif scope["method"] == "GET":
             await self._get(scope, headers, receive, send)
         else:
@@ -116,15 +117,17 @@ class Gateway:
         if session_id is None:
             if self._sessions.are_full:
                 await self._end_expired(making_room=True)
-            await self._exchange(scope, headers, Exchange(self._broker, scope, receive, self._watched(send), None))
+            opening = Exchange(self._broker, scope, headers, receive, self._watched(send), None)
+            await self._exchange(scope, headers, opening)
         elif session is None:
             await _refusal(404, "Session not found")(scope, receive, send)
         elif scope["method"] == "DELETE":
             await self._end(session)
             await Response()(scope, receive, send)
         else:
+            exchange = Exchange(self._broker, scope, headers, receive, send, session)
             try:
-                status = await self._exchange(scope, headers, Exchange(self._broker, scope, receive, send, session))
+                status = await self._exchange(scope, headers, exchange)
             finally:
                 self._sessions.touch(session)
             if status == 404:  # the SDK has lost it
@@ -209,8 +212,8 @@ class Gateway:
     async def _stream(self, session: Session, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Serve the session's stream; one that is open already is displaced by it."""
         try:
-            cut = scope["extensions"][CUT_KEY]
-            stream = self._streams.open("get", cut, pinged=True, instead_of=session.stream)
+            link = link_of(scope)
+            stream = self._streams.open("get", link.cut, pinged=True, instead_of=session.stream)
         except TooManyStreamsError:
             refusal = _refusal(503, NO_STREAM, INTERNAL_ERROR)
             await refusal(scope, receive, send)
@@ -224,7 +227,7 @@ class Gateway:
         resumption = parse_event_id(last_event_id, self._broker.log.epoch)
         primed = headers.get(VERSION_HEADER, b"") >= PRIMED_SINCE
         try:
-            await GetStream(self._broker, session, stream, send).serve(receive, resumption, primed=primed)
+            await GetStream(self._broker, session, stream, send, link).serve(receive, resumption, primed=primed)
         finally:
             if session.stream is stream:
                 session.stream = None

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 import structlog
@@ -24,8 +23,9 @@ from broker.notifier import Delivery
 from broker.pages import told_after
 from broker.streams import Stream
 from events.log import LogUnavailableError
+from mcp_facade.link import Link
 from mcp_facade.sessions import Resumption, Session
-from mcp_facade.wire import RESOURCE_UPDATED, SESSION_HEADER, notification_params, updated_params
+from mcp_facade.wire import SESSION_HEADER, frame_of, mark_of, meta_of
 from projections.state import State
 
 logger = structlog.get_logger(__name__)
@@ -52,11 +52,12 @@ def parse_event_id(event_id: str, epoch: str) -> Resumption | None:
 class GetStream:
     """One open GET: writes the frames of one session."""
 
-    def __init__(self, broker: Broker, session: Session, stream: Stream, send: Send) -> None:
+    def __init__(self, broker: Broker, session: Session, stream: Stream, send: Send, link: Link) -> None:
         self._broker = broker
         self._session = session
         self._stream = stream
         self._send = send
+        self._link = link
         self._at = Resumption(0, 0)
 
     async def serve(self, receive: Receive, resumption: Resumption | None, *, primed: bool) -> None:
@@ -96,6 +97,7 @@ class GetStream:
             await self._write([frame for delivery in missed for frame in self._frames(delivery)])
 
     async def _go_on(self) -> None:
+        self._stream.write_now = self._write_now
         while (deliveries := await self._stream.next()) or not self._stream.ended:
             await self._write([frame for delivery in deliveries for frame in self._frames(delivery)])
             self._stream.written(deliveries)
@@ -103,17 +105,24 @@ class GetStream:
                 self._stream.ping_due = False
                 await self._write([PING])
 
+    def _write_now(self, delivery: Delivery) -> bool:
+        at = self._at
+        if self._link.write(b"".join(self._frames(delivery))):
+            return True
+        self._at = at
+        return False
+
     def _frames(self, delivery: Delivery) -> list[bytes]:
         """The frames that carry `delivery`: a mark for each subscription to that inbox, and the notification."""
         who = delivery.connection_id
         if delivery.position != self._at.position:
             self._at = Resumption(delivery.position, 0)
-        marks = [self._frame(RESOURCE_UPDATED, updated_params(who, uri)) for uri in self._session.subscribed_uris(who)]
+        meta = msgspec.json.encode(meta_of(who))
+        marks = [self._event(mark_of(uri).body(meta)) for uri in self._session.subscribed_uris(who)]
         self._at = self._at.after(delivery)
-        return [*marks, self._frame(delivery.notification.method, notification_params(who, delivery.notification))]
+        return [*marks, self._event(frame_of(delivery.notification).body(meta))]
 
-    def _frame(self, method: str, params: dict[str, Any]) -> bytes:
-        body = msgspec.json.encode({"jsonrpc": "2.0", "method": method, "params": params})
+    def _event(self, body: bytes) -> bytes:
         return b"id: %b\r\nevent: message\r\ndata: %b\r\n\r\n" % (self._event_id(self._at), body)
 
     def _event_id(self, at: Resumption) -> bytes:

@@ -8,7 +8,7 @@ key of our extension takes handles, and each handle's connection is told everyth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -28,13 +28,9 @@ from broker.streams import Stream, Streams, TooManyStreamsError
 from events.ids import ConnectionId
 from mcp_facade.resources import Resources
 from mcp_facade.texts import NO_STREAM
-from mcp_facade.wire import EXTENSION, RESOURCE_UPDATED, notification_params, updated_params
+from mcp_facade.wire import EXTENSION, Frame, frame_of, mark_of, meta_of
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
-
-
-Frame = tuple[str, dict[str, Any]]
-"""The method and the params of a notification."""
 
 
 class _Honoured(NamedTuple):
@@ -43,14 +39,13 @@ class _Honoured(NamedTuple):
     handles: dict[str, ConnectionId]
     inboxes: dict[str, ConnectionId]
 
-    def frames(self, delivery: Delivery) -> Iterable[Frame]:
+    def frames(self, delivery: Delivery) -> list[Frame]:
         """The frames that carry `delivery`."""
         who = delivery.connection_id
-        if who in self.handles.values():
-            yield delivery.notification.method, notification_params(who, delivery.notification)
-        for uri, owner in self.inboxes.items():
-            if owner == who:
-                yield RESOURCE_UPDATED, updated_params(who, uri)
+        frames = [frame_of(delivery.notification)] if who in self.handles.values() else []
+        if self.inboxes:
+            frames += [mark_of(uri) for uri, owner in self.inboxes.items() if owner == who]
+        return frames
 
 
 class Subscription:
@@ -63,16 +58,17 @@ class Subscription:
         self._honoured = honoured
 
     @property
-    def acknowledgement(self) -> Frame:
-        """The first frame."""
-        subset = _acknowledged(self._asked, self._honoured)
-        return ACKNOWLEDGED, {"notifications": subset, "_meta": self.stamp}
+    def acknowledgement(self) -> dict[str, Any]:
+        """The params of the first frame, which is `ACKNOWLEDGED`."""
+        return {"notifications": _acknowledged(self._asked, self._honoured), "_meta": self.stamp}
 
-    def frames(self, delivery: Delivery) -> Iterable[Frame]:
+    def frames(self, delivery: Delivery) -> list[Frame]:
         """The frames that carry `delivery`."""
-        for method, params in self._honoured.frames(delivery):
-            params["_meta"] |= self.stamp
-            yield method, params
+        return self._honoured.frames(delivery)
+
+    def meta_of(self, connection_id: ConnectionId) -> dict[str, Any]:
+        """The `_meta` of every frame for `connection_id`."""
+        return meta_of(connection_id) | self.stamp
 
 
 class Listening:

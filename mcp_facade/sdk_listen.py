@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import msgspec
 from mcp_types import ServerNotification, SubscriptionsListenRequestParams, SubscriptionsListenResult
 from pydantic import BaseModel
 
 from mcp_facade.context import Context
-from mcp_facade.listen import Frame, Listening, Subscription
-from mcp_facade.protocol import CUT_KEY
+from mcp_facade.link import link_of
+from mcp_facade.listen import ACKNOWLEDGED, Listening, Subscription
 
 
 class _Frame(BaseModel):
@@ -28,11 +29,11 @@ class SdkListening:
     async def listen(self, ctx: Context, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
         """Serve one stream until the client leaves, reads too slowly, or the broker shuts down."""
         assert ctx.request is not None
-        cut = ctx.request.scope["extensions"][CUT_KEY]
+        cut = link_of(ctx.request.scope).cut
         capabilities = ctx.session.client_capabilities
         extensions = capabilities.extensions if capabilities is not None else None
         with self._listening.opened(params.notifications, _id_of(ctx), extensions or (), cut) as subscription:
-            await _send(ctx, subscription.acknowledgement)
+            await _send(ctx, ACKNOWLEDGED, subscription.acknowledgement)
             await self._write(ctx, subscription)
         return SubscriptionsListenResult(_meta=subscription.stamp)
 
@@ -40,8 +41,9 @@ class SdkListening:
         stream = subscription.stream
         while (deliveries := await stream.next()) or not stream.ended:
             for delivery in deliveries:
-                for frame in subscription.frames(delivery):
-                    await _send(ctx, frame)
+                meta = {"_meta": subscription.meta_of(delivery.connection_id)}
+                for method, params in subscription.frames(delivery):
+                    await _send(ctx, method, msgspec.structs.asdict(params) | meta)
             stream.written(deliveries)
 
 
@@ -50,7 +52,6 @@ def _id_of(ctx: Context) -> str | int:
     return ctx.request_id
 
 
-async def _send(ctx: Context, frame: Frame) -> None:
-    method, params = frame
+async def _send(ctx: Context, method: str, params: dict[str, Any]) -> None:
     notification = cast("ServerNotification", _Frame(method=method, params=params))
     await ctx.session.send_notification(notification, related_request_id=ctx.request_id)

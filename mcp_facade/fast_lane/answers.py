@@ -6,7 +6,7 @@ The SDK writes ASCII in 2026-07-28 and UTF-8 in sessions; the order of the keys 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -15,6 +15,8 @@ from mcp_types import SERVER_INFO_META_KEY
 from starlette.types import Message
 
 from mcp_facade.get_stream import STREAM_HEADERS
+from mcp_facade.link import Header
+from mcp_facade.listen import ACKNOWLEDGED
 from mcp_facade.results import Answer
 from mcp_facade.wire import SESSION_HEADER
 
@@ -29,7 +31,6 @@ _RESULT_2025 = (
 )
 _CANCELLED = b'{"jsonrpc":"2.0","id":%%b,"error":{"code":%d,"message":"Request cancelled"}}' % REQUEST_CANCELLED
 _LISTENED = b'{"jsonrpc":"2.0","id":%b,"result":{"_meta":%b,"resultType":"complete"}}'
-_NOTIFICATION = b'{"jsonrpc":"2.0","method":%b,"params":%b}'
 
 
 def event(body: bytes) -> bytes:
@@ -57,6 +58,11 @@ class Form(Protocol):
     outlives_its_client: bool  # whether a call goes on that nobody is there any more to hear of
 
     @property
+    def headers(self) -> Sequence[Header]:
+        """Of the HTTP response to a call that took no time; but for its length."""
+        ...
+
+    @property
     def stream_start(self) -> Message:
         """The start of an answer that is a stream."""
         ...
@@ -65,8 +71,8 @@ class Form(Protocol):
         """The JSON-RPC response."""
         ...
 
-    def whole(self, request_id: int | str, answer: Answer) -> tuple[Message, Message]:
-        """The whole HTTP response to a call that took no time."""
+    def whole(self, request_id: int | str, answer: Answer) -> bytes:
+        """The body of the HTTP response to a call that took no time."""
         ...
 
 
@@ -75,6 +81,7 @@ class StatelessForm:
 
     is_stream_from_the_start = False
     outlives_its_client = False
+    headers: Sequence[Header] = [(b"content-type", b"application/json")]
 
     def __init__(self, server_info: dict[str, Any]) -> None:
         self._server_info = server_info
@@ -89,14 +96,9 @@ class StatelessForm:
         """See `Form`."""
         return as_ascii(_RESULT_2026 % (*_parts(request_id, answer), self._meta))
 
-    def whole(self, request_id: int | str, answer: Answer) -> tuple[Message, Message]:
+    def whole(self, request_id: int | str, answer: Answer) -> bytes:
         """See `Form`."""
-        body = self.result(request_id, answer)
-        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
-        return (
-            {"type": "http.response.start", "status": 200, "headers": headers},
-            {"type": "http.response.body", "body": body, "more_body": False},
-        )
+        return self.result(request_id, answer)
 
     def listened(self, request_id: int | str, stamp: dict[str, Any]) -> bytes:
         """The response with which a listen stream ends."""
@@ -111,28 +113,25 @@ class SessionForm:
     outlives_its_client = True
 
     def __init__(self, session_id: str) -> None:
-        self._session_id = session_id.encode()
+        self.headers = [
+            (b"cache-control", b"no-cache, no-transform"),
+            (b"content-type", b"text/event-stream"),
+            (SESSION_HEADER, session_id.encode()),
+            (b"x-accel-buffering", b"no"),
+        ]
 
     @property
     def stream_start(self) -> Message:
         """See `Form`."""
-        headers = [
-            (b"cache-control", b"no-cache, no-transform"),
-            (b"connection", b"keep-alive"),
-            (b"content-type", b"text/event-stream"),
-            (SESSION_HEADER, self._session_id),
-            (b"x-accel-buffering", b"no"),
-        ]
-        return {"type": "http.response.start", "status": 200, "headers": headers}
+        return {"type": "http.response.start", "status": 200, "headers": self.headers}
 
     def result(self, request_id: int | str, answer: Answer) -> bytes:
         """See `Form`."""
         return _RESULT_2025 % _parts(request_id, answer)
 
-    def whole(self, request_id: int | str, answer: Answer) -> tuple[Message, Message]:
+    def whole(self, request_id: int | str, answer: Answer) -> bytes:
         """See `Form`."""
-        body = event(self.result(request_id, answer))
-        return self.stream_start, {"type": "http.response.body", "body": body, "more_body": False}
+        return event(self.result(request_id, answer))
 
 
 def cancelled(request_id: int | str) -> bytes:
@@ -140,6 +139,6 @@ def cancelled(request_id: int | str) -> bytes:
     return _CANCELLED % encode(request_id)
 
 
-def notifications(frames: Iterable[tuple[str, dict[str, Any]]]) -> bytes:
-    """Methods and params as events of a 2026-07-28 stream."""
-    return b"".join(event(as_ascii(_NOTIFICATION % (encode(method), encode(params)))) for method, params in frames)
+def acknowledgement(params: dict[str, Any]) -> bytes:
+    """The first event of a 2026-07-28 stream."""
+    return event(as_ascii(encode({"jsonrpc": "2.0", "method": ACKNOWLEDGED, "params": params})))

@@ -25,15 +25,12 @@ from mcp_facade.fast_lane.requests import (
     LISTEN_REQUEST,
     TOOL_CALL,
     VERSION,
-    Envelope,
-    ListenRequest,
     ToolCall,
     decoded,
     envelope_of,
     is_usual,
 )
 from mcp_facade.listen import Listening
-from mcp_facade.protocol import CUT_KEY
 from mcp_facade.sessions import Session
 from mcp_facade.tools import Tools
 from mcp_facade.wire import VERSION_HEADER
@@ -73,52 +70,41 @@ class FastLane:
             return False
         if not is_usual(scope, headers, self._body_bytes_max):
             return False
-        body = await exchange.whole_body()
-        if body is None or exchange.had_lone_surrogate:
+        body = exchange.whole_body()
+        if body is None:
             return False
-        if is_stateless:
-            return await self._stateless_request(scope, headers, body, exchange)
-        assert session is not None
-        return await self._in_session(session, body, exchange)
+        if is_stateless and headers.get(METHOD_HEADER) == b"subscriptions/listen":
+            return await self._listen(body, exchange)
+        call = self._stateless_call(headers, body) if session is None else self._call_in(session, body)
+        if call is None:
+            return False
+        await self._call(call, exchange, self._stateless if session is None else SessionForm(session.session_id))
+        return True
 
-    async def _stateless_request(self, scope: Scope, headers: Headers, body: bytes, exchange: Exchange) -> bool:
-        """A request of 2026-07-28, whose headers say what its body says."""
-        method = headers.get(METHOD_HEADER)
-        if method == b"tools/call":
-            call = decoded(body, TOOL_CALL)
-            if call is None or headers.get(NAME_HEADER) != call.params.name.encode():
-                return False
-            if call.params.name not in self._tools or envelope_of(call.params.meta) is None:
-                return False
-            await self._call(call, exchange, self._stateless)
-            return True
-        if method == b"subscriptions/listen":
-            request = decoded(body, LISTEN_REQUEST)
-            envelope = envelope_of(request.params.meta) if request is not None else None
-            return (
-                request is not None and envelope is not None and await self._listen(scope, request, envelope, exchange)
-            )
-        return False
+    def _stateless_call(self, headers: Headers, body: bytes) -> ToolCall | None:
+        """A call of 2026-07-28, whose headers say what its body says."""
+        if headers.get(METHOD_HEADER) != b"tools/call":
+            return None
+        call = decoded(body, TOOL_CALL)
+        if call is None or headers.get(NAME_HEADER) != call.params.name.encode():
+            return None
+        return call if call.params.name in self._tools and envelope_of(call.params.meta) is not None else None
 
-    async def _in_session(self, session: Session, body: bytes, exchange: Exchange) -> bool:
-        """A request made in a session of 2025."""
+    def _call_in(self, session: Session, body: bytes) -> ToolCall | None:
+        """A call made in a session of 2025; or one called off, of which the SDK hears as well."""
         call = decoded(body, TOOL_CALL)
         if call is None:
             if session.lasting and (off := decoded(body, CANCELLED)) is not None and off.id is msgspec.UNSET:
                 session.call_off(coerce_request_id(off.params.request_id))
-            return False
-        if bytes(call.params.meta) or call.params.name not in self._tools:
-            return False
-        await self._call(call, exchange, SessionForm(session.session_id))
-        return True
+            return None
+        return call if not bytes(call.params.meta) and call.params.name in self._tools else None
 
     async def _call(self, call: ToolCall, exchange: Exchange, form: Form) -> None:
-        self.taken += 1
+        self._take(call.id, exchange)
         name, arguments = call.params.name, call.params.arguments
         work = self._tools.call(name, arguments, Call(exchange))
         if not _may_last(name, arguments):
-            for message in form.whole(call.id, await work):
-                await exchange.send(message)
+            await exchange.respond(form.headers, form.whole(call.id, await work))
             return
         lasting = LastingCall(exchange, form, call.id)
         if exchange.session is None:
@@ -127,19 +113,27 @@ class FastLane:
         with exchange.session.calling(coerce_request_id(call.id), lasting):
             await lasting.serve(work, self._broker, self._heartbeat)
 
-    async def _listen(self, scope: Scope, request: ListenRequest, envelope: Envelope, exchange: Exchange) -> bool:
-        """Judged by the SDK's models: it is made once for a stream."""
+    def _take(self, request_id: int | str, exchange: Exchange) -> None:
+        exchange.asked(request_id)
+        self.taken += 1
+
+    async def _listen(self, body: bytes, exchange: Exchange) -> bool:
+        """A stream of 2026-07-28; judged by the SDK's models, since it is asked for once."""
+        request = decoded(body, LISTEN_REQUEST)
+        envelope = envelope_of(request.params.meta) if request is not None else None
+        if request is None or envelope is None:
+            return False
         params = {"notifications": request.params.notifications, "_meta": msgspec.json.decode(request.params.meta)}
         try:
             methods.validate_client_request(request.method, LATEST_MODERN_VERSION, params)
             asked = SubscriptionsListenRequestParams.model_validate(params, by_name=False).notifications
         except ValueError:
             return False
-        cut = scope["extensions"][CUT_KEY]
+        cut = exchange.link.cut
         try:
             with self._listening.opened(asked, request.id, envelope.extensions, cut, pinged=True) as subscription:
-                self.taken += 1
-                await ListenStream(exchange, self._stateless, request.id).serve(subscription)
+                self._take(request.id, exchange)
+                await ListenStream(exchange, self._stateless, request.id, subscription).serve()
         except MCPError:
             return False
         return True

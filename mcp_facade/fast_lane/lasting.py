@@ -82,8 +82,7 @@ class LastingCall:
         if self._started:
             await self._write(event(self._form.result(self._request_id, answer)), more=False)
         else:
-            for message in self._form.whole(self._request_id, answer):
-                await self._exchange.send(message)
+            await self._exchange.respond(self._form.headers, self._form.whole(self._request_id, answer))
 
     async def _start(self) -> None:
         self._started = True

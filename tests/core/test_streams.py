@@ -244,3 +244,61 @@ async def test_a_stream_ends_where_it_would_have_a_gap(bench: BrokerBench) -> No
     await bench.do(enter(CAT))
     assert stream.ended
     assert bench.stream(ANN).ended is False
+
+
+@with_broker()
+async def test_a_writer_that_waits_writes_at_once(bench: BrokerBench) -> None:
+    """What comes meanwhile is written before anyone else has a turn, and counts as written."""
+    stream, written = bench.stream(BOB), []
+    stream.write_now = lambda delivery: written.append(delivery) is None
+    room = await bench.pair(ANN, BOB)
+    assert methods(await stream.next()) == ["chatroom.found"]
+    assert written == []  # the writer was elsewhere, and had to be told
+    taking = asyncio.ensure_future(stream.next())
+    await settle()
+    for text in ("one", "two"):
+        await bench.do(say(ANN, text, None, room))
+    assert methods(written) == ["message.received"] * 2
+    stream.end()
+    assert await taking == []
+
+
+@with_broker()
+async def test_what_can_not_be_written_at_once_comes_in_its_turn(bench: BrokerBench) -> None:
+    """From the first that has to wait until the writer is back, whatever comes waits behind it."""
+    stream, can_write, written = bench.stream(BOB), False, []
+
+    def write(delivery: Delivery) -> bool:
+        if can_write:
+            written.append(delivery)
+        return can_write
+
+    stream.write_now = write
+    room = await bench.pair(ANN, BOB)
+    await stream.next()
+    taking = asyncio.ensure_future(stream.next())
+    await settle()
+    for text in ("one", "two"):
+        await bench.do(say(ANN, text, None, room))
+        can_write = True
+    taken = await taking
+    if len(taken) < 2:
+        taken += await stream.next()
+    assert [delivery.notification.params.message for delivery in taken] == ["one", "two"]  # type: ignore[union-attr]
+    assert written == []
+
+
+@with_broker()
+async def test_a_ping_that_is_due_is_written_before_what_comes_after_it(bench: BrokerBench) -> None:
+    """The writer is on its way back for it."""
+    stream, written = bench.stream(BOB), []
+    stream.write_now = lambda delivery: written.append(delivery) is None
+    room = await bench.pair(ANN, BOB)
+    await stream.next()
+    taking = asyncio.ensure_future(stream.next())
+    await settle()
+    stream.ping()
+    await bench.do(say(ANN, "hi", None, room))
+    assert written == []
+    assert stream.ping_due
+    assert methods(await taking or await stream.next()) == ["message.received"]

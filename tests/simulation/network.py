@@ -7,10 +7,10 @@ client's side is a status, headers and bytes, until they end or break.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mcp_facade.protocol import CUT_KEY
+from mcp_facade.link import LINK_KEY, Header
 from tests.simulation.faults import Faults
 from tests.simulation.loop import SimLoop, World
 from tests.simulation.sometimes import Sometimes
@@ -168,7 +168,7 @@ class Exchanged:
             "client": ("10.0.0.1", 1),
             "server": ("127.0.0.1", 8000),
             "scheme": "http",
-            "extensions": {CUT_KEY: self.server_cuts},
+            "extensions": {LINK_KEY: ServerLink(self)},
         }
         self._process.serve(self, scope)
 
@@ -196,6 +196,25 @@ class Exchanged:
         while self._unread >= WINDOW_BYTES and not self._server_gone.is_set():
             self._drained.clear()
             await self._drained.wait()
+
+    @property
+    def request_body(self) -> bytes | None:
+        """What was asked, unless nobody is there any more."""
+        return None if self._server_gone.is_set() else self._body
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether the server can write without waiting."""
+        return not self._server_gone.is_set() and not self._process.loop.dead and self._unread < WINDOW_BYTES
+
+    def server_writes(self, body: bytes, start: dict[str, Any] | None = None) -> None:
+        """More of a response, or with its start the whole."""
+        if start is not None:
+            self._send_start(start)
+        self._send_bytes(body)
+        if start is not None:
+            self._ended = True
+            self._send_later(None)
 
     def server_cuts(self) -> None:
         """The application drops the connection at once."""
@@ -269,3 +288,29 @@ class Exchanged:
                     self._break_after -= len(what)
                 self._arrived += what
         self._something.set()
+
+
+class ServerLink:
+    """The `Link` of a request, which the server writes to at once."""
+
+    def __init__(self, exchanged: Exchanged) -> None:
+        self._exchanged = exchanged
+        self.cut = exchanged.server_cuts
+
+    def body(self) -> bytes | None:
+        """See `Link`."""
+        return self._exchanged.request_body
+
+    def respond(self, headers: Sequence[Header], body: bytes) -> bool:
+        """See `Link`."""
+        if not self._exchanged.takes_more:
+            return False
+        self._exchanged.server_writes(body, {"status": 200, "headers": headers})
+        return True
+
+    def write(self, body: bytes) -> bool:
+        """See `Link`."""
+        if not self._exchanged.takes_more:
+            return False
+        self._exchanged.server_writes(body)
+        return True

@@ -82,14 +82,14 @@ def _utf_8_in_2026() -> Planted:
 
 
 def _name_header_ignored() -> Planted:
-    served = lane.FastLane._stateless_request
+    understood = lane.FastLane._stateless_call
 
-    async def serve(self: Any, scope: Any, headers: Any, body: bytes, exchange: Any) -> bool:
+    def understand(self: Any, headers: Any, body: bytes) -> Any:
         call = lane.decoded(body, lane.TOOL_CALL)
         named = {lane.NAME_HEADER: call.params.name.encode()} if call is not None else {}
-        return await served(self, scope, {**headers, **named}, body, exchange)
+        return understood(self, {**headers, **named}, body)
 
-    return patch.object(lane.FastLane, "_stateless_request", serve)
+    return patch.object(lane.FastLane, "_stateless_call", understand)
 
 
 def _handshake_ignored() -> Planted:

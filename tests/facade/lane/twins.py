@@ -25,6 +25,7 @@ from events.codec import encode_commit
 from events.memory_log import MemoryLog
 from events.policy import Policy
 from mcp_facade.app import ChatApp
+from mcp_facade.link import LINK_KEY, Header
 from tests.support.fake_clock import FakeClock, settle
 
 TURNS_MAX = 400
@@ -61,6 +62,7 @@ class Exchanged:
             "headers": list(headers),
             "client": ("127.0.0.1", 50_000),
             "server": ("127.0.0.1", 8_000),
+            "extensions": {LINK_KEY: _Link(self, pieces)},
         }
         self.task = asyncio.ensure_future(app(scope, self._receive, self._send))
 
@@ -69,9 +71,15 @@ class Exchanged:
         self._gone.set()
 
     @property
+    def is_gone(self) -> bool:
+        """Whether the client has left."""
+        return self._gone.is_set()
+
+    @property
     def answer(self) -> tuple[int, Headers, bytes, bool]:
-        """Status, headers, body without its pings, and whether it is all."""
-        return self.status, self.headers, re.sub(rb": ping[^\r]*\r\n\r\n", b"", self.body), self.is_over
+        """Status, headers but for the length (a server's framing), body without pings, and whether it is all."""
+        headers = [header for header in self.headers if header[0] != b"content-length"]
+        return self.status, headers, re.sub(rb": ping[^\r]*\r\n\r\n", b"", self.body), self.is_over
 
     def header(self, name: bytes) -> str:
         """A header of the answer."""
@@ -98,6 +106,32 @@ class Exchanged:
         else:
             self.body += message.get("body", b"")
             self.is_over = not message.get("more_body", False)
+
+
+class _Link:
+    """The `Link` of one that is never too slow a reader."""
+
+    def __init__(self, exchanged: Exchanged, pieces: Sequence[bytes]) -> None:
+        self._exchanged = exchanged
+        self._pieces = pieces
+        self.cut = exchanged.hang_up
+
+    def body(self) -> bytes | None:
+        """If it comes in one piece."""
+        return self._pieces[0] if len(self._pieces) == 1 and not self._exchanged.is_gone else None
+
+    def respond(self, headers: Sequence[Header], body: bytes) -> bool:
+        """The whole answer."""
+        one = self._exchanged
+        if not one.is_gone:
+            one.status, one.headers, one.body, one.is_over = 200, list(headers), body, True
+        return not one.is_gone
+
+    def write(self, body: bytes) -> bool:
+        """More of a stream."""
+        if not self._exchanged.is_gone:
+            self._exchanged.body += body
+        return not self._exchanged.is_gone
 
 
 class Twin:

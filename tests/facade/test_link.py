@@ -1,0 +1,149 @@
+"""A connection that is written to at once: what clients see is HTTP all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from mcp_facade import serve
+from mcp_facade.link import NO_LINK, link_of
+from tests.facade.people import ACCEPT, Crowd, Era, InSession, Modern, crowd, last_answer
+from tests.support.fake_clock import settle
+from tests.support.lane import FAST_LANE
+from tests.support.server import Running, eventually, serving
+
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not FAST_LANE, reason="only the lane writes at once")]
+
+
+def status_request(person: Modern | InSession, request_id: int = 1, **more: str) -> tuple[bytes, bytes]:
+    """Head and body of a call of `get_status`."""
+    params = person.params({"name": "get_status", "arguments": {"handle": person.handle}})
+    body = json.dumps({"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}).encode()
+    head = {"host": f"127.0.0.1:{person.running.port}", "accept": ACCEPT, "content-type": "application/json"}
+    head |= {"content-length": str(len(body))} | person.headers("tools/call", "get_status") | more
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    return f"POST /mcp HTTP/1.1\r\n{lines}\r\n".encode(), body
+
+
+def taken(running: Running) -> int:
+    """How many requests the lane has answered."""
+    lane = running.app.gateway.fast_lane
+    assert lane is not None
+    return lane.taken
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[bytes, Any]:
+    """The head of the next response, and its JSON; of as many bytes as the head says."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    lines = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:] if line)
+    body = await reader.readexactly(int(lines[b"content-length"]))
+    return head, json.loads(body[body.index(b"{") :])
+
+
+async def test_answers_come_one_by_one_on_one_connection(there: Crowd, era: Era) -> None:
+    """Each with its length, in the order of the requests, however these are cut into segments."""
+    ann = await there.person(era)
+    await ann.enter("Ann")
+    await ann.call("get_status", handle=ann.handle)
+    before = taken(there.running)
+    reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+    stream = b"".join(b"".join(status_request(ann, number)) for number in range(1, 4))
+    for piece in (stream[:100], stream[100:-200], stream[-200:]):
+        writer.write(piece)
+        await settle()  # so that each is a segment of its own
+    for number in range(1, 4):
+        head, body = await answer(reader)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert body["id"] == number
+        assert body["result"]["structuredContent"]["status"] == "waiting"
+    assert taken(there.running) == before + 3
+    writer.close()
+
+
+async def test_a_client_that_goes_in_the_middle_of_a_body_is_no_request(there: Crowd, era: Era) -> None:
+    """Nothing is served, and nothing is left of it."""
+    ann = await there.person(era)
+    await ann.enter("Ann")
+    connections = there.running.connections
+    head, body = status_request(ann)
+    _, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+    writer.write(head + body[:-1])
+    await eventually(lambda: there.running.connections == connections + 1)
+    writer.close()
+    await eventually(lambda: there.running.connections == connections)
+    assert (await ann.call("get_status", handle=ann.handle))["status"] == "waiting"
+
+
+async def test_a_connection_that_is_to_be_closed_is(there: Crowd, era: Era) -> None:
+    """`Connection: close` and HTTP/1.0: the answer, and then the end."""
+    ann = await there.person(era)
+    await ann.enter("Ann")
+    head, body = status_request(ann, connection="close")
+    for request in (head + body, (head + body).replace(b"HTTP/1.1", b"HTTP/1.0", 1)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+        writer.write(request)
+        response = await reader.read()
+        assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b'\\"status\\":\\"waiting\\"' in response
+        writer.close()
+
+
+async def test_a_client_that_asks_first_whether_to_send_is_told(there: Crowd) -> None:
+    """`Expect: 100-continue`."""
+    ann = await there.modern()
+    await ann.enter("Ann")
+    head, body = status_request(ann, expect="100-continue")
+    reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+    writer.write(head)
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(body)
+    assert (await answer(reader))[1]["id"] == 1
+    writer.close()
+
+
+async def test_a_page_may_read_what_the_lane_answers(era: Era) -> None:
+    """The headers that its browser asks for stand in every answer, and in no other's."""
+    origin = "https://app.example"
+    async with serving(allow_origins=(origin,)) as running, crowd(running) as there:
+        ann = await there.person(era)
+        await ann.enter("Ann")
+        await ann.call("get_status", handle=ann.handle)
+        before = taken(running)
+        for shown in ({"origin": origin}, {}):
+            head, body = status_request(ann)
+            headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if line)
+            response = await ann.http.post(running.url, content=body, headers=headers | shown)
+            assert last_answer(response)["result"]["structuredContent"]["status"] == "waiting"
+            assert response.headers.get("access-control-allow-origin") == shown.get("origin")
+        assert taken(running) == before + 2
+
+
+async def test_a_connection_that_is_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its last answer; one whose answer is a stream is not idle."""
+    monkeypatch.setattr(serve, "KEEP_ALIVE_SECONDS", 0.1)
+    async with serving() as running, crowd(running) as there:
+        ann = await there.modern()
+        await ann.enter("Ann")
+        async with ann.stream() as frames:
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+            for _ in range(2):
+                writer.write(b"".join(status_request(ann)))
+                await answer(reader)
+            assert await reader.read() == b""
+            writer.close()
+            bob = await there.modern()
+            await bob.enter("Bob")
+            assert (await frames.next()).method == "chatroom.found"
+
+
+def test_a_server_may_offer_no_link() -> None:
+    """Then nothing is done at once."""
+    link = link_of({"type": "http"})
+    assert link is NO_LINK
+    assert link.body() is None
+    assert not link.respond([], b"")
+    assert not link.write(b"x")
+    link.cut()
