@@ -32,6 +32,7 @@ TARGETS = (
     *(f"broker/{name}.py" for name in ("decide", "matching", "pages", "waits")),
 )
 KILLED_MIN_PERCENT = 95
+OF_TYPES = "test_structs.py"  # what the heads of types promise
 BATCH = 40  # faults that share the collecting of tests
 
 
@@ -55,11 +56,15 @@ class Tests:
     def asked_about(self, mutant: Mutant) -> list[str]:
         """All that may notice, the likeliest and quickest first."""
         file = mutant.file
-        own, near = f"test_{os.path.basename(file)}", self._reach.reaching(file)
+        own, near = (
+            [f"test_{os.path.basename(file)}", *([] if mutant.function else [OF_TYPES])],
+            self._reach.reaching(file),
+        )
         earlier, last = self._killer_of.get("\n".join(mutant.key)), self._last.get(_beside(mutant), [])
 
         def rank(test: str) -> tuple[bool, bool, bool, bool, float, str]:
-            return test != earlier, test not in last, own not in test, test not in near, self._reach.seconds[test], test
+            is_own = test.partition("::")[0].rpartition("/")[2] in own
+            return test != earlier, test not in last, not is_own, test not in near, self._reach.seconds[test], test
 
         ranked = sorted(self._reach.tests_of(mutant), key=rank)
         spent = accumulate(self._reach.seconds[test] for test in ranked)
@@ -80,8 +85,8 @@ class Tests:
 
 
 def _beside(mutant: Mutant) -> tuple[str, str]:
-    """What the same test may well notice: what is in the same function, or in the head of any type."""
-    return (mutant.file, mutant.inside) if mutant.function else ("", "")
+    """What the same test may well notice: what is in the same function, or in none."""
+    return mutant.file, mutant.function
 
 
 class Trials:
