@@ -27,7 +27,9 @@ class Reach:
                     self._lines.setdefault(file, {}).setdefault(int(line), set()).update(tests)
 
     def tests_of(self, mutant: Mutant) -> set[str]:
-        """Those that reach the statement; all of them, if it runs as its module is imported, or in another process."""
+        """Those that reach the statement; all of them, if it runs in another process, or as its module is imported."""
+        if not mutant.function:  # that happens once, wherever it is imported first, and has to do with every test
+            return set(self.seconds)
         lines = self._lines.get(mutant.file, {})
         reached = set().union(*(lines.get(n, ()) for n in range(mutant.first_line, mutant.last_line + 1)))
         return reached or set(self.seconds)
