@@ -145,7 +145,7 @@ def _people_lines(state: State) -> Iterator[bytes]:
 
 def _open_rooms(state: State) -> list[Room]:
     open_rooms = [room for room in state.rooms.by_id.values() if room.closed_position is None]
-    return sorted(open_rooms, key=attrgetter("opened_position", "room_id"))
+    return sorted(open_rooms, key=attrgetter("opened_position"))  # a commit opens one at most
 
 
 def _portions(items: Iterable[T], weight: Callable[[T], int]) -> Iterator[list[T]]:

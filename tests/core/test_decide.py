@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from typing import get_args
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from broker import decide as decide_module
 from broker import matching
-from broker.decide import decide
+from broker.decide import RejectionCode, decide
 from broker.testing.strategies import commands
 from events.commands import AdoptPolicy, Command, Disconnect
 from events.commit import Facts
@@ -390,3 +391,16 @@ def test_deciding_draws_and_reads_nothing(module: object) -> None:
     named |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     allowed = ("__future__", "typing", "collections", "msgspec", "events.", "projections.", "broker.matching")
     assert {name for name in named if not name.startswith(allowed)} == set()
+
+
+def test_the_refusals_are_these() -> None:
+    """They stand on the wire, so clients know them."""
+    assert sorted(get_args(RejectionCode)) == [
+        "already_chatting",
+        "chat_ended",
+        "queue_full",
+        "rate_limited",
+        "room_not_found",
+        "unavailable",
+        "unknown_handle",
+    ]

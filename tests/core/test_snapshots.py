@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,8 @@ LINES = written(every_shape())
         [LINES[0], LINES[1][:-1], *LINES[2:]],
         [LINES[0], b"\xff" + LINES[1], *LINES[2:]],
         [LINES[0], b"[" * 100_000, *LINES[2:]],
+        [b'{"x":' + b"[" * 100_000, *LINES[1:]],
+        [line.replace(b"Cat", b"C\xfft") for line in LINES],
         [b'{"schema": 1}', *LINES],
     ],
 )
@@ -367,6 +370,19 @@ def test_an_older_version_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch)
     )
     monkeypatch.setattr(snapshots, "UPCASTS", {-1: from_minus_one, 0: from_zero})
     assert STATE_CODEC.decode(lines) == state
+
+
+def test_nothing_is_looked_through_for_garbage_meanwhile() -> None:
+    """There is none, and looking for some takes longer than all the rest."""
+    looked = []
+
+    def lines() -> Iterator[bytes]:
+        for line in LINES:
+            looked.append(gc.isenabled())
+            yield line
+
+    STATE_CODEC.decode(lines())
+    assert not any(looked[1:])
 
 
 @pytest.mark.parametrize("enabled", [True, False])
