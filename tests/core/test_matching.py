@@ -167,12 +167,16 @@ def test_first_come_does_not_look_at_interests() -> None:
 
 def test_a_matching_of_ones_own_can_stand_in() -> None:
     """For those who ask what would have been."""
+    asked: list[tuple[Seeker, int]] = []
 
     def nobody(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+        asked.append((seeker, at_ms))
         return None
 
     state = state_after(waiting(ANN))
-    assert decide(state, enter(BOB), Facts(NOON_MS, FRESH), matching=nobody) == [entered(BOB)]
+    assert decide(state, enter(BOB, None, "tea"), Facts(NOON_MS, FRESH), matching=nobody) == [entered(BOB, None, "tea")]
+    assert decide(state, MatchDue(ANN), Facts(NOON_MS + 7, FRESH), matching=nobody) == []
+    assert asked == [(Seeker(BOB, ("tea",), 0), NOON_MS), (Seeker(ANN, (), NOON_MS + 7 - state.at_ms), NOON_MS + 7)]
     assert decide(state, enter(BOB), Facts(NOON_MS, FRESH), matching=most_shared) == [entered(BOB)]
     assert decide(state, enter(BOB), Facts(NOON_MS, FRESH)) == [entered(BOB), opened(ANN, BOB)]
 

@@ -140,6 +140,8 @@ def test_ranks_are_known_of_keys_far_off_too() -> None:
     """Below all others and above them, where the trie has no branch for them."""
     order = Order.of((key, "v") for key in range(1_000, 1_040))
     assert [order.rank(key) for key in (0, 5, 999, 1_000, 1_039, 1_040, 10**6)] == [0, 0, 0, 0, 39, 40, 40]
+    order = Order.of((key, "v") for key in (0x305, 0x30A))
+    assert [order.rank(key) for key in (0, 0x2FF, 0x305, 0x306, 0x30A, 0x30B, 0x400)] == [0, 0, 0, 1, 1, 2, 2]
 
 
 def test_an_emptied_order_can_be_filled_again() -> None:

@@ -72,7 +72,9 @@ def test_the_rooms_that_closed_last_are_kept(closed_kept: int, kept: list[int]) 
     working = working_on(one_room())
     for number in (1, 2, 3):
         working.open(opened(ANN, CAT, RoomId(f"r_{number}")), 10 * number)
+        assert working.open_count == 2
         working.close(RoomId(f"r_{number}"), 10 * number + 1, closed_kept)
+        assert working.open_count == 1
     rooms = finished(working)
     assert sorted(rooms.by_id) == sorted([ROOM, *(RoomId(f"r_{number}") for number in kept)])
     assert list(rooms.closed.items()) == [(10 * number + 1, RoomId(f"r_{number}")) for number in kept]

@@ -29,6 +29,7 @@ from tests.support.people import (
     closed,
     enter,
     leave,
+    leave_queue,
     left,
     move_on,
     said,
@@ -115,6 +116,16 @@ def test_many_commits_are_folded_into_one_working_copy() -> None:
         working.fold(commit)
     assert working.finish() == fold(commits)
     assert digest(before) == was
+
+
+def test_a_working_copy_tells_who_waits_by_now() -> None:
+    """Before it is a state again, and what it told stays what it was."""
+    working, commits = INITIAL_STATE.mutate(), log_of(enter(ANN), leave_queue(ANN), enter(BOB))
+    told = []
+    for commit in commits:
+        working.fold(commit)
+        told.append(working.queue)
+    assert told == [fold(commits[:n]).queue for n in (1, 2, 3)]
 
 
 def test_a_state_counts_what_was_said_and_what_ended() -> None:
