@@ -52,7 +52,7 @@ def create(path: str, name: str) -> None:
     """
     new = f"{path}.new"
     _remove(new)  # of a start that was cut off
-    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL, 0o600))
     try:
         _fill(new, name)
         os.replace(new, path)

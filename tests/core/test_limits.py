@@ -69,3 +69,13 @@ def test_each_use_frees_its_share_of_the_window() -> None:
     assert retry_after_ms(spent, NOON_MS, 20) == 500
     assert retry_after_ms(spent, NOON_MS + 499, 20) == 1
     assert uses_at(spent, NOON_MS + 500, 20)[0] == 1
+
+
+def test_a_microsecond_too_soon_is_too_soon() -> None:
+    """A part of a millisecond is waited for as a whole one."""
+    for limit in (1, 7, 20):
+        free_us = NOON_MS * 1_000 + WINDOW_MS * 1_000 - WINDOW_MS * 1_000 // limit
+        assert retry_after_ms(free_us, NOON_MS, limit) == 0
+        assert retry_after_ms(free_us + 1, NOON_MS, limit) == 1
+        assert retry_after_ms(free_us + 1_000, NOON_MS, limit) == 1
+        assert retry_after_ms(free_us + 1_001, NOON_MS, limit) == 2
