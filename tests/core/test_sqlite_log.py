@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +28,7 @@ from events.sqlite_handings import BATCH, PENDING_MAX
 from events.sqlite_log import SqliteLog
 from events.sqlite_open import Mode
 from events.sqlite_reader import SqliteReader
+from events.sqlite_snapshots import SNAPSHOTS_MAX
 from events.sqlite_wake import Bell, bell_of, listen
 from projections.state import fold
 from tests.support.log_contract import LogContract, PickledStates, chain, conversation
@@ -759,6 +760,150 @@ class TestThreads:
                 await log.read(0, 1)
                 names = {thread.name.rpartition("_")[0] for thread in threading.enumerate()}
                 assert {"log-write", "log-read", "log-snapshot"} <= names
+
+        run(scenario)
+
+    def test_each_kind_of_work_is_done_in_its_own(self, path: Path) -> None:
+        """Two at once in one connection would be two halves of one transaction."""
+        seen: dict[str, set[str]] = {}
+
+        def watch(part: object, *names: str) -> None:
+            for name in names:
+                setattr(part, name, watched(name, getattr(part, name)))
+
+        def watched(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any, **named: Any) -> Any:
+                seen.setdefault(threading.current_thread().name.rpartition("_")[0], set()).add(name)
+                return work(*arguments, **named)
+
+            return call
+
+        writes = ("append", "redact", "record", "purge", "checkpoint")
+        parts = ("begin_snapshot", "add_snapshot_part", "finish_snapshot")
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                watch(log._file, *writes, *parts, "save", "compact")
+                log._handings._store = log._file.record
+                watch(log._reader, "tip", "read", "load_snapshot")
+                await log.append(COMMITS, expected=EMPTY_TIP)
+                await log.save(at(3))
+                await log.compact(at(6))
+                await log.redact([9], done_to=9)
+                await log.record([Handing(9, ANN, "get", n) for n in range(BATCH)])
+                await log.tip()
+                await log.read(0, 1)
+                await log.newest_snapshot()
+
+        run(scenario)
+        assert seen == {
+            "log-write": {*writes, *parts},
+            "log-snapshot": {"save", "compact"},
+            "log-read": {"tip", "read", "load_snapshot"},
+        }
+
+    @pytest.mark.parametrize("mode", ["write", "share", "read"])
+    def test_it_reads_through_a_connection_that_only_reads(self, path: Path, mode: Mode) -> None:
+        """And has a bell only if it may ring one; it waits for the disk as was asked."""
+        SqliteFile(path).close()
+
+        async def scenario() -> None:
+            async with opened(path, mode, synchronous="NORMAL") as log:
+                assert log._reader._db.execute("PRAGMA query_only").fetchone() == (1,)
+                assert (f"{path.name}.wake" in os.listdir(path.parent)) == (mode != "read")
+                await log.record([Handing(1, ANN, "get", 1)])
+                assert len(log._handings._pending) == (mode != "read")
+                if mode != "read":
+                    assert log._file._db.execute("PRAGMA synchronous").fetchone() == (1,)
+
+        run(scenario)
+
+    def test_a_follower_that_waits_does_nothing(self, path: Path) -> None:
+        """Until it is woken."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                reads: list[int] = []
+                read = log._reader.read
+
+                def counted(after: Position, limit: int) -> list[Commit]:
+                    reads.append(after)
+                    return read(after, limit)
+
+                log._reader.read = counted  # type: ignore[method-assign]
+                following = log.follow(0)
+                async with aclosing(following):  # type: ignore[type-var]
+                    hearing = asyncio.ensure_future(anext(following))
+                    for _ in range(20):
+                        await log.tip()  # takes its turn in the same thread
+                    assert reads == [0]
+                    await log.append(COMMITS[:1], expected=EMPTY_TIP)
+                    assert await hearing == COMMITS[0]
+
+        run(scenario)
+
+    def test_a_snapshot_that_can_not_be_kept_is_no_error(self, path: Path) -> None:
+        """Whatever the reason: it can be done without."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                for error in (LogUnavailableError(), UnusableLogError()):
+
+                    def fails(*_: object, error: Exception = error) -> None:
+                        raise error
+
+                    log._file.save = fails  # type: ignore[method-assign]
+                    await log.save(at(3))
+
+        run(scenario)
+
+    def test_what_a_snapshot_replaces_goes_with_it(self, path: Path) -> None:
+        """The file does not grow by one for each."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.append(COMMITS, expected=EMPTY_TIP)
+                for _ in range(SNAPSHOTS_MAX):
+                    await log.save(at(6))
+                await log._on(log._writing, lambda: None)
+                while await log._on(log._writing, log._writing._work_queue.qsize):
+                    pass
+                kept = len(log._file.snapshot_tips())
+                assert kept < SNAPSHOTS_MAX
+                assert log._file._db.execute("SELECT count(DISTINCT snapshot) FROM snapshot_parts").fetchone() == (
+                    kept,
+                )
+
+        run(scenario)
+
+    def test_a_trim_empties_the_wal(self, path: Path) -> None:
+        """What was trimmed is gone from the disk."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.append(COMMITS, expected=EMPTY_TIP)
+                await log.compact(at(6))
+                assert path.with_name("chat.db-wal").stat().st_size == 0
+
+        run(scenario)
+
+    def test_a_closed_log_is_deaf(self, path: Path) -> None:
+        """Nobody listens for it any more, and nothing is noted."""
+
+        async def scenario() -> None:
+            SqliteFile(path).close()
+            log = SqliteLog(path, STATES, mode="share")
+            following = log.follow(0)
+            hearing = asyncio.ensure_future(anext(following))
+            await log.tip()
+            await log.close()
+            with suppress(StopAsyncIteration):
+                await hearing
+            assert log._listening is not None
+            with pytest.raises(asyncio.CancelledError):
+                await log._listening
+            await log.record([Handing(1, ANN, "get", 1)])
+            assert log._handings._pending == []
 
         run(scenario)
 
