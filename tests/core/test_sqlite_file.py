@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import re
@@ -148,6 +149,7 @@ class TestKeeping:
         synced: list[str] = []
         sync = os.fsync
         monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), sync(fd)))
+        gc.collect()
         before = len(os.listdir("/proc/self/fd"))
         SqliteFile(path).close()
         assert synced == [str(path.parent)]

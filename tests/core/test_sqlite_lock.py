@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import stat
 from pathlib import Path
@@ -27,6 +28,7 @@ def lock_file(path: str) -> Path:
 
 def open_files() -> int:
     """How many files this process has open."""
+    gc.collect()
     return len(os.listdir("/proc/self/fd"))
 
 

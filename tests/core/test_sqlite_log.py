@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import signal
@@ -512,6 +513,10 @@ class TestHandings:
                     assert timer is not None
                     timer._run()
                     assert len(log._handings._pending) == PENDING_MAX
+                    again = log._handings._timer
+                    assert again is not None
+                    for each in (timer, again):  # or they may ring in the moment in which the disk is free again
+                        each.cancel()
                     await log._on(log._writing, time.monotonic)  # until the batch has failed
                 assert await in_file(log) == []
 
@@ -911,6 +916,7 @@ class TestThreads:
     def test_a_closed_log_holds_nothing(self, path: Path, mode: Mode) -> None:
         """No file, no thread, no lock; a second time is no error."""
         SqliteFile(path).close()
+        gc.collect()
         files = len(os.listdir("/proc/self/fd"))
 
         async def scenario() -> None:
