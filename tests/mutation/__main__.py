@@ -186,7 +186,9 @@ def run(files: Sequence[str], workers: int, seconds_max: float, part: int, parts
     finally:
         trials.stop()
         tests.keep()
-    return report(tried, [entry for entry in listed() if entry.file in files], time.monotonic() - start)
+    keys = {each.mutant.key for each in tried}
+    entries = [entry for entry in listed() if entry.file in files and (parts == 1 or entry.key in keys)]
+    return report(tried, entries, time.monotonic() - start)
 
 
 def report(tried: Sequence[Tried], entries: Sequence[Listed], seconds: float) -> int:

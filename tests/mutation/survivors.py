@@ -12,12 +12,11 @@ PATH = Path(__file__).with_name("survivors.toml")
 
 
 class Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"inside": "in"}):
-    """A fault, by what stays the same as lines move, and why it makes no difference."""
+    """A fault, by what stays the same as lines move."""
 
     file: str
     before: str
     after: str
-    reason: str
     inside: str = ""
 
     @property
@@ -26,12 +25,24 @@ class Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"i
         return self.file, self.inside, self.before, self.after
 
 
+class Survivors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Faults that make no difference, for one and the same reason."""
+
+    reason: str
+    faults: list[Listed]
+
+
+def by_reason() -> list[Survivors]:
+    """All that are listed."""
+    return msgspec.convert(tomllib.loads(PATH.read_text())["survivors"], list[Survivors])
+
+
 def listed() -> list[Listed]:
-    """All of them."""
-    return msgspec.convert(tomllib.loads(PATH.read_text())["survivor"], list[Listed])
+    """All that are listed, whatever the reason."""
+    return [fault for survivors in by_reason() for fault in survivors.faults]
 
 
 def suggestion(key: tuple[str, str, str, str]) -> str:
-    """An entry for a fault that is not listed, without the reason."""
+    """A fault that is not listed, as it would stand below its reason."""
     file, inside, before, after = map(json.dumps, key)
-    return f"[[survivor]]\nfile = {file}\nin = {inside}\nbefore = {before}\nafter = {after}\nreason = \n"
+    return f"    {{ file = {file}, in = {inside}, before = {before}, after = {after} }},"

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from tests.mutation.mutants import Mutant, mutants_of
-from tests.mutation.survivors import listed
+from tests.mutation.survivors import by_reason, listed
 from tests.mutation.swap import swap
 
 SOURCE = '''\
@@ -140,4 +140,4 @@ def test_every_listed_survivor_has_a_reason() -> None:
     """And stands there once."""
     entries = listed()
     assert len({entry.key for entry in entries}) == len(entries)
-    assert [entry for entry in entries if len(entry.reason.split()) < 4] == []
+    assert [each for each in by_reason() if len(each.reason.split()) < 4 or not each.faults] == []
