@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase as fnmatch
 from itertools import pairwise
@@ -29,6 +29,7 @@ from events.sqlite_file import SqliteFile
 from events.sqlite_open import Mode, Synchronous
 from events.sqlite_snapshots import SNAPSHOTS_MAX
 from projections.state import fold
+from tests.support.disk import watched_disk
 from tests.support.log_contract import PickledStates, another_after, chain, conversation
 from tests.support.people import ANN, BOB
 
@@ -108,6 +109,28 @@ class TestKeeping:
                 log.record([Handing(1, ANN, "get", 1)])
         with SqliteFile(path) as log:
             assert log._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+    def test_the_disk_is_waited_for_only_where_something_would_be_lost(self, path: Path) -> None:
+        """What can be done without, or done again, gets there with what can not."""
+        with watched_disk() as disk, SqliteFile(path) as log:
+            log.append(COMMITS, expected=EMPTY_TIP)
+            snapshots: list[int] = []
+
+            def waits(work: Callable[[], object]) -> bool:
+                before = disk.syncs
+                work()
+                return disk.syncs > before
+
+            assert not waits(lambda: log.record([Handing(9, ANN, "get", 1)]))
+            assert not waits(lambda: snapshots.append(log.begin_snapshot(at(6).tip)))
+            assert not waits(lambda: log.add_snapshot_part(snapshots[0], 0, "lines"))
+            assert not waits(lambda: snapshots.append(log.begin_snapshot(at(6).tip)))
+            assert not waits(lambda: log.drop_snapshot(snapshots[1]))
+            assert waits(lambda: log.finish_snapshot(snapshots[0], at(6).tip, "digest", is_base=True))
+            assert not waits(lambda: purge(log))
+            assert waits(log.end_loading)
+            assert waits(lambda: log.redact([9], done_to=9))
+            assert waits(lambda: log.append([another_after(COMMITS)], expected=COMMITS[-1].tip))
 
     @pytest.mark.parametrize(
         ("mode", "settings"),
@@ -558,6 +581,19 @@ class TestTrimming:
             ]
             assert log.read(0, 2_000) == commits[1_400:]
 
+    def test_space_goes_back_in_little_pieces_too(self, path: Path) -> None:
+        """A megabyte at once, while more than that and more than a quarter of the file is free."""
+        with SqliteFile(path) as log:
+            log.append(conversation(*("x" * 2_000 for _ in range(1_000))), expected=EMPTY_TIP)
+            by_hand(path, "DELETE FROM commits WHERE position < 950")
+            free = []
+            while True:
+                free.append(log._db.execute("PRAGMA freelist_count").fetchone()[0])  # type: ignore[index]
+                if not log.purge():
+                    break
+            assert len(free) > 3
+            assert {before - after for before, after in pairwise(free)} == {250}
+
     def test_no_byte_is_left_of_what_was_trimmed(self, path: Path) -> None:
         """Neither in free pages nor in the WAL."""
         commits = conversation(*(f"secret {n:03} " + "x" * (n % 7) * 400 for n in range(400)))
@@ -649,6 +685,13 @@ class TestTrouble:
             assert log.read(0, 100) == COMMITS
         assert log.append(late, expected=COMMITS[-1].tip) == late[0].tip
 
+    def test_whatever_fails_names_the_log(self, log: SqliteFile, path: Path) -> None:
+        """Whoever has several finds out which."""
+        log._db.close()
+        for attempt in (log.checkpoint, log.purge, log.tip):
+            with pytest.raises(LogUnavailableError, match=f"^{path}: "):
+                attempt()
+
     def test_a_transaction_that_could_not_be_rolled_back_is_out_of_the_way(self, log: SqliteFile) -> None:
         """Nothing of it is stored with the next one."""
         late = another_after(COMMITS)
@@ -660,7 +703,8 @@ class TestTrouble:
         """They would be stored where nobody finds them."""
         late = [another_after(COMMITS)]
         path.rename(tmp_path / "moved")
-        with pytest.raises(LogUnavailableError, match="moved, removed or replaced"):
+        words = f"{path} was moved, removed or replaced; put it back, or start again"
+        with pytest.raises(LogUnavailableError, match=f"^{words}$"):
             log.append(late, expected=COMMITS[-1].tip)
         (tmp_path / "moved").rename(path)
         assert log.append(late, expected=COMMITS[-1].tip) == late[0].tip

@@ -32,6 +32,7 @@ from events.sqlite_reader import SqliteReader
 from events.sqlite_snapshots import SNAPSHOTS_MAX
 from events.sqlite_wake import Bell, bell_of, listen
 from projections.state import fold
+from tests.support.disk import Disk, watched_disk
 from tests.support.log_contract import LogContract, PickledStates, chain, conversation
 from tests.support.logs import run
 from tests.support.people import ANN
@@ -65,42 +66,6 @@ def locked(path: Path) -> Iterator[None]:
         other.set_busy_timeout(1_000)
         other.execute("BEGIN IMMEDIATE")
         yield
-
-
-class Disk:
-    """One that takes its time: whoever asks it to keep what was written waits until it is ready."""
-
-    def __init__(self) -> None:
-        self.is_ready, self.is_asked = threading.Event(), threading.Event()
-        self.is_ready.set()
-
-    def sync(self) -> None:
-        """It will have it then."""
-        if not self.is_ready.is_set():
-            self.is_asked.set()
-            self.is_ready.wait(10)
-
-
-@contextmanager
-def slow_disk() -> Iterator[Disk]:
-    """All files of SQLite are on such a disk."""
-    disk = Disk()
-
-    class File(apsw.VFSFile):
-        def xSync(self, flags: int) -> None:  # noqa: N802
-            disk.sync()
-            super().xSync(flags)
-
-    class FileSystem(apsw.VFS):
-        def xOpen(self, name: Any, flags: Any) -> File:  # noqa: N802
-            return File("unix", name, flags)
-
-    files = FileSystem("slow", "unix", makedefault=True)
-    try:
-        yield disk
-    finally:
-        disk.is_ready.set()
-        files.unregister()
 
 
 def at(position: int) -> Snapshot:
@@ -274,7 +239,7 @@ class TestManyAtOnce:
                 disk.is_ready.set()
                 assert await appending == COMMITS[5].tip
 
-        with slow_disk() as disk:
+        with watched_disk() as disk:
             run(lambda: scenario(disk))
 
     def test_a_lock_that_lasts_is_an_error_and_then_all_is_well(self, path: Path) -> None:
@@ -733,6 +698,7 @@ _CHILD = """
 import asyncio, sys
 from events.commit import EMPTY_TIP
 from events.sqlite_log import SqliteLog
+from tests.support.disk import Disk, watched_disk
 from tests.support.log_contract import PickledStates, chain
 
 async def main():

@@ -1,0 +1,48 @@
+"""A disk for SQLite's files that counts how often it is waited for, and takes its time if it is told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import apsw
+
+
+class Disk:
+    """Whoever asks it to keep what was written waits until it is ready."""
+
+    def __init__(self) -> None:
+        self.is_ready, self.is_asked = threading.Event(), threading.Event()
+        self.is_ready.set()
+        self.syncs = 0
+
+    def sync(self) -> None:
+        """It will have it then."""
+        self.syncs += 1
+        if not self.is_ready.is_set():
+            self.is_asked.set()
+            self.is_ready.wait(10)
+
+
+@contextmanager
+def watched_disk() -> Iterator[Disk]:
+    """All files that SQLite opens meanwhile are on such a disk."""
+    disk = Disk()
+
+    class File(apsw.VFSFile):
+        def xSync(self, flags: int) -> None:  # noqa: N802
+            disk.sync()
+            super().xSync(flags)
+
+    class FileSystem(apsw.VFS):
+        def xOpen(self, name: Any, flags: Any) -> File:  # noqa: N802
+            return File("unix", name, flags)
+
+    files = FileSystem("watched", "unix", makedefault=True)
+    try:
+        yield disk
+    finally:
+        disk.is_ready.set()
+        files.unregister()
