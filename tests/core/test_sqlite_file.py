@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase as fnmatch
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import apsw
 import pytest
@@ -997,3 +997,8 @@ def test_a_full_disk_shows_at_the_start(path: Path, exists: bool) -> None:
     assert not list(path.parent.glob("*.new*"))
     with SqliteFile(path) as file:
         assert file.read(0, 100) == (COMMITS if exists else [])
+
+
+def test_there_are_three_ways_to_open_a_log_and_two_to_wait_for_the_disk() -> None:
+    """And no others."""
+    assert (get_args(Mode), get_args(Synchronous)) == (("write", "share", "read"), ("FULL", "NORMAL"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from events.log import Handing, LogUnavailableError, UnusableLogError
+from events.log import HandedTo, Handing, LogUnavailableError, UnusableLogError
 from events.sqlite_handings import PendingHandings
 from tests.support.logs import run
 from tests.support.people import ANN
@@ -179,3 +179,8 @@ def test_what_can_not_be_stored_is_lost(error: Exception) -> None:
         assert stage.stored == []
 
     staged(scenario, error)
+
+
+def test_the_ways_have_names_that_stay() -> None:
+    """They are stored."""
+    assert get_args(HandedTo) == ("get", "listen", "result", "inbox")
