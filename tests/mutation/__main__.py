@@ -21,10 +21,22 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, islice
 from typing import NamedTuple
 
+from tests.mutation.annotations import merely_annotating_in
 from tests.mutation.mutants import Mutant, mutants_of
 from tests.mutation.reach import Reach, measured
 from tests.mutation.survivors import Listed, listed, suggestion
-from tests.mutation.trial import ROOT, WORK, Fault, Outcome, Place, end_group, preload, try_importing, try_swapping
+from tests.mutation.trial import (
+    PACKAGES,
+    ROOT,
+    WORK,
+    Fault,
+    Outcome,
+    Place,
+    end_group,
+    preload,
+    try_importing,
+    try_swapping,
+)
 
 TARGETS = (
     "events/*.py",
@@ -174,12 +186,12 @@ def run(files: Sequence[str], workers: int, seconds_max: float, part: int, parts
     gc.freeze()
     tests = Tests(reach, seconds_max)
     print(f"tests measured in {time.monotonic() - start:.0f} s", flush=True)
-    mutants = islice(
-        (mutant for file in files for mutant in mutants_of(file, (ROOT / file).read_text())), part - 1, None, parts
-    )
+    spared = merely_annotating_in(ROOT, PACKAGES)
+    mutants = (each for file in files for each in mutants_of(file, (ROOT / file).read_text(), spared.get(file, ())))
+    some = islice(mutants, part - 1, None, parts)
     trials, tried = Trials(places, reach, tests), list[Tried]()
     try:
-        for each in trials.run(mutants):
+        for each in trials.run(some):
             tried.append(each)
             if each.outcome.passed:
                 print(f"survived: {each.mutant}", flush=True)

@@ -3,13 +3,14 @@
 The faults are mutmut's own, applied to all of a file: mutmut itself leaves out decorated functions, the bodies of
 classes and the tables of a module, where half of what a log promises stands. Those that it does not know follow below.
 
-Left out, since nothing that runs could tell: annotations, the words of an assertion, the names of type variables.
+Left out, since nothing that runs could tell: annotations, the words of an assertion, the names of type variables, and
+of types that only annotations use.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import libcst as cst
@@ -59,13 +60,15 @@ class Mutant(NamedTuple):
         return self.file, self.inside, self.before, self.after
 
 
-def mutants_of(file: str, source: str) -> Iterator[Mutant]:
-    """Every fault to be tried in `source`, in its order."""
+def mutants_of(file: str, source: str, spared: Collection[str] = ()) -> Iterator[Mutant]:
+    """Every fault to be tried in `source`, in its order, but in what the names in `spared` are given to."""
     wrapper = MetadataWrapper(cst.parse_module(source))
     module = wrapper.module
     pieces = [module.code_for_node(statement) for statement in module.body]
     head = "".join(module.code_for_node(line) for line in module.header)
     for number, statement in enumerate(module.body):
+        if _is_given_to(statement, spared):
+            continue
         start, end = head + "".join(pieces[:number]), "".join(pieces[number + 1 :])
         tried = {pieces[number]}
         for place in _places_in(statement, wrapper):
@@ -77,6 +80,13 @@ def mutants_of(file: str, source: str) -> Iterator[Mutant]:
                 yield Mutant(
                     file, place.inside, place.function, place.first_line, place.last_line, before, after, whole
                 )
+
+
+def _is_given_to(statement: cst.CSTNode, names: Collection[str]) -> bool:
+    match statement:
+        case cst.SimpleStatementLine(body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(name))])]):
+            return name in names
+    return False
 
 
 def _places_in(statement: cst.CSTNode, wrapper: MetadataWrapper) -> list[_Place]:

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.mutation.annotations import merely_annotating
 from tests.mutation.mutants import Mutant, mutants_of
 from tests.mutation.survivors import by_reason, listed
 from tests.mutation.swap import swap
@@ -96,6 +97,21 @@ def test_a_fault_knows_the_statement_that_it_is_in() -> None:
         ("Counter.more", 22, 22),
         ("Counter.more", 24, 24),
         ("Counter.sql", 28, 28),
+    }
+
+
+def test_a_type_that_only_annotations_use_has_no_faults() -> None:
+    """Wherever they stand, but in a class, where they may be gone by; a name is its module's."""
+    sources = {
+        "one": "Who = tuple[int, str]\nWhat = int | str\nWhen = list[int]\nWhy = set[int]\nLIMIT = 3\n"
+        "def say(who: Who, why: Why = Why()) -> Who: ...\n",
+        "two": "import one\nfrom one import Who, What\nWhy = dict[int, str]\nprint(one.When)\nx: Why = {}\n"
+        "class Said:\n    what: What\n    def to(self) -> Who:\n        who: Who = ()\n",
+    }
+    assert merely_annotating(sources) == {("one", "Who"), ("two", "Why")}
+    assert {each.before for each in mutants_of("one.py", sources["one"], {"Who", "What", "When"})} == {
+        "Why = set[int]",
+        "LIMIT = 3",
     }
 
 
