@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase as fnmatch
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import apsw
 import pytest
@@ -25,7 +25,7 @@ from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip, redact
 from events.ids import CommitId
 from events.log import Conflict, Handing, LogUnavailableError, Snapshot, UnusableLogError
 from events.sqlite_errors import RESTORE, RESTORE_OR_NEWER
-from events.sqlite_file import SqliteFile
+from events.sqlite_file import SqliteFile, _vacuum
 from events.sqlite_open import Mode, Synchronous
 from events.sqlite_snapshots import SNAPSHOTS_MAX
 from projections.state import fold
@@ -593,6 +593,31 @@ class TestTrimming:
                     break
             assert len(free) > 3
             assert {before - after for before, after in pairwise(free)} == {250}
+
+    @pytest.mark.parametrize(
+        ("free", "pages", "is_much"), [(250, 300, False), (251, 300, True), (300, 1_200, False), (301, 1_200, True)]
+    )
+    def test_some_free_space_is_kept(self, free: int, pages: int, is_much: bool) -> None:
+        """A megabyte, or a quarter of a file that is larger than four: it will be written to again."""
+        asked: list[str] = []
+
+        class Database:
+            """That much of it is free."""
+
+            def execute(self, sql: str, _: tuple[()] = ()) -> Database:
+                """One question after the other."""
+                asked.append(sql)
+                return self
+
+            def fetchone(self) -> tuple[int]:
+                """What was asked for last."""
+                return ({"PRAGMA freelist_count": free, "PRAGMA page_count": pages}[asked[-1]],)
+
+            def fetchall(self) -> None:
+                """It is done."""
+
+        assert _vacuum(cast("apsw.Connection", Database())) == is_much
+        assert ("PRAGMA incremental_vacuum(250)" in asked) == is_much
 
     def test_no_byte_is_left_of_what_was_trimmed(self, path: Path) -> None:
         """Neither in free pages nor in the WAL."""
