@@ -12,8 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, TypeVarTuple
 
 from events.commit import Commit, Tip
 from events.ids import Position
@@ -29,6 +28,7 @@ LOOK_AFRESH_SECONDS = 1.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class SqliteLog:
@@ -165,10 +165,10 @@ class SqliteLog:
 
     # In the event loop
 
-    async def _on(self, thread: ThreadPoolExecutor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _on(self, thread: ThreadPoolExecutor, work: Callable[[*Ts], T], *args: *Ts) -> T:
         if self._is_closed:
             raise self._closed_error()
-        return await asyncio.get_running_loop().run_in_executor(thread, partial(work, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(thread, work, *args)
 
     def _attend(self) -> None:
         """Let followers hear of what is stored, here and in other processes."""

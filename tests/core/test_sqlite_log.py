@@ -518,11 +518,47 @@ class TestFollowing:
             async with opened(path, mode, look_afresh_seconds=0.01) as log:
                 os.unlink(bell_of(str(path)))
                 hearing = asyncio.ensure_future(first_of(log, 0))
+                for _ in range(3):
+                    await log.tip()  # behind its first look
                 with SqliteFile(path, "share") as other:  # which has no bell
                     other.append(COMMITS[:1], expected=EMPTY_TIP)
                 assert await asyncio.wait_for(hearing, 5) == COMMITS[0]
 
         run(scenario)
+
+    @pytest.mark.parametrize("mode", ["write", "share", "read"])
+    def test_one_listens_for_all_followers_where_others_may_store(self, path: Path, mode: Mode) -> None:
+        """A broker hears itself."""
+
+        async def scenario() -> None:
+            SqliteFile(path).close()
+            async with opened(path, mode) as log:
+                followers = [log.follow(0) for _ in range(2)]
+                listening = set[object]()
+                for follower in followers:
+                    hearing = asyncio.ensure_future(anext(follower))
+                    await log.tip()
+                    listening.add(log._listening)
+                    hearing.cancel()
+                    await asyncio.gather(hearing, return_exceptions=True)
+                assert len(listening) == 1
+                assert (log._listening is None) == (mode == "write")
+
+        run(scenario)
+
+    def test_followers_of_a_loop_that_is_over_are_not_waited_for(self, path: Path) -> None:
+        """The log goes on in another."""
+        log = SqliteLog(path, STATES)
+
+        async def follow() -> None:
+            await log.append(COMMITS[:1], expected=EMPTY_TIP)
+            assert await first_of(log, 0) == COMMITS[0]
+
+        async def go_on() -> None:
+            assert await log.append(COMMITS[1:2], expected=COMMITS[0].tip) == COMMITS[1].tip
+
+        for part in (follow, go_on, log.close):
+            run(part)
 
     def test_a_follower_is_told_when_the_log_fails(self, path: Path) -> None:
         """Rather than left to wait."""

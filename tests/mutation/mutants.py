@@ -19,7 +19,7 @@ from mutmut.mutation.mutators import mutation_operators, operator_string
 
 STATEMENTS = (cst.BaseSmallStatement, cst.BaseCompoundStatement, cst.ExceptHandler, cst.MatchCase)
 SWAPPED = (cst.Equal, cst.NotEqual, cst.Is, cst.IsNot, cst.In, cst.NotIn)
-TYPING_CALLS = {"NewType", "ParamSpec", "TypeVar"}
+TYPING_CALLS = {"NewType", "ParamSpec", "TypeVar", "TypeVarTuple"}
 SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|WHERE|AND|ORDER BY|CREATE|PRAGMA)\b")
 SQL_FAULTS = (
     (" >= ", " > "),
