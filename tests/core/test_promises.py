@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import immutables
@@ -385,8 +385,62 @@ def test_a_state_that_stands_elsewhere_is_found() -> None:
     commit = commit_after(LONE.tip, enter(BOB), Facts(NOON_MS, FRESH), [entered(BOB), opened(ANN, BOB)])
     after = evolve(LONE, commit)
     assert check_step(LONE, commit, after) == []
-    breaches = check_step(LONE, commit, replaced(after, tip=Tip(1, CommitId(""))))
-    assert breaches == [Breach(6, commit.position, "the state is not at the commit that was folded")]
+    for tip in (Tip(1, CommitId("")), Tip(1, after.tip.commit_id), Tip(after.position, CommitId(""))):
+        breaches = check_step(LONE, commit, replaced(after, tip=tip))
+        assert breaches == [Breach(6, commit.position, "the state is not at the commit that was folded")]
+
+
+MOVED_ON = [closed(ANN, BOB, "next"), entered(ANN), opened(CAT, ANN)]
+TWO_ROOMS = [entered(DAN), opened(CAT, DAN), said(ANN, BOB)]
+
+
+@pytest.mark.parametrize(
+    ("events", "harm", "found"),
+    [
+        (
+            MOVED_ON,
+            lambda after: with_place(after, BOB, Chatting(ROOM)),
+            [(1, "c_bob chats in r_old, which is not open to them")],
+        ),
+        (
+            MOVED_ON,
+            lambda after: with_place(after, CAT, Idle(10**6)),
+            [(2, "c_cat is a member of r_fresh, but not in it")],
+        ),
+        (
+            MOVED_ON,
+            lambda after: replaced(after, queue=after.queue.with_entry(CAT, 3)),
+            [(1, "c_cat both waits and chats"), (1, "of 3 people, 1 are idle, 1 wait and 2 chat")],
+        ),
+        (
+            MOVED_ON,
+            lambda after: replaced(after, rooms=Rooms(after.rooms.by_id, Order())),
+            [
+                (1, "of 3 people, 1 are idle, 0 wait and 4 chat"),
+                (2, "2 rooms are counted, and 0 were opened"),
+            ],
+        ),
+        (
+            TWO_ROOMS,
+            lambda after: with_place(after, CAT, Idle(10**6)),
+            [(2, "c_cat is a member of r_fresh, but not in it")],
+        ),
+        (
+            TWO_ROOMS,
+            lambda after: with_place(after, ANN, Idle(10**6)),
+            [(2, "c_ann is a member of r_old, but not in it")],
+        ),
+    ],
+)
+def test_what_came_of_each_event_is_looked_at(
+    events: list[Event], harm: Callable[[State], State], found: list[tuple[int, str]]
+) -> None:
+    """And each breach is told once."""
+    commit = commit_after(CHATTING.tip, PAST, Facts(NOON_MS, FRESH), events)
+    after = evolve(CHATTING, commit)
+    assert check_step(CHATTING, commit, after) == []
+    breaches = check_step(CHATTING, commit, harm(after))
+    assert breaches == [Breach(promise, commit.position, what) for promise, what in found]
 
 
 @pytest.mark.parametrize(
