@@ -421,6 +421,14 @@ TWO_ROOMS = [entered(DAN), opened(CAT, DAN), said(ANN, BOB)]
             ],
         ),
         (
+            [closed(ANN, BOB, "left")],
+            lambda after: replaced(after, rooms=Rooms(after.rooms.by_id, Order())),
+            [
+                (1, "of 3 people, 2 are idle, 1 wait and 2 chat"),
+                (2, "1 rooms are counted, and -1 were opened"),
+            ],
+        ),
+        (
             TWO_ROOMS,
             lambda after: with_place(after, CAT, Idle(10**6)),
             [(2, "c_cat is a member of r_fresh, but not in it")],
@@ -441,6 +449,59 @@ def test_what_came_of_each_event_is_looked_at(
     assert check_step(CHATTING, commit, after) == []
     breaches = check_step(CHATTING, commit, harm(after))
     assert breaches == [Breach(promise, commit.position, what) for promise, what in found]
+
+
+CURIOUS = state_after(
+    [(PolicyAdopted(Policy(matching="interests")),)], [(entered(CAT, "Cat", "rats", "tea"),)]
+)  # CAT entered at 2
+
+
+def with_sharing(state: State, who: ConnectionId, *positions: int) -> State:
+    """`state` with nobody but `who` to be found by their interest in tea, at `positions`."""
+    order = Order[ConnectionId].of([(position, who) for position in positions])
+    queue = msgspec.structs.replace(state.queue, by_interest=state.queue.by_interest.set("tea", order))
+    return replaced(state, queue=queue)
+
+
+def with_interests(state: State, who: ConnectionId, *interests: str) -> State:
+    """`state`, in which `who` waits with `interests`."""
+    queue = msgspec.structs.replace(state.queue, interests=state.queue.interests.set(who, interests))
+    return replaced(state, queue=queue)
+
+
+def without(state: State, who: ConnectionId) -> State:
+    """`state`, which does not know `who`."""
+    return replaced(state, places=Places(state.places.by_id.delete(who), Order()))
+
+
+ENTERED = [entered(DAN, "Dan", "tea")]
+
+
+@pytest.mark.parametrize(
+    ("events", "harm", "is_found"),
+    [
+        (ENTERED, lambda after: with_interests(after, DAN, "rats"), True),
+        (ENTERED, lambda after: with_sharing(after, CAT, 2), True),
+        (ENTERED, lambda after: replaced(after, queue=after.queue.without(DAN).with_entry(DAN, 99, ("tea",))), False),
+        ([left(CAT)], lambda after: with_sharing(after, CAT, 2), True),
+        ([left(CAT)], lambda after: with_sharing(after, CAT, 3), True),
+        ([left(CAT)], lambda after: with_sharing(after, DAN, 2), False),
+        ([left(CAT)], lambda after: with_sharing(after, CAT), True),
+        ([left(CAT)], lambda after: with_interests(after, CAT, "rats", "tea"), True),
+        ([left(CAT)], lambda after: without(with_sharing(after, CAT, 2), CAT), True),
+        ([left(CAT)], lambda after: without(after, CAT), False),
+    ],
+)
+def test_whoever_is_touched_is_found_by_their_interests_alone(
+    events: list[Event], harm: Callable[[State], State], is_found: bool
+) -> None:
+    """By those that they wait with, where they wait; what is wrong with others is not theirs."""
+    commit = commit_after(CURIOUS.tip, PAST, Facts(NOON_MS, FRESH), events)
+    after = evolve(CURIOUS, commit)
+    assert check_step(CURIOUS, commit, after) == []
+    who = DAN if events is ENTERED else CAT
+    breach = Breach(1, commit.position, f"{who} is in the queue with other interests than their own")
+    assert (breach in check_step(CURIOUS, commit, harm(after))) == is_found
 
 
 @pytest.mark.parametrize(
