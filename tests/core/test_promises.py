@@ -429,6 +429,19 @@ TWO_ROOMS = [entered(DAN), opened(CAT, DAN), said(ANN, BOB)]
             ],
         ),
         (
+            [closed(ANN, BOB, "left")],
+            lambda after: with_place(with_place(after, ANN, Chatting(ROOM)), BOB, Chatting(ROOM)),
+            [
+                (1, "c_ann chats in r_old, which is not open to them"),
+                (1, "c_bob chats in r_old, which is not open to them"),
+            ],
+        ),
+        (
+            [entered(DAN), opened(CAT, DAN)],
+            lambda after: replaced(CHATTING, tip=after.tip, queue=msgspec.structs.replace(CHATTING.queue)),
+            [(2, "1 rooms are counted, and 1 were opened")],
+        ),
+        (
             TWO_ROOMS,
             lambda after: with_place(after, CAT, Idle(10**6)),
             [(2, "c_cat is a member of r_fresh, but not in it")],
