@@ -855,7 +855,7 @@ class TestRefusals:
                 "UPDATE commits SET commit_id = 'x' WHERE position = 12",
                 f"LOG is damaged (at position 12 stands another commit); {RESTORE}",
             ),
-            ("DELETE FROM meta", f"LOG is damaged (it has lost its epoch); {RESTORE}"),
+            ("DELETE FROM meta WHERE name = 'epoch'", f"LOG is damaged (it has lost its epoch); {RESTORE}"),
             ("DROP TABLE snapshots", f"LOG is damaged (no such table: snapshots); {RESTORE}"),
             ("PRAGMA user_version = 0", f"LOG is damaged (layout 0); {RESTORE}"),
         ],
