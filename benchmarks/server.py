@@ -59,6 +59,11 @@ class Server:
             env={**os.environ, **UNLIMITED},
         )
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def placed(self, argument: str) -> str:
         """`argument` with the directory in the place of `DIRECTORY`."""
         return argument.replace(DIRECTORY, self._directory.name)

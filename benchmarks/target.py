@@ -127,6 +127,11 @@ class Target:
         samples.p50_ms.append(statistics.median(seconds) * MS_PER_S)
         samples.p99_ms.append(seconds[len(seconds) * 99 // 100] * MS_PER_S)
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._server.pid
+
     def log_tail(self) -> str:
         """The end of the server's log."""
         return self._server.log_tail()

@@ -35,7 +35,7 @@ class Stream:
         self.ping_due = False
         self._broker = broker
         self.cut = cut
-        self.write_now: Callable[[Delivery], bool] = lambda delivery: False
+        self.write_now: Callable[[Delivery], bool] = _not_now
         """Set by a writer that can write without waiting: what comes while it waits for more is written at once.
 
         `False` where it would have to wait: then `next` gives the delivery, in its turn.
@@ -138,6 +138,7 @@ class Streams:
     def close(self, stream: Stream) -> None:
         """The writer of `stream` is gone."""
         stream.end()
+        stream.write_now = _not_now  # the writer refers to the stream
         del self._open[stream]
         self.heartbeat.discard(stream)
         self._broker.metrics.streams[stream.kind].dec()
@@ -159,3 +160,7 @@ class Streams:
         """Whoever is still writing writes to someone who does not read."""
         for stream in tuple(self._open):
             stream.cut()
+
+
+def _not_now(delivery: Delivery) -> bool:
+    return False

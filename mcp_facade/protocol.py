@@ -60,16 +60,20 @@ class ChatProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being served; uvicorn tells the newest, which may stand in line behind it.
 
-        And let go of what was served at once, also where the connection was reset.
+        And let go of all that leads back here, also where the connection was reset: garbage that refers to itself stays
+        until it is looked for.
         """
         self.pipeline.clear()
         self._to_start = None
         super().connection_lost(exc)
         if self._alarm is not None:
             self._alarm.cancel()
-        if self._served is not None and not self._served.response_complete:
-            self._served.disconnected = True
-            self._served.message_event.set()
+            self._alarm = None
+        served, self._served = self._served, None
+        self.cycle = self.scope = None  # type: ignore[assignment]
+        if served is not None and not served.response_complete:
+            served.disconnected = True
+            served.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Parse it; an upgrade that is asked for is not made, and a head that does not end is refused."""

@@ -115,6 +115,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
     # All that a start makes is there to stay: looking for cycles in a large state would take longer than making it.
     gc.disable()
     await uvicorn_server.serve(sockets=[listening])
+    gc.freeze()  # the interpreter's last look for garbage would take seconds, and the process goes anyhow
     if isinstance(app.failure, UnusableLogError):  # which says by itself what is wrong with which file
         raise UsageError(str(app.failure))
     if isinstance(app.failure, ImportError):

@@ -420,5 +420,26 @@ async def test_a_call_leaves_no_garbage_to_be_looked_for(there: Crowd, era: Era)
         gc.enable()
 
 
+@pytest.mark.skipif(not FAST_LANE, reason="the SDK leaves some cycles of its own")
+async def test_a_stream_and_its_connection_leave_no_garbage_to_be_looked_for(there: Crowd, era: Era) -> None:
+    """Clients drop and come back all day long: what each left is given back when they go."""
+    ann = await there.person(era)
+    await ann.enter("Ann")
+    connections = there.running.connections
+    gc.collect()
+    gc.disable()
+    try:
+        before = _held_for_calls()
+        for _ in range(5):
+            async with ann.stream():
+                pass
+        await eventually(lambda: there.running.connections <= connections + 1)
+        await settle()
+        assert _held_for_calls() <= before + 4  # of the connections that are kept
+    finally:
+        gc.enable()
+
+
 def _held_for_calls() -> int:
-    return sum(type(thing).__name__ in ("Exchange", "RequestResponseCycle") for thing in gc.get_objects())
+    kinds = ("Exchange", "RequestResponseCycle", "ChatProtocol", "Stream", "GetStream", "ListenStream")
+    return sum(type(thing).__name__ in kinds for thing in gc.get_objects())
