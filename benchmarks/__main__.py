@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import uvloop
@@ -17,6 +18,9 @@ from benchmarks.target import Target
 
 FEW_SHARE: Final = 0.6
 """Of the time, for the rounds beside few streams."""
+
+FILES_BESIDES: Final = 2_000
+"""Of the generator: all but the idle streams."""
 
 T = TypeVar("T")
 
@@ -101,7 +105,11 @@ def main() -> None:
     options = parse()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the servers inherit it
-    uvloop.run(run(options))
+    bearable = (most - FILES_BESIDES) // sum(kind.crowded for kind in kinds())
+    steps = tuple(dict.fromkeys(min(streams, bearable) for streams in options.streams))
+    if steps != options.streams:
+        _say(f"a process may have {most:,} files open here, so there are {bearable:,} streams to a server at most")
+    uvloop.run(run(replace(options, streams=steps)))
 
 
 if __name__ == "__main__":
