@@ -24,6 +24,7 @@ from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, MatchD
 from events.commit import BrokenChainError, Commit, Facts, check_link, commit_after
 from events.ids import ID_BYTES, Position, RoomId, room_id_from
 from events.log import Conflict, EventLog, LogUnavailableError, Snapshot
+from events.memory_log import MemoryLog
 from events.policy import Policy
 from projections.state import INITIAL_STATE, State, evolve
 
@@ -123,6 +124,7 @@ class Runtime:
         self.on_others: Callable[[], None] = lambda: None
         """Where the log is shared: another has written, and that was folded."""
         self._log = log
+        self._never_waits = type(log) is MemoryLog  # of one that derives from it, or stands before it, nothing is known
         self._clock = clock
         self._commit_clock = CommitClock(clock)
         self._shared = shared
@@ -236,7 +238,7 @@ class Runtime:
         if self._is_flushing:
             return
         self._is_flushing = True
-        if self._log.never_waits:
+        if self._never_waits:
             _run_at_once(self._flush())
         else:
             self._flushing = asyncio.get_running_loop().create_task(self._flush())

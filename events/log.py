@@ -83,14 +83,6 @@ class EventLog(Protocol):
         ...
 
     @property
-    def never_waits(self) -> bool:
-        """Whether each of its coroutines ends in the step in which it begins, `follow` apart.
-
-        Then a command need not wait for a turn of the event loop either.
-        """
-        ...
-
-    @property
     def base(self) -> Tip:
         """Up to where the commits are gone and a snapshot stands in for them; `EMPTY_TIP` where all are there.
 

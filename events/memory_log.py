@@ -27,11 +27,6 @@ class MemoryLog:
         self._closed = False
 
     @property
-    def never_waits(self) -> bool:
-        """See `EventLog.never_waits`; of a log that derives from this one, nothing is known."""
-        return type(self) is MemoryLog
-
-    @property
     def base(self) -> Tip:
         """Up to where the commits are gone; see `EventLog.base`."""
         return self._base.tip if self._base is not None else EMPTY_TIP

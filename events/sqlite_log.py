@@ -65,7 +65,6 @@ class SqliteLog:
             self._file.close()
             raise
         self.epoch = self._file.epoch
-        self.never_waits = False
         self._codec, self._mode, self._look_afresh_seconds = codec, mode, look_afresh_seconds
         self._writing, self._reading, self._aside = (
             ThreadPoolExecutor(1, f"log-{name}") for name in ("write", "read", "snapshot")

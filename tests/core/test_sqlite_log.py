@@ -112,7 +112,6 @@ class TwoLogs:
     def __init__(self, writer: SqliteLog, other: SqliteLog) -> None:
         self._writer, self._other = writer, other
         self.epoch = other.epoch
-        self.never_waits = False
         self.append, self.save, self.compact = writer.append, writer.save, writer.compact
         self.record, self.redact = writer.record, writer.redact
         self.read, self.follow, self.newest_snapshot = other.read, other.follow, other.newest_snapshot

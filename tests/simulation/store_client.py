@@ -64,11 +64,6 @@ class StoreClient:
         disk.on_grown.append(self._disk_has_grown)
 
     @property
-    def never_waits(self) -> bool:
-        """The network is between."""
-        return False
-
-    @property
     def epoch(self) -> str:
         """The log's."""
         return self.disk.epoch

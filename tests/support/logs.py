@@ -62,11 +62,6 @@ class FaultyLog:
         self.before_compact: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     @property
-    def never_waits(self) -> bool:
-        """It waits wherever a test tells it to."""
-        return False
-
-    @property
     def epoch(self) -> str:
         """See `EventLog.epoch`."""
         return self.inner.epoch
