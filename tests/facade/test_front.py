@@ -107,3 +107,15 @@ async def test_a_package_that_is_missing_ends_the_process_with_one_line(tmp_path
     assert said.splitlines()[-1] == (
         "chat-broker: can't start, since the installation is not whole: the package is broken"
     )
+
+
+async def test_an_end_that_comes_before_the_application_is_an_end() -> None:
+    """SIGTERM while the SDK is being imported: the process ends gracefully as soon as it can."""
+    process = await started("serve", "--port", "0", "--log-format", "json")
+    assert process.stderr is not None
+    while b'"serving"' not in (await process.stderr.readline()):
+        assert process.returncode is None
+    process.terminate()
+    _, err = await asyncio.wait_for(process.communicate(), STARTED_WITHIN_SECONDS)
+    assert process.returncode == 0, err.decode()
+    assert "Traceback" not in err.decode()
