@@ -59,7 +59,7 @@ class Outcome:
 
     @property
     def growth(self) -> Growth | None:
-        """Of resident memory, once the time is up, a log in memory has been full, and garbage was collected."""
+        """Of resident memory, once the time is up, and a log in memory has been full."""
         return growth(self.readings, self.warm_up_s, self.options.commits_kept)
 
     @property

@@ -66,17 +66,11 @@ class Growth:
 
 
 def growth(readings: list[Reading], warm_up_s: float, warm_up_commits: int) -> Growth | None:
-    """Of all that was read after the warm-up; `None` where that is nothing.
+    """Of all that was read after the warm-up, which lasts `warm_up_s` and `warm_up_commits` at least.
 
-    It lasts `warm_up_s` and `warm_up_commits` at least, and until a full garbage collection was made.
+    `None` where that is nothing.
     """
-    judged = [
-        one
-        for one in readings
-        if one.at_s >= warm_up_s
-        and one.position >= warm_up_commits
-        and one.full_collections > readings[0].full_collections
-    ]
+    judged = [one for one in readings if one.at_s >= warm_up_s and one.position >= warm_up_commits]
     if len(judged) < 2:
         return None
     minutes = [reading.at_s / 60 for reading in judged]

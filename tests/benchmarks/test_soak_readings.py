@@ -58,7 +58,7 @@ def test_memory_that_fills_up_to_a_limit_and_stays_is_flat() -> None:
 
 
 def test_a_short_look_is_not_judged() -> None:
-    """A minute after the first full collection says nothing, and nothing is claimed of it."""
+    """A little more than two minutes say nothing, and nothing is claimed of it."""
     short = growth(readings(3_000)[:150], 20, 0)
     assert short is not None
     assert not short.is_judged
