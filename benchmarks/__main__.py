@@ -20,7 +20,7 @@ FEW_SHARE: Final = 0.6
 """Of the time, for the rounds beside few streams."""
 
 FILES_BESIDES: Final = 2_000
-"""Of the generator: all but the idle streams."""
+"""Of a server: all but its idle streams."""
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ def main() -> None:
     options = parse()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the servers inherit it
-    bearable = (most - FILES_BESIDES) // sum(kind.crowded for kind in kinds())
+    bearable = most - FILES_BESIDES
     steps = tuple(dict.fromkeys(min(streams, bearable) for streams in options.streams))
     if steps != options.streams:
         _say(f"a process may have {most:,} files open here, so there are {bearable:,} streams to a server at most")

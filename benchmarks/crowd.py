@@ -1,4 +1,4 @@
-"""Those who use a server: pairs that talk, and connections that only keep a stream open."""
+"""Those who use a server: pairs that talk."""
 
 import asyncio
 import time
@@ -21,7 +21,6 @@ from benchmarks.wire import (
     request_id,
 )
 
-OPENING_AT_ONCE: Final = 32
 LATE_FRAMES_WITHIN_S: Final = 0.05
 
 T = TypeVar("T")
@@ -148,8 +147,7 @@ class Crowd:
         self.talkers: list[Talker] = []
         self.on_delivered: Callable[[Talker], None] = lambda _: None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._protocol_version = protocol_version
-        self._idle: list[Stream] = []
+        self.protocol_version = protocol_version
 
     def fail(self, error: Exception) -> None:
         """Something went wrong anywhere: whoever waits for this crowd is told the first error."""
@@ -162,7 +160,7 @@ class Crowd:
 
     async def greet(self) -> tuple[Calls, Wire]:
         """A connection for calls; in 2025-11-25 with a session."""
-        return await greet(self.port, self._protocol_version, self.fail, reads=self.reads)
+        return await greet(self.port, self.protocol_version, self.fail, reads=self.reads)
 
     async def gather_pairs(self, pairs: int) -> None:
         """Open that many pairs, one after the other so that each meets its own other."""
@@ -175,28 +173,6 @@ class Crowd:
                 raise WrongAnswer(f"talker {number + 1} was not matched with the one who waits")
             first.meet(second, room_id)
             second.meet(first, room_id)
-
-    async def gather_idle(self, streams: int) -> None:
-        """Open idle streams until there are that many; they get matched, and stay silent."""
-        missing = iter(range(len(self._idle), streams))
-
-        async def open_some() -> None:
-            for number in missing:
-                self._idle.append(await self._open_idle(number))
-
-        await self.watch(asyncio.gather(*(open_some() for _ in range(OPENING_AT_ONCE))))
-
-    async def _open_idle(self, number: int) -> Stream:
-        """One TCP connection for a participant's calls, and then for the stream."""
-        calls, wire = await self.greet()
-        entered = await enter(calls, wire, f"idle {number}")
-        stream = Stream(self.fail, lambda _: None)
-        assert calls.transport is not None, "the server closed a connection"
-        calls.transport.set_protocol(stream)
-        stream.connection_made(calls.transport)
-        stream.write(wire.stream(entered.handle))
-        await stream.opened.wait()
-        return stream
 
     async def redial(self) -> None:
         """Give every talker a fresh connection for calls."""
@@ -222,8 +198,6 @@ class Crowd:
         self.failed.cancel()
         for talker in self.talkers:
             talker.close()
-        for stream in self._idle:
-            stream.close()
 
 
 def now() -> float:

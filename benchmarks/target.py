@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.crowd import Crowd
+from benchmarks.idle import Idle
 from benchmarks.load import closed_loop, fixed_rate
 from benchmarks.options import Options
 from benchmarks.server import Server
@@ -71,13 +72,14 @@ class Target:
         self._options = options
         self._server = Server(*kind.command)
         self._crowd = Crowd(self._server.port, kind.protocol_version, reads=kind.reads)
+        self._idle = Idle(self._crowd)
         self._few_kb = 0
 
     async def open(self) -> None:
         """Wait for the server, open the pairs and the few idle streams, and warm up."""
         await self._server.ready()
         await self._crowd.watch(self._crowd.gather_pairs(self._options.pairs))
-        await self._crowd.gather_idle(self._options.idle_streams_few)
+        await self._idle.gather(self._options.idle_streams_few)
         await self._crowd.redial()
         await closed_loop(self._crowd, self._options.warmup_messages * self.kind.times)
         await asyncio.sleep(MEMORY_SETTLES_S)
@@ -85,7 +87,7 @@ class Target:
 
     async def open_idle(self, streams: int) -> None:
         """Open idle streams until there are that many, and take the memory that each needs."""
-        await self._crowd.gather_idle(streams)
+        await self._idle.gather(streams)
         await asyncio.sleep(MEMORY_SETTLES_S)
         more = streams - self._options.idle_streams_few
         self.samples.stream_kb[streams] = (self._server.resident_kb() - self._few_kb) / more
@@ -138,5 +140,6 @@ class Target:
 
     def close(self) -> None:
         """Everyone leaves, then the server stops."""
+        self._idle.close()
         self._crowd.close()
         self._server.stop()

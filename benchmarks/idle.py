@@ -1,0 +1,110 @@
+"""Those who only keep a stream open, in a process of their own: a process may have only so many files open.
+
+`python -m benchmarks.idle PORT VERSION [reads]` is told how many streams there shall be, a line each time, and answers
+with how many there are. It ends with its input, and with an error once a stream does.
+"""
+
+import asyncio
+import gc
+import resource
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+import uvloop
+
+from benchmarks.connections import Stream, WrongAnswer
+from benchmarks.crowd import Crowd, enter
+from benchmarks.server import python
+
+OPENING_AT_ONCE: Final = 32
+
+
+class Idle:
+    """The process with the idle streams of one server, seen from the generator."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        self._crowd = crowd
+        self._process: Process | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def gather(self, streams: int) -> None:
+        """Open streams until there are that many.
+
+        Raises:
+            WrongAnswer: the server would not have them; the process has said why.
+        """
+        if self._process is None:
+            crowd = self._crowd
+            command = python("benchmarks.idle", str(crowd.port), crowd.protocol_version, *["reads"] * crowd.reads)
+            self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+            self._watching = asyncio.create_task(self._watch(self._process))
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"%d\n" % streams)
+        there = await self._crowd.watch(self._process.stdout.readline())
+        if there != b"%d\n" % streams:
+            raise WrongAnswer(f"{streams} idle streams could not be opened")
+
+    async def _watch(self, process: Process) -> None:
+        await process.wait()
+        self._crowd.fail(WrongAnswer("an idle stream has ended"))
+
+    def close(self) -> None:
+        """They leave."""
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+
+async def keep(crowd: Crowd) -> None:
+    """Open as many streams as each line of the input says, and keep them.
+
+    Raises:
+        WrongAnswer: the server would not have one of them, or ended it.
+    """
+    streams: list[Stream] = []
+    lines = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    while line := await crowd.watch(lines.readline()):
+        missing = iter(range(len(streams), int(line)))
+        opened = await crowd.watch(asyncio.gather(*(_open_some(crowd, missing) for _ in range(OPENING_AT_ONCE))))
+        streams += chain.from_iterable(opened)
+        print(len(streams), flush=True)
+
+
+async def _open_some(crowd: Crowd, numbers: Iterator[int]) -> list[Stream]:
+    """One after the other, until others have taken the rest of `numbers`."""
+    return [await _opened(crowd, number) for number in numbers]
+
+
+async def _opened(crowd: Crowd, number: int) -> Stream:
+    """One TCP connection for a participant's calls, and then for the stream; they get matched, and stay silent."""
+    calls, wire = await crowd.greet()
+    entered = await enter(calls, wire, f"idle {number}")
+    stream = Stream(crowd.fail, lambda _: None)
+    assert calls.transport is not None, "the server closed a connection"
+    calls.transport.set_protocol(stream)
+    stream.connection_made(calls.transport)
+    stream.write(wire.stream(entered.handle))
+    await stream.opened.wait()
+    return stream
+
+
+async def main(port: str, protocol_version: str, reads: str = "") -> None:
+    """The command line."""
+    try:
+        await keep(Crowd(int(port), protocol_version, reads=bool(reads)))
+    except (WrongAnswer, OSError) as error:
+        sys.exit(f"idle streams: {error}")
+
+
+if __name__ == "__main__":
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    gc.disable()
+    uvloop.run(main(*sys.argv[1:]))
