@@ -20,6 +20,12 @@ HEAD_BYTES_MAX = 65_536
 REQUEST_SECONDS_MAX = 60
 """From the connection, or the first byte of a request, to the last byte of the request."""
 
+LINE_BYTES_MAX = 65_536
+"""Of what has come behind a request that is being served, before no more is read."""
+
+LINE_SECONDS_MAX = 5.0
+"""For how long no more is read, while one request is served."""
+
 TCP_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 """A peer that vanished without a word is noticed within a minute; the last is in milliseconds."""
 
@@ -43,8 +49,10 @@ class ChatProtocol(HttpToolsProtocol):
     _is_feeding = False
     _is_in_request = True  # some of one has come, or none yet
     _bytes_without_sense = 0
+    _bytes_in_line = 0
     _due_s = math.inf  # by the loop's clock: when the connection is closed, unless what is waited for has come
     _alarm: asyncio.TimerHandle | None = None
+    _patience: asyncio.TimerHandle | None = None  # with whoever has sent too much at once
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Ask the kernel to look after the peer."""
@@ -66,9 +74,10 @@ class ChatProtocol(HttpToolsProtocol):
         self.pipeline.clear()
         self._to_start = None
         super().connection_lost(exc)
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        for timer in (self._alarm, self._patience):
+            if timer is not None:
+                timer.cancel()
+        self._alarm = self._patience = None
         served, self._served = self._served, None
         self.cycle = self.scope = None  # type: ignore[assignment]
         if served is not None and not served.response_complete:
@@ -81,6 +90,8 @@ class ChatProtocol(HttpToolsProtocol):
             self._is_in_request = True
             self._expect(REQUEST_SECONDS_MAX)
         self._bytes_without_sense += len(data)
+        if self.pipeline:
+            self._bytes_in_line += len(data)
         try:
             self._feed(data)
         except httptools.HttpParserError:
@@ -89,6 +100,8 @@ class ChatProtocol(HttpToolsProtocol):
             return
         if self._bytes_without_sense > HEAD_BYTES_MAX:
             self._refuse(TOO_LARGE)
+        elif self.pipeline:
+            self._mind_the_line()
 
     def send_400_response(self, msg: str) -> None:
         """Say so, unless it would land in the middle of an answer."""
@@ -127,9 +140,12 @@ class ChatProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        following = self.pipeline.pop() if self.pipeline else None
+        if not self.pipeline:
+            self._bytes_in_line = 0
+            self.flow.resume_reading()
+        if following is not None:
+            self._start_asgi_task(*following)
         elif not self._is_in_request:
             self._expect(self.timeout_keep_alive)
 
@@ -197,6 +213,28 @@ class ChatProtocol(HttpToolsProtocol):
         if not cycle.more_body or cycle.waiting_for_100_continue or self.flow.read_paused:
             self._to_start = None
             super()._start_asgi_task(cycle, app)
+
+    def _mind_the_line(self) -> None:
+        """Read on behind the request that is served, where uvicorn stops: whoever does not read hears of no hang-up.
+
+        What can't be kept is not read. If that does not end with the next answer or so, since the answer is a stream
+        or a wait, the connection is cut: its client may be gone for all that can be told.
+        """
+        if self._bytes_in_line <= LINE_BYTES_MAX:
+            self.flow.resume_reading()
+            return
+        self.flow.pause_reading()
+        if self._patience is None:
+            self._patience = self.loop.call_later(LINE_SECONDS_MAX, self._lose_patience, self._served)
+
+    def _lose_patience(self, served: RequestResponseCycle | None) -> None:
+        self._patience = None
+        if self._bytes_in_line <= LINE_BYTES_MAX:
+            return
+        if self._served is served:
+            self.transport.abort()
+        else:
+            self._mind_the_line()
 
     def _without_upgrade(self, rest: bytes) -> None:
         """Read the request again as one that asks for no upgrade (RFC 9110, 7.8); the parser left its body out.

@@ -307,6 +307,59 @@ async def test_a_request_in_line_hides_no_hang_up(there: Crowd, era: Era) -> Non
     await eventually(lambda: there.running.metric(metric) == 0)
 
 
+BEHIND = {
+    "a request": b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "half a request": b"POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
+    "much": b"POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 60000\r\n\r\n" + b" " * 60_000,
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+async def test_a_request_that_comes_during_a_stream_hides_no_hang_up(there: Crowd, era: Era, behind: str) -> None:
+    """The stream ends with its connection at once, though what was sent behind it is still to be answered."""
+    ann, _ = await there.pair(era, era)
+    metric = 'chat_broker_streams{kind="%s"}' % ("get" if era == "2025" else "listen")
+    reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+    writer.write(opening(ann))
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(BEHIND[behind])
+    await settle()
+    assert there.running.metric(metric) == 1
+    writer.close()
+    await eventually(lambda: there.running.metric(metric) == 0)
+
+
+async def test_who_sends_too_much_behind_a_stream_is_cut(
+    there: Crowd, era: Era, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all of it can be kept, and what is not read may hide a hang-up; what came before is heard."""
+    monkeypatch.setattr(protocol, "LINE_SECONDS_MAX", 0.05)
+    ann, _ = await there.pair(era, era)
+    metric = 'chat_broker_streams{kind="%s"}' % ("get" if era == "2025" else "listen")
+    reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+    writer.write(opening(ann))
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(BEHIND["a request"])
+    await settle()
+    with contextlib.suppress(ConnectionError):
+        writer.write(BEHIND["a request"] * (10_000_000 // len(BEHIND["a request"])))
+        await writer.drain()
+        await reader.read()
+    await eventually(lambda: there.running.metric(metric) == 0)
+    writer.close()
+
+
+async def test_requests_that_are_sent_ahead_of_their_answers_are_all_answered(there: Crowd) -> None:
+    """However many there are: those that can't be kept wait, and nobody who is being answered is cut."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
+    request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: %b\r\n\r\n" % (b"x" * 2_000)
+    count = 20 * protocol.LINE_BYTES_MAX // len(request)
+    writer.write(request * count)
+    for _ in range(count):
+        assert (await reader.readuntil(b'{"status":"ok"}')).count(b"HTTP/1.1 200 OK") == 1
+    writer.close()
+
+
 async def test_a_connection_that_was_reset_leaves_nothing(there: Crowd) -> None:
     """Not even until the time is up for which it would have been kept."""
     gc.collect()
