@@ -64,7 +64,7 @@ test-clients: install  ## official clients and the conformance suite, from npm
 test-browser: install  ## the report in a real browser: Chromium at /usr/bin/chromium, or where CHROMIUM says
 	$(BIN)/python -m pytest tests/browser
 
-fuzz: install  ## requests that are wrong in every way, over HTTP: EXAMPLES=100 thought up, ten times as many bred of them
+fuzz: install  ## requests that are wrong in every way, over HTTP: EXAMPLES=100 thought up, ten times as many bred of them, SEED=
 	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz -s
 
 mutate: install  ## whether tests notice small faults in what all else rests on, one by one; in a file: ONLY=projections/queue.py

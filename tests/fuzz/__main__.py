@@ -1,29 +1,50 @@
-"""`python -m tests.fuzz replay FILE`: the scenario that failed, once more, byte for byte."""
+"""What failed, once more, byte for byte; each time against a fresh server.
+
+python -m tests.fuzz replay FILE    the scenarios in it, one after the other
+python -m tests.fuzz smaller FILE   what fails of them by itself, which is written to another file
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.fuzz.requests import from_text
-from tests.fuzz.target import under_fire
+from tests.fuzz.breed import smaller
+from tests.fuzz.requests import Scenario, from_text
+from tests.fuzz.target import fails, under_fire, written
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out the scenario in a file against a fresh server; the exit status."""
-    if len(arguments) != 2 or arguments[0] != "replay":
+    """Carry out what is asked for; the exit status."""
+    if len(arguments) != 2 or arguments[0] not in ("replay", "smaller"):
         print(__doc__)
         return 2
-    scenario = from_text(Path(arguments[1]).read_text())
-    for act in scenario:
-        print(act.connection, act.cut, act.then, act.request.wire({}))
+    scenarios = from_text(Path(arguments[1]).read_text())
+    return _replay(scenarios) if arguments[0] == "replay" else _smaller(scenarios)
+
+
+def _replay(scenarios: Sequence[Scenario]) -> int:
     with under_fire() as target:
-        for talk in target.attack(scenario):
-            for response in talk.responses:
-                print(response)
+        for scenario in scenarios:
+            for act in scenario:
+                print(act.connection, act.cut, act.then, act.request)
+            for talk in target.attack(scenario):
+                for response in talk.responses:
+                    print(response)
         target.rest()
     print("nothing wrong")
     return 0
+
+
+def _smaller(scenarios: Sequence[Scenario]) -> int:
+    if not fails(scenarios):
+        print("nothing wrong")
+        return 0
+    left = smaller(scenarios, fails)
+    print(*left, sep="\n")
+    print(f"{len(left)} of {len(scenarios)} scenarios: python -m tests.fuzz replay {written(left)}")
+    return 1
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import json
 from collections.abc import Callable, Sequence
 from random import Random
 
+from mcp_facade.wire import EXTENSION
+from tests.facade.people import ACCEPT, CLIENT_INFO, MODERN, SESSIONS
 from tests.fuzz.requests import Act, Request, Scenario
-from tests.fuzz.strategies import ARGUMENTS, MARK
+from tests.fuzz.strategies import ARGUMENTS, MARK, to_json
 
 ACTS_MAX = 6
 ODD_ARGUMENTS = (
@@ -30,10 +32,45 @@ ODD_ARGUMENTS = (
     [[[]]],
 )
 
+META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientInfo": CLIENT_INFO,
+    "io.modelcontextprotocol/clientCapabilities": {"extensions": {EXTENSION: {}}},
+}
+LISTEN = {"notifications": {EXTENSION: {"handles": ["@HANDLE@", "@PARTNER@"]}}, "_meta": META}
+LASTING = (
+    Request(
+        b"POST",
+        b"/mcp",
+        (
+            (b"host", b"localhost"),
+            (b"accept", ACCEPT.encode()),
+            (b"content-type", b"application/json"),
+            (b"mcp-protocol-version", MODERN.encode()),
+            (b"mcp-method", b"subscriptions/listen"),
+        ),
+        to_json({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": LISTEN}),
+    ),
+    Request(
+        b"GET",
+        b"/mcp",
+        (
+            (b"host", b"localhost"),
+            (b"accept", b"text/event-stream"),
+            (b"mcp-session-id", b"@SESSION@"),
+            (b"mcp-protocol-version", SESSIONS.encode()),
+        ),
+        framing="none",
+    ),
+)
+"""Streams of both eras: what goes on beside one that is open is what a chat is made of, and few scenarios have one."""
+
 
 def bred(pool: Sequence[Scenario], random: Random) -> Scenario:
     """A scenario whose acts come from `pool`, most of them changed a little."""
     acts = [random.choice(random.choice(pool)) for _ in range(random.randint(1, ACTS_MAX))]
+    if random.random() < 0.2:
+        acts.insert(random.randint(0, len(acts)), Act(0, random.choice(LASTING), then="listen"))
     if random.random() < 0.2:
         acts += [random.choice(acts)] * random.randint(1, 2)  # the same again, perhaps while it is in flight
     return tuple(_changed(act, random.choice(random.choice(pool)).request, random) for act in acts)
@@ -55,7 +92,7 @@ def _changed(act: Act, other: Request, random: Random) -> Act:
         case 4:
             request = request._replace(raw=_damaged(request.wire({}), random))
         case 5:
-            act = act._replace(cut=random.randint(0, 100), then=random.choice(["go on", "hang up"]))
+            act = act._replace(cut=random.randint(0, 100), then=random.choice(["go on", "listen", "hang up"]))
         case 6 | 7 | 8:
             request = request._replace(body=_with_an_odd_argument(request.body, random))
     return act._replace(connection=random.randint(0, 2), request=request)
@@ -88,26 +125,26 @@ def _damaged(text: bytes, random: Random) -> bytes:
     return bytes(damaged)
 
 
-TRIES_MAX = 40
-
-
-def smaller(scenario: Scenario, fails: Callable[[Scenario], bool]) -> Scenario:
-    """What is left of a scenario that fails when acts and headers are taken away one by one, with so many tries."""
-    tries = 0
-
-    def is_enough(candidate: Scenario) -> bool:
-        nonlocal tries
-        tries += 1
-        return bool(candidate) and tries <= TRIES_MAX and fails(candidate)
-
+def smaller(batch: Sequence[Scenario], fails: Callable[[Sequence[Scenario]], bool]) -> Sequence[Scenario]:
+    """What is left of a batch that fails when scenarios, acts and headers are taken away, as long as it fails."""
+    while len(batch) > 1:
+        half = len(batch) // 2
+        for part in (batch[half:], batch[:half]):  # the guilty one rather stands at the end
+            if fails(part):
+                batch = part
+                break
+        else:
+            return batch
+    (scenario,) = batch
     for at in reversed(range(len(scenario))):
-        if is_enough(without := scenario[:at] + scenario[at + 1 :]):
+        without = scenario[:at] + scenario[at + 1 :]
+        if without and fails([without]):
             scenario = without
     for at in range(len(scenario)):
         for header in scenario[at].request.headers if scenario[at].request.raw is None else ():
-            if is_enough(without := _without(scenario, at, header)):
+            if fails([without := _without(scenario, at, header)]):
                 scenario = without
-    return scenario
+    return [scenario]
 
 
 def _without(scenario: Scenario, at: int, header: tuple[bytes, bytes]) -> Scenario:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import time
 from typing import Any
 
+from mcp_facade.serve import KEEP_ALIVE_SECONDS
 from mcp_facade.wire import EXTENSION
 from tests.facade.people import ACCEPT, CLIENT_INFO, MODERN, SESSIONS
 from tests.fuzz.requests import Request
@@ -13,18 +16,31 @@ from tests.fuzz.strategies import MARK
 from tests.fuzz.talk import Line, Response
 
 HEADERS = {b"host": b"localhost", b"accept": ACCEPT.encode(), b"content-type": b"application/json"}
+IDLE_SECONDS_MAX = KEEP_ALIVE_SECONDS - 15
+"""A connection that was idle for longer is not used again: the server may be about to close it."""
 STRANGER = f"{MARK}stranger"
 
 
+class HungUpError(Exception):
+    """The server closed a connection on which an answer was owed."""
+
+
 class Client:
-    """One keep-alive connection to a server, by hand."""
+    """One keep-alive connection to a server, by hand; another one after a long time of silence."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._line: Line | None = None
+        self._used = 0.0
 
     def ask(self, request: Request) -> Response:
-        """Make a request that has to be answered."""
+        """Make a request that has to be answered.
+
+        Raises:
+            HungUpError: it was not.
+        """
+        if self._line is not None and time.monotonic() - self._used > IDLE_SECONDS_MAX:
+            self.close()
         if self._line is None:
             self._line = Line(self._port)
         line = self._line
@@ -32,10 +48,16 @@ class Client:
         line.ask(request, request.wire({}))
         responses: list[Response] = []
         while not (responses and responses[-1].complete):
-            data = line.socket.recv(1 << 20)
-            assert data, f"the server hung up: {line.received!r}"
+            try:
+                data = line.socket.recv(1 << 20)
+            except OSError:  # reset, or silent for too long
+                data = b""
+            if not data:
+                self.close()
+                raise HungUpError(f"{request!r} was answered with {line.received!r} and no more")
             line.received += data
             responses, _ = line._parsed()
+        self._used = time.monotonic()
         return responses[-1]
 
     def get(self, path: bytes) -> Response:
@@ -45,7 +67,8 @@ class Client:
     def close(self) -> None:
         """Hang up."""
         if self._line is not None:
-            self._line.socket.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # the other side was quicker
+                self._line.socket.shutdown(socket.SHUT_RDWR)
             self._line.socket.close()
             self._line = None
 

@@ -7,7 +7,7 @@ byte for byte.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 PLACEHOLDERS = (
@@ -26,6 +26,7 @@ PLACEHOLDERS = (
 SHOWN_BYTES_MAX = 2_000
 
 Framing = Literal["length", "chunked", "none", "short", "long", "both"]
+Then = Literal["go on", "listen", "hang up"]
 
 
 class Request(NamedTuple):
@@ -70,13 +71,14 @@ class Act(NamedTuple):
     """Something that a client does on its `connection`: send a request, or the first `cut` hundredths of it.
 
     `then`: what becomes of a request that was cut: the rest is sent when all other acts are done, or the client
-    hangs up. A whole request may be hung up on too.
+    hangs up. A whole request may be hung up on too, or the client listens for a moment, so that what it does next on
+    this connection comes while it is answered.
     """
 
     connection: int
     request: Request
     cut: int = 100
-    then: Literal["go on", "hang up"] = "go on"
+    then: Then = "go on"
 
 
 Scenario = tuple[Act, ...]
@@ -97,15 +99,15 @@ def chunked(body: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
 
 
-def to_text(scenario: Scenario) -> str:
-    """`scenario` as JSON that `from_text` reads; each byte is one character."""
-    acts = [act._asdict() | {"request": act.request._asdict()} for act in scenario]
+def to_text(scenarios: Sequence[Scenario]) -> str:
+    """`scenarios` as JSON that `from_text` reads; each byte is one character."""
+    acts = [[act._asdict() | {"request": act.request._asdict()} for act in scenario] for scenario in scenarios]
     return json.dumps(acts, indent=1, default=lambda text: text.decode("latin-1"))
 
 
-def from_text(text: str) -> Scenario:
-    """The scenario that `to_text` wrote."""
-    return tuple(_act(act) for act in json.loads(text))
+def from_text(text: str) -> list[Scenario]:
+    """The scenarios that `to_text` wrote."""
+    return [tuple(_act(act) for act in scenario) for scenario in json.loads(text)]
 
 
 def _act(act: dict[str, object]) -> Act:

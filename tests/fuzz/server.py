@@ -1,7 +1,8 @@
 """The broker as `chat-broker serve` runs it, in a process of its own that also tells what it holds.
 
-A second port on loopback answers one line for each word that it is sent: `report`, what is alive; `sweep`, the same
-after every session that nobody uses was ended, as if its time were up.
+Both sockets are given by whoever starts it: one to listen on, and one to ask by. That answers one line for each word
+that it is sent: `report`, what is alive; `sweep`, the same after every session that nobody uses was ended, as if its
+time were up.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import asyncio
 import gc
 import json
 import os
+import socket
 import sys
 from typing import Any
 
+import broker.heartbeat
 import mcp_facade.app
 import mcp_facade.serve
 from broker.broker import Broker
@@ -44,24 +47,20 @@ POLICY = Policy(
 class ProbedApp(ChatApp):
     """The application, and a door to look in by."""
 
-    probe_port = 0
+    probe_descriptor = 0
 
     def __init__(self, broker: Broker, settings: Settings) -> None:
         super().__init__(broker, settings)
         self._probing = asyncio.ensure_future(self._probe())
 
     async def _probe(self) -> None:
-        server = await asyncio.start_server(self._look_in, "127.0.0.1", self.probe_port)
-        async with server:
-            await server.serve_forever()
-
-    async def _look_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        probing = socket.socket(fileno=self.probe_descriptor)
+        reader, writer = await asyncio.open_unix_connection(sock=probing)
         while line := await reader.readline():
             if line == b"sweep\n":
                 await self._sweep()
             writer.write(json.dumps(self._report()).encode() + b"\n")
             await writer.drain()
-        writer.close()
 
     async def _sweep(self) -> None:
         for session in self.gateway._sessions._by_id.values():
@@ -101,11 +100,13 @@ def _where(task: asyncio.Task[Any]) -> str:
 
 
 def main() -> None:
-    """Serve, until the process is ended: `python -m tests.fuzz.server PORT PROBE_PORT`."""
-    port, ProbedApp.probe_port = map(int, sys.argv[1:])
+    """Serve, until the process is ended: `python -m tests.fuzz.server LISTENING PROBE`, two descriptors."""
+    listening, ProbedApp.probe_descriptor = map(int, sys.argv[1:])
     mcp_facade.app.ChatApp = ProbedApp  # type: ignore[misc]
+    mcp_facade.serve._listen = lambda host, port: socket.socket(fileno=listening)
+    broker.heartbeat.SLOT_MS = 3_600_000  # who has gone has to be noticed before a ping to them fails
     configure_logs("json", "info")
-    mcp_facade.serve.serve(Settings(port=port, policy=POLICY))
+    mcp_facade.serve.serve(Settings(policy=POLICY))
 
 
 if __name__ == "__main__":

@@ -488,7 +488,8 @@ REQUESTS = _mostly(_mostly(_post(), _bodiless(), one_in=4), _junk(), one_in=30)
 def _act(draw: st.DrawFn) -> Act:
     request = draw(REQUESTS)
     cut = draw(_mostly(st.just(100), st.integers(0, 100), one_in=10))
-    then = draw(_mostly(st.just("go on"), st.just("hang up"), one_in=15 if cut == 100 else 2))
+    going_on = st.sampled_from(["go on", "go on", "listen"])
+    then = draw(_mostly(going_on, st.just("hang up"), one_in=15 if cut == 100 else 2))
     return Act(draw(st.integers(0, 2)), request, cut, then)
 
 

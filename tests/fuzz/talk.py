@@ -68,6 +68,13 @@ class Line:
         self.is_owed = self.is_owed and request.is_owed_an_answer
         self.send(data)
 
+    def listen(self) -> None:
+        """Read what comes next, if it comes soon."""
+        self.socket.settimeout(QUIET_SECONDS)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            self.received += self.socket.recv(1 << 20)
+        self.socket.settimeout(ANSWERED_WITHIN_SECONDS)
+
     def finish(self) -> Talk:
         """Read what is owed, or for a moment if nothing is."""
         deadline = time.monotonic() + (ANSWERED_WITHIN_SECONDS if self.is_owed else QUIET_SECONDS)
@@ -165,8 +172,11 @@ def carry_out(scenario: Scenario, values: Mapping[bytes, bytes], port: int) -> l
             rest = _do(act, line, values)
             if act.then == "hang up":
                 lines.pop(act.connection).socket.close()
-            elif rest:
+                continue
+            if rest:
                 held.append((line, rest))
+            if act.then == "listen":
+                line.listen()
         for line, rest in held:
             if line in lines.values():
                 line.send(rest)

@@ -9,20 +9,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from tests.fuzz.cast import Cast, Client
+from mcp_facade.serve import BACKLOG
+from tests.fuzz.cast import Cast, Client, HungUpError
 from tests.fuzz.checks import check_log, check_talk
-from tests.fuzz.requests import Scenario
+from tests.fuzz.requests import Scenario, to_text
+from tests.fuzz.server import POLICY
 from tests.fuzz.talk import Talk, carry_out
-from tests.support.process import free_port
 
-STARTED_WITHIN_SECONDS = 20
+ANSWERS_WITHIN_SECONDS = 60
+"""Its probe; at the start that is when all is imported, beside whatever else a machine has to do."""
 AT_REST_WITHIN_SECONDS = 10
+ENDS_WITHIN_SECONDS = 10
 SCENARIOS_A_CAST = 10
+GRACE_SECONDS = min(POLICY.idle_grace_queue_ms, POLICY.idle_grace_room_ms) / 1_000
+TRIES_MAX = 10
+LOG_CHARS_SHOWN_MAX = 4_000
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -53,7 +59,7 @@ class Target:
             AssertionError: something that must hold does not.
         """
         if self._uses == 0:
-            self._meet()
+            _in_time(self._meet)
         self._uses = (self._uses + 1) % self.scenarios_a_cast
         talks = carry_out(scenario, self._values, self.port)
         for talk in talks:
@@ -93,9 +99,8 @@ class Target:
         Raises:
             AssertionError: something was left behind, or strangers can't talk.
         """
-        self._meet()
         self._uses = 0
-        self._cast.talk()
+        _in_time(self._meet_and_talk)
         metrics = self.client.get(b"/metrics")
         assert metrics.status == 200
         assert b"chat_broker_commits_total" in metrics.body
@@ -103,6 +108,10 @@ class Target:
         while (held := self._report("sweep")) != self._at_rest and self._at_rest:
             assert time.monotonic() < deadline, f"left behind: {_difference(held, self._at_rest)}"
             time.sleep(0.05)  # another process comes to rest in its own time
+
+    def _meet_and_talk(self) -> None:
+        self._meet()
+        self._cast.talk()
 
     def _settled(self) -> dict[str, Any]:
         """What it holds once that does not change any more."""
@@ -119,6 +128,11 @@ class Target:
             self._read_to = log.tell()
         return text
 
+    @property
+    def log_end(self) -> str:
+        """The end of all that it has logged."""
+        return self._log.read_text()[-LOG_CHARS_SHOWN_MAX:]
+
     def memory_bytes(self) -> int:
         """Its resident memory."""
         return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * PAGE_BYTES
@@ -126,7 +140,9 @@ class Target:
     def _report(self, word: str) -> dict[str, Any]:
         self._probe.write(f"{word}\n")
         self._probe.flush()
-        report: dict[str, Any] = json.loads(self._probe.readline())
+        answer = self._probe.readline()
+        assert answer, f"the server has ended, with {self._process.wait()}: {self.log_end}"
+        report: dict[str, Any] = json.loads(answer)
         self.epoch = report.pop("epoch")
         return report
 
@@ -135,32 +151,69 @@ def _difference(held: Mapping[str, Any], at_rest: Mapping[str, Any]) -> dict[str
     return {name: (at_rest[name], value) for name, value in held.items() if value != at_rest[name]}
 
 
-def _connected(port: int) -> socket.socket:
-    """A connection to a server that is about to listen."""
-    deadline = time.monotonic() + STARTED_WITHIN_SECONDS
-    while True:
+def _in_time(act: Callable[[], None]) -> None:
+    """Have strangers do something; again, if it took so long that they might rightly be taken for gone meanwhile.
+
+    Raises:
+        AssertionError: it failed though they were quick, or each time.
+    """
+    for _ in range(TRIES_MAX - 1):
+        began = time.monotonic()
         try:
-            return socket.create_connection(("127.0.0.1", port))
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline, "the server does not start"
-            time.sleep(0.05)  # another process's start has no event to wait for
+            return act()
+        except AssertionError:
+            if time.monotonic() - began < GRACE_SECONDS:
+                raise
+    return act()
 
 
 @contextmanager
 def under_fire() -> Iterator[Target]:
     """A server process, ended afterwards."""
-    port, probe_port = free_port(), free_port()
-    with tempfile.NamedTemporaryFile(prefix="fuzz-", suffix=".log") as log:
-        command = [sys.executable, "-m", "tests.fuzz.server", str(port), str(probe_port)]
-        process = subprocess.Popen(command, stderr=log, cwd=Path(__file__).parents[2])  # noqa: S603 - ourselves
+    probing, probed = socket.socketpair()
+    probing.settimeout(ANSWERS_WITHIN_SECONDS)
+    with tempfile.NamedTemporaryFile(prefix="fuzz-", suffix=".log") as log, probing, probing.makefile("rw") as probe:
+        with probed, socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listening:
+            port = listening.getsockname()[1]
+            given = listening.fileno(), probed.fileno()
+            command = [sys.executable, "-m", "tests.fuzz.server", *map(str, given)]
+            root = Path(__file__).parents[2]
+            process = subprocess.Popen(command, stderr=log, cwd=root, pass_fds=given)  # noqa: S603 - ourselves
         try:
-            with _connected(probe_port) as probing, probing.makefile("rw") as probe:
-                _connected(port).close()
-                target = Target(process, Path(log.name), port, probe)
-                try:
-                    yield target
-                finally:
-                    target.client.close()
+            target = Target(process, Path(log.name), port, probe)
+            try:
+                yield target
+            finally:
+                target.client.close()
         finally:
-            process.terminate()
-            process.wait(10)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(ENDS_WITHIN_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
+def fails(scenarios: Sequence[Scenario]) -> bool:
+    """Whether something does not hold once a fresh server has taken all of `scenarios`."""
+    with under_fire() as target:
+        if len(scenarios) == 1:
+            target.scenarios_a_cast = 1
+        try:
+            for scenario in scenarios:
+                target.attack(scenario)
+            target.rest()
+        except (AssertionError, HungUpError):
+            return True
+    return False
+
+
+def written(scenarios: Sequence[Scenario]) -> str:
+    """The name of a new file that holds them."""
+    with tempfile.NamedTemporaryFile("w", prefix="fuzz-", suffix=".json", delete=False) as file:
+        file.write(to_text(scenarios))
+    return file.name

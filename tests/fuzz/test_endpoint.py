@@ -1,26 +1,27 @@
 """The endpoint of a real server process under requests that are wrong in every way that could be thought of.
 
-`EXAMPLES` says how many scenarios Hypothesis makes; ten times as many are bred from them.
+`EXAMPLES` says how many scenarios Hypothesis makes; ten times as many are bred from them. The same `SEED` makes the
+same of both.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
-from random import Random
+from contextlib import contextmanager
+from random import Random, randrange
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.fuzz.breed import bred, smaller
-from tests.fuzz.requests import Scenario, to_text
+from tests.fuzz.breed import bred
+from tests.fuzz.requests import Scenario
 from tests.fuzz.strategies import scenarios
-from tests.fuzz.target import Target, under_fire
+from tests.fuzz.target import Target, under_fire, written
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
 BRED = 10 * EXAMPLES
-SEED = int(os.environ.get("SEED", "0")) or None
+SEED = int(os.environ.get("SEED", "0")) or randrange(1, 1 << 32)  # noqa: S311 - no secret
 
 SCENARIOS_A_BATCH = 100
 WARM_UP_ROUNDS = 4
@@ -41,42 +42,53 @@ class Attack:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._done = 0
+        self._batch: list[Scenario] = []
 
     def carry_out(self, scenario: Scenario) -> None:
         """One more.
 
         Raises:
-            AssertionError: something does not hold; a note says how to see it again.
+            AssertionError, HungUpError: something does not hold; notes say how to see it again.
         """
-        try:
+        self._batch.append(scenario)
+        with self._told():
             self._target.attack(scenario)
-            self._done += 1
-            if self._done % SCENARIOS_A_BATCH == 0:
-                self._target.rest()
+        if len(self._batch) == SCENARIOS_A_BATCH:
+            self.rest()
+
+    def rest(self) -> None:
+        """Hold the server to what it held before; whatever is left of one scenario shows only now.
+
+        Raises:
+            AssertionError, HungUpError: as above.
+        """
+        with self._told():
+            self._target.rest()
+        self._batch.clear()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:
-            self._target.scenarios_a_cast = 1  # from now on each has its own, so that it can be made smaller
-            error.add_note(f"\n{scenario}\n\nreplay it with: python -m tests.fuzz replay {_written(scenario)}")
+            file = written(self._batch)
+            last = self._batch[-1] if self._batch else ()
+            error.add_note(f"\nthe last of {len(self._batch)} scenarios: {last}")
+            error.add_note(f"\nthe end of the server's log:\n{self._target.log_end}")
+            error.add_note(f"\nsee all of them again with: python -m tests.fuzz replay {file}")
+            error.add_note(f"and which of them it was:    python -m tests.fuzz smaller {file}")
+            error.add_note(f"and the same run with:       make fuzz SEED={SEED} EXAMPLES={EXAMPLES}")
             raise
 
-    def fails(self, scenario: Scenario) -> bool:
-        """Whether something does not hold."""
-        try:
-            self._target.attack(scenario)
-            self._target.rest()
-        except AssertionError:
-            return True
-        return False
 
-
-def made(examples: int, *, anew: bool = True) -> list[Scenario]:
-    """So many scenarios of Hypothesis's making; the same every time unless they are made `anew`."""
+def made(examples: int, seed_: int) -> list[Scenario]:
+    """So many scenarios of Hypothesis's making, the same every time for a seed."""
     pool: list[Scenario] = []
 
+    @seed(seed_)
     @settings(
         max_examples=examples,
         phases=[Phase.generate],
-        derandomize=not anew,
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -92,48 +104,31 @@ def made(examples: int, *, anew: bool = True) -> list[Scenario]:
 def test_nothing_that_is_sent_upsets_the_endpoint(target: Target) -> None:
     """No 5xx, no hang, no traceback, no secret, no leak; and strangers are paired in between."""
     attack = Attack(target)
-
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(scenarios())
-    def attacked(scenario: Scenario) -> None:
+    for scenario in made(EXAMPLES, SEED):
         attack.carry_out(scenario)
-
-    attacked()
-    target.rest()
+    attack.rest()
 
 
 def test_nothing_that_is_bred_of_it_upsets_the_endpoint(target: Target) -> None:
     """The same of many more, in which what belongs to one request is found in another."""
     attack, random = Attack(target), Random(SEED)  # noqa: S311 - no secret
-    pool = made(EXAMPLES)
+    pool = made(EXAMPLES, SEED + 1)
     for _ in range(BRED):
-        scenario = bred(pool, random)
-        try:
-            attack.carry_out(scenario)
-        except AssertionError:
-            if attack.fails(scenario):
-                attack.carry_out(smaller(scenario, attack.fails))
-            raise
-    target.rest()
+        attack.carry_out(bred(pool, random))
+    attack.rest()
 
 
 def test_memory_does_not_grow(target: Target) -> None:
     """The same scenarios round after round leave nothing more behind, once the server has seen all of them."""
-    pool = made(min(EXAMPLES, 100), anew=False)
+    pool = made(min(EXAMPLES, 100), 0)
     attack = Attack(target)
     memory_bytes: list[int] = []
     for _ in range(ROUNDS):
         for scenario in pool:
             attack.carry_out(scenario)
-        target.rest()
+        attack.rest()
         memory_bytes.append(target.memory_bytes())
     growth_bytes = memory_bytes[-1] - memory_bytes[WARM_UP_ROUNDS - 1]
     shown = ", ".join(f"{one / 1_048_576:.1f}" for one in memory_bytes)
     print(f"\nmemory after each round of {len(pool)} scenarios: {shown} MiB")
     assert growth_bytes <= GROWTH_BYTES_MAX, shown
-
-
-def _written(scenario: Scenario) -> str:
-    with tempfile.NamedTemporaryFile("w", prefix="fuzz-", suffix=".json", delete=False) as file:
-        file.write(to_text(scenario))
-    return file.name
