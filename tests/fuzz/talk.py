@@ -122,7 +122,8 @@ class Line:
 
 
 def _lasts(request: Request) -> bool:
-    return request.method == b"GET" or b"subscriptions/listen" in request.body
+    body = request.body.replace(b"\0", b"")  # the SDK also reads UTF-16 and UTF-32
+    return request.method == b"GET" or b"subscriptions/listen" in body
 
 
 def _response(head: bytes, rest: bytes, method: bytes) -> tuple[Response, bytes]:
