@@ -38,13 +38,19 @@ def _replay(scenarios: Sequence[Scenario]) -> int:
 
 
 def _smaller(scenarios: Sequence[Scenario]) -> int:
-    if not fails(scenarios):
-        print("nothing wrong")
+    if not _fails(scenarios):
         return 0
-    left = smaller(scenarios, fails)
+    left = smaller(scenarios, _fails)
     print(*left, sep="\n")
     print(f"{len(left)} of {len(scenarios)} scenarios: python -m tests.fuzz replay {written(left)}")
     return 1
+
+
+def _fails(scenarios: Sequence[Scenario]) -> bool:
+    failed = fails(scenarios)
+    acts = sum(map(len, scenarios))
+    print(f"{len(scenarios)} scenarios with {acts} acts: {'fails' if failed else 'nothing wrong'}", flush=True)
+    return failed
 
 
 if __name__ == "__main__":
