@@ -73,7 +73,7 @@ class Outcome:
         found = list(self.town.ledger.problems)
         memory = self.growth
         if memory is not None and memory.is_judged and not memory.is_flat:
-            found.append(f"memory grows by {memory.kb_a_minute:,.0f} KiB a minute")
+            found.append(f"memory grows by {memory.kb:,.0f} KiB, {memory.kb_a_minute:,.0f} a minute")
         for name, before in self.before.items():
             after = self.after.get(name, before)
             if after > before:

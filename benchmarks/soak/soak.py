@@ -17,7 +17,7 @@ from benchmarks.soak.outcome import Outcome
 from benchmarks.soak.person import Person
 from benchmarks.soak.poller import Poller
 from benchmarks.soak.pusher import Pusher
-from benchmarks.soak.readings import FULL_COLLECTIONS, POSITION, Reading, metrics
+from benchmarks.soak.readings import COLLECTIONS, POSITION, Reading, metrics
 from benchmarks.soak.town import PROBLEMS_MAX, Town
 from benchmarks.wire import MODERN, SESSIONS
 
@@ -119,7 +119,7 @@ class Soak:
 
     def _reading(self, seen: dict[str, float]) -> Reading:
         server, at_s = self.server, time.monotonic() - self._began
-        counted = int(seen[POSITION]), int(seen[FULL_COLLECTIONS])
+        counted = int(seen[POSITION]), tuple(int(seen[name]) for name in COLLECTIONS)
         return Reading(at_s, server.resident_kb(), server.open_fds(), server.cpu_seconds(), *counted)
 
     def _say(self, now: Reading, seen: dict[str, float]) -> None:

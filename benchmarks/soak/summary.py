@@ -70,14 +70,15 @@ def _of_memory(outcome: Outcome) -> Iterator[str]:
     else:
         yield (
             f"  memory: {memory.first_kb / 1_024:.1f} MiB after the warm-up of {memory.began_s:.0f} s, "
-            f"{memory.last_kb / 1_024:.1f} MiB at the end; {memory.kb_a_minute:+,.0f} KiB a minute "
-            f"({memory.bytes_a_commit:+.0f} bytes a commit), "
-            + (f"flat is below {memory.kb_a_minute_max:,.0f}" if memory.is_judged else "too short a time to judge it")
+            f"{memory.last_kb / 1_024:.1f} MiB at the end; {memory.kb:+,.0f} KiB by the slope "
+            f"({memory.kb_a_minute:+,.0f} a minute, {memory.bytes_a_commit:+.0f} bytes a commit), "
+            + (f"flat is below {memory.kb_max:,.0f}" if memory.is_judged else "too short a time to judge it")
         )
     if mib:
-        collections = outcome.readings[-1].full_collections - outcome.readings[0].full_collections
+        ends = outcome.readings[-1].collections, outcome.readings[0].collections
+        collections = " / ".join(str(last - first) for last, first in zip(*ends, strict=True))
         eighths = " ".join([*mib[:: max(len(mib) // 8, 1)][:8], mib[-1]])
-        yield f"  memory by eighths of the run, MiB: {eighths}; {collections} full garbage collections"
+        yield f"  memory by eighths of the run, MiB: {eighths}; {collections} garbage collections by generation"
 
 
 def _quantiles(seconds: "array[float]") -> str:
