@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import Counter
 from typing import Literal
@@ -144,7 +143,7 @@ def _connect(path: str, mode: Mode) -> apsw.Connection:
         db.close()
         # There is no WAL, and none can be made: nobody writes to this file, so it may be read as it is.
         if has_wal(path):
-            raise OSError(errno.EACCES, "commits stand in its -wal, which can't be opened here") from None
+            raise OSError("commits stand in its -wal, which can't be opened here") from None
         return apsw.Connection(f"file:{quote(path)}?immutable=1", apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     except apsw.Error:
         db.close()

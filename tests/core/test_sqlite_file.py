@@ -96,9 +96,13 @@ class TestKeeping:
         assert sorted(os.listdir(path.parent)) == ["chat.db", "chat.db.lock"]
 
     def test_a_log_needs_no_farewell(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
-        """What is on the disk while it is open is all that there is to keep, as after the loss of power."""
+        """What is on the disk while it is open is all that there is to keep, as after the loss of power.
+
+        Whoever closes it then leaves it in one file, as ever.
+        """
         with SqliteFile(copied(path, tmp_path / "there", "-wal")) as file:
             assert (file.epoch, file.read(0, 100)) == (log.epoch, COMMITS)
+        assert sorted(os.listdir(tmp_path / "there")) == ["chat.db", "chat.db.lock"]
 
     @pytest.mark.parametrize(("synchronous", "number"), [("FULL", 2), ("NORMAL", 1)])
     def test_the_disk_is_waited_for_as_was_asked(self, path: Path, synchronous: Synchronous, number: int) -> None:
@@ -146,6 +150,17 @@ class TestKeeping:
         with SqliteFile(stored(path), mode) as log:
             for name, value in (always | {"journal_mode": "wal"} | settings).items():
                 assert log._db.execute(f"PRAGMA {name}").fetchone() == (value,), name
+
+    @pytest.mark.parametrize("mode", ["write", "share"])
+    def test_a_log_that_was_copied_with_sql_is_one(self, path: Path, tmp_path: Path, mode: Mode) -> None:
+        """Such a copy has no WAL; it gets one, so that its readers and its writer do not wait for each other."""
+        copy = tmp_path / "copy.db"
+        by_hand(stored(path), f"VACUUM INTO '{copy}'")
+        late = another_after(COMMITS)
+        with SqliteFile(copy, mode) as log, closing(apsw.Connection(str(copy), apsw.SQLITE_OPEN_READONLY)) as slow:
+            slow.execute("BEGIN")
+            slow.execute("SELECT * FROM commits").fetchone()
+            assert log.append([late], expected=COMMITS[-1].tip) == late.tip
 
     def test_a_log_counts_how_often_it_was_written_to(self, path: Path) -> None:
         """So that a disk that can't be written shows at the start; its name is 64 random bits in hexadecimal."""
@@ -752,6 +767,23 @@ class TestTrouble:
         monkeypatch.undo()
         SqliteFile(path).close()
 
+    @pytest.mark.parametrize("mode", ["write", "share", "read"])
+    def test_a_file_that_vanishes_before_it_is_opened_is_not_made_anew(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode
+    ) -> None:
+        """An empty file would take its place, which is no log."""
+        connect = sqlite_open._connect
+
+        def connect_late(real: str, mode: Mode) -> apsw.Connection:
+            path.unlink()
+            return connect(real, mode)
+
+        stored(path)
+        monkeypatch.setattr(sqlite_open, "_connect", connect_late)
+        with pytest.raises(UnusableLogError, match="it can't be opened"):
+            SqliteFile(path, mode)
+        assert not path.exists()
+
     def test_damage_is_not_taken_for_an_empty_place(self, path: Path) -> None:
         """A page that is not what it was is an error, not the end of the log."""
         size = stored(path, conversation(*("x" * 3_000 for _ in range(40)))).stat().st_size
@@ -831,12 +863,31 @@ class TestRefusals:
             file.write(b"\xa5" * (size - begin))
         self.refuses(path, f"LOG is damaged (*); {RESTORE}", mode)
 
+    @pytest.mark.parametrize("mode", ["write", "share"])
+    def test_damaged_snapshots_are_noticed(self, path: Path, mode: Mode) -> None:
+        """Before anything is written: the next one is to stand among them."""
+        with closing(apsw.Connection(str(stored(path)))) as db:
+            root: Any = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'snapshots'").fetchone()
+        with open(path, "r+b") as file:
+            file.seek((root[0] - 1) * 4096)
+            file.write(b"\xa5" * 4096)
+        self.refuses(path, f"LOG is damaged (*); {RESTORE}", mode)
+
     def test_a_network_file_system_is_refused(self, path: Path) -> None:
         """SQLite would do without what lets readers and the writer pass each other; no half-made log is left."""
         vfs = apsw.VFS("remote", "unix-none", makedefault=True)
         try:
             self.refuses(path, "LOG is on a file system where processes share no memory; put it on a local disk")
             assert os.listdir(path.parent) == ["chat.db.lock"]
+        finally:
+            vfs.unregister()
+
+    def test_a_log_that_was_copied_to_one_is_refused(self, path: Path) -> None:
+        """Though SQLite can read it there."""
+        by_hand(stored(path), "PRAGMA journal_mode = DELETE")
+        vfs = apsw.VFS("remote", "unix-none", makedefault=True)
+        try:
+            self.refuses(path, "LOG is on a file system where processes share no memory; put it on a local disk")
         finally:
             vfs.unregister()
 
@@ -850,6 +901,10 @@ class TestRefusals:
             (
                 "UPDATE commits SET body = 'x' WHERE position = 12",
                 f"LOG: the commit at position 12 can't be read (not a commit: *); {RESTORE_OR_NEWER}",
+            ),
+            (
+                """UPDATE commits SET body = replace(body, '"schema":2', '"schema":1') WHERE position = 12""",
+                f"LOG: the commit at position 12 can't be read (* was altered); {RESTORE_OR_NEWER}",
             ),
             (
                 "UPDATE commits SET commit_id = 'x' WHERE position = 12",
@@ -899,16 +954,23 @@ class TestRefusals:
         with SqliteFile(path, "read") as reader:
             assert reader.read(0, 11) == COMMITS[:11]
 
-    def test_what_stands_in_the_wal_stays_there(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
-        """A log that was not closed, and has its end damaged: it is refused without so much as a checkpoint."""
-        by_hand(path, "UPDATE commits SET body = 'x' WHERE position = 12")
+    @pytest.mark.parametrize(
+        ("harm", "words"),
+        [
+            ("UPDATE commits SET body = 'x' WHERE position = 12", "LOG: the commit at position 12 can't be read (*"),
+            ("PRAGMA user_version = 2", "LOG has layout 2, and this program knows up to 1; use a newer version"),
+        ],
+    )
+    def test_what_stands_in_the_wal_stays_there(
+        self, log: SqliteFile, path: Path, tmp_path: Path, harm: str, words: str
+    ) -> None:
+        """A log that was not closed and is damaged, or newer: it is refused without so much as a checkpoint."""
+        by_hand(path, harm)
         there = copied(path, tmp_path / "there", "-wal")
         before = {file.name: file.read_bytes() for file in there.parent.glob("*")}
-        with pytest.raises(
-            UnusableLogError,
-            match=r"position 12 can't be read",
-        ):
+        with pytest.raises(UnusableLogError) as caught:
             SqliteFile(there)
+        assert fnmatch(str(caught.value), words.replace("LOG", str(there)))
         assert {name: (there.parent / name).read_bytes() for name in before} == before
 
     def test_a_second_broker_is_told_of_the_first(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
@@ -984,9 +1046,15 @@ class TestReadOnly:
             assert reader.read(0, 100) == COMMITS
 
     def test_commits_that_can_not_be_got_at_are_not_left_out(self, log: SqliteFile, path: Path) -> None:
-        """Half a log would be taken for the whole."""
-        with read_only(path, "-wal") as there, pytest.raises(UnusableLogError, match="stand in its -wal"):
-            SqliteFile(there, "read")
+        """Half a log would be taken for the whole. Whoever is told keeps nothing open."""
+        with read_only(path, "-wal") as there:
+            before = os.listdir("/proc/self/fd")
+            with pytest.raises(UnusableLogError) as caught:
+                SqliteFile(there, "read")
+            assert os.listdir("/proc/self/fd") == before
+            why = "check the owners and modes of it and of its directory, and the space on its disk"
+            words = f"{there}: commits stand in its -wal, which can't be opened here; {why}"
+            assert str(caught.value) == words
 
     @pytest.mark.parametrize("mode", ["write", "share"])
     def test_it_can_not_be_served_from(self, path: Path, mode: Mode) -> None:

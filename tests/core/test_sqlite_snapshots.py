@@ -95,9 +95,9 @@ def written(lines: list[Any], store: Store, *, is_base: bool = False) -> list[tu
 def test_it_is_written_in_parts_and_counts_at_the_end(is_base: bool) -> None:
     """A part is full with the line that makes it 256 KiB, ends of lines counted; the digest is of them all."""
     exact, under = b"a" * (PART - 1), b"b" * (PART - 2)
-    parts = ["".join(f"{line.decode()}\n" for line in part) for part in ([exact], [under, b"c"], [b"d"])]
+    parts = ["".join(f"{line.decode()}\n" for line in part) for part in ([under, b"c"], [exact], [under, b"d"], [b"e"])]
     digest = hashlib.sha256("".join(parts).encode()).hexdigest()
-    assert written([exact, under, b"c", b"d"], Store(), is_base=is_base) == [
+    assert written([under, b"c", exact, under, b"d", b"e"], Store(), is_base=is_base) == [
         ("begin", at(5)),
         *(("add", 7, number, part) for number, part in enumerate(parts)),
         ("finish", 7, at(5), digest, is_base),
