@@ -358,6 +358,20 @@ class TestManyAtOnce:
 
         run(scenario)
 
+    def test_a_trim_that_meets_damage_is_told_of(self, path: Path) -> None:
+        """Rather than waited for without an end."""
+
+        async def scenario() -> None:
+            async with opened(path) as log:
+                await log.append(COMMITS, expected=EMPTY_TIP)
+                with closing(apsw.Connection(str(path))) as other:
+                    other.execute("DROP TABLE handings")
+                with pytest.raises(UnusableLogError, match="no such table: handings"):
+                    await asyncio.wait_for(log.compact(at(6)), 5)
+                assert await log.read(0, 100) == COMMITS[6:]
+
+        run(scenario)
+
     def test_a_trim_ends_when_the_log_is_closed(self, path: Path) -> None:
         """However much there is to delete."""
 
