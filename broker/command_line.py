@@ -16,9 +16,7 @@ import structlog
 
 from broker.logs import configure_logs
 from broker.settings import DISTRIBUTION, Settings, add_flags, serve_help, settings_from, unknown_variables
-from broker.usage import UsageError
-
-EXIT_OK, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
+from broker.usage import EXIT_OK, EXIT_USAGE, UsageError
 
 Serve = Callable[[Settings], None]
 
@@ -70,8 +68,6 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], serve: Serve)
     except UsageError as error:
         print(f"chat-broker: {error}", file=sys.stderr)  # noqa: T201 - a command line's answer
         return EXIT_USAGE
-    except KeyboardInterrupt:  # before a server took over the signal
-        return EXIT_INTERRUPTED
 
 
 def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -1,6 +1,8 @@
-"""What is wrong with how the program was called."""
+"""What is wrong with how the program was called, and what it exits with."""
 
 from __future__ import annotations
+
+EXIT_OK, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
 
 
 class UsageError(Exception):

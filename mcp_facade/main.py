@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from broker import command_line
-from broker.settings import Settings
+from broker.usage import EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from broker.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; the exit status."""
-    return command_line.main(sys.argv[1:] if arguments is None else arguments, os.environ, _serve)
+    try:
+        from broker import command_line  # it takes long enough to load for somebody to change their mind
+
+        return command_line.main(sys.argv[1:] if arguments is None else arguments, os.environ, _serve)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 def _serve(settings: Settings) -> None:

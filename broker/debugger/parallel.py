@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -25,7 +27,8 @@ class Task(Generic[T]):
         fork = multiprocessing.get_context("fork")
         self._answer, there = fork.Pipe(duplex=False)
         self._process = fork.Process(target=_work, args=(job, there), daemon=True)
-        self._process.start()
+        with _no_interrupt():
+            self._process.start()
         there.close()
 
     def is_done(self) -> bool:
@@ -72,6 +75,19 @@ class Crew:
         task = Task(job)
         self._tasks.append(task)
         return task
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Hold back control-C, which a terminal sends to all of a command's processes; one that is forked never hears it.
+
+    Its end is this process's to say, which hears of it afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(job: Job[object], answer: Any) -> None:

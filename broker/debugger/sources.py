@@ -22,7 +22,7 @@ from broker.usage import UsageError
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import ConnectionId, Position
-from events.log import Handing, Snapshot
+from events.log import Handing, LogUnavailableError, Snapshot
 from events.sqlite_reader import SqliteReader
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State, evolve, fold
@@ -180,10 +180,15 @@ class SqliteSource:
         return self._file.tip()
 
     def lines(self, after: Position) -> Iterator[bytes]:
-        """See `Source.lines`; a page at a time, so that the broker's file can be tidied meanwhile."""
-        while page := self._file.lines(after, PAGE_COMMITS):
-            after = max(after, self._file.base.position) + len(page)
+        """See `Source.lines`; a page at a time, so that the broker's file can be tidied meanwhile.
+
+        Raises:
+            LogUnavailableError: the next ones were trimmed meanwhile.
+        """
+        after = max(after, self.base.tip.position)
+        while page := self._page(after):
             yield from page
+            after += len(page)
 
     def snapshots(self) -> Sequence[Position]:
         """See `Source.snapshots`."""
@@ -206,6 +211,14 @@ class SqliteSource:
     def close(self) -> None:
         """See `Source.close`."""
         self._file.close()
+
+    def _page(self, after: Position) -> list[bytes]:
+        page = self._file.lines(after, PAGE_COMMITS)
+        if (trimmed := self._file.base.position) > after:
+            raise LogUnavailableError(
+                f"{self.name} was trimmed up to position {trimmed} while it was read; start again"
+            )
+        return page
 
 
 def _from_path(name: str) -> Source:

@@ -10,7 +10,7 @@ import pytest
 
 from broker.debugger.sources import open_source
 from events.codec import encode_commit
-from events.log import Snapshot
+from events.log import LogUnavailableError, Snapshot
 from events.sqlite_file import SqliteFile
 from events.sqlite_reader import SqliteReader
 from projections.snapshots import STATE_CODEC
@@ -118,6 +118,22 @@ def test_a_reader_that_stands_in_the_way_is_told_of(tmp_path: Path, monkeypatch:
     answer = told("log", "trim", log, "--before", "5")
     assert "until the next checkpoint" in answer.lines[1]
     assert len(lines_of(log)) == 5
+
+
+def test_a_log_that_is_trimmed_under_a_reader_is_not_told_with_a_gap(tmp_path: Path) -> None:
+    """What a reader has not had yet is gone, also where all of it is: one line says so, and what to do."""
+    path = tmp_path / "log.db"
+    commits = crowd(42, 3_600, policy=LITTLE)
+    log = filed(path, commits)
+    for before in (1_200, len(commits) + 1):
+        with contextlib.closing(open_source(log)) as source:
+            first = source.base.tip.position
+            lines = source.lines(first)
+            assert next(lines)
+            assert told("log", "trim", log, "--before", str(before)).status == 0
+            gone = f"{log} was trimmed up to position {before - 1} while it was read; start again"
+            with pytest.raises(LogUnavailableError, match=gone):
+                list(lines)
 
 
 def test_a_long_log_is_trimmed_in_pieces_and_its_snapshots_stay(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Control-C: a command ends with the status that a shell expects, and says nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from broker.debugger.parallel import Task
+
+LOADING = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, path, target=None):
+        if name == {name!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+from mcp_facade.main import main
+
+sys.exit(main(["verify", "log.jsonl"]))
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["broker.command_line", "structlog", "broker.debugger.verify", "broker.debugger.terminal"]
+)
+def test_a_command_that_is_interrupted_while_it_is_loaded_says_nothing(name: str) -> None:
+    """Whichever of its modules that was."""
+    command = [sys.executable, "-c", LOADING.format(name=name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - our own
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_process_that_helps_leaves_an_interrupt_to_the_one_that_it_helps() -> None:
+    """A terminal sends it to both, and only one of them is to say that it ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    task = Task(_interrupted)
+    assert task.answer() == "done"
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def _interrupted() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "done"
