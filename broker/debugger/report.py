@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Iterator
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
@@ -11,9 +12,12 @@ from broker.debugger.output import add_output, output
 from broker.debugger.report_data import Folded, page_data
 from broker.debugger.report_html import page
 from broker.debugger.showing import safe
-from broker.debugger.sources import Source, commits, open_source
+from broker.debugger.sources import WEB_SCHEMES, Source, commits, open_source
 from broker.debugger.terminal import Terminal
-from events.log import Handing
+from broker.settings import SQLITE_SCHEME
+from events.codec import UnreadableCommitError
+from events.commit import Commit
+from events.log import Handing, UnusableLogError
 
 EXIT_SOUND, EXIT_BROKEN = 0, 1
 PROGRESS_COMMITS = 1_000
@@ -53,11 +57,24 @@ def _fold(source: Source, terminal: Terminal, *, texts: bool) -> Folded:
     base = source.base.state
     folded, behind = Folded(base, texts=texts), base.position
     with terminal.progress("folding", source.tip().position - behind) as advance:
-        for position in folded.fold(commits(source, behind)):
+        for position in folded.fold(_commits(source)):
             if position - behind >= PROGRESS_COMMITS:
                 advance(position - behind)
                 behind = position
     return folded
+
+
+def _commits(source: Source) -> Iterator[Commit]:
+    """Those of `source`, up to where it is damaged.
+
+    Raises:
+        UnreadableCommitError: saying how, for the page.
+    """
+    try:
+        yield from commits(source, source.base.tip.position)
+    except (UnreadableCommitError, UnusableLogError) as error:
+        path = source.name.removeprefix(SQLITE_SCHEME)
+        raise UnreadableCommitError(str(error).replace(path, _shown(source.name))) from None
 
 
 def _handings(source: Source, folded: Folded) -> list[Handing] | None:
@@ -71,7 +88,8 @@ def _handings(source: Source, folded: Folded) -> list[Handing] | None:
 
 def _shown(log: str) -> str:
     """The log's name without where it lies: the page may be shown to others."""
-    return PurePath(urlsplit(log).path).name or log
+    path = urlsplit(log).path if log.startswith(WEB_SCHEMES) else log.removeprefix(SQLITE_SCHEME)
+    return PurePath(path).name or log
 
 
 def _broken(folded: Folded) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -13,6 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 import pytest
 from hypothesis import given
@@ -317,6 +319,14 @@ def test_the_command_writes_the_page_and_one_line(tmp_path: Path, capsys: pytest
     assert str(tmp_path) not in output.read_text("utf-8"), "where the log lies is nobody's business"
 
 
+@pytest.mark.parametrize("name", ["a chat?.jsonl", "no #1.jsonl"])
+def test_the_page_is_called_as_the_log_is(tmp_path: Path, name: str) -> None:
+    """Also where that looks like a piece of an address."""
+    output = tmp_path / "page.html"
+    assert report(dump(tmp_path / name, log_of(*CHAT)), "-o", output) == 0
+    assert f'"log":"{name}"' in output.read_text("utf-8")
+
+
 def test_the_command_tells_of_broken_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A log that is broken, or can't be read to its end, still makes a page; the exit status is 1, as for `verify`."""
     commits = log_of(*CHAT)
@@ -324,6 +334,32 @@ def test_the_command_tells_of_broken_promises(tmp_path: Path, capsys: pytest.Cap
     assert report(log, "--output", tmp_path / "page.html", "--no-texts") == 1
     assert "1 commit, " in (out := capsys.readouterr().out)
     assert out.endswith("; 1 breach of a promise, in red\n")
+
+
+@pytest.mark.parametrize(
+    ("sql", "what"),
+    [
+        ("DELETE FROM commits WHERE position = 2", "behind position 1 commits are missing"),
+        ("UPDATE commits SET body = '{}' WHERE position = 2", "at position 2 stands another commit"),
+        ("UPDATE commits SET body = 'x' WHERE position = 2", "not a commit"),
+    ],
+)
+def test_damage_in_a_brokers_file_ends_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sql: str, what: str
+) -> None:
+    """What stands before it is there, the promise is in red, and where the log lies is not said."""
+    output = tmp_path / "page.html"
+    with contextlib.closing(SqliteFile(tmp_path / "chat.db")) as file:
+        file.append(log_of(*CHAT), expected=EMPTY_TIP)
+    with contextlib.closing(apsw.Connection(str(tmp_path / "chat.db"))) as db:
+        db.execute(sql)
+    assert report(f"sqlite:{tmp_path / 'chat.db'}", "-o", output) == 1
+    answer = capsys.readouterr()
+    assert answer.out.endswith("; 1 breach of a promise, in red\n")
+    assert answer.err.startswith("the page ends behind position 1: ")
+    assert what in answer.err
+    assert what in (written := output.read_text("utf-8"))
+    assert str(tmp_path) not in written
 
 
 def test_an_empty_log_has_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
