@@ -19,7 +19,6 @@ from broker.debugger.passes import check_lines, fold_lines
 from broker.debugger.showing import diff, safe, shown
 from broker.debugger.sources import Source
 from broker.decide import Rejection, decide
-from broker.usage import UsageError
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.events import Event, RoomOpened
@@ -75,8 +74,7 @@ def check_log(source: Source, on_progress: OnProgress = lambda commits: None, *,
     state and the lines of a segment in memory, however long the log is. `on_progress` hears of each segment.
 
     Raises:
-        LogUnavailableError: the log did not answer.
-        UsageError: somebody trimmed it meanwhile.
+        LogUnavailableError: the log did not answer, or somebody trimmed it meanwhile.
     """
     if workers is None:
         is_long = source.tip().position - source.base.tip.position >= SEGMENT_COMMITS
@@ -156,23 +154,12 @@ class _Walk:
         """Where there is a fault in `segment` or just behind it, if there is one; may have to wait."""
         sound = segment.sound if isinstance(segment.sound, int) else segment.sound.answer()
         if sound < len(segment.lines):
-            end = _end_at(*_fault_behind(segment, sound))
-            self._make_sure_that_it_was_not_trimmed(end.state, segment.lines[sound])
-            return end
+            return _end_at(*_fault_behind(segment, sound))
         if segment.fault_behind is not None:
             return _end_at(self.state, segment.fault_behind)
         if segment.lines:
             on_progress(len(segment.lines))
         return None
-
-    def _make_sure_that_it_was_not_trimmed(self, last: State, line: bytes) -> None:
-        """Whether a snapshot stands in by now for what is missing between the two."""
-        try:
-            position = decode_commit(line).position
-        except (BrokenChainError, UnreadableCommitError):
-            return
-        if last.position + 1 < position and position - 1 in self._source.snapshots():
-            raise UsageError(f"{self._source.name} was trimmed while it was checked; check it again")
 
     def _segments(self) -> Iterator[_Segment]:
         """The log in pieces, cut where snapshots stand, checked or begun to be. It ends where one can't be folded."""

@@ -16,7 +16,6 @@ from broker.debugger import checking
 from broker.debugger.checking import PROMISES, Fault, Verdict, check_log
 from broker.debugger.showing import shown
 from broker.debugger.sources import open_source
-from broker.usage import UsageError
 from events.codec import encode_commit
 from events.commands import EnterQueue, LeaveQueue, LeaveRoom, SendMessage
 from events.commit import Commit, Facts, commit_after, redact
@@ -482,7 +481,7 @@ def test_a_log_that_is_trimmed_while_it_is_checked_is_no_breach(tmp_path: Path) 
         with closing(SqliteFile(tmp_path / "log.db", "share")) as file:
             file.compact(Snapshot(states[2_500].tip, states[2_500]), STATE_CODEC)
 
-    with closing(source), pytest.raises(UsageError, match="was trimmed while it was checked"):
+    with closing(source), pytest.raises(LogUnavailableError, match="was trimmed up to position 2500 while it was read"):
         check_log(source, trim, workers=1)
 
 
