@@ -45,6 +45,12 @@ class Faults:
             kind: most * self.random.random() if self.random.random() < 0.5 else 0.0 for kind, most in FAULTS.items()
         }
 
+    def spare(self, *kinds: str) -> None:
+        """None of `kinds` ever happens."""
+        for kind in kinds:
+            assert kind in FAULTS
+            self._chances[kind] = 0.0
+
     def strikes(self, kind: str) -> bool:
         """Whether `kind` happens now; the caller says `happens` if it can."""
         chance = self._chances[kind]

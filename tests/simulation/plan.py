@@ -40,6 +40,9 @@ SELDOM: dict[str, tuple[int, ...]] = {
 }
 """Values that one seed in five draws, each limit by itself."""
 
+IN_MEMORY = 0.2
+"""The share of seeds, among those with one broker, whose log is a `MemoryLog`: it lives as long as the process."""
+
 
 class Plan:
     """Drawn from the seed; the population and the duration are bounded."""
@@ -49,6 +52,8 @@ class Plan:
         self.broker_type = broker_type
         self.brokers = draw.choices((1, 2, 3), (7, 2, 1))[0]
         self.keep_commits = draw.choice((None, None, 12, 60)) if self.brokers == 1 else None
+        # Drawn apart, so that what the other seeds draw does not depend on it.
+        self.in_memory = self.brokers == 1 and random.Random(f"{seed} in memory").random() < IN_MEMORY
         self.redact_after_ms = draw.choice((None, None, 1, 5_000))
         self.duration_ms = draw.choice((6_000.0, 15_000.0, 40_000.0))
         self.haste = draw.choice((0.2, 1.0, 3.0))
@@ -83,7 +88,7 @@ class Plan:
         return (
             f"{self.brokers} brokers; people: {self.modern} modern, {self.listening} listening, {self.per_call} with a "
             f"session a call, {self.kept} hosts with a session; {self.duration_ms / 1_000:.0f} s of faults, haste "
-            f"{self.haste}; keep_commits={self.keep_commits}, redact_after_ms={self.redact_after_ms}, "
+            f"{self.haste}; {'log in memory; ' if self.in_memory else ''}keep_commits={self.keep_commits}, redact_after_ms={self.redact_after_ms}, "
             f"fast_lane={self.fast_lane}; " + " ".join(changed)
         )
 

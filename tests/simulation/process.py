@@ -18,6 +18,7 @@ from broker.settings import Settings
 from events.commands import Command, Disconnect
 from events.commit import Commit
 from events.ids import ConnectionId
+from events.log import EventLog
 from mcp_facade.app import ChatApp
 from tests.simulation.attendance import Attendance
 from tests.simulation.loop import Handle, SimLoop, sleep_ms
@@ -25,6 +26,7 @@ from tests.simulation.network import Exchanged
 from tests.simulation.sdk import SessionManager
 from tests.simulation.store_client import StoreClient
 from tests.simulation.surroundings import Surroundings
+from tests.simulation.watched_memory import watched_memory_log
 
 WALL_MS = 1_790_000_000_000
 RESTART_MS = 1_500.0
@@ -84,10 +86,8 @@ class Process:
 
     def _boot(self) -> None:
         around = self.around
-        self.store = StoreClient(around.disk, self.loop, around.faults, around.sometimes)
-        self.store.on_append = self._decided
         self.broker = around.plan.broker_type(
-            self.store,
+            self._open_log(),
             self.clock,
             keep_commits=around.plan.keep_commits,
             shared=around.plan.brokers > 1,
@@ -104,6 +104,14 @@ class Process:
         gateway = self.app.gateway
         gateway._manager = SessionManager(self, gateway._streams)  # type: ignore[assignment]
         self.loop.create_task(self._live())
+
+    def _open_log(self) -> EventLog:
+        around = self.around
+        if around.plan.in_memory:
+            return watched_memory_log(around.disk, around.world, self._decided)
+        store = StoreClient(around.disk, self.loop, around.faults, around.sometimes)
+        store.on_append = self._decided
+        return store
 
     def _watch_broker(self, broker: Broker) -> None:
         presence, attendance = broker.presence, self.attendance
@@ -246,6 +254,8 @@ class Process:
         self.clock.wall_offset_ms = self.wall_offset_ms
 
     def _decided(self, commits: Sequence[Commit]) -> None:
+        if not self.is_appending:  # no task has to be waited for
+            self.around.sometimes.reached("commands were carried out at once")
         self.around.decided(self, commits)
 
     def _announced(self, commit: Commit, state: Any) -> None:

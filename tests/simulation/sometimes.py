@@ -41,6 +41,7 @@ SOMETIMES: Mapping[str, float | None] = {
     "patience ended in a match": None,
     "the fast lane answered": None,
     "a broker followed what another wrote": None,
+    "commands were carried out at once": None,
 }
 """Each path, and for a recovery the most of it there may be: of the calls, or of the starts."""
 

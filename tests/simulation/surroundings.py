@@ -37,6 +37,8 @@ class Surroundings:
         self.plan = plan
         self.world = World(seed)
         self.faults = Faults(seed)
+        if plan.in_memory:  # there is nothing to come back to, and nobody else who could trim it
+            self.faults.spare("crash", "shutdown", "trim")
         self.sometimes = Sometimes()
         self.record = Record(self.world, self.sometimes)
         self.record.forgotten = plan.redact_after_ms is not None

@@ -24,6 +24,14 @@ def test_nothing_is_found(first: int) -> None:
         assert outcome.failure is None, f"seed {seed} at step {outcome.steps}: {outcome.failure}"
 
 
+def test_a_log_in_memory_is_written_at_once() -> None:
+    """Some seeds have one, and with it no command waits for a turn of the loop; with the others all do."""
+    for seed in range(8, 12):
+        simulation = Simulation(str(seed))
+        reached = simulation.run().sometimes["commands were carried out at once"]
+        assert (reached > 0) == simulation.plan.in_memory == (seed == 8)
+
+
 def _printed(*arguments: str, hash_seed: str) -> str:
     done = subprocess.run(  # noqa: S603 - ourselves
         [sys.executable, "-m", "tests.simulation", *arguments],

@@ -1,0 +1,43 @@
+"""A plain `MemoryLog`, watched: what is done to it is done to the simulation's store in the same step.
+
+The broker carries a command out at once over a `MemoryLog` and nothing that derives from it or stands before it, so
+the methods of the one object are watched, and its type stays what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from events.commit import Commit, Tip
+from events.ids import Position
+from events.log import Snapshot
+from events.memory_log import MemoryLog
+from tests.simulation.disk import Disk
+from tests.simulation.loop import World
+
+
+def watched_memory_log(disk: Disk, world: World, on_append: Callable[[Sequence[Commit]], None]) -> MemoryLog:
+    """An empty log; `disk` holds what it holds, and `on_append` is told of commits before they are stored."""
+    log = MemoryLog(disk.epoch)
+    append, compact, redact = log.append, log.compact, log.redact
+
+    async def watched_append(commits: Sequence[Commit], *, expected: Tip) -> Tip:
+        on_append(commits)
+        tip = await append(commits, expected=expected)
+        world.note("memory", f"append {[commit.position for commit in commits]}")
+        if disk.append(commits, expected) != tip:
+            world.fail(f"the log in memory ends at {tip}, and what was appended to it at {disk.tip}")
+        return tip
+
+    async def watched_compact(snapshot: Snapshot) -> None:
+        await compact(snapshot)
+        disk.compact(snapshot)
+
+    async def watched_redact(positions: Sequence[Position], *, done_to: Position) -> None:
+        await redact(positions, done_to=done_to)
+        disk.redact(positions, done_to)
+
+    log.append = watched_append  # type: ignore[method-assign]
+    log.compact = watched_compact  # type: ignore[method-assign]
+    log.redact = watched_redact  # type: ignore[method-assign]
+    return log
