@@ -85,10 +85,11 @@ class Plan:
             for name in Policy.__struct_fields__
             if getattr(self.policy, name) != getattr(default, name)
         ]
+        log = "log in memory; " if self.in_memory else ""
         return (
             f"{self.brokers} brokers; people: {self.modern} modern, {self.listening} listening, {self.per_call} with a "
             f"session a call, {self.kept} hosts with a session; {self.duration_ms / 1_000:.0f} s of faults, haste "
-            f"{self.haste}; {'log in memory; ' if self.in_memory else ''}keep_commits={self.keep_commits}, redact_after_ms={self.redact_after_ms}, "
+            f"{self.haste}; {log}keep_commits={self.keep_commits}, redact_after_ms={self.redact_after_ms}, "
             f"fast_lane={self.fast_lane}; " + " ".join(changed)
         )
 

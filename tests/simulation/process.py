@@ -17,7 +17,7 @@ from broker.runtime import Accepted, Answer
 from broker.settings import Settings
 from events.commands import Command, Disconnect
 from events.commit import Commit
-from events.ids import ConnectionId
+from events.ids import ConnectionId, Position
 from events.log import EventLog
 from mcp_facade.app import ChatApp
 from tests.simulation.attendance import Attendance
@@ -70,12 +70,14 @@ class Process:
         self.attendance = Attendance(around, self)
         self.wall_offset_ms = WALL_MS + around.faults.random.randrange(2_000)
         self.decided_ids: set[str] = set()
+        self.announced_to: Position | None = None  # `None` where any may come next: at a start, and after a jump
         self._exchanges: dict[Exchanged, None] = {}
 
     def start(self) -> None:
         """A new life: nothing of the last one is left."""
         self.starts += 1
         self.stopping = False
+        self.announced_to = None
         around = self.around
         around.world.note(self.name, "starts")
         self.loop = SimLoop(around.world, self.name)
@@ -147,6 +149,7 @@ class Process:
 
         def watched_jump() -> None:
             sometimes.reached("the log was trimmed under a broker, which jumped")
+            self.announced_to = None
             jumped()
 
         broker.submit = watched_submit  # type: ignore[method-assign]

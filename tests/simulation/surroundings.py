@@ -97,6 +97,9 @@ class Surroundings:
         position = commit.position
         if position >= len(self.record.ids) or self.record.ids[position] != commit.commit_id:
             self.world.fail(f"{process.name} announced position {position} before it was stored")
+        if process.announced_to not in (None, position - 1):
+            self.world.fail(f"{process.name} announced position {position} right after {process.announced_to}")
+        process.announced_to = position
         process.attendance.announced(commit)
         if len(self.processes) > 1 and commit.commit_id not in process.decided_ids:
             self.sometimes.reached("a broker followed what another wrote")
