@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.fuzz.breed import smaller
 from tests.fuzz.requests import Scenario, from_text
 from tests.fuzz.target import fails, under_fire, written
+from tests.support.commands import command_of
 
 
 def main(arguments: list[str]) -> int:
@@ -42,7 +43,7 @@ def _smaller(scenarios: Sequence[Scenario]) -> int:
         return 0
     left = smaller(scenarios, _fails)
     print(*left, sep="\n")
-    print(f"{len(left)} of {len(scenarios)} scenarios: python -m tests.fuzz replay {written(left)}")
+    print(f"{len(left)} of {len(scenarios)} scenarios: {command_of('tests.fuzz', 'replay', written(left))}")
     return 1
 
 

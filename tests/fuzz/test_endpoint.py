@@ -18,6 +18,7 @@ from tests.fuzz.breed import bred
 from tests.fuzz.requests import Scenario
 from tests.fuzz.strategies import scenarios
 from tests.fuzz.target import Target, under_fire, written
+from tests.support.commands import command_of
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
 BRED = 10 * EXAMPLES
@@ -75,8 +76,8 @@ class Attack:
             last = self._batch[-1] if self._batch else ()
             error.add_note(f"\nthe last of {len(self._batch)} scenarios: {last}")
             error.add_note(f"\nthe end of the server's log:\n{self._target.log_end}")
-            error.add_note(f"\nsee all of them again with: python -m tests.fuzz replay {file}")
-            error.add_note(f"and which of them it was:    python -m tests.fuzz smaller {file}")
+            error.add_note(f"\nsee all of them again with: {command_of('tests.fuzz', 'replay', file)}")
+            error.add_note(f"and which of them it was:    {command_of('tests.fuzz', 'smaller', file)}")
             error.add_note(f"and the same run with:       make fuzz SEED={SEED} EXAMPLES={EXAMPLES}")
             raise
 

@@ -6,8 +6,10 @@ import argparse
 import sys
 
 from tests.simulation.campaign import Campaign, outcomes
+from tests.simulation.loop import STOPPED
 from tests.simulation.run import Outcome, Simulation
-from tests.simulation.trace import STOPPED, last_lines, print_trace, stop_at
+from tests.simulation.trace import last_lines, print_trace
+from tests.support.commands import command_of
 
 FAILED_MAX = 5
 
@@ -20,7 +22,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--steps", type=int, help="stop once so many steps are done in all, though seeds are left")
     parser.add_argument("--jobs", type=int, default=1, help="on so many cores")
     parser.add_argument("--seed", help="run this one alone")
-    parser.add_argument("--to-step", type=int, help="with --seed: stop there and show where everything stands")
+    parser.add_argument("--to-step", type=int, help="with --seed: stop after it and show where everything stands")
     parser.add_argument("--trace", action="store_true", help="with --seed: print what happens")
     parser.add_argument("--steps-too", action="store_true", help="with --trace: print every step")
     asked = parser.parse_args(arguments)
@@ -35,7 +37,7 @@ def _one(asked: argparse.Namespace) -> int:
     if asked.trace:
         print_trace(simulation.world, steps_too=asked.steps_too)
     if asked.to_step:
-        stop_at(simulation.world, asked.to_step)
+        simulation.world.stop_after = asked.to_step
     outcome = simulation.run()
     if outcome.failure == STOPPED:
         print(last_lines(simulation.world))
@@ -67,7 +69,8 @@ def _many(asked: argparse.Namespace) -> int:
 def _failed(outcome: Outcome, simulation: Simulation) -> int:
     print(last_lines(simulation.world))
     print(f"seed {outcome.seed} failed at step {outcome.steps}: {outcome.failure}")
-    print(f"again: python -m tests.simulation --seed {outcome.seed} --to-step {outcome.steps} --trace\n")
+    again = command_of("tests.simulation", "--seed", outcome.seed, "--to-step", outcome.steps, "--trace")
+    print(f"again: {again}\n")
     return 1
 
 

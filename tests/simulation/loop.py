@@ -155,6 +155,9 @@ def _drop(task: asyncio.Task[Any]) -> None:
         task.get_coro().close()  # type: ignore[union-attr]
 
 
+STOPPED = "stopped, as was asked for"
+
+
 class Failed(Exception):  # noqa: N818 - the way out of a run
     """The simulation has found something; its text says what."""
 
@@ -173,6 +176,8 @@ class World:
         self.last: deque[tuple[int, float, str, object]] = deque(maxlen=40)
         self.on_note: Callable[[int, float, str, str], None] | None = None
         self.on_step: Callable[[int, float, str, object], None] | None = None
+        self.stop_after: int | None = None
+        """The last step: who asks for it sees what that step finds, and what is looked at once it is done."""
         self._timers: list[tuple[float, int, Handle]] = []
         self._serial = 0
         self._running: SimLoop | None = None
@@ -229,6 +234,9 @@ class World:
 
     def _step(self, runnable: list[SimLoop]) -> None:
         """Run the next callback of one of those who have any."""
+        if self.steps == self.stop_after:
+            self.fail(STOPPED)
+            raise Failed(STOPPED)
         count = len(runnable)
         index = int(self.random.random() * count) if count > 1 else 0
         loop = runnable[index]

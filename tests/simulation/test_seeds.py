@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -65,11 +66,12 @@ def test_a_seed_that_fails_says_how_to_see_it_again(
     monkeypatch.setattr("tests.simulation.record.timestamp", lambda at_ms: "yesterday")
     assert main(["--seeds", "3"]) == 1
     printed = capsys.readouterr().out
-    assert "again: python -m tests.simulation --seed " in printed
-    again = printed.split("again: python -m tests.simulation ")[1].splitlines()[0].split()
-    seed, step = again[1], again[3]
-    assert main(["--seed", seed]) == 1
-    assert f"seed {seed} failed at step {step}" in capsys.readouterr().out
+    found = next(line for line in printed.splitlines() if line.startswith("seed ") and " failed at step " in line)
+    again = shlex.split(printed.split("again: ")[1].splitlines()[0])
+    assert os.path.samefile(again[0], sys.executable)
+    assert again[1:3] == ["-m", "tests.simulation"]
+    assert main(again[3:]) == 1
+    assert found in capsys.readouterr().out
 
 
 def test_what_was_never_met_is_a_complaint() -> None:

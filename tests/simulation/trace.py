@@ -19,22 +19,6 @@ def print_trace(world: World, *, steps_too: bool) -> None:
         world.on_step = lambda step, now_ms, who, callback: print(_line(step, now_ms, who, f"   {name_of(callback)}"))
 
 
-STOPPED = "stopped, as was asked for"
-
-
-def stop_at(world: World, step_wanted: int) -> None:
-    """Let the run end with that step, as if it had failed there."""
-    own = world.on_step
-
-    def look(step: int, now_ms: float, who: str, callback: object) -> None:
-        if own is not None:
-            own(step, now_ms, who, callback)
-        if step >= step_wanted:
-            world.fail(STOPPED)
-
-    world.on_step = look
-
-
 def last_lines(world: World) -> str:
     """The last notes and the last steps."""
     notes = [_line(*note) for note in list(world.notes)[-NOTES_SHOWN:]]
