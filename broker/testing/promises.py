@@ -29,7 +29,8 @@ def check_history(commits: Sequence[Commit], *, matching: Matching | None = None
     """The first promise that a log, given from position 1 on, does not keep; `None` if it keeps them all.
 
     `matching` stands in for whatever the log's policy names. The history that is reported is the shortest that could
-    be found; people, rooms, texts and times in it are made up, as long as it breaks the promise all the same.
+    be found; people, rooms, texts and times in it are made up, as long as it breaks the promise all the same. Of a
+    broken chain the two commits are shown as they are, and so is a history whose last command can't be decided again.
 
     Raises:
         ValueError: a commit is of an older schema; those are for `chat-broker verify`.

@@ -28,6 +28,8 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     if asked.seed is None and (asked.trace or asked.to_step):
         parser.error("--trace and --to-step need a --seed")
+    if asked.jobs < 1:
+        parser.error("--jobs must be at least 1")
     return _one(asked) if asked.seed is not None else _many(asked)
 
 

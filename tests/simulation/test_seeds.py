@@ -51,6 +51,14 @@ def test_a_seed_is_the_same_under_any_hash_seed(seed: str) -> None:
     assert _printed("--seed", seed, "--trace", hash_seed="1") == _printed("--seed", seed, "--trace", hash_seed="2")
 
 
+@pytest.mark.parametrize("asked", [["--to-step", "3"], ["--trace"], ["--jobs", "0"]])
+def test_what_makes_no_sense_is_refused(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line, with exit code 2."""
+    with pytest.raises(SystemExit, match="2"):
+        main(asked)
+    assert asked[0] in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_seed_stops_at_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     """And shows what happened last."""
     assert main(["--seed", "3", "--to-step", "700"]) == 0
