@@ -29,6 +29,7 @@ from mcp_facade.fast_lane.requests import (
     decoded,
     envelope_of,
     is_usual,
+    may_be_deep,
 )
 from mcp_facade.listen import Listening
 from mcp_facade.sessions import Session
@@ -71,7 +72,7 @@ class FastLane:
         if not is_usual(scope, headers, self._body_bytes_max):
             return False
         body = exchange.whole_body()
-        if body is None:
+        if body is None or may_be_deep(body):
             return False
         if is_stateless and headers.get(METHOD_HEADER) == b"subscriptions/listen":
             return await self._listen(body, exchange)

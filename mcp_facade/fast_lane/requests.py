@@ -28,6 +28,8 @@ VERSION = LATEST_MODERN_VERSION.encode()
 VALUES_REMEMBERED = 512
 META_BYTES_MAX = 1_024
 LENGTH_DIGITS_MAX = 9
+OPENINGS_MAX = 100
+"""Of lists and objects in a body; the SDK's parser of sessions takes no 200 of them within each other for JSON."""
 
 ID_MAX = 2**53
 
@@ -120,6 +122,11 @@ def is_usual(scope: Scope, headers: Headers, body_bytes_max: int) -> bool:
         and (content_type == b"application/json" or content_type.startswith(b"application/json;"))
         and takes_both(headers.get(b"accept", b""))
     )
+
+
+def may_be_deep(body: bytes) -> bool:
+    """Whether something in it may be nested so deeply that parsers differ; what a string holds counts as well."""
+    return body.count(b"[") + body.count(b"{") > OPENINGS_MAX
 
 
 @lru_cache(VALUES_REMEMBERED)

@@ -10,11 +10,14 @@ import os
 from collections import Counter
 from collections.abc import Collection
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.facade.lane.conversations import Conversation
-from tests.facade.lane.twins import run, twins
+from tests.facade.lane.requests import Json, Request, finished, in_session, modern
+from tests.facade.lane.twins import Twins, run, twins
+from tests.facade.people import CLIENT_INFO
 
 EXAMPLES = int(os.environ.get("LANE_EXAMPLES", "60"))
 STEPS_MAX = 14
@@ -52,3 +55,76 @@ def test_whatever_is_asked_is_answered_alike() -> None:
     requests = sum(count for kind, count in tally.items() if kind.startswith("2") and "by the lane" not in kind)
     taken = sum(count for kind, count in tally.items() if "by the lane" in kind)
     assert taken > requests / 3, tally
+
+
+@pytest.mark.parametrize("levels", [10, 150, 195, 200, 205, 900, 5_000])
+def test_what_is_nested_deeply_is_answered_alike(levels: int) -> None:
+    """The SDK's parser of sessions gives up at some depth; where it does, nothing but a parse error is said."""
+
+    async def compare() -> None:
+        async with twins(Counter()) as both:
+            session_id = await _session(both)
+            arguments = {"room_id": "r", "message": "hello", "x": "NESTED"}
+            params = {"name": "send_message", "arguments": arguments}
+            for request in (
+                in_session("tools/call", params, session_id),
+                modern("tools/call", params, 1, "send_message"),
+                modern("subscriptions/listen", {"notifications": {"x": "NESTED"}}),
+            ):
+                await _ask(both, nested(request, levels))
+
+    run(compare())
+
+
+def nested(request: Request, levels: int) -> Request:
+    """`request` with lists in lists in the place of `"NESTED"`."""
+    request.written = request.text.replace(b'"NESTED"', b"[" * levels + b"]" * levels)
+    return request
+
+
+async def _ask(both: Twins, request: Request) -> str:
+    ours, _ = await both.request(request.method, finished(request).headers, [request.text])
+    return ours.header(b"mcp-session-id")
+
+
+async def _session(both: Twins) -> str:
+    """The id of a session for which the SDK has vouched."""
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT_INFO}
+    opening = in_session("initialize", params, "", 0)
+    opening.headers = [header for header in opening.headers if header[0] != b"mcp-session-id"]
+    session_id = await _ask(both, opening)
+    await _ask(both, in_session("tools/list", {}, session_id))
+    return session_id
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"requestId": 7},
+        {"requestId": "7"},
+        {"requestId": "07"},
+        {"requestId": 7.0},
+        {"requestId": 7, "reason": "enough"},
+        {"requestId": 7, "reason": 5},
+        {"requestId": 7, "reason": None},
+        {"requestId": 7, "_meta": 5},
+        {"requestId": 7, "_meta": {"progressToken": []}},
+        {"requestId": 7, "x": 1},
+        {"requestId": True},
+        {"request_id": 7},
+    ],
+)
+def test_a_wait_is_called_off_alike(params: Json) -> None:
+    """By a notification that is good, and by one that only looks like it."""
+
+    async def compare() -> None:
+        async with twins(Counter()) as both:
+            session_id = await _session(both)
+            await _ask(both, in_session("tools/call", {"name": "enter_queue"}, session_id, 2))
+            wait = {"name": "wait_for_events", "arguments": {"cursor": both.lane.broker.state.position}}
+            await _ask(both, in_session("tools/call", wait, session_id, 7))
+            off = in_session("notifications/cancelled", params, session_id)
+            del off.body["id"]
+            await _ask(both, off)
+
+    run(compare())
