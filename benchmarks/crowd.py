@@ -190,6 +190,7 @@ class Crowd:
         await asyncio.wait((task, self.failed), return_when=asyncio.FIRST_COMPLETED)
         if self.failed.done():
             task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # or what it ended with is reported besides
             self.failed.result()
         return await task
 
