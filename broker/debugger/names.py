@@ -15,6 +15,7 @@ from itertools import islice, takewhile
 
 from broker.debugger.sources import Source
 from broker.debugger.terminal import printable
+from broker.debugger.walk import make_sure_that_it_is_whole
 from broker.usage import UsageError
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError
@@ -43,14 +44,31 @@ _NAME_MARKS = frozenset(" -_.'")
 Called = Callable[[], Iterable[tuple[str, str]]]
 """Looks through a log for each connection and the display name that it came with, in their order."""
 
+Check = Callable[[], None]
+"""Raises what keeps a log from being read to its end, as whoever folds it would."""
+
+
+def _nothing_to_check() -> None:
+    """There is no log that could be damaged."""
+
 
 class Names:
-    """Every connection and room that a log names; `called` is asked only where somebody gives a name for an id."""
+    """Every connection and room that a log names, as far as it can be read.
 
-    def __init__(self, connections: Iterable[str], rooms: Iterable[str], called: Called = tuple) -> None:
+    `called` is asked only where somebody gives a name for an id, and `check` only where what they ask for is not there.
+    """
+
+    def __init__(
+        self,
+        connections: Iterable[str],
+        rooms: Iterable[str],
+        called: Called = tuple,
+        check: Check = _nothing_to_check,
+    ) -> None:
         self._connections = sorted(set(connections))
         self._rooms = sorted(set(rooms))
         self._called = called
+        self._check = check
         self._found: dict[str, str] = {}
 
     def who(self, connection_id: str, display_name: str | None) -> str:
@@ -73,6 +91,9 @@ class Names:
 
         Raises:
             UsageError: there is none, or more than one; it lists some.
+            UnreadableCommitError: there is none, and it may be behind the commit that can't be read.
+            BrokenChainError: likewise.
+            UnusableLogError: likewise.
         """
         found = _beginning(self._connections, text, "c_")
         if len(found) == 1:
@@ -86,6 +107,7 @@ class Names:
             return ConnectionId(*called)
         if called:
             raise UsageError(_several("connection", "is called", text, self._people(called), len(called)))
+        self._check()
         raise _none("connection", text, self._people(everybody), len(everybody))
 
     def room_of(self, text: str) -> RoomId:
@@ -93,12 +115,16 @@ class Names:
 
         Raises:
             UsageError: there is none, or more than one; it lists some.
+            UnreadableCommitError: there is none, and it may be behind the commit that can't be read.
+            BrokenChainError: likewise.
+            UnusableLogError: likewise.
         """
         found = _beginning(self._rooms, text, "r_")
         if len(found) == 1:
             return RoomId(found[0])
         if found:
             raise UsageError(_several("room", "begins with", text, map(self.room, found), len(found)))
+        self._check()
         raise _none("room", text, map(self.room, self._rooms), len(self._rooms))
 
     def learn(self, source: Source, after: Position) -> None:
@@ -134,7 +160,12 @@ def names_of(source: Source) -> Names:
     """All names in a log; looks through it once, without reading most of it."""
     base: State = source.base.state
     connections, rooms = _named(source, base.position)
-    return Names([*base.places.by_id, *connections], [*base.rooms.by_id, *rooms], lambda: _called(source))
+    return Names(
+        [*base.places.by_id, *connections],
+        [*base.rooms.by_id, *rooms],
+        lambda: _called(source),
+        lambda: make_sure_that_it_is_whole(source),
+    )
 
 
 def name_in(state: State, connection_id: str) -> str | None:

@@ -10,7 +10,7 @@ import immutables
 from broker.debugger.showing import safe
 from broker.debugger.sources import Source, Step
 from events.codec import UnreadableCommitError, decode_commit
-from events.commit import BrokenChainError, Commit, check_link
+from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.events import MessageSent, RoomClosed, RoomOpened
 from events.ids import Position, RoomId
 from projections.state import State, evolve
@@ -97,10 +97,7 @@ def step_of(before: State, line: bytes) -> Step:
         BrokenChainError: likewise.
     """
     position = before.position + 1
-    try:
-        commit = decode_commit(line)
-    except UnreadableCommitError as error:
-        raise UnreadableCommitError(f"the commit at position {position} can't be read: {safe(str(error))}") from None
+    commit = commit_at(position, line)
     check_link(before.tip, commit)
     try:
         return Step(before, commit, evolve(before, commit))
@@ -109,6 +106,35 @@ def step_of(before: State, line: bytes) -> Step:
         raise BrokenChainError(
             f"the commit at position {position} doesn't fit what stands before it ({type(error).__name__})"
         ) from error
+
+
+def commit_at(position: Position, line: bytes) -> Commit:
+    """What `line`, which stands at `position`, says.
+
+    Raises:
+        UnreadableCommitError: naming the position.
+        BrokenChainError: it is of an older schema, and was altered.
+    """
+    try:
+        return decode_commit(line)
+    except UnreadableCommitError as error:
+        raise UnreadableCommitError(f"the commit at position {position} can't be read: {safe(str(error))}") from None
+
+
+def make_sure_that_it_is_whole(source: Source) -> None:
+    """Read every commit, and look whether each follows the one before; what they say is not checked.
+
+    Raises:
+        UnreadableCommitError: naming the position.
+        BrokenChainError: likewise.
+        UnusableLogError: likewise.
+    """
+    tip: Tip = source.base.tip
+    for line in source.lines(tip.position):
+        commit = commit_at(tip.position + 1, line)
+        if (commit.position, commit.previous_id) != (tip.position + 1, tip.commit_id):
+            check_link(tip, commit)
+        tip = commit.tip
 
 
 def talks_of(state: State) -> Talks:

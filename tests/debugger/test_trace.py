@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
+import apsw
 import msgspec
 import pytest
 
@@ -246,6 +248,33 @@ def test_a_broken_log_is_told_as_far_as_it_goes(tmp_path: Path) -> None:
     assert answer.status == 2
     assert answer.lines[-1].endswith('"Hello!"')
     assert answer.err == "chat-broker: the commit at position 6 was altered\n"
+
+
+def _changed(path: Path, statement: str) -> str:
+    """A broker's file to which somebody did `statement`."""
+    log = filed(path, conversation().commits)
+    db = apsw.Connection(str(path))
+    db.execute(statement)
+    db.close()
+    return log
+
+
+DAMAGES: dict[str, Callable[[Path], str]] = {
+    "cut off": lambda path: dumped(path, conversation().commits[:1], b'{"schema":2,"position":2,'),
+    "a line that is gone": lambda path: dumped(path, [conversation().commits[0], *conversation().commits[2:4]]),
+    "a row that is gone": lambda path: _changed(path, "DELETE FROM commits WHERE position = 2"),
+    "a row of nonsense": lambda path: _changed(path, "UPDATE commits SET body = 'x' WHERE position = 2"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("asked_for", [("--room", "r_1"), ("--connection", "Zoe")])
+def test_what_damage_may_hide_is_not_said_to_be_missing(tmp_path: Path, damage: str, asked_for: Sequence[str]) -> None:
+    """Who or what isn't found may stand where the log can't be read; the line is the one that `replay` gives."""
+    log = DAMAGES[damage](tmp_path / "log")
+    answer = asked("trace", log, *asked_for)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == asked("replay", log).err != ""
 
 
 def test_exactly_one_life_is_asked_for(log: str) -> None:
