@@ -16,7 +16,7 @@ import structlog
 
 from broker.logs import configure_logs
 from broker.settings import DISTRIBUTION, Settings, add_flags, serve_help, settings_from, unknown_variables
-from broker.usage import EXIT_OK, EXIT_USAGE, UsageError
+from broker.usage import EXIT_OK, EXIT_USAGE, HOW_FAR, UsageError
 
 Serve = Callable[[Settings], None]
 
@@ -116,7 +116,9 @@ def _run(options: argparse.Namespace) -> int:
     try:
         status: int = options.run(options, Terminal(sys.stdout, sys.stderr))
         sys.stdout.flush()
-    except (BrokenChainError, UnreadableCommitError, UnusableLogError, LogUnavailableError) as error:
+    except BrokenChainError as error:
+        raise UsageError(f"{error}; {HOW_FAR}") from None
+    except (UnreadableCommitError, UnusableLogError, LogUnavailableError) as error:
         raise UsageError(" ".join(str(error).split())) from None
     except BrokenPipeError:  # whoever read the answer has enough of it, as `head` does
         # Else the interpreter would try to write the rest at its end, and say so.

@@ -16,7 +16,8 @@ from broker.broker import Broker
 from broker.clock import SystemClock
 from broker.opening import commits_kept, open_log
 from broker.settings import Settings
-from broker.usage import UsageError
+from broker.usage import HOW_FAR, UsageError
+from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
 from mcp_facade.front import Application, Front
@@ -120,6 +121,8 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         raise UsageError(str(app.failure))
     if isinstance(app.failure, ImportError):
         raise UsageError(f"can't start, since the installation is not whole: {app.failure}")
+    if isinstance(app.failure, BrokenChainError):
+        raise UsageError(f"{settings.log} can't be used: {app.failure}; {HOW_FAR}")
     if app.failure is not None:
         raise UsageError(f"{settings.log} can't be used: {app.failure}")
 

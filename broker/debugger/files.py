@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from broker.debugger.sources import SQLITE_MAGIC
+from broker.debugger.terminal import printable
 from broker.settings import MEMORY_URL, SQLITE_SCHEME
 from broker.usage import UsageError
 
@@ -19,7 +20,7 @@ def path_of(name: str) -> str:
         raise UsageError("a log in memory is its broker's alone; name one in a file, as sqlite:PATH")
     path = name.removeprefix(SQLITE_SCHEME)
     if not path:
-        raise UsageError(f"{name} names no file; it has to be sqlite:PATH")
+        raise UsageError(f"the path is missing in {printable(name)}; name the log as sqlite:PATH")
     if path == name and not _is_sqlite(path):
         raise UsageError(_what_to_name(name))
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import stat
@@ -42,8 +43,10 @@ def output(name: str, log: str, terminal: Terminal) -> Iterator[Output]:
     is no regular file, as a pipe or a device, is written into.
 
     Raises:
-        UsageError: it is a directory or the log itself, or it can't be written.
+        UsageError: there is no name, it is a directory or the log itself, or it can't be written.
     """
+    if not name:
+        raise UsageError(f"the path is missing behind -o; name a file, or {STDOUT} for standard output")
     there = _status(name)
     if name == STDOUT or (there is not None and _is_stdout(there, terminal)):
         yield Output(terminal.data, is_stdout=True)
@@ -59,7 +62,7 @@ def output(name: str, log: str, terminal: Terminal) -> Iterator[Output]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise UsageError(f"can't write {name}: {error.strerror}") from None
+        raise UsageError(f"can't write {name}: {error.strerror}; {_way_out(error)}") from None
 
 
 @contextmanager
@@ -75,6 +78,12 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def _way_out(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space, or name a file on another disk"
+    return "name a file in a directory that is there and that you may write to"
 
 
 def _status(name: str) -> os.stat_result | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from broker.debugger.dumps import LOG_IS, STDIN_NAME, Dump
+from broker.debugger.terminal import printable
 from broker.settings import MEMORY_URL, SQLITE_SCHEME
 from broker.usage import UsageError
 from events.codec import UnreadableCommitError, decode_commit
@@ -35,6 +36,7 @@ SQLITE_MAGIC = b"SQLite format 3\0"
 GZIP_MAGIC = b"\x1f\x8b"
 WEB_SCHEMES = ("http://", "https://")
 WEB_TIMEOUT_SECONDS = 30
+URL_IS = "a LOG's URL is that of a dump (.jsonl, .jsonl.gz); a broker's own log is looked into by its file, sqlite:PATH"
 
 WHOLE = Snapshot(EMPTY_TIP, INITIAL_STATE)
 """The base of a log that has all of its commits."""
@@ -95,6 +97,8 @@ def open_source(name: str) -> Source:
         UnusableLogError: it is damaged, or newer than this program.
         UnreadableCommitError: it is a dump whose beginning can't be read.
     """
+    if name in ("", SQLITE_SCHEME):
+        raise UsageError(f"the path is missing in {printable(name)}; {LOG_IS}")
     if name.startswith(SQLITE_SCHEME):
         return SqliteSource(name)
     if name == STDIN:
@@ -226,8 +230,8 @@ def _from_path(name: str) -> Source:
     try:
         file = path.open("rb")
     except OSError as error:
-        hint = f"; {LOG_IS}" if ":" in name else ""
-        raise UsageError(f"can't read {name}: {error.strerror}{hint}") from None
+        hint = "check its owner and its mode" if isinstance(error, PermissionError) else LOG_IS
+        raise UsageError(f"can't read {name}: {error.strerror}; {hint}") from None
     with file:
         magic = file.read(len(SQLITE_MAGIC))
     if magic == SQLITE_MAGIC:
@@ -268,4 +272,5 @@ def _fetched(url: str) -> BinaryIO:
         with urllib.request.urlopen(url, timeout=WEB_TIMEOUT_SECONDS) as answer:  # noqa: S310 - http or https, as was checked
             return _spooled(answer)
     except (urllib.error.URLError, OSError, ValueError) as error:
-        raise UsageError(f"can't fetch {url}: {getattr(error, 'reason', error)}") from None
+        why = getattr(error, "reason", error)
+        raise UsageError(f"can't fetch {url}: {why}; {URL_IS}") from None

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from broker.debugger.describe import ROWS_MAX
+from broker.usage import HOW_FAR
 from events.commands import AdoptPolicy, LeaveRoom
 from events.ids import ConnectionId
 from events.policy import Policy
@@ -159,7 +160,7 @@ def test_a_broken_log_is_refused(tmp_path: Path) -> None:
     commits = conversation().commits
     commits[3] = msgspec.structs.replace(commits[3], at_ms=commits[3].at_ms + 1)
     log = dumped(tmp_path / "log.jsonl", commits)
-    assert asked("diff", log, "1", "6").err == "chat-broker: the commit at position 4 was altered\n"
+    assert asked("diff", log, "1", "6").err == f"chat-broker: the commit at position 4 was altered; {HOW_FAR}\n"
     assert told("diff", log, "1", "3").lines[0].startswith("from position 1 to 3")
 
 

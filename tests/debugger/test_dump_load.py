@@ -403,7 +403,8 @@ def test_a_log_that_a_broker_has_is_left_alone(tmp_path: Path) -> None:
     ("log", "says"),
     [
         ("memory:", "a log in memory is its broker's alone"),
-        ("sqlite:", "names no file"),
+        ("sqlite:", 'the path is missing in "sqlite:"; name the log as sqlite:PATH'),
+        ("", 'the path is missing in ""; name the log as sqlite:PATH'),
         ("nonsense://x", "nonsense://x is no log in a file; name one as sqlite:PATH"),
         ("../x.db", "a log in a file is named as sqlite:PATH; write sqlite:../x.db"),
         (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.debugger.sources import open_source
+from broker.usage import UsageError
 from events.codec import encode_commit
 from projections.snapshots import STATE_CODEC
 from projections.state import fold
@@ -49,6 +53,33 @@ def given(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @each_reader
+@pytest.mark.parametrize("name", ["", "sqlite:"])
+def test_an_empty_path_names_no_log(command: str, name: str) -> None:
+    """As where a variable of the shell is empty."""
+    answer = read(command, name)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == f'chat-broker: the path is missing in "{name}"; {A_LOG}\n'
+
+
+@each_reader
+def test_what_is_not_there_is_no_log(command: str) -> None:
+    """The line says what would be one."""
+    said = read(command, "none.jsonl").err
+    assert said == f"chat-broker: can't read none.jsonl: No such file or directory; {A_LOG}\n"
+
+
+def test_what_may_not_be_read_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, another name would not help."""
+
+    def denied(path: Path, mode: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(UsageError, match=r"^can't read mine: Permission denied; check its owner and its mode$"):
+        open_source("mine")
+
+
+@each_reader
 def test_nothing_is_no_log(command: str, given: None) -> None:
     """An empty input comes of a mistake before it in the pipe: what is not there keeps no promise."""
     answer = read(command, "-")
@@ -82,11 +113,11 @@ def test_a_file_of_another_kind_is_called_that(command: str, content: bytes) -> 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """Of a server that answers everything with some JSON."""
+    """Of a server that answers with some JSON, and under `/mcp` as a broker does whoever is no client."""
 
     class Healthy(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(406 if self.path == "/mcp" else 200)
             self.end_headers()
             self.wfile.write(b'{"status":"ok"}')
 
@@ -104,6 +135,15 @@ def url() -> Iterator[str]:
 def test_a_page_of_another_kind_is_called_that(url: str) -> None:
     """As a broker's own are."""
     assert read("replay", url).err == f"chat-broker: {url} is no dump of a log; {A_LOG}\n"
+
+
+def test_a_brokers_address_is_no_log(url: str) -> None:
+    """The line says by what a broker's log can be looked into."""
+    endpoint = url.replace("/healthz", "/mcp")
+    assert read("replay", endpoint).err == (
+        f"chat-broker: can't fetch {endpoint}: Not Acceptable; a LOG's URL is that of a dump (.jsonl, .jsonl.gz); "
+        "a broker's own log is looked into by its file, sqlite:PATH\n"
+    )
 
 
 # Half of a dump.

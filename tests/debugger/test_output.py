@@ -108,6 +108,14 @@ def test_a_directory_is_no_file(tmp_path: Path, command: str, name: str) -> None
 
 
 @each_writer
+def test_no_name_is_no_file(tmp_path: Path, command: str) -> None:
+    """As where a variable of the shell is empty."""
+    answer = asked(*call(command, a_log(tmp_path), ""))
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == "chat-broker: the path is missing behind -o; name a file, or - for standard output\n"
+
+
+@each_writer
 def test_the_log_itself_is_never_written_over(tmp_path: Path, command: str) -> None:
     """By whatever name: a link to it is it."""
     log = a_log(tmp_path)

@@ -17,6 +17,7 @@ import pytest
 from broker.debugger import replay, sources
 from broker.debugger.sources import open_source
 from broker.debugger.terminal import Terminal
+from broker.usage import HOW_FAR
 from events.codec import decode_commit, encode_commit, redact_line
 from events.commands import AdoptPolicy, EnterQueue, LeaveQueue, SendMessage
 from events.commit import EMPTY_TIP, Commit, Facts, Tip, commit_after
@@ -347,7 +348,7 @@ def test_a_commit_that_was_altered_ends_the_story(tmp_path: Path) -> None:
     commits[3] = msgspec.structs.replace(commits[3], command=command)
     answer = asked("replay", dumped(tmp_path / "log.jsonl", commits))
     assert (answer.status, len(answer.lines)) == (2, 3)
-    assert answer.err == "chat-broker: the commit at position 4 was altered\n"
+    assert answer.err == f"chat-broker: the commit at position 4 was altered; {HOW_FAR}\n"
 
 
 def test_a_commit_that_is_missing_ends_the_story(tmp_path: Path) -> None:
@@ -355,7 +356,7 @@ def test_a_commit_that_is_missing_ends_the_story(tmp_path: Path) -> None:
     commits = conversation().commits
     answer = asked("replay", dumped(tmp_path / "log.jsonl", commits[:3] + commits[4:]))
     assert (answer.status, len(answer.lines)) == (2, 3)
-    assert answer.err == "chat-broker: expected the commit at position 4, found 5\n"
+    assert answer.err == f"chat-broker: expected the commit at position 4, found 5; {HOW_FAR}\n"
 
 
 def test_a_line_that_is_no_commit_ends_the_story(tmp_path: Path) -> None:

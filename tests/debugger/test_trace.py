@@ -15,6 +15,7 @@ import pytest
 
 from broker.debugger.delivered import NOT_NOTED, NOT_NOTED_HERE, NOTED_LATE_MS
 from broker.handings import FLUSH_MS
+from broker.usage import HOW_FAR
 from events.commands import AdoptPolicy, EnterQueue
 from events.commit import Facts, commit_after
 from events.events import QueueEntered, RoomOpened
@@ -247,7 +248,7 @@ def test_a_broken_log_is_told_as_far_as_it_goes(tmp_path: Path) -> None:
     answer = asked("trace", dumped(tmp_path / "log.jsonl", commits), "--room", "2370")
     assert answer.status == 2
     assert answer.lines[-1].endswith('"Hello!"')
-    assert answer.err == "chat-broker: the commit at position 6 was altered\n"
+    assert answer.err == f"chat-broker: the commit at position 6 was altered; {HOW_FAR}\n"
 
 
 def _changed(path: Path, statement: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.usage import HOW_FAR
 from events.commit import EMPTY_TIP
 from events.ids import RoomId
 from events.sqlite_file import SqliteFile
@@ -150,6 +151,8 @@ async def test_a_file_that_cannot_be_used_is_one_line(how: str, tmp_path: Path) 
     spoilt = path.read_bytes()
     line = await failed("serve", "--port", "0", "--log-level", "error", "--log", url)
     assert str(path) in line
+    if how == "altered":
+        assert line.endswith("the commit at position 3 was altered; " + HOW_FAR)
     # Where it looked sound at first, SQLite's own header may count one opening more.
     assert path.stat().st_size == len(spoilt)
     if how in ("no database", "cut off", "of another program", "of a newer program"):
