@@ -297,6 +297,17 @@ def test_zoom_and_pan(open_report: Open) -> None:
     page.wait_for_function("(old) => document.getElementById('ruler').toDataURL() === old", arg=seen[0])
 
 
+def test_the_moment_fits_on_a_telephone(open_report: Open) -> None:
+    """However long it is, nothing of it stands beyond the margin of a narrow window."""
+    report = open_report(crowd(1_200))
+    report.page.set_viewport_size({"width": 420, "height": 900})
+    report.go_to(1_150)
+    parts = report.page.locator("#transport :is(button, select, input, span)").all()
+    boxes = [box for part in parts if (box := part.bounding_box()) is not None]
+    assert len(boxes) == len(parts)
+    assert max(box["x"] + box["width"] for box in boxes) <= 420 - 16
+
+
 def test_plots_say_what_they_show(open_report: Open) -> None:
     """Waiting times and throughput are drawn, and said in words."""
     commits = crowd(400)
