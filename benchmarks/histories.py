@@ -6,10 +6,11 @@ from itertools import islice
 from typing import Final
 
 from broker.decide import Rejection, decide
-from events.commands import Command, EnterQueue, LeaveRoom, SendMessage
+from events.commands import AdoptPolicy, Command, EnterQueue, LeaveRoom, SendMessage
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after
 from events.events import MessageSent
 from events.ids import ClientMessageId, ConnectionId, RoomId
+from events.policy import Policy
 from projections.state import INITIAL_STATE, State, fold
 
 START_MS: Final = 1_790_000_000_000
@@ -24,12 +25,16 @@ def history(commits: int) -> Iterator[Commit]:
 
 
 class Talking:
-    """Nearly all commits are messages; after every `talk` of them, one of the pairs parts and meets anew."""
+    """Nearly all commits are messages; after every `talk` of them, one of the pairs parts and meets anew.
 
-    def __init__(self, pairs: int = 100, talk: int = 500) -> None:
+    With a `policy`, it is adopted first.
+    """
+
+    def __init__(self, pairs: int = 100, talk: int = 500, policy: Policy | None = None) -> None:
         self._people = [(_person(2 * n), _person(2 * n + 1)) for n in range(pairs)]
         self._rooms = [RoomId("")] * pairs
         self._talk = talk
+        self._policy = policy
         self._at_ms = START_MS
         self._step_ms = 600 // min(pairs, 600) + 1  # so that nobody speaks too often
         self._state: State = INITIAL_STATE
@@ -44,6 +49,8 @@ class Talking:
 
     def commits(self) -> Iterator[Commit]:
         """One after the other, without an end."""
+        if self._policy is not None:
+            yield self._decided(AdoptPolicy(self._policy))
         for pair in range(len(self._people)):
             yield from self._meet(pair)
         while True:

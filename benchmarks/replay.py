@@ -1,8 +1,9 @@
 """`python -m benchmarks.replay`: what folding, checking and starting from a log cost.
 
 CPU time, a page of commits at a time, each in several rounds of which the best counts, since whatever else runs on
-the machine can only add to it. Memory is the peak of a process that checks a log in a file, beside one that checks a
-log four times as long (Linux).
+the machine can only add to it. Memory is the peak of a process that checks a log in a file (Linux), of three lengths,
+each four times the one before: once where the state grows with the log, since no closed room and no notification is
+forgotten yet, and once where it does not, since few are kept.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from broker.runtime import Runtime
 from events.codec import decode_commit, encode_commit
 from events.commit import Commit
 from events.log import Snapshot
+from events.policy import Policy
 from events.sqlite_file import SqliteFile
 from events.sqlite_log import SqliteLog
 from projections.snapshots import STATE_CODEC
@@ -35,6 +37,10 @@ from projections.state import INITIAL_STATE, fold
 
 ROUNDS: Final = 4
 PAGE: Final = 2_000
+
+STEADY: Final = Policy(closed_rooms_kept=100, inbox_events_max=50)
+STEADY_TALK: Final = 25
+"""With these the state is full after some 5,000 commits: every pair has met anew, and every inbox is at its limit."""
 
 _PEAK_OF_VERIFY: Final = """
 import sys
@@ -115,17 +121,23 @@ def _rate(what: str, commits: int, seconds: Callable[[], Iterator[float]]) -> No
 
 
 def _memory(path: Path, commits: int) -> None:
-    for size in (commits // 4, commits):
-        name = f"sqlite:{_filled(path / f'memory{size}.db', size)}"
+    _peaks(path / "growing.db", commits, "state grows", Talking)
+    _peaks(path / "steady.db", commits, "state does not", lambda: Talking(talk=STEADY_TALK, policy=STEADY))
+
+
+def _peaks(path: Path, commits: int, how: str, talking: Callable[[], Talking]) -> None:
+    for size in (commits // 4, commits, commits * 4):
+        name = f"sqlite:{_filled(path, size, talking())}"
         done = subprocess.run(  # our own program, on our own file
             [sys.executable, "-c", _PEAK_OF_VERIFY, name], capture_output=True, text=True, check=True
         )
-        print(f"{f'peak of verify, {size:,} commits':40}{int(done.stdout.split()[-1]) / 1_024:>12,.0f} MiB")
+        path.unlink()
+        what = f"peak of verify, {size:,}, {how}"
+        print(f"{what:40}{int(done.stdout.split()[-1]) / 1_024:>12,.0f} MiB")
 
 
-def _filled(path: Path, commits: int, snapshot_at: int = 0) -> Path:
-    """A broker's file with a history, and with a snapshot in it."""
-    talking = Talking()
+def _filled(path: Path, commits: int, talking: Talking, snapshot_at: int = 0) -> Path:
+    """A broker's file with a history, and with a snapshot in it if it is to have one."""
     with closing(SqliteFile(path, "write", synchronous="NORMAL")) as file:
         is_saved = not snapshot_at
         for page in _pages(islice(talking.commits(), commits)):
@@ -143,7 +155,7 @@ def _pages(commits: Iterator[Commit]) -> Iterator[list[Commit]]:
 
 def _cold_start(path: Path, commits: int, tail: int) -> None:
     began = time.perf_counter()
-    _filled(path, commits, commits - tail)
+    _filled(path, commits, Talking(), commits - tail)
     print(f"(a file of {commits:,} commits made in {time.perf_counter() - began:.0f} s)")
     asyncio.run(_start(path, commits))
 
