@@ -5,14 +5,20 @@ from __future__ import annotations
 import resource
 import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from broker.debugger.sources import open_source, state_at
 from broker.usage import HOW_FAR
-from events.commit import EMPTY_TIP
+from events.commit import EMPTY_TIP, Commit
 from events.ids import RoomId
+from events.log import Snapshot
 from events.sqlite_file import SqliteFile
+from projections.snapshots import STATE_CODEC
+from projections.state import digest, fold
+from tests.debugger.logs import told
 from tests.facade.people import InSession, Modern, Person, texts
 from tests.facade.test_command_line import failed
 from tests.support.logs import log_of
@@ -30,11 +36,15 @@ def file_of(tmp_path: Path) -> tuple[Path, str]:
     return tmp_path / "chat.db", f"sqlite:{tmp_path / 'chat.db'}"
 
 
+def a_log() -> list[Commit]:
+    """With a room in it."""
+    return log_of(enter(ANN), enter(BOB), *(say(ANN, f"{number}", None, RoomId("r_2")) for number in range(15)))
+
+
 def a_conversation(path: Path) -> None:
-    """A log with a room in it."""
-    chat = [enter(ANN), enter(BOB), *(say(ANN, f"{number}", None, RoomId("r_2")) for number in range(15))]
+    """A file with that log."""
     with SqliteFile(path) as file:
-        file.append(log_of(*chat), expected=EMPTY_TIP)
+        file.append(a_log(), expected=EMPTY_TIP)
 
 
 async def moved(broker: Process, *people: Person) -> None:
@@ -108,6 +118,23 @@ async def test_a_start_from_a_snapshot_is_a_start(tmp_path: Path) -> None:
             assert texts(await bob.hear())[-1] == "again"
             assert (await broker.terminate())[0] == 0
     await there.close()
+
+
+def test_snapshots_above_the_base_are_discardable(tmp_path: Path) -> None:
+    """A trimmed log without them comes to the same state; its base's is a part of it."""
+    path, url = file_of(tmp_path)
+    a_conversation(path)
+    told("log", "trim", url, "--before", "6")
+    state = fold(a_log())
+    with SqliteFile(path) as file:
+        file.save(Snapshot(state.tip, state), STATE_CODEC)
+    verdict = told("verify", url).out
+    assert verdict.endswith(f" digest {digest(state)}\n")
+    _sql(path, "DELETE FROM snapshots WHERE position > 5")
+    assert told("verify", url).out == verdict
+    with closing(open_source(url)) as source:
+        assert source.snapshots() == [5]
+        assert state_at(source, state.position) == state
 
 
 async def test_one_broker_a_file(tmp_path: Path) -> None:
@@ -190,7 +217,7 @@ async def test_a_disk_that_fills_up_costs_refusals_and_nothing_else(tmp_path: Pa
 
 
 async def test_what_was_said_is_forgotten_in_time(tmp_path: Path) -> None:
-    """With `--redact-after`, no byte of it is left in the files; that it was said stays."""
+    """With `--redact-after`, no byte of it is left in the files; that it was said stays, and the chain is whole."""
     path, url = file_of(tmp_path)
     async with serving("--log", url, *LENIENT) as broker:
         there = broker.people()
@@ -213,4 +240,5 @@ async def test_what_was_said_is_forgotten_in_time(tmp_path: Path) -> None:
         held = b"".join(file.read_bytes() for file in files if file.exists())
         assert b"a secret" not in held
         assert b"a conversation that goes on" in held
+        assert told("verify", url).out.startswith("every promise holds: ")
         await there.close()
