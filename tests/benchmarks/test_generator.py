@@ -96,7 +96,7 @@ FAULTS: dict[str, tuple[Fault | None, Fault | None, str]] = {
 async def crowd_of(server: Faulty) -> AsyncIterator[Crowd]:
     """Two pairs who have met at `server`."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(server, http="httptools", lifespan="off", log_level="critical", access_log=False)
+        config = uvicorn.Config(server, http="httptools", lifespan="off", log_config=None, access_log=False)
         running = uvicorn.Server(config)
         serving = asyncio.ensure_future(running.serve([listening]))
         crowd = Crowd(listening.getsockname()[1], MODERN)
