@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from broker.clock import Clock
 from broker.decide import Rejection
+from broker.draft import Answer
 from broker.entropy import SYSTEM_ENTROPY, RandomBytes
 from broker.handings import Handings
 from broker.metrics import Metrics
@@ -16,7 +17,7 @@ from broker.pages import Page, newest_page, page_after
 from broker.patience import Patience
 from broker.presence import Presence
 from broker.redaction import Redaction
-from broker.runtime import Answer, Runtime
+from broker.runtime import Runtime
 from broker.waits import Wait
 from events.commands import Command, Disconnect
 from events.ids import HANDLE_BYTES, POSITION_MAX, ConnectionId, Handle, Position, connection_id_of, handle_from

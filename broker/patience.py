@@ -12,8 +12,8 @@ from heapq import heappop, heappush
 
 from broker.clock import Clock, Timer
 from broker.decide import Rejection
+from broker.draft import Accepted, Answer
 from broker.matching import patience_ms
-from broker.runtime import Accepted, Answer
 from events.commands import MatchDue
 from events.commit import Commit
 from events.events import PolicyAdopted, QueueEntered

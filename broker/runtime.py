@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import structlog
 
 from broker.checkpoints import Checkpoints
 from broker.clock import Clock, CommitClock, Timer, sleep_until
-from broker.decide import Rejection, decide
+from broker.decide import Rejection
+from broker.draft import Answer, Draft, Submitted
 from broker.entropy import SYSTEM_ENTROPY, RandomBytes
 from broker.reading_on import read_on
-from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, MatchDue, NextPartner, SendMessage
-from events.commit import BrokenChainError, Commit, Facts, check_link, commit_after
-from events.ids import ID_BYTES, Position, RoomId, room_id_from
+from events.commands import AdoptPolicy, Command, Disconnect
+from events.commit import BrokenChainError, Commit, check_link
+from events.ids import Position
 from events.log import Conflict, EventLog, LogUnavailableError, Snapshot
 from events.memory_log import MemoryLog
 from events.policy import Policy
@@ -32,17 +33,6 @@ logger = structlog.get_logger(__name__)
 
 RETRY_MS = 50
 FOLLOW_AGAIN_MS = 1_000
-SALT_BYTES = 16
-
-
-class Accepted(NamedTuple):
-    """A command was carried out, or had been already: then there is no commit. `state` is right after it."""
-
-    state: State
-    commit: Commit | None
-
-
-Answer = Accepted | Rejection
 
 
 class Observer(Protocol):
@@ -51,48 +41,6 @@ class Observer(Protocol):
     def __call__(self, commit: Commit, state: State) -> None:
         """`state` is the one right after `commit`."""
         ...
-
-
-class _Submitted:
-    """A command in line, with the facts that stay the same however often it is decided."""
-
-    __slots__ = ("answer", "command", "deadline_ms", "room_id", "salt")
-
-    def __init__(self, command: Command, deadline_ms: float, random_bytes: RandomBytes) -> None:
-        self.command = command
-        self.deadline_ms = deadline_ms
-        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        may_match = isinstance(command, EnterQueue | NextPartner | MatchDue)
-        self.room_id: RoomId | None = room_id_from(random_bytes(ID_BYTES)) if may_match else None
-        self.salt = random_bytes(SALT_BYTES).hex() if isinstance(command, SendMessage) else None
-
-    def resolve(self, answer: Answer) -> None:
-        if not self.answer.done():  # its caller may have gone
-            self.answer.set_result(answer)
-
-
-class _Draft:
-    """What a batch leads to, if nobody else appends first."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.steps: list[Accepted] = []
-        self.answers: list[tuple[_Submitted, Answer]] = []
-
-    @property
-    def commits(self) -> list[Commit]:
-        return [step.commit for step in self.steps if step.commit is not None]
-
-    def decide(self, command: Command, facts: Facts) -> Answer:
-        decision = decide(self.state, command, facts)
-        if isinstance(decision, Rejection):
-            return decision
-        if not decision:
-            return Accepted(self.state, None)
-        commit = commit_after(self.state.tip, command, facts, decision)
-        self.state = evolve(self.state, commit)
-        self.steps.append(Accepted(self.state, commit))
-        return self.steps[-1]
 
 
 class Runtime:
@@ -130,8 +78,8 @@ class Runtime:
         self._shared = shared
         self._random_bytes = random_bytes
         self._checkpoints = Checkpoints(log, keep_commits)
-        self._pending: list[_Submitted] = []
-        self._in_flight: list[_Submitted] = []
+        self._pending: list[Submitted] = []
+        self._in_flight: list[Submitted] = []
         self._is_flushing = False
         self._flushing: asyncio.Task[None] | None = None  # where the log may have to be waited for
         self._watchdog: Timer | None = None
@@ -180,7 +128,7 @@ class Runtime:
         The future has its answer, as `submit` gives it.
         """
         policy = self.state.policy
-        submitted = _Submitted(command, self._clock.now_ms() + policy.command_timeout_ms, self._random_bytes)
+        submitted = Submitted(command, self._clock.now_ms() + policy.command_timeout_ms, self._random_bytes)
         if len(self._pending) >= policy.commands_pending_max:
             submitted.resolve(Rejection("unavailable"))
             return submitted.answer
@@ -258,7 +206,7 @@ class Runtime:
             self._in_flight = []
             self._is_flushing, self._flushing = False, None
 
-    async def _carry_out(self, batch: Sequence[_Submitted]) -> None:
+    async def _carry_out(self, batch: Sequence[Submitted]) -> None:
         try:
             if self._behind or self._has_more:
                 await self._catch_up()
@@ -279,13 +227,13 @@ class Runtime:
             self._heard_of = 0  # what can't be folded is looked at again when somebody asks for something
             logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
 
-    def _give_up(self, batch: Sequence[_Submitted]) -> None:
+    def _give_up(self, batch: Sequence[Submitted]) -> None:
         """What was being appended may have landed: before the next batch, look."""
         self._behind = True
         for submitted in batch:
             submitted.resolve(Rejection("unavailable"))
 
-    async def _stored(self, batch: Sequence[_Submitted]) -> _Draft:
+    async def _stored(self, batch: Sequence[Submitted]) -> Draft:
         """Decide `batch` until what it leads to is stored, or no caller is left to answer."""
         draft, jumps, may_have_landed = self._drafted(batch), self._jumps, False
         while draft.commits:
@@ -298,7 +246,7 @@ class Runtime:
                 if may_have_landed and self._jumps > jumps:
                     raise LogUnavailableError("what was appended may stand among what was trimmed since") from None
                 if all(submitted.answer.done() for submitted in batch):
-                    return _Draft(self.state)  # they were told `unavailable`
+                    return Draft(self.state)  # they were told `unavailable`
                 draft, may_have_landed = self._drafted(batch), False
             except LogUnavailableError:
                 # The append may have landed. The same commits again are answered as done if it has.
@@ -311,16 +259,10 @@ class Runtime:
                 break
         return draft
 
-    def _drafted(self, batch: Sequence[_Submitted]) -> _Draft:
-        """What `batch` leads to at this moment; one look at the clock and one for the absent serve all of it."""
-        draft, at_ms, swept = _Draft(self.state), self.time_ms(), False
-        for submitted in batch:
-            if submitted.room_id is not None and not swept:
-                swept = True
-                for absent in self.overdue():
-                    draft.decide(absent, Facts(at_ms))
-            facts = Facts(at_ms, submitted.room_id, submitted.salt)
-            draft.answers.append((submitted, draft.decide(submitted.command, facts)))
+    def _drafted(self, batch: Sequence[Submitted]) -> Draft:
+        """What `batch` leads to at this moment, by one look at the clock."""
+        draft = Draft(self.state)
+        draft.decide_all(batch, self.time_ms(), self.overdue)
         return draft
 
     async def _catch_up(self) -> bool:

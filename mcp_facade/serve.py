@@ -32,7 +32,7 @@ KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
 
 GC_THRESHOLDS = (5_000, 20, 50)
-"""The SDK leaves a reference cycle a request; rarer collections keep the pauses out of the slowest answers."""
+"""The SDK leaves reference cycles with what it serves; rarer collections keep the pauses out of the slowest answers."""
 
 
 class ChatUvicorn(uvicorn.Server):

@@ -9,7 +9,7 @@ import structlog
 
 from broker.broker import Broker
 from broker.decide import Rejection
-from broker.runtime import Accepted
+from broker.draft import Accepted
 from broker.waits import Waited
 from events.commands import Command, EnterQueue, LeaveQueue, LeaveRoom, NextPartner, SendMessage
 from events.ids import RoomId, connection_id_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from broker.decide import Rejection
-from broker.runtime import Accepted
+from broker.draft import Accepted
 from events.events import QueueLeft, RoomClosed, RoomOpened
 from events.ids import connection_id_of
 from events.memory_log import MemoryLog

@@ -9,7 +9,8 @@ import pytest
 
 from broker.broker import APPENDING_MS, Broker
 from broker.decide import Rejection
-from broker.runtime import Accepted, Runtime
+from broker.draft import Accepted
+from broker.runtime import Runtime
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
 from events.log import Snapshot

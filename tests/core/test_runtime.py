@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from broker import runtime as runtime_module
+from broker import draft as draft_module
 from broker.decide import Rejection, decide
-from broker.runtime import FOLLOW_AGAIN_MS, RETRY_MS, Accepted, Answer, Runtime
+from broker.draft import Accepted, Answer
+from broker.runtime import FOLLOW_AGAIN_MS, RETRY_MS, Runtime
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue
 from events.commit import BrokenChainError, Commit, Tip
 from events.events import MessageSent, QueueEntered, RoomOpened
@@ -545,7 +546,7 @@ def test_a_bug_in_a_rule_is_unavailable_and_no_end(monkeypatch: pytest.MonkeyPat
             return decide(state, command, facts)
 
         with monkeypatch.context() as patched:
-            patched.setattr(runtime_module, "decide", buggy)
+            patched.setattr(draft_module, "decide", buggy)
             answers = await asyncio.gather(*(bench.runtime.submit(c) for c in (enter(ANN), leave_queue(ANN))))
             assert answers == [Rejection("unavailable")] * 2
             assert bench.log.batches == []

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from broker.broker import Broker
-from broker.runtime import Accepted, Answer
+from broker.draft import Accepted, Answer
 from broker.settings import Settings
 from events.commands import Command, Disconnect
 from events.commit import Commit

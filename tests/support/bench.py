@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from broker.broker import Broker
+from broker.draft import Accepted
 from broker.notifier import Delivery
-from broker.runtime import Accepted
 from broker.streams import Stream, Streams
 from events.commands import Command
 from events.events import Event

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from broker import pages, runtime
+from broker import draft, pages
 from broker.decide import Rejection
 from broker.matching import MATCHINGS, Seeker, first_come
 from broker.notifier import Notifier
@@ -217,7 +217,7 @@ def off_by_one(inbox: Inbox, cursor: int) -> list[int]:
     return _after(inbox, cursor - 1)
 
 
-_after, _told, _decide = Inbox.after, pages._told, runtime.decide
+_after, _told, _decide = Inbox.after, pages._told, draft.decide
 
 
 def late(*whatever: Any) -> None:
@@ -233,7 +233,7 @@ def lenient(state: State, command: Any, facts: Facts) -> Any:
 SERVED_BUGS = {
     "a cursor is off by one": (4, "read [", lambda patch: patch.setattr(Inbox, "after", off_by_one)),
     "a wake-up is lost": (7, "heard was []", lambda patch: patch.setattr(Notifier, "announce", late)),
-    "a refusal is swallowed": (6, "the answer was None", lambda patch: patch.setattr(runtime, "decide", lenient)),
+    "a refusal is swallowed": (6, "the answer was None", lambda patch: patch.setattr(draft, "decide", lenient)),
 }
 
 
