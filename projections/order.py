@@ -184,7 +184,7 @@ def _without(node: _Node | None, key: int) -> _Node | None:
             if only.count == node.count - 1:
                 return only
         return _Branch(node.key, node.shift, node.count - 1, tuple(children))
-    assert type(node) is _Entry and node.key == key, "only what is there can be removed"  # noqa: PT018
+    assert type(node) is _Entry and node.key == key, "only what is there can be removed"  # noqa: PT018 - one claim
     return None
 
 
