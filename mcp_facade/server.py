@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
+from mcp.server.runner import ServerRunner
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
@@ -44,6 +46,13 @@ CHAT_PROMPT = Prompt(
         PromptArgument(name="interests", description="Words separated by commas.", required=False),
     ],
 )
+
+
+# What runs a session keeps two bound methods of itself, which it needs once. That cycle would hold all that the session
+# was until a full garbage collection, which comes once in many minutes and then stops everyone for long.
+for _name, _kept in tuple(vars(ServerRunner).items()):
+    if isinstance(_kept, cached_property):
+        setattr(ServerRunner, _name, property(_kept.func))
 
 
 class ChatServer(Server[Any]):

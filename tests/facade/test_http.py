@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import structlog.testing
+from mcp.server.connection import Connection
 
 from mcp_facade import protocol
 from mcp_facade.entrance import REFUSALS_LOGGED_EVERY_MS
@@ -374,6 +375,22 @@ async def test_a_connection_that_was_reset_leaves_nothing(there: Crowd) -> None:
     await eventually(lambda: there.running.connections == connections)
     gc.collect()
     assert sum(isinstance(one, ChatProtocol) for one in gc.get_objects()) == before
+
+
+async def test_a_session_that_has_ended_leaves_nothing_for_garbage_collection_to_find(there: Crowd) -> None:
+    """What lived as long as a session does is found by a full collection alone, which comes once in many minutes."""
+    gc.collect()
+    before = sum(isinstance(one, Connection) for one in gc.get_objects())
+    ann = await there.session()
+    await ann.enter("Ann")
+    gc.collect()  # what its requests have left is found soon
+    gc.disable()
+    try:
+        await ann.delete()
+        await settle()
+        assert sum(isinstance(one, Connection) for one in gc.get_objects()) == before
+    finally:
+        gc.enable()
 
 
 async def test_an_upgrade_that_is_asked_for_is_not_made_and_costs_nothing(there: Crowd, era: Era) -> None:
