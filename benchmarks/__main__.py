@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import uvloop
 from benchmarks.kinds import kinds
 from benchmarks.options import Options, parse
 from benchmarks.report import footer, message_table, stream_table
+from benchmarks.server import raise_open_files
 from benchmarks.target import Target
 
 FEW_SHARE: Final = 0.6
@@ -103,8 +103,7 @@ def _say(what: str) -> None:
 def main() -> None:
     """The command line."""
     options = parse()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the servers inherit it
+    most = raise_open_files()
     bearable = most - FILES_BESIDES
     steps = tuple(dict.fromkeys(min(streams, bearable) for streams in options.streams))
     if steps != options.streams:

@@ -6,7 +6,6 @@ with how many there are. It ends with its input, and with an error once a stream
 
 import asyncio
 import gc
-import resource
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import uvloop
 
 from benchmarks.connections import Stream, WrongAnswer
 from benchmarks.crowd import Crowd, enter
-from benchmarks.server import python
+from benchmarks.server import python, raise_open_files
 
 OPENING_AT_ONCE: Final = 32
 
@@ -104,7 +103,6 @@ async def main(port: str, protocol_version: str, reads: str = "") -> None:
 
 
 if __name__ == "__main__":
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_open_files()
     gc.disable()
     uvloop.run(main(*sys.argv[1:]))

@@ -10,16 +10,16 @@ from benchmarks.wire import MODERN, SESSIONS
 
 BARE: Final = Kind("bare ASGI", MODERN, python("benchmarks.bare"), crowded=True, times=5)
 
-_BROKER: Final = python("mcp_facade.main", "serve")
-_IN_A_FILE: Final = (*_BROKER, "--log", f"sqlite:{DIRECTORY}/chat.db", "--log-synchronous", "full")
+BROKER: Final = python("mcp_facade.main", "serve")
+_IN_A_FILE: Final = (*BROKER, "--log", f"sqlite:{DIRECTORY}/chat.db", "--log-synchronous", "full")
 _PLAIN: Final = python("benchmarks.plain_sdk")
 _MCPSERVER: Final = python("benchmarks.mcpserver")
 _TYPESCRIPT: Final = Path(__file__).parent / "typescript"
 
 _PYTHON_KINDS: Final = (
     BARE,
-    Kind(f"chat-broker, {MODERN}", MODERN, _BROKER, crowded=True),
-    Kind(f"chat-broker, {SESSIONS}", SESSIONS, _BROKER, crowded=True),
+    Kind(f"chat-broker, {MODERN}", MODERN, BROKER, crowded=True),
+    Kind(f"chat-broker, {SESSIONS}", SESSIONS, BROKER, crowded=True),
     Kind(f"chat-broker, {MODERN}, log in a file", MODERN, _IN_A_FILE),
     Kind(f"chat-broker, {SESSIONS}, log in a file", SESSIONS, _IN_A_FILE),
     Kind(f"plain SDK, {MODERN}", MODERN, _PLAIN),

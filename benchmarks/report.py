@@ -14,26 +14,26 @@ Row = tuple[str, Samples]
 """A server's name and its samples."""
 
 Column = tuple[str, Callable[[Samples, Samples], str]]
-"""A heading, and the cell of a server beside the bare one."""
+"""A heading, and the cell of a server beside that of the first row."""
 
 MESSAGES: Final[Sequence[Column]] = (
-    ("us a message", lambda of, bare: f"{median(of.cpu_us):.0f}"),
-    ("x bare", lambda of, bare: f"{_ratio(of.cpu_us, bare.cpu_us):.2f}"),
-    ("lowest to highest us", lambda of, bare: f"{min(of.cpu_us):.0f} to {max(of.cpu_us):.0f}"),
-    ("messages/s", lambda of, bare: f"{median(of.messages_per_s):,.0f}"),
-    ("busy", lambda of, bare: f"{median(of.at_rate.busy):.0%}"),
-    ("p50 ms", lambda of, bare: f"{median(of.at_rate.p50_ms):.2f}"),
-    ("p99 ms", lambda of, bare: f"{median(of.at_rate.p99_ms):.2f}"),
-    ("p99 ms at half load", lambda of, bare: f"{median(of.at_half.p99_ms):.2f}"),
-    ("x bare", lambda of, bare: f"{_ratio(of.at_half.p99_ms, bare.at_half.p99_ms):.2f}"),
+    ("us a message", lambda of, first: f"{median(of.cpu_us):.0f}"),
+    ("x {first}", lambda of, first: f"{_ratio(of.cpu_us, first.cpu_us):.2f}"),
+    ("lowest to highest us", lambda of, first: f"{min(of.cpu_us):.0f} to {max(of.cpu_us):.0f}"),
+    ("messages/s", lambda of, first: f"{median(of.messages_per_s):,.0f}"),
+    ("busy", lambda of, first: f"{median(of.at_rate.busy):.0%}"),
+    ("p50 ms", lambda of, first: f"{median(of.at_rate.p50_ms):.2f}"),
+    ("p99 ms", lambda of, first: f"{median(of.at_rate.p99_ms):.2f}"),
+    ("p99 ms at half load", lambda of, first: f"{median(of.at_half.p99_ms):.2f}"),
+    ("x {first}", lambda of, first: f"{_ratio(of.at_half.p99_ms, first.at_half.p99_ms):.2f}"),
 )
 
 
-def message_table(rows: Sequence[Row]) -> str:
-    """What a message costs: medians over the rounds; the first row is what the others are compared with."""
-    bare = rows[0][1]
-    cells = [["server", *(heading for heading, _ in MESSAGES)]]
-    cells += [[name, *(cell(samples, bare) for _, cell in MESSAGES)] for name, samples in rows]
+def message_table(rows: Sequence[Row], first: str = "bare") -> str:
+    """What a message costs: medians over the rounds; the first row, `first` in headings, is the others' unit."""
+    unit = rows[0][1]
+    cells = [["server", *(heading.format(first=first) for heading, _ in MESSAGES)]]
+    cells += [[name, *(cell(samples, unit) for _, cell in MESSAGES)] for name, samples in rows]
     return _table(cells)
 
 

@@ -41,7 +41,7 @@ def main() -> None:
 
 
 async def _measure(rounds: int) -> None:
-    starts = [await _start() for _ in range(rounds + 1)][1:]  # the first reads the files for the others
+    starts = [await start() for _ in range(rounds + 1)][1:]  # the first reads the files for the others
     print(f"{'':10} {'ms, median':>12} {'fastest':>9} {'slowest':>9} {'CPU ms':>9}")
     for path, reached in zip(("/healthz", "/readyz"), zip(*starts, strict=True), strict=True):
         times = [one.seconds * 1_000 for one in reached]
@@ -49,7 +49,8 @@ async def _measure(rounds: int) -> None:
         print(f"{path:10} {median(times):>12.0f} {min(times):>9.0f} {max(times):>9.0f} {cpu_ms:>9.0f}")
 
 
-async def _start() -> tuple[Reached, Reached]:
+async def start() -> tuple[Reached, Reached]:
+    """One broker's way to `/healthz` and to `/readyz`; it is stopped again."""
     began = time.monotonic()
     server = Server(*python("mcp_facade.main", "serve"))
     try:

@@ -2,13 +2,13 @@
 
 import asyncio
 import gc
-import resource
 import sys
 from typing import Final
 
 import uvloop
 
 from benchmarks.connections import WrongAnswer
+from benchmarks.server import raise_open_files
 from benchmarks.soak.options import Options, parse
 from benchmarks.soak.outcome import Outcome
 from benchmarks.soak.soak import Soak
@@ -32,8 +32,7 @@ async def soak(options: Options) -> Outcome:
 def main() -> int:
     """The command line."""
     options = parse()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the server inherits it
+    raise_open_files()
     print(f"seed {options.seed}", file=sys.stderr)
     gc.set_threshold(50_000, 20, 50)  # the generator must not pause for long
     try:
