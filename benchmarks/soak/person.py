@@ -180,9 +180,11 @@ class Person(ABC):
         member = self.member
         if member is not None:
             member.closing.add("next")
-            result = await self.call("next_partner", room_id=member.room.room_id)
+            # Of a room that closed so long ago that it is not kept, nothing is known.
+            result = await self.call("next_partner", "room_not_found", room_id=member.room.room_id)
             member.left = True
-            self.entered(result)
+            if not result.code:
+                self.entered(result)
             await self.check()
 
     async def vanish(self) -> None:
