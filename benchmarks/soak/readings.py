@@ -13,8 +13,7 @@ JUDGED_S_MIN: Final = 180.0
 GROWTH_SHARE_MAX: Final = 0.05
 GROWTH_KB_MAX: Final = 4_096
 """Growth that is still called flat, over all of the time that is judged: a part of what is held, and in KiB; the
-larger of the two. So a longer run is stricter. It has room for the reference cycles that the SDK leaves behind for
-each session that ends, which go with the next full garbage collection; at 2,000 people that is rarer than a run."""
+larger of the two. So a longer run is stricter."""
 
 
 @dataclass(frozen=True)
