@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mcp_facade.entrance import _REFUSALS
 from mcp_facade.texts import NO_STREAM
+from tests.fuzz.requests import Request
 from tests.fuzz.strategies import MARK
 from tests.fuzz.talk import Response, Talk
 
@@ -46,8 +47,40 @@ def check_talk(talk: Talk) -> None:
     """
     for response in talk.responses:
         _check_response(response)
+    ids = _ids_of(talk.asked)
+    if ids is not None:
+        for answered in _ids_answered(talk.responses):
+            assert answered in ids, f"an answer to {answered}, and asked was {ids}"
     if talk.asked and talk.asked[0].is_owed_an_answer and len(talk.asked) == 1:
         assert talk.responses, "the connection was closed with no answer"
+
+
+def _ids_of(asked: Sequence[Request]) -> set[str] | None:
+    """The ids of what was asked, as JSON; `None` where some of it can't be read for sure."""
+    ids = {"null"}
+    for request in asked:
+        if request.body:
+            try:
+                said = json.loads(request.body)
+            except (ValueError, RecursionError):
+                return None
+            ids |= {
+                json.dumps(one.get("id"))
+                for one in (said if isinstance(said, list) else [said])
+                if isinstance(one, dict)
+            }
+    return ids
+
+
+def _ids_answered(responses: Sequence[Response]) -> Iterator[str]:
+    """The ids of the answers, as JSON."""
+    for response in responses:
+        for line in response.body.decode().splitlines():
+            body = line.removeprefix("data: ")
+            if body.startswith('{"jsonrpc"') and response.complete:
+                message = json.loads(body)
+                if "method" not in message:
+                    yield json.dumps(message["id"])
 
 
 def _check_response(response: Response) -> None:
