@@ -6,6 +6,7 @@ import asyncio
 
 from broker.waits import Wait, Waited
 from events.ids import ConnectionId
+from events.log import Snapshot
 from events.policy import Policy
 from tests.support.bench import BrokerBench, with_broker
 from tests.support.fake_clock import settle
@@ -153,6 +154,22 @@ async def test_what_one_says_oneself_does_not_end_it(bench: BrokerBench) -> None
     assert not wait.done()
     await bench.clock.advance(MINUTE)
     assert wait.result().timed_out
+
+
+@with_broker()
+async def test_what_comes_while_it_looks_is_seen(bench: BrokerBench) -> None:
+    """Though that look finds nothing: what it went into the log for is not kept any more."""
+    room, _ = await chatting(bench)
+    state = bench.broker.state
+    await bench.log.compact(Snapshot(state.tip, state))
+
+    async def spoken_to_meanwhile() -> None:
+        await bench.do(say(BOB, "hi", None, room))  # type: ignore[arg-type]
+
+    bench.log.before_read.append(spoken_to_meanwhile)
+    wait = waiting(bench.broker.wait(ANN, 0, MINUTE))
+    await settle()
+    assert methods(wait.result()) == ["message.received"]
 
 
 @with_broker()
