@@ -7,7 +7,7 @@ leaves all else to it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from mcp.server.streamable_http import check_accept_headers
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -29,10 +29,11 @@ from mcp_facade.fast_lane.lane import FastLane
 from mcp_facade.get_stream import GetStream, parse_event_id
 from mcp_facade.link import link_of
 from mcp_facade.listen import Listening
+from mcp_facade.openings import EndingError, Opening, Openings
 from mcp_facade.resources import Resources
 from mcp_facade.server import chat_server
 from mcp_facade.sessions import RequestIdInUseError, Session, SessionEndedError, Sessions
-from mcp_facade.texts import NO_STREAM, REQUEST_ID_IN_USE
+from mcp_facade.texts import ENDING, NO_STREAM, REQUEST_ID_IN_USE
 from mcp_facade.tools import Tools
 from mcp_facade.wire import (
     EXCHANGE_KEY,
@@ -57,6 +58,7 @@ class Gateway:
         self._broker = broker
         self._streams = Streams(broker)
         self._sessions = Sessions(broker)
+        self._openings = Openings()
         self._admission = Admission(Entrance(security, broker.clock))
         self._sweep_timer: Timer | None = None
         tools, resources = Tools(broker), Resources(broker)
@@ -93,8 +95,9 @@ class Gateway:
                 self._sweep_timer.cancel()
 
     def drain(self) -> None:
-        """End every stream, gracefully."""
+        """End every stream, gracefully, and open no more sessions."""
         self._streams.end_all()
+        self._openings.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -115,10 +118,7 @@ class Gateway:
         """A request of the 2025 side: one that opens a session, is made in one, or ends it."""
         session_id, session = self._session_of(headers)
         if session_id is None:
-            if self._sessions.are_full:
-                await self._end_expired(making_room=True)
-            opening = Exchange(self._broker, scope, headers, receive, self._watched(send), None)
-            await self._exchange(scope, headers, opening)
+            await self._open_session(scope, headers, receive, send)
         elif session is None:
             await _refusal(404, "Session not found")(scope, receive, send)
         elif scope["method"] == "DELETE":
@@ -132,6 +132,18 @@ class Gateway:
                 self._sessions.touch(session)
             if status == 404:  # the SDK has lost it
                 self._sessions.closed(session.session_id)
+
+    async def _open_session(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        if self._sessions.are_full:
+            await self._end_expired(making_room=True)
+        opening = Opening(self._openings, receive, self._watched(send))
+        exchange = Exchange(self._broker, scope, headers, opening.receive, opening.send, None)
+        try:
+            await self._exchange(scope, headers, exchange)
+        except EndingError:
+            await _refusal(503, ENDING, INTERNAL_ERROR, {"Retry-After": "1"})(scope, receive, send)
+        finally:
+            opening.over()
 
     async def _end(self, session: Session) -> None:
         """End `session`, once what is in flight in it is answered, or after a moment.
@@ -249,10 +261,12 @@ class Gateway:
             self._sessions.closed(session_id)
 
 
-def _refusal(status: int, message: str, code: int = INVALID_REQUEST) -> Response:
+def _refusal(
+    status: int, message: str, code: int = INVALID_REQUEST, headers: Mapping[str, str] | None = None
+) -> Response:
     error = JSONRPCError(jsonrpc="2.0", id=None, error=ErrorData(code=code, message=message))
     body = error.model_dump_json(by_alias=True, exclude_unset=True)
-    return Response(body, status_code=status, media_type="application/json")
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
 async def _nothing_more() -> Message:

@@ -1,0 +1,137 @@
+"""The end of a broker that is in the middle of things."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+
+from mcp_facade.openings import SESSIONS_OPENED_AT_ONCE, EndingError, Opening, Openings
+from tests.facade.people import crowd
+from tests.support.fake_clock import settle
+from tests.support.server import Running, eventually, serving
+
+pytestmark = pytest.mark.anyio
+
+Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+MANY = 6 * SESSIONS_OPENED_AT_ONCE
+
+
+def initialize(padding: int = 0) -> bytes:
+    """The request that opens a session; `padding` makes it longer."""
+    client = {"name": "in a rush", "version": "1" + " " * padding}
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client}
+    body = json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}).encode()
+    head = (
+        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: application/json, text/event-stream\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def rush(running: Running) -> list[Line]:
+    """Many who ask for a session in the same moment; their requests have come, and none is answered."""
+    lines = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(MANY)]
+    await eventually(lambda: running.connections == MANY)
+    for _, writer in lines:
+        writer.write(initialize())
+    await eventually(lambda: len(running.uvicorn.server_state.tasks) == MANY)
+    return lines
+
+
+async def status_of(line: Line) -> int:
+    """The status that the request on `line` is answered with."""
+    reader, writer = line
+    status = int((await reader.readline()).split()[1])
+    writer.close()
+    return status
+
+
+async def test_a_rush_is_let_in_a_few_at_a_time_and_everyone_gets_in() -> None:
+    """Each of many who come at once has a session in the end."""
+    async with serving() as running:
+        lines = await rush(running)
+        assert Counter([await status_of(line) for line in lines]) == {200: MANY}
+        assert running.metric("chat_broker_sessions") == MANY
+
+
+async def test_an_end_in_the_middle_of_a_rush_is_no_work_for_those_in_line() -> None:
+    """Those whose session is being opened get it; the others are told to come again, and nobody a fault."""
+    async with serving() as running:
+        lines = await rush(running)
+        running.stop()
+        statuses = Counter([await status_of(line) for line in lines])
+        await eventually(lambda: running.ended)
+    assert statuses == {200: SESSIONS_OPENED_AT_ONCE, 503: MANY - SESSIONS_OPENED_AT_ONCE}
+
+
+async def test_a_session_that_is_asked_for_while_the_broker_ends_is_refused(capfd: Any) -> None:
+    """With 503, which says when to come again; nothing is opened that would have to be closed."""
+    async with serving() as running, crowd(running), httpx.AsyncClient(trust_env=False) as client:
+        running.app.drain()
+        head, _, body = initialize().partition(b"\r\n\r\n")
+        headers = dict(line.split(": ") for line in head.decode().splitlines()[1:])
+        response = await client.post(running.url, content=body, headers=headers)
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert "again" in response.json()["error"]["message"]
+        assert running.metric("chat_broker_sessions") == 0
+
+
+async def test_who_is_slow_to_ask_keeps_nobody_from_a_session() -> None:
+    """Requests of which the end does not come have no turn."""
+    async with serving() as running, crowd(running) as there:
+        lines = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(SESSIONS_OPENED_AT_ONCE)]
+        for _, writer in lines:
+            writer.write(initialize(padding=200_000)[:-1])
+        await eventually(lambda: len(running.uvicorn.server_state.tasks) == len(lines))
+        ann = await there.session()
+        await ann.enter()
+        for line in lines:
+            line[1].write(b"}")
+            assert await status_of(line) == 200
+
+
+async def test_who_does_not_read_keeps_nobody_from_a_session() -> None:
+    """A turn is over with the first byte of the answer, whether that can be written or not."""
+    openings = Openings()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}"}
+
+    async def send(message: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def ask() -> None:
+        opening = Opening(openings, receive, send)
+        await opening.receive()
+        await opening.send({"type": "http.response.start", "status": 200, "headers": []})
+
+    deaf = [asyncio.create_task(ask()) for _ in range(SESSIONS_OPENED_AT_ONCE)]
+    await settle(1)
+    async with asyncio.timeout(1):
+        await Opening(openings, receive, send).receive()
+    for task in deaf:
+        task.cancel()
+    await asyncio.gather(*deaf, return_exceptions=True)
+
+
+async def test_who_gives_up_in_line_takes_no_turn_along() -> None:
+    """The next in line has it."""
+    openings = Openings()
+    for _ in range(SESSIONS_OPENED_AT_ONCE):
+        await openings.turn()
+    given_up, waits = asyncio.create_task(openings.turn()), asyncio.create_task(openings.turn())
+    await settle(1)
+    given_up.cancel()
+    openings.given_back()
+    async with asyncio.timeout(1):
+        await waits
+    openings.end()
+    with pytest.raises(EndingError):
+        await openings.turn()
