@@ -31,13 +31,15 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class ChatApp:
     """Serves `/mcp`, `/healthz`, `/readyz` and `/metrics` of one broker, which it starts and closes."""
 
-    def __init__(self, broker: Broker, settings: Settings) -> None:
+    def __init__(self, broker: Broker, settings: Settings, on_closed: Callable[[], None] = lambda: None) -> None:
         self.broker = broker
         self.gateway = Gateway(broker, settings.policy, security_settings(settings), fast_lane=settings.fast_lane)
         self.failure: Exception | None = None
         """Why the broker could not start; its text is for an operator."""
         self.on_started: Callable[[], None] = lambda: None
         """The broker has started, or failed to."""
+        self.on_closed = on_closed
+        """Everyone was answered, and the log is closed: what is left is to take the SDK's sessions apart."""
         self._settings = settings
         self._mcp = _for_browsers(self.gateway, settings.allow_origins)
         self._rest = Starlette(
@@ -68,15 +70,16 @@ class ChatApp:
         """A long log takes a while to fold: `/healthz` and `/readyz` answer meanwhile."""
         # The SDK's event streams would end as soon as they see a signal, before the waits have their answers.
         AppStatus.enable_automatic_graceful_drain = False
-        starting = asyncio.create_task(self._start())
-        try:
-            async with self.gateway.run():
+        async with self.gateway.run():
+            starting = asyncio.create_task(self._start())
+            try:
                 yield
+            finally:
                 self.drain()
-        finally:
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
-            await self.broker.close()
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                await self.broker.close()
+                self.on_closed()
 
     async def _start(self) -> None:
         try:

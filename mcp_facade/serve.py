@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import os
 import socket
 import sys
 from types import FrameType
+from typing import NoReturn
 
 import structlog
 import uvicorn
@@ -16,7 +18,7 @@ from broker.broker import Broker
 from broker.clock import SystemClock
 from broker.opening import commits_kept, open_log
 from broker.settings import Settings
-from broker.usage import HOW_FAR, UsageError
+from broker.usage import EXIT_OK, HOW_FAR, UsageError
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
@@ -28,6 +30,8 @@ logger = structlog.get_logger(__name__)
 GRACEFUL_SECONDS = 3
 UNREAD_SECONDS = 2.5
 """So long may a client take to read the last of what it is sent; uvicorn would call it an error half a second later."""
+ACCEPTING_TURNS = 3
+"""Of the event loop: after so many, whoever was accepted is a connection that uvicorn knows, and ends with the rest."""
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
 
@@ -65,12 +69,18 @@ class ChatUvicorn(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams and the waits, then the connections."""
         logger.info("shutting_down")
+        for server in self.servers:
+            server.close()
+        for _ in range(ACCEPTING_TURNS):
+            await asyncio.sleep(0)
         self._app.drain()
         cutting = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._cut_what_is_over)
         try:
             await super().shutdown(sockets)
         finally:
             cutting.cancel()
+        if self.force_exit:  # uvicorn waits for nothing then, but what is being appended has to be finished
+            await self.lifespan.shutdown()
 
     def _cut_what_is_over(self) -> None:
         """A client that does not read the end of its stream never lets the connection close."""
@@ -111,7 +121,11 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         else:
             uvicorn_server.broker_started(broker.state.position)
 
-    app = Front("mcp_facade.app", lambda module: module.ChatApp(broker, settings), started)
+    def closed() -> None:
+        if app.failure is None:
+            _leave()
+
+    app = Front("mcp_facade.app", lambda module: module.ChatApp(broker, settings, closed), started)
     uvicorn_server = ChatUvicorn(uvicorn_config(app), app)
     # All that a start makes is there to stay: looking for cycles in a large state would take longer than making it.
     gc.disable()
@@ -125,6 +139,16 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         raise UsageError(f"{settings.log} can't be used: {app.failure}; {HOW_FAR}")
     if app.failure is not None:
         raise UsageError(f"{settings.log} can't be used: {app.failure}")
+
+
+def _leave() -> NoReturn:
+    """End the process, and leave the rest of it to the system: sessions that nobody uses any more, tasks, memory.
+
+    To take the SDK's sessions apart, as a server does that lives on, is some 0.5 ms each: 5 s for ten thousand.
+    """
+    logger.info("ended")
+    atexit._run_exitfuncs()  # noqa: SLF001 - nothing public runs them, and one of them writes the last log lines
+    os._exit(EXIT_OK)
 
 
 def uvicorn_config(app: Application) -> uvicorn.Config:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
+import socket
+import time
 from collections import Counter
 from typing import Any
 
 import httpx
 import pytest
 
+from events.memory_log import MemoryLog
 from mcp_facade.openings import SESSIONS_OPENED_AT_ONCE, EndingError, Opening, Openings
+from mcp_facade.serve import UNREAD_SECONDS
 from tests.facade.people import crowd
+from tests.support import process
 from tests.support.fake_clock import settle
 from tests.support.server import Running, eventually, serving
 
@@ -19,7 +25,19 @@ pytestmark = pytest.mark.anyio
 
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
+SESSIONS = 300
 MANY = 6 * SESSIONS_OPENED_AT_ONCE
+
+
+class ClosableLog(MemoryLog):
+    """A log that knows whether it was closed."""
+
+    is_closed = False
+
+    async def close(self) -> None:
+        """Let go of it."""
+        await super().close()
+        self.is_closed = True
 
 
 def initialize(padding: int = 0) -> bytes:
@@ -70,9 +88,9 @@ async def test_an_end_in_the_middle_of_a_rush_is_no_work_for_those_in_line() -> 
     assert statuses == {200: SESSIONS_OPENED_AT_ONCE, 503: MANY - SESSIONS_OPENED_AT_ONCE}
 
 
-async def test_a_session_that_is_asked_for_while_the_broker_ends_is_refused(capfd: Any) -> None:
+async def test_a_session_that_is_asked_for_while_the_broker_ends_is_refused() -> None:
     """With 503, which says when to come again; nothing is opened that would have to be closed."""
-    async with serving() as running, crowd(running), httpx.AsyncClient(trust_env=False) as client:
+    async with serving() as running, httpx.AsyncClient(trust_env=False) as client:
         running.app.drain()
         head, _, body = initialize().partition(b"\r\n\r\n")
         headers = dict(line.split(": ") for line in head.decode().splitlines()[1:])
@@ -81,6 +99,16 @@ async def test_a_session_that_is_asked_for_while_the_broker_ends_is_refused(capf
         assert response.headers["retry-after"] == "1"
         assert "again" in response.json()["error"]["message"]
         assert running.metric("chat_broker_sessions") == 0
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_who_connects_in_the_moment_of_the_end_does_not_hold_it(turns: int) -> None:
+    """However far the connection is made by then, it is closed with the others."""
+    async with serving() as running:
+        with socket.create_connection(("127.0.0.1", running.port)):
+            await settle(turns)
+            running.stop()
+            await eventually(lambda: running.ended, UNREAD_SECONDS)
 
 
 async def test_who_is_slow_to_ask_keeps_nobody_from_a_session() -> None:
@@ -135,3 +163,46 @@ async def test_who_gives_up_in_line_takes_no_turn_along() -> None:
     openings.end()
     with pytest.raises(EndingError):
         await openings.turn()
+
+
+async def test_what_has_to_be_kept_is_kept_before_sessions_are_taken_apart() -> None:
+    """A process may leave then: the log is closed, and the SDK has all of its sessions yet."""
+    log, standing = ClosableLog(), list[int]()
+    async with serving(log=log) as running:
+        for line in await rush(running):
+            assert await status_of(line) == 200
+        running.app.on_closed = lambda: standing.append(len(asyncio.all_tasks()) if log.is_closed else 0)
+        running.stop()
+        await eventually(lambda: running.ended)
+        assert standing[0] >= len(asyncio.all_tasks()) + MANY
+
+
+async def test_to_leave_is_little_work_however_many_sessions_there_are() -> None:
+    """The process takes less CPU to end than a twentieth of what it took to open them."""
+    before_s = cpu_of_children_s()
+    async with process.serving() as broker:
+        opening_s = -cpu_s(broker.process.pid)
+        reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+        for _ in range(SESSIONS):
+            writer.write(initialize())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            await reader.readuntil(b"\r\n0\r\n\r\n")
+        at_the_end_s = cpu_s(broker.process.pid)
+        opening_s += at_the_end_s
+        status, _, logged = await broker.terminate()
+        writer.close()
+    ending_s = cpu_of_children_s() - before_s - at_the_end_s
+    assert status == 0
+    assert ending_s < opening_s / 20
+    assert logged.splitlines()[-1].split()[-1] == "ended"
+
+
+def cpu_s(pid: int) -> float:
+    """The CPU time that a process has taken, in seconds: by its clock, numbered as `clock_getcpuclockid(3)` does."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def cpu_of_children_s() -> float:
+    """The CPU time that all children have taken that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
