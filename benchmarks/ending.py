@@ -1,0 +1,122 @@
+"""`python -m benchmarks.ending`: how long a broker takes to end, beside many open streams and while others still come.
+
+From SIGTERM to the end of the process, by the clock, and the CPU that it takes meanwhile. Every stream has to end as
+promised: the response is whole, and in 2026-07-28 the result is in it. Whoever is still coming may be served or sent
+away, as it happens, but is never told of a fault.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from benchmarks.server import Server, python
+from benchmarks.visitors import COME_WITHIN_S, ENDED, ENDED_WITHIN_S
+from benchmarks.wire import MODERN, SESSIONS
+
+PROMISED_S: Final = 5.0
+FAULT: Final = "refused with 500"
+
+
+class Case(NamedTuple):
+    """What a broker is in the middle of when it is told to end."""
+
+    era: str
+    streams: int
+    coming: int
+    """How many more want to come, each with a session where the era has them."""
+    at_once: int
+    """How many of all come at the same time."""
+
+
+class End(NamedTuple):
+    """How it ended."""
+
+    status: int | None
+    seconds: float
+    cpu_s: float
+    ends: Mapping[str, int]
+
+    @property
+    def is_promised(self) -> bool:
+        """Whether all went as it has to."""
+        faults = self.ends.get(FAULT, 0) + self.ends.get("cut", 0)
+        return self.status == 0 and self.seconds < PROMISED_S and not faults
+
+
+async def end_of(case: Case) -> End:
+    """Bring the people in, tell the broker to end, and see how that goes.
+
+    Raises:
+        TimeoutError: they could not come, or it did not end.
+    """
+    server = Server(*python("mcp_facade.main", "serve"))
+    try:
+        await server.ready()
+        numbers = map(str, (case.streams, case.coming, case.at_once))
+        command = python("benchmarks.visitors", str(server.port), case.era, *numbers)
+        visitors = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+        assert visitors.stdout is not None
+        try:
+            async with asyncio.timeout(COME_WITHIN_S):
+                await visitors.stdout.readline()
+            before_s = _of_children_s() + server.cpu_seconds()
+            status, seconds = await server.terminate(ENDED_WITHIN_S)
+            cpu_s = _of_children_s() - before_s
+            async with asyncio.timeout(ENDED_WITHIN_S):
+                ends = json.loads(await visitors.stdout.readline())
+        finally:
+            if visitors.returncode is None:
+                visitors.kill()
+            await visitors.wait()
+        return End(status, seconds, cpu_s, ends)
+    finally:
+        server.stop()
+
+
+def _of_children_s() -> float:
+    """The CPU time of all children that have ended: a server's is known to its last moment once it has."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+async def run(cases: list[Case]) -> bool:
+    """Measure and print; whether all ended as promised."""
+    print("| era | streams | coming | at once | seconds | CPU s | exit | how it was for them |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
+    ends = []
+    for case in cases:
+        end = await end_of(case)
+        ends.append(end)
+        numbers = f"{case.streams:,} | {case.coming:,} | {case.at_once:,} | {end.seconds:.2f} | {end.cpu_s:.2f}"
+        told = ", ".join(
+            f"{count:,} {what}" for what, count in sorted(end.ends.items(), key=lambda one: one[0] != ENDED)
+        )
+        print(f"| {case.era} | {numbers} | {end.status} | {told} |", flush=True)
+    return all(end.is_promised for end in ends)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ending", description=__doc__)
+    parser.add_argument("--streams", type=int, default=10_000, help="open ones (%(default)s)")
+    parser.add_argument("--rush", type=int, default=3_600, help="who come at the same time in the last (%(default)s)")
+    options = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the server inherits it
+    streams, rush = options.streams, options.rush
+    cases = [
+        Case(MODERN, streams, 0, 32),
+        Case(SESSIONS, streams, 0, 32),
+        Case(SESSIONS, max(streams - rush, 1), rush, rush),
+    ]
+    if not asyncio.run(run(cases)):
+        sys.exit("not as promised")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Those who are there when a server is told to end, in a process of their own, and how each of them fares.
+
+`python -m benchmarks.visitors PORT VERSION STREAMS COMING AT_ONCE` brings people in, each with one connection and a
+stream at the end of it, AT_ONCE at a time. It says so on a line when STREAMS are open, lets COMING more come after
+them, and when every connection has ended prints how, as one line of JSON: how many for each kind of end. Then it waits for the end of its input.
+"""
+
+import asyncio
+import gc
+import json
+import resource
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import uvloop
+
+from benchmarks.connections import HTTP_OK, WrongAnswer, WrongStatus
+from benchmarks.crowd import enter
+from benchmarks.greeting import greet
+from benchmarks.soak.ear import Ear
+from benchmarks.wire import MODERN
+
+COME_WITHIN_S: Final = 300.0
+ENDED_WITHIN_S: Final = 60.0
+
+ENDED: Final = "ended as promised"
+
+
+class LastEar(Ear):
+    """A stream that knows whether its response was whole."""
+
+    was_whole = False
+
+    def on_message_complete(self) -> None:
+        """The server ended it gracefully."""
+        self.was_whole = True
+        super().on_message_complete()
+
+
+class Visitors:
+    """Everyone who comes."""
+
+    def __init__(self, port: int, protocol_version: str, expected: int) -> None:
+        """`expected`: with so many streams open, the server may end."""
+        self.there = asyncio.Event()
+        """They are, or somebody could not come."""
+        self.listening: list[LastEar] = []
+        self.ends: Counter[str] = Counter()
+        self._port = port
+        self._protocol_version = protocol_version
+        self._expected = expected
+
+    async def come(self, numbers: Iterator[int]) -> None:
+        """One after the other, until others have taken the rest of `numbers`."""
+        for number in numbers:
+            try:
+                self.listening.append(await self._stream(number))
+            except WrongStatus as error:
+                self.ends[f"refused with {error.status}"] += 1
+            except WrongAnswer:
+                self.ends["closed while coming"] += 1
+            except OSError:
+                self.ends["not let in"] += 1
+            if len(self.listening) >= self._expected or self.ends:
+                self.there.set()
+
+    async def leave(self) -> None:
+        """Return once the server has ended every stream."""
+        for ear in self.listening:
+            await ear.over.wait()
+            promised = ear.was_whole and (self._protocol_version != MODERN or ear.result_id is not None)
+            self.ends[ENDED if promised else "cut"] += 1
+
+    async def _stream(self, number: int) -> LastEar:
+        calls, wire = await greet(self._port, self._protocol_version, lambda _: None)
+        entered = await enter(calls, wire, f"visitor {number}")
+        if calls.transport is None:
+            raise WrongAnswer("the server closed a connection between two requests")
+        ear = LastEar(lambda _: None, lambda _: None)
+        calls.transport.set_protocol(ear)
+        ear.connection_made(calls.transport)
+        ear.write(wire.stream(entered.handle))
+        await ear.opened.wait()
+        if ear.status != HTTP_OK:
+            raise WrongStatus(ear.status, b"") if ear.status else WrongAnswer("the server closed a connection")
+        return ear
+
+
+async def main(port: str, protocol_version: str, streams: str, coming: str, at_once: str) -> None:
+    """The command line."""
+    visitors = Visitors(int(port), protocol_version, int(streams))
+    numbers = iter(range(int(streams) + int(coming)))
+    arriving = asyncio.gather(*(visitors.come(numbers) for _ in range(int(at_once))))
+    async with asyncio.timeout(COME_WITHIN_S):
+        await visitors.there.wait()
+    print(len(visitors.listening), flush=True)
+    async with asyncio.timeout(ENDED_WITHIN_S):
+        await arriving
+        await visitors.leave()
+    print(json.dumps(visitors.ends), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    gc.disable()
+    uvloop.run(main(*sys.argv[1:]))
