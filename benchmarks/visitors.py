@@ -2,7 +2,8 @@
 
 `python -m benchmarks.visitors PORT VERSION STREAMS COMING AT_ONCE` brings people in, each with one connection and a
 stream at the end of it, AT_ONCE at a time. It says so on a line when STREAMS are open, lets COMING more come after
-them, and when every connection has ended prints how, as one line of JSON: how many for each kind of end. Then it waits for the end of its input.
+them, and when every connection has ended prints how, as one line of JSON: how many for each kind of end. Then it waits
+for the end of its input.
 """
 
 import asyncio

@@ -197,6 +197,23 @@ async def test_to_leave_is_little_work_however_many_sessions_there_are() -> None
     assert logged.splitlines()[-1].split()[-1] == "ended"
 
 
+async def test_a_second_signal_waits_for_no_connection() -> None:
+    """A request that never comes whole would hold the end for three seconds; what has to be finished is finished."""
+    async with process.serving() as broker:
+        _, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+        writer.write(initialize()[:-1])
+        async with httpx.AsyncClient(trust_env=False) as client:  # answered once that request is heard of
+            await client.get(f"http://127.0.0.1:{broker.port}/healthz")
+        broker.process.terminate()
+        assert broker.process.stderr is not None
+        while b"shutting_down" not in await broker.process.stderr.readline():
+            assert broker.process.returncode is None
+        status, _, logged = await broker.terminate()
+        writer.close()
+    assert status == 0
+    assert [line.split()[-1] for line in logged.splitlines()] == ["ended"]
+
+
 def cpu_s(pid: int) -> float:
     """The CPU time that a process has taken, in seconds: by its clock, numbered as `clock_getcpuclockid(3)` does."""
     return time.clock_gettime((~pid << 3) | 2)
