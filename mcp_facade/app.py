@@ -31,14 +31,14 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class ChatApp:
     """Serves `/mcp`, `/healthz`, `/readyz` and `/metrics` of one broker, which it starts and closes."""
 
-    def __init__(self, broker: Broker, settings: Settings, on_closed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, broker: Broker, settings: Settings) -> None:
         self.broker = broker
         self.gateway = Gateway(broker, settings.policy, security_settings(settings), fast_lane=settings.fast_lane)
         self.failure: Exception | None = None
         """Why the broker could not start; its text is for an operator."""
         self.on_started: Callable[[], None] = lambda: None
         """The broker has started, or failed to."""
-        self.on_closed = on_closed
+        self.on_closed: Callable[[], None] = lambda: None
         """Everyone was answered, and the log is closed: what is left is to take the SDK's sessions apart."""
         self._settings = settings
         self._mcp = _for_browsers(self.gateway, settings.allow_origins)

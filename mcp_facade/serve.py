@@ -8,8 +8,8 @@ import gc
 import os
 import socket
 import sys
-from types import FrameType
-from typing import NoReturn
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 import uvicorn
@@ -24,6 +24,9 @@ from events.ids import Position
 from events.log import UnusableLogError
 from mcp_facade.front import Application, Front
 from mcp_facade.protocol import ChatProtocol
+
+if TYPE_CHECKING:
+    from mcp_facade.app import ChatApp
 
 logger = structlog.get_logger(__name__)
 
@@ -125,20 +128,30 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         if app.failure is None:
             _leave()
 
-    app = Front("mcp_facade.app", lambda module: module.ChatApp(broker, settings, closed), started)
+    def made(module: ModuleType) -> Application:
+        application: ChatApp = module.ChatApp(broker, settings)
+        application.on_closed = closed
+        return application
+
+    app = Front("mcp_facade.app", made, started)
     uvicorn_server = ChatUvicorn(uvicorn_config(app), app)
     # All that a start makes is there to stay: looking for cycles in a large state would take longer than making it.
     gc.disable()
     await uvicorn_server.serve(sockets=[listening])
     gc.freeze()  # the interpreter's last look for garbage would take seconds, and the process goes anyhow
-    if isinstance(app.failure, UnusableLogError):  # which says by itself what is wrong with which file
-        raise UsageError(str(app.failure))
-    if isinstance(app.failure, ImportError):
-        raise UsageError(f"can't start, since the installation is not whole: {app.failure}")
-    if isinstance(app.failure, BrokenChainError):
-        raise UsageError(f"{settings.log} can't be used: {app.failure}; {HOW_FAR}")
     if app.failure is not None:
-        raise UsageError(f"{settings.log} can't be used: {app.failure}")
+        raise UsageError(_why(app.failure, settings.log))
+
+
+def _why(failure: Exception, log: str) -> str:
+    """Why the broker could not start, and what to do about it."""
+    if isinstance(failure, UnusableLogError):  # which says by itself what is wrong with which file
+        return str(failure)
+    if isinstance(failure, ImportError):
+        return f"can't start, since the installation is not whole: {failure}"
+    if isinstance(failure, BrokenChainError):
+        return f"{log} can't be used: {failure}; {HOW_FAR}"
+    return f"{log} can't be used: {failure}"
 
 
 def _leave() -> NoReturn:
