@@ -1,0 +1,164 @@
+"""The lane and the SDK answer alike on the wire: two real servers, one without the lane, are sent the same bytes.
+
+What the comparison within one process (`test_same_answers.py`) takes for granted is looked at here: how requests are
+framed, cut up and lined up on a connection, what becomes of that connection, and that the partner is told the same.
+What may differ is how the end of an answer is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import NamedTuple, cast
+
+import pytest
+
+from tests.facade.lane.wire import Answer, Line, line_to, round_trip
+from tests.facade.lane.wire_cases import CASES, Case, Pause, Step
+from tests.facade.lane.wire_requests import asked_by
+from tests.facade.people import Era, Modern, crowd
+from tests.fuzz.requests import Request
+from tests.support.process import Process, serving
+from tests.support.server import Running
+
+pytestmark = pytest.mark.anyio
+
+
+class Servers(NamedTuple):
+    """Two that differ in nothing else."""
+
+    with_lane: Process
+    without: Process
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """One event loop for all, since the servers last as long."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="module")
+async def servers() -> AsyncIterator[Servers]:
+    """Both, whatever the environment says of the lane; they end in peace, and have logged no fault."""
+    async with AsyncExitStack() as stack:
+        both = [
+            await stack.enter_async_context(serving("--log-level", "warning", CHAT_BROKER_NO_FAST_LANE=no_lane))
+            for no_lane in ("0", "1")
+        ]
+        yield Servers(*both)
+        for server in both:
+            status, _, logged = await server.terminate()
+            assert status == 0
+            assert "Traceback" not in logged
+
+
+class Client:
+    """Carries out a case on one connection."""
+
+    def __init__(self, line: Line, bob: Modern) -> None:
+        """`bob`: whom it chats with."""
+        self._line = line
+        self._bob = bob
+        self._has_ended = False
+        self._answers = 0
+        self._events = 0
+
+    async def take(self, step: Step) -> None:
+        """The next thing."""
+        line = self._line
+        match step:
+            case Request():
+                line.ask(step.method, step.wire({}))
+            case bytes():
+                line.transport.write(step)
+            case Pause.ROUND_TRIP:
+                await round_trip(self._bob.running.port)
+            case Pause.ANSWERED:
+                self._answers += 1
+                await line.until(lambda: line.final_answers >= self._answers)
+            case Pause.EVENT:
+                self._events += 1
+                await line.until(lambda: line.events >= self._events)
+            case Pause.CONTINUE:
+                await line.until(lambda: line.answers != [])
+            case Pause.SPOKEN_TO:
+                await self._bob.say("hello")
+            case Pause.END:
+                line.transport.write_eof()
+                self._has_ended = True
+
+    async def end(self, answers: int) -> str:
+        """What becomes of the connection once there are so many answers."""
+        line = self._line
+        await line.until(lambda: line.final_answers >= answers)
+        if self._has_ended:
+            await line.until(lambda: line.is_closed)
+        elif line.is_streaming:
+            await round_trip(self._bob.running.port)
+        elif not line.is_closed:
+            return "open" if await line.stays_open() else "closed"
+        return "closed" if line.is_closed else "open"
+
+    @property
+    def answers(self) -> list[Answer]:
+        """What has come; how far an answer had come that the client cut short is a matter of time."""
+        return [answer for answer in self._line.answers if answer.is_whole or not self._has_ended]
+
+
+async def outcome(server: Process, era: Era, case: Case) -> str:
+    """All that can be seen of `case`, done by one of two who have just met at `server`; but for ids and times."""
+    async with crowd(cast("Running", server)) as there, line_to(server.port) as line:
+        ann, bob = await there.pair(era, "2026")
+        met_at = bob.cursor
+        client = Client(line, bob)
+        for step in case.steps(asked_by(ann, met_at)):
+            await client.take(step)
+        end = await client.end(case.answers)
+        answers = [shown(answer) for answer in client.answers]
+        told = await bob.call("wait_for_events", handle=bob.handle, cursor=met_at, wait_seconds=0)
+    return masked("\n".join([*answers, end, json.dumps(told, indent=1)]), server.port, met_at)
+
+
+def shown(answer: Answer) -> str:
+    """What a client goes by in it."""
+    headers = (f"{name}: {value}" for name, value in answer.headers_that_matter)
+    end = "" if answer.is_whole else "..."
+    return "\n".join([f"{answer.status} {answer.reason}", *headers, "", *answer.body.splitlines(), end])
+
+
+IDS = re.compile(r"cb_[\w-]{32}|\b[cr]_[0-9a-f]{32}\b|\b[0-9a-f]{32}\b|\b[0-9a-f]{16}(?=\.\d+\.\d+)")
+POSITIONS = re.compile(r'(cursor\\?": ?|<id \d+>\.)(\d+)')
+TIMES = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z|(idle_seconds\\?": ?)\d+')
+
+
+def masked(text: str, port: int, met_at: int) -> str:
+    """`text` with ids numbered as they come, and positions counted from `met_at`."""
+    numbers: dict[str, int] = {}
+    text = IDS.sub(lambda found: f"<id {numbers.setdefault(found[0], len(numbers))}>", text)
+    text = POSITIONS.sub(lambda found: f"{found[1]}<{int(found[2]) - met_at} later>", text)
+    return TIMES.sub(r"\1<time>", text).replace(f":{port}", ":<port>")
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_the_same_bytes_have_the_same_outcome(servers: Servers, era: Era, name: str) -> None:
+    """The answers, whether the connection stays open, and what the partner is told."""
+    ours, theirs = await asyncio.gather(*(outcome(server, era, CASES[name]) for server in servers))
+    assert ours == theirs
+
+
+async def test_only_one_of_them_has_a_lane(servers: Servers) -> None:
+    """It tells the end of an answer in a session beforehand."""
+
+    async def framing(server: Process) -> set[str]:
+        async with crowd(cast("Running", server)) as there, line_to(server.port) as line:
+            ann, bob = await there.pair("2025", "2026")
+            client = Client(line, bob)
+            await client.take(asked_by(ann, bob.cursor).call)
+            await client.take(Pause.ANSWERED)
+            return line.answers[0].framing
+
+    assert await framing(servers.with_lane) == {"content-length"}
+    assert await framing(servers.without) == {"transfer-encoding"}
