@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from broker.usage import EXIT_USAGE, UsageError
 from tests.fuzz.breed import smaller
 from tests.fuzz.requests import Scenario, from_text
 from tests.fuzz.target import fails, under_fire, written
@@ -20,9 +21,25 @@ def main(arguments: list[str]) -> int:
     """Carry out what is asked for; the exit status."""
     if len(arguments) != 2 or arguments[0] not in ("replay", "smaller"):
         print(__doc__)
-        return 2
-    scenarios = from_text(Path(arguments[1]).read_text())
+        return EXIT_USAGE
+    try:
+        scenarios = _scenarios_in(arguments[1])
+    except UsageError as error:
+        print(f"tests.fuzz: {error}; name a file that make fuzz has written", file=sys.stderr)
+        return EXIT_USAGE
     return _replay(scenarios) if arguments[0] == "replay" else _smaller(scenarios)
+
+
+def _scenarios_in(file: str) -> Sequence[Scenario]:
+    try:
+        scenarios = from_text(Path(file).read_text())
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{file} holds no scenarios: {error}") from None
+    if not scenarios:
+        raise UsageError(f"{file} holds no scenarios")
+    return scenarios
 
 
 def _replay(scenarios: Sequence[Scenario]) -> int:

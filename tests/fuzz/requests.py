@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 PLACEHOLDERS = (
     b"@SESSION@",  # of 2025; in a room with the other
@@ -106,14 +108,21 @@ def to_text(scenarios: Sequence[Scenario]) -> str:
 
 
 def from_text(text: str) -> list[Scenario]:
-    """The scenarios that `to_text` wrote."""
-    return [tuple(_act(act) for act in scenario) for scenario in json.loads(text)]
+    """The scenarios that `to_text` wrote.
+
+    Raises:
+        ValueError: it did not write this; the error says in one line what is wrong.
+    """
+    try:
+        return [tuple(_act(act) for act in scenario) for scenario in json.loads(text)]
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}, {error}") from error
 
 
-def _act(act: dict[str, object]) -> Act:
+def _act(act: dict[str, Any]) -> Act:
     request = act["request"]
-    assert isinstance(request, dict)
     for name in ("method", "target", "body", "version", "raw"):
         request[name] = request[name].encode("latin-1") if request[name] is not None else None
-    request["headers"] = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in request["headers"])
-    return Act(**{**act, "request": Request(**request)})  # type: ignore[arg-type]
+    request["headers"] = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request["headers"]]
+    # An instance would be taken as it is; a tuple is looked at, each value of it.
+    return msgspec.convert((*Act(**act | {"request": (*Request(**request),)}),), Act, builtin_types=[bytes])

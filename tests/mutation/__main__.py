@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, islice
 from typing import NamedTuple
 
+from broker.usage import EXIT_USAGE, UsageError
 from tests.mutation.annotations import merely_annotating_in
 from tests.mutation.mutants import Mutant, mutants_of
 from tests.mutation.reach import Reach, measured
@@ -43,6 +44,7 @@ TARGETS = (
     "projections/*.py",
     *(f"broker/{name}.py" for name in ("decide", "matching", "pages", "waits")),
 )
+TRIED = ("events", "projections", "broker")  # what the tests of the core reach
 KILLED_MIN_PERCENT = 95
 OF_TYPES = "test_structs.py"  # what the heads of types promise
 BATCH = 40  # faults that share the collecting of tests
@@ -163,18 +165,49 @@ class Trials:
 def main(arguments: Sequence[str]) -> int:
     """Try everything, and say what came of it; the answer is the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation")
-    parser.add_argument("files", nargs="*", help="all there are, if none is given")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("files", nargs="*", metavar="FILE", help="all there are, if none is given")
+    parser.add_argument("--workers", type=_count, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seconds", type=float, default=math.inf, help="of tests for each fault, for a first look")
-    parser.add_argument("--part", default="1/1", help="one part of it, such as 2/3")
+    parser.add_argument("--part", type=_part, default="1/1", help="one part of it, such as 2/3")
     given = parser.parse_args(arguments)
-    part, parts = map(int, given.part.split("/"))
-    files = given.files or sorted(str(file.relative_to(ROOT)) for each in TARGETS for file in ROOT.glob(each))
+    part, parts = given.part
+    try:
+        files = [source(file) for file in given.files] or sorted(
+            str(each.relative_to(ROOT)) for target in TARGETS for each in ROOT.glob(target)
+        )
+    except UsageError as error:
+        print(f"tests.mutation: {error}", file=sys.stderr)
+        return EXIT_USAGE
     WORK.mkdir(exist_ok=True)
     # Held by every process that is forked, so that none of a run that was cut short still writes to the copies.
     with open(WORK / "lock", "w") as alone:
         fcntl.flock(alone, fcntl.LOCK_EX)
         return run(files, given.workers, given.seconds, part, parts)
+
+
+def source(file: str) -> str:
+    """The name, in the repository, of a source file whose faults can be tried.
+
+    Raises:
+        UsageError: `file` is none.
+    """
+    name = os.path.relpath(os.path.realpath(file), ROOT)
+    if name.partition(os.sep)[0] not in TRIED or not name.endswith(".py") or not os.path.isfile(file):
+        raise UsageError(f"{file} is no source file in {', '.join(TRIED)}; name one, such as projections/queue.py")
+    return name
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("it has to be 1 or more")
+    return int(text)
+
+
+def _part(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError("it has to be a part of several, such as 2/3")
+    return int(part), int(parts)
 
 
 def run(files: Sequence[str], workers: int, seconds_max: float, part: int, parts: int) -> int:
