@@ -93,7 +93,7 @@ class TestKeeping:
             file.append(COMMITS, expected=EMPTY_TIP)
         with SqliteFile(path) as file:
             assert (file.epoch, file.tip(), file.read(0, 100)) == (epoch, COMMITS[-1].tip, COMMITS)
-        assert sorted(os.listdir(path.parent)) == ["chat.db", "chat.db.lock"]
+        assert os.listdir(path.parent) == ["chat.db"]
 
     def test_a_log_needs_no_farewell(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
         """What is on the disk while it is open is all that there is to keep, as after the loss of power.
@@ -102,7 +102,7 @@ class TestKeeping:
         """
         with SqliteFile(copied(path, tmp_path / "there", "-wal")) as file:
             assert (file.epoch, file.read(0, 100)) == (log.epoch, COMMITS)
-        assert sorted(os.listdir(tmp_path / "there")) == ["chat.db", "chat.db.lock"]
+        assert os.listdir(tmp_path / "there") == ["chat.db"]
 
     @pytest.mark.parametrize(("synchronous", "number"), [("FULL", 2), ("NORMAL", 1)])
     def test_the_disk_is_waited_for_as_was_asked(self, path: Path, synchronous: Synchronous, number: int) -> None:
@@ -798,22 +798,18 @@ class TestRefusals:
     """A file that is not fit is left as it is, and one line says why."""
 
     @staticmethod
-    def refuses(path: Path, words: str, mode: Mode = "write") -> None:
-        """It does, in these words, and touches nothing but its lock."""
+    def refuses(path: Path, words: str, mode: Mode = "write", *, leaves: tuple[str, ...] = ()) -> None:
+        """It does, in these words, touches nothing, and leaves nothing but empty files of these names."""
 
         def seen() -> dict[str, bytes]:
-            return {
-                file.name: file.read_bytes()
-                for file in path.parent.glob("*")
-                if file.is_file() and file.suffix != ".lock"
-            }
+            return {file.name: file.read_bytes() for file in path.parent.glob("*") if file.is_file()}
 
         before = seen()
         with pytest.raises(UnusableLogError) as caught:
             SqliteFile(path, mode)
         assert "\n" not in str(caught.value)
         assert fnmatch(str(caught.value), words.replace("LOG", str(path)))
-        assert seen() == before
+        assert seen() == before | dict.fromkeys(leaves, b"")
 
     @pytest.mark.parametrize(
         ("content", "words"),
@@ -878,7 +874,7 @@ class TestRefusals:
         vfs = apsw.VFS("remote", "unix-none", makedefault=True)
         try:
             self.refuses(path, "LOG is on a file system where processes share no memory; put it on a local disk")
-            assert os.listdir(path.parent) == ["chat.db.lock"]
+            assert os.listdir(path.parent) == []
         finally:
             vfs.unregister()
 
@@ -946,7 +942,8 @@ class TestRefusals:
 
         monkeypatch.setattr("events.sqlite_lock._lock", no_locks)
         why = "check the owners and modes of it and of its directory, and the space on its disk"
-        self.refuses(path, f"LOG: No locks available; {why}")
+        # Who has no lock can't tell whether another has it, and may not remove its file.
+        self.refuses(path, f"LOG: No locks available; {why}", leaves=("chat.db.lock",))
 
     def test_a_damaged_log_can_still_be_looked_at(self, path: Path) -> None:
         """As far as it goes."""

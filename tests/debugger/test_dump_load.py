@@ -247,10 +247,10 @@ def test_what_was_dumped_is_loaded_as_it_was(tmp_path: Path) -> None:
 
 
 def test_what_is_loaded_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
-    """As every log is; and nothing is left beside it but the lock."""
+    """As every log is; and nothing is left beside it."""
     loaded(tmp_path / "new.db", joined(LINES))
     assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600
-    assert {path.name for path in tmp_path.iterdir()} == {"new.db", "new.db.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"new.db"}
 
 
 @pytest.mark.parametrize("golden", ["commits.jsonl", "commits-2.jsonl"])
@@ -368,7 +368,7 @@ def test_what_is_no_dump_leaves_everything_as_it_was(what: str, made: bool, tmp_
     assert answer.err.count("\n") == 1
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix == ".db"}
     assert after == {name: before[name] for name in before if name.endswith(".db")}
-    assert {path.name for path in tmp_path.iterdir()} - set(before) <= {"new.db.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == set(before)
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ def test_a_loading_that_was_cut_off_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "new.db.loading").write_bytes(b"half a log")
     (tmp_path / "new.db.loading-wal").write_bytes(b"and a half")
     assert loaded(tmp_path / "new.db", joined(LINES)).status == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"new.db", "new.db.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"new.db"}
 
 
 def test_a_link_leads_to_the_file_that_is_filled(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def _sql(path: Path, statement: str) -> None:
 
 @pytest.mark.parametrize("how", SPOILT)
 async def test_a_file_that_cannot_be_used_is_one_line(how: str, tmp_path: Path) -> None:
-    """Exit 2, no traceback, and what was said in it is as it was."""
+    """Exit 2, no traceback, what was said in it is as it was, and no lock is left beside it."""
     path, url = file_of(tmp_path)
     a_conversation(path)
     SPOILT[how](path)
@@ -184,6 +184,7 @@ async def test_a_file_that_cannot_be_used_is_one_line(how: str, tmp_path: Path) 
     assert path.stat().st_size == len(spoilt)
     if how in ("no database", "cut off", "of another program", "of a newer program"):
         assert path.read_bytes() == spoilt
+    assert not path.with_name("chat.db.lock").exists()
 
 
 async def test_a_directory_that_is_not_there_is_one_line(tmp_path: Path) -> None:
