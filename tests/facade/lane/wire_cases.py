@@ -148,6 +148,9 @@ WHAT_COMES_BEFORE_AND_AFTER: Cases = {
         lambda ask: [wires(ask.call._replace(framing="chunked"), ask.call, ask.call)], 3
     ),
     "three at once, the second with Expect": Case(lambda ask: [wires(ask.call, adding(ask.call, EXPECT), ask.call)], 3),
+    "three at once, the second an upgrade": Case(
+        lambda ask: [wires(ask.call, upgrading(ask.call, b"h2c"), ask.call)], 3
+    ),
     "another path between two": Case(lambda ask: [wires(ask.call) + HEALTHZ + wires(ask.call)], 3),
     "another behind the one that closes": Case(lambda ask: [wires(adding(ask.call, CLOSE), ask.call)]),
     "another behind one of HTTP/1.0": Case(lambda ask: [wires(old(ask.call), ask.call)]),
