@@ -79,7 +79,7 @@ def test_a_file_that_went_while_it_was_being_locked_is_no_lock(path: str, monkey
 
     meanwhile.append(followed)
     before = open_files()
-    with pytest.raises(UnusableLogError):
+    with pytest.raises(UnusableLogError, match="my log is in use by another broker"):
         WriterLock(path, "my log")
     assert open_files() == before
 
