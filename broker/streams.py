@@ -6,7 +6,6 @@ A stream whose backlog is full is ended and its transport cut; the client catche
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -40,9 +39,8 @@ class Stream:
 
         `False` where it would have to wait: then `next` gives the delivery, in its turn.
         """
-        self._backlog: deque[Delivery] = deque()
-        self._filled = asyncio.Event()
-        self._writer_waits = False
+        self._backlog: list[Delivery] = []
+        self._waiting: asyncio.Future[None] | None = None  # the writer, for something to do
         self._attached: dict[ConnectionId, None] = {}
 
     def attach(self, connection_id: ConnectionId) -> None:
@@ -63,7 +61,7 @@ class Stream:
         """Write `delivery`, or keep it for the writer; at a full backlog, end and cut the stream instead."""
         if self.ended:
             return
-        if self._writer_waits and not self._filled.is_set() and self.write_now(delivery):
+        if self._waiting is not None and not self._waiting.done() and self.write_now(delivery):
             self.written((delivery,))
             return
         if len(self._backlog) >= self._broker.policy.stream_backlog_max:
@@ -72,30 +70,32 @@ class Stream:
             self.cut()
             return
         self._backlog.append(delivery)
-        self._filled.set()
+        self._wake()
 
     def ping(self) -> None:
         """Ask the writer for a sign of life."""
         self.ping_due = True
-        self._filled.set()
+        self._wake()
 
     def end(self) -> None:
         """Let the writer write what it has, and stop."""
         self.ended = True
-        self._filled.set()
+        self._wake()
         for connection_id in tuple(self._attached):
             self.detach(connection_id)
 
     async def next(self) -> list[Delivery]:
         """What came since the last call; waits for it. Empty when a ping is due, or the stream has ended."""
-        if not self._backlog and not self.ended:
-            self._writer_waits = True
-            await self._filled.wait()
-            self._writer_waits = False
-        self._filled.clear()
-        taken = list(self._backlog)
-        self._backlog.clear()
+        if not (self._backlog or self.ping_due or self.ended):
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+            self._waiting = None
+        taken, self._backlog = self._backlog, []
         return taken
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def written(self, deliveries: Sequence[Delivery]) -> None:
         """The writer handed `deliveries` to the transport."""
