@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from mcp.server.transport_security import TransportSecuritySettings
 from sse_starlette.sse import AppStatus
@@ -51,14 +51,13 @@ class ChatApp:
             lifespan=self._lifespan,
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request, or the lifespan; the hot path has nothing in front of it that it does not need."""
         if scope["type"] != "http" or scope["path"] != MCP_PATH:
-            await self._rest(scope, receive, send)
-        elif self.broker.ready or self.broker.draining:
-            await self._mcp(scope, receive, send)
-        else:
-            await not_ready()(scope, receive, send)
+            return self._rest(scope, receive, send)
+        if self.broker.ready or self.broker.draining:
+            return self._mcp(scope, receive, send)
+        return not_ready()(scope, receive, send)
 
     def drain(self) -> None:
         """Take no more calls; end every wait and every stream with what it has."""

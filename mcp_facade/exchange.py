@@ -84,11 +84,11 @@ class Exchange:
     ) -> None:
         """`session`: the 2025 session that the request is made in; later requests stand alone."""
         self.session = session
+        self.headers = headers
         self.link = link_of(scope)
         """The connection, which can be written to at once."""
         self._broker = broker
         self._client = scope.get("client")
-        self._headers = headers
         self._receive = receive
         self._send = send
 
@@ -200,7 +200,7 @@ class Exchange:
         """Write a whole response of status 200, which is the call's result; its length is added."""
         self._free_id()  # before it is written: whoever has the answer may use its id again
         # What a page's browser has to be told besides is added on the way of `send`.
-        if b"origin" not in self._headers and self.link.respond(headers, body):
+        if b"origin" not in self.headers and self.link.respond(headers, body):
             self.status = 200
             self._answered = not self._gone
             return

@@ -6,7 +6,7 @@ Whoever watches the process is told at once that it lives; whoever calls has to 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Protocol
@@ -27,7 +27,7 @@ class Application(Protocol):
         """Why it could not start; its text is for an operator."""
         ...
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request, or the lifespan."""
         ...
 
@@ -61,19 +61,21 @@ class Front:
         if self._app is not None:
             self._app.drain()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See `Application`."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """See `Application`. Once that is there, nothing of this stands beneath a request, however long it lasts."""
         if self._app is not None:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
-        elif scope["path"] == HEALTH_PATH:
-            await healthy()(scope, receive, send)
-        elif scope["path"] == READY_PATH:
-            await readiness(is_ready=False)(scope, receive, send)
-        else:
-            await self._there.wait()
-            await (self._app or not_ready())(scope, receive, send)
+            return self._app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            return self._live(scope, receive, send)
+        if scope["path"] == HEALTH_PATH:
+            return healthy()(scope, receive, send)
+        if scope["path"] == READY_PATH:
+            return readiness(is_ready=False)(scope, receive, send)
+        return self._wait(scope, receive, send)
+
+    async def _wait(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._there.wait()
+        await (self._app or not_ready())(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         ahead = [await receive()]

@@ -6,8 +6,9 @@ leaves all else to it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 
 from mcp.server.streamable_http import check_accept_headers
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -20,14 +21,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from broker.broker import Broker
 from broker.clock import Timer
-from broker.streams import Streams, TooManyStreamsError
+from broker.streams import Stream, Streams, TooManyStreamsError
 from events.policy import Policy
 from mcp_facade.admission import Admission, Headers, headers_of
 from mcp_facade.entrance import Entrance
 from mcp_facade.exchange import Exchange
 from mcp_facade.fast_lane.lane import FastLane
 from mcp_facade.get_stream import GetStream, parse_event_id
-from mcp_facade.link import link_of
+from mcp_facade.link import Link, link_of
 from mcp_facade.listen import Listening
 from mcp_facade.openings import EndingError, Opening, Openings
 from mcp_facade.resources import Resources
@@ -64,10 +65,12 @@ class Gateway:
         tools, resources = Tools(broker), Resources(broker)
         listening = Listening(broker, self._streams, resources)
         server = chat_server(tools, resources, listening)
-        # Sessions end by our clock and our idea of activity, Host and Origin are checked once, here.
+        # Sessions end by our clock and our idea of activity. Host and Origin are checked once, here; unless the SDK is
+        # told so, each of its sessions holds settings of its own that say it.
         self._manager = StreamableHTTPSessionManager(
             server,
             json_response=False,
+            security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             session_idle_timeout=None,
             max_sessions=policy.sessions_max,
             max_request_body_size=policy.body_bytes_max,
@@ -99,20 +102,23 @@ class Gateway:
         self._streams.end_all()
         self._openings.end()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         headers = headers_of(scope)
-        if not self._admission.remembers(scope, headers):
-            refusal = await self._admission.refusal(scope, headers)
-            if refusal is not None:
-                await refusal(scope, receive, send)
-                return
+        if self._admission.remembers(scope, headers):
+            return self._serve(scope, headers, receive, send)
+        return self._admit(scope, headers, receive, send)
+
+    async def _admit(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        refusal = await self._admission.refusal(scope, headers)
+        await (refusal(scope, receive, send) if refusal else self._serve(scope, headers, receive, send))
+
+    def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> Awaitable[None]:
         if is_stateless_request(headers.get(VERSION_HEADER)):
-            await self._exchange(scope, headers, Exchange(self._broker, scope, headers, receive, send, None))
-        elif scope["method"] == "GET":
-            await self._get(scope, headers, receive, send)
-        else:
-            await self._in_session(scope, headers, receive, send)
+            return self._exchange(scope, Exchange(self._broker, scope, headers, receive, send, None))
+        if scope["method"] == "GET":
+            return self._get(scope, headers, receive, send)
+        return self._in_session(scope, headers, receive, send)
 
     async def _in_session(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """A request of the 2025 side: one that opens a session, is made in one, or ends it."""
@@ -127,10 +133,10 @@ class Gateway:
         else:
             exchange = Exchange(self._broker, scope, headers, receive, send, session)
             try:
-                status = await self._exchange(scope, headers, exchange)
+                await self._exchange(scope, exchange)
             finally:
                 self._sessions.touch(session)
-            if status == 404:  # the SDK has lost it
+            if exchange.status == 404:  # the SDK has lost it
                 self._sessions.closed(session.session_id)
 
     async def _open_session(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
@@ -139,7 +145,7 @@ class Gateway:
         opening = Opening(self._openings, receive, self._watched(send))
         exchange = Exchange(self._broker, scope, headers, opening.receive, opening.send, None)
         try:
-            await self._exchange(scope, headers, exchange)
+            await self._exchange(scope, exchange)
         except EndingError:
             await _refusal(503, ENDING, INTERNAL_ERROR, {"Retry-After": "1"})(scope, receive, send)
         finally:
@@ -155,10 +161,12 @@ class Gateway:
             call.hurry()
         clock = self._broker.clock
         deadline_ms = clock.now_ms() + ENDING_MS
-        timer = clock.call_at(deadline_ms, session.call_over.set)
+        call_over = asyncio.Event()
+        session.call_over = call_over.set
+        timer = clock.call_at(deadline_ms, call_over.set)
         while any(call.is_asked for call in session.calls) and clock.now_ms() < deadline_ms:
-            session.call_over.clear()
-            await session.call_over.wait()
+            call_over.clear()
+            await call_over.wait()
         timer.cancel()
         await self._forget(session.session_id)
 
@@ -168,15 +176,15 @@ class Gateway:
         scope["headers"] = [(SESSION_HEADER, session_id.encode())]
         await self._manager.handle_request(scope, _nothing_more, _to_nobody)
 
-    async def _exchange(self, scope: Scope, headers: Headers, exchange: Exchange) -> int:
-        """Let the lane answer, or else the SDK; the status, or 0 if the client left before it had asked."""
+    async def _exchange(self, scope: Scope, exchange: Exchange) -> None:
+        """Let the lane answer, or else the SDK; no status is set if the client left before it had asked."""
         session = exchange.session
         scope[EXCHANGE_KEY] = exchange
         if session is not None:
             session.calls[exchange] = None
         try:
-            if self.fast_lane is None or not await self.fast_lane.serve(scope, headers, exchange):
-                await self._manager.handle_request(scope, exchange.receive, exchange.send)
+            answering = self.fast_lane.answering(scope, exchange) if self.fast_lane is not None else None
+            await (answering or self._manager.handle_request(scope, exchange.receive, exchange.send))
         except ClientDisconnect:
             pass
         except RequestIdInUseError:
@@ -187,8 +195,7 @@ class Gateway:
             exchange.finish()
             if session is not None:
                 del session.calls[exchange]
-                session.call_over.set()
-        return exchange.status
+                session.call_over()
 
     def _session_of(self, headers: Headers) -> tuple[str | None, Session | None]:
         """The session that a request names, and that session if it is open."""
@@ -208,7 +215,7 @@ class Gateway:
 
         return watched
 
-    async def _get(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    def _get(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> Awaitable[None]:
         session_id, session = self._session_of(headers)
         if not check_accept_headers(Request(scope))[1]:
             refusal = _refusal(406, "Not Acceptable: Client must accept text/event-stream")
@@ -216,30 +223,33 @@ class Gateway:
             refusal = _refusal(400, "Bad Request: Missing session ID")
         elif session is None:
             refusal = _refusal(404, "Session not found")
+        elif (stream := self._opened(session, link_of(scope))) is None:
+            refusal = _refusal(503, NO_STREAM, INTERNAL_ERROR)
         else:
-            await self._stream(session, scope, headers, receive, send)
-            return
-        await refusal(scope, receive, send)
+            last_event_id = headers.get(LAST_EVENT_ID_HEADER, b"").decode("latin-1")
+            resumption = parse_event_id(last_event_id, self._broker.log.epoch)
+            primed = headers.get(VERSION_HEADER, b"") >= PRIMED_SINCE
+            scope["headers"] = ()  # it lasts for hours, and nobody reads them any more
+            writer = GetStream(self._broker, session, stream, send, link_of(scope))
+            return self._stream(session, stream, writer.serve(receive, resumption, primed=primed))
+        return refusal(scope, receive, send)
 
-    async def _stream(self, session: Session, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        """Serve the session's stream; one that is open already is displaced by it."""
+    def _opened(self, session: Session, link: Link) -> Stream | None:
+        """The session's stream, if there can be one more; one that is open already is displaced by it."""
         try:
-            link = link_of(scope)
             stream = self._streams.open("get", link.cut, pinged=True, instead_of=session.stream)
         except TooManyStreamsError:
-            refusal = _refusal(503, NO_STREAM, INTERNAL_ERROR)
-            await refusal(scope, receive, send)
-            return
+            return None
         displaced, session.stream = session.stream, stream
         for connection_id in session.presented:
             stream.attach(connection_id)
         if displaced is not None:
             displaced.end()
-        last_event_id = headers.get(LAST_EVENT_ID_HEADER, b"").decode("latin-1")
-        resumption = parse_event_id(last_event_id, self._broker.log.epoch)
-        primed = headers.get(VERSION_HEADER, b"") >= PRIMED_SINCE
+        return stream
+
+    async def _stream(self, session: Session, stream: Stream, writing: Awaitable[None]) -> None:
         try:
-            await GetStream(self._broker, session, stream, send, link).serve(receive, resumption, primed=primed)
+            await writing
         finally:
             if session.stream is stream:
                 session.stream = None

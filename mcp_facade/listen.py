@@ -8,8 +8,7 @@ key of our extension takes handles, and each handle's connection is told everyth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from mcp.shared.exceptions import MCPError
@@ -34,33 +33,58 @@ ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
 
 class _Honoured(NamedTuple):
-    """What a stream is for: connections that are told everything, and inboxes that are told of growth."""
+    """What a stream is for: connections that are told everything, and inboxes that are told of growth.
 
-    handles: dict[str, ConnectionId]
-    inboxes: dict[str, ConnectionId]
+    `None` is what the client did not ask for.
+    """
+
+    handles: dict[str, ConnectionId] | None
+    inboxes: dict[str, ConnectionId] | None
+
+    def connections(self) -> set[ConnectionId]:
+        """Whom it has to do with."""
+        return {*(self.handles or {}).values(), *(self.inboxes or {}).values()}
 
     def frames(self, delivery: Delivery) -> list[Frame]:
         """The frames that carry `delivery`."""
         who = delivery.connection_id
-        frames = [frame_of(delivery.notification)] if who in self.handles.values() else []
+        frames = [frame_of(delivery.notification)] if self.handles and who in self.handles.values() else []
         if self.inboxes:
             frames += [mark_of(uri) for uri, owner in self.inboxes.items() if owner == who]
         return frames
 
+    def acknowledged(self) -> dict[str, Any]:
+        """The subset of what was asked for that is carried; lists never change here, so no flag is in it."""
+        subset: dict[str, Any] = {}
+        if self.inboxes is not None:
+            subset["resourceSubscriptions"] = list(self.inboxes)
+        if self.handles is not None:
+            subset[EXTENSION] = {"handles": list(self.handles)}
+        return subset
+
 
 class Subscription:
-    """An open stream of notifications, whoever writes it; every frame is stamped with the request's id."""
+    """An open stream of notifications, whoever writes it; every frame is stamped with the request's id.
 
-    def __init__(self, stream: Stream, asked: SubscriptionFilter, honoured: _Honoured, request_id: RequestId) -> None:
+    Leaving its context closes the stream. It lasts for hours, so it keeps nothing of what was asked.
+    """
+
+    def __init__(self, streams: Streams, stream: Stream, honoured: _Honoured, request_id: RequestId) -> None:
         self.stream = stream
         self.stamp: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: request_id}
-        self._asked = asked
+        self._streams = streams
         self._honoured = honoured
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._streams.close(self.stream)
 
     @property
     def acknowledgement(self) -> dict[str, Any]:
         """The params of the first frame, which is `ACKNOWLEDGED`."""
-        return {"notifications": _acknowledged(self._asked, self._honoured), "_meta": self.stamp}
+        return {"notifications": self._honoured.acknowledged(), "_meta": self.stamp}
 
     def frames(self, delivery: Delivery) -> list[Frame]:
         """The frames that carry `delivery`."""
@@ -79,8 +103,7 @@ class Listening:
         self._streams = streams
         self._resources = resources
 
-    @contextmanager
-    def opened(
+    def open(
         self,
         asked: SubscriptionFilter,
         request_id: RequestId,
@@ -88,32 +111,26 @@ class Listening:
         cut: Callable[[], None],
         *,
         pinged: bool = False,
-    ) -> Iterator[Subscription]:
-        """A stream with what is honoured of `asked`, for a client that declares `extensions`.
+    ) -> Subscription:
+        """A stream with what is honoured of `asked`, for a client that declares `extensions`; it has to be entered.
 
         Raises:
             MCPError: it can't be, and nothing was opened.
         """
         honoured = _Honoured(self._handles(asked, extensions), self._inboxes(asked))
-        stream = self._open(cut, pinged=pinged)
         try:
-            for connection_id in {*honoured.handles.values(), *honoured.inboxes.values()}:
-                stream.attach(connection_id)
-            yield Subscription(stream, asked, honoured, request_id)
-        finally:
-            self._streams.close(stream)
-
-    def _open(self, cut: Callable[[], None], *, pinged: bool) -> Stream:
-        try:
-            return self._streams.open("listen", cut, pinged=pinged)
+            stream = self._streams.open("listen", cut, pinged=pinged)
         except TooManyStreamsError:
             raise MCPError(INTERNAL_ERROR, NO_STREAM) from None
+        for connection_id in honoured.connections():
+            stream.attach(connection_id)
+        return Subscription(self._streams, stream, honoured, request_id)
 
-    def _handles(self, asked: SubscriptionFilter, extensions: Collection[str]) -> dict[str, ConnectionId]:
+    def _handles(self, asked: SubscriptionFilter, extensions: Collection[str]) -> dict[str, ConnectionId] | None:
         """The handles of our extension's key that are known, and whose they are."""
         extra = asked.model_extra or {}
         if EXTENSION not in extra:
-            return {}
+            return None
         _require_extension(extensions)
         handles = extra[EXTENSION].get("handles") if isinstance(extra[EXTENSION], dict) else None
         if not isinstance(handles, list) or not all(isinstance(handle, str) for handle in handles):
@@ -123,23 +140,15 @@ class Listening:
         known = {handle: self._broker.resolve(handle) for handle in handles}
         return {handle: connection_id for handle, connection_id in known.items() if connection_id is not None}
 
-    def _inboxes(self, asked: SubscriptionFilter) -> dict[str, ConnectionId]:
+    def _inboxes(self, asked: SubscriptionFilter) -> dict[str, ConnectionId] | None:
         """The inboxes among the resources that are known, and whose they are."""
-        uris = asked.resource_subscriptions or []
+        uris = asked.resource_subscriptions
+        if uris is None:
+            return None
         if len(uris) > self._broker.policy.handles_per_stream_max:
             raise MCPError(INVALID_PARAMS, "Too many resources for one stream. Open another for the rest.")
         known = {uri: self._resources.subscriber(uri) for uri in uris}
         return {uri: connection_id for uri, connection_id in known.items() if connection_id is not None}
-
-
-def _acknowledged(asked: SubscriptionFilter, honoured: _Honoured) -> dict[str, Any]:
-    """The subset of what was asked for that this stream carries; lists never change here, so no flag is in it."""
-    subset: dict[str, Any] = {}
-    if asked.resource_subscriptions is not None:
-        subset["resourceSubscriptions"] = list(honoured.inboxes)
-    if EXTENSION in (asked.model_extra or {}):
-        subset[EXTENSION] = {"handles": list(honoured.handles)}
-    return subset
 
 
 def _require_extension(declared: Collection[str]) -> None:

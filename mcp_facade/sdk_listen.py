@@ -32,7 +32,7 @@ class SdkListening:
         cut = link_of(ctx.request.scope).cut
         capabilities = ctx.session.client_capabilities
         extensions = capabilities.extensions if capabilities is not None else None
-        with self._listening.opened(params.notifications, _id_of(ctx), extensions or (), cut) as subscription:
+        with self._listening.open(params.notifications, _id_of(ctx), extensions or (), cut) as subscription:
             await _send(ctx, ACKNOWLEDGED, subscription.acknowledgement)
             await self._write(ctx, subscription)
         return SubscriptionsListenResult(_meta=subscription.stamp)

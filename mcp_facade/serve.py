@@ -168,6 +168,7 @@ def uvicorn_config(app: Application) -> uvicorn.Config:
     """How uvicorn serves `app`."""
     return uvicorn.Config(
         app,
+        interface="asgi3",  # which uvicorn knows only a coroutine function by
         http=ChatProtocol,
         ws="none",
         lifespan="on",

@@ -6,9 +6,8 @@ presented by several sessions, and the end of a session is not a person's leavin
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
@@ -78,7 +77,8 @@ class Session:
         self.stream: Stream | None = None
         self.ended = False
         self.calls: dict[Call, None] = {}  # those in flight
-        self.call_over = asyncio.Event()
+        self.call_over: Callable[[], None] = _nobody_waits
+        """Called whenever one of them is over."""
         self.is_served = False
         """The SDK has let a request of it through, so the handshake was good."""
         self.lasting: dict[int | str, Lasting] = {}
@@ -231,3 +231,7 @@ class Sessions:
     def are_full(self) -> bool:
         """Whether a new one needs room to be made."""
         return len(self._by_id) >= self._broker.policy.sessions_max
+
+
+def _nobody_waits() -> None:
+    pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import msgspec
@@ -63,24 +63,28 @@ class FastLane:
         self.taken = 0
         """How many requests were for it; the others are the SDK's."""
 
-    async def serve(self, scope: Scope, headers: Headers, exchange: Exchange) -> bool:
-        """Answer the request, or leave it as it was and say `False`."""
-        session = exchange.session
+    def answering(self, scope: Scope, exchange: Exchange) -> Awaitable[None] | None:
+        """What answers the request, to be awaited at once; `None` if it is for the SDK, and was left as it was.
+
+        Raises:
+            RequestIdInUseError, SessionEndedError: see `Exchange.receive`.
+        """
+        session, headers = exchange.session, exchange.headers
         is_stateless = headers.get(VERSION_HEADER) == VERSION
         if not (is_stateless or (session is not None and session.is_served)):
-            return False
+            return None
         if not is_usual(scope, headers, self._body_bytes_max):
-            return False
+            return None
         body = exchange.whole_body()
         if body is None or may_be_deep(body):
-            return False
+            return None
         if is_stateless and headers.get(METHOD_HEADER) == b"subscriptions/listen":
-            return await self._listen(body, exchange)
+            return self._listen(scope, body, exchange)
         call = self._stateless_call(headers, body) if session is None else self._call_in(session, body)
         if call is None:
-            return False
-        await self._call(call, exchange, self._stateless if session is None else SessionForm(session.session_id))
-        return True
+            return None
+        self._take(call.id, exchange)
+        return self._call(call, exchange, self._stateless if session is None else SessionForm(session.session_id))
 
     def _stateless_call(self, headers: Headers, body: bytes) -> ToolCall | None:
         """A call of 2026-07-28, whose headers say what its body says."""
@@ -101,7 +105,6 @@ class FastLane:
         return call if not bytes(call.params.meta) and call.params.name in self._tools else None
 
     async def _call(self, call: ToolCall, exchange: Exchange, form: Form) -> None:
-        self._take(call.id, exchange)
         name, arguments = call.params.name, call.params.arguments
         work = self._tools.call(name, arguments, Call(exchange))
         if not _may_last(name, arguments):
@@ -118,26 +121,23 @@ class FastLane:
         exchange.asked(request_id)
         self.taken += 1
 
-    async def _listen(self, body: bytes, exchange: Exchange) -> bool:
+    def _listen(self, scope: Scope, body: bytes, exchange: Exchange) -> Awaitable[None] | None:
         """A stream of 2026-07-28; judged by the SDK's models, since it is asked for once."""
         request = decoded(body, LISTEN_REQUEST)
         envelope = envelope_of(request.params.meta) if request is not None else None
         if request is None or envelope is None:
-            return False
+            return None
         params = {"notifications": request.params.notifications, "_meta": msgspec.json.decode(request.params.meta)}
         try:
             methods.validate_client_request(request.method, LATEST_MODERN_VERSION, params)
             asked = SubscriptionsListenRequestParams.model_validate(params, by_name=False).notifications
-        except ValueError:
-            return False
-        cut = exchange.link.cut
-        try:
-            with self._listening.opened(asked, request.id, envelope.extensions, cut, pinged=True) as subscription:
-                self._take(request.id, exchange)
-                await ListenStream(exchange, self._stateless, request.id, subscription).serve()
-        except MCPError:
-            return False
-        return True
+            cut = exchange.link.cut
+            subscription = self._listening.open(asked, request.id, envelope.extensions, cut, pinged=True)
+        except (ValueError, MCPError):
+            return None
+        self._take(request.id, exchange)
+        scope["headers"], exchange.headers = (), {}  # it lasts for hours, and nobody reads them any more
+        return ListenStream(exchange, self._stateless, request.id, subscription).serve()
 
 
 def _may_last(name: str, arguments: Mapping[str, Any] | None) -> bool:

@@ -30,24 +30,25 @@ class ListenStream:
 
     async def serve(self) -> None:
         """Write until the client leaves, reads too slowly, or the stream is ended: then the result."""
-        stream = self._subscription.stream
-        leaving = asyncio.ensure_future(self._end_when_gone())
-        try:
-            await self._exchange.send(self._form.stream_start)
-            await self._write(acknowledgement(self._subscription.acknowledgement))
-            stream.write_now = self._write_now
-            while (deliveries := await stream.next()) or not stream.ended:
-                if deliveries:
-                    await self._write(self._events(deliveries))
-                    stream.written(deliveries)
-                if stream.ping_due:
-                    stream.ping_due = False
-                    await self._write(PING)
-            await self._write(event(self._form.listened(self._request_id, self._subscription.stamp)), more=False)
-        finally:
-            leaving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await leaving
+        with self._subscription as subscription:
+            stream = subscription.stream
+            leaving = asyncio.ensure_future(self._end_when_gone())
+            try:
+                await self._exchange.send(self._form.stream_start)
+                await self._write(acknowledgement(subscription.acknowledgement))
+                stream.write_now = self._write_now
+                while (deliveries := await stream.next()) or not stream.ended:
+                    if deliveries:
+                        await self._write(self._events(deliveries))
+                        stream.written(deliveries)
+                    if stream.ping_due:
+                        stream.ping_due = False
+                        await self._write(PING)
+                await self._write(event(self._form.listened(self._request_id, subscription.stamp)), more=False)
+            finally:
+                leaving.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await leaving
 
     def _write_now(self, delivery: Delivery) -> bool:
         return self._exchange.link.write(self._events((delivery,)))
