@@ -60,7 +60,7 @@ def parse(arguments: list[str] | None = None) -> Options:
             warmup_messages=100,
             idle_streams_few=10,
         )
-    steps = _ascending(chosen.streams)
+    steps = ascending(chosen.streams)
     if not steps:
         parser.error("--streams takes whole numbers that ascend, as in 500,2000")
     return Options(
@@ -73,7 +73,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     )
 
 
-def _ascending(text: str) -> tuple[int, ...]:
+def ascending(text: str) -> tuple[int, ...]:
     """The numbers in `text`, or none if it holds anything else."""
     parts = text.split(",")
     steps = tuple(int(part) for part in parts if part.isascii() and part.isdigit())

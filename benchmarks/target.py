@@ -56,7 +56,7 @@ class Samples:
     at_half: Paced = field(default_factory=Paced)
     """At half of what the server itself did with everyone talking."""
     stream_kb: dict[int, float] = field(default_factory=dict)
-    """By how many idle streams: resident KiB that each more of them takes, on the average up to there."""
+    """By how many idle streams: resident KiB that each of those takes that were opened since the step before."""
     idle: dict[int, float] = field(default_factory=dict)
     """By how many idle streams: the share of one core that they take while nobody does anything."""
     beside_us: dict[int, list[float]] = field(default_factory=dict)
@@ -73,24 +73,30 @@ class Target:
         self._server = Server(*kind.command)
         self._crowd = Crowd(self._server.port, kind.protocol_version, reads=kind.reads)
         self._idle = Idle(self._crowd)
-        self._few_kb = 0
+        self._idle_streams = 0
 
     async def open(self) -> None:
         """Wait for the server, open the pairs and the few idle streams, and warm up."""
         await self._server.ready()
         await self._crowd.watch(self._crowd.gather_pairs(self._options.pairs))
-        await self._idle.gather(self._options.idle_streams_few)
+        await self._gather(self._options.idle_streams_few)
         await self._crowd.redial()
         await closed_loop(self._crowd, self._options.warmup_messages * self.kind.times)
         await asyncio.sleep(MEMORY_SETTLES_S)
-        self._few_kb = self._server.resident_kb()
 
     async def open_idle(self, streams: int) -> None:
-        """Open idle streams until there are that many, and take the memory that each needs."""
-        await self._idle.gather(streams)
+        """Open idle streams until there are that many, and take the memory that each of the new ones needs.
+
+        What grows while people talk, which is the log, is not theirs.
+        """
+        before_kb, more = self._server.resident_kb(), streams - self._idle_streams
+        await self._gather(streams)
         await asyncio.sleep(MEMORY_SETTLES_S)
-        more = streams - self._options.idle_streams_few
-        self.samples.stream_kb[streams] = (self._server.resident_kb() - self._few_kb) / more
+        self.samples.stream_kb[streams] = (self._server.resident_kb() - before_kb) / more
+
+    async def _gather(self, streams: int) -> None:
+        await self._idle.gather(streams)
+        self._idle_streams = streams
 
     async def rest(self, streams: int) -> None:
         """Nobody does anything for as long as it takes to send every stream its ping."""

@@ -1,0 +1,113 @@
+"""`python -m benchmarks.memory`: what memory an open stream takes, and what for; nobody talks meanwhile.
+
+The servers, the people and the accounting are those of `python -m benchmarks`, so the first table has the figures of
+its columns `KB a stream` and `x bare`. What for is found out by `tracemalloc`, in processes of their own: the bytes
+that stand for each of 1,000 streams, by the package that had them made.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import uvloop
+
+from benchmarks.kinds import kinds
+from benchmarks.options import Options, ascending
+from benchmarks.server import python
+from benchmarks.target import Kind, Target
+
+STREAMS: Final = "500,2000,10000"
+TRACED: Final = 1_000
+TRACED_WITHIN_S: Final = 60
+LEAST_BYTES: Final = 50
+KIND_WIDTH: Final = 24
+
+KINDS: Final = [kind for kind in kinds() if kind.crowded]
+"""The bare server first, then the broker in both eras."""
+
+Bytes = Mapping[str, float]
+"""By package: how many a stream."""
+
+
+async def measure(options: Options) -> list[Target]:
+    """One target of each kind, with more and more streams in turns."""
+    targets = [Target(kind, options) for kind in KINDS]
+    try:
+        for target in targets:
+            await target.open()
+        for streams in options.streams:
+            for target in targets:
+                await target.open_idle(streams)
+    finally:
+        for target in targets:
+            target.close()
+    return targets
+
+
+async def trace(kind: Kind, options: Options, streams: int = TRACED) -> Bytes:
+    """What the memory of each of so many streams is for.
+
+    :raises RuntimeError: the server does not say; with the end of its log.
+    """
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "traced.json"
+        target = Target(replace(kind, command=python("benchmarks.traced", str(file), *kind.command[2:])), options)
+        try:
+            await target.open()
+            os.kill(target.pid, signal.SIGUSR1)
+            await target.open_idle(options.idle_streams_few + streams)
+            os.kill(target.pid, signal.SIGUSR1)
+            for _ in range(TRACED_WITHIN_S):
+                await asyncio.sleep(1)
+                if file.exists():
+                    return {package: taken / streams for package, taken in json.loads(file.read_text()).items()}
+            raise RuntimeError(f"what memory is for was not said in {TRACED_WITHIN_S} s:\n{target.log_tail()}")
+        finally:
+            target.close()
+
+
+async def run(options: Options) -> None:
+    """Measure and print; every server is stopped, whatever happens."""
+    async with asyncio.timeout(options.deadline_s):
+        targets = await measure(options)
+        bare = targets[0].samples.stream_kb
+        print(f"{'server':{KIND_WIDTH}} {'idle streams':>12} {'KB a stream':>12} {'x bare':>7}")
+        for target in targets:
+            for streams, kb in target.samples.stream_kb.items():
+                print(f"{target.kind.name:{KIND_WIDTH}} {streams:>12,} {kb:>12.1f} {kb / bare[streams]:>7.2f}")
+        traced = [await trace(kind, options) for kind in KINDS]
+    print(f"\n{'bytes a stream':{KIND_WIDTH}} " + " ".join(f"{kind.name:>{KIND_WIDTH}}" for kind in KINDS))
+    packages = sorted({package for taken in traced for package in taken}, key=lambda name: -traced[-1].get(name, 0))
+    for package in packages:
+        if any(taken.get(package, 0) >= LEAST_BYTES for taken in traced):
+            _line(package, [taken.get(package, 0) for taken in traced])
+    _line("all", [sum(taken.values()) for taken in traced])
+
+
+def _line(name: str, sizes: list[float]) -> None:
+    print(f"{name:{KIND_WIDTH}} " + " ".join(f"{size:>{KIND_WIDTH},.0f}" for size in sizes))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("--streams", default=STREAMS, help="idle ones, step by step (%(default)s)")
+    steps = ascending(parser.parse_args().streams)
+    if not steps:
+        parser.error("--streams takes whole numbers that ascend, as in 500,2000")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the servers inherit it
+    few = min(Options().idle_streams_few, steps[0] // 2)
+    uvloop.run(run(Options(streams=steps, idle_streams_few=few)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""What an open stream of a broker takes, in bytes that its interpreter allocates: the same on every machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.memory import KINDS, trace
+from benchmarks.options import Options
+
+pytestmark = pytest.mark.anyio
+
+STREAMS = 100
+SMALL = Options(pairs=1, warmup_messages=2, idle_streams_few=10)
+OURS = ("mcp_facade", "broker", "projections", "events")
+BARE_TIMES_MAX = 1.2
+
+
+async def test_an_open_stream_takes_hardly_more_than_that_of_a_bare_server() -> None:
+    """In a session of 2025 that is so of what the broker itself has made; most there is the SDK's."""
+    bare, modern, session = [await trace(kind, SMALL, STREAMS) for kind in KINDS]
+    most = BARE_TIMES_MAX * sum(bare.values())
+    assert sum(modern.values()) < most, modern
+    assert sum(session.get(package, 0) for package in OURS) < most, session
