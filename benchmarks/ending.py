@@ -14,7 +14,7 @@ from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from benchmarks.server import Server, python
+from benchmarks.server import Server, python, raise_open_files
 from benchmarks.visitors import COME_WITHIN_S, ENDED, ENDED_WITHIN_S
 from benchmarks.wire import MODERN, SESSIONS
 
@@ -106,8 +106,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=10_000, help="open ones (%(default)s)")
     parser.add_argument("--rush", type=int, default=3_600, help="who come at the same time in the last (%(default)s)")
     options = parser.parse_args()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the server inherits it
+    raise_open_files()
     streams, rush = options.streams, options.rush
     cases = [
         Case(MODERN, streams, 0, 32),

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import os
-import resource
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +20,7 @@ import uvloop
 
 from benchmarks.kinds import kinds
 from benchmarks.options import Options, ascending
-from benchmarks.server import python
+from benchmarks.server import python, raise_open_files
 from benchmarks.target import Kind, Target
 
 STREAMS: Final = "500,2000,10000"
@@ -103,8 +102,7 @@ def main() -> None:
     steps = ascending(parser.parse_args().streams)
     if not steps:
         parser.error("--streams takes whole numbers that ascend, as in 500,2000")
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the servers inherit it
+    raise_open_files()
     few = min(Options().idle_streams_few, steps[0] // 2)
     uvloop.run(run(Options(streams=steps, idle_streams_few=few)))
 

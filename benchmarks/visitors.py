@@ -9,7 +9,6 @@ for the end of its input.
 import asyncio
 import gc
 import json
-import resource
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import uvloop
 from benchmarks.connections import HTTP_OK, WrongAnswer, WrongStatus
 from benchmarks.crowd import enter
 from benchmarks.greeting import greet
+from benchmarks.server import raise_open_files
 from benchmarks.soak.ear import Ear
 from benchmarks.wire import MODERN
 
@@ -105,7 +105,6 @@ async def main(port: str, protocol_version: str, streams: str, coming: str, at_o
 
 
 if __name__ == "__main__":
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_open_files()
     gc.disable()
     uvloop.run(main(*sys.argv[1:]))
