@@ -8,13 +8,12 @@ away, as it happens, but is never told of a fault.
 import argparse
 import asyncio
 import json
-import resource
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from benchmarks.server import Server, python, raise_open_files
+from benchmarks.server import Server, cpu_seconds_of_the_ended, python, raise_open_files
 from benchmarks.visitors import COME_WITHIN_S, ENDED, ENDED_WITHIN_S
 from benchmarks.wire import MODERN, SESSIONS
 
@@ -64,9 +63,9 @@ async def end_of(case: Case) -> End:
         try:
             async with asyncio.timeout(COME_WITHIN_S):
                 await visitors.stdout.readline()
-            before_s = _of_children_s() + server.cpu_seconds()
+            before_s = cpu_seconds_of_the_ended() + server.cpu_seconds()
             status, seconds = await server.terminate(ENDED_WITHIN_S)
-            cpu_s = _of_children_s() - before_s
+            cpu_s = cpu_seconds_of_the_ended() - before_s
             async with asyncio.timeout(ENDED_WITHIN_S):
                 ends = json.loads(await visitors.stdout.readline())
         finally:
@@ -76,12 +75,6 @@ async def end_of(case: Case) -> End:
         return End(status, seconds, cpu_s, ends)
     finally:
         server.stop()
-
-
-def _of_children_s() -> float:
-    """The CPU time of all children that have ended: a server's is known to its last moment once it has."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 async def run(cases: list[Case]) -> bool:

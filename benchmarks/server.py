@@ -48,6 +48,21 @@ def python(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module, *arguments)
 
 
+def cpu_seconds_of(pid: int) -> float:
+    """CPU time of a whole process, user and system, all threads.
+
+    The process's CPU clock: what `utime + stime` of `/proc/<pid>/stat` is, before that is rounded to ticks of 10 ms.
+    The number is `clock_getcpuclockid(3)`, which Python has for threads only.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def cpu_seconds_of_the_ended() -> float:
+    """CPU time of all children of this process that have ended: only then is a process's known to its last moment."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class Server:
     """One server process on its own loopback port, with a directory of its own for what it keeps.
 
@@ -110,12 +125,8 @@ class Server:
             writer.close()
 
     def cpu_seconds(self) -> float:
-        """CPU time of the whole process, user and system, all threads.
-
-        The process's CPU clock: what `utime + stime` of `/proc/<pid>/stat` is, before that is rounded to
-        ticks of 10 ms. The number is `clock_getcpuclockid(3)`, which Python has for threads only.
-        """
-        return time.clock_gettime((~self._process.pid << 3) | 2)
+        """CPU time of the whole process; see `cpu_seconds_of`."""
+        return cpu_seconds_of(self._process.pid)
 
     def resident_kb(self) -> int:
         """Resident memory in KiB (`VmRSS`)."""

@@ -151,7 +151,7 @@ class Person:
     def __init__(self, running: Running) -> None:
         self.running = running
         # No certificates are needed, and reading them takes longer than most tests.
-        self.http = httpx.AsyncClient(timeout=20, verify=False, trust_env=False)  # noqa: S501
+        self.http = httpx.AsyncClient(timeout=20, verify=False, trust_env=False)  # noqa: S501 - it speaks to loopback, in plain
         self.handle = ""
         self.connection_id = ""
         self.room_id = ""
@@ -351,20 +351,28 @@ class InSession(Person):
             yield frames
 
 
+def posted(
+    person: Modern | InSession, method: str, params: Mapping[str, Any], name: str | None = None, request_id: int = 1
+) -> tuple[dict[str, str], bytes]:
+    """Headers, but for the length, and body of a person's request, for those who lay it on the wire by hand."""
+    body = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": person.params(params)}
+    headers = {"host": f"127.0.0.1:{person.running.port}", "accept": ACCEPT, "content-type": "application/json"}
+    return headers | person.headers(method, name), json.dumps(body).encode()
+
+
+def head_of(verb: str, headers: Mapping[str, str]) -> bytes:
+    """All of a request that comes before its body."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{verb} /mcp HTTP/1.1\r\n{lines}\r\n".encode()
+
+
 def opening(person: Modern | InSession) -> bytes:
     """The request that opens a person's stream."""
-    head = {"host": f"127.0.0.1:{person.running.port}"}
     if isinstance(person, InSession):
-        verb, body = "GET", b""
-        head |= {"accept": "text/event-stream"} | person.headers("", None)
-    else:
-        verb = "POST"
-        params = person.params({"notifications": events_of(person.handle)})
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params}).encode()
-        head |= {"accept": ACCEPT, "content-type": "application/json", "content-length": str(len(body))}
-        head |= person.headers("subscriptions/listen", None)
-    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    return f"{verb} /mcp HTTP/1.1\r\n{lines}\r\n".encode() + body
+        host = {"host": f"127.0.0.1:{person.running.port}", "accept": "text/event-stream"}
+        return head_of("GET", host | person.headers("", None))
+    headers, body = posted(person, "subscriptions/listen", {"notifications": events_of(person.handle)})
+    return head_of("POST", headers | {"content-length": str(len(body))}) + body
 
 
 def events_of(*handles: str) -> Json:

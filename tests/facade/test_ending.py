@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import socket
-import time
 from collections import Counter
 from typing import Any
 
 import httpx
 import pytest
 
+from benchmarks.server import cpu_seconds_of, cpu_seconds_of_the_ended
 from events.memory_log import MemoryLog
 from mcp_facade.openings import SESSIONS_OPENED_AT_ONCE, EndingError, Opening, Openings
 from mcp_facade.serve import UNREAD_SECONDS
@@ -179,19 +178,19 @@ async def test_what_has_to_be_kept_is_kept_before_sessions_are_taken_apart() -> 
 
 async def test_to_leave_is_little_work_however_many_sessions_there_are() -> None:
     """The process takes less CPU to end than a twentieth of what it took to open them."""
-    before_s = cpu_of_children_s()
+    before_s = cpu_seconds_of_the_ended()
     async with process.serving() as broker:
-        opening_s = -cpu_s(broker.process.pid)
+        opening_s = -cpu_seconds_of(broker.process.pid)
         reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
         for _ in range(SESSIONS):
             writer.write(initialize())
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
             await reader.readuntil(b"\r\n0\r\n\r\n")
-        at_the_end_s = cpu_s(broker.process.pid)
+        at_the_end_s = cpu_seconds_of(broker.process.pid)
         opening_s += at_the_end_s
         status, _, logged = await broker.terminate()
         writer.close()
-    ending_s = cpu_of_children_s() - before_s - at_the_end_s
+    ending_s = cpu_seconds_of_the_ended() - before_s - at_the_end_s
     assert status == 0
     assert ending_s < opening_s / 20
     assert logged.splitlines()[-1].split()[-1] == "ended"
@@ -212,14 +211,3 @@ async def test_a_second_signal_waits_for_no_connection() -> None:
         writer.close()
     assert status == 0
     assert [line.split()[-1] for line in logged.splitlines()] == ["ended"]
-
-
-def cpu_s(pid: int) -> float:
-    """The CPU time that a process has taken, in seconds: by its clock, numbered as `clock_getcpuclockid(3)` does."""
-    return time.clock_gettime((~pid << 3) | 2)
-
-
-def cpu_of_children_s() -> float:
-    """The CPU time that all children have taken that have ended, in seconds."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

@@ -10,7 +10,7 @@ import pytest
 
 from mcp_facade import serve
 from mcp_facade.link import NO_LINK, link_of
-from tests.facade.people import ACCEPT, Crowd, Era, InSession, Modern, crowd, last_answer
+from tests.facade.people import Crowd, Era, InSession, Modern, crowd, head_of, last_answer, posted
 from tests.support.fake_clock import settle
 from tests.support.lane import FAST_LANE
 from tests.support.server import Running, eventually, serving
@@ -20,12 +20,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not FAST_LANE, reason="only 
 
 def status_request(person: Modern | InSession, request_id: int = 1, **more: str) -> tuple[bytes, bytes]:
     """Head and body of a call of `get_status`."""
-    params = person.params({"name": "get_status", "arguments": {"handle": person.handle}})
-    body = json.dumps({"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}).encode()
-    head = {"host": f"127.0.0.1:{person.running.port}", "accept": ACCEPT, "content-type": "application/json"}
-    head |= {"content-length": str(len(body))} | person.headers("tools/call", "get_status") | more
-    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    return f"POST /mcp HTTP/1.1\r\n{lines}\r\n".encode(), body
+    params = {"name": "get_status", "arguments": {"handle": person.handle}}
+    headers, body = posted(person, "tools/call", params, "get_status", request_id)
+    return head_of("POST", headers | {"content-length": str(len(body))} | more), body
 
 
 def taken(running: Running) -> int:

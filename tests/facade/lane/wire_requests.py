@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from events.policy import Policy
-from tests.facade.people import ACCEPT, InSession, Modern, events_of
+from tests.facade.people import InSession, Modern, events_of, posted
 from tests.fuzz.requests import Request
 
 BODY_BYTES_MAX = Policy().body_bytes_max
@@ -43,11 +42,9 @@ def _call(person: Modern | InSession, name: str, **arguments: Any) -> Request:
 
 
 def _post(person: Modern | InSession, method: str, params: dict[str, Any], name: str | None = None) -> Request:
-    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": person.params(params)}
-    head = {"host": f"127.0.0.1:{person.running.port}", "accept": ACCEPT, "content-type": "application/json"}
-    head |= person.headers(method, name)
-    headers = tuple((name.encode(), value.encode()) for name, value in head.items())
-    return Request(b"POST", b"/mcp", headers, json.dumps(body).encode())
+    headers, body = posted(person, method, params, name)
+    lines = tuple((name.encode(), value.encode()) for name, value in headers.items())
+    return Request(b"POST", b"/mcp", lines, body)
 
 
 def adding(request: Request, *headers: Header) -> Request:
