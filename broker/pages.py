@@ -91,7 +91,7 @@ async def _between(log: EventLog, after: Position, last: Position) -> AsyncItera
             if commit.position <= last:
                 yield commit
         after = commits[-1].position
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the turn of others
 
 
 def _told(commit: Commit, listening: Collection[ConnectionId]) -> list[Delivery]:

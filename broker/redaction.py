@@ -54,7 +54,7 @@ class Redaction:
             await self._redact(due)
             if len(due) < len(commits):
                 return
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the turn of others
 
     async def _redact(self, commits: list[Commit]) -> None:
         """Redact what was said in the rooms that `commits`, the next ones, closed."""

@@ -207,8 +207,8 @@ class SqliteLog:
                 if not self._file.purge():
                     done.set_result(None)
                     return
-                if self._mode == "share":  # a broker's appends wait outside of this thread's queue
-                    time.sleep(time.perf_counter() - began)
+                if self._mode == "share":
+                    time.sleep(time.perf_counter() - began)  # a broker's appends wait outside of this thread's queue
                 submit()
             except (LogUnavailableError, UnusableLogError) as error:
                 done.set_exception(error)

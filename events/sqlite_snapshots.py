@@ -106,7 +106,7 @@ def _gently(lines: Iterable[bytes]) -> Iterator[bytes]:
     for line in lines:
         yield line
         if time.perf_counter() - rested > WORK_SECONDS:
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)  # the event loop has the interpreter meanwhile
             rested = time.perf_counter()
 
 

@@ -57,7 +57,7 @@ class ChatProtocol(HttpToolsProtocol):
         "_to_start",
     )
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Ask the kernel to look after the peer."""
         self._served: RequestResponseCycle | None = None
         self._to_start: tuple[RequestResponseCycle, Any] | None = None
@@ -91,7 +91,7 @@ class ChatProtocol(HttpToolsProtocol):
                 timer.cancel()
         self._alarm = self._patience = None
         served, self._served = self._served, None
-        self.cycle = self.scope = None  # type: ignore[assignment]
+        self.cycle = self.scope = None  # type: ignore[assignment]  # uvicorn is through with both
         if served is not None and not served.response_complete:
             served.disconnected = True
             served.message_event.set()

@@ -75,7 +75,7 @@ class ChatUvicorn(uvicorn.Server):
         for server in self.servers:
             server.close()
         for _ in range(ACCEPTING_TURNS):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one turn
         self._app.drain()
         cutting = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._cut_what_is_over)
         try:

@@ -24,7 +24,7 @@ async def seek(tape: Tape, wanted: Wanted, position: Position, direction: int) -
     while tape.has(ahead):
         for passed in tape.wind(ahead):
             yield Looked(passed, None)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # whoever shows it, or stops it, has a turn
         settled = tape.settle(ahead)
         if settled != ahead:  # the log turned out to be broken before it
             return
@@ -36,5 +36,5 @@ async def seek(tape: Tape, wanted: Wanted, position: Position, direction: int) -
         yield Looked(passed, hit)
         if hit is not None:
             return
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # whoever shows it, or stops it, has a turn
         ahead = passed + (1 if direction > 0 else 0)

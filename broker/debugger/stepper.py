@@ -217,7 +217,7 @@ class Stepper(App[None]):
     async def _tape_passes(self, position: Position) -> None:
         for passed in self._tape.wind(position):
             self._tell_progress(f"at position {passed:,} of {position:,}; Esc stops it")
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the screen has a turn
 
     async def _find(self, direction: int) -> None:
         found: Position | None = None

@@ -67,4 +67,4 @@ class FakeClock:
 async def settle(turns: int = 25) -> None:
     """Let every task that can go on do so."""
     for _ in range(turns):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the event loop

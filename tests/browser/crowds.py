@@ -73,7 +73,7 @@ class Crowd:
         """One of `people` comes about each `every_ms`; whoever left may come again. If nobody talks, they part soon."""
         self.state: State = INITIAL_STATE
         self.commits: list[Commit] = []
-        self._random = random.Random(seed)  # noqa: S311 - the same every time is what it is for
+        self._random = random.Random(seed)
         self._order = count()
         self._due: list[tuple[int, int, Callable[[int], None]]] = []
         self._people = [connection_id_of(f"{seed} {n}") for n in range(people)]

@@ -92,7 +92,7 @@ def test_one_moment_of_time(open_report: Open) -> None:
 def test_a_hundred_thousand_commits_stay_usable(open_report: Open) -> None:
     """It is there within seconds, a slider move is shown at once, and the lanes in sight are all that is drawn."""
     report = open_report(crowd(100_000, people=2_500, every_ms=700))
-    print(f"ready after {report.figure('readyMs'):.0f} ms")  # noqa: T201 - for whoever runs it with -s
+    print(f"ready after {report.figure('readyMs'):.0f} ms")
     assert report.figure("readyMs") < 10_000
     for tab in ("commits", "waits", "throughput"):
         report.page.click(f"#tab-{tab}")
@@ -100,6 +100,6 @@ def test_a_hundred_thousand_commits_stay_usable(open_report: Open) -> None:
         for position in (1, 99_999, 50_000, 25_003, 75_001, 12_345, 87_654, 50_001, 50_002, 50_003):
             report.go_to(position)
             drawn.append(report.figure("drawnMs"))
-        print(f"{tab}: {statistics.median(drawn):.1f} ms a move, at most {max(drawn):.1f}")  # noqa: T201
+        print(f"{tab}: {statistics.median(drawn):.1f} ms a move, at most {max(drawn):.1f}")
         assert statistics.median(drawn) < 100
     assert report.page.evaluate("document.querySelectorAll('*').length") < 1_500

@@ -154,7 +154,7 @@ def test_a_filter_leaves_what_it_is_for(open_report: Open) -> None:
     ] or wanted
     page.click("#filter-clear")
     expect(page.locator("#filter-count")).to_have_text("")
-    someone = commits[0].command.connection_id  # type: ignore[union-attr]
+    someone = commits[0].command.connection_id
     page.fill("#filter-person", someone)
     theirs = [one for one in commits if any(someone in str(event) for event in one.events)]
     expect(page.locator("#filter-count")).to_have_text(f"{len(theirs)} commits")

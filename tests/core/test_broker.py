@@ -235,7 +235,7 @@ async def test_metrics_count_and_name_nobody(bench: BrokerBench) -> None:
     stream = bench.stream(who, ANN)
     await bench.do(enter(who, "Rumpelstiltskin", "straw"))
     await bench.do(enter(ANN))
-    room = (await bench.events())[-1].room_id  # type: ignore[union-attr]
+    room = (await bench.events())[-1].room_id
     await bench.do(say(ANN, "a very secret word", "m-1", room))
     assert await bench.broker.submit(say(BOB, "x", None, room)) == Rejection("room_not_found")
     assert await bench.broker.submit(enter(ANN)) == Rejection("already_chatting")

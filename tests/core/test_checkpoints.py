@@ -87,7 +87,7 @@ def test_no_batch_waits_for_a_snapshot() -> None:
             begun.append(snapshot.tip.position)
             await written.wait()
 
-        log.save = slow  # type: ignore[method-assign]
+        log.save = slow
         runtime = Runtime(log, FakeClock())
         await runtime.start(EVERY_10)
         for _ in range(20):

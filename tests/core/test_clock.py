@@ -72,7 +72,7 @@ def test_timers_of_a_fake_clock_ring_in_order_at_their_own_moments() -> None:
             clock.call_at(12, lambda: rung.append(("then", clock.now_ms())))
 
         for name, at_ms in (("b", 20), ("a", 10), ("c", 20), ("late", 31)):
-            clock.call_at(at_ms, lambda name=name: rung.append((name, clock.now_ms())))  # type: ignore[misc]
+            clock.call_at(at_ms, lambda name=name: rung.append((name, clock.now_ms())))
         clock.call_at(15, lambda: rung.append(("never", 0))).cancel()
         clock.call_at(10, one_more)
         await clock.advance(30)

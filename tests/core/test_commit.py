@@ -161,10 +161,10 @@ def test_a_redacted_commit_forgets_the_text() -> None:
     line = encode_commit(commit)
     assert "Gr" not in line.decode()
     assert SALT not in line.decode()
-    text = commit.events[0].text  # type: ignore[union-attr]
+    text = commit.events[0].text
     assert isinstance(text, RedactedText)
     assert text.length_bytes == len("Grüße".encode())
-    assert text == commit.command.text  # type: ignore[union-attr]
+    assert text == commit.command.text
 
 
 def test_redacting_twice_is_redacting_once() -> None:

@@ -386,7 +386,7 @@ def test_deciding_changes_nothing_and_repeats(command: Command) -> None:
 @pytest.mark.parametrize("module", [decide_module, matching])
 def test_deciding_draws_and_reads_nothing(module: object) -> None:
     """No clock, no random source, no setting: the modules do not even know of them."""
-    tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]
+    tree = ast.parse(inspect.getsource(module))
     named = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
     named |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     allowed = ("__future__", "typing", "collections", "msgspec", "events.", "projections.", "broker.matching")

@@ -60,7 +60,7 @@ def test_a_message_is_told_to_its_recipient_alone() -> None:
 @pytest.mark.parametrize("reason", ["left", "next", "disconnected", "timeout"])
 def test_an_ending_is_told_to_the_one_who_did_not_end_it(reason: str) -> None:
     """With the reason."""
-    assert told(commit_of(closed(ANN, BOB, reason))) == {  # type: ignore[arg-type]
+    assert told(commit_of(closed(ANN, BOB, reason))) == {
         BOB: {
             "method": "partner.disconnected",
             "params": {"room_id": "r_old", "reason": reason, "timestamp": "2026-09-21T14:13:20.007Z", "cursor": 7},
@@ -109,7 +109,7 @@ def test_a_redacted_text_is_replayed_as_such() -> None:
     """What was said is gone; that something was said is not."""
     commit = commit_after(EMPTY_TIP, say(ANN, "hush"), Facts(AT_MS, None, "salt"), [said(ANN, BOB, "hush")])
     ((_, notification),) = deliveries(redact(commit))
-    assert notification.params.message == "[redacted]"  # type: ignore[union-attr]
+    assert notification.params.message == "[redacted]"
 
 
 @pytest.mark.parametrize(

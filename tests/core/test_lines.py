@@ -10,6 +10,7 @@ import pytest
 from structlog.dev import ConsoleRenderer
 
 from broker.lines import Turns, plain
+from tests.support.fake_clock import settle
 
 LINES: list[dict[str, Any]] = [
     {"event": "commit", "position": 7, "connection": None, "rooms": ["r_1"], "events": [], "command": "EnterQueue"},
@@ -32,7 +33,7 @@ async def _two_lines(turns: Turns, out: io.StringIO) -> list[str]:
     turns.write("two\n")
     turns.flush()
     seen = [out.getvalue()]
-    await asyncio.sleep(0)
+    await settle(1)
     return [*seen, out.getvalue()]
 
 

@@ -176,7 +176,7 @@ def test_the_brokers_lines_hold_nothing_that_was_said() -> None:
         await bench.broker.start(LENIENT)
         await bench.do(enter(ANN, "Rumpelstiltskin", "straw"))
         await bench.do(enter(BOB, "Miller"))
-        room = (await bench.events())[-1].room_id  # type: ignore[union-attr]
+        room = (await bench.events())[-1].room_id
         await bench.do(say(ANN, "a private word", ClientMessageId("m-1"), room))
         bench.log.before_append = [unavailable] * 10_000
         lost = bench.broker.submit(say(BOB, "another private word", None, room))
@@ -212,7 +212,7 @@ def test_what_is_said_has_a_line_at_debug_only() -> None:
         await bench.broker.start(LENIENT)
         await bench.do(enter(ANN))
         await bench.do(enter(BOB))
-        room = (await bench.events())[-1].room_id  # type: ignore[union-attr]
+        room = (await bench.events())[-1].room_id
         await bench.do(say(ANN, "hello", None, room))
         await bench.do(leave(ANN, room))
 

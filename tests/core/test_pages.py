@@ -19,6 +19,7 @@ from events.policy import Policy
 from projections.deliveries import MessageReceived
 from projections.inbox import CHUNK
 from projections.state import INITIAL_STATE, State, fold
+from tests.support.fake_clock import settle
 from tests.support.logs import FaultyLog, log_of, run, stored
 from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, move_on, say
 
@@ -132,7 +133,7 @@ def test_a_long_way_through_the_log_lets_others_have_their_turn() -> None:
             nonlocal turns
             while True:
                 turns += 1
-                await asyncio.sleep(0)
+                await settle(1)
 
         busy = asyncio.ensure_future(other())
         page = await page_after(log, state, BOB, 0, 5_000)

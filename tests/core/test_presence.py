@@ -123,7 +123,7 @@ async def test_the_later_of_both_graces_holds(bench: BrokerBench) -> None:
         await bench.clock.advance(end_ms - closes_after_ms - 1)
         assert bench.waits(who)
         await bench.clock.advance(1)
-        assert (await bench.events())[-1] == QueueLeft(who, reason)  # type: ignore[arg-type]
+        assert (await bench.events())[-1] == QueueLeft(who, reason)
 
 
 @with_broker(Policy(stream_grace_ms=30_000, idle_grace_queue_ms=30_000))
@@ -258,7 +258,7 @@ async def test_who_comes_back_meanwhile_stays(bench: BrokerBench) -> None:
     await bench.do(enter(BOB))
     since = bench.broker.state.places.by_id[ANN].last_position
     place = bench.place_of(ANN)
-    await bench.do(say(ANN, "still here", None, place.room_id))  # type: ignore[union-attr]
+    await bench.do(say(ANN, "still here", None, place.room_id))
     assert (await bench.do(Disconnect(ANN, "timeout", since))).commit is None
 
 

@@ -85,7 +85,7 @@ def told_at(data: dict[str, Any], moment: int) -> tuple[set[str], set[tuple[str,
     return waiting, open_rooms
 
 
-def folded_at(state: State) -> tuple[set[str], set[tuple[str, str, str]]]:
+def folded_at(state: State) -> tuple[set[ConnectionId], set[tuple[RoomId, ConnectionId, ConnectionId]]]:
     """The same, as the fold has it."""
     open_rooms = {(one.room_id, one.first, one.second) for one in state.rooms.by_id.values() if one.is_open}
     return set(state.queue.entered), open_rooms

@@ -962,7 +962,7 @@ def test_a_log_that_derives_from_the_one_in_memory_may_wait() -> None:
 
     class Slow(MemoryLog):
         async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
-            await asyncio.sleep(0)
+            await settle(1)
             return await super().append(commits, expected=expected)
 
     async def scenario() -> None:

@@ -165,11 +165,11 @@ class TestKeeping:
     def test_a_log_counts_how_often_it_was_written_to(self, path: Path) -> None:
         """So that a disk that can't be written shows at the start; its name is 64 random bits in hexadecimal."""
         for mode in ("write", "share", "read", "write"):
-            with SqliteFile(path, mode) as log:  # type: ignore[arg-type]
+            with SqliteFile(path, mode) as log:
                 assert re.fullmatch("[0-9a-f]{16}", log.epoch)
                 assert log.redacted_to == log.handings_after == 0
         with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as db:
-            found = dict(db.execute("SELECT name, value FROM meta").fetchall())  # type: ignore[arg-type]
+            found = dict(db.execute("SELECT name, value FROM meta").fetchall())
             assert found == {"epoch": log.epoch, "openings": "3", "redacted_to": "0"}
             assert db.execute("PRAGMA application_id").fetchone() == (1_667_785_076,)
             assert db.execute("PRAGMA user_version").fetchone() == (1,)
@@ -362,7 +362,7 @@ class TestAsking:
     def test_a_body_that_is_no_commit_is_named(self, reader: SqliteFile, path: Path) -> None:
         """As far as it can be told without the chain; a dump gives the line as it is."""
         for harm in ("substr(body, 2)", "'{\"x\":' || printf('%.*c', 5000, '[')"):
-            by_hand(path, f"UPDATE commits SET body = {harm} WHERE position = 6")  # noqa: S608 - of a test
+            by_hand(path, f"UPDATE commits SET body = {harm} WHERE position = 6")
             words = rf"^{path}: the commit at position 6 can't be read \([^N].*\); {RESTORE_OR_NEWER}$"
             for attempt in (lambda: reader.read(0, 10), lambda: reader.position_at(COMMITS[5].at_ms)):
                 with pytest.raises(UnusableLogError, match=words):
@@ -393,7 +393,7 @@ class TestSnapshots:
         """As the beginning does for all, while it is there."""
         for position in (3, 6, 9):
             log.save(at(position), STATES)
-        by_hand(path, f"{harm} WHERE snapshot = (SELECT max(id) FROM snapshots)")  # noqa: S608 - of a test
+        by_hand(path, f"{harm} WHERE snapshot = (SELECT max(id) FROM snapshots)")
         assert log.load_snapshot(None, STATES) == at(6)
         by_hand(path, harm)
         assert log.load_snapshot(None, STATES) is None
@@ -550,7 +550,7 @@ class TestSnapshots:
 def count(path: Path, table: str) -> int:
     """How many rows are in it."""
     with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as db:
-        found: Any = db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - of a test
+        found: Any = db.execute(f"SELECT count(*) FROM {table}").fetchone()
         return int(found[0])
 
 
@@ -603,7 +603,7 @@ class TestTrimming:
             by_hand(path, "DELETE FROM commits WHERE position < 950")
             free = []
             while True:
-                free.append(log._db.execute("PRAGMA freelist_count").fetchone()[0])  # type: ignore[index]
+                free.append(log._db.execute("PRAGMA freelist_count").fetchone()[0])
                 if not log.purge():
                     break
             assert len(free) > 3
@@ -979,7 +979,7 @@ class TestRefusals:
             ):
                 SqliteFile(tmp_path / name)
         for mode in ("share", "read"):
-            with SqliteFile(path, mode) as file:  # type: ignore[arg-type]
+            with SqliteFile(path, mode) as file:
                 assert file.tip() == COMMITS[-1].tip
         log.close()
         with SqliteFile(path) as file:
@@ -1018,7 +1018,7 @@ def read_only(path: Path, *suffixes: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
         for file in copied(path, Path(directory), *suffixes).parent.iterdir():
             file.chmod(0o444)
-        os.chmod(directory, 0o555)  # noqa: S103
+        os.chmod(directory, 0o555)  # noqa: S103 - nobody may write is the point
         user = os.geteuid()
         try:
             if user == 0:  # to whom no mode applies

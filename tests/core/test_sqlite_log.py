@@ -33,6 +33,7 @@ from events.sqlite_snapshots import SNAPSHOTS_MAX
 from events.sqlite_wake import Bell, bell_of, listen
 from projections.state import fold
 from tests.support.disk import Disk, watched_disk
+from tests.support.fake_clock import settle
 from tests.support.log_contract import LogContract, PickledStates, chain, conversation
 from tests.support.logs import run
 from tests.support.people import ANN
@@ -261,7 +262,7 @@ class TestManyAtOnce:
         async def scenario() -> None:
             async with opened(path, look_afresh_seconds=NEVER_SECONDS) as log:
                 append, begun = log._file.append, threading.Event()
-                log._file.append = lambda *args, **kwargs: begun.set() or append(*args, **kwargs)  # type: ignore[method-assign]
+                log._file.append = lambda *args, **kwargs: begun.set() or append(*args, **kwargs)
                 heard = asyncio.ensure_future(first_of(log, 0))
                 with locked(path):
                     appending = asyncio.ensure_future(log.append(COMMITS[:1], expected=EMPTY_TIP))
@@ -295,7 +296,7 @@ class TestManyAtOnce:
             await log.append(COMMITS[3:], expected=COMMITS[2].tip)
             assert await log.newest_snapshot() is None
             closing = asyncio.ensure_future(log.close())
-            await asyncio.sleep(0)
+            await settle(1)
             go_on.set()
             await asyncio.gather(saving, closing)
             with SqliteFile(path) as file:
@@ -348,11 +349,11 @@ class TestManyAtOnce:
         async def scenario() -> None:
             async with opened(path) as log:
                 await log.append(COMMITS, expected=EMPTY_TIP)
-                purge, log._file.purge = log._file.purge, failing  # type: ignore[method-assign]
+                purge, log._file.purge = log._file.purge, failing
                 with pytest.raises(LogUnavailableError):
                     await log.compact(at(6))
                 assert await log.read(0, 100) == COMMITS[6:]
-                log._file.purge = purge  # type: ignore[method-assign]
+                log._file.purge = purge
                 await log.compact(at(6))
                 assert not log._file.purge()
 
@@ -380,7 +381,7 @@ class TestManyAtOnce:
                 await log.append(COMMITS, expected=EMPTY_TIP)
                 begun = asyncio.Event()
                 loop = asyncio.get_running_loop()
-                log._file.purge = lambda: not loop.call_soon_threadsafe(begun.set).cancelled()  # type: ignore[method-assign]
+                log._file.purge = lambda: not loop.call_soon_threadsafe(begun.set).cancelled()
                 trimming = asyncio.ensure_future(log.compact(at(6)))
                 await asyncio.wait_for(begun.wait(), 5)
                 await log.close()
@@ -510,7 +511,7 @@ class TestFollowing:
         async def scenario(child: Child) -> None:
             async with opened(path, "read", look_afresh_seconds=NEVER_SECONDS) as log:
                 following = log.follow(0)
-                async with aclosing(following):  # type: ignore[type-var]
+                async with aclosing(following):
                     for number in range(1, 4):
                         hearing = asyncio.ensure_future(anext(following))
                         await listening(log)
@@ -591,7 +592,7 @@ class TestFollowing:
 
         async def scenario() -> None:
             async with opened(path) as log:
-                log._reader.read = failing  # type: ignore[method-assign]
+                log._reader.read = failing
                 with pytest.raises(LogUnavailableError):
                     await first_of(log, 0)
 
@@ -599,7 +600,7 @@ class TestFollowing:
                     await log.close()
                     raise LogUnavailableError
 
-                log.read = closed_meanwhile  # type: ignore[method-assign]
+                log.read = closed_meanwhile
                 assert [commit async for commit in log.follow(0)] == []
 
         run(scenario)
@@ -627,7 +628,7 @@ class TestFollowing:
             for _ in range(3):
                 await log.tip()
             late = asyncio.ensure_future(follow())
-            await asyncio.sleep(0)
+            await settle(1)
             await log.close()
             assert await asyncio.wait_for(asyncio.gather(*followers, late), 5) == [[], [], [], []]
 
@@ -646,7 +647,7 @@ async def in_file(log: SqliteLog) -> Sequence[Handing]:
 
 async def first_of(log: SqliteLog, after: Position) -> Commit:
     """The first commit that a follower hears."""
-    async with aclosing(log.follow(after)) as following:  # type: ignore[type-var]
+    async with aclosing(log.follow(after)) as following:
         return await anext(following)
 
 
@@ -675,9 +676,7 @@ class Child(Protocol):
 @contextmanager
 def running(program: str, path: Path) -> Iterator[Child]:
     """A process of our own that runs `program` on the log at `path`; it does not outlive the test."""
-    child = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    child = subprocess.Popen([sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with child:
         try:
             yield cast("Child", child)
@@ -699,7 +698,7 @@ def test_a_look_with_another_sqlite_costs_nothing(path: Path) -> None:
     async def scenario() -> None:
         async with opened(path) as log:
             await log.append(COMMITS[:4], expected=EMPTY_TIP)
-            looked = subprocess.run([sys.executable, "-c", LOOK_AND_GO, path], capture_output=True, check=True)  # noqa: S603, ASYNC221
+            looked = subprocess.run([sys.executable, "-c", LOOK_AND_GO, path], capture_output=True, check=True)  # noqa: ASYNC221 - nothing else has to go on
             assert looked.stdout.strip() == b"4"
             await log.append(COMMITS[4:], expected=COMMITS[3].tip)
             with closing(SqliteReader(path, "read")) as another:
@@ -718,7 +717,7 @@ def test_a_log_that_is_open_is_locked_against_those_who_would_tidy_up(path: Path
             for _ in range(2):
                 with closing(SqliteReader(path, "read")):
                     pass
-            assert f":{path.stat().st_ino} " in Path("/proc/locks").read_text()  # noqa: ASYNC240
+            assert f":{path.stat().st_ino} " in Path("/proc/locks").read_text()  # noqa: ASYNC240 - no disk is waited for
 
     run(scenario)
 
@@ -851,9 +850,9 @@ class TestThreads:
                     reads.append(after)
                     return read(after, limit)
 
-                log._reader.read = counted  # type: ignore[method-assign]
+                log._reader.read = counted
                 following = log.follow(0)
-                async with aclosing(following):  # type: ignore[type-var]
+                async with aclosing(following):
                     hearing = asyncio.ensure_future(anext(following))
                     for _ in range(20):
                         await log.tip()  # takes its turn in the same thread
@@ -873,7 +872,7 @@ class TestThreads:
                     def fails(*_: object, error: Exception = error) -> None:
                         raise error
 
-                    log._file.save = fails  # type: ignore[method-assign]
+                    log._file.save = fails
                     await log.save(at(3))
 
         run(scenario)

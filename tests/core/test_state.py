@@ -95,7 +95,7 @@ def test_a_state_knows_where_it_stands() -> None:
 def test_a_log_that_is_not_what_it_was_is_not_folded(broken: object) -> None:
     """Not even the part before what broke is answered."""
     with pytest.raises(BrokenChainError):
-        fold(broken(log_of(*EVENING)))  # type: ignore[operator]
+        fold(broken(log_of(*EVENING)))
 
 
 def test_an_old_state_stays_what_it_was() -> None:
@@ -187,7 +187,7 @@ class TestDigest:
             "from projections.state import digest, fold; print(digest(fold(log_of(*EVENING))))"
         )
         seen = {
-            subprocess.run(  # noqa: S603
+            subprocess.run(
                 [sys.executable, "-c", program],
                 env=os.environ | {"PYTHONHASHSEED": seed},
                 cwd=ROOT,

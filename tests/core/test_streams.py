@@ -284,7 +284,7 @@ async def test_what_can_not_be_written_at_once_comes_in_its_turn(bench: BrokerBe
     taken = await taking
     if len(taken) < 2:
         taken += await stream.next()
-    assert [delivery.notification.params.message for delivery in taken] == ["one", "two"]  # type: ignore[union-attr]
+    assert [delivery.notification.params.message for delivery in taken] == ["one", "two"]
     assert written == []
 
 

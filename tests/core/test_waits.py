@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from broker.waits import Wait, Waited
-from events.ids import ConnectionId
+from events.ids import ConnectionId, RoomId
 from events.log import Snapshot
 from events.policy import Policy
 from tests.support.bench import BrokerBench, with_broker
@@ -25,7 +25,7 @@ def methods(waited: Waited) -> list[str]:
     return [event.method for event in waited.page.events]
 
 
-async def chatting(bench: BrokerBench) -> tuple[str, int]:
+async def chatting(bench: BrokerBench) -> tuple[RoomId, int]:
     """Ann and Bob have met: their room and the position of the meeting."""
     room = await bench.pair(ANN, BOB)
     return room, bench.broker.state.position
@@ -50,7 +50,7 @@ async def test_it_returns_as_soon_as_something_comes(bench: BrokerBench) -> None
 async def test_it_returns_at_once_when_something_stands_already(bench: BrokerBench) -> None:
     """Nothing that came before it is lost."""
     room, cursor = await chatting(bench)
-    await bench.do(say(ANN, "hi", None, room))  # type: ignore[arg-type]
+    await bench.do(say(ANN, "hi", None, room))
     waited = await bench.broker.wait(BOB, cursor, MINUTE).run()
     assert methods(waited) == ["message.received"]
     assert bench.clock.now_ms() == 0
@@ -96,7 +96,7 @@ async def test_two_waits_of_one_connection_both_get_it(bench: BrokerBench) -> No
     waits = [waiting(bench.broker.wait(BOB, cursor, MINUTE)) for _ in range(2)]
     await settle()
     assert bench.broker.notifier.waits_of(BOB) == 2
-    await bench.do(say(ANN, "hi", None, room))  # type: ignore[arg-type]
+    await bench.do(say(ANN, "hi", None, room))
     await settle()
     later = await bench.broker.wait(BOB, cursor, MINUTE).run()
     assert [methods(w) for w in (waits[0].result(), waits[1].result(), later)] == [["message.received"]] * 3
@@ -110,7 +110,7 @@ async def test_a_wait_that_breaks_off_loses_nothing(bench: BrokerBench) -> None:
     wait = waiting(bench.broker.wait(BOB, cursor, MINUTE))
     await settle()
     wait.cancel()
-    await bench.do(say(ANN, "hi", None, room))  # type: ignore[arg-type]
+    await bench.do(say(ANN, "hi", None, room))
     await settle()
     assert wait.cancelled()
     assert methods(await bench.broker.wait(BOB, cursor, MINUTE).run()) == ["message.received"]
@@ -123,7 +123,7 @@ async def test_it_ends_when_ones_own_conversation_does(bench: BrokerBench) -> No
     room, cursor = await chatting(bench)
     wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
     await settle()
-    await bench.do(leave(ANN, room))  # type: ignore[arg-type]
+    await bench.do(leave(ANN, room))
     await settle()
     assert (methods(wait.result()), wait.result().timed_out) == ([], False)
 
@@ -135,7 +135,7 @@ async def test_who_is_forgotten_with_their_last_notification_is_given_it(bench: 
     room, cursor = await chatting(bench)
     wait = waiting(bench.broker.wait(BOB, cursor, MINUTE))
     await settle()
-    await bench.do(leave(ANN, room))  # type: ignore[arg-type]
+    await bench.do(leave(ANN, room))
     await settle()
     assert bench.broker.state.places.get(BOB) is None
     waited = wait.result()
@@ -148,7 +148,7 @@ async def test_what_one_says_oneself_does_not_end_it(bench: BrokerBench) -> None
     room, cursor = await chatting(bench)
     wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
     await settle()
-    await bench.do(say(ANN, "anyone?", None, room))  # type: ignore[arg-type]
+    await bench.do(say(ANN, "anyone?", None, room))
     await bench.do(enter(CAT))
     await settle()
     assert not wait.done()
@@ -164,7 +164,7 @@ async def test_what_comes_while_it_looks_is_seen(bench: BrokerBench) -> None:
     await bench.log.compact(Snapshot(state.tip, state))
 
     async def spoken_to_meanwhile() -> None:
-        await bench.do(say(BOB, "hi", None, room))  # type: ignore[arg-type]
+        await bench.do(say(BOB, "hi", None, room))
 
     bench.log.before_read.append(spoken_to_meanwhile)
     wait = waiting(bench.broker.wait(ANN, 0, MINUTE))
@@ -225,7 +225,7 @@ async def test_progress_is_told_whatever_happens_meanwhile(bench: BrokerBench) -
     wait = asyncio.ensure_future(bench.broker.wait(ANN, cursor, MINUTE).run(on_progress))
     for _ in range(8):
         await bench.clock.advance(3_000)
-        await bench.do(say(ANN, "anyone?", None, room))  # type: ignore[arg-type]
+        await bench.do(say(ANN, "anyone?", None, room))
     assert told_ms == [10_000, 20_000]
     await bench.clock.advance(MINUTE)
     assert wait.done()
@@ -236,7 +236,7 @@ async def test_it_gives_a_page_at_the_most(bench: BrokerBench) -> None:
     """The next wait goes on where it ended."""
     room, cursor = await chatting(bench)
     for text in ("one", "two", "three"):
-        await bench.do(say(ANN, text, None, room))  # type: ignore[arg-type]
+        await bench.do(say(ANN, text, None, room))
     first = await bench.broker.wait(BOB, cursor, MINUTE).run()
     second = await bench.broker.wait(BOB, first.page.cursor, MINUTE).run()
     assert [len(methods(first)), len(methods(second))] == [2, 1]
@@ -250,7 +250,7 @@ async def test_a_wait_leaves_no_timer(bench: BrokerBench) -> None:
     set_before = [timer for _, _, timer in bench.clock._timers if timer.callback is not None]
     wait = waiting(bench.broker.wait(BOB, cursor, MINUTE))
     await settle()
-    await bench.do(say(ANN, "hi", None, room))  # type: ignore[arg-type]
+    await bench.do(say(ANN, "hi", None, room))
     await settle()
     assert wait.done()
     assert [timer for _, _, timer in bench.clock._timers if timer.callback is not None] == set_before

@@ -43,7 +43,7 @@ def crowd(
 
 class _Crowd:
     def __init__(self, seed: int, people: int, base: State) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - the same each time
+        self._random = random.Random(seed)
         self._people = [ConnectionId(f"c_{self._digits('person', n)}") for n in range(people)]
         self._seed = seed
         self._state = base
@@ -100,7 +100,7 @@ class _Crowd:
         self._state = evolve(self._state, commit)
         if any(isinstance(event, QueueEntered) for event in decision) and patience_ms(self._state.policy):
             due_ms = commit.at_ms + patience_ms(self._state.policy)
-            self._due.append((due_ms, command.connection_id, commit.position))  # type: ignore[union-attr]
+            self._due.append((due_ms, command.connection_id, commit.position))
         yield commit
 
     def _digits(self, kind: str, number: int) -> str:

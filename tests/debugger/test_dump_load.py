@@ -56,7 +56,7 @@ class _Stream:
     """A text stream over bytes, as standard input and output are."""
 
     def __init__(self, content: bytes = b"") -> None:
-        self.buffer = io.BufferedRandom(io.BytesIO(content)) if content else io.BytesIO()  # type: ignore[arg-type]
+        self.buffer = io.BufferedRandom(io.BytesIO(content)) if content else io.BytesIO()
 
     def write(self, text: str) -> None:
         self.buffer.write(text.encode())
@@ -68,9 +68,9 @@ class _Stream:
 def dump_of(*arguments: str) -> bytes:
     """What `log dump` writes, byte for byte."""
     stream = _Stream()
-    with contextlib.redirect_stdout(stream):  # type: ignore[type-var]
+    with contextlib.redirect_stdout(stream):
         assert asked_plainly("log", "dump", *arguments) == (0, "")
-    return stream.buffer.getvalue()  # type: ignore[union-attr]
+    return stream.buffer.getvalue()
 
 
 def asked_plainly(*arguments: str) -> tuple[int, str]:
@@ -133,7 +133,7 @@ def redacted(path: Path, commits: Sequence[Commit]) -> list[Commit]:
 @pytest.mark.parametrize("base", [0, 50])
 def test_a_redacted_dump_is_a_sound_log_of_its_own(policy: object, base: int, tmp_path: Path) -> None:
     """Verified from its base on, however the people in it met."""
-    commits = crowd(31, 150, policy=policy)  # type: ignore[arg-type]
+    commits = crowd(31, 150, policy=policy)
     state = states_of(commits)[base]
     (tmp_path / "dump.jsonl").write_bytes(
         (joined(list(STATE_CODEC.encode(state))) if base else b"") + joined([encode_commit(c) for c in commits[base:]])
@@ -165,7 +165,7 @@ def test_a_redacted_dump_says_who_did_what_when(tmp_path: Path) -> None:
     said = commits[2].events[0]
     assert isinstance(said, MessageSent)
     assert isinstance(said.text, RedactedText)
-    assert said.text == redact(SAID[2]).events[0].text  # type: ignore[union-attr]
+    assert said.text == redact(SAID[2]).events[0].text
     assert (said.sender, said.recipient, said.text.length_bytes) == (BOB, ANN, len("Hello, stranger."))
     assert commits[2].facts.salt is None
 
@@ -174,10 +174,10 @@ def test_who_shares_an_interest_is_seen_and_what_is_not(tmp_path: Path) -> None:
     """Pseudonyms are sorted, the same within a dump, and others in the next."""
     path = tmp_path / "dump.jsonl"
     commits = redacted(path, by_interests().commits)
-    ann, cat, dan = (commits[n].command.interests for n in (1, 2, 3))  # type: ignore[union-attr]
+    ann, cat, dan = (commits[n].command.interests for n in (1, 2, 3))
     assert cat == dan == tuple(sorted(cat))
     assert len({*ann, *cat}) == 3
-    assert redacted(path, by_interests().commits)[1].command.interests != ann  # type: ignore[union-attr]
+    assert redacted(path, by_interests().commits)[1].command.interests != ann
 
 
 def test_ids_that_clients_gave_are_pseudonyms_in_a_redacted_dump(tmp_path: Path) -> None:
@@ -200,8 +200,8 @@ def test_ids_that_clients_gave_are_pseudonyms_in_a_redacted_dump(tmp_path: Path)
         given = named.command.client_message_id
         assert given is not None
         assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", given)
-        assert named.events[0].client_message_id == given  # type: ignore[union-attr]
-        assert unnamed.command.client_message_id is None  # type: ignore[union-attr]
+        assert named.events[0].client_message_id == given
+        assert unnamed.command.client_message_id is None
         for who in (ANN, BOB):
             assert decide(state, SendMessage(who, ROOM, "again", given), Facts(named.at_ms + 9)) == []
 
@@ -224,7 +224,7 @@ def test_a_log_that_was_altered_is_not_redacted(tmp_path: Path) -> None:
     """It would come out as one that was not."""
     log = dumped(tmp_path / "dump.jsonl", [*SAID[:3], *SAID[4:]])
     stream = _Stream()
-    with contextlib.redirect_stdout(stream):  # type: ignore[type-var]
+    with contextlib.redirect_stdout(stream):
         status, error = asked_plainly("log", "dump", log, "--redact")
     assert status == 2
     assert "expected the commit at position 4, found 5" in error

@@ -38,7 +38,7 @@ def shell(command: str, log: str, output: str, **redirected: object) -> subproce
     """The same, as a process of its own, whose standard output is a pipe unless it is `redirected`."""
     argv = [sys.executable, "-m", "mcp_facade.main", *call(command, log, output)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | redirected
-    return subprocess.run(argv, text=True, check=True, timeout=60, **streams)  # type: ignore[call-overload, no-any-return]  # noqa: S603
+    return subprocess.run(argv, text=True, check=True, timeout=60, **streams)
 
 
 @each_writer

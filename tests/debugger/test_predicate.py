@@ -160,7 +160,7 @@ def test_a_question_means_what_python_would_make_of_it(text: str) -> None:
     predicate = parse_predicate(text)
     held = [predicate(state) for state in CROWDED]
     code = compile(text, "question", "eval")
-    expected = [eval(code, {}, {name: read(state) for name, read in NAMES.items()}) for state in CROWDED]  # noqa: S307
+    expected = [eval(code, {}, {name: read(state) for name, read in NAMES.items()}) for state in CROWDED]
     assert held == expected
     if predicate.is_monotone:
         assert held == sorted(held)

@@ -425,7 +425,7 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
     for number in range(3_000):
         script.says(1_000 * number + 2, BOB, "so much to say " * 20)
     command = [sys.executable, "-m", "mcp_facade.main", "replay", dumped(tmp_path / "log.jsonl", script.commits)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as replay:  # noqa: S603 - our own
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as replay:
         assert replay.stdout is not None
         assert replay.stderr is not None
         assert b"Ann" in replay.stdout.readline()

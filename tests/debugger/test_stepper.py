@@ -407,7 +407,7 @@ def _counting(source: Source) -> list[int]:
             taken.append(1)
             yield line
 
-    source.lines = counted  # type: ignore[method-assign]
+    source.lines = counted
     return taken
 
 
@@ -462,7 +462,7 @@ def test_it_runs_in_a_real_terminal(log: str) -> None:
     ours, its = pty.openpty()
     command = [sys.executable, "-m", "mcp_facade.main", "replay", log, "--step", "--to", "2"]
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
-    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environment)  # noqa: S603 - our own
+    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environment)
     os.close(its)
     try:
         _read_until(ours, b"position 2 of 9")

@@ -89,7 +89,7 @@ def test_interests_and_patience_are_told(tmp_path: Path) -> None:
 )
 def test_whoever_is_taken_out_had_a_grace(tmp_path: Path, reason: str, at_ms: int, grace: str) -> None:
     """It is said which grace had ended, and how long it was."""
-    script = Script().enters(0, ANN, "Ann").add(at_ms, Disconnect(ANN, reason, 1))  # type: ignore[arg-type]
+    script = Script().enters(0, ANN, "Ann").add(at_ms, Disconnect(ANN, reason, 1))
     assert told(tmp_path, script)[1] == f"Ann·6f5d is taken out of the queue after {span(at_ms)}: {grace}"
 
 

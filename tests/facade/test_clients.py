@@ -188,7 +188,7 @@ async def test_the_official_client_listens_to_an_inbox(there: Crowd) -> None:
             assert subscription.honored.resource_subscriptions == [uri]
             await bob.call("enter_queue", display_name="Bob")
             event = await asyncio.wait_for(anext(subscription), WITHIN_SECONDS)
-            assert str(event.uri) == uri  # type: ignore[union-attr]
+            assert str(event.uri) == uri
             read = await ann.client.read_resource(uri)
             assert isinstance(read.contents[0], types.TextResourceContents)
             assert json.loads(read.contents[0].text)["events"][0]["params"]["partner"] == "Bob"

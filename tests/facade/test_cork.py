@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_facade.cork import HELD_BYTES_MAX, Cork
+from tests.support.fake_clock import settle
 
 pytestmark = pytest.mark.anyio
 
@@ -62,10 +63,10 @@ async def test_what_is_written_in_one_turn_leaves_in_one_piece() -> None:
     cork.write(bytearray(b", body"))
     assert transport.pieces == []
     assert cork.get_write_buffer_size() == len(b"head, body") + 7
-    await asyncio.sleep(0)
+    await settle(1)
     assert cork.get_write_buffer_size() == 7
     cork.write(b"more")
-    await asyncio.sleep(0)
+    await settle(1)
     assert transport.pieces == [b"head, body", b"more"]
 
 
@@ -77,7 +78,7 @@ async def test_much_is_written_at_once() -> None:
     cork.write(b"y")
     assert transport.pieces == [b"x" * HELD_BYTES_MAX + b"y"]
     cork.write(b"z")
-    await asyncio.sleep(0)
+    await settle(1)
     assert transport.pieces[1:] == [b"z"]
 
 
@@ -95,7 +96,7 @@ async def test_aborting_drops_it() -> None:
     cork, transport = corked()
     cork.write(b"bye")
     cork.abort()
-    await asyncio.sleep(0)
+    await settle(1)
     assert transport.pieces == []
     assert cork.get_write_buffer_size() == 7
 
@@ -105,7 +106,7 @@ async def test_a_peer_that_goes_in_between_is_no_error() -> None:
     cork, transport = corked()
     cork.write(b"hello")
     transport.close()
-    await asyncio.sleep(0)
+    await settle(1)
     assert transport.pieces == []
 
 

@@ -16,9 +16,10 @@ from typing import Any, TypeVar, cast
 import httpx
 import pytest
 
-from tests.facade.people import Event, Frames, InSession, Modern, Person, RefusedError, Running
+from tests.facade.people import Event, Frames, InSession, Modern, Person, RefusedError
 from tests.support.fake_clock import settle
 from tests.support.process import Process, free_port, killed, ready
+from tests.support.server import Running
 
 pytestmark = pytest.mark.anyio
 
@@ -102,7 +103,7 @@ class Talker:
         """
         await partner.listens.wait()
         for number in range(count):
-            said = await self.steadily(lambda n=number: self.person.say(f"{self.name} {n}", message_id=str(n)))  # type: ignore[misc]
+            said = await self.steadily(lambda n=number: self.person.say(f"{self.name} {n}", message_id=str(n)))
             assert said["success"] is True
             self.answered += 1
 
@@ -216,7 +217,7 @@ async def pair(broker: Broker, first: type[Talker], second: type[Talker], names:
 
 async def crashing(broker: Broker, talkers: list[Talker], seed: int) -> None:
     """Kill the broker at random moments, each after some more has been said."""
-    chance = random.Random(seed)  # noqa: S311 - no secret
+    chance = random.Random(seed)
     for crash in range(1, CRASHES + 1):
         target = crash * MESSAGES_BETWEEN_CRASHES - chance.randrange(MESSAGES_BETWEEN_CRASHES // 2)
         while sum(talker.answered for talker in talkers) < target:
@@ -228,7 +229,7 @@ async def crashing(broker: Broker, talkers: list[Talker], seed: int) -> None:
 @pytest.mark.parametrize("seed", [random.SystemRandom().randrange(2**32)], ids=["seed"])
 async def test_a_killed_broker_loses_nothing_that_it_had_answered(tmp_path: Path, seed: int) -> None:
     """Every message is heard once and in order, in the same room, by whatever way; who waits still waits."""
-    print(f"seed {seed}")  # noqa: T201 - to try it again
+    print(f"seed {seed}")
     broker = Broker(tmp_path / "chat.db")
     await broker.start()
     talkers = [
@@ -244,13 +245,13 @@ async def test_a_killed_broker_loses_nothing_that_it_had_answered(tmp_path: Path
             group.create_task(crashing(broker, talkers, seed))
             for number, talker in enumerate(talkers):
                 group.create_task(talker.talk(count, talkers[number ^ 1]))
-                group.create_task(talker.listen(lambda one=talker: len(one.heard) == count))  # type: ignore[misc]
+                group.create_task(talker.listen(lambda one=talker: len(one.heard) == count))
         for talker, partner in zip(talkers, [talkers[n ^ 1] for n in range(len(talkers))], strict=True):
             said = [text for _, text in sorted(talker.heard.items())]
             assert said == [f"{partner.name} {number}" for number in range(count)]
             assert list(talker.heard) == sorted(talker.heard)
             assert talker.doubled == []
-            status = await talker.steadily(lambda one=talker: one.person.call("get_status", handle=one.person.handle))  # type: ignore[misc]
+            status = await talker.steadily(lambda one=talker: one.person.call("get_status", handle=one.person.handle))
             assert (status["status"], status["room_id"]) == ("chatting", talker.person.room_id)
         status = await waiting.person.call("get_status", handle=waiting.person.handle)
         assert (status["status"], status["position"]) == ("waiting", 1)
@@ -258,7 +259,7 @@ async def test_a_killed_broker_loses_nothing_that_it_had_answered(tmp_path: Path
         assert (await newcomer.enter("N"))["partner"] == "W"
         await newcomer.close()
     finally:
-        print([(one.name, one.answered, len(one.heard)) for one in talkers], "of", count)  # noqa: T201
+        print([(one.name, one.answered, len(one.heard)) for one in talkers], "of", count)
         await killed(broker.process)
         for talker in (*talkers, waiting):
             await talker.person.close()

@@ -40,7 +40,7 @@ async def test_two_who_talk_at_once_hear_everything_once_and_in_order(there: Cro
         return heard
 
     expected = [f"{number}" for number in range(30)]
-    assert await asyncio.gather(talk(ann), talk(bob)) == [expected, expected]
+    assert [*await asyncio.gather(talk(ann), talk(bob))] == [expected, expected]
 
 
 async def test_without_a_cursor_a_message_moves_none(there: Crowd, era: Era) -> None:

@@ -50,7 +50,7 @@ def a_conversation(path: Path) -> None:
 async def moved(broker: Process, *people: Person) -> None:
     """They go on at a broker that was started anew."""
     for person in people:
-        person.running = broker  # type: ignore[assignment]
+        person.running = broker
         if isinstance(person, InSession):
             person.session_id = ""
             await person.start()

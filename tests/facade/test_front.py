@@ -50,7 +50,7 @@ async def asked(front: Front, path: str) -> int:
     async def send(message: Any) -> None:
         statuses.append(message.get("status", 0))
 
-    await front({"type": "http", "method": "GET", "path": path, "headers": []}, receive, send)  # type: ignore[arg-type]
+    await front({"type": "http", "method": "GET", "path": path, "headers": []}, receive, send)
     return statuses[0]
 
 
@@ -60,7 +60,7 @@ async def lived(front: Front, told: asyncio.Queue[dict[str, Any]], said: list[st
     async def send(message: Any) -> None:
         said.append(message["type"])
 
-    await front({"type": "lifespan"}, told.get, send)  # type: ignore[arg-type]
+    await front({"type": "lifespan"}, told.get, send)
 
 
 async def test_a_call_that_comes_too_early_waits_for_the_application() -> None:

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from tests.facade.people import Crowd, Era, Running, crowd, texts
+from tests.facade.people import Crowd, Era, crowd, texts
 from tests.support.fake_clock import FakeClock
-from tests.support.server import eventually, serving
+from tests.support.server import Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -160,7 +160,7 @@ async def test_after_a_restart_the_graces_start_anew(there: Crowd, era: Era) -> 
     log = there.running.broker.log
     there.running.stop()
     clock = FakeClock(wall_ms=there.running.broker.clock.wall_ms() + 3_600_000)
-    async with serving(log=log, clock=clock, **GRACES) as running, crowd(running) as again:  # type: ignore[arg-type]
+    async with serving(log=log, clock=clock, **GRACES) as running, crowd(running) as again:
         other = await again.person(era)
         await clock.advance(9_999)
         assert (await other.call("get_status", handle=ann.handle))["status"] == "chatting"

@@ -176,9 +176,9 @@ async def test_a_fault_of_ours_is_logged_without_secrets_and_answered_calmly(
     def broken(connection_id: str) -> int:
         raise RuntimeError(f"while looking at {ann.handle} of {ann.session_id}")
 
-    notifier.waits_of = broken  # type: ignore[assignment, method-assign]
+    notifier.waits_of = broken
     refusal = await ann.refused("wait_for_events", cursor=0)
-    notifier.waits_of = original  # type: ignore[method-assign]
+    notifier.waits_of = original
     assert refusal["code"] == "unavailable"
     assert "RuntimeError" not in str(refusal)
     logged = log_text.getvalue()

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.facade.people import Era, InSession, Modern, Running, crowd, opening, texts
-from tests.support.server import eventually, serving
+from tests.facade.people import Era, InSession, Modern, crowd, opening, texts
+from tests.support.server import Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from sse_starlette import sse
 from structlog.testing import capture_logs
 
 from tests.facade.people import ACCEPT, Crowd, Era, Frames, InSession, Json, Person, crowd, last_answer, texts
-from tests.support.fake_clock import FakeClock
+from tests.support.fake_clock import FakeClock, settle
 from tests.support.logs import FaultyLog, unavailable
 from tests.support.server import GatedLog, eventually, serving
 
@@ -249,7 +249,7 @@ async def test_a_wait_shows_that_it_goes_on(era: Era) -> None:
         await running.waits(ann.connection_id)
         for _ in range(5):
             await clock.advance(5_000)
-            await asyncio.sleep(0)
+            await settle(1)
         *progress, answer = await following
         assert [frame["method"] for frame in progress] == ["notifications/progress"] * 2
         assert [frame["params"]["progress"] for frame in progress] == [10, 20]

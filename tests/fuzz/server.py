@@ -102,7 +102,7 @@ def _where(task: asyncio.Task[Any]) -> str:
 def main() -> None:
     """Serve, until the process is ended: `python -m tests.fuzz.server LISTENING PROBE`, two descriptors."""
     listening, ProbedApp.probe_descriptor = map(int, sys.argv[1:])
-    mcp_facade.app.ChatApp = ProbedApp  # type: ignore[misc]
+    mcp_facade.app.ChatApp = ProbedApp
     mcp_facade.serve._listen = lambda host, port: socket.socket(fileno=listening)
     broker.heartbeat.SLOT_MS = 3_600_000  # who has gone has to be noticed before a ping to them fails
     configure_logs("json", "info")

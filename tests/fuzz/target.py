@@ -117,7 +117,7 @@ class Target:
         """What it holds once that does not change any more."""
         held: dict[str, Any] = {}
         while held != (held := self._report("sweep")):
-            time.sleep(0.2)
+            time.sleep(0.2)  # another process comes to rest in its own time
         return held
 
     def new_log(self) -> str:
@@ -178,7 +178,7 @@ def under_fire() -> Iterator[Target]:
             given = listening.fileno(), probed.fileno()
             command = [sys.executable, "-m", "tests.fuzz.server", *map(str, given)]
             root = Path(__file__).parents[2]
-            process = subprocess.Popen(command, stderr=log, cwd=root, pass_fds=given)  # noqa: S603 - ourselves
+            process = subprocess.Popen(command, stderr=log, cwd=root, pass_fds=given)
         try:
             target = Target(process, Path(log.name), port, probe)
             try:

@@ -75,7 +75,7 @@ class _Used(ast.NodeVisitor):
                 self.visit(each)
         self._in_class = was
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 - ast's name
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if self._in_class:

@@ -72,7 +72,7 @@ def mutants_of(file: str, source: str, spared: Collection[str] = ()) -> Iterator
         start, end = head + "".join(pieces[:number]), "".join(pieces[number + 1 :])
         tried = {pieces[number]}
         for place in _places_in(statement, wrapper):
-            changed = module.code_for_node(statement.deep_replace(place.node, place.fault))  # type: ignore[arg-type]  # a fault may be of another kind
+            changed = module.code_for_node(statement.deep_replace(place.node, place.fault))
             if changed not in tried and _is_python(changed):
                 tried.add(changed)
                 before, after = _difference(pieces[number], changed)

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tests.mutation.mutants import Mutant
 from tests.mutation.trial import ROOT, TESTS, WORK, Place, measure
@@ -17,12 +18,12 @@ CODE = ("events", "projections", "broker", "tests/support")
 class Reach:
     """What is known of the tests."""
 
-    def __init__(self, by_file: dict[str, dict[str, object]]) -> None:
+    def __init__(self, by_file: dict[str, dict[str, Any]]) -> None:
         self.seconds: dict[str, float] = {}
         self._lines: dict[str, dict[int, set[str]]] = {}
         for measured in by_file.values():
-            self.seconds |= measured["seconds"]  # type: ignore[operator]  # JSON
-            for file, lines in measured["lines"].items():  # type: ignore[attr-defined]  # JSON
+            self.seconds |= measured["seconds"]
+            for file, lines in measured["lines"].items():
                 for line, tests in lines.items():
                     self._lines.setdefault(file, {}).setdefault(int(line), set()).update(tests)
 
@@ -53,10 +54,10 @@ def measured(place: Place) -> Reach:
     return Reach({file: known[file] for file in wanted})
 
 
-def _measured(place: Place, file: str) -> dict[str, object]:
+def _measured(place: Place, file: str) -> dict[str, Any]:
     pid = place.fork(lambda: measure(place, [file]))
     os.waitpid(pid, 0)
-    found: dict[str, object] = json.loads((place.path / ".measured").read_text())
+    found: dict[str, Any] = json.loads((place.path / ".measured").read_text())
     for test in found["failed"]:
         print(f"not asked, since it fails without a fault: {test}", flush=True)
     return found

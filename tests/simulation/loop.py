@@ -56,7 +56,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_looked_at = 64
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
         """Put `callback` in line; contexts are not kept apart, since nothing here uses them."""
         handle = Handle(self, callback, args)
         if not self.dead:
@@ -67,7 +67,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> Handle:  # type: ignore[override]
+    ) -> Handle:
         """`when` is in seconds of the world's time."""
         handle = Handle(self, callback, args)
         if not self.dead:
@@ -76,7 +76,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> Handle:  # type: ignore[override]
+    ) -> Handle:
         """In `delay` seconds."""
         return self.call_at(self.time() + delay, callback, *args)
 
@@ -88,7 +88,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         """One of this loop."""
         return asyncio.Future(loop=self)
 
-    def create_task(self, coro: Coroutine[Any, Any, Any], **kwargs: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+    def create_task(self, coro: Coroutine[Any, Any, Any], **kwargs: Any) -> asyncio.Task[Any]:
         """One of this loop; kept until it is done."""
         task = asyncio.Task(coro, loop=self)
         self._tasks.append(task)
@@ -150,9 +150,9 @@ class SimLoop(asyncio.AbstractEventLoop):
 
 
 def _drop(task: asyncio.Task[Any]) -> None:
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio knows it, its stubs do not
     with suppress(BaseException):  # what it does with its last breath reaches nobody
-        task.get_coro().close()  # type: ignore[union-attr]
+        task.get_coro().close()
 
 
 STOPPED = "stopped, as was asked for"

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from tests.simulation.loop import sleep_ms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.simulation.loop import SimLoop
     from tests.simulation.process import Process
     from tests.simulation.surroundings import Surroundings
 
@@ -45,10 +48,10 @@ def _strike(around: Surroundings, process: Process) -> None:
         process.set_clock(-faults.random.randrange(CLOCK_MS))
 
 
-def _after_callbacks(around: Surroundings, process: Process, what: object) -> None:
+def _after_callbacks(around: Surroundings, process: Process, what: Callable[[], None]) -> None:
     """Between two callbacks, which is to say at any await."""
     process.loop.fuse = 1 + around.faults.random.randrange(CALLBACKS_MOST)
-    process.loop.on_fuse = what  # type: ignore[assignment]
+    process.loop.on_fuse = what
 
 
 def _pause(around: Surroundings, process: Process) -> None:
@@ -58,6 +61,6 @@ def _pause(around: Surroundings, process: Process) -> None:
     around.world.after(around.faults.some(PAUSE_MS), _wake, around, loop)
 
 
-def _wake(around: Surroundings, loop: object) -> None:
-    around.world.note(loop.name, "wakes")  # type: ignore[attr-defined]
-    loop.resume()  # type: ignore[attr-defined]
+def _wake(around: Surroundings, loop: SimLoop) -> None:
+    around.world.note(loop.name, "wakes")
+    loop.resume()

@@ -104,7 +104,7 @@ class Process:
         self.app = ChatApp(self.broker, settings)
         self.app.on_started = self._started
         gateway = self.app.gateway
-        gateway._manager = SessionManager(self, gateway._streams)  # type: ignore[assignment]
+        gateway._manager = SessionManager(self, gateway._streams)
         self.loop.create_task(self._live())
 
     def _open_log(self) -> EventLog:
@@ -136,8 +136,8 @@ class Process:
             finally:
                 attendance.leaves(who, by_stream=False)
 
-        presence.stream_opened, presence.stream_closed = stream_opened, stream_closed  # type: ignore[method-assign]
-        presence.call = watched_call  # type: ignore[method-assign,assignment]
+        presence.stream_opened, presence.stream_closed = stream_opened, stream_closed
+        presence.call = watched_call
         broker.runtime.observers.append(self._announced)
         submit, jumped, sometimes = broker.submit, broker.runtime.on_jump, self.around.sometimes
 
@@ -152,7 +152,7 @@ class Process:
             self.announced_to = None
             jumped()
 
-        broker.submit = watched_submit  # type: ignore[method-assign]
+        broker.submit = watched_submit
         broker.runtime.on_jump = watched_jump
 
     async def _live(self) -> None:
@@ -170,7 +170,7 @@ class Process:
             if message["type"].endswith("failed") and not self.loop.dead:
                 self.around.world.fail(f"{self.name}: {message}")
 
-        await self.app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)  # type: ignore[arg-type]
+        await self.app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
         self.loop.call_soon(self._ended)
 
     def _started(self) -> None:
@@ -206,7 +206,7 @@ class Process:
 
     async def _serve(self, exchanged: Exchanged, scope: dict[str, Any]) -> None:
         try:
-            await self.app(scope, exchanged.receive, exchanged.send)  # type: ignore[arg-type]
+            await self.app(scope, exchanged.receive, exchanged.send)
         finally:
             exchanged.finished()
             self._exchanges.pop(exchanged, None)
@@ -226,7 +226,7 @@ class Process:
         deadline_ms = self.clock.now_ms() + 3_000
         while self._exchanges and self.clock.now_ms() < deadline_ms:  # as uvicorn does
             await sleep_ms(50)
-        serving = [task for task in self.loop.tasks() if task.get_coro().__name__ == "_serve"]  # type: ignore[union-attr]
+        serving = [task for task in self.loop.tasks() if task.get_coro().__name__ == "_serve"]
         for task in serving:
             task.cancel()
         if serving:

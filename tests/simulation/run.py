@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 
 from broker.broker import Broker
+from projections.state import digest
 from tests.simulation import rest
 from tests.simulation.hosts import Host, PerCallHost
 from tests.simulation.kept_host import KeptHost
@@ -80,7 +81,7 @@ class Simulation:
             around.calls,
             sum(process.starts for process in around.processes),
             self.world.digest,
-            rest.digest(around.disk.state),
+            digest(around.disk.state),
             around.faults.happened,
             around.sometimes.counts,
             self.world.failure,

@@ -33,6 +33,7 @@ from mcp_facade.sdk_listen import SdkListening
 from mcp_facade.sdk_tools import SdkTools
 from mcp_facade.tools import Tools
 from mcp_facade.wire import EXTENSION, SESSION_HEADER
+from tests.support.fake_clock import settle
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -73,11 +74,11 @@ class _ServerSession:
     async def report_progress(self, progress: float, total: float | None, message: str | None) -> None:
         params = {"progressToken": self._token, "progress": progress, "total": total, "message": message}
         self._frames.put({"method": "notifications/progress", "params": params})
-        await asyncio.sleep(0)
+        await settle(1)
 
     async def send_notification(self, frame: Any, related_request_id: object) -> None:
         self._frames.put({"method": frame.method, "params": frame.params})
-        await asyncio.sleep(0)
+        await settle(1)
 
 
 class _Context:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
 from tests.simulation.loop import Failed, SimLoop, World, sleep_ms
+from tests.support.fake_clock import settle
 
 
 def started(loop: SimLoop, work: Coroutine[Any, Any, Any]) -> None:
@@ -58,7 +58,7 @@ def test_time_moves_only_when_nobody_has_anything_to_do() -> None:
         for delay_ms in (5, 0.5, 100):
             await sleep_ms(delay_ms)
             for _ in range(3):
-                await asyncio.sleep(0)
+                await settle(1)
                 seen.append(world.now_ms)
 
     started(loop, work())
@@ -78,7 +78,7 @@ def test_the_dead_do_nothing_more() -> None:
             seen.append("task")
         finally:
             loop.call_soon(seen.append, "breath")
-            await asyncio.sleep(0)
+            await settle(1)
 
     started(loop, work())
     other.call_later(0.05, loop.kill)
@@ -125,7 +125,7 @@ def test_an_exception_that_nobody_awaits_ends_the_run() -> None:
 
     async def more() -> None:
         for _ in range(100):
-            await asyncio.sleep(0)
+            await settle(1)
             loop.tasks()
 
     loop = SimLoop(world, "one")

@@ -34,7 +34,7 @@ def announced_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
     def eager(self: Runtime, batch: Any) -> Any:
         draft = drafted(self, batch)
         for state, commit in draft.steps:
-            self._announce(commit, state)  # type: ignore[arg-type]
+            self._announce(commit, state)
         return draft
 
     patch.setattr(Runtime, "_drafted", eager)

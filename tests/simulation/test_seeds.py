@@ -34,7 +34,7 @@ def test_a_log_in_memory_is_written_at_once() -> None:
 
 
 def _printed(*arguments: str, hash_seed: str) -> str:
-    done = subprocess.run(  # noqa: S603 - ourselves
+    done = subprocess.run(
         [sys.executable, "-m", "tests.simulation", *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
@@ -86,7 +86,7 @@ def test_what_was_never_met_is_a_complaint() -> None:
     """Of a run that is long enough, and so is a recovery that happens too often."""
     campaign = Campaign()
     for number in range(400):
-        campaign.add(Outcome(str(number), 1, 1, 1, 1, 0, "", {}, {"a command was unavailable": 1}, None, 0.1))  # type: ignore[arg-type]
+        campaign.add(Outcome(str(number), 1, 1, 1, 1, 0, "", {}, {"a command was unavailable": 1}, None, 0.1))
     complaints = campaign.complaints()
     assert "this kind of fault never happened: crash" in complaints
     assert "this path was never reached: a ghost was abandoned" in complaints

@@ -37,7 +37,7 @@ def watched_memory_log(disk: Disk, world: World, on_append: Callable[[Sequence[C
         await redact(positions, done_to=done_to)
         disk.redact(positions, done_to)
 
-    log.append = watched_append  # type: ignore[method-assign]
-    log.compact = watched_compact  # type: ignore[method-assign]
-    log.redact = watched_redact  # type: ignore[method-assign]
+    log.append = watched_append
+    log.compact = watched_compact
+    log.redact = watched_redact
     return log

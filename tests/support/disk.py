@@ -32,12 +32,12 @@ def watched_disk() -> Iterator[Disk]:
     disk = Disk()
 
     class File(apsw.VFSFile):
-        def xSync(self, flags: int) -> None:  # noqa: N802
+        def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
             disk.sync()
             super().xSync(flags)
 
     class FileSystem(apsw.VFS):
-        def xOpen(self, name: Any, flags: Any) -> File:  # noqa: N802
+        def xOpen(self, name: Any, flags: Any) -> File:  # noqa: N802 - SQLite's name
             return File("unix", name, flags)
 
     files = FileSystem("watched", "unix", makedefault=True)

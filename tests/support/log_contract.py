@@ -16,6 +16,7 @@ from events.commit import EMPTY_TIP, Commit, Tip, redact
 from events.ids import CommitId, RoomId
 from events.log import Conflict, EventLog, Handing, Snapshot, UnreadableSnapshotError
 from projections.state import State, fold
+from tests.support.fake_clock import settle
 from tests.support.logs import log_of, run
 from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue, say
 
@@ -53,7 +54,7 @@ class PickledStates:
     def decode(self, lines: Iterable[bytes]) -> Any:
         """What went in."""
         try:
-            return pickle.loads(bytes.fromhex("".join(msgspec.json.decode(line, type=str) for line in lines)))  # noqa: S301
+            return pickle.loads(bytes.fromhex("".join(msgspec.json.decode(line, type=str) for line in lines)))
         except (msgspec.DecodeError, ValueError, EOFError, pickle.UnpicklingError) as error:
             raise UnreadableSnapshotError(str(error)) from error
 
@@ -187,7 +188,7 @@ class LogContract:
                     while True:
                         state = fold(await log.read(0, 10_000))
                         commits = log_of(command, state=state)
-                        await asyncio.sleep(0)
+                        await settle(1)
                         try:
                             await log.append(commits, expected=state.tip)
                         except Conflict:
@@ -211,7 +212,7 @@ class LogContract:
             heard: asyncio.Queue[Commit] = asyncio.Queue()
 
             async def follow() -> None:
-                async with aclosing(log.follow(1)) as followed:  # type: ignore[type-var]
+                async with aclosing(log.follow(1)) as followed:
                     async for commit in followed:
                         heard.put_nowait(commit)
 
@@ -237,7 +238,7 @@ class LogContract:
 
             async def follow() -> list[Commit]:
                 heard = []
-                async with aclosing(log.follow(0)) as followed:  # type: ignore[type-var]
+                async with aclosing(log.follow(0)) as followed:
                     async for commit in followed:
                         heard.append(commit)
                         if len(heard) == len(commits):
@@ -245,7 +246,7 @@ class LogContract:
                 return heard
 
             following = [asyncio.ensure_future(follow()) for _ in range(2)]
-            await asyncio.sleep(0)
+            await settle(1)
             for number, commit in enumerate(commits):
                 await log.append([commit], expected=commits[number - 1].tip if number else EMPTY_TIP)
             assert await asyncio.wait_for(asyncio.gather(*following), 5) == [commits, commits]
@@ -262,7 +263,7 @@ class LogContract:
                 return [commit async for commit in log.follow(0)]
 
             following = asyncio.ensure_future(follow())
-            await asyncio.sleep(0)
+            await settle(1)
             await log.close()
             assert await asyncio.wait_for(following, 5) == []
 

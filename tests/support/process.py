@@ -17,7 +17,8 @@ import httpx
 from tests.support.lane import FAST_LANE
 
 if TYPE_CHECKING:
-    from tests.facade.people import Crowd, Running
+    from tests.facade.people import Crowd
+    from tests.support.server import Running
 
 STARTED_WITHIN_SECONDS = 20
 

@@ -32,7 +32,7 @@ class Bug(NamedTuple):
 
 def wrong_matching(name: str, matching: Callable[[StateView, Seeker, int], ConnectionId | None]) -> Plant:
     """A policy that names `name` gets `matching`."""
-    return lambda patch: patch.setitem(MATCHINGS, name, matching)  # type: ignore[arg-type]
+    return lambda patch: patch.setitem(MATCHINGS, name, matching)
 
 
 def others(now: StateView, seeker: Seeker) -> list[ConnectionId]:
@@ -64,7 +64,7 @@ def wrong_effect(event: type[Any], change: Callable[[Any, Any], None]) -> Plant:
         right(now, what)
         change(now, what)
 
-    return lambda patch: patch.setitem(state.EFFECTS, event, both)  # type: ignore[arg-type]
+    return lambda patch: patch.setitem(state.EFFECTS, event, both)
 
 
 def instead(owner: Any, name: str, function: Any) -> Plant:
@@ -122,7 +122,7 @@ BUGS: dict[str, Bug] = {
     "one person too many is forgotten": Bug(instead(PlacesMutation, "forget_longest_idle", _forgets_one_more), 6, 8),
     "ids of messages are not remembered": Bug(instead(RoomsMutation, "remember", _remembers_nothing), 6, 3),
     "they are told their own names": Bug(
-        lambda patch: patch.setitem(deliveries._PARAMS, RoomOpened, _told_their_own_name),  # type: ignore[arg-type]
+        lambda patch: patch.setitem(deliveries._PARAMS, RoomOpened, _told_their_own_name),
         7,
         2,
     ),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 from broker import draft, pages
-from broker.decide import Rejection
+from broker.decide import Rejection, decide
 from broker.matching import MATCHINGS, Seeker, first_come
 from broker.notifier import Notifier
 from broker.testing import (
@@ -156,7 +156,7 @@ TestServed = Served.TestCase
 def broken_by(machine: type[BrokerMachine], examples: int = 100, steps: int = 30) -> BrokenPromiseError:
     """What `machine` finds."""
     with pytest.raises(BrokenPromiseError) as caught:
-        run_state_machine_as_test(machine, settings=sought(examples, steps))  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(machine, settings=sought(examples, steps))
     return caught.value
 
 
@@ -209,7 +209,7 @@ def test_what_a_matching_raises_is_raised() -> None:
         matching = staticmethod(lambda state, seeker, at_ms: 1 // len(state.queue))
 
     with pytest.raises(ZeroDivisionError):
-        run_state_machine_as_test(Falls, settings=sought(20, 10))  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(Falls, settings=sought(20, 10))
 
 
 def off_by_one(inbox: Inbox, cursor: int) -> list[int]:
@@ -217,7 +217,7 @@ def off_by_one(inbox: Inbox, cursor: int) -> list[int]:
     return _after(inbox, cursor - 1)
 
 
-_after, _told, _decide = Inbox.after, pages._told, draft.decide
+_after, _told, _decide = Inbox.after, pages._told, decide
 
 
 def late(*whatever: Any) -> None:
@@ -279,12 +279,12 @@ def test_a_subclass_adds_rules_and_hears_of_commits() -> None:
         def cry(self, who: ConnectionId) -> None:
             outcome = self.submit(SendMessage(who, RoomId("r_1"), "HEY", None))
             for events in outcome.events:
-                assert events[0].room_id == "r_1"  # type: ignore[union-attr]
+                assert events[0].room_id == "r_1"
 
         def committed(self, before: State, commit: Any, after: State) -> None:
             seen.append((before.position, commit.position, after.position))
 
-    run_state_machine_as_test(Ours, settings=sought(10, 20))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Ours, settings=sought(10, 20))
     assert seen
     assert all((position - 1, position, position) == one for one in seen for position in [one[1]])
 

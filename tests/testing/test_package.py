@@ -12,9 +12,7 @@ from tests.test_debugging_page import ROOT
 
 def said_by(code: str) -> list[str]:
     """What a Python that runs `code` writes to standard error."""
-    ran = subprocess.run(  # noqa: S603 - our own code
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     return ran.stderr.splitlines()
 
 

@@ -34,7 +34,7 @@ def carried_out(*blocks: str) -> dict[str, Any]:
     """The names that are there once `blocks` were run, one after the other."""
     names: dict[str, Any] = {}
     for block in blocks:
-        exec(compile(block, "docs/testing.md", "exec"), names)  # noqa: S102 - it is our own page
+        exec(compile(block, "docs/testing.md", "exec"), names)
     return names
 
 
@@ -50,7 +50,7 @@ def test_the_test_is_twenty_lines_long_and_fails_as_shown(tmp_path: Path) -> Non
     command, *answer = shown("console")
     (tmp_path / "test_kindred.py").write_text(FAILING)
     (tmp_path / "conftest.py").write_text(THRIFTY)
-    ran = subprocess.run(  # noqa: S603 - the command of our own page
+    ran = subprocess.run(
         [sys.executable, "-m", *command.removeprefix("$ ").split(), "-p", "no:cacheprovider"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -66,13 +66,13 @@ def test_what_is_said_to_be_sound_is() -> None:
     sound = carried_out(FAILING, SOUND)
     kindred: type[BrokerMachine] = type("Kindred", (BrokerMachine,), {"matching": staticmethod(sound["kindred"])})
     for one in (kindred, carried_out(FAILING, SOUND, MORE)["Kindred"]):
-        run_state_machine_as_test(one, settings=settings(max_examples=15, deadline=None))  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(one, settings=settings(max_examples=15, deadline=None))
 
 
 def test_brokers_agree() -> None:
     """As many as the page drives."""
     brokers = carried_out(BROKERS)["Brokers"]
-    run_state_machine_as_test(brokers, settings=settings(brokers.TestCase.settings, stateful_step_count=15))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(brokers, settings=settings(brokers.TestCase.settings, stateful_step_count=15))
 
 
 def test_a_log_is_held_to_a_matching(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,7 @@ def _accept_ignored() -> Planted:
 
 
 def _header_twice_ignored() -> Planted:
-    usual = lane.is_usual
+    usual = requests.is_usual
     return patch.object(
         lane, "is_usual", lambda scope, headers, most: usual({**scope, "headers": list(headers.items())}, headers, most)
     )
@@ -85,7 +85,7 @@ def _name_header_ignored() -> Planted:
     understood = lane.FastLane._stateless_call
 
     def understand(self: Any, headers: Any, body: bytes) -> Any:
-        call = lane.decoded(body, lane.TOOL_CALL)
+        call = requests.decoded(body, requests.TOOL_CALL)
         named = {lane.NAME_HEADER: call.params.name.encode()} if call is not None else {}
         return understood(self, {**headers, **named}, body)
 

@@ -138,7 +138,7 @@ class Twin:
     """One of the two."""
 
     def __init__(self, policy: Policy, seed: int, *, fast_lane: bool) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - the same numbers for both are the point
+        self._random = random.Random(seed)
         with self.drawing():
             self.clock = FakeClock()
             self.broker = Broker(MemoryLog(), self.clock, random_bytes=self._random.randbytes)
@@ -158,9 +158,10 @@ class Twin:
     def traces(self) -> dict[str, Any]:
         """Everything that it holds, written down so that two can be compared."""
         sessions = self.app.gateway._sessions._by_id
-        presence = self.broker.presence._traces
+        presence, log = self.broker.presence._traces, self.broker.log
+        assert isinstance(log, MemoryLog)
         return {
-            "log": [encode_commit(commit) for commit in self.broker.log._commits],  # type: ignore[attr-defined]
+            "log": [encode_commit(commit) for commit in log._commits],
             "state": self.broker.state,
             "presence": {
                 who: (trace.streams, trace.calls, trace.stream_closed_ms, trace.call_over_ms)
@@ -239,8 +240,8 @@ class Twins:
 
     def compare(self) -> None:
         """Nobody can tell them apart."""
-        for ours, theirs in self._open:
-            assert ours.answer == theirs.answer
+        for one, other in self._open:
+            assert one.answer == other.answer
         self._open = [pair for pair in self._open if not pair[0].is_over]
         ours, theirs = self.lane.traces, self.twins[1].traces
         for name, trace in theirs.items():
