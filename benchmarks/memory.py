@@ -65,7 +65,7 @@ async def trace(kind: Kind, options: Options, streams: int = TRACED) -> Bytes:
             await target.open_idle(options.idle_streams_few + streams)
             os.kill(target.pid, signal.SIGUSR1)
             for _ in range(TRACED_WITHIN_S):
-                await asyncio.sleep(1)
+                await asyncio.sleep(1)  # another process writes it in its own time
                 if file.exists():
                     return {package: taken / streams for package, taken in json.loads(file.read_text()).items()}
             raise RuntimeError(f"what memory is for was not said in {TRACED_WITHIN_S} s:\n{target.log_tail()}")
