@@ -22,16 +22,16 @@ from typing import Final
 from benchmarks.fold import a_log
 from benchmarks.histories import Talking, history
 from broker.clock import SystemClock
-from broker.debugger.checking import check_log
-from broker.debugger.parallel import cores
-from broker.debugger.sources import open_source
 from broker.runtime import Runtime
+from broker.verification.checking import check_log
+from broker.verification.worker_pool import cores
 from events.codec import decode_commit, encode_commit
 from events.commit import Commit
 from events.log import Snapshot
 from events.policy import Policy
 from events.sqlite_file import SqliteFile
 from events.sqlite_log import SqliteLog
+from log_debugger.reading.sources import open_source
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, fold
 
@@ -45,7 +45,7 @@ STEADY_TALK: Final = 25
 _PEAK_OF_VERIFY: Final = """
 import sys
 from pathlib import Path
-from broker.command_line import main
+from mcp_facade.cli import main
 assert main(["verify", sys.argv[1]], {}, print) == 0
 status = Path("/proc/self/status").read_text()
 print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; the exit status."""
     try:
-        from broker import command_line  # it takes long enough to load for somebody to change their mind
+        from mcp_facade import cli  # it takes long enough to load for somebody to change their mind
 
-        return command_line.main(sys.argv[1:] if arguments is None else arguments, os.environ, _serve)
+        return cli.main(sys.argv[1:] if arguments is None else arguments, os.environ, _serve)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
 

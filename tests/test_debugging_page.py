@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 import pytest
 
-from broker.command_line import COMMANDS, LOG_COMMANDS
-from broker.debugger.board import Section, changed_sections, commit_sections
-from broker.debugger.keys import KEY_NAMES, MEANT
-from broker.debugger.predicate import NAMES
-from broker.debugger.sources import open_source
-from broker.debugger.tape import Tape
+from log_debugger.reading.history_cache import Tape
+from log_debugger.reading.predicate import NAMES
+from log_debugger.reading.sources import open_source
+from log_debugger.telling.keybindings import KEY_NAMES, MEANT
+from log_debugger.telling.panels import Section, changed_sections, commit_sections
+from mcp_facade.cli import COMMANDS, LOG_COMMANDS
 from tests.debugger.logs import asked
 
 ROOT = Path(__file__).parent.parent

@@ -16,11 +16,11 @@ import pytest
 from mcp_types import Tool
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from broker.command_line import COMMANDS, LOG_COMMANDS
 from broker.metrics import Metrics
 from broker.redaction import SWEEP_MS
 from broker.settings import FLAGS, LISTS, PREFIX, SWITCHES
 from events.policy import LIMITS, Policy
+from mcp_facade.cli import COMMANDS, LOG_COMMANDS
 from mcp_facade.resources import INBOX_TEMPLATE, LOBBY_URI
 from mcp_facade.texts import REFUSALS
 from mcp_facade.tool_list import TOOLS

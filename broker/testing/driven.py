@@ -11,7 +11,6 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
-from broker.debugger.showing import safe, shown
 from broker.decide import Rejection
 from broker.testing.comparison import plain_told
 from broker.testing.matchings import WatchedMatching
@@ -19,6 +18,7 @@ from broker.testing.reference import IllegalChoiceError
 from broker.testing.systems import Happened, System, facts_for
 from broker.testing.witness import Broken, Witness, unlike_refusal
 from broker.testing.world import Told
+from broker.verification.safe_text import safe, shown
 from events.commands import AdoptPolicy, Command
 from events.commit import Commit, redact
 from events.events import Event, RoomOpened

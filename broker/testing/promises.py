@@ -10,15 +10,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from broker.debugger.aliases import with_aliases
-from broker.debugger.history import asked_in
-from broker.debugger.pick import connections_in
-from broker.debugger.scenario import Asked, Scenario, relive
-from broker.debugger.smallest import smallest
 from broker.decide import Rejection, decide
 from broker.matching import Matching
 from broker.testing.matchings import standing_in
 from broker.testing.witness import Broken, Witness
+from broker.verification.pseudonyms import with_aliases
+from broker.verification.scenario import Asked, Scenario, asked_in, connections_in, relive
+from broker.verification.smallest import smallest
 from events.commands import SendMessage
 from events.commit import EMPTY_TIP, SCHEMA_VERSION, BrokenChainError, Commit, Tip, check_link, commit_after
 from events.events import Event

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from broker.debugger.checking import PROMISES, check_log
-from broker.debugger.showing import diff, safe, shown
 from broker.decide import Rejection
 from broker.matching import Matching, Seeker
 from broker.testing.comparison import differences, plain_told
 from broker.testing.history import History
 from broker.testing.reference import Answer, IllegalChoiceError, Reference
+from broker.verification.checking import PROMISES, check_log
+from broker.verification.safe_text import diff, safe, shown
 from events.commit import Commit
 from events.events import Event, MessageSent, RoomOpened
 from events.ids import ConnectionId, Position
@@ -30,7 +30,7 @@ class Broken(msgspec.Struct, frozen=True):
     """A promise that does not hold. As text it is a report: what is broken, and the history that shows it."""
 
     promise: int
-    """Its number, from 1 to 7: see `broker.debugger.checking.PROMISES`."""
+    """Its number, from 1 to 7: see `broker.verification.checking.PROMISES`."""
     position: Position
     """At which commit of the history that was checked."""
     what: str

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from broker.debugger.report_data import Folded, page_data
-from broker.debugger.report_html import page
 from events.commit import Commit
 from events.ids import Position
 from events.log import Handing
+from log_debugger.report.data import Folded, page_data
+from log_debugger.report.html import page
 from projections.state import INITIAL_STATE, State
 
 

@@ -7,10 +7,10 @@ from importlib.resources import files
 import pytest
 from playwright.sync_api import expect
 
-from broker.debugger.times import span
 from events.events import MessageSent
 from events.log import Handing
 from events.policy import MatchingName
+from log_debugger.reading.times import span
 from projections.deliveries import deliveries, timestamp_of
 from projections.state import INITIAL_STATE, evolve
 from tests.browser.conftest import Open
@@ -100,7 +100,7 @@ def test_a_message_says_where_it_went(open_report: Open) -> None:
 def test_durations_are_those_of_the_commands(open_report: Open) -> None:
     """In the same words, rounded alike; on an axis without what is zero."""
     page = open_report(log_of(*CHAT)).page
-    code = "\n".join(files("broker.debugger").joinpath("report_page", name).read_text("utf-8") for name in SCRIPTS)
+    code = "\n".join(files("log_debugger.report").joinpath("page", name).read_text("utf-8") for name in SCRIPTS)
     spans = [-5_000, 0, 7, *SPANS, *range(1_000, 200_000, 50), *range(200_000, 200_000_000, 90_250)]
     assert page.evaluate(f"(all) => {{ {code}; return all.map(duration) }}", spans) == [span(ms) for ms in spans]
     marks = page.evaluate(f"() => {{ {code}; return DURATION_MARKS.map(durationMark) }}")

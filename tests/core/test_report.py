@@ -20,10 +20,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.command_line import main
-from broker.debugger.report_columns import ascending, packed
-from broker.debugger.report_data import Folded, page_data
-from broker.debugger.report_html import embedded, page
 from events.codec import encode_commit
 from events.commands import LeaveQueue
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after, redact
@@ -32,6 +28,10 @@ from events.ids import CommitId, ConnectionId, Position, RoomId
 from events.log import Handing
 from events.policy import MatchingName
 from events.sqlite_file import SqliteFile
+from log_debugger.report.columns import ascending, packed
+from log_debugger.report.data import Folded, page_data
+from log_debugger.report.html import embedded, page
+from mcp_facade.cli import main
 from projections.deliveries import deliveries
 from projections.invariants import check_step
 from projections.state import INITIAL_STATE, State, evolve, fold

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from broker.command_line import main
 from broker.decide import Rejection, decide
 from events.codec import encode_commit
 from events.commands import (
@@ -28,6 +27,7 @@ from events.ids import ClientMessageId, ConnectionId, RoomId
 from events.log import Handing, Snapshot
 from events.policy import Policy
 from events.sqlite_file import SqliteFile
+from mcp_facade.cli import main
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State, evolve
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.debugger import bisect
-from broker.debugger.bisect import Answer, first_holding
-from broker.debugger.predicate import parse_predicate
-from broker.debugger.sources import Source, open_source
 from events.log import Snapshot
 from events.sqlite_file import SqliteFile
+from log_debugger.commands import bisect
+from log_debugger.commands.bisect import Answer, first_holding
+from log_debugger.reading.predicate import parse_predicate
+from log_debugger.reading.sources import Source, open_source
 from projections.snapshots import STATE_CODEC
 from projections.state import State
 from tests.debugger.crowds import crowd, states_of

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.debugger import smallest
-from broker.debugger.shrink import shrunk
+from broker.verification import smallest
+from broker.verification.delta_debugging import shrunk
 from events.commands import AdoptPolicy
 from events.commit import Commit, Facts
 from events.events import MessageSent, RoomOpened

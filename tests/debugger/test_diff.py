@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from broker.debugger.describe import ROWS_MAX
 from broker.usage import HOW_FAR
 from events.commands import AdoptPolicy, LeaveRoom
 from events.ids import ConnectionId
 from events.policy import Policy
+from log_debugger.telling.describe import ROWS_MAX
 from projections.state import fold
 from tests.debugger.logs import ANN, BOB, CAT, ROOM, Script, asked, by_interests, conversation, dumped, told, trimmed
 

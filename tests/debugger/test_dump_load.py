@@ -14,12 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from broker.command_line import main
-from broker.debugger import load
-from broker.debugger.checking import check_log
-from broker.debugger.sources import commits as commits_in
-from broker.debugger.sources import open_source, state_at
 from broker.decide import decide
+from broker.verification.checking import check_log
 from events.codec import decode_commit, encode_commit
 from events.commands import SendMessage
 from events.commit import Commit, Facts, redact
@@ -28,6 +24,10 @@ from events.ids import ConnectionId
 from events.sqlite_file import SqliteFile
 from events.sqlite_reader import SqliteReader
 from events.text import RedactedText
+from log_debugger.commands import load
+from log_debugger.reading.sources import commits as commits_in
+from log_debugger.reading.sources import open_source, state_at
+from mcp_facade.cli import main
 from projections.snapshots import STATE_CODEC
 from projections.state import digest, fold
 from tests.debugger.crowds import LITTLE, crowd, rechained, states_of, with_events

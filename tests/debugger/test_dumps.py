@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.debugger.sources import open_source
 from broker.usage import UsageError
 from events.codec import encode_commit
+from log_debugger.reading.sources import open_source
 from projections.snapshots import STATE_CODEC
 from projections.state import fold
 from tests.debugger.logs import Answer, asked, conversation, dumped, filed, told

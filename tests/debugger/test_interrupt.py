@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from broker.debugger.parallel import Task
+from broker.verification.worker_pool import Task
 
 LOADING = """
 import sys
@@ -27,7 +27,7 @@ sys.exit(main(["verify", "log.jsonl"]))
 
 
 @pytest.mark.parametrize(
-    "name", ["broker.command_line", "structlog", "broker.debugger.verify", "broker.debugger.terminal"]
+    "name", ["mcp_facade.cli", "structlog", "log_debugger.commands.verify", "log_debugger.terminal"]
 )
 def test_a_command_that_is_interrupted_while_it_is_loaded_says_nothing(name: str) -> None:
     """Whichever of its modules that was."""

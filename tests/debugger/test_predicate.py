@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.debugger.predicate import COMPARE, GROWING, NAMES, parse_predicate
 from broker.usage import UsageError
+from log_debugger.reading.predicate import COMPARE, GROWING, NAMES, parse_predicate
 from projections.state import INITIAL_STATE
 from tests.debugger.crowds import LITTLE, crowd, states_of
 from tests.debugger.logs import conversation

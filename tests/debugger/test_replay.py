@@ -14,9 +14,6 @@ import apsw
 import msgspec
 import pytest
 
-from broker.debugger import replay, sources
-from broker.debugger.sources import open_source
-from broker.debugger.terminal import Terminal
 from broker.usage import HOW_FAR
 from events.codec import decode_commit, encode_commit, redact_line
 from events.commands import AdoptPolicy, EnterQueue, LeaveQueue, SendMessage
@@ -25,6 +22,10 @@ from events.events import MessageSent, QueueEntered
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from events.sqlite_file import SqliteFile
+from log_debugger.commands import replay
+from log_debugger.reading import sources
+from log_debugger.reading.sources import open_source
+from log_debugger.terminal import Terminal
 from projections.state import INITIAL_STATE, digest, fold
 from tests.debugger.logs import (
     ANN,

@@ -20,15 +20,6 @@ import pytest
 from textual.binding import Binding
 from textual.widgets import Static
 
-from broker.debugger.board import changed_sections
-from broker.debugger.keys import KEY_NAMES
-from broker.debugger.pick import Wanted, wanted_of
-from broker.debugger.seek import seek
-from broker.debugger.sources import Source, open_source
-from broker.debugger.stepper import Stepper, step_through
-from broker.debugger.tape import BLOCK_COMMITS, Tape
-from broker.debugger.terminal import Terminal
-from broker.debugger.times import start_of
 from broker.usage import UsageError
 from events.commands import AdoptPolicy, LeaveQueue, LeaveRoom, SendMessage
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after
@@ -37,6 +28,15 @@ from events.ids import ConnectionId, Position, RoomId
 from events.log import Snapshot
 from events.policy import Policy
 from events.sqlite_file import SqliteFile
+from log_debugger.reading.filters import Wanted, wanted_of
+from log_debugger.reading.history_cache import BLOCK_COMMITS, Tape
+from log_debugger.reading.search import seek
+from log_debugger.reading.sources import Source, open_source
+from log_debugger.reading.times import start_of
+from log_debugger.telling.keybindings import KEY_NAMES
+from log_debugger.telling.panels import changed_sections
+from log_debugger.telling.stepper import Stepper, step_through
+from log_debugger.terminal import Terminal
 from projections.snapshots import STATE_CODEC
 from projections.state import fold
 from tests.debugger.logs import ANN, BOB, CAT, DAN, ROOM, START_MS, Script, conversation, dumped, filed, trimmed

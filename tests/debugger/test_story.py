@@ -8,17 +8,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from broker.debugger.names import Names, shown_name
-from broker.debugger.sources import open_source
-from broker.debugger.story import ordinal, said, story
-from broker.debugger.times import clock, span
-from broker.debugger.walk import ENDS_KEPT, Talks, talks_after, walk
 from broker.usage import UsageError
 from events.commands import AdoptPolicy, Command, Disconnect, LeaveQueue, LeaveRoom, MatchDue, NextPartner
 from events.events import RoomClosed
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from events.text import RedactedText
+from log_debugger.reading.iterate import ENDS_KEPT, Talks, talks_after, walk
+from log_debugger.reading.names import Names, shown_name
+from log_debugger.reading.sources import open_source
+from log_debugger.reading.times import clock, span
+from log_debugger.telling.narrative import ordinal, said, story
 from projections.state import fold
 from tests.debugger.logs import (
     ANN,

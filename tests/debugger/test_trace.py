@@ -13,7 +13,6 @@ import apsw
 import msgspec
 import pytest
 
-from broker.debugger.delivered import NOT_NOTED, NOT_NOTED_HERE, NOTED_LATE_MS
 from broker.handings import FLUSH_MS
 from broker.usage import HOW_FAR
 from events.commands import AdoptPolicy, EnterQueue
@@ -23,6 +22,7 @@ from events.log import Handing
 from events.policy import Policy
 from events.sqlite_file import SqliteFile
 from events.sqlite_handings import DELAY_SECONDS
+from log_debugger.reading.delivered import NOT_NOTED, NOT_NOTED_HERE, NOTED_LATE_MS
 from projections.state import fold
 from tests.debugger.logs import (
     ANN,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from broker.debugger.sources import open_source
 from events.codec import encode_commit
 from events.log import LogUnavailableError, Snapshot
 from events.sqlite_file import SqliteFile
 from events.sqlite_reader import SqliteReader
+from log_debugger.reading.sources import open_source
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, digest
 from tests.debugger.crowds import LITTLE, crowd, states_of

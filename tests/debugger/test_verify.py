@@ -12,10 +12,9 @@ import apsw
 import msgspec
 import pytest
 
-from broker.debugger import checking
-from broker.debugger.checking import PROMISES, Fault, Verdict, check_log
-from broker.debugger.showing import shown
-from broker.debugger.sources import open_source
+from broker.verification import checking
+from broker.verification.checking import PROMISES, Fault, Verdict, check_log
+from broker.verification.safe_text import shown
 from events.codec import encode_commit
 from events.commands import EnterQueue, LeaveQueue, LeaveRoom, SendMessage
 from events.commit import Commit, Facts, commit_after, redact
@@ -24,6 +23,7 @@ from events.ids import ClientMessageId, ConnectionId
 from events.log import LogUnavailableError, Snapshot
 from events.policy import Policy
 from events.sqlite_file import SqliteFile
+from log_debugger.reading.sources import open_source
 from projections.invariants import Breach
 from projections.snapshots import STATE_CODEC
 from projections.state import State, digest, fold

@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from broker.debugger.comparison import Comparison, compare
-from broker.debugger.sources import open_source
-from broker.debugger.whatif import rule_of
 from broker.matching import Seeker
 from events.commands import AdoptPolicy, LeaveQueue, LeaveRoom, MatchDue, NextPartner
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
+from log_debugger.commands.whatif import rule_of
+from log_debugger.reading.sources import open_source
+from log_debugger.whatif.comparison import Comparison, compare
 from projections.state import State
 from tests.debugger.crowds import LITTLE, crowd, states_of
 from tests.debugger.logs import ANN, BOB, CAT, DAN, NEXT_ROOM, ROOM, Script, asked, by_interests, dumped, told, trimmed

@@ -72,7 +72,7 @@ async def test_a_log_that_is_not_what_it_was_ends_the_broker() -> None:
 
 async def test_a_server_imports_no_debugger() -> None:
     """Nor its terminal pages: they would cost a start a good part of a second."""
-    names = ("textual", "broker.debugger", "hypothesis", "mcp.server.fastmcp")
+    names = ("textual", "log_debugger", "hypothesis", "mcp.server.fastmcp")
     code = f"import sys, mcp_facade.serve; print([name for name in {names} if name in sys.modules])"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()

@@ -1,0 +1,312 @@
+"""Going through a log and holding every commit of it against what was promised.
+
+Nearly all commits are sound, so `bulk_check` only says how many are; only for the first that is not
+is it worked out what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from broker.decide import Rejection, decide
+from broker.verification.bulk_check import check_lines, fold_lines
+from broker.verification.safe_text import diff, safe, shown
+from broker.verification.worker_pool import Crew, Task, cores
+from events.codec import UnreadableCommitError, decode_commit
+from events.commit import BrokenChainError, Commit, Tip, check_link
+from events.events import Event, RoomOpened
+from events.ids import POSITION_MAX, Position
+from events.log import Snapshot, UnusableLogError
+from projections.invariants import Breach, check_events, check_state, check_step
+from projections.state import State, StateMutation, digest, evolve
+
+PROMISES: Mapping[int, str] = {
+    1: "A connection is in at most one place: the queue, or one open room.",
+    2: "An open room has exactly two different members, each of whom is in it.",
+    3: "Whoever entered first is `first` in the room, and the pair is the one that the log's matching names.",
+    4: "A message is accepted only from a member of an open room, and is stored once per `message_id`.",
+    5: "Rooms never reopen, ids never repeat, positions have no gap, and the chain of commits is whole.",
+    6: "Folding the log gives the state, and deciding a stored command again gives the stored events.",
+    7: "Every opening of a room tells both members, every closing the one who did not close it, and nobody else.",
+}
+"""Those that can be seen in a log, by their numbers."""
+
+SEGMENT_COMMITS = 10_000
+"""So many at most are checked at a time by another process; here they are folded, and the next ones checked."""
+
+PORTION_COMMITS = 1_000
+"""So many are checked here, before it is seen whether another process has time again."""
+
+SEGMENTS_WAITING_MAX = 32
+"""So many may be checked out of their order, so that memory has a bound."""
+
+OnProgress = Callable[[int], None]
+
+
+class CheckedLog(Protocol):
+    """A log that can be read from any position. Commits are as they are stored, neither decoded nor checked."""
+
+    @property
+    def base(self) -> Snapshot:
+        """The state at its beginning: the initial one, or that of the snapshot that replaces trimmed commits."""
+        ...
+
+    def tip(self) -> Tip:
+        """The last commit; a live log's moves."""
+        ...
+
+    def lines(self, after: Position) -> Iterator[bytes]:
+        """The stored JSON of each commit after `after`, up to the tip of this moment."""
+        ...
+
+    def snapshots(self) -> Sequence[Position]:
+        """Positions whose state is stored, ascending; the base is the first."""
+        ...
+
+    def snapshot(self, at_most: Position) -> Snapshot:
+        """The newest of them at or below `at_most`, which is not below the base."""
+        ...
+
+
+class Fault(NamedTuple):
+    """The first promise that does not hold, and lines that show it; all of it is safe for a terminal."""
+
+    breach: Breach
+    evidence: Sequence[str] = ()
+
+
+class Verdict(NamedTuple):
+    """How far a log is sound: up to `tip`, so many commits from its base on. `digest` is of the state there."""
+
+    commits: int
+    tip: Tip
+    digest: str
+    fault: Fault | None
+
+
+def check_log(
+    source: CheckedLog, on_progress: OnProgress = lambda commits: None, *, workers: int | None = None
+) -> Verdict:
+    """Check `source` from its base to its tip, or to the first position that breaks a promise.
+
+    What is checked is every commit, the states at both ends, and the snapshots that are stored between them. A long
+    log is checked by as many processes as `workers` says (by default one a core), this one among them. Each holds a
+    state and the lines of a segment in memory, however long the log is. `on_progress` hears of each segment.
+
+    Raises:
+        LogUnavailableError: the log did not answer, or somebody trimmed it meanwhile.
+    """
+    if workers is None:
+        is_long = source.tip().position - source.base.tip.position >= SEGMENT_COMMITS
+        workers = cores() if is_long else 1
+    start: State = source.base.state
+    with _without_collections(), Crew(workers - 1) as crew:
+        fault = _fault_in(start)
+        end = _Walk(source, crew).to_the_end(on_progress) if fault is None else _end_at(start, fault)
+    return Verdict(end.state.position - start.position, end.state.tip, end.digest, end.fault)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """States hold no cycles, and to look for some through all of one again and again costs a fifth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+class _End(NamedTuple):
+    """How far it goes, and what is wrong there."""
+
+    state: State
+    digest: str
+    fault: Fault | None
+
+
+def _end_at(state: State, fault: Fault | None = None) -> _End:
+    return _End(state, digest(state), fault or _fault_in(state))
+
+
+class _Segment(NamedTuple):
+    """Some commits in a row, and the state before them: that of folding whatever stands there, sound or not.
+
+    It is the right one once all the segments before have been found sound.
+    """
+
+    start: State
+    lines: Sequence[bytes]
+    sound: int | Task[int]  # so many of them are, up to the first that is not
+    fault_behind: Fault | None  # what is wrong with what comes next, if it is neither a commit nor the end
+
+    def is_checked(self) -> bool:
+        """Whether it is known by now how many are sound."""
+        return isinstance(self.sound, int) or self.sound.is_done()
+
+
+class _Walk:
+    """A log on the way to its end. `state` is what is folded of it."""
+
+    def __init__(self, source: CheckedLog, crew: Crew) -> None:
+        self.state: State = source.base.state
+        self._source = source
+        self._snapshots = [at for at in source.snapshots() if at > self.state.position]
+        self._crew = crew
+        self._tip = source.tip().position
+
+    def to_the_end(self, on_progress: OnProgress) -> _End:
+        """Fold all of it, and check each segment; the first fault in their order is what counts."""
+        waiting: deque[_Segment] = deque()
+        for segment in self._segments():
+            waiting.append(segment)
+            while waiting and (waiting[0].is_checked() or len(waiting) > SEGMENTS_WAITING_MAX):
+                if (broken := self._broken(waiting.popleft(), on_progress)) is not None:
+                    return broken
+        end = _end_at(self.state)  # while the last of them are still being checked
+        for segment in waiting:
+            if (broken := self._broken(segment, on_progress)) is not None:
+                return broken
+        return end
+
+    def _broken(self, segment: _Segment, on_progress: OnProgress) -> _End | None:
+        """Where there is a fault in `segment` or just behind it, if there is one; may have to wait."""
+        sound = segment.sound if isinstance(segment.sound, int) else segment.sound.answer()
+        if sound < len(segment.lines):
+            return _end_at(*_fault_behind(segment, sound))
+        if segment.fault_behind is not None:
+            return _end_at(self.state, segment.fault_behind)
+        if segment.lines:
+            on_progress(len(segment.lines))
+        return None
+
+    def _segments(self) -> Iterator[_Segment]:
+        """The log in pieces, cut where snapshots stand, checked or begun to be. It ends where one can't be folded."""
+        lines = self._source.lines(self.state.position)
+        for snapshot in [*self._snapshots, POSITION_MAX]:
+            while (start := self.state).position < snapshot:
+                some, fault = _taken(lines, min(self._share(), snapshot - start.position), start.position)
+                folding = start.mutate()
+                sound, passed = self._gone_through(folding, some)
+                if passed == len(some):
+                    self.state = folding.finish()
+                    fault = fault or self._fault_here(snapshot, is_at_the_end=not some)
+                yield _Segment(start, some, sound, fault)
+                if fault is not None or not some or passed < len(some):
+                    return
+
+    def _share(self) -> int:
+        """How many commits are next: for another process, if one has time, so many that all are done at once."""
+        ahead = (self._tip - self.state.position) // (1 + self._crew.size)
+        return min(SEGMENT_COMMITS, max(PORTION_COMMITS, ahead)) if self._crew.has_time() else PORTION_COMMITS
+
+    def _gone_through(self, folding: StateMutation, lines: Sequence[bytes]) -> tuple[int | Task[int], int]:
+        """How many commits are sound, and how many are folded; many are checked by another process meanwhile."""
+        if len(lines) <= PORTION_COMMITS:
+            return (sound := check_lines(folding, lines)), sound
+        task = self._crew.begin(partial(check_lines, folding, lines))  # on its own copy
+        return task, fold_lines(folding, lines)
+
+    def _fault_here(self, snapshot: Position, *, is_at_the_end: bool) -> Fault | None:
+        """What is wrong with a log that was folded up to here, and maybe has no more."""
+        if self.state.position == snapshot:
+            return self._unlike_folded(snapshot)
+        return self._rolled_back() if is_at_the_end else None
+
+    def _unlike_folded(self, snapshot: Position) -> Fault | None:
+        stored = self._source.snapshot(snapshot)
+        if stored.tip.position != snapshot:
+            is_the_same = snapshot not in self._source.snapshots()  # a broker that runs may have dropped it meanwhile
+        else:
+            is_the_same = stored.tip == self.state.tip and stored.state == self.state
+        what = "the snapshot that is stored here is not what the log says, or can't be read"
+        return None if is_the_same else Fault(Breach(6, snapshot, what))
+
+    def _rolled_back(self) -> Fault | None:
+        """What is wrong with the end of the log, where it is."""
+        newest = max(self._snapshots, default=0)
+        if newest <= self.state.position:
+            return None
+        what = f"the log ends here, and a snapshot of it at position {newest} says that it went on"
+        return Fault(Breach(5, self.state.position, what))
+
+
+def _taken(lines: Iterator[bytes], count: int, position: Position) -> tuple[Sequence[bytes], Fault | None]:
+    """Up to `count` of `lines`, which stand behind `position`, and what is wrong with the one that can't be had."""
+    taken: list[bytes] = []
+    try:
+        taken.extend(islice(lines, count))
+    except (UnreadableCommitError, UnusableLogError) as error:
+        return taken, Fault(Breach(5, position + len(taken) + 1, safe(str(error))))
+    return taken, None
+
+
+def _fault_behind(segment: _Segment, sound: int) -> tuple[State, Fault]:
+    """The state after so many commits of `segment`, and what is wrong with the next."""
+    folding = segment.start.mutate()
+    fold_lines(folding, segment.lines[:sound])
+    state = folding.finish()
+    try:
+        commit = decode_commit(segment.lines[sound])
+        check_link(state.tip, commit)
+    except (BrokenChainError, UnreadableCommitError) as error:
+        return state, Fault(Breach(5, state.position + 1, safe(str(error))))
+    return state, _fault_of(state, commit)
+
+
+def _fault_in(state: State) -> Fault | None:
+    return next((_as_fault(breach) for breach in check_state(state)), None)
+
+
+def _fault_of(before: State, commit: Commit) -> Fault:
+    """Why `commit`, which follows `before`, is not sound."""
+    decided = _decided(before, commit)
+    breaches = [*_breaches(before, commit), *_differences(commit, decided)]
+    evidence = diff(commit.events, decided) if [*commit.events] != [*decided] else []
+    return _as_fault(breaches[0], [f"the command is {shown(commit.command)}", *evidence])
+
+
+def _as_fault(breach: Breach, evidence: Sequence[str] = ()) -> Fault:
+    return Fault(Breach(breach.promise, breach.position, safe(breach.what)), evidence)
+
+
+def _breaches(before: State, commit: Commit) -> list[Breach]:
+    """What can be seen in the step itself, also where it is one that can't be folded."""
+    try:
+        return check_step(before, commit, evolve(before, commit))
+    except Exception:  # noqa: BLE001 - see `broker.verification.bulk_check`
+        return check_events(before, commit)
+
+
+def _decided(before: State, commit: Commit) -> Sequence[Event | Rejection]:
+    try:
+        decision = decide(before, commit.command, commit.facts)
+    except Exception:  # noqa: BLE001 - see `broker.verification.bulk_check`
+        return []
+    return [decision] if isinstance(decision, Rejection) else decision
+
+
+def _differences(commit: Commit, decided: Sequence[Event | Rejection]) -> Iterator[Breach]:
+    stored_pairs, pairs = _pairs(commit.events), _pairs(decided)
+    if stored_pairs != pairs:
+        yield Breach(3, commit.position, f"paired were {_named(stored_pairs)}, to be paired {_named(pairs)}")
+    if [*commit.events] != [*decided]:
+        yield Breach(6, commit.position, "deciding the command again does not give the events that are stored")
+    if not commit.events:
+        yield Breach(6, commit.position, "a command that led to nothing is stored")
+    yield Breach(6, commit.position, "the commit can't be folded")
+
+
+def _pairs(events: Sequence[Event | Rejection]) -> list[tuple[str, str]]:
+    return [(event.first, event.second) for event in events if isinstance(event, RoomOpened)]
+
+
+def _named(pairs: Sequence[tuple[str, str]]) -> str:
+    return " and ".join(f"{first} with {second}" for first, second in pairs) or "nobody"

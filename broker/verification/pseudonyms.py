@@ -1,0 +1,103 @@
+"""Other names for everyone and everything in a scenario: short, readable, and nobody's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from broker.verification.scenario import Asked, Scenario
+from broker.verification.smallest import changed
+from events.ids import RoomId
+
+PEOPLE = (
+    "ann",
+    "bob",
+    "cat",
+    "dan",
+    "eve",
+    "fay",
+    "gus",
+    "hal",
+    "ivy",
+    "jon",
+    "kim",
+    "leo",
+    "mia",
+    "ned",
+    "oda",
+    "pia",
+)
+INTERESTS = ("chess", "film", "go", "jazz", "maps", "rain", "rivers", "ships", "tea", "trains")
+TEXTS = ("hello", "how are you", "fine, and you", "me too", "bye")
+SALT = "salt"
+
+_IDS = frozenset({"connection_id", "first", "second", "sender", "recipient", "closed_by", "other"})
+_NAMES = {"display_name": "connection_id", "first_name": "first", "second_name": "second"}
+
+
+def with_aliases(scenario: Scenario) -> Scenario:
+    """`scenario` under other names, which come in the order in which they are needed."""
+    aliases = _Aliases()
+    past = []
+    for asked in scenario.past:  # in their order, so that the first to come are Ann and Bob, in the first room
+        aliases.of(asked.command)
+        past.append(aliases.facts_of(asked, has_room=asked.opened is not None))
+    renamed = changed(scenario, aliases.of)
+    return renamed._replace(
+        past=tuple(asked._replace(facts=facts) for asked, facts in zip(renamed.past, past, strict=True)),
+        target=renamed.target._replace(facts=aliases.facts_of(scenario.target, has_room=True)),
+    )
+
+
+class _Aliases:
+    """Gives out names, each the first time that it is asked for it."""
+
+    def __init__(self) -> None:
+        self._given: dict[tuple[str, object], str] = {}
+        self._counts: dict[str, int] = {}
+
+    def of(self, value: Any) -> Any:
+        """A command or an event, with all that it says under other names."""
+        fields = {name: getattr(value, name) for name in value.__struct_fields__}
+        return msgspec.structs.replace(
+            value, **{name: self._field(name, field, value) for name, field in fields.items()}
+        )
+
+    def facts_of(self, asked: Asked, *, has_room: bool) -> Any:
+        """The facts that `asked` was decided with."""
+        room_id, salt = asked.facts.room_id, asked.facts.salt
+        room = RoomId(self._room(room_id)) if has_room and room_id is not None else None
+        return msgspec.structs.replace(asked.facts, room_id=room, salt=SALT if salt is not None else None)
+
+    def _field(self, name: str, field: Any, value: Any) -> Any:
+        if field is None:
+            return None
+        if name in _IDS:
+            return self._person(field)
+        if name in _NAMES:
+            return self._name(getattr(value, _NAMES[name]), field)
+        if name == "room_id":
+            return self._room(field)
+        if name == "interests":
+            return tuple(sorted(self._numbered("interest", one, INTERESTS) for one in field))
+        if name == "client_message_id":
+            return self._numbered("m", field, ())
+        return self._numbered("text", field, TEXTS) if name == "text" else field
+
+    def _person(self, connection_id: str) -> str:
+        return self._numbered("p", connection_id, PEOPLE)
+
+    def _room(self, room_id: str) -> str:
+        return self._numbered("r", room_id, ())
+
+    def _name(self, connection_id: str, name: str) -> str:
+        """A display name; a person's second one, where there is one, differs from the first."""
+        person = self._person(connection_id).capitalize()
+        return self._numbered(person, name, (person,))
+
+    def _numbered(self, kind: str, one: object, words: tuple[str, ...]) -> str:
+        if (kind, one) not in self._given:
+            number = self._counts[kind] = self._counts.get(kind, 0) + 1
+            self._given[kind, one] = words[number - 1] if number <= len(words) else f"{kind}_{number}"
+        return self._given[kind, one]

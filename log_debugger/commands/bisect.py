@@ -1,0 +1,172 @@
+"""`chat-broker bisect LOG --when PREDICATE`: the first position at which something holds.
+
+What goes on to hold once it does can be searched for: first among the stored snapshots, then in the gap between two
+of them, of which every so many states are kept, and again until each is. Anything else may hold for a moment only,
+so every state is looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+from events.commit import BrokenChainError
+from events.ids import Position
+from log_debugger.reading.iterate import Talks, talks_of, walk
+from log_debugger.reading.names import names_of
+from log_debugger.reading.predicate import GROWING, NAMES, Predicate, parse_predicate
+from log_debugger.reading.sources import Source, Step, commits, open_source
+from log_debugger.reading.times import start_of
+from log_debugger.telling.narrative import line_of
+from log_debugger.terminal import Advance, Terminal
+from projections.state import State, fold
+
+EXIT_FOUND, EXIT_NEVER = 0, 1
+STATES_KEPT = 500
+PAGE_COMMITS = 1_000
+
+T = TypeVar("T")
+
+
+class Found(NamedTuple):
+    """The first state for which a predicate holds, and what led to it; nothing did to a log's base."""
+
+    state: State
+    step: Step | None
+    talks: Talks | None  # before it, if all before it was passed
+
+
+class Answer(NamedTuple):
+    """What was found, if anything was, and how many states were looked at."""
+
+    found: Found | None
+    looked_at: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+    about = f"as in 'waiting > 3 and not rooms_open == 0', about {', '.join(NAMES)}"
+    parser.add_argument("--when", metavar="PREDICATE", required=True, help=about)
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Tell where it first holds; 1 if it never does.
+
+    Raises:
+        UsageError: the predicate can't be read.
+    """
+    predicate = parse_predicate(options.when)
+    source = open_source(options.log)
+    try:
+        base, tip = source.base.tip.position, source.tip().position
+        with terminal.progress("folding", tip - base) as advance:
+            answer = first_holding(source, predicate, advance)
+        if answer.found is None:
+            terminal.line(f"it never holds, from position {base} to {tip}")
+        else:
+            terminal.line(_told(source, answer.found))
+        terminal.line(_method(predicate, answer.looked_at))
+    finally:
+        source.close()
+    return EXIT_FOUND if answer.found is not None else EXIT_NEVER
+
+
+def first_holding(source: Source, predicate: Predicate, advance: Advance = lambda steps: None) -> Answer:
+    """The first state from the base to the tip for which `predicate` holds.
+
+    Raises:
+        BrokenChainError: a commit on the way is not what was stored.
+        UnreadableCommitError: likewise.
+    """
+    return _searched(source, predicate, advance) if predicate.is_monotone else _scanned(source, predicate, advance)
+
+
+def _scanned(source: Source, predicate: Predicate, advance: Advance) -> Answer:
+    state: State = source.base.state
+    if predicate(state):
+        return Answer(Found(state, None, talks_of(state)), 1)
+    looked_at = 1
+    for walked in walk(source, source.tip().position):
+        looked_at += 1
+        if predicate(walked.step.after):
+            return Answer(Found(walked.step.after, walked.step, walked.talks), looked_at)
+        if looked_at % PAGE_COMMITS == 0:
+            advance(PAGE_COMMITS)
+    return Answer(None, looked_at)
+
+
+def _searched(source: Source, predicate: Predicate, advance: Advance) -> Answer:
+    looked_at: list[Position] = []
+
+    def holds(state: State) -> bool:
+        looked_at.append(state.position)
+        return predicate(state)
+
+    stored = source.snapshots()
+    number = _first(stored, lambda at: holds(source.snapshot(at).state))
+    if number == 0:
+        base: State = source.base.state
+        return Answer(Found(base, None, talks_of(base)), len(looked_at))
+    before: State = source.snapshot(stored[number - 1]).state
+    last = source.snapshot(stored[number]).tip.position if number < len(stored) else source.tip().position
+    step = _in_gap(source, before, last, holds, advance)
+    return Answer(Found(step.after, step, None) if step is not None else None, len(looked_at))
+
+
+def _in_gap(
+    source: Source, before: State, last: Position, holds: Callable[[State], bool], advance: Advance
+) -> Step | None:
+    """What made it hold, between `before`, where it does not, and `last`, behind which there is nothing to know."""
+    while before.position < last:
+        stride = -(-(last - before.position) // STATES_KEPT)
+        kept = list(_every(stride, before, last, source, advance))
+        number = _first(kept, holds)
+        if number == len(kept):
+            return None
+        before, after = kept[number - 1] if number else before, kept[number]
+        if stride == 1:
+            return Step(before, next(commits(source, before.position)), after)
+        last = after.position
+    return None
+
+
+def _every(stride: int, state: State, last: Position, source: Source, advance: Advance) -> Iterator[State]:
+    """Of the states behind `state`, each `stride`th, and the one at `last`."""
+    behind = commits(source, state.position)
+    while state.position < last:
+        count = min(stride, last - state.position)
+        after = fold(islice(behind, count), state)
+        if after.position != state.position + count:
+            raise BrokenChainError(f"the commits behind position {after.position} are gone")
+        advance(count)
+        state = after
+        yield state
+
+
+def _first(values: Sequence[T], holds: Callable[[T], bool]) -> int:
+    """The index of the first of `values` that `holds`, as all behind it do; how many there are, if none does."""
+    low, high = 0, len(values)
+    while low < high:
+        middle = (low + high) // 2
+        if holds(values[middle]):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _told(source: Source, found: Found) -> str:
+    if found.step is None:
+        return f"{found.state.position:>7}  it holds from the start: the log begins with this state"
+    return line_of(names_of(source), found.step, found.talks, start_of(source))
+
+
+def _method(predicate: Predicate, looked_at: int) -> str:
+    states = f"{looked_at:,} state{'s' * (looked_at != 1)} looked at"
+    if predicate.is_monotone:
+        return f"({states}, by halving: what was asked goes on to hold once it does)"
+    passing = ", ".join(sorted(predicate.names - GROWING)) or ", ".join(sorted(predicate.names))
+    return f"({states}, one after the other: what was asked about {passing} may hold for a moment only)"

@@ -1,0 +1,107 @@
+"""`chat-broker test LOG --to N`: the situation at a position as a test for pytest, with as little in it as can be."""
+
+from __future__ import annotations
+
+import argparse
+
+from broker.usage import UsageError
+from broker.verification.pseudonyms import with_aliases
+from broker.verification.scenario import Asked, Scenario, connections_in, relive
+from broker.verification.smallest import Smallest, smallest
+from events.codec import decode_commit
+from events.commit import Commit
+from events.ids import Position, RoomId
+from log_debugger.reading.filters import again, rooms_in
+from log_debugger.reading.iterate import step_of
+from log_debugger.reading.names import names_of
+from log_debugger.reading.sources import Source, Step, check_position, open_source
+from log_debugger.reading.times import position_number
+from log_debugger.telling.output import STDOUT, add_output, output
+from log_debugger.terminal import Terminal
+from log_debugger.testcase.case_text import case_text
+from log_debugger.testcase.history import histories
+from projections.state import State
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+    what = "the position of the commit to reproduce"
+    parser.add_argument("--to", metavar="N", type=position_number, required=True, help=what)
+    parser.add_argument("--room", metavar="R", help="reproduce the last that happened in this room, up to --to")
+    add_output(parser, "where to write it", default=STDOUT)
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Write the test.
+
+    Raises:
+        UsageError: there is no such commit, or nothing that the log holds leads to it.
+    """
+    source = open_source(options.log)
+    try:
+        commit = _commit_at(source, _position(source, options.to, options.room))
+        scenario, is_minimal = scenario_of(source, commit)
+    finally:
+        source.close()
+    text = case_text(with_aliases(scenario), commit.position)
+    with output(options.output, options.log, terminal) as out:
+        out.write(text.encode())
+    if scenario.decided != scenario.stored:
+        terminal.err.write(f"the present code decides otherwise than was stored at {commit.position}: the test fails\n")
+    if not is_minimal:
+        terminal.err.write("there was more to leave out than could be tried: the test may not be the shortest\n")
+    return 0
+
+
+def scenario_of(source: Source, commit: Commit) -> Smallest:
+    """The smallest scenario in which what is decided for `commit`'s command is what is decided for it in `source`.
+
+    Raises:
+        UsageError: nothing that `source` holds leads there.
+    """
+    before = _state_before(source, commit.position)
+    decided = again(Step(before, commit, before))
+    if decided is None:
+        raise UsageError(f"the command at position {commit.position} is none that can be decided again")
+    target = Asked(commit.position, commit.command, commit.facts, frozenset(connections_in(commit)))
+    for past in histories(source, commit):
+        if relive(past, target, {}).decided == decided:
+            return smallest(Scenario(tuple(past), target, decided, [*commit.events]))
+    raise UsageError(f"what led to position {commit.position} can't be brought about again from what the log holds")
+
+
+def _state_before(source: Source, position: Position) -> State:
+    state: State = source.snapshot(position - 1).state
+    for line in source.lines(state.position):
+        if state.position >= position - 1:
+            break
+        state = step_of(state, line).after
+    return state
+
+
+def _position(source: Source, last: Position, room: str | None) -> Position:
+    base = source.base.tip.position
+    if source.tip().position == base:
+        raise UsageError(f"there are no commits in {source.name}, so there is nothing to reproduce")
+    check_position(source, last)
+    if last == base:
+        there = f"{source.name} begins behind position {base}" if base else "position 0 is the empty log"
+        raise UsageError(f"{there}: the first commit to reproduce is {base + 1}")
+    return last if room is None else _last_of_room(source, last, names_of(source).room_of(room))
+
+
+def _last_of_room(source: Source, last: Position, room_id: RoomId) -> Position:
+    found, name = None, room_id.encode()
+    for position, line in enumerate(source.lines(source.base.tip.position), source.base.tip.position + 1):
+        if position > last:
+            break
+        if name in line and room_id in rooms_in(decode_commit(line)):
+            found = position
+    if found is None:
+        raise UsageError(f"up to position {last} nothing happens in that room")
+    return found
+
+
+def _commit_at(source: Source, position: Position) -> Commit:
+    return decode_commit(next(source.lines(position - 1)))

@@ -1,0 +1,83 @@
+"""`chat-broker log dump LOG`: the commits as they are stored, one JSON object a line."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+
+from broker.usage import UsageError
+from events.ids import Position
+from log_debugger.reading.redacting import KEY_BYTES, Redactor
+from log_debugger.reading.sources import Source, open_source
+from log_debugger.reading.times import position_number
+from log_debugger.terminal import Advance, Terminal
+from projections.snapshots import STATE_CODEC
+from projections.state import State
+
+LINES_AT_ONCE = 500
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+    parser.add_argument(
+        "--after", metavar="N", type=position_number, default=0, help="only the commits behind this position"
+    )
+    redact = "without texts, names and interests; what comes out is a log of its own"
+    parser.add_argument("--redact", action="store_true", help=redact)
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Write the dump.
+
+    Raises:
+        UsageError: there is no such log.
+    """
+    if options.after < 0:
+        raise UsageError(f"--after must be a position, not {options.after}")
+    with closing(open_source(options.log)) as source:
+        last = source.tip().position
+        if options.after > last:
+            raise UsageError(f"{source.name} ends at position {last}, so there is nothing behind {options.after}")
+        with terminal.progress("dumping", max(0, last - max(options.after, source.base.tip.position))) as advance:
+            _write(_dumped(source, options.after, is_redacted=options.redact), terminal, advance)
+    return 0
+
+
+def _write(lines: Iterator[bytes], terminal: Terminal, advance: Advance) -> None:
+    """Write `lines`; where they break off, all before that."""
+    page: list[bytes] = []
+    try:
+        for line in lines:
+            page.append(line)
+            if len(page) == LINES_AT_ONCE:
+                terminal.data(_joined(page))
+                advance(len(page))
+                page.clear()
+    finally:
+        terminal.data(_joined(page))
+
+
+def _joined(lines: Sequence[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _dumped(source: Source, after: Position, *, is_redacted: bool) -> Iterator[bytes]:
+    """The base's lines, where there is one and it is asked for, and those of the commits behind `after`."""
+    state: State = source.base.state
+    start = state.position
+    if not is_redacted:
+        yield from _base(state, after)
+        yield from source.lines(max(start, after))
+        return
+    redactor = Redactor(secrets.token_bytes(KEY_BYTES), state)
+    yield from _base(redactor.base(), after)
+    # The ids of the commits rest on those of all before them, so these are gone through too.
+    yield from islice(redactor.lines(source.lines(start)), max(0, after - start), None)
+
+
+def _base(state: State, after: Position) -> Iterator[bytes]:
+    return STATE_CODEC.encode(state) if state.position and after <= state.position else iter(())

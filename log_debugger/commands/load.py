@@ -1,0 +1,168 @@
+"""`chat-broker log load LOG < FILE`: a dump becomes a log again, with an epoch of its own.
+
+It is loaded into a file beside the log's, which takes the name once the last line has been checked and folded: so
+whatever goes wrong, even a loss of power, there is the whole log or what was there before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, BinaryIO
+
+import msgspec
+
+from broker.usage import UsageError
+from broker.verification.safe_text import safe
+from events.codec import UnreadableCommitError, decode_commit
+from events.commit import EMPTY_TIP, BrokenChainError
+from events.log import Snapshot, UnreadableSnapshotError
+from events.sqlite_file import SqliteFile
+from log_debugger.reading.dumps import STDIN_NAME, begins_a_dump, is_commit
+from log_debugger.reading.files import path_of
+from log_debugger.reading.iterate import step_of
+from log_debugger.reading.newfile import NewFile
+from log_debugger.reading.sources import GZIP_MAGIC, WHOLE
+from log_debugger.telling.narrative import count
+from log_debugger.terminal import Advance, Terminal
+from projections.snapshots import STATE_CODEC
+from projections.state import State, fold
+
+LINES_AT_ONCE = 2_000
+
+_NO_COMMIT_OF_A_BROKER = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""What folding may come to, where a commit doesn't fit what stands before it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, where there is no log yet, or an empty one")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Load the dump that stands in standard input, plain or compressed by gzip.
+
+    Raises:
+        UsageError: it is no dump, or there is a log already; nothing was changed.
+    """
+    path, stream = path_of(options.log), sys.stdin.buffer
+    try:
+        lines = _of_a_dump(_lines(stream))  # before anything is made
+        with NewFile(path, options.log) as new, terminal.progress("loading", _size(stream)) as advance:
+            loading = _Loading(new.file, advance)
+            loading.take(lines)
+            new.finish()
+    except _Wrong as wrong:
+        raise UsageError(f"{wrong}; nothing was loaded") from None
+    last, base = loading.state.position, loading.base
+    where = f"from position {base + 1} to {last}" if last > base else f"behind position {base}"
+    terminal.line(f"loaded {count(last - base, 'commit')}, {where}")
+    return 0
+
+
+class _Wrong(Exception):  # noqa: N818 - what it says is the user's
+    """What is wrong with which line."""
+
+
+class _Loading:
+    """A log as far as it is loaded."""
+
+    def __init__(self, file: SqliteFile, advance: Advance) -> None:
+        self.state: State = WHOLE.state
+        self.base = 0
+        self._file = file
+        self._advance = advance
+        self._number = 0  # of the last line that was taken
+        self._saved = 0
+
+    def take(self, lines: Iterator[bytes]) -> None:
+        """Take in all of a dump."""
+        first = self._begin(lines)
+        page = [*first, *islice(lines, LINES_AT_ONCE - len(first))]
+        while page:
+            self._take_page(page)
+            page = list(islice(lines, LINES_AT_ONCE))
+
+    def _begin(self, lines: Iterator[bytes]) -> list[bytes]:
+        """Take in what stands before the first commit, if anything does; the line of that commit."""
+        before: list[bytes] = []
+        for line in lines:
+            if self._is_commit(line, len(before) + 1):
+                self._begin_behind(before)
+                return [line]
+            before.append(line)
+        self._begin_behind(before)
+        return []
+
+    def _begin_behind(self, lines: Sequence[bytes]) -> None:
+        if not lines:
+            return
+        try:
+            self.state = STATE_CODEC.decode(lines)
+        except UnreadableSnapshotError as error:
+            raise _Wrong(f"the snapshot in lines 1 to {len(lines)} can't be read: {safe(str(error))}") from None
+        self._file.begin_behind(Snapshot(self.state.tip, self.state), STATE_CODEC)
+        self._number, self.base, self._saved = len(lines), self.state.position, self.state.position
+
+    def _take_page(self, page: list[bytes]) -> None:
+        before = self.state
+        try:
+            self.state = fold(map(decode_commit, page), before)
+        except (UnreadableCommitError, BrokenChainError, *_NO_COMMIT_OF_A_BROKER):
+            raise self._wrong_in(page, before) from None
+        self._file.append_lines(page, expected=before.tip)
+        if self.state.position - self._saved >= self.state.policy.snapshot_every_commits:
+            self._file.save(Snapshot(self.state.tip, self.state), STATE_CODEC)
+            self._saved = self.state.position
+        self._number += len(page)
+        self._advance(sum(map(len, page)))
+
+    def _wrong_in(self, page: Sequence[bytes], state: State) -> _Wrong:
+        for number, line in enumerate(page, self._number + 1):
+            try:
+                state = step_of(state, line).after
+            except (UnreadableCommitError, BrokenChainError) as error:
+                if state.tip == EMPTY_TIP and number == 1:
+                    return _Wrong(f"line 1: {safe(str(error))}; a dump has to begin where its log does")
+                return _Wrong(f"line {number}: {safe(str(error))}")
+        raise AssertionError("what can't be folded at once can't be folded one by one")
+
+    @staticmethod
+    def _is_commit(line: bytes, number: int) -> bool:
+        try:
+            return is_commit(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _Wrong(f"line {number} is no line of a dump: {safe(str(error))}") from None
+
+
+def _of_a_dump(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """`lines`, of which the first has been looked at."""
+    first = next(lines, None)
+    if first is None:
+        raise _Wrong(f"there is nothing in {STDIN_NAME}; give it a dump")
+    if not begins_a_dump(first):
+        raise _Wrong(f"{STDIN_NAME} is no dump of a log")
+    return chain((first,), lines)
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines of `stream` without their ends."""
+    peek: Any = getattr(stream, "peek", None)
+    is_compressed = peek is not None and peek(len(GZIP_MAGIC))[: len(GZIP_MAGIC)] == GZIP_MAGIC
+    plain: Any = gzip.GzipFile(fileobj=stream) if is_compressed else stream
+    try:
+        for line in plain:
+            yield line.rstrip(b"\n")
+    except (OSError, EOFError) as error:
+        raise _Wrong(f"{STDIN_NAME} can't be read to its end: {error}") from None
+
+
+def _size(stream: BinaryIO) -> int:
+    try:
+        return os.fstat(stream.fileno()).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,179 @@
+"""`replay`: what happened, a line a commit, and what there was in the end.
+
+Exit status: 0, or 2 where a commit can't be read or doesn't follow the one before; all before it has been told.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing, nullcontext
+from typing import Any
+
+import msgspec
+
+from broker.usage import UsageError
+from events.codec import UnreadableCommitError
+from events.commit import BrokenChainError
+from events.ids import Position
+from events.log import UnusableLogError
+from log_debugger.reading.filters import Wanted, add_wanted, wanted_from
+from log_debugger.reading.iterate import Talks, Walked, talks_of, walk
+from log_debugger.reading.names import Names, names_of
+from log_debugger.reading.sources import Source, open_source
+from log_debugger.reading.times import AT_HELP, clock, position_asked, position_number, start_of
+from log_debugger.recipients import ascii_json, told_by
+from log_debugger.telling.describe import connection_lines, detail_json, room_lines, state_json, state_lines
+from log_debugger.telling.narrative import count, line_of, story
+from log_debugger.terminal import Terminal
+from projections.state import State
+
+PROGRESS_COMMITS = 1_000
+
+
+class _AsStored(msgspec.Struct):
+    """The parts of a stored commit that are shown as they are, whatever their schema."""
+
+    command: msgspec.Raw
+    events: msgspec.Raw
+    facts: msgspec.Raw
+
+
+_decode = msgspec.json.Decoder(_AsStored).decode
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Let `parser` take what `run` reads."""
+    parser.add_argument(
+        "log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
+    )
+    until = parser.add_mutually_exclusive_group()
+    until.add_argument(
+        "--to",
+        metavar="N",
+        type=position_number,
+        help="end at this position, or begin there with --step; 0 is the empty log",
+    )
+    until.add_argument("--at", metavar="TIME", help=f"the same for what there was at {AT_HELP}")
+    add_wanted(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line: the commits, then the state")
+    parser.add_argument(
+        "--step",
+        action="store_true",
+        help="go through the log in the terminal, forwards and backwards; "
+        "what else was asked for is then what its search stops at",
+    )
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Tell the log, or step through it.
+
+    Raises:
+        UsageError: something asked for is not there.
+        UnreadableCommitError: naming the position, after all before it has been told.
+        BrokenChainError: likewise.
+    """
+    if options.step and options.json:
+        raise UsageError("--step is for people, --json for programs: leave one of them out")
+    with closing(open_source(options.log)) as source:
+        start_ms = start_of(source)
+        last = position_asked(source, options.to, options.at, start_ms)
+        if options.step:
+            from log_debugger.telling.stepper import step_through  # which loads a whole user interface
+
+            asked = options.to is not None or options.at is not None
+            return step_through(source, terminal, options, last if asked else None, start_ms)
+        names = names_of(source)
+        wanted = wanted_from(options, names)
+        teller: _Teller = (_JsonTeller if options.json else _Teller)(terminal, names, wanted, start_ms)
+        try:
+            _tell(source, last, teller, terminal, wanted)
+        except (UnreadableCommitError, BrokenChainError, UnusableLogError):
+            terminal.out.flush()  # what was told comes first, also where both go to one terminal
+            raise
+    return 0
+
+
+def _tell(source: Source, last: Position, teller: _Teller, terminal: Terminal, wanted: Wanted) -> None:
+    base: State = source.base.state
+    state, talks, shown = base, talks_of(base), 0
+    if base.position:
+        teller.base(base)
+    # Where every commit is told, the telling itself shows how far it is.
+    quiet = not wanted.is_everything and not terminal.out.isatty()
+    with terminal.progress("reading", last - base.position) if quiet else nullcontext(_no_progress) as advance:
+        for walked in walk(source, last):
+            if wanted.has(walked.step):
+                teller.commit(walked)
+                shown += 1
+            state, talks = walked.step.after, walked.talks_after
+            if state.position % PROGRESS_COMMITS == 0:
+                advance(PROGRESS_COMMITS)
+    teller.end(state, talks, shown)
+
+
+def _no_progress(steps: int) -> None:
+    """Nobody has to be told."""
+
+
+class _Teller:
+    """Tells people."""
+
+    def __init__(self, terminal: Terminal, names: Names, wanted: Wanted, start_ms: int) -> None:
+        self._line, self._names, self._wanted, self._start_ms = terminal.line, names, wanted, start_ms
+
+    def base(self, base: State) -> None:
+        """What there was before the first commit that is left."""
+        rooms = count(base.rooms.open_count, "room")
+        self._line(
+            f"{base.position:>7}  {clock(base.at_ms - self._start_ms)}  the log begins here: what was before is gone, "
+            f"and left {len(base.queue):,} waiting and {rooms} open"
+        )
+
+    def commit(self, walked: Walked) -> None:
+        """One commit."""
+        self._line(line_of(self._names, walked.step, walked.talks, self._start_ms))
+
+    def end(self, state: State, talks: Talks, shown: int) -> None:
+        """The state after the last."""
+        if not shown:
+            self._line("nothing happened" if self._wanted.is_everything else "no commit is like that")
+        self._line()
+        lines = [*state_lines(self._names, state, talks, self._start_ms)]
+        if self._wanted.connection is not None:
+            lines += connection_lines(self._names, state, self._wanted.connection)
+        if self._wanted.room is not None:
+            lines += room_lines(self._names, state, talks, self._wanted.room)
+        for line in lines:
+            self._line(line)
+
+
+class _JsonTeller(_Teller):
+    """Tells programs: one object a line, in ASCII, so that no terminal obeys what strangers typed."""
+
+    def base(self, base: State) -> None:
+        """See `_Teller.base`."""
+        self._object({"base": {"position": base.position, "at_ms": base.at_ms, "commit_id": base.tip.commit_id}})
+
+    def commit(self, walked: Walked) -> None:
+        """See `_Teller.commit`."""
+        commit, stored = walked.step.commit, _decode(walked.line)
+        self._object(
+            {
+                "position": commit.position,
+                "at_ms": commit.at_ms,
+                "relative_ms": commit.at_ms - self._start_ms,
+                "story": story(self._names, walked.step, walked.talks),
+                "command": stored.command,
+                "facts": stored.facts,
+                "events": stored.events,
+                "told": [{"connection_id": who, "method": method} for who, method in told_by(commit.events)],
+            }
+        )
+
+    def end(self, state: State, talks: Talks, shown: int) -> None:
+        """See `_Teller.end`."""
+        detail = detail_json(state, talks, self._wanted.connection, self._wanted.room)
+        self._object({"state": state_json(state, talks) | detail})
+
+    def _object(self, value: dict[str, Any]) -> None:
+        self._line(ascii_json(value))

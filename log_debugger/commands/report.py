@@ -1,0 +1,105 @@
+"""`chat-broker report LOG -o FILE.html`: a log's timeline as one page, for whoever asks what happened and why."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from pathlib import PurePath
+from urllib.parse import urlsplit
+
+from broker.settings import SQLITE_SCHEME
+from broker.verification.safe_text import safe
+from events.codec import UnreadableCommitError
+from events.commit import Commit
+from events.log import Handing, UnusableLogError
+from log_debugger.reading.sources import WEB_SCHEMES, Source, commits, open_source
+from log_debugger.report.data import Folded, page_data
+from log_debugger.report.html import page
+from log_debugger.telling.output import add_output, output
+from log_debugger.terminal import Terminal
+
+EXIT_SOUND, EXIT_BROKEN = 0, 1
+PROGRESS_COMMITS = 1_000
+HANDINGS_COMMITS = 10_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or -")
+    add_output(parser, "the page to write; a file that is there is replaced")
+    parser.add_argument("--no-texts", action="store_true", help="leave out what was said, and names and interests")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Write the page. What is broken in the log is in it; the status is 1 then, as that of `verify`, and 0 otherwise.
+
+    Raises:
+        UsageError: the log can't be opened, or the file not be written.
+    """
+    with (
+        contextlib.closing(open_source(options.log)) as source,
+        output(options.output, options.log, terminal) as out,
+    ):
+        folded = _fold(source, terminal, texts=not options.no_texts)
+        handings = _handings(source, folded)
+        written = page(page_data(_shown(options.log), folded, handings, source.handings_after or 0)).encode()
+        out.write(written)
+    name = "the page" if out.is_stdout else options.output
+    summary = f"{name}: {_counted(len(folded.columns.commits), 'commit')}, {_size(written)}{_broken(folded)}"
+    (terminal.err if out.is_stdout else terminal.out).write(f"{summary}\n")
+    if folded.stopped is not None:
+        terminal.err.write(f"the page ends behind position {folded.last}: {safe(folded.stopped)}\n")
+    return EXIT_BROKEN if folded.breaches else EXIT_SOUND
+
+
+def _fold(source: Source, terminal: Terminal, *, texts: bool) -> Folded:
+    base = source.base.state
+    folded, behind = Folded(base, texts=texts), base.position
+    with terminal.progress("folding", source.tip().position - behind) as advance:
+        for position in folded.fold(_commits(source)):
+            if position - behind >= PROGRESS_COMMITS:
+                advance(position - behind)
+                behind = position
+    return folded
+
+
+def _commits(source: Source) -> Iterator[Commit]:
+    """Those of `source`, up to where it is damaged.
+
+    Raises:
+        UnreadableCommitError: saying how, for the page.
+    """
+    try:
+        yield from commits(source, source.base.tip.position)
+    except (UnreadableCommitError, UnusableLogError) as error:
+        path = source.name.removeprefix(SQLITE_SCHEME)
+        raise UnreadableCommitError(str(error).replace(path, _shown(source.name))) from None
+
+
+def _handings(source: Source, folded: Folded) -> list[Handing] | None:
+    if source.handings_after is None:
+        return None
+    found: list[Handing] = []
+    for after in range(folded.base.position, folded.last, HANDINGS_COMMITS):
+        found += source.handings(after, min(after + HANDINGS_COMMITS, folded.last), None)
+    return found if found or source.handings_after < folded.last else None
+
+
+def _shown(log: str) -> str:
+    """The log's name without where it lies: the page may be shown to others."""
+    path = urlsplit(log).path if log.startswith(WEB_SCHEMES) else log.removeprefix(SQLITE_SCHEME)
+    return PurePath(path).name or log
+
+
+def _broken(folded: Folded) -> str:
+    return f"; {_counted(len(folded.breaches), 'breach', 'es')} of a promise, in red" if folded.breaches else ""
+
+
+def _counted(count: int, noun: str, plural: str = "s") -> str:
+    return f"{count:,} {noun}{plural if count != 1 else ''}"
+
+
+def _size(written: bytes) -> str:
+    kilobytes = len(written) / 1_000
+    return f"{kilobytes:,.0f} kB" if kilobytes < 1_000 else f"{kilobytes / 1_000:,.1f} MB"

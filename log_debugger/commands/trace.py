@@ -1,0 +1,68 @@
+"""`trace`: the life of one connection or one room, commit by commit, and where each message went.
+
+Exit status: 0; 2 where a commit can't be read or doesn't follow the one before, after all before it has been told.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+
+from events.codec import UnreadableCommitError
+from events.commit import BrokenChainError
+from events.log import UnusableLogError
+from log_debugger.reading.filters import Wanted
+from log_debugger.reading.iterate import talks_of, walk
+from log_debugger.reading.names import names_of
+from log_debugger.reading.sources import Source, open_source
+from log_debugger.telling.timeline import JsonLife, Life
+from log_debugger.terminal import Terminal
+from projections.state import State
+
+PROGRESS_COMMITS = 1_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Let `parser` take what `run` reads."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for stdin")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--connection", metavar="C", help="whose life: an id, the beginning of one, or a name")
+    which.add_argument("--room", metavar="R", help="which room's life: its id, or the beginning of it")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line: the commits, then the totals")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Tell a life.
+
+    Raises:
+        UsageError: there is no such connection or room.
+        UnreadableCommitError: naming the position, after all before it has been told.
+        BrokenChainError: likewise.
+    """
+    with closing(open_source(options.log)) as source:
+        names = names_of(source)
+        wanted = Wanted(
+            names.connection_of(options.connection) if options.connection is not None else None,
+            names.room_of(options.room) if options.room is not None else None,
+        )
+        life = (JsonLife if options.json else Life)(source, terminal, names, wanted)
+        try:
+            _tell(source, terminal, life, wanted)
+        except (UnreadableCommitError, BrokenChainError, UnusableLogError):
+            terminal.out.flush()
+            raise
+    return 0
+
+
+def _tell(source: Source, terminal: Terminal, life: Life, wanted: Wanted) -> None:
+    base: State = source.base.state
+    state, talks = base, talks_of(base)
+    life.begin(base)
+    with terminal.progress("reading", life.last - base.position) as advance:
+        for walked in walk(source, life.last):
+            if wanted.has(walked.step):
+                life.commit(walked)
+            state, talks = walked.step.after, walked.talks_after
+            if state.position % PROGRESS_COMMITS == 0:
+                advance(PROGRESS_COMMITS)
+    life.end(state, talks)

@@ -1,0 +1,88 @@
+"""`chat-broker log trim LOG`: forget the oldest commits; a snapshot stands in for them.
+
+Works beside a running broker: it takes its turn among the appends. What went is overwritten in the file, and the WAL
+is emptied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from contextlib import closing
+
+from broker.durations import parse_duration
+from broker.settings import SQLITE_SCHEME
+from broker.usage import UsageError
+from broker.verification.safe_text import printable
+from events.ids import Position
+from events.log import Snapshot
+from events.sqlite_file import SqliteFile
+from log_debugger.reading.files import path_of
+from log_debugger.reading.sources import Source, SqliteSource, state_at
+from log_debugger.reading.times import position_number
+from log_debugger.telling.narrative import count
+from log_debugger.terminal import Terminal
+from projections.snapshots import STATE_CODEC
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH; a broker may be running")
+    upto = parser.add_mutually_exclusive_group(required=True)
+    upto.add_argument(
+        "--before", metavar="N", type=position_number, help="what stands before this position, which stays"
+    )
+    upto.add_argument("--older-than", metavar="TIME", help="what is older than that, as in 7d, 12h, 30m or 90s")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Trim, and say what went and what is left.
+
+    Raises:
+        UsageError: there is no such position.
+    """
+    path = path_of(options.log)
+    source = SqliteSource(f"{SQLITE_SCHEME}{path}")
+    try:
+        base, tip = source.base.tip.position, source.tip().position
+        last = _last(source, options)
+        if last <= base:
+            terminal.line(f"nothing to trim: {_left(base, tip)}")
+            return 0
+        with terminal.progress("trimming", last - base):
+            state = state_at(source, last)
+    finally:
+        source.close()
+    is_purged = _trim(path, Snapshot(state.tip, state))
+    terminal.line(f"trimmed {count(last - base, 'commit')}, up to position {last}; {_left(last, tip)}")
+    if not is_purged:
+        terminal.line("somebody was reading meanwhile: what went may stand in the -wal until the next checkpoint")
+    return 0
+
+
+def _last(source: Source, options: argparse.Namespace) -> Position:
+    """The last position to go."""
+    if options.before is not None:
+        tip = source.tip().position
+        if not 1 <= options.before <= tip + 1:
+            raise UsageError(f"{source.name} ends at position {tip}, so --before is from 1 to {tip + 1}")
+        last: Position = options.before - 1
+        return last
+    older_ms = parse_duration(options.older_than)
+    if older_ms is None:
+        raise UsageError(f"--older-than takes a time as in 7d, 12h, 30m or 90s, not {printable(options.older_than)}")
+    return source.position_at(int(time.time() * 1_000) - older_ms)
+
+
+def _trim(path: str, snapshot: Snapshot) -> bool:
+    with closing(SqliteFile(path, "share")) as file:
+        file.compact(snapshot, STATE_CODEC)
+        while file.purge():
+            pass
+        return file.checkpoint()
+
+
+def _left(base: Position, tip: Position) -> str:
+    if tip <= base:
+        return "no commits are left"
+    return f"{count(tip - base, 'commit')} left, from position {base + 1} to {tip}"

@@ -1,0 +1,66 @@
+"""`chat-broker verify LOG`: whether a log keeps every promise, and where it first does not."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from broker.verification.checking import PROMISES, Fault, Verdict, check_log
+from broker.verification.safe_text import safe
+from events.codec import UnreadableCommitError
+from events.commit import BrokenChainError
+from log_debugger.reading.sources import open_source
+from log_debugger.terminal import Terminal
+
+EXIT_SOUND, EXIT_BROKEN = 0, 1
+
+_SOME_OF_IT_IS_A_LOG = re.compile(r": a line behind commit (?!0)[0-9]+ is empty")
+"""What is said of a dump with a hole in it, which is found when it is opened."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Check the log; 0 if it is sound, 1 if it is not.
+
+    Raises:
+        UsageError: it can't be opened.
+    """
+    try:
+        source = open_source(options.log)
+    except (BrokenChainError, UnreadableCommitError) as error:
+        if isinstance(error, UnreadableCommitError) and not _SOME_OF_IT_IS_A_LOG.search(str(error)):
+            raise  # no log at all, rather than a broken one
+        terminal.line(f"promise 5 is broken: {safe(str(error))}")
+        terminal.line(f"  {PROMISES[5]}")
+        return EXIT_BROKEN
+    try:
+        total = source.tip().position - source.base.tip.position
+        with terminal.progress("checking", total) as advance:
+            verdict = check_log(source, advance)
+    finally:
+        source.close()
+    return _tell(verdict, terminal)
+
+
+def _tell(verdict: Verdict, terminal: Terminal) -> int:
+    if verdict.fault is None:
+        terminal.line(
+            f"every promise holds: {verdict.commits:,} commits, "
+            f"position {verdict.tip.position}, digest {verdict.digest}"
+        )
+        return EXIT_SOUND
+    _tell_fault(verdict.fault, terminal)
+    return EXIT_BROKEN
+
+
+def _tell_fault(fault: Fault, terminal: Terminal) -> None:
+    terminal.line(str(fault.breach))
+    terminal.line(f"  {PROMISES[fault.breach.promise]}")
+    for line in fault.evidence:
+        terminal.line(f"  {line}")
+    if any(line.startswith(("-", "+")) for line in fault.evidence):
+        terminal.line("  (- is stored, + is what deciding again gives)")

@@ -1,0 +1,118 @@
+"""`chat-broker whatif LOG --matching RULE`: who would have met whom, and how long everybody would have waited."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from broker.matching import MATCHINGS, Matching
+from broker.usage import UsageError
+from broker.verification.safe_text import printable
+from events.ids import ConnectionId
+from log_debugger.reading.names import names_of
+from log_debugger.reading.sources import open_source
+from log_debugger.recipients import ascii_json
+from log_debugger.terminal import Terminal
+from log_debugger.whatif.alternative import Rule
+from log_debugger.whatif.comparison import compare
+from log_debugger.whatif.comparison_text import told
+from projections.state import INITIAL_STATE
+
+DIGITS_MAX = 15
+
+_FITTING = frozenset({ConnectionId, str, NoneType, Any})
+"""Types of which what a matching gives back may be said to be."""
+
+_PATH = re.compile(r"(?P<module>\w+(?:\.\w+)*)[:.](?P<function>\w+)", re.ASCII)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+    rule = f"{', '.join(MATCHINGS)}, or a broker.matching.Matching of yours, as package.module:function"
+    parser.add_argument("--matching", metavar="RULE", required=True, help=rule)
+    patience = "for how long someone holds out for a shared interest (default: the log's)"
+    parser.add_argument("--patience-ms", metavar="N", help=patience)
+    parser.add_argument("--json", action="store_true", help="all of it, as one JSON object")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Tell what would have been different.
+
+    Raises:
+        UsageError: there is no such matching, or it failed.
+    """
+    rule = rule_of(options.matching, _patience_ms(options.patience_ms))
+    source = open_source(options.log)
+    try:
+        with terminal.progress("deciding again", source.tip().position - source.base.tip.position) as advance:
+            comparison = compare(source, rule, advance)
+        for line in [ascii_json(comparison)] if options.json else told(comparison, names_of(source)):
+            terminal.line(line)
+    finally:
+        source.close()
+    return 0
+
+
+def rule_of(name: str, patience_ms: int | None = None) -> Rule:
+    """The matching that somebody calls `name`.
+
+    Raises:
+        UsageError: there is none, or `patience_ms` means nothing to it.
+    """
+    for known, matching in MATCHINGS.items():
+        if known == name:
+            if known == "first-come" and patience_ms is not None:
+                raise UsageError("under --matching first-come nobody holds out: leave --patience-ms out")
+            return Rule(name, matching, known != "first-come", patience_ms)
+    return Rule(name, _imported(name), has_patience=True, patience_ms=patience_ms)
+
+
+def _imported(name: str) -> Matching:
+    path = _PATH.fullmatch(name)
+    if path is None:
+        known = ", ".join(MATCHINGS)
+        raise UsageError(f"--matching is one of {known}, or package.module:function, not {printable(name)}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does; a console script does not
+    try:
+        found: object = getattr(import_module(path["module"]), path["function"])
+    except Exception as error:  # whatever somebody's module does when it is imported
+        raise UsageError(f"can't import {name}: {type(error).__name__}: {printable(str(error))}") from error
+    if not callable(found):
+        raise UsageError(f"{name} is no function; it has to be a broker.matching.Matching")
+    _check_signature(name, found)
+    matching: Matching = found
+    return matching
+
+
+def _check_signature(name: str, found: Callable[..., object]) -> None:
+    """Make sure that it is not a function of another kind, as far as it says what it takes and gives back."""
+    try:
+        inspect.signature(found).bind(INITIAL_STATE, None, 0)
+    except TypeError:
+        raise UsageError(f"{name} takes other arguments than (state, seeker, at_ms)") from None
+    except ValueError:
+        return  # written in C, say, and silent about it
+    try:
+        given = get_type_hints(found).get("return", Any)
+    except Exception:  # noqa: BLE001 - a hint may be anything, and need not be there when it is asked for
+        return
+    is_union = get_origin(given) in (Union, UnionType)
+    if not _FITTING.issuperset(get_args(given) if is_union else (given,)):
+        raise UsageError(f"{name} is no matching: it gives back something else than a ConnectionId or None")
+
+
+def _patience_ms(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX and int(text)):
+        raise UsageError(f"--patience-ms must be a whole number of at least 1, not {printable(text)}")
+    return int(text)

@@ -1,0 +1,105 @@
+"""When what a commit told somebody was handed over to them, as far as that was noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from events.commit import Commit
+from events.events import Event
+from events.ids import ConnectionId, Position
+from events.log import HandedTo, Handing
+from log_debugger.reading.names import Names
+from log_debugger.reading.sources import Source
+from log_debugger.reading.times import end_of, span
+from log_debugger.recipients import told_by
+from projections.state import State
+
+WAYS: dict[HandedTo, str] = {
+    "get": "the GET stream of a session",
+    "listen": "a subscriptions/listen stream",
+    "result": "a tool's result",
+    "inbox": "a reading of their inbox",
+}
+NOT_NOTED = "when a notification was handed over is not noted in a dump; a broker's own file (sqlite:PATH) has it"
+NOT_NOTED_HERE = "when a notification was handed over is not noted in this file, which was loaded from a dump"
+
+NOTED_LATE_MS = 1_200
+"""A note may come so late: `broker.handings` keeps it back for a second, and the file for a little longer."""
+
+
+class Told(NamedTuple):
+    """One notification, and its handings in the order of their time; `None` where they would not have been noted."""
+
+    connection_id: ConnectionId
+    method: str
+    handings: tuple[Handing, ...] | None
+
+
+class Deliveries:
+    """What was handed over of the commits up to `last`."""
+
+    def __init__(self, source: Source, last: Position) -> None:
+        self._source, self._last = source, last
+        self._newest: dict[ConnectionId, Position] = {}
+        self._after = source.handings_after
+        base: Position = source.base.tip.position
+        self._is_any = self._after is not None and (self._after < last or bool(source.handings(base, last, None)))
+
+    def heading(self) -> str | None:
+        """What is to be said of all of them, if none is noted."""
+        return None if self._is_any else NOT_NOTED if self._after is None else NOT_NOTED_HERE
+
+    def of(self, commit: Commit, events: Sequence[Event]) -> list[Told]:
+        """What `events`, which are of `commit`, told whom, and when they were handed it."""
+        told = told_by(events)
+        noted = self._source.handings(commit.position - 1, commit.position, None) if told and self._is_any else []
+        would_be = self._after is not None and self._after < commit.position
+        found = ((who, method, tuple(one for one in noted if one.connection_id == who)) for who, method in told)
+        return [Told(who, method, handings if handings or would_be else None) for who, method, handings in found]
+
+    def lines(self, names: Names, state: State, commit: Commit, told: list[Told]) -> Iterator[str]:
+        """The same in words; nothing where nothing is noted of any."""
+        for one in told if self._is_any else ():
+            who = names.known(state, one.connection_id)
+            if one.handings is None:
+                yield f"whether it was handed to {who} is not noted: {self._loaded()}"
+                continue
+            ways = [f"{WAYS[by.to]} after {span(max(0, by.at_ms - commit.at_ms))}" for by in one.handings]
+            yield f"handed to {who}: {', '.join(ways)}" if ways else self._missing(who, one.connection_id, commit)
+
+    def _loaded(self) -> str:
+        return f"this log was loaded from a dump up to position {self._after:,}"
+
+    def _missing(self, who: str, connection_id: ConnectionId, commit: Commit) -> str:
+        if self._ends_at_ms - commit.at_ms < NOTED_LATE_MS:
+            why = "it is of the last second of the log, and notes come up to a second late"
+            return f"no note yet that it was handed to {who}: {why}"
+        if self._newest_of(connection_id) > commit.position:
+            why = "most likely they fetched from a later cursor on, or the note was lost"
+            return f"no note that it was handed to {who}, though something later was: {why}"
+        why = "most likely no stream of theirs was open, and no call of theirs has fetched it since"
+        return f"no note that it was handed to {who}: {why}"
+
+    @cached_property
+    def _ends_at_ms(self) -> int:
+        return end_of(self._source, self._last)
+
+    def _newest_of(self, connection_id: ConnectionId) -> Position:
+        if connection_id not in self._newest:
+            noted = self._source.handings(self._source.base.tip.position, self._last, connection_id)
+            self._newest[connection_id] = max((one.position for one in noted), default=0)
+        return self._newest[connection_id]
+
+
+def told_json(told: list[Told]) -> list[dict[str, Any]]:
+    """`told` for a program."""
+    return [
+        {
+            "connection_id": one.connection_id,
+            "method": one.method,
+            "handed": None if one.handings is None else [{"to": by.to, "at_ms": by.at_ms} for by in one.handings],
+        }
+        for one in told
+    ]

@@ -1,0 +1,290 @@
+"""Short names for connections and rooms, which nobody could tell apart by 32 hexadecimal digits.
+
+A short name holds as many digits of the id as no other id in the log begins with, and at least four; so it is the
+same in every command over a log, and can be given back to one (`--connection`, `--room`). A connection may also be
+asked for by a display name, where it alone had it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice, takewhile
+
+from broker.usage import UsageError
+from broker.verification.safe_text import printable
+from events.codec import UnreadableCommitError, decode_commit
+from events.commit import BrokenChainError
+from events.events import Event, QueueEntered, RoomOpened
+from events.ids import ConnectionId, Position, RoomId
+from events.log import UnusableLogError
+from log_debugger.reading.iterate import make_sure_that_it_is_whole
+from log_debugger.reading.sources import Source
+from projections.state import State
+
+DIGITS_MIN = 4
+CANDIDATES_MAX = 10
+FOUND_MAX = 10_000
+NAME_CHARS_MAX = 40
+HANDLE_PREFIX = "cb_"
+MARK = "·"
+UNKNOWN = "?"
+
+# As they are stored. Within a JSON string both quotes would be escaped, so no stranger's words are taken for these.
+_ENTERED = re.compile(rb'"type":"queue_entered","connection_id":"([^"\\]+)"')
+_OPENED = re.compile(rb'"type":"room_opened","room_id":"([^"\\]+)"')
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9 _.'-]+")
+_NAME_MARKS = frozenset(" -_.'")
+
+
+Called = Callable[[], Iterable[tuple[str, str]]]
+"""Looks through a log for each connection and the display name that it came with, in their order."""
+
+Check = Callable[[], None]
+"""Raises what keeps a log from being read to its end, as whoever folds it would."""
+
+
+def _nothing_to_check() -> None:
+    """There is no log that could be damaged."""
+
+
+class Names:
+    """Every connection and room that a log names, as far as it can be read.
+
+    `called` is asked only where somebody gives a name for an id, and `check` only where what they ask for is not there.
+    """
+
+    def __init__(
+        self,
+        connections: Iterable[str],
+        rooms: Iterable[str],
+        called: Called = tuple,
+        check: Check = _nothing_to_check,
+    ) -> None:
+        self._connections = sorted(set(connections))
+        self._rooms = sorted(set(rooms))
+        self._called = called
+        self._check = check
+        self._found: dict[str, str] = {}
+
+    def who(self, connection_id: str, display_name: str | None) -> str:
+        """A person, as in `Ann·6f5d`."""
+        name = shown_name(display_name) if display_name is not None else UNKNOWN
+        return f"{name}{MARK}{self._short(self._connections, connection_id, 'c_').removeprefix('c_')}"
+
+    def known(self, state: State, connection_id: ConnectionId) -> str:
+        """A person, by the name that `state` knows."""
+        return self.who(connection_id, name_in(state, connection_id))
+
+    def room(self, room_id: str) -> str:
+        """A room, as in `r_2370`."""
+        return self._short(self._rooms, room_id, "r_")
+
+    def connection_of(self, text: str) -> ConnectionId:
+        """The connection that is called `text`: its id or the beginning of it, with or without `c_`, or a short name.
+
+        If there is none, the one that came with `text` as its display name, in whatever case.
+
+        Raises:
+            UsageError: there is none, or more than one; it lists some.
+            UnreadableCommitError: there is none, and it may be behind the commit that can't be read.
+            BrokenChainError: likewise.
+            UnusableLogError: likewise.
+        """
+        found = _beginning(self._connections, text, "c_")
+        if len(found) == 1:
+            return ConnectionId(found[0])
+        if found:
+            known = dict.fromkeys(found[:CANDIDATES_MAX], UNKNOWN)
+            known |= {who: name for who, name in self._called() if who in known}
+            raise UsageError(_several("connection", "begins with", text, self._people(known), len(found)))
+        everybody, called = self._everybody(text.casefold())
+        if len(called) == 1:
+            return ConnectionId(*called)
+        if called:
+            raise UsageError(_several("connection", "is called", text, self._people(called), len(called)))
+        self._check()
+        raise _none("connection", text, self._people(everybody), len(everybody))
+
+    def room_of(self, text: str) -> RoomId:
+        """The room whose id is `text`, or begins with it, with or without `r_`.
+
+        Raises:
+            UsageError: there is none, or more than one; it lists some.
+            UnreadableCommitError: there is none, and it may be behind the commit that can't be read.
+            BrokenChainError: likewise.
+            UnusableLogError: likewise.
+        """
+        found = _beginning(self._rooms, text, "r_")
+        if len(found) == 1:
+            return RoomId(found[0])
+        if found:
+            raise UsageError(_several("room", "begins with", text, map(self.room, found), len(found)))
+        self._check()
+        raise _none("room", text, map(self.room, self._rooms), len(self._rooms))
+
+    def learn(self, source: Source, after: Position) -> None:
+        """Take in what the commits behind `after` name."""
+        connections, rooms = _named(source, after)
+        self._found.clear()
+        _add(self._connections, connections)
+        _add(self._rooms, rooms)
+
+    def _everybody(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Everybody by the first name that they had, and those who ever had `name`, in small letters, by that."""
+        everybody: dict[str, str] = {}
+        called: dict[str, str] = {}
+        for who, display_name in self._called():
+            everybody.setdefault(who, display_name)
+            if display_name.casefold() == name:
+                called.setdefault(who, display_name)
+        return everybody, called
+
+    def _people(self, known: dict[str, str]) -> Iterator[str]:
+        return (self.who(who, name if name != UNKNOWN else None) for who, name in known.items())
+
+    def _short(self, ids: list[str], name: str, prefix: str) -> str:
+        found = self._found.get(name)
+        if found is None:
+            if len(self._found) >= FOUND_MAX:
+                self._found.clear()
+            found = self._found[name] = shown_id(_shortened(ids, name, prefix))
+        return found
+
+
+def names_of(source: Source) -> Names:
+    """All names in a log; looks through it once, without reading most of it."""
+    base: State = source.base.state
+    connections, rooms = _named(source, base.position)
+    return Names(
+        [*base.places.by_id, *connections],
+        [*base.rooms.by_id, *rooms],
+        lambda: _called(source),
+        lambda: make_sure_that_it_is_whole(source),
+    )
+
+
+def name_in(state: State, connection_id: str) -> str | None:
+    """The display name that `state` knows someone by."""
+    known = state.places.get(ConnectionId(connection_id))
+    return known.display_name if known is not None else None
+
+
+def shown_name(name: str) -> str:
+    """A display name as it is, if it is one that a broker lets in; else in quotes, so that it can't pose as more."""
+    if len(name) > NAME_CHARS_MAX:
+        return printable(name[:NAME_CHARS_MAX]) + "…"
+    if _PLAIN_NAME.fullmatch(name):
+        return name
+    if name and name.isprintable() and all(one.isalnum() or one in _NAME_MARKS or not one.isascii() for one in name):
+        return printable(name) if MARK in name else name
+    return printable(name)
+
+
+def shown_id(text: str) -> str:
+    """An id as it is, unless no broker made it; then in quotes."""
+    return text if _PLAIN_ID.fullmatch(text) else printable(text)
+
+
+def _add(known: list[str], more: set[str]) -> None:
+    for one in more:
+        place = bisect_left(known, one)
+        if place == len(known) or known[place] != one:
+            insort(known, one)
+
+
+def _named(source: Source, after: Position) -> tuple[set[str], set[str]]:
+    connections: set[str] = set()
+    rooms: set[str] = set()
+    for line in _readable(source, after):
+        if b'"queue_entered"' in line or b'"room_opened"' in line:
+            entered, opened = _ENTERED.findall(line), _OPENED.findall(line)
+            if len(entered) == line.count(b'"queue_entered"') and len(opened) == line.count(b'"room_opened"'):
+                connections.update(one.decode("utf-8", "replace") for one in entered)
+                rooms.update(one.decode("utf-8", "replace") for one in opened)
+            else:
+                _read_in_full(line, connections, rooms)
+    return connections, rooms
+
+
+def _called(source: Source) -> Iterator[tuple[str, str]]:
+    base: State = source.base.state
+    yield from ((who, known.display_name) for who, known in base.places.by_id.items())
+    for line in _readable(source, base.position):
+        if b'"queue_entered"' in line:
+            for event in _events(line):
+                if isinstance(event, QueueEntered):
+                    yield event.connection_id, event.display_name
+
+
+def _readable(source: Source, after: Position) -> Iterator[bytes]:
+    """The lines behind `after`, up to where some are missing or cut off: whoever folds them will say so."""
+    with suppress(UnreadableCommitError, UnusableLogError):
+        yield from source.lines(after)
+
+
+def _events(line: bytes) -> Sequence[Event]:
+    """What `line` says; nothing where it can't be read, which whoever folds it will say."""
+    try:
+        return decode_commit(line).events
+    except (UnreadableCommitError, BrokenChainError):
+        return ()
+
+
+def _read_in_full(line: bytes, connections: set[str], rooms: set[str]) -> None:
+    """A line that no broker wrote like this."""
+    events = _events(line)
+    connections.update(event.connection_id for event in events if isinstance(event, QueueEntered))
+    rooms.update(event.room_id for event in events if isinstance(event, RoomOpened))
+
+
+def _shortened(ids: list[str], name: str, prefix: str) -> str:
+    place = bisect_left(ids, name)
+    after = place + 1 if place < len(ids) and ids[place] == name else place
+    shared = max((_common(name, ids[n]) for n in (place - 1, after) if 0 <= n < len(ids)), default=0)
+    return name[: max(shared + 1, len(prefix) + DIGITS_MIN)]
+
+
+def _common(one: str, other: str) -> int:
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _beginning(ids: list[str], text: str, prefix: str) -> list[str]:
+    """Those of `ids` that are `text`, with or without `prefix`; if none is, those that begin so."""
+    asked = text.rpartition(MARK)[2]
+    found = [name for name in (asked, prefix + asked) if _has(ids, name)]
+    if found or asked in ("", prefix):
+        return found
+    return _starting(ids, asked) or _starting(ids, prefix + asked)
+
+
+def _several(kind: str, does: str, text: str, candidates: Iterable[str], total: int) -> str:
+    give = "give more of its id" if does == "begins with" else "give the beginning of an id"
+    return f"more than one {kind} {does} {printable(text)}: {_listed(candidates, total)}; {give}"
+
+
+def _none(kind: str, text: str, candidates: Iterable[str], total: int) -> UsageError:
+    if text.startswith(HANDLE_PREFIX):  # it must not be on the screen once more
+        what = "that is a handle, which is a secret and in no log"
+        return UsageError(f"{what}; take the connection_id (c_...) that was given with it")
+    there = f"there are {_listed(candidates, total)}" if total else "there is none at all"
+    return UsageError(f"there is no {kind} {printable(text)} in this log; {there}")
+
+
+def _listed(candidates: Iterable[str], total: int) -> str:
+    some = ", ".join(islice(candidates, CANDIDATES_MAX))
+    return some + (f" and {total - CANDIDATES_MAX:,} more" if total > CANDIDATES_MAX else "")
+
+
+def _has(ids: list[str], name: str) -> bool:
+    place = bisect_left(ids, name)
+    return place < len(ids) and ids[place] == name
+
+
+def _starting(ids: list[str], prefix: str) -> list[str]:
+    place = bisect_left(ids, prefix)
+    return list(takewhile(lambda name: name.startswith(prefix), islice(ids, place, None)))

@@ -1,0 +1,256 @@
+"""Where a debugger's commits come from: a broker's file, which may be in use, or a dump of a log.
+
+A `Source` is only read. Every one can be read from any position as often as needed; a dump that comes from standard
+input or is compressed goes into a temporary file first.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+from broker.settings import MEMORY_URL, SQLITE_SCHEME
+from broker.usage import UsageError
+from broker.verification.checking import CheckedLog
+from broker.verification.safe_text import printable
+from events.codec import UnreadableCommitError, decode_commit
+from events.commit import EMPTY_TIP, Commit, Tip
+from events.ids import ConnectionId, Position
+from events.log import Handing, LogUnavailableError, Snapshot
+from events.sqlite_reader import SqliteReader
+from log_debugger.reading.dumps import LOG_IS, STDIN_NAME, Dump
+from projections.snapshots import STATE_CODEC
+from projections.state import INITIAL_STATE, State, evolve, fold
+
+STDIN = "-"
+PAGE_COMMITS = 1_000
+BUFFER_BYTES = 65_536
+"""Of a dump: so much is read at once, or every few lines would ask the system."""
+SQLITE_MAGIC = b"SQLite format 3\0"
+GZIP_MAGIC = b"\x1f\x8b"
+WEB_SCHEMES = ("http://", "https://")
+WEB_TIMEOUT_SECONDS = 30
+URL_IS = "a LOG's URL is that of a dump (.jsonl, .jsonl.gz); a broker's own log is looked into by its file, sqlite:PATH"
+
+WHOLE = Snapshot(EMPTY_TIP, INITIAL_STATE)
+"""The base of a log that has all of its commits."""
+
+
+class Source(CheckedLog, Protocol):
+    """A log to look into. Its `base` is `WHOLE` unless commits were trimmed."""
+
+    name: str
+
+    @property
+    def handings_after(self) -> Position | None:
+        """Behind which position it is noted when notifications were handed over; `None`: nowhere.
+
+        Up to there, those that were handed over late may be noted.
+        """
+        ...
+
+    def position_at(self, at_ms: int) -> Position:
+        """The last position of that time (Unix, ms) or before; the base's if there is none."""
+        ...
+
+    def handings(self, after: Position, last: Position, connection_id: ConnectionId | None) -> Sequence[Handing]:
+        """What was handed over of the commits behind `after` up to `last`, in the order of its time."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+def open_source(name: str) -> Source:
+    """The log that `name` names: `sqlite:PATH`, a path to such a file or to a dump, a dump's URL, or `-`.
+
+    Raises:
+        UsageError: there is no such log, or nothing can read it.
+        UnusableLogError: it is damaged, or newer than this program.
+        UnreadableCommitError: it is a dump whose beginning can't be read.
+    """
+    if name in ("", SQLITE_SCHEME):
+        raise UsageError(f"the path is missing in {printable(name)}; {LOG_IS}")
+    if name.startswith(SQLITE_SCHEME):
+        return SqliteSource(name)
+    if name == STDIN:
+        return Dump(STDIN_NAME, _spooled(sys.stdin.buffer))
+    if name.startswith(WEB_SCHEMES):
+        return Dump(name, _fetched(name))
+    if name == MEMORY_URL:
+        raise UsageError("a log in memory can't be looked into from outside: run the broker with --log sqlite:PATH")
+    return _from_path(name)
+
+
+def commits(source: Source, after: Position) -> Iterator[Commit]:
+    """Each commit behind `after`.
+
+    Raises:
+        UnreadableCommitError: naming the position.
+    """
+    for position, line in enumerate(source.lines(after), max(after, source.base.tip.position) + 1):
+        try:
+            yield decode_commit(line)
+        except UnreadableCommitError as error:
+            raise UnreadableCommitError(f"{source.name}, position {position}: {error}") from None
+
+
+def state_at(source: Source, position: Position) -> State:
+    """The state after the commit at `position`, folded from the nearest snapshot.
+
+    Raises:
+        UsageError: the log does not have that position.
+    """
+    check_position(source, position)
+    state: State = source.snapshot(position).state
+    for commit in commits(source, state.position):
+        if commit.position > position:
+            break
+        state = fold((commit,), state)
+    return state
+
+
+def check_position(source: Source, position: Position) -> None:
+    """Make sure that there is a state at `position`.
+
+    Raises:
+        UsageError: saying what there is.
+    """
+    first, last = source.base.tip.position, source.tip().position
+    if not first <= position <= last:
+        there = f"states from position {first} to {last}" if first < last else f"one state, at position {first}"
+        raise UsageError(f"{source.name} has {there}, and none at {position}")
+
+
+class Step(NamedTuple):
+    """One commit, and the states around it."""
+
+    before: State
+    commit: Commit
+    after: State
+
+
+def steps(source: Source, last: Position | None = None) -> Iterator[Step]:
+    """Each commit from the base on, up to `last`, with the states around it; nothing is checked."""
+    before: State = source.base.state
+    for commit in commits(source, before.position):
+        if last is not None and commit.position > last:
+            return
+        after = evolve(before, commit)
+        yield Step(before, commit, after)
+        before = after
+
+
+class SqliteSource:
+    """A broker's file; the broker may be running."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._file = SqliteReader(name.removeprefix(SQLITE_SCHEME), "read")
+        base = self._file.load_snapshot(self._file.base.position, STATE_CODEC) if self._file.base.position else None
+        self.base = base if base is not None else WHOLE
+        self.handings_after = self._file.handings_after
+
+    def tip(self) -> Tip:
+        """See `Source.tip`."""
+        return self._file.tip()
+
+    def lines(self, after: Position) -> Iterator[bytes]:
+        """See `Source.lines`; a page at a time, so that the broker's file can be tidied meanwhile.
+
+        Raises:
+            LogUnavailableError: the next ones were trimmed meanwhile.
+        """
+        after = max(after, self.base.tip.position)
+        while page := self._page(after):
+            yield from page
+            after += len(page)
+
+    def snapshots(self) -> Sequence[Position]:
+        """See `Source.snapshots`."""
+        kept = {tip.position for tip in self._file.snapshot_tips() if tip.position > self.base.tip.position}
+        return sorted({self.base.tip.position, *kept})
+
+    def snapshot(self, at_most: Position) -> Snapshot:
+        """See `Source.snapshot`."""
+        found = self._file.load_snapshot(at_most, STATE_CODEC)
+        return found if found is not None and found.tip.position >= self.base.tip.position else self.base
+
+    def position_at(self, at_ms: int) -> Position:
+        """See `Source.position_at`."""
+        return self._file.position_at(at_ms)
+
+    def handings(self, after: Position, last: Position, connection_id: ConnectionId | None) -> Sequence[Handing]:
+        """See `Source.handings`."""
+        return self._file.handings(after=after, last=last, connection_id=connection_id)
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._file.close()
+
+    def _page(self, after: Position) -> list[bytes]:
+        page = self._file.lines(after, PAGE_COMMITS)
+        if (trimmed := self._file.base.position) > after:
+            raise LogUnavailableError(
+                f"{self.name} was trimmed up to position {trimmed} while it was read; start again"
+            )
+        return page
+
+
+def _from_path(name: str) -> Source:
+    path = Path(name)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        hint = "check its owner and its mode" if isinstance(error, PermissionError) else LOG_IS
+        raise UsageError(f"can't read {name}: {error.strerror}; {hint}") from None
+    with file:
+        magic = file.read(len(SQLITE_MAGIC))
+    if magic == SQLITE_MAGIC:
+        return SqliteSource(f"{SQLITE_SCHEME}{name}")
+    if magic.startswith(GZIP_MAGIC):
+        with path.open("rb") as compressed:
+            return Dump(name, _spooled(compressed))
+    return Dump(name, path.open("rb", BUFFER_BYTES))
+
+
+def _spooled(stream: BinaryIO) -> BinaryIO:
+    """What `stream` holds, decompressed if it has to be, as a file that can be read anywhere and is gone afterwards."""
+    spooled = _copy(stream)
+    if spooled.read(len(GZIP_MAGIC)) == GZIP_MAGIC:
+        spooled.seek(0)
+        with spooled, gzip.open(spooled) as plain:
+            try:
+                return _copy(plain)
+            except (OSError, EOFError) as error:
+                raise UsageError(f"the dump can't be decompressed: {error}") from None
+    spooled.seek(0)
+    return spooled
+
+
+def _copy(stream: BinaryIO | gzip.GzipFile) -> BinaryIO:
+    spooled = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    try:
+        shutil.copyfileobj(stream, spooled)
+        spooled.seek(0)
+    except BaseException:
+        spooled.close()
+        raise
+    return spooled
+
+
+def _fetched(url: str) -> BinaryIO:
+    try:
+        with urllib.request.urlopen(url, timeout=WEB_TIMEOUT_SECONDS) as answer:  # noqa: S310 - http or https, as was checked
+            return _spooled(answer)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        why = getattr(error, "reason", error)
+        raise UsageError(f"can't fetch {url}: {why}; {URL_IS}") from None

@@ -1,0 +1,1 @@
+"""The timeline of a log as one HTML page."""

@@ -1,0 +1,146 @@
+"""What the page of a report is made of: a log folded once, with every promise checked on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from events.codec import UnreadableCommitError
+from events.commit import BrokenChainError, Commit, check_link
+from events.ids import Position
+from events.log import Handing
+from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, Columns, Names, ascending, packed
+from projections.invariants import Breach, check_events, check_state, check_step
+from projections.state import State, evolve
+
+FORMAT = 1
+"""Of the data that the page reads; both are written together."""
+
+Data = dict[str, Any]
+
+_CHAIN, _FOLDS = 5, 6
+"""The promises that the chain is whole, and that folding it gives the state."""
+
+
+class Folded:
+    """A log, folded as far as it goes."""
+
+    def __init__(self, base: State, *, texts: bool = True) -> None:
+        """Begin at `base`; without `texts`, nothing that a person typed is kept."""
+        self.base = base
+        self.state = base
+        self.columns = Columns(base, texts=texts)
+        self.breaches: list[Breach] = []
+        self.stopped: str | None = None
+        """Why it can't be folded to its end."""
+
+    @property
+    def last(self) -> Position:
+        """The last position that is in the columns."""
+        return self.base.position + len(self.columns.commits)
+
+    def fold(self, commits: Iterable[Commit]) -> Iterator[Position]:
+        """Fold `commits`, and say so after each; what is wrong with them is noted, and never raised."""
+        try:
+            for commit in commits:
+                self._step(commit)
+                yield commit.position
+                if self.stopped is not None:
+                    break
+        except (BrokenChainError, UnreadableCommitError) as error:
+            self._stop(_CHAIN, self.last + 1, str(error))
+        self.columns.close()
+        if self.stopped is None:
+            self.breaches += check_state(self.state)
+
+    def _step(self, commit: Commit) -> None:
+        before, link = self.state, _link(self.state, commit)
+        if commit.position != before.position + 1:
+            self._stop(_CHAIN, before.position + 1, str(link))
+            return
+        self.columns.add(commit)
+        try:
+            self.state = evolve(before, commit)
+        except (AssertionError, LookupError, AttributeError, TypeError, ValueError) as error:
+            # `evolve` takes what is stored for true; what can't be true is named by the checks, as far as they know it.
+            self.breaches += check_events(before, commit)
+            self._stop(_FOLDS, commit.position, f"the commit can't be folded: {type(error).__name__}")
+            return
+        found = check_step(before, commit, self.state)
+        if link is not None and not any(one.promise == _CHAIN for one in found):
+            found = [Breach(_CHAIN, commit.position, str(link)), *found]
+        self.breaches += found
+
+    def _stop(self, promise: int, position: Position, why: str) -> None:
+        self.stopped = why
+        self.breaches.append(Breach(promise, position, why))
+
+
+def _link(state: State, commit: Commit) -> BrokenChainError | None:
+    try:
+        check_link(state.tip, commit)
+    except BrokenChainError as error:
+        return error
+    return None
+
+
+def page_data(name: str, folded: Folded, handings: Sequence[Handing] | None, handings_after: Position = 0) -> Data:
+    """What the page shows, as plain JSON; `handings` is `None` where the log notes none.
+
+    That one is missing says something behind `handings_after` alone.
+    """
+    columns, base = folded.columns, folded.base
+    handed = _handed(folded, handings) if handings is not None else None  # first: it may name one more person
+    at_ms = columns.commits["at_ms"]
+    start_ms = base.at_ms if base.position or not at_ms else at_ms[0]
+    return {
+        "format": FORMAT,
+        "log": name,
+        "base": base.position,
+        "start_ms": start_ms,
+        "texts": columns.texts,
+        "matching": base.policy.matching,
+        "commands": COMMANDS,
+        "kinds": EVENTS,
+        "reasons": REASONS,
+        "people": columns.people.texts,
+        "rooms": columns.room_ids.texts,
+        "names": columns.names.texts,
+        "interests": columns.interests,
+        **_tables(columns, start_ms),
+        "handed": handed,
+        "handed_after": max(0, handings_after - base.position),
+        "breaches": [[one.position - base.position, one.promise, one.what] for one in folded.breaches],
+        "stopped": folded.stopped,
+    }
+
+
+def _tables(columns: Columns, start_ms: int) -> Data:
+    commit = columns.commits.packed()
+    since_start = [at_ms - start_ms for at_ms in columns.commits["at_ms"]]
+    return {
+        "commit": commit | {"at_ms": ascending(since_start)},
+        "event": columns.events.packed(),
+        "wait": columns.waits.packed(rising=("start",)),
+        "room": columns.rooms.packed(rising=("start",)),
+        "said": columns.said,
+        "message_id": columns.message_ids.packed(),
+        "absent_since": columns.absent_since.packed(),
+        "drawn": columns.drawn.packed(),
+        "policy": columns.policies.packed(),
+        "waiting_since": [at_ms - start_ms for at_ms in columns.waiting_since_ms],
+        "opened_positions": columns.opened_positions,
+    }
+
+
+def _handed(folded: Folded, handings: Sequence[Handing]) -> Data:
+    columns, first = folded.columns, folded.base.position
+    at_ms, ways = columns.commits["at_ms"], Names()
+    known = sorted((one for one in handings if first < one.position <= folded.last), key=lambda one: one.position)
+    return {
+        "moment": ascending([one.position - first for one in known]),
+        "who": packed([columns.people.number(one.connection_id) for one in known]),
+        "to": packed([ways.number(one.to) for one in known]),
+        "after_ms": packed([one.at_ms - at_ms[one.position - first - 1] for one in known]),
+        "ways": ways.texts,
+    }

@@ -1,0 +1,75 @@
+"""The page of a report: its parts put together into one file that loads nothing and runs nothing but its own script.
+
+What strangers typed stands in one block of JSON, in which nothing can end the block, and becomes text, never markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import msgspec
+
+SCRIPTS = (
+    "text.js",
+    "data.js",
+    "search.js",
+    "store.js",
+    "list.js",
+    "scale.js",
+    "lanes.js",
+    "ruler.js",
+    "timeline.js",
+    "entities.js",
+    "moment.js",
+    "selection.js",
+    "finder.js",
+    "commits.js",
+    "charts.js",
+    "waiting.js",
+    "throughput.js",
+    "transport.js",
+    "main.js",
+)
+"""In the order in which they are run; they share one scope."""
+
+_ESCAPES = {
+    b"<": b"\\u003c",  # no `</script`, no `<!--`
+    b">": b"\\u003e",
+    b"&": b"\\u0026",
+    "\u2028".encode(): b"\\u2028",  # ends of lines to some readers
+    "\u2029".encode(): b"\\u2029",
+}
+
+
+def embedded(data: Any) -> str:
+    """`data` as JSON that can stand inside a script element: the same data, and no markup, whatever is in it."""
+    raw = msgspec.json.encode(data)
+    for plain, escaped in _ESCAPES.items():
+        raw = raw.replace(plain, escaped)
+    return raw.decode()
+
+
+def page(data: Any) -> str:
+    """The whole page that shows `data` (`report_data.page_data`)."""
+    style = _part("page.css")
+    script = "(() => {\n'use strict';\n" + "\n".join(_part(name) for name in SCRIPTS) + "\n})();"
+    # The hashes let these two texts run, and nothing else.
+    return Template(_part("template.html")).substitute(
+        style=style,
+        style_hash=_hash(style),
+        script=script,
+        script_hash=_hash(script),
+        data=embedded(data),
+    )
+
+
+def _part(name: str) -> str:
+    return files("log_debugger.report").joinpath("page", name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,161 @@
+"""What is different between two states, and what happened between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from events.events import MessageSent, RoomClosed, RoomOpened
+from events.ids import ConnectionId, Position, RoomId
+from events.policy import Policy
+from log_debugger.reading.iterate import step_of
+from log_debugger.reading.sources import Source, Step, check_position, state_at
+from log_debugger.telling.describe import open_rooms
+from projections.places import Place
+from projections.state import State
+
+Mark = str
+"""`+` is there at the second position alone, `-` at the first alone, `~` at both, and changed."""
+
+
+class Waiter(NamedTuple):
+    """Somebody who waits at one of the two positions, or at both in another place."""
+
+    mark: Mark
+    connection_id: ConnectionId
+    was: int | None  # the place in the queue
+    now: int | None
+
+
+class Between(msgspec.Struct):
+    """One conversation between the two positions."""
+
+    room_id: RoomId
+    first: ConnectionId
+    second: ConnectionId
+    first_name: str
+    second_name: str
+    messages: int = 0
+    opened_position: Position | None = None  # where that is in between, as is the next
+    closed_position: Position | None = None
+    closed_by: ConnectionId | None = None
+    reason: str | None = None
+
+
+class Moved(NamedTuple):
+    """A connection that came to be known, was forgotten, or is somewhere else."""
+
+    mark: Mark
+    connection_id: ConnectionId
+    was: Place | None
+    now: Place | None
+
+
+class Changes(NamedTuple):
+    """From `before` to `after`, whichever of them comes first in the log."""
+
+    before: State
+    after: State
+    queue: list[Waiter]
+    rooms: list[Between]  # that opened, closed, or in which something was said, in that order of time
+    moved: list[Moved]
+    policy: list[tuple[str, Any, Any]]
+
+    @property
+    def is_backwards(self) -> bool:
+        """Whether `before` comes later in the log."""
+        return self.before.position > self.after.position
+
+
+def changes_between(source: Source, one: Position, other: Position) -> Changes:
+    """What changes from the position `one` to the position `other`.
+
+    Raises:
+        UsageError: the log does not have one of them.
+        UnreadableCommitError: naming the position.
+        BrokenChainError: likewise.
+    """
+    check_position(source, max(one, other))
+    earlier = state_at(source, min(one, other))
+    later, rooms = _between(source, earlier, max(one, other))
+    before, after = (earlier, later) if one <= other else (later, earlier)
+    queue, moved, policy = queue_changes(before, after), moves(before, after), policy_fields(before, after)
+    return Changes(before, after, queue, rooms, moved, policy)
+
+
+def queue_changes(before: State, after: State) -> list[Waiter]:
+    """Who waits no longer, in their order; then who waits now and did not then, or stands elsewhere, in theirs."""
+    was = {who: place for place, (_, who) in enumerate(before.queue.entries.items(), 1)}
+    now = {who: place for place, (_, who) in enumerate(after.queue.entries.items(), 1)}
+    entered, entered_before = after.queue.entered, before.queue.entered
+    found = [Waiter("-", who, place, None) for who, place in was.items() if who not in now]
+    for who, place in now.items():
+        if who not in was:
+            found.append(Waiter("+", who, None, place))
+        elif was[who] != place or entered[who] != entered_before[who]:
+            found.append(Waiter("~", who, was[who], place))
+    return found
+
+
+def moves(before: State, after: State) -> list[Moved]:
+    """Connections whose place is another, in the order of what they last did."""
+    found: list[tuple[int, Moved]] = []
+    for who, known in after.places.by_id.items():
+        past = before.places.get(who)
+        if past is None:
+            found.append((known.last_position, Moved("+", who, None, known.place)))
+        elif past is not known and _differs(past.place, known.place):
+            found.append((known.last_position, Moved("~", who, past.place, known.place)))
+    for who, past in before.places.by_id.items():
+        if who not in after.places.by_id:
+            found.append((past.last_position, Moved("-", who, past.place, None)))
+    return [moved for _, moved in sorted(found, key=lambda one: (one[0], one[1].connection_id))]
+
+
+def policy_fields(before: State, after: State) -> list[tuple[str, Any, Any]]:
+    """Which fields of the policy differ, and what they are in both."""
+    pairs = ((field, getattr(before.policy, field), getattr(after.policy, field)) for field in Policy.__struct_fields__)
+    return [(field, was, now) for field, was, now in pairs if was != now]
+
+
+def _differs(was: Place, now: Place) -> bool:
+    """To be idle since another moment is no other place."""
+    return type(was) is not type(now) or getattr(was, "room_id", None) != getattr(now, "room_id", None)
+
+
+def _between(source: Source, state: State, last: Position) -> tuple[State, list[Between]]:
+    rooms: dict[RoomId, Between] = {
+        room.room_id: Between(room.room_id, room.first, room.second, room.first_name, room.second_name)
+        for room in open_rooms(state)
+    }
+    for step in _steps(source, state, last):
+        _note(rooms, step)
+        state = step.after
+    return state, [room for room in rooms.values() if room.messages or room.opened_position or room.closed_position]
+
+
+def _steps(source: Source, state: State, last: Position) -> Iterator[Step]:
+    if state.position == last:
+        return
+    for line in source.lines(state.position):
+        step = step_of(state, line)
+        yield step
+        state = step.after
+        if state.position == last:
+            return
+
+
+def _note(rooms: dict[RoomId, Between], step: Step) -> None:
+    for event in step.commit.events:
+        match event:
+            case RoomOpened():
+                names = event.first_name, event.second_name
+                opened = Between(event.room_id, event.first, event.second, *names, opened_position=step.commit.position)
+                rooms[event.room_id] = opened
+            case MessageSent(room_id=room_id) if room_id in rooms:
+                rooms[room_id].messages += 1
+            case RoomClosed(room_id=room_id) if room_id in rooms:
+                room = rooms[room_id]
+                room.closed_position, room.closed_by, room.reason = step.commit.position, event.closed_by, event.reason

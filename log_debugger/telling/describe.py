@@ -1,0 +1,237 @@
+"""A state, for people and for programs; and what is known in it of one connection or one room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from events.ids import ConnectionId, RoomId
+from events.policy import Policy
+from log_debugger.reading.iterate import Talks
+from log_debugger.reading.names import Names, shown_id
+from log_debugger.reading.times import clock, span, timestamp
+from log_debugger.telling.narrative import count, interests_text, ordinal, talked_text
+from projections.limits import retry_after_ms
+from projections.places import Chatting, Place, Waiting
+from projections.rooms import Room
+from projections.state import State, digest
+
+Json = dict[str, Any]
+
+ROWS_MAX = 50
+"""More of a kind are counted, not shown."""
+
+
+def state_lines(names: Names, state: State, talks: Talks, start_ms: int) -> Iterator[str]:
+    """`state` for a reader."""
+    if state.position:
+        yield f"after position {state.position:,}, {timestamp(state.at_ms)} ({clock(state.at_ms - start_ms)}):"
+    else:
+        yield "at position 0, before anything happened:"
+    yield f"  queue        {f'{len(state.queue):,} waiting' if len(state.queue) else 'nobody waits'}"
+    yield from _cut(_queue_lines(names, state), len(state.queue))
+    closed = f", {state.rooms_closed:,} closed" if state.rooms_closed else ""
+    yield f"  rooms        {f'{state.rooms.open_count:,} open' if state.rooms.open_count else 'none is open'}{closed}"
+    yield from _cut(_room_lines(names, state, talks), state.rooms.open_count)
+    yield f"  connections  {_counts_text(state)}"
+    yield f"  messages     {state.messages_sent:,}"
+    yield f"  policy       {policy_text(state.policy)}"
+    yield f"  digest       {digest(state)}"
+
+
+def state_json(state: State, talks: Talks) -> Json:
+    """`state` for a program: everyone who waits, and every open room."""
+    return {
+        "position": state.position,
+        "at_ms": state.at_ms,
+        "commit_id": state.tip.commit_id,
+        "queue": [
+            {
+                "connection_id": who,
+                "display_name": state.places.by_id[who].display_name,
+                "interests": list(state.places.by_id[who].interests),
+                "entered_position": entered,
+                "waited_ms": waited_ms(state, who),
+            }
+            for entered, who in state.queue.entries.items()
+        ],
+        "rooms": [_room_json(room, talks) for room in open_rooms(state)],
+        "counts": counts(state),
+        "policy": policy_changes(state.policy),
+        "digest": digest(state),
+    }
+
+
+def counts(state: State) -> dict[str, int]:
+    """How many there are of each."""
+    chatting = 2 * state.rooms.open_count
+    return {
+        "connections": len(state.places),
+        "waiting": len(state.queue),
+        "chatting": chatting,
+        "idle": len(state.places.idle),
+        "rooms_open": state.rooms.open_count,
+        "rooms_closed": state.rooms_closed,
+        "messages": state.messages_sent,
+    }
+
+
+def open_rooms(state: State) -> list[Room]:
+    """The rooms in which two people can talk, in the order in which they opened."""
+    rooms = (room for room in state.rooms.by_id.values() if room.is_open)
+    return sorted(rooms, key=lambda room: (room.opened_position, room.room_id))
+
+
+def waited_ms(state: State, who: ConnectionId) -> int:
+    """For how long someone who waits has done so, at the time of the last commit."""
+    return state.at_ms - state.places.by_id[who].last_at_ms
+
+
+def policy_changes(policy: Policy) -> Json:
+    """The values that differ from the defaults."""
+    usual = Policy()
+    fields = Policy.__struct_fields__
+    return {field: getattr(policy, field) for field in fields if getattr(policy, field) != getattr(usual, field)}
+
+
+def policy_text(policy: Policy) -> str:
+    """The same in words."""
+    changed = policy_changes(policy)
+    usual = Policy()
+    told = [f"{field} {value} (default {getattr(usual, field)})" for field, value in changed.items()]
+    return ", ".join(told) or "as by default"
+
+
+def place_text(names: Names, place: Place | None) -> str:
+    """Where somebody is."""
+    match place:
+        case Waiting():
+            return "in the queue"
+        case Chatting(room_id=room_id):
+            return f"in {names.room(room_id)}"
+        case None:
+            return "unknown"
+        case _:
+            return "idle"
+
+
+def connection_lines(names: Names, state: State, connection_id: ConnectionId) -> Iterator[str]:
+    """What is known of one connection."""
+    known = state.places.get(connection_id)
+    yield f"{names.known(state, connection_id)} is {shown_id(connection_id)}"
+    if known is None:
+        yield f"  not known at position {state.position:,}: not there yet, or forgotten"
+        return
+    where = place_text(names, known.place)
+    if isinstance(known.place, Waiting):
+        place = f"{ordinal(state.queue.place_of(connection_id))} of {len(state.queue):,}"
+        where += f", {place}, for {span(waited_ms(state, connection_id))}"
+    yield f"  place        {where}"
+    yield f"  interests    {interests_text(known.interests) or 'none'}"
+    yield f"  last active  position {known.last_position:,}, {span(state.at_ms - known.last_at_ms)} before"
+    inbox = state.inboxes.get(connection_id)
+    more = " or more" if inbox is not None and inbox.dropped_through else ""
+    yield f"  told         {count(len(inbox) if inbox is not None else 0, 'time')}{more}"
+    message, queue = allowances_ms(state, connection_id)
+    yield f"  rate limit   may speak {_soon(message)}, may enter the queue {_soon(queue)}"
+
+
+def room_lines(names: Names, state: State, talks: Talks, room_id: RoomId) -> Iterator[str]:
+    """What is known of one room."""
+    room = state.rooms.get(room_id)
+    yield f"{names.room(room_id)} is {shown_id(room_id)}"
+    if room is None:
+        yield f"  not known at position {state.position:,}: not opened yet, or forgotten since it was closed"
+        return
+    first, second = _members(names, room)
+    yield f"  members      {first}, who waited longer, and {second}"
+    yield f"  opened       position {room.opened_position:,}"
+    if room.is_open:
+        yield f"  talk         {talked_text(talks.get(room_id), state.at_ms)}"
+    else:
+        yield f"  closed       position {room.closed_position:,}"
+    yield f"  message ids  {len(room.newest_ids) + len(room.older_ids):,} remembered"
+
+
+def allowances_ms(state: State, connection_id: ConnectionId) -> tuple[int, int]:
+    """How long somebody must wait until they may say something, and until they may enter the queue."""
+    known, policy = state.places.by_id[connection_id], state.policy
+    return (
+        retry_after_ms(known.messages_spent_until_us, state.at_ms, policy.messages_per_10s_max),
+        retry_after_ms(known.queue_spent_until_us, state.at_ms, policy.queue_commands_per_10s_max),
+    )
+
+
+def detail_json(state: State, talks: Talks, connection: ConnectionId | None, room: RoomId | None) -> Json:
+    """What is known of one connection, one room, or both; `None` for one that is not known."""
+    detail: Json = {}
+    if connection is not None:
+        known = state.places.get(connection)
+        detail["connection"] = (
+            None
+            if known is None
+            else {
+                "connection_id": connection,
+                "display_name": known.display_name,
+                "interests": list(known.interests),
+                "place": type(known.place).__name__.lower(),
+                "room_id": known.place.room_id if isinstance(known.place, Chatting) else None,
+                "last_position": known.last_position,
+                "last_at_ms": known.last_at_ms,
+            }
+        )
+    if room is not None:
+        found = state.rooms.get(room)
+        detail["room"] = None if found is None else _room_json(found, talks)
+    return detail
+
+
+def _soon(wait_ms: int) -> str:
+    return f"in {span(wait_ms)}" if wait_ms else "now"
+
+
+def _cut(lines: Iterator[str], total: int) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        if number == ROWS_MAX:
+            yield f"    and {total - ROWS_MAX:,} more; --json has them all"
+            return
+        yield f"    {line}"
+
+
+def _queue_lines(names: Names, state: State) -> Iterator[str]:
+    for number, (entered, who) in enumerate(state.queue.entries.items(), 1):
+        known = state.places.by_id[who]
+        interests = f", interests {interests_text(known.interests)}" if known.interests else ""
+        waited = span(waited_ms(state, who))
+        yield f"{number}. {names.who(who, known.display_name)} since position {entered:,}, for {waited}{interests}"
+
+
+def _room_lines(names: Names, state: State, talks: Talks) -> Iterator[str]:
+    for room in open_rooms(state):
+        first, second = _members(names, room)
+        talked = talked_text(talks.get(room.room_id), state.at_ms)
+        yield f"{names.room(room.room_id)} {first} and {second} since position {room.opened_position:,}: {talked}"
+
+
+def _members(names: Names, room: Room) -> tuple[str, str]:
+    return names.who(room.first, room.first_name), names.who(room.second, room.second_name)
+
+
+def _counts_text(state: State) -> str:
+    now = counts(state)
+    told = [f"{now[kind]:,} {kind}" for kind in ("waiting", "chatting", "idle") if now[kind]]
+    return f"{now['connections']:,} known" + (f": {', '.join(told)}" if told else "")
+
+
+def _room_json(room: Room, talks: Talks) -> Json:
+    talk = talks.get(room.room_id)
+    return {
+        "room_id": room.room_id,
+        "first": room.first,
+        "second": room.second,
+        "first_name": room.first_name,
+        "second_name": room.second_name,
+        "opened_position": room.opened_position,
+        "closed_position": room.closed_position,
+        "messages": talk.messages if talk is not None else None,
+    }

@@ -1,0 +1,166 @@
+"""Why somebody met the one they met, and not another: what the log's matching saw at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
+
+from broker.matching import MATCHINGS, Seeker
+from events.commands import MatchDue
+from events.events import QueueEntered, RoomOpened
+from events.ids import ConnectionId
+from events.policy import MatchingName
+from log_debugger.reading.names import Names
+from log_debugger.reading.sources import Step
+from log_debugger.reading.times import span
+from log_debugger.telling.narrative import count, interests_text, shared_with
+from projections.state import State
+
+OTHERS_MAX = 5
+
+Who = Callable[[ConnectionId], str]
+
+
+class Other(NamedTuple):
+    """Somebody else who waited then."""
+
+    connection_id: ConnectionId
+    display_name: str
+    waited_ms: int
+    shared: tuple[str, ...]  # with the one who looked
+
+
+class Why(NamedTuple):
+    """A meeting, and what spoke for it."""
+
+    matching: MatchingName
+    seeker: ConnectionId  # who came, or whose patience ended
+    met: ConnectionId
+    seeker_waited_ms: int
+    met_waited_ms: int
+    shared: tuple[str, ...]
+    others: tuple[Other, ...]  # of those who waited too: who shared most, then who had waited longest
+    others_count: int
+    others_sharing: int
+    patience_ms: int
+    by_the_rules: bool  # whether the matching, asked again, names the same one
+
+
+def why(step: Step, opened: RoomOpened) -> Why:
+    """Why `opened` is the pair that it is."""
+    before, commit = step.before, step.commit
+    seeker = opened.first if getattr(commit.command, "connection_id", None) == opened.first else opened.second
+    met = opened.second if seeker == opened.first else opened.first
+    interests = _interests(step, seeker)
+    waited = _waited(before, seeker, commit.at_ms) if isinstance(commit.command, MatchDue) else 0
+    others, others_count, others_sharing = _others(before, {seeker, met}, interests, commit.at_ms)
+    return Why(
+        before.policy.matching,
+        seeker,
+        met,
+        waited,
+        _waited(before, met, commit.at_ms),
+        shared_with(before, met, interests),
+        others,
+        others_count,
+        others_sharing,
+        before.policy.interest_patience_ms,
+        _named_again(before, Seeker(seeker, interests, waited), commit.at_ms) == met,
+    )
+
+
+def why_lines(names: Names, state: State, reason: Why) -> Iterator[str]:
+    """`reason` in words; `state` knows the names."""
+    yield (_first_come if reason.matching == "first-come" else _by_interests)(partial(names.known, state), reason)
+    if not reason.by_the_rules:
+        yield "asked again, the matching names somebody else: the log was made under other rules"
+    if not reason.others_count:
+        yield "nobody else waited"
+        return
+    yield (
+        f"{count(reason.others_count, 'other')} waited too: "
+        + ", ".join(
+            f"{names.who(other.connection_id, other.display_name)} ({_about(other, reason)})" for other in reason.others
+        )
+        + (f" and {reason.others_count - OTHERS_MAX:,} more" if reason.others_count > OTHERS_MAX else "")
+    )
+
+
+def why_not_lines(step: Step) -> Iterator[str]:
+    """Why somebody who entered the queue met nobody at once."""
+    entered = any(isinstance(event, QueueEntered) for event in step.commit.events)
+    if not entered or any(isinstance(event, RoomOpened) for event in step.commit.events):
+        return
+    waited = len(step.before.queue)
+    if not waited:
+        return  # that they wait alone has been said
+    if step.before.policy.matching == "interests":
+        others, patience = count(waited, "other"), span(step.before.policy.interest_patience_ms)
+        yield f"{others} waited, but none shared an interest with them, and nobody's patience ({patience}) had ended"
+    else:
+        yield f"{count(waited, 'other')} waited, and first come, first served would have let them meet"
+
+
+def _first_come(who: Who, reason: Why) -> str:
+    return f"first come, first served: {who(reason.met)} was the head of the queue, with {span(reason.met_waited_ms)}"
+
+
+def _by_interests(who: Who, reason: Why) -> str:
+    seeker, met = who(reason.seeker), who(reason.met)
+    if reason.shared:
+        best = "nobody shared more" if reason.others_sharing else "nobody else shared any"
+        return f"by interests: {met} shares {interests_text(reason.shared)} with {seeker}, and {best}"
+    patient, waited = met, reason.met_waited_ms
+    if reason.seeker_waited_ms >= reason.patience_ms:
+        patient, waited = seeker, reason.seeker_waited_ms
+    if waited < reason.patience_ms:
+        return f"by interests: they share none, and the patience of neither had ended ({span(reason.patience_ms)})"
+    ended = f"the patience of {patient} had ended ({span(reason.patience_ms)}) after {span(waited)}"
+    return f"by interests: nobody shared any with {seeker}, but {ended}, and {met} had waited longest"
+
+
+def _about(other: Other, reason: Why) -> str:
+    shares = f", shares {interests_text(other.shared)}" if other.shared else ", shares nothing"
+    return span(other.waited_ms) + (shares if reason.matching == "interests" else "")
+
+
+def _interests(step: Step, seeker: ConnectionId) -> tuple[str, ...]:
+    """Those with which they looked: of the entry in the same commit, if there is one."""
+    for event in step.commit.events:
+        if isinstance(event, QueueEntered) and event.connection_id == seeker:
+            return event.interests
+    known = step.before.places.get(seeker)
+    return known.interests if known is not None else ()
+
+
+def _waited(state: State, who: ConnectionId, at_ms: int) -> int:
+    known = state.places.get(who)
+    return at_ms - known.last_at_ms if known is not None and who in state.queue.entered else 0
+
+
+def _others(
+    state: State, pair: set[ConnectionId], interests: tuple[str, ...], at_ms: int
+) -> tuple[tuple[Other, ...], int, int]:
+    """The first of those who waited beside the two, how many there were, and how many of them shared an interest."""
+    sharing = {who for interest in interests for _, who in _sharing(state, interest)} - pair
+    best = sorted(sharing, key=lambda who: (-len(shared_with(state, who, interests)), state.queue.entered[who]))
+    longest = (who for _, who in state.queue.entries.items() if who not in pair and who not in sharing)
+    shown = [*best[:OTHERS_MAX], *islice(longest, max(0, OTHERS_MAX - len(best)))]
+    others = tuple(_other(state, who, interests, at_ms) for who in shown)
+    return others, len(state.queue) - sum(who in state.queue.entered for who in pair), len(sharing)
+
+
+def _other(state: State, who: ConnectionId, interests: tuple[str, ...], at_ms: int) -> Other:
+    known = state.places.by_id[who]
+    return Other(who, known.display_name, at_ms - known.last_at_ms, shared_with(state, who, interests))
+
+
+def _sharing(state: State, interest: str) -> Iterator[tuple[int, ConnectionId]]:
+    found = state.queue.sharing(interest)
+    return found.items() if found is not None else iter(())
+
+
+def _named_again(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    return MATCHINGS[state.policy.matching](state, seeker, at_ms)

@@ -1,0 +1,240 @@
+"""A commit as one line that a person reads."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from broker.verification.safe_text import printable
+from events.commands import Disconnect, MatchDue, NextPartner
+from events.commit import Commit
+from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
+from events.ids import ClientMessageId, ConnectionId, RoomId
+from events.policy import Policy
+from events.text import RedactedText, Text
+from log_debugger.reading.iterate import Talk, Talks
+from log_debugger.reading.names import Names, name_in, shown_name
+from log_debugger.reading.sources import Step
+from log_debugger.reading.times import clock, span
+from projections.places import Waiting
+from projections.state import State
+
+TEXT_CHARS_MAX = 100
+
+_MEETS = "and meets "
+
+
+def line_of(names: Names, step: Step, talks: Talks | None, start_ms: int) -> str:
+    """Position, time since `start_ms`, and what happened; see `story`."""
+    return f"{step.commit.position:>7}  {clock(step.commit.at_ms - start_ms)}  {story(names, step, talks)}"
+
+
+def story(names: Names, step: Step, talks: Talks | None, chars_max: int | None = TEXT_CHARS_MAX) -> str:
+    """What happened in `step`, before which `talks` went on, with so much of a text.
+
+    Where `talks` are `None` because nobody looked, nothing is said of them.
+    """
+    teller = _Teller(names, step, talks, chars_max)
+    told = teller.opening()
+    for number, event in enumerate(step.commit.events):
+        part = teller.part(event)
+        told += part if not number else f" {part}" if part.startswith(_MEETS) else f", {part}"
+    return told if step.commit.events else f"{told}{teller.actor()} asks for what is done already"
+
+
+def said(text: Text, chars_max: int | None = TEXT_CHARS_MAX) -> str:
+    """What somebody said: in quotes, and not all of it if it is long, or what is left of it."""
+    if isinstance(text, RedactedText):
+        return f"[redacted {text.length_bytes:,} bytes]"
+    if chars_max is None or len(text) <= chars_max:
+        return printable(text)
+    return f"{printable(text[:chars_max])}… ({len(text):,} characters)"
+
+
+def interests_text(interests: tuple[str, ...]) -> str:
+    """Interests, in their order."""
+    return ", ".join(shown_name(one) for one in interests)
+
+
+def changes(before: Policy, after: Policy) -> str:
+    """Which values of a policy changed."""
+    fields = [f for f in Policy.__struct_fields__ if getattr(before, f) != getattr(after, f)]
+    told = [f"{field} from {getattr(before, field)} to {getattr(after, field)}" for field in fields]
+    return ", ".join(told) or "nothing"
+
+
+def grace(before: State, commit: Commit, who: ConnectionId) -> str:
+    """Which grace had ended when the absent were taken out; graces are those of `before`."""
+    command, known = commit.command, before.places.get(who)
+    if not isinstance(command, Disconnect) or known is None:
+        return "for no reason that the log holds"
+    if command.reason == "timeout":
+        field = "idle_grace_queue_ms" if isinstance(known.place, Waiting) else "idle_grace_room_ms"
+        return f"no call for {span(getattr(before.policy, field))} ({field})"
+    if commit.at_ms - known.last_at_ms < before.policy.stream_grace_ms:
+        return "their call was cut off before it was answered"
+    return f"no stream for {span(before.policy.stream_grace_ms)} (stream_grace_ms)"
+
+
+def called(message_id: ClientMessageId | None) -> str:
+    """The sender's own name for a message, if they gave one."""
+    return f" ({shown_message_id(message_id)})" if message_id is not None else ""
+
+
+def shown_message_id(message_id: str) -> str:
+    """A message's id, which is plain unless no broker let it in."""
+    plain = message_id.isascii() and message_id.isprintable() and " " not in message_id
+    return message_id[:64] if plain else printable(message_id[:64])
+
+
+def shared_with(state: State, one: ConnectionId, interests: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of `interests` someone in `state` has too, in their order."""
+    known = state.places.get(one)
+    return tuple(i for i in interests if known is not None and i in known.interests)
+
+
+class _Teller:
+    """Tells the events of one commit."""
+
+    def __init__(self, names: Names, step: Step, talks: Talks | None, chars_max: int | None) -> None:
+        self._names, self._talks, self._chars_max = names, talks, chars_max
+        self._before, self._commit, self._after = step
+
+    def who(self, connection_id: ConnectionId, name: str | None = None) -> str:
+        """A person, by the name of the moment."""
+        known = name or name_in(self._after, connection_id) or name_in(self._before, connection_id)
+        return self._names.who(connection_id, known)
+
+    def actor(self) -> str:
+        """Whoever gave the command."""
+        who = getattr(self._commit.command, "connection_id", None)
+        return self.who(who) if who is not None else "the broker"
+
+    def opening(self) -> str:
+        """What has to be said before the events, since they don't say it."""
+        command = self._commit.command
+        if isinstance(command, MatchDue):
+            return f"{self.who(command.connection_id)} {self._why_due(command)}: "
+        return ""
+
+    def _why_due(self, command: MatchDue) -> str:
+        """Whose patience it was, if it was that: after a change of policy, all who wait are looked at again."""
+        policy, known = self._before.policy, self._before.places.get(command.connection_id)
+        if policy.matching == "first-come":
+            return "is looked at again, under first come, first served"
+        waited_ms = self._commit.at_ms - known.last_at_ms if known is not None else 0
+        held_out = waited_ms >= policy.interest_patience_ms
+        return f"has held out long enough ({span(policy.interest_patience_ms)})" if held_out else "is looked at again"
+
+    def part(self, event: Event) -> str:
+        """What `event` says."""
+        match event:
+            case QueueEntered():
+                return self._entered(event)
+            case QueueLeft():
+                return self._left(event)
+            case RoomOpened():
+                return self._opened(event)
+            case MessageSent(sender=sender, recipient=recipient, text=text):
+                to = f"{self.who(sender)} tells {self.who(recipient)} in {self._names.room(event.room_id)}"
+                return f"{to}: {said(text, self._chars_max)}{called(event.client_message_id)}"
+            case RoomClosed():
+                return self._closed(event)
+            case PolicyAdopted(policy=policy):
+                return f"the policy changes: {changes(self._before.policy, policy)}"
+
+    def _entered(self, event: QueueEntered) -> str:
+        """Somebody enters; they are named already if they left a room before."""
+        name = self.who(event.connection_id, event.display_name)
+        subject = "" if self._has(RoomClosed) else f"{name}{self._after_what()} "
+        queue = self._after.queue
+        named = f" (interests: {interests_text(event.interests)})" if event.interests else ""
+        if event.connection_id not in queue.entered:
+            return f"{subject}enters the queue{named}"
+        place = f"{ordinal(queue.place_of(event.connection_id))} of {len(queue):,}" if len(queue) > 1 else "alone"
+        return f"{subject}enters the queue{named} and waits, {place}"
+
+    def _after_what(self) -> str:
+        """For `next_partner` in a room that had been closed: what had ended it, as far as that is known."""
+        command = self._commit.command
+        if not isinstance(command, NextPartner):
+            return ""
+        room = self._names.room(command.room_id)
+        end = self._talks.end_of(command.room_id) if self._talks is not None else None
+        if end is None:
+            return f", who was in {room} until it closed,"
+        if end.closed_by == command.connection_id:
+            return f", who {'has left' if end.reason in ('left', 'next') else 'was taken out of'} {room},"
+        match end.reason:
+            case "timeout":
+                return f", whose partner in {room} has timed out,"
+            case "disconnected":
+                return f", whose partner in {room} has disconnected,"
+            case reason:
+                return f", whose partner has left {room}{' for somebody else' if reason == 'next' else ''},"
+
+    def _left(self, event: QueueLeft) -> str:
+        who, waited = self.who(event.connection_id), span(self._waited(event.connection_id))
+        if event.reason == "left":
+            return f"{who} leaves the queue after {waited}"
+        return f"{who} is taken out of the queue after {waited}: {self._grace(event.connection_id)}"
+
+    def _opened(self, event: RoomOpened) -> str:
+        actor = getattr(self._commit.command, "connection_id", None)
+        seeker, met, met_name = event.second, event.first, event.first_name
+        if actor == event.first:
+            seeker, met, met_name = event.first, event.second, event.second_name
+        meets = _MEETS if self._has(QueueEntered) else f"after {span(self._waited(seeker))} they meet "
+        also = shared_with(self._after, seeker, shared_with(self._before, met, self._interests(met)))
+        shares = f" and shares {interests_text(also)}" if also else ""
+        waited = f"who waited {span(self._waited(met))}{shares}"
+        return f"{meets}{self.who(met, met_name)}, {waited}, in {self._names.room(event.room_id)}"
+
+    def _closed(self, event: RoomClosed) -> str:
+        room, by, other = self._names.room(event.room_id), self.who(event.closed_by), self.who(event.other)
+        talked = self._talked(event.room_id)
+        if event.reason == "next":
+            return f"{by} leaves {other} in {room} for somebody else{talked}"
+        if event.reason == "left":
+            return f"{by} leaves {other} in {room}{talked}"
+        return f"{by} is taken out of {room}, which closes it for {other} too{talked}: {self._grace(event.closed_by)}"
+
+    def _talked(self, room_id: RoomId) -> str:
+        if self._talks is None:
+            return ""
+        return f" ({talked_text(self._talks.get(room_id), self._commit.at_ms)})"
+
+    def _has(self, kind: type[Event]) -> bool:
+        return any(isinstance(event, kind) for event in self._commit.events)
+
+    def _interests(self, who: ConnectionId) -> tuple[str, ...]:
+        known = self._before.places.get(who)
+        return known.interests if known is not None else ()
+
+    def _waited(self, who: ConnectionId) -> int:
+        known = self._before.places.get(who)
+        waits = known is not None and isinstance(known.place, Waiting)
+        return self._commit.at_ms - known.last_at_ms if known is not None and waits else 0
+
+    def _grace(self, who: ConnectionId) -> str:
+        return grace(self._before, self._commit, who)
+
+
+def talked_text(talk: Talk | None, at_ms: int) -> str:
+    """How much was said in a room, and for how long."""
+    if talk is None:
+        return "nothing is known of what was said"
+    messages = count(talk.messages, "message")
+    if talk.opened_at_ms is None:
+        return f"{messages} or more"
+    return f"{messages} in {span(at_ms - talk.opened_at_ms)}"
+
+
+def count(number: int, noun: str, plural: Literal["s", "es"] = "s") -> str:
+    """So many of them."""
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number:,}{ending}"

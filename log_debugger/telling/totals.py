@@ -1,0 +1,77 @@
+"""What somebody's life, or a room's, adds up to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from events.events import Event, MessageSent, QueueEntered, RoomOpened
+from events.ids import ConnectionId
+from log_debugger.reading.delivered import Told
+from log_debugger.reading.names import Names
+from log_debugger.reading.sources import Step
+from log_debugger.reading.times import span
+from log_debugger.telling.narrative import count
+from projections.places import Waiting
+from projections.state import State
+
+
+class Tally:
+    """Counts the commits that it is given."""
+
+    def __init__(self) -> None:
+        self.stays = self.rooms = self.messages = self.handed = self.not_noted = self.waited_ms = 0
+        self.said_by: dict[ConnectionId, int] = {}
+        self.first_at_ms: int | None = None
+        self.last_at_ms: int | None = None
+
+    def add(self, step: Step, events: Sequence[Event], told: list[Told], whose: ConnectionId | None) -> None:
+        """Count `events` of one more commit, and what they told; stays in the queue are those of `whose`."""
+        commit = step.commit
+        self.first_at_ms = commit.at_ms if self.first_at_ms is None else self.first_at_ms
+        self.last_at_ms = commit.at_ms
+        for event in events:
+            if isinstance(event, MessageSent):
+                self.messages += 1
+                self.said_by[event.sender] = self.said_by.get(event.sender, 0) + 1
+                self.handed += any(one.handings for one in told)
+                self.not_noted += all(one.handings is None for one in told)
+            elif isinstance(event, RoomOpened):
+                self.rooms += 1
+            elif isinstance(event, QueueEntered) and event.connection_id == whose:
+                self.stays += 1
+        if whose is not None:
+            self.waited_ms += _waited_until(step, whose)
+
+    def messages_text(self, names: Names, state: State) -> str:
+        """How many messages there were, by whom, and of how many it is noted that they were handed over."""
+        by = ", ".join(f"{said} by {names.known(state, who)}" for who, said in self.said_by.items())
+        not_noted = f", {self.not_noted:,} not noted" if self.not_noted else ""
+        handed = f"; {self.handed:,} handed over{not_noted}" if self.not_noted < self.messages else ""
+        return count(self.messages, "message") + (f" ({by}{handed})" if by else "")
+
+    def lasted_text(self) -> str:
+        """For how long it went on."""
+        return span((self.last_at_ms or 0) - (self.first_at_ms or 0))
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, for a program."""
+        return {
+            "stays_in_queue": self.stays,
+            "waited_ms": self.waited_ms,
+            "rooms": self.rooms,
+            "messages": self.messages,
+            "messages_by": [{"connection_id": who, "messages": said} for who, said in self.said_by.items()],
+            "messages_handed": self.handed if self.not_noted < self.messages or not self.messages else None,
+            "messages_not_noted": self.not_noted,
+            "first_at_ms": self.first_at_ms,
+            "last_at_ms": self.last_at_ms,
+        }
+
+
+def _waited_until(step: Step, who: ConnectionId) -> int:
+    """How long a stay in the queue lasted that ends with `step`."""
+    known, now = step.before.places.get(who), step.after.places.get(who)
+    if known is None or not isinstance(known.place, Waiting) or (now is not None and isinstance(now.place, Waiting)):
+        return 0
+    return step.commit.at_ms - known.last_at_ms

@@ -1,0 +1,82 @@
+"""What came before a commit, as far as it may have to do with it: little at first, then more and more."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from broker.verification.scenario import Asked, asked_in, connections_in
+from events.codec import decode_commit
+from events.commands import AdoptPolicy, Command, EnterQueue, LeaveRoom
+from events.commit import Commit, Facts
+from events.ids import ConnectionId, Position
+from log_debugger.reading.sources import Source
+from projections.rooms import Room
+from projections.state import State
+
+HOPS_MAX = 3
+COMMANDS_MAX = 100_000
+APART_MS = 10_000
+
+People = frozenset[ConnectionId]
+
+_POLICY = b'"adopt_policy"'
+
+
+def histories(source: Source, commit: Commit) -> Iterator[list[Asked]]:
+    """The commands before `commit` of those who take part in it, then also of those whom they met, and so on.
+
+    The last is that of everybody. Where there are more than `COMMANDS_MAX`, they are the newest. Of what was trimmed,
+    there is what leads to the same queue and rooms.
+    """
+    people: People | None = People(connections_in(commit))
+    for _ in range(HOPS_MAX):
+        history = _commands(source, commit.position, people)
+        yield history
+        met = People(who for asked in history for who in asked.people) | (people or People())
+        if met == people:
+            break
+        people = met
+    yield _commands(source, commit.position, None)
+
+
+def _commands(source: Source, position: Position, people: People | None) -> list[Asked]:
+    """The commands before `position` that have to do with `people`; `None` is everybody."""
+    base: State = source.base.state
+    found = deque(_of_base(base, people), COMMANDS_MAX)
+    names = [who.encode() for who in people] if people is not None else [b""]
+    for number, line in enumerate(source.lines(base.position), base.position + 1):
+        if number >= position:
+            break
+        if any(name in line for name in names) or _POLICY in line:
+            found.append(asked_in(decode_commit(line)))
+    return list(found)
+
+
+def _of_base(base: State, people: People | None) -> Iterator[Asked]:
+    """Commands that lead from nothing to about `base`, if there is anything in it."""
+    if not base.position:
+        return
+    waiting = [who for _, who in base.queue.entries.items() if people is None or who in people]
+    began_ms = min((base.places.by_id[who].last_at_ms for who in waiting), default=base.at_ms)
+    # Who moves on closes a room and opens another at one position.
+    of_rooms = sorted(_of_rooms(base, people), key=lambda made: (made[0], isinstance(made[1], EnterQueue)))
+    for number, (position, command, room) in enumerate(of_rooms):
+        at_ms = began_ms - APART_MS * (len(of_rooms) - number)  # so far apart that no rate limit is met
+        yield Asked(position, command, Facts(at_ms, room.room_id), frozenset({room.first, room.second}))
+    yield Asked(base.position, AdoptPolicy(base.policy), Facts(began_ms))
+    for who in waiting:
+        known = base.places.by_id[who]
+        command = EnterQueue(who, known.display_name, known.interests)
+        yield Asked(base.queue.entered[who], command, Facts(known.last_at_ms), frozenset({who}))
+
+
+def _of_rooms(base: State, people: People | None) -> Iterator[tuple[Position, Command, Room]]:
+    rooms: Iterable[Room] = base.rooms.by_id.values()
+    for room in rooms:
+        if people is None or room.first in people or room.second in people:
+            for who, name in ((room.first, room.first_name), (room.second, room.second_name)):
+                known = base.places.get(who)
+                yield room.opened_position, EnterQueue(who, name, known.interests if known is not None else ()), room
+            if room.closed_position is not None:
+                yield room.closed_position, LeaveRoom(room.first, room.room_id), room

@@ -1,0 +1,182 @@
+"""A log's commands, carried out once more under another matching.
+
+The commands come in their order, with the facts that are stored with them. In the other world people are in other
+rooms, so what somebody did is done wherever they are then:
+
+- Who says something says it to whoever they are with, or to nobody.
+- Who left a room, or the queue, leaves whichever they are in, and so does who was found absent.
+- `next_partner` of someone who waits changes nothing, and that of someone who is alone already enters the queue.
+- Entering the queue from within a room is `next_partner`.
+- Who was left by their partner and then did nothing more is not known to have gone: they stay where they are.
+- When somebody's patience ends is the other matching's affair, so the log's own `MatchDue` are dropped, and others
+  come at the moment at which a broker's would, before the next command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+
+import msgspec
+
+from broker.decide import Rejection, decide
+from broker.matching import Matching, Seeker, patience_ms
+from broker.patience import LOOK_AGAIN_MS
+from broker.usage import UsageError
+from broker.verification.safe_text import printable
+from events.commands import (
+    AdoptPolicy,
+    Command,
+    Disconnect,
+    EnterQueue,
+    LeaveQueue,
+    LeaveRoom,
+    MatchDue,
+    NextPartner,
+    SendMessage,
+)
+from events.commit import SCHEMA_VERSION, Commit, Facts
+from events.events import Event, PolicyAdopted, QueueEntered
+from events.ids import ID_BYTES, NO_COMMIT, ConnectionId, Position, RoomId, room_id_from
+from events.policy import Policy
+from projections.places import Chatting, Idle, Waiting
+from projections.state import State, evolve
+from projections.view import StateView
+
+Witness = Callable[[tuple[Event, ...], int], None]
+"""Is told of events, and of their time."""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Who meets whom in the other world; `patience_ms`, where it is not that of the log's policy."""
+
+    name: str
+    matching: Matching
+    has_patience: bool
+    patience_ms: int | None = None
+
+    def policy(self, policy: Policy) -> Policy:
+        """`policy` as it is in the other world."""
+        changes: dict[str, object] = {"matching": "interests" if self.has_patience else "first-come"}
+        if self.patience_ms is not None:
+            changes["interest_patience_ms"] = self.patience_ms
+        return msgspec.structs.replace(policy, **changes)
+
+
+class OtherWorld:
+    """What would have become of a log's base, had `rule` been in force from there on."""
+
+    def __init__(self, base: State, rule: Rule, witness: Witness) -> None:
+        self.state = msgspec.structs.replace(base, policy=rule.policy(base.policy))
+        self.refused = 0
+        """How many commands would not have been accepted: somebody would have been told to come back later."""
+        self._rule = rule
+        self._witness = witness
+        self._origin: Position = base.position
+        self._patience: list[tuple[int, Position, ConnectionId]] = []  # due, by the clock of commits; entered
+        self._note_all()
+
+    def follow(self, commit: Commit) -> None:
+        """Let happen what happens up to `commit`, the next of the log, and what its command makes of it.
+
+        Raises:
+            UsageError: the matching failed, or named somebody who can't be met.
+        """
+        self._origin = commit.position
+        self.wait_until(commit.at_ms)
+        command, facts = self._here(commit.command), commit.facts
+        if facts.room_id is None:
+            facts = msgspec.structs.replace(facts, room_id=self._fresh_room())
+        if command is not None and isinstance(self._carry_out(command, facts), Rejection):
+            self.refused += 1
+
+    def wait_until(self, at_ms: int) -> None:
+        """Let everybody's patience end that ends by then."""
+        while self._patience and self._patience[0][0] <= at_ms:
+            due, entered, who = heappop(self._patience)
+            if self.state.queue.entered.get(who) != entered:
+                continue
+            facts = Facts(max(due, self.state.at_ms), self._fresh_room())
+            if isinstance(self._carry_out(MatchDue(who), facts), Rejection):
+                # Nothing can change before the next command: the first look after it is the next that matters.
+                looks = (at_ms - due) // LOOK_AGAIN_MS + 1
+                heappush(self._patience, (due + looks * LOOK_AGAIN_MS, entered, who))
+
+    def _carry_out(self, command: Command, facts: Facts) -> Rejection | None:
+        decision = decide(self.state, command, facts, matching=self._ask)
+        if isinstance(decision, Rejection):
+            return decision
+        if decision:
+            position, events = self.state.position + 1, tuple(decision)
+            # Nobody will ever hold this commit against its id, so it has none.
+            commit = Commit(SCHEMA_VERSION, position, NO_COMMIT, NO_COMMIT, facts.at_ms, command, facts, events)
+            self.state = evolve(self.state, commit)
+            self._witness(events, facts.at_ms)
+            self._observe(commit)
+        return None
+
+    def _here(self, command: Command) -> Command | None:
+        """What whoever gave `command` does in this world; `None` is nothing."""
+        if isinstance(command, AdoptPolicy):
+            return AdoptPolicy(self._rule.policy(command.policy))
+        who = command.connection_id
+        known = self.state.places.get(who)
+        match command, known.place if known is not None else None:
+            case EnterQueue() | NextPartner(), Chatting(room_id=room_id):
+                return NextPartner(who, room_id)
+            case EnterQueue(), _:
+                return command
+            case NextPartner(), Idle() if known is not None:
+                return EnterQueue(who, known.display_name, known.interests)
+            case SendMessage(), Chatting(room_id=room_id):
+                return SendMessage(who, room_id, command.text, command.client_message_id)
+            case LeaveRoom() | LeaveQueue(), Chatting(room_id=room_id):
+                return LeaveRoom(who, room_id)
+            case LeaveRoom() | LeaveQueue(), Waiting():
+                return LeaveQueue(who)
+            case Disconnect(reason=reason), Chatting() | Waiting() if known is not None:
+                return Disconnect(who, reason, known.last_position)
+            case _:
+                return None
+
+    def _ask(self, state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+        """The matching, which may be anybody's."""
+        where = f"{self._rule.name}, asked for the command at position {self._origin},"
+        try:
+            met = self._rule.matching(state, seeker, at_ms)
+        except Exception as error:
+            raise UsageError(f"{where} failed: {type(error).__name__}: {printable(str(error))}") from error
+        if met is None:
+            return None
+        if met == seeker.connection_id:
+            raise UsageError(f"{where} paired someone with themselves; it has to name another who waits, or nobody")
+        if not isinstance(met, str) or met not in state.queue.entered:
+            raise UsageError(f"{where} named {printable(str(met))}, who does not wait")
+        return met
+
+    def _observe(self, commit: Commit) -> None:
+        """As `broker.patience` does."""
+        for event in commit.events:
+            if isinstance(event, PolicyAdopted):
+                self._note_all()
+            elif isinstance(event, QueueEntered) and event.connection_id in self.state.queue.entered:
+                self._note(event.connection_id)
+
+    def _note_all(self) -> None:
+        self._patience.clear()
+        state = self.state
+        if len(state.queue) > 1 or patience_ms(state.policy):
+            for entered, who in state.queue.entries.items():
+                due = state.places.by_id[who].last_at_ms + patience_ms(state.policy)
+                self._patience.append((due, entered, who))
+        heapify(self._patience)
+
+    def _note(self, who: ConnectionId) -> None:
+        if patience := patience_ms(self.state.policy):
+            heappush(self._patience, (self.state.at_ms + patience, self.state.position, who))
+
+    def _fresh_room(self) -> RoomId:
+        """An id that no command brought, and the same each time."""
+        seed = hashlib.sha256(b"what if %d %d" % (self._origin, self.state.position))
+        return room_id_from(seed.digest()[:ID_BYTES])

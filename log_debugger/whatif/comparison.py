@@ -1,0 +1,98 @@
+"""What another matching would have changed: the log's own world beside the other one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from events.commit import check_link
+from events.ids import ConnectionId
+from log_debugger.reading.sources import Source, commits
+from log_debugger.terminal import Advance
+from log_debugger.whatif.alternative import OtherWorld, Rule
+from log_debugger.whatif.match_stats import Meetings, Pair, World
+from projections.state import State
+
+PAGE_COMMITS = 1_000
+
+ASSUMED = (
+    "people come, speak and go when they did, from wherever they then are; who was left alone and did no more stays",
+    "next_partner is nothing to one who waits, and is what entering from a room means; patience ends on the dot",
+)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """How long one person waited in all, in each of the worlds."""
+
+    connection_id: ConnectionId
+    before_ms: int
+    after_ms: int
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """All that is different. A pair that met twice counts twice."""
+
+    log: str
+    commits: int
+    matching_before: list[str]
+    matching_after: str
+    patience_ms: int | None
+    before: World
+    after: World
+    pairs_kept: int
+    pairs_lost: list[Pair]
+    pairs_new: list[Pair]
+    longer: list[Change]  # the greatest first
+    shorter: list[Change]
+    alike: int
+    refused: int  # commands that somebody would have been told to repeat later
+    names: dict[ConnectionId, str]
+    assumed: tuple[str, ...] = ASSUMED
+
+
+def compare(source: Source, rule: Rule, advance: Advance = lambda steps: None) -> Comparison:
+    """`source` as it is, and as it would have been under `rule` from its base on.
+
+    Raises:
+        UsageError: the matching failed, or named somebody who can't be met.
+        BrokenChainError: the log is not what was stored.
+    """
+    base: State = source.base.state
+    before, after = Meetings(base), Meetings(base)
+    other = OtherWorld(base, rule, after.note)
+    tip, at_ms = base.tip, base.at_ms
+    for commit in commits(source, base.position):
+        check_link(tip, commit)
+        tip, at_ms = commit.tip, commit.at_ms
+        before.note(commit.events, at_ms)
+        other.follow(commit)
+        if tip.position % PAGE_COMMITS == 0:
+            advance(PAGE_COMMITS)
+    worlds = before.finish(at_ms), after.finish(at_ms)
+    kept = before.pairs & after.pairs
+    changes = _changes(before, after)
+    return Comparison(
+        log=source.name,
+        commits=tip.position - base.position,
+        matching_before=[*before.matchings],
+        matching_after=rule.name,
+        patience_ms=other.state.policy.interest_patience_ms if rule.has_patience else None,
+        before=worlds[0],
+        after=worlds[1],
+        pairs_kept=kept.total(),
+        pairs_lost=[*(before.pairs - kept).elements()],
+        pairs_new=[*(after.pairs - kept).elements()],
+        longer=_sorted([change for change in changes if change.after_ms > change.before_ms]),
+        shorter=_sorted([change for change in changes if change.after_ms < change.before_ms]),
+        alike=sum(change.after_ms == change.before_ms for change in changes),
+        refused=other.refused,
+        names=after.names | before.names,
+    )
+
+
+def _changes(before: Meetings, after: Meetings) -> list[Change]:
+    everyone = before.waited_ms | after.waited_ms
+    return [Change(who, before.waited_ms.get(who, 0), after.waited_ms.get(who, 0)) for who in everyone]
+
+
+def _sorted(changes: list[Change]) -> list[Change]:
+    return sorted(changes, key=lambda change: (-abs(change.after_ms - change.before_ms), change.connection_id))

@@ -1,0 +1,127 @@
+"""What `chat-broker` can do: its commands, their parsing, and the one line that an error of use is."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import NamedTuple, NoReturn
+
+import structlog
+
+from broker.logs import configure_logs
+from broker.settings import DISTRIBUTION, Settings, add_flags, serve_help, settings_from, unknown_variables
+from broker.usage import EXIT_OK, EXIT_USAGE, HOW_FAR, UsageError
+
+Serve = Callable[[Settings], None]
+
+logger = structlog.get_logger(__name__)
+
+
+class _Command(NamedTuple):
+    """A module, loaded when it is asked for: `add_arguments(parser)`, and `run(options, terminal) -> exit status`."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Mapping[str, _Command] = {
+    "replay": _Command("replay", "tell what happened, a line a commit, and what there was in the end"),
+    "diff": _Command("diff", "tell what changed between two positions"),
+    "trace": _Command("trace", "tell the life of one connection or one room"),
+    "verify": _Command("verify", "check every promise at every position"),
+    "bisect": _Command("bisect", "find the first position at which something holds"),
+    "whatif": _Command("whatif", "tell what would have been under another matching"),
+    "test": _Command("case", "write a pytest case that reproduces a situation"),
+    "report": _Command("report", "write the timeline as one HTML page"),
+}
+LOG_COMMANDS: Mapping[str, _Command] = {
+    "dump": _Command("dump", "write a log to standard output, one JSON commit a line"),
+    "load": _Command("load", "fill an empty log with a dump from standard input"),
+    "trim": _Command("trim", "forget the oldest commits; a snapshot stands in for them"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors of use are one line."""
+
+    asked = ""
+    """The command whose flags the arguments may mean, where it is another parser that finds them wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{' '.join(message.split())} ({self.prog}{self.asked} --help lists what there is)")
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str], serve: Serve) -> int:
+    """Run what the command line asks for; the exit status."""
+    try:
+        options = parser_for(arguments).parse_args(arguments)
+        if options.command == "serve":
+            _serve(settings_from(options, environment), environment, serve)
+            return EXIT_OK
+        return _run(options)
+    except UsageError as error:
+        print(f"chat-broker: {error}", file=sys.stderr)  # noqa: T201 - a command line's answer
+        return EXIT_USAGE
+
+
+def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser that knows every command, and the flags of the one that `arguments` begin with."""
+    parser = _Parser(prog="chat-broker", description="Anonymous one-to-one chat for MCP clients.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version(DISTRIBUTION)}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    serve = commands.add_parser("serve", help="run the broker", description=serve_help(), allow_abbrev=False)
+    add_flags(serve)
+    _add(commands, COMMANDS, arguments[:1])
+    if arguments and arguments[0] in commands.choices:
+        parser.asked = f" {arguments[0]}"
+    log = commands.add_parser("log", help="copy a log, or shorten it", allow_abbrev=False)
+    _add(log.add_subparsers(dest="log_command", required=True, metavar="COMMAND"), LOG_COMMANDS, arguments[1:2])
+    return parser
+
+
+def _add(parsers: argparse._SubParsersAction[_Parser], commands: Mapping[str, _Command], asked: Sequence[str]) -> None:
+    for name, command in commands.items():
+        description = f"{command.summary[0].upper()}{command.summary[1:]}."
+        parser = parsers.add_parser(name, help=command.summary, description=description, allow_abbrev=False)
+        if name in asked:
+            module = import_module(f"log_debugger.commands.{command.module}")
+            module.add_arguments(parser)
+            parser.set_defaults(run=module.run)
+
+
+def _serve(settings: Settings, environment: Mapping[str, str], serve: Serve) -> None:
+    configure_logs(settings.log_format, settings.log_level)
+    for name in unknown_variables(environment):
+        logger.warning("unknown_setting", variable=name)
+    serve(settings)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run a command over a log; whatever is wrong with the log is one line."""
+    from events.codec import UnreadableCommitError
+    from events.commit import BrokenChainError
+    from events.log import LogUnavailableError, UnusableLogError
+    from log_debugger.terminal import Terminal
+
+    # Commits come and go, and few of them are in cycles: looking for those at the usual rate is a quarter of a fold.
+    gc.set_threshold(50_000, 20, 50)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every letter
+    try:
+        status: int = options.run(options, Terminal(sys.stdout, sys.stderr))
+        sys.stdout.flush()
+    except BrokenChainError as error:
+        raise UsageError(f"{error}; {HOW_FAR}") from None
+    except (UnreadableCommitError, UnusableLogError, LogUnavailableError) as error:
+        raise UsageError(" ".join(str(error).split())) from None
+    except BrokenPipeError:  # whoever read the answer has enough of it, as `head` does
+        # Else the interpreter would try to write the rest at its end, and say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    return status
