@@ -30,7 +30,7 @@ from events.commit import Facts, Tip, commit_after
 from events.ids import CommitId, ConnectionId, RoomId
 from events.log import Snapshot
 from events.policy import Policy
-from events.sqlite_file import SqliteFile
+from events.sqlite.file import SqliteFile
 from projections.places import Connection, Places, Waiting
 from projections.queue import Queue
 from projections.snapshots import STATE_CODEC

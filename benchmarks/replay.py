@@ -29,8 +29,8 @@ from events.codec import decode_commit, encode_commit
 from events.commit import Commit
 from events.log import Snapshot
 from events.policy import Policy
-from events.sqlite_file import SqliteFile
-from events.sqlite_log import SqliteLog
+from events.sqlite.file import SqliteFile
+from events.sqlite.log import SqliteLog
 from log_debugger.reading.sources import open_source
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, fold

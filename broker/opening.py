@@ -7,7 +7,7 @@ from typing import Literal
 
 from broker.settings import MEMORY_URL, SQLITE_SCHEME, Settings
 from events.log import EventLog
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 
 SYNCHRONOUS: Mapping[str, Literal["FULL", "NORMAL"]] = {"full": "FULL", "normal": "NORMAL"}
 
@@ -20,7 +20,7 @@ def open_log(settings: Settings) -> EventLog:
     """
     if settings.log == MEMORY_URL:
         return MemoryLog()
-    from events.sqlite_log import SqliteLog
+    from events.sqlite.log import SqliteLog
     from projections.snapshots import STATE_CODEC
 
     path = settings.log.removeprefix(SQLITE_SCHEME)

@@ -25,7 +25,7 @@ from events.commands import AdoptPolicy, Command, Disconnect
 from events.commit import BrokenChainError, Commit, check_link
 from events.ids import Position
 from events.log import Conflict, EventLog, LogUnavailableError, Snapshot
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from events.policy import Policy
 from projections.state import INITIAL_STATE, State, evolve
 

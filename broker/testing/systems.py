@@ -18,9 +18,9 @@ from events.commands import AdoptPolicy, Command, EnterQueue, MatchDue, NextPart
 from events.commit import Commit, Facts, commit_after
 from events.ids import ConnectionId, Position, RoomId
 from events.log import EventLog
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from events.policy import Policy
-from events.sqlite_log import SqliteLog
+from events.sqlite.log import SqliteLog
 from projections.deliveries import Notification, deliveries
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State, evolve, fold

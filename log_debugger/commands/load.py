@@ -21,7 +21,7 @@ from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, BrokenChainError
 from events.log import Snapshot, UnreadableSnapshotError
-from events.sqlite_file import SqliteFile
+from events.sqlite.file import SqliteFile
 from log_debugger.reading.dumps import STDIN_NAME, begins_a_dump, is_commit
 from log_debugger.reading.files import path_of
 from log_debugger.reading.iterate import step_of

@@ -16,7 +16,7 @@ from broker.usage import UsageError
 from broker.verification.safe_text import printable
 from events.ids import Position
 from events.log import Snapshot
-from events.sqlite_file import SqliteFile
+from events.sqlite.file import SqliteFile
 from log_debugger.reading.files import path_of
 from log_debugger.reading.sources import Source, SqliteSource, state_at
 from log_debugger.reading.times import position_number

@@ -9,10 +9,10 @@ from types import TracebackType
 from broker.usage import UsageError
 from events.commit import EMPTY_TIP
 from events.log import UnusableLogError
-from events.sqlite_errors import refusing
-from events.sqlite_file import SqliteFile
-from events.sqlite_lock import WriterLock
-from events.sqlite_reader import SqliteReader
+from events.sqlite.errors import refusing
+from events.sqlite.file import SqliteFile
+from events.sqlite.lock import WriterLock
+from events.sqlite.reader import SqliteReader
 
 _BESIDE = ".loading"
 _PARTS = ("", "-wal", "-shm", "-journal", ".lock", ".wake")

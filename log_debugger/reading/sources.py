@@ -24,7 +24,7 @@ from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import ConnectionId, Position
 from events.log import Handing, LogUnavailableError, Snapshot
-from events.sqlite_reader import SqliteReader
+from events.sqlite.reader import SqliteReader
 from log_debugger.reading.dumps import LOG_IS, STDIN_NAME, Dump
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State, evolve, fold

@@ -8,7 +8,7 @@ from broker.decide import Rejection
 from broker.draft import Accepted
 from events.events import QueueLeft, RoomClosed, RoomOpened
 from events.ids import connection_id_of
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from events.policy import Policy
 from projections.state import digest
 from tests.support.bench import LENIENT, BrokerBench, Ear, with_broker

@@ -14,7 +14,7 @@ from broker.runtime import Runtime
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
 from events.log import Snapshot
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from events.policy import Policy
 from projections.state import digest, fold
 from tests.support.bench import LENIENT, BrokerBench

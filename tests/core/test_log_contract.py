@@ -9,7 +9,7 @@ import pytest
 from events.commit import EMPTY_TIP, redact
 from events.ids import CommitId
 from events.log import Conflict, EventLog, Snapshot
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from projections.state import fold
 from tests.support.log_contract import LogContract, chain, conversation
 from tests.support.logs import FaultyLog, run

@@ -14,7 +14,7 @@ from events.commands import AdoptPolicy, Command
 from events.commit import EMPTY_TIP, Commit
 from events.ids import ConnectionId, RoomId
 from events.log import Snapshot
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from events.policy import Policy
 from projections.deliveries import MessageReceived
 from projections.inbox import CHUNK

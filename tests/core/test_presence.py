@@ -8,7 +8,7 @@ from broker.presence import LOOK_AGAIN_MS, Presence
 from events.commands import Disconnect, EnterQueue
 from events.commit import Facts, commit_after
 from events.events import QueueLeft, RoomClosed, RoomOpened
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from events.policy import Policy
 from tests.support.bench import LENIENT, BrokerBench, with_broker
 from tests.support.fake_clock import FakeClock, settle

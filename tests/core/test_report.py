@@ -27,7 +27,7 @@ from events.events import RoomOpened
 from events.ids import CommitId, ConnectionId, Position, RoomId
 from events.log import Handing
 from events.policy import MatchingName
-from events.sqlite_file import SqliteFile
+from events.sqlite.file import SqliteFile
 from log_debugger.report.columns import ascending, packed
 from log_debugger.report.data import Folded, page_data
 from log_debugger.report.html import embedded, page

@@ -17,7 +17,7 @@ from events.commit import BrokenChainError, Commit, Tip
 from events.events import MessageSent, QueueEntered, RoomOpened
 from events.ids import ConnectionId
 from events.log import Conflict, LogUnavailableError, Snapshot
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from events.policy import Policy
 from projections.invariants import check_state, check_step
 from projections.places import Chatting, Waiting

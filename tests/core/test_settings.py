@@ -7,7 +7,7 @@ import pytest
 from broker.opening import commits_kept, open_log
 from broker.settings import FLAGS, LISTS, Settings, serve_help, settings_from, unknown_variables
 from broker.usage import UsageError
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from events.policy import LIMITS, Policy
 from mcp_facade.cli import parser_for
 

@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 from events.log import LogUnavailableError, UnusableLogError
-from events.sqlite_errors import PAGE_BYTES, refusing, translated, unreadable
+from events.sqlite.errors import PAGE_BYTES, refusing, translated, unreadable
 
 LOCKED = "another process keeps it locked; find out which, and end that one"
 UNOPENED = "it can't be opened; check the owners and modes of it and of its directory"

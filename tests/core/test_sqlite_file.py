@@ -19,15 +19,16 @@ from typing import Any, cast, get_args
 import apsw
 import pytest
 
-from events import sqlite_open, sqlite_snapshots
 from events.codec import encode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip, redact
 from events.ids import CommitId
 from events.log import Conflict, Handing, LogUnavailableError, Snapshot, UnusableLogError
-from events.sqlite_errors import RESTORE, RESTORE_OR_NEWER
-from events.sqlite_file import SqliteFile, _vacuum
-from events.sqlite_open import Mode, Synchronous
-from events.sqlite_snapshots import SNAPSHOTS_MAX
+from events.sqlite import open as sqlite_open
+from events.sqlite import snapshots as sqlite_snapshots
+from events.sqlite.errors import RESTORE, RESTORE_OR_NEWER
+from events.sqlite.file import SqliteFile, _vacuum
+from events.sqlite.open import Mode, Synchronous
+from events.sqlite.snapshots import SNAPSHOTS_MAX
 from projections.state import fold
 from tests.support.disk import watched_disk
 from tests.support.log_contract import PickledStates, another_after, chain, conversation
@@ -928,7 +929,7 @@ class TestRefusals:
         def locked_out(*_: object) -> None:
             raise apsw.BusyError
 
-        monkeypatch.setattr("events.sqlite_reader.first", locked_out)
+        monkeypatch.setattr("events.sqlite.reader.first", locked_out)
         with pytest.raises(LogUnavailableError, match="keeps it locked"):
             SqliteFile(path)
         monkeypatch.undo()
@@ -940,7 +941,7 @@ class TestRefusals:
         def no_locks(_: int) -> None:
             raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-        monkeypatch.setattr("events.sqlite_lock._lock", no_locks)
+        monkeypatch.setattr("events.sqlite.lock._lock", no_locks)
         why = "check the owners and modes of it and of its directory, and the space on its disk"
         # Who has no lock can't tell whether another has it, and may not remove its file.
         self.refuses(path, f"LOG: No locks available; {why}", leaves=("chat.db.lock",))

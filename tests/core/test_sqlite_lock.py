@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from events import sqlite_lock
 from events.log import UnusableLogError
-from events.sqlite_lock import WriterLock
+from events.sqlite import lock as sqlite_lock
+from events.sqlite.lock import WriterLock
 
 TAKERS, TURNS = 4, 100
 

@@ -20,17 +20,17 @@ from typing import IO, Any, Protocol, cast
 import apsw
 import pytest
 
-from events import sqlite_log
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import Position
 from events.log import EventLog, Handing, LogUnavailableError, Snapshot, UnusableLogError
-from events.sqlite_file import SqliteFile
-from events.sqlite_handings import BATCH, PENDING_MAX
-from events.sqlite_log import SqliteLog
-from events.sqlite_open import Mode
-from events.sqlite_reader import SqliteReader
-from events.sqlite_snapshots import SNAPSHOTS_MAX
-from events.sqlite_wake import Bell, bell_of, listen
+from events.sqlite import log as sqlite_log
+from events.sqlite.deliveries import BATCH, PENDING_MAX
+from events.sqlite.file import SqliteFile
+from events.sqlite.log import SqliteLog
+from events.sqlite.open import Mode
+from events.sqlite.reader import SqliteReader
+from events.sqlite.snapshots import SNAPSHOTS_MAX
+from events.sqlite.wakeup import Bell, bell_of, listen
 from projections.state import fold
 from tests.support.disk import Disk, watched_disk
 from tests.support.fake_clock import settle
@@ -211,7 +211,7 @@ class TestRestart:
         with pytest.raises(UnusableLogError):
             SqliteLog(path, STATES)
         path.unlink()
-        monkeypatch.setattr("events.sqlite_log.SqliteReader", failing)
+        monkeypatch.setattr("events.sqlite.log.SqliteReader", failing)
         with pytest.raises(LogUnavailableError):
             SqliteLog(path, STATES)
         monkeypatch.undo()
@@ -746,7 +746,7 @@ def test_a_file_with_two_names_is_refused(path: Path) -> None:
 _CHILD = """
 import asyncio, sys
 from events.commit import EMPTY_TIP
-from events.sqlite_log import SqliteLog
+from events.sqlite.log import SqliteLog
 from tests.support.disk import Disk, watched_disk
 from tests.support.log_contract import PickledStates, chain
 

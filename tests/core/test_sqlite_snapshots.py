@@ -11,12 +11,12 @@ from typing import Any
 import apsw
 import pytest
 
-from events import sqlite_layout
-from events import sqlite_snapshots as snapshots
 from events.commit import EMPTY_TIP, Tip
 from events.ids import CommitId
 from events.log import LogUnavailableError, Snapshot, UnreadableSnapshotError
-from events.sqlite_snapshots import Stored
+from events.sqlite import schema as sqlite_schema
+from events.sqlite import snapshots
+from events.sqlite.snapshots import Stored
 
 PART = 256 * 1_024
 
@@ -25,7 +25,7 @@ PART = 256 * 1_024
 def db() -> Iterator[apsw.Connection]:
     """An empty log's tables."""
     with closing(apsw.Connection(":memory:")) as db:
-        db.execute(sqlite_layout._SCHEMA)
+        db.execute(sqlite_schema._SCHEMA)
         yield db
 
 

@@ -12,8 +12,9 @@ import pytest
 import events
 import projections
 from broker import decide, pages
-from events import codec, commands, commit, policy, sqlite_reader, text
+from events import codec, commands, commit, policy, text
 from events import events as happened
+from events.sqlite import reader as sqlite_reader
 from projections import deliveries, inbox, order, places, queue, rooms, snapshots, state
 
 STORED = (commands, happened, commit, policy, text)

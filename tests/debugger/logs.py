@@ -26,7 +26,7 @@ from events.commit import EMPTY_TIP, Commit, Facts, commit_after
 from events.ids import ClientMessageId, ConnectionId, RoomId
 from events.log import Handing, Snapshot
 from events.policy import Policy
-from events.sqlite_file import SqliteFile
+from events.sqlite.file import SqliteFile
 from mcp_facade.cli import main
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State, evolve

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from events.log import Snapshot
-from events.sqlite_file import SqliteFile
+from events.sqlite.file import SqliteFile
 from log_debugger.commands import bisect
 from log_debugger.commands.bisect import Answer, first_holding
 from log_debugger.reading.predicate import parse_predicate

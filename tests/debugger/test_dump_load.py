@@ -21,8 +21,8 @@ from events.commands import SendMessage
 from events.commit import Commit, Facts, redact
 from events.events import MessageSent, QueueEntered, RoomOpened
 from events.ids import ConnectionId
-from events.sqlite_file import SqliteFile
-from events.sqlite_reader import SqliteReader
+from events.sqlite.file import SqliteFile
+from events.sqlite.reader import SqliteReader
 from events.text import RedactedText
 from log_debugger.commands import load
 from log_debugger.reading.sources import commits as commits_in

@@ -21,7 +21,7 @@ from events.commit import EMPTY_TIP, Commit, Facts, Tip, commit_after
 from events.events import MessageSent, QueueEntered
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
-from events.sqlite_file import SqliteFile
+from events.sqlite.file import SqliteFile
 from log_debugger.commands import replay
 from log_debugger.reading import sources
 from log_debugger.reading.sources import open_source

@@ -27,7 +27,7 @@ from events.events import MessageSent, QueueEntered
 from events.ids import ConnectionId, Position, RoomId
 from events.log import Snapshot
 from events.policy import Policy
-from events.sqlite_file import SqliteFile
+from events.sqlite.file import SqliteFile
 from log_debugger.reading.filters import Wanted, wanted_of
 from log_debugger.reading.history_cache import BLOCK_COMMITS, Tape
 from log_debugger.reading.search import seek

@@ -20,8 +20,8 @@ from events.commit import Facts, commit_after
 from events.events import QueueEntered, RoomOpened
 from events.log import Handing
 from events.policy import Policy
-from events.sqlite_file import SqliteFile
-from events.sqlite_handings import DELAY_SECONDS
+from events.sqlite.deliveries import DELAY_SECONDS
+from events.sqlite.file import SqliteFile
 from log_debugger.reading.delivered import NOT_NOTED, NOT_NOTED_HERE, NOTED_LATE_MS
 from projections.state import fold
 from tests.debugger.logs import (

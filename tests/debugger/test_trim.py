@@ -10,8 +10,8 @@ import pytest
 
 from events.codec import encode_commit
 from events.log import LogUnavailableError, Snapshot
-from events.sqlite_file import SqliteFile
-from events.sqlite_reader import SqliteReader
+from events.sqlite.file import SqliteFile
+from events.sqlite.reader import SqliteReader
 from log_debugger.reading.sources import open_source
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, digest

@@ -22,7 +22,7 @@ from events.events import MessageSent, PolicyAdopted, QueueEntered, RoomClosed, 
 from events.ids import ClientMessageId, ConnectionId
 from events.log import LogUnavailableError, Snapshot
 from events.policy import Policy
-from events.sqlite_file import SqliteFile
+from events.sqlite.file import SqliteFile
 from log_debugger.reading.sources import open_source
 from projections.invariants import Breach
 from projections.snapshots import STATE_CODEC

@@ -14,7 +14,7 @@ from broker.usage import HOW_FAR
 from events.commit import EMPTY_TIP, Commit
 from events.ids import RoomId
 from events.log import Snapshot
-from events.sqlite_file import SqliteFile
+from events.sqlite.file import SqliteFile
 from log_debugger.reading.sources import open_source, state_at
 from projections.snapshots import STATE_CODEC
 from projections.state import digest, fold

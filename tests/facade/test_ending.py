@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from benchmarks.server import cpu_seconds_of, cpu_seconds_of_the_ended
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from mcp_facade.openings import SESSIONS_OPENED_AT_ONCE, EndingError, Opening, Openings
 from mcp_facade.serve import UNREAD_SECONDS
 from tests.facade.people import crowd

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from tests.facade.people import ACCEPT, Crowd, Event, InSession, Person, crowd, texts
 from tests.support.fake_clock import FakeClock
 from tests.support.logs import FaultyLog, unavailable

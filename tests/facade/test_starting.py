@@ -11,7 +11,7 @@ import pytest
 
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from tests.facade.people import crowd
 from tests.support.server import eventually, serving
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from events.commit import Commit, Tip
 from events.ids import Position
 from events.log import Snapshot
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from tests.simulation.disk import Disk
 from tests.simulation.loop import World
 

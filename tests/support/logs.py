@@ -11,7 +11,7 @@ from events.commands import Command
 from events.commit import Commit, Facts, Tip, commit_after
 from events.ids import Position, RoomId
 from events.log import Handing, LogUnavailableError, Snapshot
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from projections.state import INITIAL_STATE, State, evolve
 from tests.support.specs import NOON_MS
 

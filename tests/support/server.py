@@ -15,7 +15,7 @@ from broker.settings import Settings
 from events.commit import Commit, Tip
 from events.ids import ConnectionId
 from events.log import EventLog
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from events.policy import Policy
 from mcp_facade.app import ChatApp
 from mcp_facade.serve import ChatUvicorn, uvicorn_config

@@ -22,7 +22,7 @@ import uvloop
 from broker.broker import Broker
 from broker.settings import Settings
 from events.codec import encode_commit
-from events.memory_log import MemoryLog
+from events.memory import MemoryLog
 from events.policy import Policy
 from mcp_facade.app import ChatApp
 from mcp_facade.link import LINK_KEY, Header

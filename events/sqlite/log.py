@@ -17,11 +17,11 @@ from typing import ParamSpec, TypeVar, TypeVarTuple
 from events.commit import Commit, Tip
 from events.ids import Position
 from events.log import Handing, LogUnavailableError, Snapshot, StateCodec, UnusableLogError
-from events.sqlite_file import SqliteFile
-from events.sqlite_handings import PendingHandings
-from events.sqlite_open import Mode, Synchronous
-from events.sqlite_reader import SqliteReader
-from events.sqlite_wake import Bell, listen
+from events.sqlite.deliveries import PendingHandings
+from events.sqlite.file import SqliteFile
+from events.sqlite.open import Mode, Synchronous
+from events.sqlite.reader import SqliteReader
+from events.sqlite.wakeup import Bell, listen
 
 FOLLOWED_PAGE = 500
 LOOK_AFRESH_SECONDS = 1.0

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from events.log import HandedTo, Handing, LogUnavailableError, UnusableLogError
-from events.sqlite_handings import PendingHandings
+from events.sqlite.deliveries import PendingHandings
 from tests.support.logs import run
 from tests.support.people import ANN
 

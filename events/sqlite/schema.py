@@ -14,7 +14,7 @@ from contextlib import suppress
 import apsw
 
 from events.log import UnusableLogError
-from events.sqlite_errors import RESTORE, damaged
+from events.sqlite.errors import RESTORE, damaged
 
 APPLICATION_ID = 0x63686174  # 'chat'
 LAYOUT_VERSION = 1

@@ -13,9 +13,9 @@ from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Tip
 from events.ids import CommitId
 from events.log import UnusableLogError
-from events.sqlite_errors import damaged, refusing, unreadable
-from events.sqlite_layout import check_header, check_layout, create, has_wal, use_wal
-from events.sqlite_lock import WriterLock
+from events.sqlite.errors import damaged, refusing, unreadable
+from events.sqlite.lock import WriterLock
+from events.sqlite.schema import check_header, check_layout, create, has_wal, use_wal
 
 Mode = Literal["write", "share", "read"]
 """`write`: the broker's own, the only one of its kind; makes a missing file. `share`: may write beside a running

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from events.sqlite_wake import Bell, bell_of, listen
+from events.sqlite.wakeup import Bell, bell_of, listen
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_whoever_listens_hears_each_ring_until_there_is_nothing_to_hear(
         yield set()
         raise end
 
-    monkeypatch.setattr("events.sqlite_wake.awatch", watch)
+    monkeypatch.setattr("events.sqlite.wakeup.awatch", watch)
     heard: list[int] = []
     asyncio.run(listen(path, lambda: heard.append(1)))
     assert heard == [1, 1]
@@ -119,6 +119,6 @@ def test_an_error_of_the_listeners_own_is_one(path: str, monkeypatch: pytest.Mon
     def break_down() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("events.sqlite_wake.awatch", watch)
+    monkeypatch.setattr("events.sqlite.wakeup.awatch", watch)
     with pytest.raises(ZeroDivisionError):
         asyncio.run(listen(path, break_down))

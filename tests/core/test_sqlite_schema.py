@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from events.log import UnusableLogError
-from events.sqlite_errors import RESTORE
-from events.sqlite_layout import check_header, check_layout, has_wal
+from events.sqlite.errors import RESTORE
+from events.sqlite.schema import check_header, check_layout, has_wal
 
 CHAT = 0x63686174
 

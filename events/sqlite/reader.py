@@ -14,13 +14,13 @@ from typing import Any, Self
 import apsw
 import msgspec
 
-from events import sqlite_snapshots as snapshots
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, ConnectionId, Position
 from events.log import Handing, Snapshot, StateCodec, UnreadableSnapshotError, UnusableLogError
-from events.sqlite_errors import RESTORE_OR_NEWER, damaged, translated, unreadable
-from events.sqlite_open import BASE_SQL, Mode, Opened, Synchronous
+from events.sqlite import snapshots
+from events.sqlite.errors import RESTORE_OR_NEWER, damaged, translated, unreadable
+from events.sqlite.open import BASE_SQL, Mode, Opened, Synchronous
 
 
 class _Dated(msgspec.Struct):

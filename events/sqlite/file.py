@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 import apsw
 
-from events import sqlite_snapshots as snapshots
 from events.codec import UnreadableCommitError, decode_commit, encode_commit, redact_line
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, Position
 from events.log import Conflict, Handing, LogUnavailableError, Snapshot, StateCodec
-from events.sqlite_errors import translated, unreadable
-from events.sqlite_open import Identity, Mode, Synchronous, identity_of
-from events.sqlite_reader import SqliteReader, first
+from events.sqlite import snapshots
+from events.sqlite.errors import translated, unreadable
+from events.sqlite.open import Identity, Mode, Synchronous, identity_of
+from events.sqlite.reader import SqliteReader, first
 
 PURGED_ROWS = 1_000
 PURGED_PARTS = 4
