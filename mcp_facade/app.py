@@ -20,8 +20,8 @@ from broker.settings import Settings
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.log import LogUnavailableError, UnusableLogError
-from mcp_facade.gateway import Gateway
-from mcp_facade.health import HEALTH_PATH, READY_PATH, healthy, not_ready, readiness
+from mcp_facade.bootstrap import HEALTH_PATH, READY_PATH, healthy, not_ready, readiness
+from mcp_facade.http.endpoint import Gateway
 
 MCP_PATH = "/mcp"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")

@@ -24,11 +24,11 @@ from mcp_types import (
 
 from broker.broker import Broker
 from events.ids import ConnectionId, Handle
-from mcp_facade.calls import Caller
-from mcp_facade.context import Context, exchange_of
-from mcp_facade.results import Json, waited_json
+from mcp_facade.http.headers import is_modern
+from mcp_facade.sdk.context import Context, exchange_of
 from mcp_facade.texts import INBOX_DESCRIPTION, INBOX_NOT_FOUND, LOBBY_DESCRIPTION, RESOURCE_NOT_FOUND
-from mcp_facade.wire import is_modern
+from mcp_facade.tools.calls import Caller
+from mcp_facade.tools.results import Json, waited_json
 
 LOBBY_URI = "chat://lobby"
 INBOX_TEMPLATE = "chat://inbox/{handle}{?cursor}"

@@ -22,8 +22,8 @@ from broker.usage import EXIT_OK, HOW_FAR, UsageError
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
-from mcp_facade.front import Application, Front
-from mcp_facade.protocol import ChatProtocol
+from mcp_facade.bootstrap import Application, Front
+from mcp_facade.http.connection import ChatProtocol
 
 if TYPE_CHECKING:
     from mcp_facade.app import ChatApp

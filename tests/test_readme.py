@@ -22,9 +22,9 @@ from broker.settings import FLAGS, LISTS, PREFIX, SWITCHES
 from events.policy import LIMITS, Policy
 from mcp_facade.cli import COMMANDS, LOG_COMMANDS
 from mcp_facade.resources import INBOX_TEMPLATE, LOBBY_URI
+from mcp_facade.streams.frames import CONNECTION_META_KEY, EXTENSION
 from mcp_facade.texts import REFUSALS
-from mcp_facade.tool_list import TOOLS
-from mcp_facade.wire import CONNECTION_META_KEY, EXTENSION
+from mcp_facade.tools.catalogue import TOOLS
 from projections import invariants
 from projections.deliveries import METHODS
 from projections.state import INITIAL_STATE

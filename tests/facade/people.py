@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 
-from mcp_facade.wire import CONNECTION_META_KEY, EXTENSION
+from mcp_facade.streams.frames import CONNECTION_META_KEY, EXTENSION
 from tests.support.server import WITHIN_SECONDS, Running
 
 Era = Literal["2025", "2026"]

@@ -16,7 +16,7 @@ from mcp.client.extension import ClientExtension, NotificationBinding
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from pydantic import BaseModel, ConfigDict
 
-from mcp_facade.wire import CONNECTION_META_KEY, EXTENSION
+from mcp_facade.streams.frames import CONNECTION_META_KEY, EXTENSION
 from tests.facade.people import SUBSCRIPTION_ID, Crowd, Json, events_of
 from tests.support.server import WITHIN_SECONDS, eventually, serving
 

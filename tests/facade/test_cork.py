@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcp_facade.cork import HELD_BYTES_MAX, Cork
+from mcp_facade.http.buffered_transport import HELD_BYTES_MAX, Cork
 from tests.support.fake_clock import settle
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.server import cpu_seconds_of, cpu_seconds_of_the_ended
 from events.memory import MemoryLog
-from mcp_facade.openings import SESSIONS_OPENED_AT_ONCE, EndingError, Opening, Openings
+from mcp_facade.http.openings import SESSIONS_OPENED_AT_ONCE, EndingError, Opening, Openings
 from mcp_facade.serve import UNREAD_SECONDS
 from tests.facade.people import crowd
 from tests.support import process

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from mcp_facade.front import Front
+from mcp_facade.bootstrap import Front
 from tests.support.fake_clock import settle
 from tests.support.process import STARTED_WITHIN_SECONDS, started
 
@@ -66,7 +66,7 @@ async def lived(front: Front, told: asyncio.Queue[dict[str, Any]], said: list[st
 async def test_a_call_that_comes_too_early_waits_for_the_application() -> None:
     """Meanwhile whoever asks is told that the process lives, and is not ready."""
     gate, told, said = threading.Event(), asyncio.Queue[dict[str, Any]](), list[str]()
-    with patch("mcp_facade.front.import_module", lambda name: gate.wait(10)):
+    with patch("mcp_facade.bootstrap.import_module", lambda name: gate.wait(10)):
         front = Front("of no matter", lambda module: Small(), lambda: None)
         living = asyncio.create_task(lived(front, told, said))
         told.put_nowait({"type": "lifespan.startup"})

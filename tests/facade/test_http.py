@@ -15,9 +15,9 @@ import pytest
 import structlog.testing
 from mcp.server.connection import Connection
 
-from mcp_facade import protocol
-from mcp_facade.entrance import REFUSALS_LOGGED_EVERY_MS
-from mcp_facade.protocol import HEAD_BYTES_MAX, ChatProtocol
+from mcp_facade.http import connection as protocol
+from mcp_facade.http.connection import HEAD_BYTES_MAX, ChatProtocol
+from mcp_facade.http.host_check import REFUSALS_LOGGED_EVERY_MS
 from tests.facade.people import ACCEPT, Crowd, Era, InSession, crowd, events_of, last_answer, opening, texts
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.lane import FAST_LANE

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mcp_facade import serve
-from mcp_facade.link import NO_LINK, link_of
+from mcp_facade.http.direct_response import NO_LINK, link_of
 from tests.facade.people import Crowd, Era, InSession, Modern, crowd, head_of, last_answer, posted
 from tests.support.fake_clock import settle
 from tests.support.lane import FAST_LANE

@@ -8,7 +8,7 @@ import pytest
 from mcp.server import _streamable_http_modern as modern_transport
 
 from broker import heartbeat
-from mcp_facade.wire import EXTENSION
+from mcp_facade.streams.frames import EXTENSION
 from tests.facade.people import SUBSCRIPTION_ID, Crowd, crowd, events_of, last_answer, texts
 from tests.support.server import eventually, serving
 

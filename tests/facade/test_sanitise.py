@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mcp_facade.sanitise import LoneSurrogate, clean_interests, clean_message, clean_name
+from mcp_facade.tools.sanitise import LoneSurrogate, clean_interests, clean_message, clean_name
 
 ZWNJ, ZWJ, VS16 = "\u200c", "\u200d", "\ufe0f"
 

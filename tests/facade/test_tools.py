@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from mcp_facade.texts import REFUSALS
-from mcp_facade.tool_list import TOOLS
+from mcp_facade.tools.catalogue import TOOLS
 from tests.facade.people import Crowd, Era, Person, crowd, texts
 from tests.support.fake_clock import FakeClock
 from tests.support.server import serving

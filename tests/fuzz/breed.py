@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from random import Random
 
-from mcp_facade.wire import EXTENSION
+from mcp_facade.streams.frames import EXTENSION
 from tests.facade.people import ACCEPT, CLIENT_INFO, MODERN, SESSIONS
 from tests.fuzz.requests import Act, Request, Scenario
 from tests.fuzz.strategies import ARGUMENTS, MARK, to_json

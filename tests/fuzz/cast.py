@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from mcp_facade.serve import KEEP_ALIVE_SECONDS
-from mcp_facade.wire import EXTENSION
+from mcp_facade.streams.frames import EXTENSION
 from tests.facade.people import ACCEPT, CLIENT_INFO, MODERN, SESSIONS
 from tests.fuzz.requests import Request
 from tests.fuzz.strategies import MARK

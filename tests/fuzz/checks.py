@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mcp_facade.entrance import _REFUSALS
+from mcp_facade.http.host_check import _REFUSALS
 from mcp_facade.texts import NO_STREAM
 from tests.fuzz.requests import Request
 from tests.fuzz.strategies import MARK

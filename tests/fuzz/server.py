@@ -23,8 +23,8 @@ from broker.logs import configure_logs
 from broker.settings import Settings
 from events.policy import Policy
 from mcp_facade.app import ChatApp
-from mcp_facade.exchange import Exchange
-from mcp_facade.results import status_of
+from mcp_facade.http.exchange import Exchange
+from mcp_facade.tools.results import status_of
 
 POLICY = Policy(
     # What stands in the way of many requests a second is turned off; what is remembered is little, so that it is

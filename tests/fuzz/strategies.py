@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mcp_facade.wire import EXTENSION
+from mcp_facade.streams.frames import EXTENSION
 from tests.facade.people import ACCEPT, CLIENT_INFO, MODERN, SESSIONS
 from tests.fuzz.requests import PLACEHOLDERS, Act, Request, Scenario
 

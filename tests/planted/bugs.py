@@ -125,7 +125,7 @@ BUGS = (
     Bug(
         "resumed-twice",
         "a stream that resumes within a position repeats what it had of it",
-        "mcp_facade/get_stream.py",
+        "mcp_facade/streams/get_stream.py",
         "missed = [delivery for delivery in told if not resumption.has(delivery)]",
         "missed = told",
     ),
@@ -151,7 +151,7 @@ BUGS = (
     Bug(
         "ghost",
         "a handle that reached nobody waits on, to be met by its own client",
-        "mcp_facade/exchange.py",
+        "mcp_facade/http/exchange.py",
         """        if minted is not None and not self._answered:
             self._broker.abandon(minted)""",
         """        if minted is not None and self._answered:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from events.ids import ConnectionId
-from mcp_facade.wire import CONNECTION_META_KEY, RESOURCE_UPDATED
+from mcp_facade.streams.frames import CONNECTION_META_KEY, RESOURCE_UPDATED
 from tests.simulation.hosts import STREAM, Host, delete
 from tests.simulation.loop import sleep_ms
 from tests.simulation.network import Broken, Exchanged

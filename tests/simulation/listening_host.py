@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from events.ids import ConnectionId
-from mcp_facade.listen import ACKNOWLEDGED
-from mcp_facade.wire import CONNECTION_META_KEY, EXTENSION, RESOURCE_UPDATED
+from mcp_facade.streams.frames import CONNECTION_META_KEY, EXTENSION, RESOURCE_UPDATED
+from mcp_facade.streams.subscriptions import ACKNOWLEDGED
 from tests.simulation.hosts import Host, alone
 from tests.simulation.loop import sleep_ms
 from tests.simulation.network import Broken, Exchanged

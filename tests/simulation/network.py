@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mcp_facade.link import LINK_KEY, Header
+from mcp_facade.http.direct_response import LINK_KEY, Header
 from tests.simulation.faults import Faults
 from tests.simulation.loop import SimLoop, World
 from tests.simulation.sometimes import Sometimes

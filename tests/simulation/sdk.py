@@ -27,12 +27,13 @@ from starlette.types import Receive, Scope, Send
 
 from broker.streams import Streams
 from events.log import LogUnavailableError
-from mcp_facade.listen import Listening
+from mcp_facade.http.headers import SESSION_HEADER
 from mcp_facade.resources import Resources
-from mcp_facade.sdk_listen import SdkListening
-from mcp_facade.sdk_tools import SdkTools
-from mcp_facade.tools import Tools
-from mcp_facade.wire import EXTENSION, SESSION_HEADER
+from mcp_facade.sdk.subscriptions import SdkListening
+from mcp_facade.sdk.tools import SdkTools
+from mcp_facade.streams.frames import EXTENSION
+from mcp_facade.streams.subscriptions import Listening
+from mcp_facade.tools.handlers import Tools
 from tests.support.fake_clock import settle
 
 if TYPE_CHECKING:

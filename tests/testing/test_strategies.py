@@ -30,7 +30,7 @@ from events.commands import (
 from events.commit import Commit, Facts
 from events.events import MessageSent, RoomClosed, RoomOpened
 from events.policy import LIMITS, Policy
-from mcp_facade.sanitise import LoneSurrogate, clean_interests, clean_message, clean_name
+from mcp_facade.tools.sanitise import LoneSurrogate, clean_interests, clean_message, clean_name
 from projections.state import INITIAL_STATE, fold
 from tests.support.people import ANN, BOB, enter, say
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mcp_facade.wire import EXTENSION
+from mcp_facade.streams.frames import EXTENSION
 from tests.facade.lane.requests import (
     TEXTS,
     VALUES,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from mcp_facade.wire import EXTENSION
+from mcp_facade.streams.frames import EXTENSION
 from tests.facade.people import ACCEPT, CLIENT_INFO, MODERN
 
 Json = dict[str, Any]

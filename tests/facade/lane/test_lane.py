@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from mcp_facade.fast_lane.lane import FastLane
+from mcp_facade.fast.lane import FastLane
 from tests.facade.lane.conversations import TOOLS
 from tests.facade.lane.requests import Request, finished, in_session, modern
 from tests.facade.lane.twins import Exchanged, Twin, twins

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from mcp_facade.fast_lane import answers, lane, lasting, requests
+from mcp_facade.fast import encoders as answers
+from mcp_facade.fast import lane, requests
+from mcp_facade.fast import long_running as lasting
 from mcp_facade.sessions import Session
 from tests.facade.lane.requests import CLIENT, LEVEL
 from tests.facade.lane.test_same_answers import converse

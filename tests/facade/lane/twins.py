@@ -25,7 +25,7 @@ from events.codec import encode_commit
 from events.memory import MemoryLog
 from events.policy import Policy
 from mcp_facade.app import ChatApp
-from mcp_facade.link import LINK_KEY, Header
+from mcp_facade.http.direct_response import LINK_KEY, Header
 from tests.support.fake_clock import FakeClock, settle
 
 TURNS_MAX = 400

@@ -14,13 +14,9 @@ from starlette.types import Scope
 
 from broker.broker import Broker
 from broker.heartbeat import Heartbeat
-from mcp_facade.admission import Headers
-from mcp_facade.calls import Call
-from mcp_facade.exchange import Exchange
-from mcp_facade.fast_lane.answers import Form, SessionForm, StatelessForm
-from mcp_facade.fast_lane.lasting import LastingCall
-from mcp_facade.fast_lane.listening import ListenStream
-from mcp_facade.fast_lane.requests import (
+from mcp_facade.fast.encoders import Form, SessionForm, StatelessForm
+from mcp_facade.fast.long_running import LastingCall
+from mcp_facade.fast.requests import (
     CANCELLED,
     LISTEN_REQUEST,
     TOOL_CALL,
@@ -31,10 +27,13 @@ from mcp_facade.fast_lane.requests import (
     is_usual,
     may_be_deep,
 )
-from mcp_facade.listen import Listening
+from mcp_facade.fast.subscriptions import ListenStream
+from mcp_facade.http.exchange import Exchange
+from mcp_facade.http.headers import VERSION_HEADER, Headers
 from mcp_facade.sessions import Session
-from mcp_facade.tools import Tools
-from mcp_facade.wire import VERSION_HEADER
+from mcp_facade.streams.subscriptions import Listening
+from mcp_facade.tools.calls import Call
+from mcp_facade.tools.handlers import Tools
 
 METHOD_HEADER = b"mcp-method"
 NAME_HEADER = b"mcp-name"

@@ -25,15 +25,16 @@ from mcp_types import (
 )
 
 from broker.settings import DISTRIBUTION
-from mcp_facade.arguments import EnterQueueArguments, InvalidArgumentsError, parse
-from mcp_facade.context import Context
-from mcp_facade.listen import Listening
+from mcp_facade.http.headers import is_modern
 from mcp_facade.resources import Resources
-from mcp_facade.sdk_listen import SdkListening
-from mcp_facade.sdk_tools import SdkTools
+from mcp_facade.sdk.context import Context
+from mcp_facade.sdk.subscriptions import SdkListening
+from mcp_facade.sdk.tools import SdkTools
+from mcp_facade.streams.frames import EXTENSION
+from mcp_facade.streams.subscriptions import Listening
 from mcp_facade.texts import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION
-from mcp_facade.tools import Tools
-from mcp_facade.wire import EXTENSION, is_modern
+from mcp_facade.tools.arguments import EnterQueueArguments, InvalidArgumentsError, parse
+from mcp_facade.tools.handlers import Tools
 
 STATIC = CacheHint(ttl_ms=3_600_000, scope="public")
 

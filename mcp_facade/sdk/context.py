@@ -7,8 +7,7 @@ from typing import Any
 from mcp.server.context import ServerRequestContext
 from starlette.requests import Request
 
-from mcp_facade.exchange import Exchange
-from mcp_facade.wire import EXCHANGE_KEY
+from mcp_facade.http.exchange import EXCHANGE_KEY, Exchange
 
 Context = ServerRequestContext[Any, Request]
 

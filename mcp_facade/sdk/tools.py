@@ -13,12 +13,12 @@ from mcp_types import (
     TextContent,
 )
 
-from mcp_facade.calls import Call, Report
-from mcp_facade.context import Context, exchange_of
-from mcp_facade.results import Answer
+from mcp_facade.sdk.context import Context, exchange_of
 from mcp_facade.texts import STILL_WAITING
-from mcp_facade.tool_list import TOOLS
-from mcp_facade.tools import Tools
+from mcp_facade.tools.calls import Call, Report
+from mcp_facade.tools.catalogue import TOOLS
+from mcp_facade.tools.handlers import Tools
+from mcp_facade.tools.results import Answer
 
 
 class SdkTools:

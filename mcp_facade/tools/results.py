@@ -10,8 +10,8 @@ from broker.decide import Rejection
 from broker.pages import Page
 from events.ids import ConnectionId
 from events.policy import Policy
+from mcp_facade.streams.frames import event_json
 from mcp_facade.texts import REFUSALS
-from mcp_facade.wire import event_json
 from projections.places import Chatting, Idle, Waiting
 from projections.state import State
 

@@ -14,11 +14,11 @@ from mcp.server.streamable_http import REQUEST_CANCELLED
 from mcp_types import SERVER_INFO_META_KEY
 from starlette.types import Message
 
-from mcp_facade.get_stream import STREAM_HEADERS
-from mcp_facade.link import Header
-from mcp_facade.listen import ACKNOWLEDGED
-from mcp_facade.results import Answer
-from mcp_facade.wire import SESSION_HEADER
+from mcp_facade.http.direct_response import Header
+from mcp_facade.http.headers import SESSION_HEADER
+from mcp_facade.streams.get_stream import STREAM_HEADERS
+from mcp_facade.streams.subscriptions import ACKNOWLEDGED
+from mcp_facade.tools.results import Answer
 
 encode = msgspec.json.encode
 

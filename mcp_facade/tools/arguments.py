@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from events.ids import POSITION_MAX, ClientMessageId
-from mcp_facade.sanitise import clean_interests, clean_name
+from mcp_facade.tools.sanitise import clean_interests, clean_name
 
 INTERESTS_MAX = 10
 WAIT_SECONDS_MAX = 300

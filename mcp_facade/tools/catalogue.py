@@ -5,7 +5,8 @@ from __future__ import annotations
 from mcp_types import Tool, ToolAnnotations
 from pydantic import BaseModel
 
-from mcp_facade.arguments import (
+from mcp_facade.texts import TOOL_DESCRIPTIONS
+from mcp_facade.tools.arguments import (
     EnterQueueArguments,
     HandleArguments,
     RoomArguments,
@@ -13,8 +14,7 @@ from mcp_facade.arguments import (
     WaitForEventsArguments,
     input_schema,
 )
-from mcp_facade.results import DoneResult, QueuedResult, SentResult, StatusResult, WaitedResult, output_schema
-from mcp_facade.texts import TOOL_DESCRIPTIONS
+from mcp_facade.tools.results import DoneResult, QueuedResult, SentResult, StatusResult, WaitedResult, output_schema
 
 
 def _tool(name: str, title: str, takes: type[BaseModel], gives: type[BaseModel], hints: dict[str, bool]) -> Tool:

@@ -11,8 +11,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from mcp_facade.cork import Cork
-from mcp_facade.link import LINK_KEY, Header
+from mcp_facade.http.buffered_transport import Cork
+from mcp_facade.http.direct_response import LINK_KEY, Header
 
 HEAD_BYTES_MAX = 65_536
 """Of the head of a request, or of what else is no body, before some of it makes sense."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from broker.broker import Broker
 from events.ids import ConnectionId, Handle, connection_id_of
-from mcp_facade.exchange import Exchange
+from mcp_facade.http.exchange import Exchange
 from mcp_facade.sessions import Session
 
 HANDLES_REMEMBERED = 4_096

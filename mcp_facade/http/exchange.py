@@ -11,9 +11,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from broker.broker import Broker
 from events.ids import ConnectionId
-from mcp_facade.admission import Headers
-from mcp_facade.link import Header, link_of
+from mcp_facade.http.direct_response import Header, link_of
+from mcp_facade.http.headers import Headers
 from mcp_facade.sessions import Session
+
+EXCHANGE_KEY = "chat_broker.exchange"
+"""Where the ASGI scope of a call holds its `Exchange`."""
 
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPES = re.compile(_HIGH + _LOW + b"|" + _HIGH + b"|" + _LOW + rb"|\\.")

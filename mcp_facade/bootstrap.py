@@ -11,9 +11,26 @@ from importlib import import_module
 from types import ModuleType
 from typing import Protocol
 
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_facade.health import HEALTH_PATH, READY_PATH, healthy, not_ready, readiness
+HEALTH_PATH = "/healthz"
+READY_PATH = "/readyz"
+
+
+def healthy() -> Response:
+    """The process lives."""
+    return JSONResponse({"status": "ok"})
+
+
+def readiness(*, is_ready: bool) -> Response:
+    """Whether calls are taken."""
+    return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
+
+
+def not_ready() -> Response:
+    """To a call before that."""
+    return PlainTextResponse("starting: try again in a moment", 503, {"Retry-After": "1"})
 
 
 class Application(Protocol):

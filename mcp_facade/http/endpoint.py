@@ -23,27 +23,26 @@ from broker.broker import Broker
 from broker.clock import Timer
 from broker.streams import Stream, Streams, TooManyStreamsError
 from events.policy import Policy
-from mcp_facade.admission import Admission, Headers, headers_of
-from mcp_facade.entrance import Entrance
-from mcp_facade.exchange import Exchange
-from mcp_facade.fast_lane.lane import FastLane
-from mcp_facade.get_stream import GetStream, parse_event_id
-from mcp_facade.link import Link, link_of
-from mcp_facade.listen import Listening
-from mcp_facade.openings import EndingError, Opening, Openings
-from mcp_facade.resources import Resources
-from mcp_facade.server import chat_server
-from mcp_facade.sessions import RequestIdInUseError, Session, SessionEndedError, Sessions
-from mcp_facade.texts import ENDING, NO_STREAM, REQUEST_ID_IN_USE
-from mcp_facade.tools import Tools
-from mcp_facade.wire import (
-    EXCHANGE_KEY,
+from mcp_facade.fast.lane import FastLane
+from mcp_facade.http.direct_response import Link, link_of
+from mcp_facade.http.exchange import EXCHANGE_KEY, Exchange
+from mcp_facade.http.headers import (
     LAST_EVENT_ID_HEADER,
-    PRIMED_SINCE,
     SESSION_HEADER,
     VERSION_HEADER,
+    Headers,
+    headers_of,
     is_stateless_request,
 )
+from mcp_facade.http.host_check import Admission, Entrance
+from mcp_facade.http.openings import EndingError, Opening, Openings
+from mcp_facade.resources import Resources
+from mcp_facade.sdk.server import chat_server
+from mcp_facade.sessions import RequestIdInUseError, Session, SessionEndedError, Sessions
+from mcp_facade.streams.get_stream import PRIMED_SINCE, GetStream, parse_event_id
+from mcp_facade.streams.subscriptions import Listening
+from mcp_facade.texts import ENDING, NO_STREAM, REQUEST_ID_IN_USE
+from mcp_facade.tools.handlers import Tools
 
 SESSION_SWEEP_MS = 30_000
 ENDING_MS = 1_000

@@ -8,9 +8,9 @@ import msgspec
 from mcp_types import ServerNotification, SubscriptionsListenRequestParams, SubscriptionsListenResult
 from pydantic import BaseModel
 
-from mcp_facade.context import Context
-from mcp_facade.link import link_of
-from mcp_facade.listen import ACKNOWLEDGED, Listening, Subscription
+from mcp_facade.http.direct_response import link_of
+from mcp_facade.sdk.context import Context
+from mcp_facade.streams.subscriptions import ACKNOWLEDGED, Listening, Subscription
 
 
 class _Frame(BaseModel):

@@ -23,12 +23,16 @@ from broker.notifier import Delivery
 from broker.pages import told_after
 from broker.streams import Stream
 from events.log import LogUnavailableError
-from mcp_facade.link import Link
+from mcp_facade.http.direct_response import Link
+from mcp_facade.http.headers import SESSION_HEADER
 from mcp_facade.sessions import Resumption, Session
-from mcp_facade.wire import SESSION_HEADER, frame_of, mark_of, meta_of
+from mcp_facade.streams.frames import frame_of, mark_of, meta_of
 from projections.state import State
 
 logger = structlog.get_logger(__name__)
+
+PRIMED_SINCE = b"2025-11-25"
+"""The first version whose clients know a stream that starts with an event id and no event."""
 
 PING = b": ping\r\n\r\n"
 

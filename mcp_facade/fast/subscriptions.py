@@ -10,10 +10,10 @@ from starlette.types import Message
 
 from broker.notifier import Delivery
 from events.ids import ConnectionId
-from mcp_facade.exchange import Exchange
-from mcp_facade.fast_lane.answers import StatelessForm, acknowledgement, as_ascii, encode, event
-from mcp_facade.get_stream import PING
-from mcp_facade.listen import Subscription
+from mcp_facade.fast.encoders import StatelessForm, acknowledgement, as_ascii, encode, event
+from mcp_facade.http.exchange import Exchange
+from mcp_facade.streams.get_stream import PING
+from mcp_facade.streams.subscriptions import Subscription
 
 
 class ListenStream:

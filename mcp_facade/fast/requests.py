@@ -22,7 +22,7 @@ from mcp_types.version import LATEST_MODERN_VERSION
 from starlette.requests import Request
 from starlette.types import Scope
 
-from mcp_facade.admission import Headers
+from mcp_facade.http.headers import Headers
 
 VERSION = LATEST_MODERN_VERSION.encode()
 VALUES_REMEMBERED = 512

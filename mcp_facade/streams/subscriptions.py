@@ -26,8 +26,8 @@ from broker.notifier import Delivery
 from broker.streams import Stream, Streams, TooManyStreamsError
 from events.ids import ConnectionId
 from mcp_facade.resources import Resources
+from mcp_facade.streams.frames import EXTENSION, Frame, frame_of, mark_of, meta_of
 from mcp_facade.texts import NO_STREAM
-from mcp_facade.wire import EXTENSION, Frame, frame_of, mark_of, meta_of
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 

@@ -14,7 +14,8 @@ from broker.waits import Waited
 from events.commands import Command, EnterQueue, LeaveQueue, LeaveRoom, NextPartner, SendMessage
 from events.ids import RoomId, connection_id_of
 from events.log import LogUnavailableError
-from mcp_facade.arguments import (
+from mcp_facade.texts import REFUSALS
+from mcp_facade.tools.arguments import (
     LONE_SURROGATE_TEXT,
     EnterQueueArguments,
     HandleArguments,
@@ -24,8 +25,8 @@ from mcp_facade.arguments import (
     WaitForEventsArguments,
     parse,
 )
-from mcp_facade.calls import Call, Caller, identify
-from mcp_facade.results import (
+from mcp_facade.tools.calls import Call, Caller, identify
+from mcp_facade.tools.results import (
     Answer,
     Json,
     given,
@@ -37,8 +38,7 @@ from mcp_facade.results import (
     status_of,
     waited_json,
 )
-from mcp_facade.sanitise import LoneSurrogate, clean_message
-from mcp_facade.texts import REFUSALS
+from mcp_facade.tools.sanitise import LoneSurrogate, clean_message
 from projections.deliveries import timestamp_of
 from projections.places import Chatting
 from projections.state import State

@@ -13,10 +13,10 @@ from starlette.types import Message
 
 from broker.broker import Broker
 from broker.heartbeat import Heartbeat
-from mcp_facade.exchange import Exchange
-from mcp_facade.fast_lane.answers import Form, cancelled, event
-from mcp_facade.get_stream import PING
-from mcp_facade.results import Answer
+from mcp_facade.fast.encoders import Form, cancelled, event
+from mcp_facade.http.exchange import Exchange
+from mcp_facade.streams.get_stream import PING
+from mcp_facade.tools.results import Answer
 
 
 class LastingCall:

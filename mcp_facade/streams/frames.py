@@ -1,11 +1,10 @@
-"""Names on the wire, and the shape of the frames that carry notifications."""
+"""Frames of a stream: the JSON-RPC notifications that carry ours, and their names on the wire."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import msgspec
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
 from events.ids import ConnectionId
 from projections.deliveries import Notification, NotificationParams
@@ -16,33 +15,9 @@ EXTENSION = "io.github.mcp-chat-broker/events"
 CONNECTION_META_KEY = "io.github.mcp-chat-broker/connection"
 """In the `_meta` of every frame on a stream: the connection that the frame is for."""
 
-VERSION_HEADER = b"mcp-protocol-version"
-SESSION_HEADER = b"mcp-session-id"
-LAST_EVENT_ID_HEADER = b"last-event-id"
-
 RESOURCE_UPDATED = "notifications/resources/updated"
 
-EXCHANGE_KEY = "chat_broker.exchange"
-"""Where the ASGI scope of a call holds its `Exchange`."""
-
-PRIMED_SINCE = b"2025-11-25"
-"""The first version whose clients know a stream that starts with an event id and no event."""
-
-
 _encode = msgspec.json.Encoder().encode
-
-
-def is_modern(protocol_version: str) -> bool:
-    """Whether requests of this version stand alone, with no session."""
-    return protocol_version in MODERN_PROTOCOL_VERSIONS
-
-
-_HANDSHAKES = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
-
-
-def is_stateless_request(version_header: bytes | None) -> bool:
-    """Whether a request goes to the stateless side: every version named in a header but those with a handshake."""
-    return version_header is not None and version_header not in _HANDSHAKES
 
 
 class ResourceUpdated(msgspec.Struct, frozen=True, gc=False):

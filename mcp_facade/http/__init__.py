@@ -1,0 +1,1 @@
+"""HTTP: connections, the `/mcp` endpoint, and each request with its response."""

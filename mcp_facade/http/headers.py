@@ -1,0 +1,36 @@
+"""Headers of requests: their names, and what the protocol's version in them says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+from starlette.types import Scope
+
+VERSION_HEADER = b"mcp-protocol-version"
+SESSION_HEADER = b"mcp-session-id"
+LAST_EVENT_ID_HEADER = b"last-event-id"
+
+_HANDSHAKES = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
+
+Headers = Mapping[bytes, bytes]
+"""The headers of a request by their lower-case names; of one that comes twice, the first, as the SDK reads them."""
+
+
+def headers_of(scope: Scope) -> Headers:
+    """The headers of `scope`, without the white space around a value that the parser leaves on.
+
+    RFC 9110, 5.5: it is no part of the value.
+    """
+    scope["headers"] = stripped = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+    return dict(reversed(stripped))
+
+
+def is_modern(protocol_version: str) -> bool:
+    """Whether requests of this version stand alone, with no session."""
+    return protocol_version in MODERN_PROTOCOL_VERSIONS
+
+
+def is_stateless_request(version_header: bytes | None) -> bool:
+    """Whether a request goes to the stateless side: every version named in a header but those with a handshake."""
+    return version_header is not None and version_header not in _HANDSHAKES

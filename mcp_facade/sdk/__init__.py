@@ -1,0 +1,1 @@
+"""The official SDK's server with our handlers: what answers every request that the fast lane does not."""

@@ -1,0 +1,1 @@
+"""The MCP tools: their catalogue, arguments, handlers and results."""
