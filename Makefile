@@ -11,7 +11,7 @@ MINUTES ?= 10
 CONNECTIONS ?= 2000
 LOG ?= memory
 # What all else rests on: tests run every branch of it, and 95 in 100 of the rest.
-CORE := events/*,projections/*,broker/decide.py,broker/matching.py,broker/pages.py,broker/waits.py
+CORE := events/*,projections/*,broker/decide.py,broker/matching.py,broker/reads.py,broker/waits.py
 
 .PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz mutate simulate plant clean
 
@@ -40,7 +40,7 @@ test: install  ## the whole Python suite, one worker a core; too little branch c
 	$(BIN)/python -m coverage report --include='$(CORE)' --fail-under=100
 	$(BIN)/python -m coverage report --omit='$(CORE)' --fail-under=95
 
-NO_LANE := tools waits handles listen get_stream http presence cursors resources
+NO_LANE := tools waits handles subscriptions get_stream http presence cursors resources
 
 test-no-lane: install  ## what clients see with the SDK alone, without the fast lane
 	TEST_FAST_LANE=0 $(BIN)/python -m pytest -n auto --dist worksteal $(NO_LANE:%=tests/facade/test_%.py)

@@ -20,10 +20,10 @@ from events.commands import Command, EnterQueue, LeaveRoom, NextPartner, SendMes
 from events.commit import Commit, Facts, Tip, check_link, commit_after
 from events.events import MessageSent
 from events.ids import ClientMessageId, CommitId, ConnectionId, RoomId
+from projections.connections import Chatting, Connection, Idle, Places, Waiting
 from projections.inbox import Inbox
 from projections.invariants import CheckedFold, check_step
-from projections.order import Order
-from projections.places import Chatting, Connection, Idle, Places, Waiting
+from projections.ordered_map import Order
 from projections.rooms import Room, Rooms
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State, evolve

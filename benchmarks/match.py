@@ -31,7 +31,7 @@ from events.ids import CommitId, ConnectionId, RoomId
 from events.log import Snapshot
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
-from projections.places import Connection, Places, Waiting
+from projections.connections import Connection, Places, Waiting
 from projections.queue import Queue
 from projections.snapshots import STATE_CODEC
 from projections.state import State, evolve

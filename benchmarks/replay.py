@@ -22,9 +22,9 @@ from typing import Final
 from benchmarks.fold import a_log
 from benchmarks.histories import Talking, history
 from broker.clock import SystemClock
-from broker.runtime import Runtime
 from broker.verification.checking import check_log
 from broker.verification.worker_pool import cores
+from broker.writer import Runtime
 from events.codec import decode_commit, encode_commit
 from events.commit import Commit
 from events.log import Snapshot

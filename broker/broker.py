@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from broker.clock import Clock
+from broker.batch import Answer
+from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
 from broker.decide import Rejection
-from broker.draft import Answer
-from broker.entropy import SYSTEM_ENTROPY, RandomBytes
-from broker.handings import Handings
+from broker.delivery_log import Handings
+from broker.hub import Notifier
+from broker.match_timeouts import Patience
 from broker.metrics import Metrics
-from broker.minting import MintLimiter
-from broker.notifier import Notifier
-from broker.pages import Page, newest_page, page_after
-from broker.patience import Patience
+from broker.mint_limit import MintLimiter
 from broker.presence import Presence
-from broker.redaction import Redaction
-from broker.runtime import Runtime
+from broker.reads import Page, newest_page, page_after
+from broker.retention import Redaction
 from broker.waits import Wait
+from broker.writer import Runtime
 from events.commands import Command, Disconnect
 from events.ids import HANDLE_BYTES, POSITION_MAX, ConnectionId, Handle, Position, connection_id_of, handle_from
 from events.log import EventLog, HandedTo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -82,3 +83,10 @@ async def sleep_until(clock: Clock, at_ms: float) -> None:
         await reached.wait()
     finally:
         timer.cancel()
+
+
+RandomBytes = Callable[[int], bytes]
+"""So many bytes that nobody can guess."""
+
+SYSTEM_ENTROPY: RandomBytes = secrets.token_bytes
+"""The machine's own."""

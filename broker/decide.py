@@ -35,8 +35,8 @@ from events.events import (
     RoomOpened,
 )
 from events.ids import ConnectionId, RoomId
-from projections.limits import retry_after_ms
-from projections.places import Chatting, Waiting
+from projections.connections import Chatting, Waiting
+from projections.rate_limit import retry_after_ms
 from projections.rooms import Room
 from projections.view import StateView
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from events.ids import ConnectionId, Position
 from events.policy import MatchingName, Policy
-from projections.order import Order
+from projections.ordered_map import Order
 from projections.view import StateView
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 
 import structlog
 from prometheus_client import (
@@ -14,8 +16,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from broker.tallies import Count, Times
 from events.commands import SendMessage
 from events.commit import Commit
 from events.events import MessageSent, RoomClosed, RoomOpened
@@ -95,3 +97,41 @@ def _gauges(state_now: Callable[[], State]) -> Iterator[tuple[str, str, Callable
     yield "chat_broker_rooms_open", "Conversations going on", lambda: state_now().rooms.open_count
     yield "chat_broker_connections", "Connections known", lambda: len(state_now().places)
     yield "chat_broker_position", "Position of the last commit", lambda: state_now().position
+
+
+class Count:
+    """A counter; `collect` makes it a collector."""
+
+    def __init__(self, name: str, meaning: str) -> None:
+        self._name, self._meaning = name, meaning
+        self._count = 0
+
+    def inc(self) -> None:
+        """One more."""
+        self._count += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """What a scrape is given."""
+        yield CounterMetricFamily(self._name, self._meaning, value=self._count)
+
+
+class Times:
+    """A histogram of times in seconds."""
+
+    def __init__(self, name: str, meaning: str, bounds_s: Sequence[float]) -> None:
+        """`bounds_s`: the inclusive upper bounds of its buckets, ascending; one without a bound is added."""
+        self._name, self._meaning = name, meaning
+        self._bounds_s = bounds_s
+        self._counts = [0] * (len(bounds_s) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, duration_s: float) -> None:
+        """Note one."""
+        self._counts[bisect_left(self._bounds_s, duration_s)] += 1
+        self._sum_s += duration_s
+
+    def collect(self) -> Iterator[Metric]:
+        """What a scrape is given."""
+        bounds = [*(str(bound) for bound in self._bounds_s), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
+        yield HistogramMetricFamily(self._name, self._meaning, buckets=buckets, sum_value=self._sum_s)

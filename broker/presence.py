@@ -14,13 +14,13 @@ from contextlib import AbstractContextManager
 from heapq import heappop, heappush
 
 from broker.clock import Clock, Timer
-from broker.notifier import participants
+from broker.hub import participants
 from events.commands import AbsenceReason, Disconnect
 from events.commit import Commit
 from events.events import MessageSent
 from events.ids import ConnectionId
 from events.policy import Policy
-from projections.places import Chatting, Idle
+from projections.connections import Chatting, Idle
 from projections.state import State
 
 NEVER = -1.0

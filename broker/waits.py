@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from broker.pages import Page
+from broker.reads import Page
 from events.ids import ConnectionId, Position
-from projections.places import Idle
+from projections.connections import Idle
 from projections.state import State
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import msgspec
 from broker.verification.safe_text import json_escape
 from events.events import Event, MessageSent, RoomClosed, RoomOpened
 from events.ids import ConnectionId
-from projections.deliveries import METHODS, ChatroomFound, MessageReceived, PartnerDisconnected, recipients
+from projections.notifications import METHODS, ChatroomFound, MessageReceived, PartnerDisconnected, recipients
 
 METHOD_OF: Mapping[type[Event], str] = {
     RoomOpened: METHODS[ChatroomFound],

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.broker import Broker
-from broker.settings import Settings
+from broker.config import Settings
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.log import LogUnavailableError, UnusableLogError

@@ -14,9 +14,9 @@ from typing import NamedTuple, NoReturn
 
 import structlog
 
-from broker.logs import configure_logs
-from broker.settings import DISTRIBUTION, Settings, add_flags, serve_help, settings_from, unknown_variables
-from broker.usage import EXIT_OK, EXIT_USAGE, HOW_FAR, UsageError
+from broker.config import DISTRIBUTION, Settings, add_flags, serve_help, settings_from, unknown_variables
+from broker.errors import EXIT_OK, EXIT_USAGE, HOW_FAR, UsageError
+from broker.logging import configure_logs
 
 Serve = Callable[[Settings], None]
 

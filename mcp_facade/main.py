@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from broker.usage import EXIT_INTERRUPTED
+from broker.errors import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
-    from broker.settings import Settings
+    from broker.config import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

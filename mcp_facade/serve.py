@@ -16,9 +16,8 @@ import uvicorn
 
 from broker.broker import Broker
 from broker.clock import SystemClock
-from broker.opening import commits_kept, open_log
-from broker.settings import Settings
-from broker.usage import EXIT_OK, HOW_FAR, UsageError
+from broker.config import Settings, commits_kept, open_log
+from broker.errors import EXIT_OK, HOW_FAR, UsageError
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError

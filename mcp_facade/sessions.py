@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from broker.broker import Broker
-from broker.notifier import Delivery
+from broker.hub import Delivery
 from broker.streams import Stream
 from events.ids import ConnectionId, Handle, Position
 

@@ -15,9 +15,9 @@ import msgspec
 from events.commit import Commit
 from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
-from projections.happened import Found, wrong_with_events
-from projections.order import Order
-from projections.places import Chatting, Idle, Waiting
+from projections.connections import Chatting, Idle, Waiting
+from projections.event_checks import Found, wrong_with_events
+from projections.ordered_map import Order
 from projections.queue import Queue
 from projections.rooms import Room
 from projections.state import State, StateMutation

@@ -8,7 +8,7 @@ import immutables
 import msgspec
 
 from events.ids import ConnectionId, Position
-from projections.order import Order
+from projections.ordered_map import Order
 
 Interests = tuple[str, ...]
 

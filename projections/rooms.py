@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from events.events import MessageSent, RoomOpened
 from events.ids import ClientMessageId, ConnectionId, Position, RoomId
-from projections.order import Order, OrderMutation
+from projections.ordered_map import Order, OrderMutation
 
 MessageIds = immutables.Map[tuple[ConnectionId, ClientMessageId], int]
 """By sender and the sender's own name for it: when a message was stored."""

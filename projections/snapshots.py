@@ -26,9 +26,9 @@ from events.commit import Tip
 from events.ids import ClientMessageId, ConnectionId, Position, RoomId
 from events.log import UnreadableSnapshotError
 from events.policy import Policy
+from projections.connections import Connection, Idle, Places, Waiting
 from projections.inbox import Inbox
-from projections.order import Order
-from projections.places import Connection, Idle, Places, Waiting
+from projections.ordered_map import Order
 from projections.queue import Interests, Queue
 from projections.rooms import MessageIds, Room, Rooms
 from projections.state import State

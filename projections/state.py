@@ -19,9 +19,9 @@ from events.commit import EMPTY_TIP, Commit, Tip, check_link
 from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position
 from events.policy import Policy
+from projections.connections import Places, PlacesMutation
 from projections.inbox import Inbox, Inboxes, tell
-from projections.order import Order
-from projections.places import Places, PlacesMutation
+from projections.ordered_map import Order
 from projections.queue import Queue, QueueMutation
 from projections.rooms import Rooms, RoomsMutation
 

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from events.commit import Commit, Tip
 from events.ids import ConnectionId, Position, RoomId
 from events.policy import Policy
-from projections.places import Connection
+from projections.connections import Connection
 from projections.queue import Queue
 from projections.rooms import Room
 

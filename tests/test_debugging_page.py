@@ -25,7 +25,7 @@ from log_debugger.reading.sources import open_source
 from log_debugger.telling.keybindings import KEY_NAMES, MEANT
 from log_debugger.telling.panels import Section, changed_sections, commit_sections
 from mcp_facade.cli import COMMANDS, LOG_COMMANDS
-from tests.debugger.logs import asked
+from tests.log_debugger.logs import asked
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")

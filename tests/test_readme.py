@@ -16,9 +16,9 @@ import pytest
 from mcp_types import Tool
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
+from broker.config import FLAGS, LISTS, PREFIX, SWITCHES
 from broker.metrics import Metrics
-from broker.redaction import SWEEP_MS
-from broker.settings import FLAGS, LISTS, PREFIX, SWITCHES
+from broker.retention import SWEEP_MS
 from events.policy import LIMITS, Policy
 from mcp_facade.cli import COMMANDS, LOG_COMMANDS
 from mcp_facade.resources import INBOX_TEMPLATE, LOBBY_URI
@@ -26,7 +26,7 @@ from mcp_facade.streams.frames import CONNECTION_META_KEY, EXTENSION
 from mcp_facade.texts import REFUSALS
 from mcp_facade.tools.catalogue import TOOLS
 from projections import invariants
-from projections.deliveries import METHODS
+from projections.notifications import METHODS
 from projections.state import INITIAL_STATE
 from tests.support.process import Process, killed, serving
 

@@ -9,9 +9,9 @@ import msgspec
 
 from broker.testing.world import Person, Told, World
 from events.ids import ConnectionId
-from projections.deliveries import Notification
+from projections.connections import Chatting, Connection, Waiting
 from projections.inbox import EMPTY_INBOX
-from projections.places import Chatting, Connection, Waiting
+from projections.notifications import Notification
 from projections.rooms import Room
 from projections.state import State
 

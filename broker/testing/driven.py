@@ -24,7 +24,7 @@ from events.commit import Commit, redact
 from events.events import Event, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
 from events.policy import Policy
-from projections.deliveries import deliveries
+from projections.notifications import deliveries
 from projections.state import State, digest, fold
 
 S = TypeVar("S", bound=msgspec.Struct)

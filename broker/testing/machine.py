@@ -36,7 +36,7 @@ from events.commands import (
 from events.commit import Commit
 from events.ids import ClientMessageId, ConnectionId, RoomId
 from events.policy import Policy
-from projections.places import Chatting, Idle, Place, Waiting
+from projections.connections import Chatting, Idle, Place, Waiting
 from projections.state import State
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 from broker.broker import Broker
 from broker.decide import Rejection, decide
-from broker.notifier import Delivery
-from broker.pages import Page, page_after
+from broker.hub import Delivery
+from broker.reads import Page, page_after
 from broker.testing.clock import FakeClock, settle
 from events.codec import decode_commit, encode_commit
 from events.commands import AdoptPolicy, Command, EnterQueue, MatchDue, NextPartner, SendMessage
@@ -21,7 +21,7 @@ from events.log import EventLog
 from events.memory import MemoryLog
 from events.policy import Policy
 from events.sqlite.log import SqliteLog
-from projections.deliveries import Notification, deliveries
+from projections.notifications import Notification, deliveries
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State, evolve, fold
 

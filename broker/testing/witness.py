@@ -20,7 +20,7 @@ from broker.verification.safe_text import diff, safe, shown
 from events.commit import Commit
 from events.events import Event, MessageSent, RoomOpened
 from events.ids import ConnectionId, Position
-from projections.deliveries import deliveries
+from projections.notifications import deliveries
 from projections.state import INITIAL_STATE, State, evolve
 
 DIFFERENCES_MAX = 10

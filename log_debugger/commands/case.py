@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from broker.usage import UsageError
+from broker.errors import UsageError
 from broker.verification.pseudonyms import with_aliases
 from broker.verification.scenario import Asked, Scenario, connections_in, relive
 from broker.verification.smallest import Smallest, smallest

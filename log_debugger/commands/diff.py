@@ -19,7 +19,7 @@ from log_debugger.telling.changes import Between, Changes, Moved, Waiter, change
 from log_debugger.telling.describe import ROWS_MAX, Json, place_text, waited_ms
 from log_debugger.telling.narrative import count, ordinal
 from log_debugger.terminal import Terminal
-from projections.places import Chatting, Place
+from projections.connections import Chatting, Place
 from projections.state import State
 
 

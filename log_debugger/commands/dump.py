@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 
-from broker.usage import UsageError
+from broker.errors import UsageError
 from events.ids import Position
 from log_debugger.reading.redacting import KEY_BYTES, Redactor
 from log_debugger.reading.sources import Source, open_source

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from broker.usage import UsageError
+from broker.errors import UsageError
 from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, BrokenChainError

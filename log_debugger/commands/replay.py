@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from broker.usage import UsageError
+from broker.errors import UsageError
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.ids import Position

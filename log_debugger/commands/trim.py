@@ -10,9 +10,8 @@ import argparse
 import time
 from contextlib import closing
 
-from broker.durations import parse_duration
-from broker.settings import SQLITE_SCHEME
-from broker.usage import UsageError
+from broker.config import SQLITE_SCHEME, parse_duration
+from broker.errors import UsageError
 from broker.verification.safe_text import printable
 from events.ids import Position
 from events.log import Snapshot

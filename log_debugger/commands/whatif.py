@@ -12,8 +12,8 @@ from importlib import import_module
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from broker.errors import UsageError
 from broker.matching import MATCHINGS, Matching
-from broker.usage import UsageError
 from broker.verification.safe_text import printable
 from events.ids import ConnectionId
 from log_debugger.reading.names import names_of

@@ -26,7 +26,7 @@ NOT_NOTED = "when a notification was handed over is not noted in a dump; a broke
 NOT_NOTED_HERE = "when a notification was handed over is not noted in this file, which was loaded from a dump"
 
 NOTED_LATE_MS = 1_200
-"""A note may come so late: `broker.handings` keeps it back for a second, and the file for a little longer."""
+"""A note may come so late: `broker.delivery_log` keeps it back for a second, and the file for a little longer."""
 
 
 class Told(NamedTuple):

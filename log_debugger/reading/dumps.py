@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from broker.usage import UsageError
+from broker.errors import UsageError
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip
 from events.ids import NO_COMMIT, ConnectionId, Position

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from broker.settings import MEMORY_URL, SQLITE_SCHEME
-from broker.usage import UsageError
+from broker.config import MEMORY_URL, SQLITE_SCHEME
+from broker.errors import UsageError
 from broker.verification.safe_text import printable
 from log_debugger.reading.sources import SQLITE_MAGIC
 

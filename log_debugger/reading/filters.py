@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, get_args
 
 from broker.decide import Decision, Rejection, decide
-from broker.usage import UsageError
+from broker.errors import UsageError
 from broker.verification.safe_text import printable
 from broker.verification.scenario import CONNECTION_FIELDS, connections_in
 from events.commands import Command

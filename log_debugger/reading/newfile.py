@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from types import TracebackType
 
-from broker.usage import UsageError
+from broker.errors import UsageError
 from events.commit import EMPTY_TIP
 from events.log import UnusableLogError
 from events.sqlite.errors import refusing

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from broker.usage import UsageError
+from broker.errors import UsageError
 from projections.state import State
 
 LENGTH_MAX = 1_000

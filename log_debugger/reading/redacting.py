@@ -20,7 +20,7 @@ import msgspec
 from events.codec import decode_commit, encode_commit
 from events.commit import EMPTY_TIP, SCHEMA_VERSION, Commit, Tip, check_link, commit_id_of, redact
 from events.ids import NO_COMMIT, ClientMessageId, CommitId
-from projections.places import Places
+from projections.connections import Places
 from projections.rooms import MessageIds, Rooms
 from projections.state import State
 

@@ -9,14 +9,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from broker.durations import UNITS_MS
-from broker.usage import UsageError
+from broker.config import UNITS_MS
+from broker.errors import UsageError
 from broker.verification.safe_text import printable
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError
 from events.ids import Position
 from log_debugger.reading.sources import Source, check_position
-from projections.deliveries import timestamp_of
+from projections.notifications import timestamp_of
 
 AT_HELP = (
     "a time: ISO 8601 (2026-11-22T19:29:47.568Z; UTC where it doesn't say), or one since the log's first commit, "

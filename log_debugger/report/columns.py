@@ -30,7 +30,7 @@ from events.events import (
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from events.text import RedactedText
-from projections.deliveries import recipients
+from projections.notifications import recipients
 from projections.rooms import Room
 from projections.state import State
 

@@ -13,7 +13,7 @@ from events.policy import Policy
 from log_debugger.reading.iterate import step_of
 from log_debugger.reading.sources import Source, Step, check_position, state_at
 from log_debugger.telling.describe import open_rooms
-from projections.places import Place
+from projections.connections import Place
 from projections.state import State
 
 Mark = str

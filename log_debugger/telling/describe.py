@@ -11,8 +11,8 @@ from log_debugger.reading.iterate import Talks
 from log_debugger.reading.names import Names, shown_id
 from log_debugger.reading.times import clock, span, timestamp
 from log_debugger.telling.narrative import count, interests_text, ordinal, talked_text
-from projections.limits import retry_after_ms
-from projections.places import Chatting, Place, Waiting
+from projections.connections import Chatting, Place, Waiting
+from projections.rate_limit import retry_after_ms
 from projections.rooms import Room
 from projections.state import State, digest
 

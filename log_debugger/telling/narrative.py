@@ -15,7 +15,7 @@ from log_debugger.reading.iterate import Talk, Talks
 from log_debugger.reading.names import Names, name_in, shown_name
 from log_debugger.reading.sources import Step
 from log_debugger.reading.times import clock, span
-from projections.places import Waiting
+from projections.connections import Waiting
 from projections.state import State
 
 TEXT_CHARS_MAX = 100

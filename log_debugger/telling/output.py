@@ -13,8 +13,8 @@ from io import UnsupportedOperation
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from broker.settings import SQLITE_SCHEME
-from broker.usage import UsageError
+from broker.config import SQLITE_SCHEME
+from broker.errors import UsageError
 from log_debugger.terminal import Terminal
 
 STDOUT = "-"

@@ -18,7 +18,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.events import Key
 from textual.widgets import Footer, Input, Static
 
-from broker.usage import UsageError
+from broker.errors import UsageError
 from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError

@@ -18,7 +18,7 @@ from log_debugger.telling.explain import Why, why, why_lines, why_not_lines
 from log_debugger.telling.narrative import count, story
 from log_debugger.telling.totals import Tally
 from log_debugger.terminal import Terminal
-from projections.places import Chatting, Place, Waiting
+from projections.connections import Chatting, Place, Waiting
 from projections.state import State
 
 INDENT = " " * 23

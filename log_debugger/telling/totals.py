@@ -12,7 +12,7 @@ from log_debugger.reading.names import Names
 from log_debugger.reading.sources import Step
 from log_debugger.reading.times import span
 from log_debugger.telling.narrative import count
-from projections.places import Waiting
+from projections.connections import Waiting
 from projections.state import State
 
 

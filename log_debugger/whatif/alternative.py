@@ -21,9 +21,9 @@ from heapq import heapify, heappop, heappush
 import msgspec
 
 from broker.decide import Rejection, decide
+from broker.errors import UsageError
+from broker.match_timeouts import LOOK_AGAIN_MS
 from broker.matching import Matching, Seeker, patience_ms
-from broker.patience import LOOK_AGAIN_MS
-from broker.usage import UsageError
 from broker.verification.safe_text import printable
 from events.commands import (
     AdoptPolicy,
@@ -40,7 +40,7 @@ from events.commit import SCHEMA_VERSION, Commit, Facts
 from events.events import Event, PolicyAdopted, QueueEntered
 from events.ids import ID_BYTES, NO_COMMIT, ConnectionId, Position, RoomId, room_id_from
 from events.policy import Policy
-from projections.places import Chatting, Idle, Waiting
+from projections.connections import Chatting, Idle, Waiting
 from projections.state import State, evolve
 from projections.view import StateView
 
@@ -156,7 +156,7 @@ class OtherWorld:
         return met
 
     def _observe(self, commit: Commit) -> None:
-        """As `broker.patience` does."""
+        """As `broker.match_timeouts` does."""
         for event in commit.events:
             if isinstance(event, PolicyAdopted):
                 self._note_all()

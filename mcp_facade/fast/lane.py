@@ -13,7 +13,7 @@ from mcp_types.version import LATEST_MODERN_VERSION
 from starlette.types import Scope
 
 from broker.broker import Broker
-from broker.heartbeat import Heartbeat
+from broker.streams import Heartbeat
 from mcp_facade.fast.encoders import Form, SessionForm, StatelessForm
 from mcp_facade.fast.long_running import LastingCall
 from mcp_facade.fast.requests import (

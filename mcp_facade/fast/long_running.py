@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from starlette.types import Message
 
 from broker.broker import Broker
-from broker.heartbeat import Heartbeat
+from broker.streams import Heartbeat
 from mcp_facade.fast.encoders import Form, cancelled, event
 from mcp_facade.http.exchange import Exchange
 from mcp_facade.streams.get_stream import PING

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from starlette.types import Message
 
-from broker.notifier import Delivery
+from broker.hub import Delivery
 from events.ids import ConnectionId
 from mcp_facade.fast.encoders import StatelessForm, acknowledgement, as_ascii, encode, event
 from mcp_facade.http.exchange import Exchange

@@ -24,7 +24,7 @@ from mcp_types import (
     TextContent,
 )
 
-from broker.settings import DISTRIBUTION
+from broker.config import DISTRIBUTION
 from mcp_facade.http.headers import is_modern
 from mcp_facade.resources import Resources
 from mcp_facade.sdk.context import Context

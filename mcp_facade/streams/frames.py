@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from events.ids import ConnectionId
-from projections.deliveries import Notification, NotificationParams
+from projections.notifications import Notification, NotificationParams
 
 EXTENSION = "io.github.mcp-chat-broker/events"
 """The extension of 2026-07-28, and the key it adds to the filter of `subscriptions/listen`."""

@@ -19,8 +19,8 @@ import structlog
 from starlette.types import Receive, Send
 
 from broker.broker import Broker
-from broker.notifier import Delivery
-from broker.pages import told_after
+from broker.hub import Delivery
+from broker.reads import told_after
 from broker.streams import Stream
 from events.log import LogUnavailableError
 from mcp_facade.http.direct_response import Link

@@ -22,7 +22,7 @@ from mcp_types import (
 from mcp_types.jsonrpc import MISSING_REQUIRED_CLIENT_CAPABILITY
 
 from broker.broker import Broker
-from broker.notifier import Delivery
+from broker.hub import Delivery
 from broker.streams import Stream, Streams, TooManyStreamsError
 from events.ids import ConnectionId
 from mcp_facade.resources import Resources

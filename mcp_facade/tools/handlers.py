@@ -7,9 +7,9 @@ from typing import Any
 
 import structlog
 
+from broker.batch import Accepted
 from broker.broker import Broker
 from broker.decide import Rejection
-from broker.draft import Accepted
 from broker.waits import Waited
 from events.commands import Command, EnterQueue, LeaveQueue, LeaveRoom, NextPartner, SendMessage
 from events.ids import RoomId, connection_id_of
@@ -39,8 +39,8 @@ from mcp_facade.tools.results import (
     waited_json,
 )
 from mcp_facade.tools.sanitise import LoneSurrogate, clean_message
-from projections.deliveries import timestamp_of
-from projections.places import Chatting
+from projections.connections import Chatting
+from projections.notifications import timestamp_of
 from projections.state import State
 
 logger = structlog.get_logger(__name__)

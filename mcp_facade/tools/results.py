@@ -7,12 +7,12 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.decide import Rejection
-from broker.pages import Page
+from broker.reads import Page
 from events.ids import ConnectionId
 from events.policy import Policy
 from mcp_facade.streams.frames import event_json
 from mcp_facade.texts import REFUSALS
-from projections.places import Chatting, Idle, Waiting
+from projections.connections import Chatting, Idle, Waiting
 from projections.state import State
 
 Status = Literal["idle", "waiting", "chatting"]

@@ -22,7 +22,7 @@ from events.commands import (
 from events.commit import Commit, Facts, commit_after
 from events.ids import ClientMessageId, ConnectionId, RoomId, connection_id_of, room_id_from
 from events.policy import MatchingName, Policy
-from projections.places import Chatting, Waiting
+from projections.connections import Chatting, Waiting
 from projections.state import INITIAL_STATE, State, evolve
 from tests.support.specs import NOON_MS
 

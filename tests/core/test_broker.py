@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from broker.batch import Accepted
 from broker.decide import Rejection
-from broker.draft import Accepted
 from events.events import QueueLeft, RoomClosed, RoomOpened
 from events.ids import connection_id_of
 from events.memory import MemoryLog

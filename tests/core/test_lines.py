@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.dev import ConsoleRenderer
 
-from broker.lines import Turns, plain
+from broker.logging import Turns, plain
 from tests.support.fake_clock import settle
 
 LINES: list[dict[str, Any]] = [

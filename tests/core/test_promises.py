@@ -17,11 +17,11 @@ from events.commit import Commit, Facts, Tip, commit_after
 from events.events import Event, PolicyAdopted
 from events.ids import CommitId, ConnectionId, RoomId
 from events.policy import Policy
-from projections import happened
-from projections.deliveries import recipients
+from projections import event_checks as happened
+from projections.connections import Chatting, Connection, Idle, Places, Waiting
 from projections.invariants import Breach, CheckedFold, check_events, check_state, check_step
-from projections.order import Order
-from projections.places import Chatting, Connection, Idle, Places, Waiting
+from projections.notifications import recipients
+from projections.ordered_map import Order
 from projections.queue import Queue
 from projections.rooms import Room, Rooms
 from projections.state import INITIAL_STATE, State, StateMutation, digest, evolve

@@ -24,10 +24,10 @@ from events.ids import ClientMessageId, ConnectionId, RoomId
 from events.log import StateCodec, UnreadableSnapshotError
 from events.policy import Policy
 from projections import snapshots
+from projections.connections import Chatting, Connection, Idle, Places, Waiting
 from projections.inbox import CHUNK, Inbox
 from projections.invariants import check_state
-from projections.order import Order
-from projections.places import Chatting, Connection, Idle, Places, Waiting
+from projections.ordered_map import Order
 from projections.rooms import Room, Rooms
 from projections.snapshots import LINE_WEIGHT, STATE_CODEC
 from projections.state import INITIAL_STATE, State, digest, evolve, fold

@@ -15,9 +15,9 @@ from events.commands import AdoptPolicy
 from events.commit import BrokenChainError, Commit, Facts, commit_after
 from events.ids import ClientMessageId, RoomId
 from events.policy import Policy
+from projections.connections import Chatting, Idle, Waiting
 from projections.inbox import CHUNK
 from projections.invariants import check_state
-from projections.places import Chatting, Idle, Waiting
 from projections.state import INITIAL_STATE, digest, evolve, fold
 from tests.support.logs import log_of
 from tests.support.people import (

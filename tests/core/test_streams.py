@@ -6,9 +6,8 @@ import asyncio
 
 import pytest
 
-from broker.heartbeat import SLOT_MS, SLOTS
-from broker.notifier import Delivery
-from broker.streams import Stream, TooManyStreamsError
+from broker.hub import Delivery
+from broker.streams import SLOT_MS, SLOTS, Stream, TooManyStreamsError
 from events.log import Snapshot
 from events.policy import Policy
 from projections.state import fold

@@ -11,11 +11,15 @@ import pytest
 
 import events
 import projections
-from broker import decide, pages
+from broker import decide
+from broker import reads as pages
 from events import codec, commands, commit, policy, text
 from events import events as happened
 from events.sqlite import reader as sqlite_reader
-from projections import deliveries, inbox, order, places, queue, rooms, snapshots, state
+from projections import connections as places
+from projections import inbox, queue, rooms, snapshots, state
+from projections import notifications as deliveries
+from projections import ordered_map as order
 
 STORED = (commands, happened, commit, policy, text)
 READ_IN_PASSING = {codec._Header, sqlite_reader._Dated, snapshots._Version}

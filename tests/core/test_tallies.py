@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from broker.tallies import Count, Times
+from broker.metrics import Count, Times
 
 BOUNDS_S = (0.001, 0.01, 0.1)
 

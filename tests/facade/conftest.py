@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import structlog
 
-from broker.logs import LIBRARY_LOGGERS, configure_logs
+from broker.logging import LIBRARY_LOGGERS, configure_logs
 from tests.facade.people import Crowd, Era, crowd
 from tests.support.server import serving
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.usage import HOW_FAR
+from broker.errors import HOW_FAR
 from events.commit import EMPTY_TIP, Commit
 from events.ids import RoomId
 from events.log import Snapshot
@@ -18,9 +18,9 @@ from events.sqlite.file import SqliteFile
 from log_debugger.reading.sources import open_source, state_at
 from projections.snapshots import STATE_CODEC
 from projections.state import digest, fold
-from tests.debugger.logs import told
 from tests.facade.people import InSession, Modern, Person, texts
 from tests.facade.test_command_line import failed
+from tests.log_debugger.logs import told
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, enter, say
 from tests.support.process import Process, serving

@@ -11,7 +11,7 @@ import pytest
 from broker.decide import Rejection
 from events.ids import ConnectionId
 from mcp_facade.texts import REFUSALS
-from projections.places import Idle, Waiting
+from projections.connections import Idle, Waiting
 from tests.facade.people import Crowd, Era, InSession, Person, crowd, events_of, last_answer, texts
 from tests.support.fake_clock import settle
 from tests.support.server import GatedLog, Running, eventually, serving

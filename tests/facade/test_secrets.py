@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from broker.logs import SECRETS, configure_logs
-from broker.settings import LogFormat
+from broker.config import LogFormat
+from broker.logging import SECRETS, configure_logs
 from events.codec import encode_commit
 from tests.facade.people import Crowd, InSession, Modern, crowd, texts
 from tests.support.server import eventually, serving

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from broker.usage import EXIT_USAGE, UsageError
+from broker.errors import EXIT_USAGE, UsageError
 from tests.fuzz.breed import smaller
 from tests.fuzz.requests import Scenario, from_text
 from tests.fuzz.target import fails, under_fire, written

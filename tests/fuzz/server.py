@@ -15,12 +15,12 @@ import socket
 import sys
 from typing import Any
 
-import broker.heartbeat
+import broker.streams
 import mcp_facade.app
 import mcp_facade.serve
 from broker.broker import Broker
-from broker.logs import configure_logs
-from broker.settings import Settings
+from broker.config import Settings
+from broker.logging import configure_logs
 from events.policy import Policy
 from mcp_facade.app import ChatApp
 from mcp_facade.http.exchange import Exchange
@@ -104,7 +104,7 @@ def main() -> None:
     listening, ProbedApp.probe_descriptor = map(int, sys.argv[1:])
     mcp_facade.app.ChatApp = ProbedApp
     mcp_facade.serve._listen = lambda host, port: socket.socket(fileno=listening)
-    broker.heartbeat.SLOT_MS = 3_600_000  # who has gone has to be noticed before a ping to them fails
+    broker.streams.SLOT_MS = 3_600_000  # who has gone has to be noticed before a ping to them fails
     configure_logs("json", "info")
     mcp_facade.serve.serve(Settings(policy=POLICY))
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, islice
 from typing import NamedTuple
 
-from broker.usage import EXIT_USAGE, UsageError
+from broker.errors import EXIT_USAGE, UsageError
 from tests.mutation.annotations import merely_annotating_in
 from tests.mutation.mutants import Mutant, mutants_of
 from tests.mutation.reach import Reach, measured

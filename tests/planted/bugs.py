@@ -52,7 +52,7 @@ BUGS = (
     Bug(
         "cursor-past-page",
         "the cursor of a full page passes what is not in it",
-        "broker/pages.py",
+        "broker/reads.py",
         "return Page(events, told[-1].position, missed=cursor < log.base.position)",
         "return Page(events, state.position, missed=cursor < log.base.position)",
     ),
@@ -76,7 +76,7 @@ BUGS = (
     Bug(
         "notify-before-append",
         "people are told before what they are told is stored",
-        "broker/runtime.py",
+        "broker/writer.py",
         """        draft, jumps, may_have_landed = self._drafted(batch), self._jumps, False
         while draft.commits:
             started_ms""",
@@ -90,7 +90,7 @@ BUGS = (
     Bug(
         "landed-append-repeated",
         "an append that timed out is decided anew, though it may have landed",
-        "broker/runtime.py",
+        "broker/writer.py",
         """                await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
             else:""",
         """                await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
@@ -144,7 +144,7 @@ BUGS = (
     Bug(
         "closer-told",
         "whoever ends a conversation is told that it ended",
-        "projections/deliveries.py",
+        "projections/notifications.py",
         "        return (event.other,)",
         "        return (event.closed_by,)",
     ),

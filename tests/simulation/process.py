@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from broker.batch import Accepted, Answer
 from broker.broker import Broker
-from broker.draft import Accepted, Answer
-from broker.settings import Settings
+from broker.config import Settings
 from events.commands import Command, Disconnect
 from events.commit import Commit
 from events.ids import ConnectionId, Position

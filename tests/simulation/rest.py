@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from broker.testing.comparison import differences
-from projections.places import Idle
+from projections.connections import Idle
 from projections.state import digest, fold
 from tests.simulation.hosts import Answer
 from tests.simulation.kept_host import KeptHost

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from broker import broker as broker_module
-from broker import notifier as notifier_module
+from broker import hub as notifier_module
 from broker.clock import sleep_until
-from broker.notifier import Notifier, participants
-from broker.pages import Page, page_after
+from broker.hub import Notifier, participants
 from broker.presence import Presence
-from broker.runtime import Runtime
+from broker.reads import Page, page_after
+from broker.writer import Runtime
 from events.events import Event, MessageSent
 from events.ids import ConnectionId
 from events.log import Conflict, LogUnavailableError

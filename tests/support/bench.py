@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from broker.batch import Accepted
 from broker.broker import Broker
-from broker.draft import Accepted
-from broker.notifier import Delivery
+from broker.hub import Delivery
 from broker.streams import Stream, Streams
 from events.commands import Command
 from events.events import Event
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
+from projections.connections import Chatting, Idle, Place, Waiting
 from projections.invariants import check_state
-from projections.places import Chatting, Idle, Place, Waiting
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.logs import FaultyLog, run
 from tests.support.people import enter

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from broker.broker import Broker
 from broker.clock import Clock, SystemClock
-from broker.settings import Settings
+from broker.config import Settings
 from events.commit import Commit, Tip
 from events.ids import ConnectionId
 from events.log import EventLog

@@ -11,8 +11,9 @@ import pytest
 from broker.matching import MATCHINGS, Seeker
 from events.events import MessageSent, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId
-from projections import deliveries, state
-from projections.places import PlacesMutation
+from projections import notifications as deliveries
+from projections import state
+from projections.connections import PlacesMutation
 from projections.rooms import RoomsMutation
 from projections.view import StateView
 

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from broker import draft, pages
+from broker import batch as draft
+from broker import reads as pages
 from broker.decide import Rejection, decide
+from broker.hub import Notifier
 from broker.matching import MATCHINGS, Seeker, first_come
-from broker.notifier import Notifier
 from broker.testing import (
     BrokenPromiseError,
     BrokerMachine,

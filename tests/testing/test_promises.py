@@ -153,7 +153,7 @@ def test_what_cannot_even_be_looked_at_is_reported_too(monkeypatch: pytest.Monke
     def falls_over(*whatever: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("projections.happened.recipients", falls_over)
+    monkeypatch.setattr("projections.event_checks.recipients", falls_over)
     broken = check_history(log)
     assert broken is not None
     assert (broken.promise, broken.position) == (6, 1)

@@ -20,7 +20,7 @@ from unittest.mock import patch
 import uvloop
 
 from broker.broker import Broker
-from broker.settings import Settings
+from broker.config import Settings
 from events.codec import encode_commit
 from events.memory import MemoryLog
 from events.policy import Policy

@@ -1,0 +1,81 @@
+"""What a batch of commands leads to: each is decided against the state that the ones before it lead to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from broker.clock import RandomBytes
+from broker.decide import Rejection, decide
+from events.commands import Command, Disconnect, EnterQueue, MatchDue, NextPartner, SendMessage
+from events.commit import Commit, Facts, commit_after
+from events.ids import ID_BYTES, RoomId, room_id_from
+from projections.state import State, evolve
+
+SALT_BYTES = 16
+
+
+class Accepted(NamedTuple):
+    """A command was carried out, or had been already: then there is no commit. `state` is right after it."""
+
+    state: State
+    commit: Commit | None
+
+
+Answer = Accepted | Rejection
+
+
+class Submitted:
+    """A command in line, with the facts that stay the same however often it is decided."""
+
+    __slots__ = ("answer", "command", "deadline_ms", "room_id", "salt")
+
+    def __init__(self, command: Command, deadline_ms: float, random_bytes: RandomBytes) -> None:
+        self.command = command
+        self.deadline_ms = deadline_ms
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        may_match = isinstance(command, EnterQueue | NextPartner | MatchDue)
+        self.room_id: RoomId | None = room_id_from(random_bytes(ID_BYTES)) if may_match else None
+        self.salt = random_bytes(SALT_BYTES).hex() if isinstance(command, SendMessage) else None
+
+    def resolve(self, answer: Answer) -> None:
+        """Answer whoever asked, if they are still there and have no answer yet."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+
+class Draft:
+    """Where a batch leads from `state`, if nobody else appends first."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.steps: list[Accepted] = []
+        self.answers: list[tuple[Submitted, Answer]] = []
+
+    @property
+    def commits(self) -> list[Commit]:
+        """What is to be stored, in order."""
+        return [step.commit for step in self.steps if step.commit is not None]
+
+    def decide_all(self, batch: Sequence[Submitted], at_ms: int, overdue: Callable[[], Iterable[Disconnect]]) -> None:
+        """Decide `batch` as of `at_ms`; one look for those who are `overdue` serves all of it, before any matching."""
+        swept = False
+        for submitted in batch:
+            if submitted.room_id is not None and not swept:
+                swept = True
+                for absent in overdue():
+                    self._decide(absent, Facts(at_ms))
+            facts = Facts(at_ms, submitted.room_id, submitted.salt)
+            self.answers.append((submitted, self._decide(submitted.command, facts)))
+
+    def _decide(self, command: Command, facts: Facts) -> Answer:
+        decision = decide(self.state, command, facts)
+        if isinstance(decision, Rejection):
+            return decision
+        if not decision:
+            return Accepted(self.state, None)
+        commit = commit_after(self.state.tip, command, facts, decision)
+        self.state = evolve(self.state, commit)
+        self.steps.append(Accepted(self.state, commit))
+        return self.steps[-1]

@@ -1,0 +1,71 @@
+"""Snapshots at the right moments: they bound what a start has to fold, and what a log in memory holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from events.commit import BrokenChainError, Commit
+from events.ids import Position
+from events.log import EventLog, Snapshot
+from projections.state import State
+
+
+class Checkpoints:
+    """Watches the state grow, and has the log keep it now and then."""
+
+    def __init__(self, log: EventLog, keep_commits: int | None) -> None:
+        self._log = log
+        self._keep_commits = keep_commits
+        self._halfway: Snapshot | None = None
+        self._saved_position = 0
+        self._saving: asyncio.Task[None] | None = None
+
+    def began_at(self, position: Position) -> None:
+        """The log was folded from the snapshot at `position` on."""
+        self._saved_position = position
+
+    async def passed(self, state: State) -> None:
+        """`state` is stored. What takes long goes on by itself: a batch waits for no snapshot."""
+        if state.position - self._saved_position >= state.policy.snapshot_every_commits and self._is_free():
+            self._saved_position = state.position
+            self._saving = asyncio.get_running_loop().create_task(self._log.save(Snapshot(state.tip, state)))
+        if self._keep_commits is not None:
+            await self._bound(state, self._keep_commits)
+
+    def stop(self) -> None:
+        """Nobody waits for a snapshot that is being written: a later start does without it."""
+        if self._saving is not None:
+            self._saving.cancel()
+
+    def _is_free(self) -> bool:
+        return self._saving is None or self._saving.done()
+
+    async def _bound(self, state: State, keep_commits: int) -> None:
+        """Compact a log that is too long to the state half its length ago."""
+        held = state.position - self._log.base.position
+        if self._halfway is None and held >= keep_commits // 2:
+            self._halfway = Snapshot(state.tip, state)
+        if self._halfway is not None and held >= keep_commits:
+            await self._log.compact(self._halfway)
+            self._halfway = Snapshot(state.tip, state)
+
+
+READ_PAGE = 1_000
+
+
+async def read_on(log: EventLog, position: Position) -> Sequence[Commit] | Snapshot:
+    """The commits next behind `position`, none at the end of `log`; a snapshot further on where they are gone.
+
+    Raises:
+        BrokenChainError: they are gone, and nothing stands in for them.
+        LogUnavailableError: the store did not answer.
+    """
+    commits = await log.read(position, READ_PAGE)
+    next_position = commits[0].position if commits else log.base.position + 1
+    if next_position <= position + 1:
+        return commits
+    snapshot = await log.newest_snapshot()
+    if snapshot is None or snapshot.tip.position <= position:
+        raise BrokenChainError(f"the commits behind position {position} are gone")
+    return snapshot

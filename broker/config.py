@@ -1,0 +1,233 @@
+"""What an operator of a broker may set, by a flag or by an environment variable `CHAT_BROKER_<NAME>`; the flag wins."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from broker.errors import UsageError
+from events.log import EventLog
+from events.memory import MemoryLog
+from events.policy import LIMITS, MatchingName, Policy
+
+LogFormat = Literal["console", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+Synchronous = Literal["full", "normal"]
+
+DISTRIBUTION = "mcp-chat-broker"
+PREFIX = "CHAT_BROKER_"
+MEMORY_URL = "memory:"
+SQLITE_SCHEME = "sqlite:"
+PORT_MAX = 65_535
+DIGITS_MAX = 15
+
+FLAGS: Mapping[str, tuple[str, str]] = {
+    "host": ("127.0.0.1", "the address to listen on"),
+    "port": ("8000", "the port to listen on; 0 takes a free one"),
+    "log": (MEMORY_URL, "where the event log is: memory: or sqlite:PATH"),
+    "log-synchronous": (
+        "full",
+        "what a commit in a file outlives: full, a loss of power; normal, a crash of the broker",
+    ),
+    "redact-after": ("never", "what was said goes from the log so long after its room closed, as in 7d or 12h"),
+    "matching": ("first-come", "who meets whom: first-come, or interests"),
+    "log-format": ("console", "how log lines look: console or json"),
+    "log-level": ("info", "what is logged: debug (every commit), info (every commit but messages), warning or error"),
+}
+SWITCHES: Mapping[str, str] = {
+    "no-fast-lane": "let the SDK answer every request by itself: slower, and the reference for what is answered",
+}
+LISTS: Mapping[str, str] = {
+    "allow-host": "a Host header to accept besides this machine's names; may be repeated",
+    "allow-origin": "an Origin (http://...) to accept, and to let a browser's page call from; may be repeated",
+}
+
+
+# What clients send in these headers is compared with them letter by letter.
+_HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+_ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_HOST.pattern}/?", re.ASCII)
+_EXPECTED: Mapping[str, str] = {
+    "allow-host": "a name, as in chat.example.com, without https://",
+    "allow-origin": "what a page's address begins with, as in https://page.example.com, and no path",
+}
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """How one broker is run."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    log: str = MEMORY_URL
+    log_synchronous: Synchronous = "full"
+    redact_after_ms: int | None = None
+    log_format: LogFormat = "console"
+    log_level: LogLevel = "info"
+    fast_lane: bool = True
+    allow_hosts: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
+    policy: Policy = Policy()
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Let `parser` take every setting."""
+    for flag, (default, meaning) in FLAGS.items():
+        parser.add_argument(f"--{flag}", metavar=_field(flag).upper(), help=f"{meaning} (default {default})")
+    for flag, meaning in SWITCHES.items():
+        parser.add_argument(f"--{flag}", action="store_true", help=meaning)
+    for flag, meaning in LISTS.items():
+        parser.add_argument(f"--{flag}", action="append", metavar=_field(flag).upper(), help=meaning)
+    limits = parser.add_argument_group("limits and graces", "each a whole number of at least 1")
+    for name in LIMITS:
+        limits.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"(default {getattr(Policy(), name)})")
+
+
+def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
+    """The settings that a command line, parsed with `add_flags`, and an environment make.
+
+    Raises:
+        UsageError: for a value that can't be.
+    """
+    read = _Reader(vars(options), environment)
+    limits = {name: value for name in LIMITS if (value := read.number(name)) is not None}
+    return Settings(
+        host=read.text("host"),
+        port=_port(read.text("port")),
+        log=_log_url(read.text("log")),
+        log_synchronous=read.one_of("log-synchronous", Synchronous),
+        redact_after_ms=read.duration_ms("redact-after"),
+        log_format=read.one_of("log-format", LogFormat),
+        log_level=read.one_of("log-level", LogLevel),
+        fast_lane=not read.switch("no-fast-lane"),
+        allow_hosts=read.matching("allow-host", _HOST),
+        allow_origins=tuple(origin.rstrip("/") for origin in read.matching("allow-origin", _ORIGIN)),
+        policy=Policy(matching=read.one_of("matching", MatchingName), **limits),
+    )
+
+
+class _Reader:
+    """A flag, else its variable, else its default."""
+
+    def __init__(self, given: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        self._given = given
+        self._environment = environment
+
+    def text(self, flag: str) -> str:
+        given: str | None = self._given[_field(flag)]
+        return given if given is not None else self._environment.get(_variable(flag), FLAGS[flag][0])
+
+    def switch(self, flag: str) -> bool:
+        """Given, or its variable is 1; as a variable can't be left out where it is inherited, 0 and empty are not."""
+        given: bool = self._given[_field(flag)]
+        variable = self._environment.get(_variable(flag), "")
+        if variable not in ("", "0", "1"):
+            raise UsageError(f"{_variable(flag)} is 1 or 0")
+        return given or variable == "1"
+
+    def texts(self, flag: str) -> tuple[str, ...]:
+        given: list[str] | None = self._given[_field(flag)]
+        variable = self._environment.get(_variable(flag), "")
+        return tuple(given if given is not None else filter(None, map(str.strip, variable.split(","))))
+
+    def matching(self, flag: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
+        found = tuple(text.lower() for text in self.texts(flag))
+        if not all(pattern.fullmatch(text) for text in found):
+            raise UsageError(f"--{flag} ({_variable(flag)}) takes {_EXPECTED[flag]}")
+        return found
+
+    def one_of(self, flag: str, names: Any) -> Any:
+        try:
+            return msgspec.convert(self.text(flag), names)
+        except msgspec.ValidationError:
+            *others, last = get_args(names)
+            raise UsageError(f"--{flag} ({_variable(flag)}) is {', '.join(others)} or {last}") from None
+
+    def duration_ms(self, flag: str) -> int | None:
+        text = self.text(flag)
+        duration_ms = parse_duration(text)
+        if duration_ms is None and text != FLAGS[flag][0]:
+            raise UsageError(f"--{flag} ({_variable(flag)}) is a time like 7d, 12h, 30m or 90s, or {FLAGS[flag][0]}")
+        return duration_ms
+
+    def number(self, name: str) -> int | None:
+        given: str | None = self._given[name]
+        text = given if given is not None else self._environment.get(_variable(name))
+        if text is None:
+            return None
+        number = _whole_number(text)
+        if not number:
+            raise UsageError(f"--{name.replace('_', '-')} ({_variable(name)}) must be a whole number of at least 1")
+        return number
+
+
+def serve_help() -> str:
+    """What `serve` does, for its `--help`."""
+    return f"Run the broker. Every flag is also an environment variable: {PREFIX} and its name, as {PREFIX}PORT."
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: a slip of the pen, or a container's service links."""
+    known = {_variable(name) for name in (*FLAGS, *SWITCHES, *LISTS, *LIMITS)}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def _port(text: str) -> int:
+    port = _whole_number(text)
+    if port is None or port > PORT_MAX:
+        raise UsageError(f"--port ({_variable('port')}) must be a whole number from 0 to {PORT_MAX}")
+    return port
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None
+
+
+def _log_url(text: str) -> str:
+    if text != MEMORY_URL and not (text.startswith(SQLITE_SCHEME) and len(text) > len(SQLITE_SCHEME)):
+        hint = f"; write {SQLITE_SCHEME}{text}" if text and ":" not in text else ""
+        raise UsageError(f"--log ({_variable('log')}) is {MEMORY_URL} or {SQLITE_SCHEME}PATH{hint}")
+    return text
+
+
+def _field(flag: str) -> str:
+    return flag.replace("-", "_")
+
+
+def _variable(name: str) -> str:
+    return PREFIX + _field(name).upper()
+
+
+UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+
+
+def parse_duration(text: str) -> int | None:
+    """`text` in milliseconds; `None` if it is no duration, or none at all."""
+    found = _DURATION.fullmatch(text)
+    return (int(found[1]) * UNITS_MS[found[2]] or None) if found else None
+
+
+SYNCHRONOUS: Mapping[str, Literal["FULL", "NORMAL"]] = {"full": "FULL", "normal": "NORMAL"}
+
+
+def open_log(settings: Settings) -> EventLog:
+    """The log that `settings`, whose URL has been checked, names; a file that is not there is made.
+
+    Raises:
+        UnusableLogError: it can't be used, and was left as it was.
+    """
+    if settings.log == MEMORY_URL:
+        return MemoryLog()
+    from events.sqlite.log import SqliteLog
+    from projections.snapshots import STATE_CODEC
+
+    path = settings.log.removeprefix(SQLITE_SCHEME)
+    return SqliteLog(path, STATE_CODEC, synchronous=SYNCHRONOUS[settings.log_synchronous])
+
+
+def commits_kept(settings: Settings) -> int | None:
+    """How many commits the log may hold; `None` where it may hold all of them."""
+    return settings.policy.log_commits_max if settings.log == MEMORY_URL else None

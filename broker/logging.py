@@ -1,0 +1,160 @@
+"""Log lines: structlog's, to standard error, as text or as JSON. No message, no name, no handle, no session id.
+
+Our own lines name connections by their public names alone. What the libraries say goes through a filter that
+masks whatever looks like a handle or a session id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import re
+import sys
+from typing import Any, TextIO, cast
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor
+
+from broker.config import LogFormat, LogLevel
+
+QUOTES_HEADERS = "mcp.server.transport_security"
+"""Says which Host or Origin it refused: a header, in words of the caller's choosing. It is not heard."""
+
+QUOTES_CHUNKS = "sse_starlette"
+"""Below a warning it says every chunk that it writes, word for word. That is not heard at any level."""
+
+LIBRARY_LOGGERS = ("mcp", "uvicorn", "sse_starlette", "asyncio")
+
+SECRETS = re.compile(r"cb_[A-Za-z0-9_-]{8,}|\b[0-9a-f]{32}\b")
+"""Handles, and the session ids that the SDK makes."""
+
+MASK = "[masked]"
+
+
+class SecretFilter(logging.Filter):
+    """Masks secrets in a library's records, wherever they stand: text, arguments or traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record through, without its secrets."""
+        try:
+            text = record.getMessage()
+        except (KeyError, TypeError, ValueError):  # the library's slip; its line is worth having all the same
+            text = str(record.msg)
+        record.msg = SECRETS.sub(MASK, text)
+        record.args = None
+        if record.exc_info:
+            record.exc_text = SECRETS.sub(MASK, logging.Formatter().formatException(record.exc_info))
+            record.exc_info = None
+        return True
+
+
+class _Handler(logging.Handler):
+    """Hands a library's record to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {"fault": record.exc_text} if record.exc_text else {}
+        structlog.get_logger(record.name).log(record.levelno, record.getMessage(), **fields)
+
+
+def configure_logs(log_format: LogFormat, log_level: LogLevel, stream: TextIO | None = None) -> None:
+    """Send every log line to `stream`, standard error if there is none, at `log_level` and above."""
+    out = stream if stream is not None else cast("TextIO", Turns(sys.stderr))
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    structlog.configure(
+        processors=_processors(log_format, out),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=stream is None,
+    )
+    logging.getLogger(QUOTES_HEADERS).setLevel(logging.CRITICAL)
+    handler = _Handler()
+    handler.addFilter(SecretFilter())
+    for name in LIBRARY_LOGGERS:
+        library = logging.getLogger(name)
+        library.handlers, library.propagate = [handler], False
+        # What they say below a warning is about their inner life, and says it often.
+        library.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else logging.DEBUG)
+    logging.getLogger(QUOTES_CHUNKS).setLevel(max(level, logging.WARNING))
+
+
+def _processors(log_format: LogFormat, out: TextIO) -> list[Processor]:
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper("iso", utc=True),
+        structlog.processors.format_exc_info,  # plain: a pretty one would print local variables, secrets among them
+        _masked,
+    ]
+    if log_format == "json":
+        return [*shared, structlog.processors.JSONRenderer(_to_json)]
+    return [*shared, structlog.dev.ConsoleRenderer(colors=True) if out.isatty() else plain]
+
+
+def _masked(logger: Any, method: str, line: EventDict) -> EventDict:
+    """Mask secrets in a traceback: whoever raised may have quoted one."""
+    if "exception" in line:
+        line["exception"] = SECRETS.sub(MASK, line["exception"])
+    return line
+
+
+def _to_json(line: Any, **options: Any) -> str:
+    return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+EVENT_WIDTH = 30
+LEVEL_WIDTH = 9
+
+
+def plain(logger: Any, method: str, line: EventDict) -> str:
+    """A line as structlog's console renderer writes it without colours, at a tenth of the cost."""
+    timestamp, level, event = line.pop("timestamp"), line.pop("level"), line.pop("event")
+    exception = line.pop("exception", None)
+    head = f"{timestamp} [{level:<{LEVEL_WIDTH}}] {event:<{EVENT_WIDTH}} "
+    text = head + " ".join([f"{key}={_value(line[key])}" for key in sorted(line)])
+    return text if exception is None else f"{text}\n{exception}"
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) and value.isprintable() and " " not in value else repr(value)
+
+
+class Turns:
+    """A text stream to which all lines of one turn of the event loop go at once, at its end.
+
+    Without a loop they go at once, and what is left when the interpreter ends goes then.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._pending: list[str] = []
+        self._scheduled = False
+        atexit.register(self._write_out)
+
+    def write(self, text: str) -> int:
+        """Take `text`, to be written soon."""
+        self._pending.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write soon what was taken."""
+        if self._scheduled:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._write_out()
+        else:
+            self._scheduled = True
+            loop.call_soon(self._write_out)
+
+    def isatty(self) -> bool:
+        """Whether somebody reads it as it is written."""
+        return self._out.isatty()
+
+    def _write_out(self) -> None:
+        self._scheduled = False
+        pending, self._pending = self._pending, []
+        if pending:
+            self._out.write("".join(pending))
+            self._out.flush()

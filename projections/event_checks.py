@@ -1,0 +1,143 @@
+"""What happened: how the events of a commit can break a promise, seen from the state before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from events.commit import Commit
+from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
+from events.ids import ConnectionId, RoomId
+from projections.connections import Idle
+from projections.notifications import recipients
+from projections.rooms import Room
+from projections.view import StateView
+
+Found = tuple[int, str]
+"""A promise, and how it is broken."""
+
+
+def wrong_with_events(before: StateView, commit: Commit) -> list[Found]:
+    """Every promise that `commit` breaks where it stands, whatever comes of it."""
+    found = _follows(before, commit)
+    for event in commit.events:
+        found += _HAPPENED[type(event)](before, commit, event)
+    found += _told(commit)
+    return found
+
+
+def _follows(before: StateView, commit: Commit) -> list[Found]:
+    found: list[Found] = []
+    last = before.tip
+    if commit.position != last.position + 1 or commit.previous_id != last.commit_id:
+        found.append((5, "the commit does not follow the one before it"))
+    if commit.at_ms < before.at_ms or commit.at_ms != commit.facts.at_ms:
+        found.append((5, "time went back, or is not the one that was decided with"))
+    return found
+
+
+def _message_sent(before: StateView, commit: Commit, event: MessageSent) -> list[Found]:
+    sender = event.sender
+    room = _open_room(before, event.room_id, sender, event.recipient)
+    if room is None:
+        return [(4, f"{sender} spoke in {event.room_id}, which was not open to them")]
+    if event.client_message_id is not None and room.sent_at_ms(sender, event.client_message_id) is not None:
+        return [(4, f"a message of {sender} was stored twice")]
+    return []
+
+
+def _queue_entered(before: StateView, commit: Commit, event: QueueEntered) -> list[Found]:
+    found: list[Found] = []
+    who = event.connection_id
+    known = before.places.by_id.get(who)
+    if known is not None and type(known.place) is not Idle and not _left_a_room(commit, who):
+        found.append((1, f"{who} entered the queue, but was not idle"))
+    if before.policy.matching == "first-come" and len(before.queue) and not _opens_a_room(commit):
+        found.append((3, "someone waits while another waits"))
+    return found
+
+
+def _queue_left(before: StateView, commit: Commit, event: QueueLeft) -> list[Found]:
+    who = event.connection_id
+    return [] if who in before.queue.entered else [(1, f"{who} left the queue, but was not in it")]
+
+
+def _room_opened(before: StateView, commit: Commit, event: RoomOpened) -> list[Found]:
+    found: list[Found] = []
+    first, second = event.first, event.second
+    if first == second:
+        found.append((2, f"{first} was paired with themselves"))
+    if event.room_id in before.rooms.by_id:
+        found.append((5, f"{event.room_id} had been there before"))
+    if second not in before.queue.entered and not _enters(commit, second):
+        found.append((1, f"{second} was paired, but did not wait"))
+    entered = before.queue.entered.get(first)
+    if entered is None or entered >= before.queue.entered.get(second, commit.position):
+        found.append((3, f"{first} did not enter before {second}"))
+    if before.policy.matching == "first-come" and before.queue.head() != first:
+        found.append((3, f"{first} was not the one who waited longest"))
+    return found
+
+
+def _room_closed(before: StateView, commit: Commit, event: RoomClosed) -> list[Found]:
+    if _open_room(before, event.room_id, event.closed_by, event.other) is None:
+        return [(5, f"{event.room_id} was not an open room of these two")]
+    return []
+
+
+def _policy_adopted(before: StateView, commit: Commit, event: PolicyAdopted) -> list[Found]:
+    return []
+
+
+_HAPPENED: Mapping[type[Event], Callable[[StateView, Commit, Any], list[Found]]] = {
+    MessageSent: _message_sent,
+    QueueEntered: _queue_entered,
+    QueueLeft: _queue_left,
+    RoomOpened: _room_opened,
+    RoomClosed: _room_closed,
+    PolicyAdopted: _policy_adopted,
+}
+
+
+def _open_room(state: StateView, room_id: RoomId, one: ConnectionId, other: ConnectionId) -> Room | None:
+    """The room, if it is open to these two and to nobody else."""
+    room = state.rooms.by_id.get(room_id)
+    if room is None or room.closed_position is not None:
+        return None
+    both = (room.first == one and room.second == other) or (room.first == other and room.second == one)
+    return room if both else None
+
+
+def _enters(commit: Commit, who: ConnectionId) -> bool:
+    return any(type(event) is QueueEntered and event.connection_id == who for event in commit.events)
+
+
+def _left_a_room(commit: Commit, who: ConnectionId) -> bool:
+    return any(type(event) is RoomClosed and event.closed_by == who for event in commit.events)
+
+
+def _opens_a_room(commit: Commit) -> bool:
+    return any(type(event) is RoomOpened for event in commit.events)
+
+
+def _told(commit: Commit) -> list[Found]:
+    owed: tuple[ConnectionId, ...] = ()
+    told: tuple[ConnectionId, ...] = ()
+    for event in commit.events:
+        owed += _OWED[type(event)](event)
+        told += recipients(event)  # `deliveries` tells them, and has no others
+    if len(owed) > 1 and len(set(owed)) < len(owed):
+        return [(7, "one connection would be told two things at once")]  # `deliveries` relies on that never being
+    if told != owed and sorted(told) != sorted(owed):
+        return [(7, f"told {sorted(told)}, owed {sorted(owed)}")]
+    return []
+
+
+_OWED: Mapping[type[Event], Callable[[Any], tuple[ConnectionId, ...]]] = {
+    MessageSent: lambda event: (event.recipient,),
+    QueueEntered: lambda event: (),
+    QueueLeft: lambda event: (),
+    RoomOpened: lambda event: (event.first, event.second),
+    RoomClosed: lambda event: (event.other,),
+    PolicyAdopted: lambda event: (),
+}

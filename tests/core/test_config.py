@@ -1,0 +1,231 @@
+"""What an operator may set."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.config import FLAGS, LISTS, Settings, commits_kept, open_log, serve_help, settings_from, unknown_variables
+from broker.errors import UsageError
+from events.memory import MemoryLog
+from events.policy import LIMITS, Policy
+from mcp_facade.cli import parser_for
+
+
+def parsed(*arguments: str, **environment: str) -> Settings:
+    """The settings of `chat-broker serve` with these flags and `CHAT_BROKER_` variables."""
+    options = parser_for(["serve"]).parse_args(["serve", *arguments])
+    return settings_from(options, {f"CHAT_BROKER_{name}": value for name, value in environment.items()})
+
+
+def refusal(*arguments: str, **environment: str) -> str:
+    """Why these are refused."""
+    with pytest.raises(UsageError) as raised:
+        parsed(*arguments, **environment)
+    text = str(raised.value)
+    assert text
+    assert "\n" not in text
+    return text
+
+
+def test_without_a_word_there_are_defaults() -> None:
+    """This machine only, in memory, and the default policy."""
+    assert parsed() == Settings()
+    assert (Settings().host, Settings().port, Settings().log, Settings().policy) == (
+        "127.0.0.1",
+        8000,
+        "memory:",
+        Policy(),
+    )
+
+
+def test_flags_are_taken() -> None:
+    """Each of them."""
+    flags = ["--host", "0.0.0.0", "--port", "0", "--log", "memory:", "--log-format", "json", "--log-level", "debug"]  # noqa: S104 - none listens
+    assert parsed(*flags) == Settings(host="0.0.0.0", port=0, log_format="json", log_level="debug")  # noqa: S104 - none listens
+
+
+def test_variables_are_taken() -> None:
+    """The same names in capitals; the rest of the environment is no matter."""
+    environment = {"CHAT_BROKER_PORT": "9000", "CHAT_BROKER_LOG_FORMAT": "json", "HOME": "/root", "PORT": "1"}
+    settings = settings_from(parser_for(["serve"]).parse_args(["serve"]), environment)
+    assert settings == Settings(port=9000, log_format="json")
+
+
+def test_a_flag_wins_over_its_variable() -> None:
+    """It is nearer."""
+    assert parsed("--port", "9001", PORT="9000").port == 9001
+    assert parsed("--streams-max", "5", STREAMS_MAX="4").policy.streams_max == 5
+    assert parsed("--allow-host", "a", ALLOW_HOST="b").allow_hosts == ("a",)
+
+
+def test_lists_are_repeated_flags_or_a_variable_with_commas() -> None:
+    """An origin has no slash at its end."""
+    settings = parsed("--allow-host", "a.example", "--allow-host", "b.example", "--allow-origin", "https://a.example/")
+    assert settings.allow_hosts == ("a.example", "b.example")
+    assert settings.allow_origins == ("https://a.example",)
+    settings = parsed(ALLOW_HOST="a.example, b.example,", ALLOW_ORIGIN="")
+    assert (settings.allow_hosts, settings.allow_origins) == (("a.example", "b.example"), ())
+
+
+@pytest.mark.parametrize("name", ["chat.example.com", "chat", "chat.example.com:8443", "[2001:db8::1]", "10.0.0.7:80"])
+def test_a_host_is_a_name(name: str) -> None:
+    """With a port or without; in small letters, as clients write it."""
+    assert parsed("--allow-host", name.upper()).allow_hosts == (name,)
+
+
+@pytest.mark.parametrize("text", ["https://chat.example.com", "chat.example.com/mcp", "*", "a b", "a:b", "::1", ""])
+def test_a_host_is_no_address(text: str) -> None:
+    """Nothing would ever match it, so the broker does not start."""
+    expected = "--allow-host (CHAT_BROKER_ALLOW_HOST) takes a name, as in chat.example.com, without https://"
+    assert refusal(f"--allow-host={text}") == expected
+    if text:
+        assert refusal(ALLOW_HOST=f"chat.example.com, {text}") == expected
+
+
+@pytest.mark.parametrize("origin", ["https://page.example.com", "http://localhost:5173", "vscode-webview://abc"])
+def test_an_origin_has_a_scheme(origin: str) -> None:
+    """A slash at its end is no part of it, and it is in small letters, as browsers write it."""
+    assert parsed("--allow-origin", f"{origin.upper()}/").allow_origins == (origin,)
+
+
+@pytest.mark.parametrize("text", ["page.example", "https://page.example/app", "*", "null", "https://", "https://*", ""])
+def test_an_origin_is_no_name(text: str) -> None:
+    """Nor an address with a path: no browser sends it."""
+    expected = (
+        "--allow-origin (CHAT_BROKER_ALLOW_ORIGIN) takes what a page's address begins with, "
+        "as in https://page.example.com, and no path"
+    )
+    assert refusal(f"--allow-origin={text}") == expected
+    if text:
+        assert refusal(ALLOW_ORIGIN=text) == expected
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_every_limit_can_be_set(name: str) -> None:
+    """By its flag and by its variable."""
+    flag = f"--{name.replace('_', '-')}"
+    assert parsed(flag, "7").policy == Policy(**{name: 7})
+    assert parsed(**{name.upper(): "7"}).policy == Policy(**{name: 7})
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "+7", "1.5", "", " 7", "seven", "٧", "1_000", "9" * 5_000])
+def test_a_limit_is_a_positive_whole_number(text: str) -> None:
+    """The text names flag and variable."""
+    for why in (refusal(f"--streams-max={text}"), refusal(STREAMS_MAX=text)):
+        assert "--streams-max (CHAT_BROKER_STREAMS_MAX) must be a whole number" in why
+
+
+@pytest.mark.parametrize("text", ["-1", "65536", "", "http", "8000.0", "9" * 5_000])
+def test_a_port_is_a_port(text: str) -> None:
+    """From 0, which takes a free one."""
+    assert "--port (CHAT_BROKER_PORT) must be a whole number from 0 to 65535" in refusal(f"--port={text}")
+    assert parsed("--port", "65535").port == 65_535
+
+
+def test_only_logs_that_there_are_can_be_named() -> None:
+    """And the refusal says which."""
+    for url in ("redis://localhost", "sqlite:", "chat.db", ""):
+        assert "--log (CHAT_BROKER_LOG) is memory: or sqlite:PATH" in refusal("--log", url)
+    assert refusal("--log", "chat.db").endswith("sqlite:PATH; write sqlite:chat.db")
+    assert parsed("--log", "sqlite:chat.db").log == "sqlite:chat.db"
+
+
+def test_only_a_log_in_memory_is_bounded() -> None:
+    """A file keeps every commit until somebody trims it."""
+    assert isinstance(open_log(parsed()), MemoryLog)
+    assert commits_kept(parsed()) == Policy().log_commits_max
+    assert commits_kept(parsed("--log", "sqlite:chat.db")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"), [("7d", 604_800_000), ("12h", 43_200_000), ("30m", 1_800_000), ("90s", 90_000)]
+)
+def test_texts_may_be_kept_for_a_time(text: str, ms: int) -> None:
+    """In days, hours, minutes or seconds."""
+    assert parsed("--redact-after", text).redact_after_ms == ms
+    assert parsed(REDACT_AFTER=text).redact_after_ms == ms
+
+
+def test_texts_are_kept_unless_somebody_says_otherwise() -> None:
+    """`never` is the default."""
+    assert parsed().redact_after_ms is None
+    assert parsed("--redact-after", "never").redact_after_ms is None
+
+
+@pytest.mark.parametrize("text", ["7", "d", "0s", "-1d", "1.5h", "7 d", "7w", "", "1d2h", "9" * 50 + "d"])
+def test_a_time_has_a_unit(text: str) -> None:
+    """The refusal shows how."""
+    assert "is a time like 7d, 12h, 30m or 90s, or never" in refusal(f"--redact-after={text}")
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--log-format", "console or json"),
+        ("--log-level", "debug, info, warning or error"),
+        ("--log-synchronous", "full or normal"),
+        ("--matching", "first-come or interests"),
+    ],
+)
+def test_some_settings_are_one_of_a_few_words(flag: str, words: str) -> None:
+    """The refusal lists them, and names the variable."""
+    variable = f"CHAT_BROKER_{flag.removeprefix('--').replace('-', '_').upper()}"
+    for value in ("xml", "", words):
+        assert refusal(f"{flag}={value}") == f"{flag} ({variable}) is {words}"
+
+
+@pytest.mark.parametrize("flags", [["--nonsense"], ["--por", "1"], ["--port"], ["more"], ["--x\ny"]])
+def test_an_unknown_flag_is_refused_in_one_line(flags: list[str]) -> None:
+    """Which says where to look; nothing is guessed from an abbreviation."""
+    assert "chat-broker serve --help" in refusal(*flags)
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["--port", "1"]])
+def test_a_command_is_needed(arguments: list[str]) -> None:
+    """The refusal says where they are listed."""
+    with pytest.raises(UsageError, match="chat-broker --help"):
+        parser_for(arguments).parse_args(arguments)
+
+
+@pytest.mark.parametrize(("variable", "fast_lane"), [("1", False), ("0", True), ("", True)])
+def test_the_fast_lane_can_be_switched_off(variable: str, fast_lane: bool) -> None:
+    """By the flag or by its variable; a variable that is 0 leaves it on."""
+    assert parsed().fast_lane
+    assert not parsed("--no-fast-lane").fast_lane
+    assert parsed(NO_FAST_LANE=variable).fast_lane is fast_lane
+    assert not parsed("--no-fast-lane", NO_FAST_LANE=variable).fast_lane
+
+
+def test_a_switch_is_on_or_off() -> None:
+    """Nothing else can be meant."""
+    assert refusal(NO_FAST_LANE="yes") == "CHAT_BROKER_NO_FAST_LANE is 1 or 0"
+
+
+def test_unknown_variables_are_found() -> None:
+    """A slip of the pen among ours; what belongs to others is no matter."""
+    environment = {
+        "CHAT_BROKER_PROT": "1",
+        "CHAT_BROKER_PORT": "1",
+        "CHAT_BROKER_STREAMS_MAX": "1",
+        "CHATBROKER_X": "1",
+    }
+    assert unknown_variables(environment | {"CHAT_BROKER_A": ""}) == ["CHAT_BROKER_A", "CHAT_BROKER_PROT"]
+
+
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    """With what it is and its default, and exits 0."""
+    with pytest.raises(SystemExit) as raised:
+        parsed("--help")
+    assert raised.value.code == 0
+    text = capsys.readouterr().out
+    for name in (*FLAGS, *LISTS, *(name.replace("_", "-") for name in LIMITS)):
+        assert f"--{name}" in text
+    assert "CHAT_BROKER_" in serve_help()
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """And exits 0."""
+    with pytest.raises(SystemExit) as raised:
+        parser_for(["--version"]).parse_args(["--version"])
+    assert raised.value.code == 0
+    assert capsys.readouterr().out.startswith("chat-broker ")

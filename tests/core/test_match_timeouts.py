@@ -1,0 +1,167 @@
+"""When patience ends, somebody has to look again: at the right moment, also after a restart, and until it is done."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.match_timeouts import LOOK_AGAIN_MS
+from events.commands import AdoptPolicy, LeaveRoom, MatchDue
+from events.ids import ConnectionId, RoomId
+from events.policy import Policy
+from tests.support.bench import LENIENT, BrokerBench, with_broker
+from tests.support.fake_clock import FakeClock
+from tests.support.logs import FaultyLog, run, unavailable
+from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue
+
+POLICY = Policy(
+    matching="interests",
+    messages_per_10s_max=1_000,
+    queue_commands_per_10s_max=1_000,
+    idle_grace_queue_ms=10_000_000,
+    idle_grace_room_ms=10_000_000,
+)
+PATIENCE = POLICY.interest_patience_ms
+
+
+def met(bench: BrokerBench, one: ConnectionId, other: ConnectionId) -> bool:
+    """Whether the two are in one room."""
+    place = bench.place_of(one)
+    return place is not None and place == bench.place_of(other) and not bench.waits(one) and not bench.is_idle(one)
+
+
+@with_broker(POLICY)
+async def test_after_patience_one_meets_anyone(bench: BrokerBench) -> None:
+    """At that moment and not before, by a command that is in the log."""
+    await bench.do(enter(ANN, "Ann", "go"))
+    await bench.clock.advance(5_000)
+    await bench.do(enter(BOB, "Bob", "tea"))
+    await bench.clock.advance(PATIENCE - 5_001)
+    assert bench.waits(ANN)
+    await bench.clock.advance(1)
+    assert met(bench, ANN, BOB)
+    commits = await bench.log.inner.read(0, 100)
+    assert commits[-1].command == MatchDue(ANN)
+    assert commits[-1].at_ms == commits[1].at_ms + PATIENCE
+
+
+@with_broker(POLICY)
+async def test_who_was_alone_then_is_met_by_whoever_comes(bench: BrokerBench) -> None:
+    """No second look is needed."""
+    await bench.do(enter(ANN, "Ann", "go"))
+    await bench.clock.advance(2 * PATIENCE)
+    assert bench.waits(ANN)
+    await bench.do(enter(BOB, "Bob", "tea"))
+    assert met(bench, ANN, BOB)
+
+
+@with_broker(POLICY)
+async def test_who_left_and_came_back_has_new_patience(bench: BrokerBench) -> None:
+    """It counts from the entry that stands."""
+    await bench.do(enter(ANN, "Ann", "go"))
+    await bench.clock.advance(PATIENCE - 1)
+    await bench.do(leave_queue(ANN))
+    await bench.do(enter(ANN, "Ann", "go"))
+    await bench.do(enter(BOB, "Bob", "tea"))
+    await bench.clock.advance(PATIENCE - 1)
+    assert bench.waits(ANN)
+    await bench.clock.advance(1)
+    assert met(bench, ANN, BOB)
+
+
+@with_broker(POLICY)
+async def test_a_look_that_the_log_refused_is_taken_again(bench: BrokerBench) -> None:
+    """Nobody waits for ever because a disk was slow."""
+    await bench.do(enter(ANN, "Ann", "go"))
+    await bench.do(enter(BOB, "Bob", "tea"))
+    bench.log.before_append = [unavailable] * 1_000
+    await bench.clock.advance(PATIENCE + POLICY.command_timeout_ms)
+    assert bench.waits(ANN)
+    bench.log.before_append = []
+    await bench.clock.advance(POLICY.command_timeout_ms + 2 * LOOK_AGAIN_MS)
+    assert met(bench, ANN, BOB)
+
+
+@with_broker(Policy(**{name: getattr(POLICY, name) for name in POLICY.__struct_fields__} | {"rooms_open_max": 1}))
+async def test_a_look_where_no_room_may_open_is_taken_again(bench: BrokerBench) -> None:
+    """As soon as another conversation has ended."""
+    await bench.do(enter(CAT, "Cat", "ski"))
+    await bench.do(enter(DAN, "Dan", "ski"))
+    place = bench.place_of(CAT)
+    await bench.do(enter(ANN, "Ann", "go"))
+    await bench.do(enter(BOB, "Bob", "tea"))
+    await bench.clock.advance(PATIENCE)
+    assert bench.waits(ANN)
+    await bench.do(LeaveRoom(CAT, RoomId(getattr(place, "room_id", ""))))
+    await bench.clock.advance(LOOK_AGAIN_MS)
+    assert met(bench, ANN, BOB)
+
+
+def test_a_restart_keeps_everyones_patience() -> None:
+    """It counts from the entry in the log, whatever process looks at it."""
+
+    async def scenario() -> None:
+        log, clock = FaultyLog(), FakeClock()
+        before = BrokerBench(log, clock)
+        await before.broker.start(POLICY)
+        await before.do(enter(ANN, "Ann", "go"))
+        await clock.advance(4_000)
+        await before.do(enter(BOB, "Bob", "tea"))
+        before.broker.presence.stop()  # as a process that was killed: it closes nothing
+        before.broker._patience.stop()
+        await clock.advance(1_000)
+        after = BrokerBench(log, clock)
+        await after.broker.start(POLICY)
+        await clock.advance(PATIENCE - 5_001)
+        assert after.waits(ANN)
+        await clock.advance(1)
+        assert met(after, ANN, BOB)
+        await after.broker.close()
+
+    run(scenario)
+
+
+@with_broker(POLICY)
+async def test_those_whom_a_change_of_policy_leaves_waiting_are_paired(bench: BrokerBench) -> None:
+    """Under first come, first served nobody waits while another waits."""
+    for number in range(5):
+        await bench.do(enter(ConnectionId(f"c_{number}"), "X", f"interest {number}"))
+    assert len(bench.broker.state.queue) == 5
+    await bench.do(AdoptPolicy(LENIENT))
+    await bench.clock.advance(0)
+    assert len(bench.broker.state.queue) == 1
+    assert bench.waits(ConnectionId("c_4"))
+
+
+@pytest.mark.parametrize("jump_ms", [-3_600_000, 3_600_000])
+def test_a_clock_that_is_set_costs_nobody_their_match(jump_ms: int) -> None:
+    """Once time has come that far."""
+
+    @with_broker(POLICY)
+    async def scenario(bench: BrokerBench) -> None:
+        await bench.do(enter(ANN, "Ann", "go"))
+        bench.clock.jump_wall(jump_ms)
+        await bench.do(enter(BOB, "Bob", "tea"))
+        await bench.clock.advance(PATIENCE + abs(jump_ms))
+        assert met(bench, ANN, BOB)
+
+    scenario()
+
+
+@with_broker(POLICY)
+async def test_a_clock_that_is_set_back_puts_no_match_off_for_as_long(bench: BrokerBench) -> None:
+    """Patience goes on meanwhile, if at half its speed."""
+    await bench.do(enter(ANN, "Ann", "go"))
+    bench.clock.jump_wall(-3_600_000)
+    await bench.do(enter(BOB, "Bob", "tea"))
+    await bench.clock.advance(2 * PATIENCE + 100)
+    assert met(bench, ANN, BOB)
+
+
+@with_broker(POLICY)
+async def test_nobody_is_looked_at_after_the_end(bench: BrokerBench) -> None:
+    """A closing broker writes nothing more."""
+    await bench.do(enter(ANN, "Ann", "go"))
+    await bench.do(enter(BOB, "Bob", "tea"))
+    await bench.broker.close()
+    await bench.clock.advance(2 * PATIENCE)
+    assert bench.waits(ANN)

@@ -1,0 +1,392 @@
+"""What stands after a cursor, whatever else was heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.reads import Page, _runs, newest_page, page_after, told_after
+from events.commands import AdoptPolicy, Command
+from events.commit import EMPTY_TIP, Commit
+from events.ids import ConnectionId, RoomId
+from events.log import Snapshot
+from events.memory import MemoryLog
+from events.policy import Policy
+from projections.inbox import CHUNK
+from projections.notifications import MessageReceived
+from projections.state import INITIAL_STATE, State, fold
+from tests.support.fake_clock import settle
+from tests.support.logs import FaultyLog, log_of, run, stored
+from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, move_on, say
+
+TALK_ROOM = RoomId("r_3")
+FAST = AdoptPolicy(Policy(messages_per_10s_max=10_000, inbox_events_max=CHUNK))
+
+
+def talk(count: int, *between: Command) -> list[Command]:
+    """Ann talks to Bob, who hears `chatroom.found` at 3 and a message at each position from 4 on."""
+    words = [say(ANN, f"word {n}", None, TALK_ROOM) for n in range(count)]
+    return [FAST, enter(ANN), enter(BOB), *words, *between]
+
+
+def cursors(page: Page) -> list[int]:
+    """The positions of what a page gives."""
+    return [event.params.cursor for event in page.events]
+
+
+def words(page: Page) -> list[str]:
+    """The messages on a page."""
+    return [event.params.message for event in page.events if isinstance(event.params, MessageReceived)]
+
+
+def test_a_page_gives_what_stands_after_the_cursor() -> None:
+    """Oldest first; where nothing more follows, the cursor is the tip."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(3), enter(CAT))
+        page = await page_after(log, state, BOB, 4, 10)
+        assert words(page) == ["word 1", "word 2"]
+        assert (page.cursor, page.missed) == (7, False)
+
+    run(scenario)
+
+
+def test_a_full_page_has_the_cursor_of_its_last_event() -> None:
+    """More may follow, so the cursor does not pass what was not given."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(5))
+        page = await page_after(log, state, BOB, 0, 2)
+        assert (cursors(page), page.cursor) == ([3, 4], 4)
+        page = await page_after(log, state, BOB, page.cursor, 2)
+        assert (cursors(page), page.cursor) == ([5, 6], 6)
+        page = await page_after(log, state, BOB, page.cursor, 2)
+        assert (cursors(page), page.cursor) == ([7, 8], 8)
+        page = await page_after(log, state, BOB, page.cursor, 2)
+        assert (cursors(page), page.cursor) == ([], 8)
+
+    run(scenario)
+
+
+def test_a_cursor_at_or_above_the_tip_finds_nothing() -> None:
+    """And is not moved back."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(1))
+        assert await page_after(log, state, BOB, 4, 10) == Page([], 4)
+        assert await page_after(log, state, BOB, 99, 10) == Page([], 99)
+
+    run(scenario)
+
+
+def test_who_was_told_nothing_gets_an_empty_page() -> None:
+    """Known or not."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(1), enter(CAT))
+        for who in (CAT, DAN):
+            assert await page_after(log, state, who, 0, 10) == Page([], 5)
+            assert await newest_page(log, state, who, 10) == Page([], 5)
+
+    run(scenario)
+
+
+def test_the_newest_page_ends_at_the_tip() -> None:
+    """The last few, ascending."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(9), enter(CAT))
+        page = await newest_page(log, state, BOB, 3)
+        assert words(page) == ["word 6", "word 7", "word 8"]
+        assert (page.cursor, page.missed) == (state.position, False)
+
+    run(scenario)
+
+
+def test_what_an_inbox_has_forgotten_is_found_in_the_log() -> None:
+    """However long ago it was: the index is a shortcut, the log is the truth."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(3 * CHUNK))
+        assert state.inboxes[BOB].dropped_through > CHUNK
+        page = await page_after(log, state, BOB, 0, 1_000)
+        assert cursors(page) == list(range(3, state.position + 1))
+        assert not page.missed
+        page = await page_after(log, state, BOB, 10, 3)
+        assert (cursors(page), page.cursor, page.missed) == ([11, 12, 13], 13, False)
+
+    run(scenario)
+
+
+def test_a_long_way_through_the_log_lets_others_have_their_turn() -> None:
+    """It goes in steps, and gives way after each."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(2_500))
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await settle(1)
+
+        busy = asyncio.ensure_future(other())
+        page = await page_after(log, state, BOB, 0, 5_000)
+        busy.cancel()
+        assert len(page.events) == 2_501
+        assert 2 <= turns < 100, "as soon as the others have had theirs, it goes on"
+
+    run(scenario)
+
+
+async def compacted(log: MemoryLog, through: int) -> None:
+    """Forget the log's commits up to a position."""
+    base = await log.newest_snapshot()
+    start = base.state if base is not None else INITIAL_STATE
+    state = fold(await log.read(start.position, through - start.position), start)
+    await log.compact(Snapshot(state.tip, state))
+
+
+def test_a_cursor_below_the_base_gives_what_is_left() -> None:
+    """And says that something was missed."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(10))
+        await compacted(log, 8)
+        page = await page_after(log, state, BOB, 0, 100)
+        assert (cursors(page), page.cursor, page.missed) == ([9, 10, 11, 12, 13], 13, True)
+        page = await page_after(log, state, BOB, 8, 100)
+        assert (cursors(page), page.cursor, page.missed) == ([9, 10, 11, 12, 13], 13, False)
+        page = await page_after(log, state, BOB, 8, 2)
+        assert (cursors(page), page.cursor, page.missed) == ([9, 10], 10, False)
+
+    run(scenario)
+
+
+def test_what_is_gone_takes_no_room_on_a_page() -> None:
+    """However much of it there was, what can be given is given at once."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(10))
+        await compacted(log, 8)
+        page = await page_after(log, state, BOB, 0, 2)
+        assert (cursors(page), page.cursor, page.missed) == ([9, 10], 10, True)
+
+    run(scenario)
+
+
+def test_a_newest_page_leaves_out_what_is_gone() -> None:
+    """It gives the rest."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(10))
+        await compacted(log, 11)
+        page = await newest_page(log, state, BOB, 5)
+        assert (cursors(page), page.cursor) == ([12, 13], 13)
+
+    run(scenario)
+
+
+def test_an_inbox_and_the_log_may_both_have_forgotten() -> None:
+    """Then what is left begins at the log's base."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(3 * CHUNK))
+        assert state.inboxes[BOB].dropped_through > 20
+        await compacted(log, 20)
+        page = await page_after(log, state, BOB, 0, 1_000)
+        assert (cursors(page), page.missed) == (list(range(21, state.position + 1)), True)
+        dropped = state.inboxes[BOB].dropped_through
+        await compacted(log, dropped + 5)
+        page = await page_after(log, state, BOB, 0, 1_000)
+        assert (cursors(page), page.missed) == (list(range(dropped + 6, state.position + 1)), True)
+
+    run(scenario)
+
+
+def test_a_log_that_has_nothing_left_gives_nothing() -> None:
+    """Everything up to the tip is in the base."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(3 * CHUNK))
+        await compacted(log, state.position)
+        assert await page_after(log, state, BOB, 0, 10) == Page([], state.position, missed=True)
+
+    run(scenario)
+
+
+def test_a_log_that_is_compacted_while_it_is_read_says_so() -> None:
+    """What went between the look and the read is missed, not passed over in silence."""
+
+    async def scenario() -> None:
+        inner, state = await stored(*talk(10))
+        log = FaultyLog(inner)
+
+        async def compact_now() -> None:
+            await compacted(inner, 8)
+
+        log.before_read = [compact_now]
+        page = await page_after(log, state, BOB, 0, 4)
+        assert (cursors(page), page.cursor, page.missed) == ([9, 10, 11, 12], 12, True)
+
+    run(scenario)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from([ANN, BOB, CAT, DAN]), st.integers(0, 3)), max_size=60), st.integers(1, 7))
+def test_page_by_page_gives_everything_once(script: list[tuple[ConnectionId, int]], limit: int) -> None:
+    """Whatever the size of a page: in order, without a gap, without a repeat, and only what was told."""
+    commits = log_of(AdoptPolicy(Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)))
+    for who, action in script:
+        state = fold(commits)
+        place = getattr(state.places.get(who), "place", None)
+        room = getattr(place, "room_id", None)
+        if room is None:
+            commits += log_of(enter(who), state=state)
+        else:
+            choices: list[Command] = [say(who, "x", None, room), move_on(who, room), leave(who, room)]
+            commits += log_of(choices[action % 3], state=state)
+
+    async def scenario() -> None:
+        log, state = MemoryLog(), fold(commits)
+        await log.append(commits, expected=fold([]).tip)
+        for who in (ANN, BOB, CAT, DAN):
+            expected = state.inboxes[who].last(1_000) if who in state.inboxes else []
+            cursor, given_events = 0, list[int]()
+            for _ in range(len(expected) // limit + 1):
+                page = await page_after(log, state, who, cursor, limit)
+                given_events += cursors(page)
+                assert all(position <= page.cursor for position in cursors(page))
+                assert [p for p in expected if cursor < p <= page.cursor] == cursors(page)
+                cursor = page.cursor
+            assert given_events == expected
+            assert cursor == state.position
+
+    run(scenario)
+
+
+async def replayed(
+    log: MemoryLog, state: State, who: Sequence[ConnectionId], cursor: int
+) -> list[tuple[int, list[ConnectionId]]]:
+    """The positions that a replay gives, and to whom."""
+    return [
+        (told[0].position, [delivery.connection_id for delivery in told])
+        async for told in told_after(log, state, who, cursor)
+    ]
+
+
+def test_a_replay_gives_each_position_once_in_order() -> None:
+    """Several connections share a stream; within a position they are in ascending order."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(2), leave(BOB, TALK_ROOM), enter(CAT), enter(DAN))
+        assert await replayed(log, state, [BOB, ANN], 0) == [(3, [ANN, BOB]), (4, [BOB]), (5, [BOB]), (6, [ANN])]
+        assert await replayed(log, state, [BOB, CAT], 4) == [(5, [BOB]), (8, [CAT])]
+        assert await replayed(log, state, [], 0) == []
+        assert await replayed(log, state, [ANN], 8) == []
+
+    run(scenario)
+
+
+def test_within_a_position_names_ascend_whoever_came_first() -> None:
+    """So a stream that resumes within a position counts as it did before."""
+
+    async def scenario() -> None:
+        log, state = await stored(enter(BOB), enter(ANN))
+        assert await replayed(log, state, [BOB, ANN], 0) == [(2, [ANN, BOB])]
+
+    run(scenario)
+
+
+def test_a_replay_finds_what_the_inboxes_have_forgotten() -> None:
+    """Of everyone who listens, each position still once."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(3 * CHUNK), leave(BOB, TALK_ROOM))
+        assert await replayed(log, state, [ANN, BOB], 0) == [
+            (3, [ANN, BOB]),
+            *((position, [BOB]) for position in range(4, state.position)),
+            (state.position, [ANN]),
+        ]
+
+    run(scenario)
+
+
+def test_a_replay_ends_at_the_state_it_was_asked_for() -> None:
+    """What came since is heard live."""
+
+    async def scenario() -> None:
+        log, _ = await stored(*talk(5))
+        early = fold(await log.read(0, 6))
+        assert await replayed(log, early, [BOB], 3) == [(4, [BOB]), (5, [BOB]), (6, [BOB])]
+
+    run(scenario)
+
+
+def test_a_replay_over_the_base_gives_what_is_left() -> None:
+    """Below it nothing can be read."""
+
+    async def scenario() -> None:
+        log, state = await stored(*talk(5))
+        await compacted(log, 6)
+        assert await replayed(log, state, [BOB], 0) == [(7, [BOB]), (8, [BOB])]
+
+    run(scenario)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.sets(st.integers(1, 5_000)))
+def test_reading_goes_in_few_spans_of_bounded_length(positions: set[int]) -> None:
+    """They cover what is wanted, do not overlap, and what stands far apart is not read in between."""
+    wanted = sorted(positions)
+    spans = _runs(wanted)
+    assert sorted(p for start, end in spans for p in wanted if start <= p <= end) == wanted
+    assert all(end - start < 1_000 for start, end in spans)
+    assert all(start in positions and end in positions for start, end in spans)
+    assert all(before[1] < after[0] for before, after in pairwise(spans))
+
+
+def test_what_stands_close_together_is_read_at_once() -> None:
+    """Up to 16 positions apart, and 1,000 in all."""
+    assert _runs([]) == []
+    assert _runs([100, 116]) == [(100, 116)]
+    assert _runs([100, 117]) == [(100, 100), (117, 117)]
+    assert _runs(range(600, 1_602)) == [(600, 1_599), (1_600, 1_601)]
+
+
+class ReadLog(MemoryLog):
+    """Keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[int, int]] = []
+
+    async def read(self, after: int, limit: int) -> Sequence[Commit]:
+        """Read, and remember."""
+        self.asked.append((after, limit))
+        return await super().read(after, limit)
+
+
+def test_no_more_is_read_than_is_looked_at() -> None:
+    """What an inbox names, span by span; what it has forgotten, in pieces of 1,000."""
+
+    async def scenario() -> None:
+        log, commits = ReadLog(), log_of(*talk(2_500))
+        await log.append(commits, expected=EMPTY_TIP)
+        state = fold(commits)
+        dropped = state.inboxes[BOB].dropped_through
+        await page_after(log, state, BOB, state.position - 5, 100)
+        assert log.asked == [(state.position - 5, 5)]
+        log.asked.clear()
+        await page_after(log, state, BOB, dropped, 100)
+        assert log.asked == [(dropped, state.position - dropped)]
+        log.asked.clear()
+        await page_after(log, state, BOB, dropped - 1_001, 10_000)
+        assert log.asked[:2] == [(dropped - 1_001, 1_000), (dropped - 1, 1)]
+
+    run(scenario)

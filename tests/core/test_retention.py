@@ -1,0 +1,125 @@
+"""What was said goes from the log in time, and nothing else does."""
+
+from __future__ import annotations
+
+from broker.retention import SWEEP_MS, Redaction
+from events.commands import SendMessage
+from events.text import RedactedText
+from projections.state import digest, fold
+from tests.support.bench import LENIENT, BrokerBench, with_broker
+from tests.support.fake_clock import FakeClock
+from tests.support.logs import FaultyLog, run, unavailable
+from tests.support.people import ANN, BOB, CAT, DAN, leave, move_on, say
+
+AFTER_MS = 600_000
+
+
+async def texts(bench: BrokerBench) -> list[str | None]:
+    """What the log still knows of what was said; `None` where it is gone."""
+    commits = await bench.log.inner.read(0, 10_000)
+    said = [commit.command.text for commit in commits if isinstance(commit.command, SendMessage)]
+    return [None if isinstance(text, RedactedText) else text for text in said]
+
+
+async def talk(bench: BrokerBench) -> Redaction:
+    """Two conversations, one of which ends."""
+    first, second = await bench.pair(ANN, BOB), await bench.pair(CAT, DAN)
+    await bench.do(say(ANN, "one", None, first))
+    await bench.do(say(CAT, "two", None, second))
+    await bench.do(say(BOB, "three", None, first))
+    await bench.do(leave(ANN, first))
+    return Redaction(bench.log, bench.clock, AFTER_MS)
+
+
+@with_broker()
+async def test_texts_go_so_long_after_their_room_closed(bench: BrokerBench) -> None:
+    """Not a millisecond before, and those of a room that is open stay."""
+    redaction = await talk(bench)
+    await bench.clock.advance(AFTER_MS - 1)
+    await redaction.sweep()
+    assert await texts(bench) == ["one", "two", "three"]
+    await bench.clock.advance(1)
+    await redaction.sweep()
+    assert await texts(bench) == [None, "two", None]
+
+
+@with_broker()
+async def test_the_chain_and_the_state_hold(bench: BrokerBench) -> None:
+    """What is left of a text is enough for both."""
+    redaction = await talk(bench)
+    before = digest(bench.broker.state)
+    await bench.clock.advance(AFTER_MS)
+    await redaction.sweep()
+    commits = await bench.log.inner.read(0, 10_000)
+    upto = [commit for commit in commits if commit.position <= 8]
+    assert digest(fold(commits)) == digest(bench.broker.state)
+    assert (len(upto), before != "") == (8, True)
+
+
+@with_broker()
+async def test_a_room_that_closes_later_is_not_forgotten(bench: BrokerBench) -> None:
+    """What was said in it stands before what was swept already."""
+    redaction = await talk(bench)
+    await bench.clock.advance(AFTER_MS)
+    await redaction.sweep()
+    room = bench.broker.state.rooms.by_id
+    (second,) = [one for one in room if CAT in (room[one].first, room[one].second)]
+    # Their grace has ended meanwhile, and with it the room.
+    assert not room[second].is_open
+    await bench.clock.advance(AFTER_MS)
+    await redaction.sweep()
+    assert await texts(bench) == [None, None, None]
+
+
+def test_a_restart_goes_on_where_the_open_rooms_began() -> None:
+    """Nothing is left out, and what is done is not read again."""
+
+    async def scenario() -> None:
+        log, clock = FaultyLog(), FakeClock()
+        bench = BrokerBench(log, clock)
+        await bench.broker.start(LENIENT)
+        first = await bench.pair(ANN, BOB)
+        await bench.do(say(ANN, "early", None, first))
+        await bench.do(leave(ANN, first))
+        second = await bench.pair(CAT, DAN)
+        await bench.do(say(CAT, "late", None, second))
+        late = bench.broker.state.position
+        await clock.advance(1)
+        with bench.broker.presence.call(CAT), bench.broker.presence.call(DAN):
+            await clock.advance(AFTER_MS)
+            await Redaction(log, clock, AFTER_MS).sweep()
+            assert log.redacted_to == late - 1
+            await bench.do(move_on(DAN, second))
+            await clock.advance(AFTER_MS)
+            await Redaction(log, clock, AFTER_MS).sweep()
+        assert await texts(bench) == [None, None]
+        await bench.broker.close()
+
+    run(scenario)
+
+
+@with_broker()
+async def test_a_log_that_does_not_answer_puts_it_off(bench: BrokerBench) -> None:
+    """The next sweep does what this one could not."""
+    redaction = await talk(bench)
+    await bench.clock.advance(AFTER_MS)
+    bench.log.before_redact = [unavailable]
+    bench.broker.in_background(redaction.run())
+    await bench.clock.advance(0)
+    assert await texts(bench) == ["one", "two", "three"]
+    await bench.clock.advance(SWEEP_MS)
+    assert await texts(bench) == [None, "two", None]
+
+
+def test_a_broker_that_is_told_to_does_it_by_itself() -> None:
+    """Once a minute."""
+
+    async def scenario() -> None:
+        bench = BrokerBench()
+        await bench.broker.start(LENIENT, redact_after_ms=AFTER_MS)
+        await talk(bench)
+        await bench.clock.advance(AFTER_MS + SWEEP_MS)
+        assert (await texts(bench))[0] is None
+        await bench.broker.close()
+
+    run(scenario)

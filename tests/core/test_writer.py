@@ -1,0 +1,973 @@
+"""Decide, append, evolve, announce: over a log that conflicts, hangs, fails, or lands without saying so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from broker import batch as draft_module
+from broker.batch import Accepted, Answer
+from broker.decide import Rejection, decide
+from broker.writer import FOLLOW_AGAIN_MS, RETRY_MS, Runtime
+from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue
+from events.commit import BrokenChainError, Commit, Tip
+from events.events import MessageSent, QueueEntered, RoomOpened
+from events.ids import ConnectionId
+from events.log import Conflict, LogUnavailableError, Snapshot
+from events.memory import MemoryLog
+from events.policy import Policy
+from projections.connections import Chatting, Waiting
+from projections.invariants import check_state, check_step
+from projections.state import INITIAL_STATE, State, digest, fold
+from tests.support.fake_clock import FakeClock, settle
+from tests.support.logs import FaultyLog, log_of, nothing, run, unavailable, until
+from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue, say
+
+PATIENT = Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)
+
+
+class Bench:
+    """A started runtime on a faulty log and a clock that stands still, and what it announced."""
+
+    def __init__(self, log: FaultyLog, clock: FakeClock, runtime: Runtime) -> None:
+        self.log = log
+        self.clock = clock
+        self.runtime = runtime
+        self.announced: list[Commit] = []
+        runtime.observers.append(self.observe)
+
+    @classmethod
+    async def started(
+        cls, policy: Policy = PATIENT, keep_commits: int | None = None, inner: MemoryLog | None = None
+    ) -> Bench:
+        """One that has adopted `policy`, so its log is at position 1."""
+        log, clock = FaultyLog(inner), FakeClock()
+        bench = cls(log, clock, Runtime(log, clock, keep_commits=keep_commits))
+        await bench.runtime.start(policy)
+        log.batches.clear()
+        bench.announced.clear()
+        return bench
+
+    @property
+    def state(self) -> State:
+        """The runtime's."""
+        return self.runtime.state
+
+    def observe(self, commit: Commit, state: State) -> None:
+        """Note a commit, and hold it against what is promised."""
+        assert state is self.runtime.state
+        assert state.tip == commit.tip
+        self.announced.append(commit)
+
+    def submit(self, command: Command) -> asyncio.Future[Answer]:
+        """Give a command without waiting for its answer."""
+        return asyncio.ensure_future(self.runtime.submit(command))
+
+    async def check(self) -> None:
+        """The log is whole, its fold is the state, everything in it was announced once and keeps the promises."""
+        state, commits = INITIAL_STATE, list(await self.log.inner.read(0, 100_000))
+        for commit in commits:
+            after = fold([commit], state)
+            assert check_step(state, commit, after) == []
+            assert decide(state, commit.command, commit.facts) == list(commit.events)
+            state = after
+        assert check_state(state) == []
+        assert digest(state) == digest(self.state)
+        assert self.announced == commits[-len(self.announced) :] if self.announced else True
+
+
+def on_bench(scenario: Callable[[Bench], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """A test of a started runtime; afterwards log, state and announcements agree."""
+
+    def wrapper() -> None:
+        async def whole() -> None:
+            bench = await Bench.started()
+            await scenario(bench)
+            await bench.check()
+
+        run(whole)
+
+    wrapper.__doc__ = scenario.__doc__
+    return wrapper
+
+
+def accepted(answer: Answer) -> Accepted:
+    """The answer, which must be a yes."""
+    assert isinstance(answer, Accepted), answer
+    return answer
+
+
+def room_of(state: State, who: ConnectionId) -> Any:
+    """The room that `who` is in."""
+    place = state.places.by_id[who].place
+    assert isinstance(place, Chatting)
+    return place.room_id
+
+
+@on_bench
+async def test_an_answer_is_the_commit_and_the_state_after_it(bench: Bench) -> None:
+    """Appended, folded and announced by then."""
+    answer = accepted(await bench.runtime.submit(enter(ANN)))
+    assert answer.commit is not None
+    assert answer.commit.command == enter(ANN)
+    assert answer.state is bench.state
+    assert bench.announced == [answer.commit]
+    assert await bench.log.tip() == answer.commit.tip
+
+
+@on_bench
+async def test_a_repeat_is_answered_without_a_commit(bench: Bench) -> None:
+    """In the state's present terms, and the log is left alone."""
+    await bench.runtime.submit(enter(ANN))
+    again = accepted(await bench.runtime.submit(enter(ANN)))
+    assert again == Accepted(bench.state, None)
+    assert len(bench.log.batches) == 1
+
+
+@on_bench
+async def test_a_refusal_is_a_value_and_leaves_the_log_alone(bench: Bench) -> None:
+    """Nothing is stored of it."""
+    assert await bench.runtime.submit(say(ANN)) == Rejection("room_not_found")
+    assert bench.log.batches == []
+
+
+@on_bench
+async def test_facts_are_fresh(bench: Bench) -> None:
+    """Each command that may match has a room id of its own, each text a salt, and nothing else has either."""
+    for who in (ANN, BOB, CAT, DAN):
+        await bench.runtime.submit(enter(who))
+    for who in (ANN, BOB):
+        await bench.runtime.submit(say(who, "same", None, room_of(bench.state, ANN)))
+    await bench.runtime.submit(enter(ConnectionId("c_eve")))
+    await bench.runtime.submit(leave_queue(ConnectionId("c_eve")))
+    entries, texts, rest = bench.announced[:4], bench.announced[4:6], bench.announced[7:]
+    assert len({commit.facts.room_id for commit in entries}) == 4
+    assert len({commit.facts.salt for commit in texts}) == 2
+    assert all(len(commit.facts.salt or "") == 32 for commit in texts)
+    assert all(commit.facts.room_id is None for commit in texts)
+    assert [(c.facts.room_id, c.facts.salt) for c in rest] == [(None, None)]
+
+
+@on_bench
+async def test_what_arrives_during_an_append_goes_in_one_batch(bench: Bench) -> None:
+    """Group commit: decided one upon the other, stored all at once."""
+    landed = asyncio.Event()
+    bench.log.before_append = [until(landed)]
+    first = bench.submit(enter(ANN))
+    await settle()
+    later = [bench.submit(enter(who)) for who in (BOB, CAT, DAN)]
+    await settle()
+    assert [len(batch) for batch in bench.log.batches] == [1]
+    landed.set()
+    answers = [accepted(answer) for answer in await asyncio.gather(first, *later)]
+    assert [len(batch) for batch in bench.log.batches] == [1, 3]
+    assert [answer.state.position for answer in answers] == [2, 3, 4, 5]
+    assert bench.state.rooms.open_count == 2
+
+
+@on_bench
+async def test_an_answer_waits_for_what_it_was_decided_upon(bench: Bench) -> None:
+    """A refusal and a repeat too: were the append lost, they would be wrong."""
+    landed = asyncio.Event()
+    bench.log.before_append = [until(landed)]
+    answers = [bench.submit(c) for c in (enter(ANN), enter(BOB), enter(ANN), enter(BOB), leave_queue(CAT))]
+    await settle()
+    assert not any(answer.done() for answer in answers)
+    landed.set()
+    assert [type(await answer).__name__ for answer in answers] == [
+        "Accepted",
+        "Accepted",
+        "Rejection",
+        "Rejection",
+        "Accepted",
+    ]
+
+
+@on_bench
+async def test_answers_come_in_the_order_of_the_commits(bench: Bench) -> None:
+    """As the commands were given."""
+    order: list[int] = []
+    landed = asyncio.Event()
+    bench.log.before_append = [until(landed)]
+
+    async def ask(number: int) -> None:
+        accepted(await bench.runtime.submit(enter(ConnectionId(f"c_{number}"))))
+        order.append(number)
+
+    asking = [asyncio.ensure_future(ask(number)) for number in range(20)]
+    await settle()
+    landed.set()
+    await asyncio.gather(*asking)
+    assert order == list(range(20))
+
+
+@on_bench
+async def test_two_hundred_at_once_make_a_hundred_rooms(bench: Bench) -> None:
+    """Each of two different people, everyone in exactly one."""
+    people = [ConnectionId(f"c_{number}") for number in range(200)]
+    await asyncio.gather(*(bench.runtime.submit(enter(who)) for who in people))
+    rooms = [event for commit in bench.announced for event in commit.events if isinstance(event, RoomOpened)]
+    assert len({room.room_id for room in rooms}) == len(rooms) == 100
+    assert sorted(who for room in rooms for who in (room.first, room.second)) == sorted(people)
+    assert len(bench.state.queue) == 0
+
+
+@on_bench
+async def test_a_conflict_is_folded_and_decided_again(bench: Bench) -> None:
+    """Another writer was faster: the room that this one thought of opening is another by then."""
+    await bench.runtime.submit(enter(ANN))
+
+    async def another_writes() -> None:
+        await bench.log.appended_by_another(enter(BOB), state=bench.state)
+
+    bench.log.before_append = [another_writes]
+    answer = accepted(await bench.runtime.submit(enter(CAT)))
+    assert bench.state.places.by_id[CAT].place == Waiting(4)
+    assert room_of(bench.state, ANN) == room_of(bench.state, BOB)
+    assert [type(commit.command) for commit in bench.announced] == [EnterQueue] * 3
+    tried, stored = bench.log.batches[-2][0], bench.log.batches[-1][0]
+    assert stored == answer.commit
+    assert (tried.facts.room_id, tried.position) == (stored.facts.room_id, stored.position - 1)
+    assert isinstance(tried.events[-1], RoomOpened)
+    assert isinstance(stored.events[-1], QueueEntered)
+
+
+@on_bench
+async def test_a_conflict_may_change_the_answer(bench: Bench) -> None:
+    """What another writer did can make of a yes a no, or a repeat."""
+    await bench.runtime.submit(enter(ANN))
+
+    async def another_writes() -> None:
+        await bench.log.appended_by_another(enter(BOB), state=bench.state)
+
+    bench.log.before_append = [another_writes]
+    assert await bench.runtime.submit(enter(BOB)) == Rejection("already_chatting")
+    bench.log.before_append = [lambda: bench.log.appended_by_another(enter(CAT), state=bench.state)]
+    assert accepted(await bench.runtime.submit(enter(CAT))).commit is None
+
+
+@on_bench
+async def test_conflicts_again_and_again_are_followed(bench: Bench) -> None:
+    """Each time what was missed is folded, announced in order, and the command decided anew."""
+    others = [ConnectionId(f"c_{number}") for number in range(10)]
+
+    def entering(who: ConnectionId) -> Callable[[], Coroutine[Any, Any, None]]:
+        return lambda: bench.log.appended_by_another(enter(who), state=bench.state)
+
+    bench.log.before_append = [entering(who) for who in others]
+    answer = accepted(await bench.runtime.submit(enter(ANN)))
+    assert answer.state.position == 12
+    assert len(bench.announced) == 11
+
+
+@on_bench
+async def test_a_message_is_not_stored_twice_by_a_conflict(bench: Bench) -> None:
+    """A repeat that reached another worker first is recognised when it is decided again."""
+    await bench.runtime.submit(enter(ANN))
+    await bench.runtime.submit(enter(BOB))
+    hello = say(ANN, "hello", "m1", room_of(bench.state, ANN))
+    bench.log.before_append = [lambda: bench.log.appended_by_another(hello, state=bench.state)]
+    assert accepted(await bench.runtime.submit(hello)).commit is None
+    sent = [event for commit in bench.announced for event in commit.events if isinstance(event, MessageSent)]
+    assert len(sent) == 1
+
+
+@on_bench
+async def test_an_append_that_landed_unanswered_is_not_made_again(bench: Bench) -> None:
+    """The same commits once more are answered as done; the answer is late, and it is yes."""
+    bench.log.after_append = [unavailable]
+    answer = bench.submit(enter(ANN))
+    await settle()
+    assert not answer.done()
+    await bench.clock.advance(RETRY_MS)
+    assert accepted(await answer).commit == bench.log.batches[0][0]
+    assert bench.log.batches[0] == bench.log.batches[1]
+    assert len(bench.announced) == 1
+
+
+@on_bench
+async def test_an_append_that_failed_is_tried_again(bench: Bench) -> None:
+    """Until it lands; nothing is announced before."""
+    bench.log.before_append = [unavailable] * 3
+    answer = bench.submit(enter(ANN))
+    await bench.clock.advance(2 * RETRY_MS)
+    assert not answer.done()
+    assert bench.announced == []
+    await bench.clock.advance(RETRY_MS)
+    accepted(await answer)
+    assert len(bench.log.batches) == 4
+
+
+@on_bench
+async def test_a_landed_append_with_others_behind_it_is_done(bench: Bench) -> None:
+    """Unanswered, and then overtaken: still yes, and the others are folded with the next command."""
+
+    async def landed_and_overtaken() -> None:
+        state = fold(await bench.log.inner.read(1, 10), bench.state)
+        await bench.log.appended_by_another(enter(BOB), state=state)
+        raise LogUnavailableError
+
+    bench.log.after_append = [landed_and_overtaken]
+    answer = bench.submit(enter(ANN))
+    await bench.clock.advance(RETRY_MS)
+    assert accepted(await answer).state.position == 2
+    await bench.runtime.submit(enter(CAT))
+    assert bench.state.position == 4
+
+
+@on_bench
+async def test_a_log_that_hangs_is_unavailable_in_time(bench: Bench) -> None:
+    """At each command's own deadline; what was asked may yet be carried out."""
+    landed = asyncio.Event()
+    bench.log.before_append = [until(landed)]
+    first = bench.submit(enter(ANN))
+    await bench.clock.advance(3_000)
+    second = bench.submit(enter(BOB))
+    await bench.clock.advance(1_999)
+    assert not first.done()
+    await bench.clock.advance(1)
+    assert first.result() == Rejection("unavailable")
+    assert not second.done()
+    await bench.clock.advance(3_000 + RETRY_MS)
+    assert second.result() == Rejection("unavailable")
+    landed.set()
+    await bench.runtime.settled()
+    assert room_of(bench.state, ANN) == room_of(bench.state, BOB)
+
+
+@on_bench
+async def test_a_log_that_hung_is_used_again(bench: Bench) -> None:
+    """The next command is answered as if nothing had been."""
+    landed = asyncio.Event()
+    bench.log.before_append = [until(landed)]
+    lost = bench.submit(enter(ANN))
+    await bench.clock.advance(5_000)
+    assert lost.result() == Rejection("unavailable")
+    landed.set()
+    await settle()
+    assert accepted(await bench.runtime.submit(enter(ANN))).commit is None
+    assert accepted(await bench.runtime.submit(enter(BOB))).state.rooms.open_count == 1
+
+
+@on_bench
+async def test_a_log_that_stays_away_is_given_up(bench: Bench) -> None:
+    """Once nobody waits for the answer any more, nothing is tried any more."""
+    bench.log.before_append = [unavailable] * 200
+    answer = bench.submit(enter(ANN))
+    await bench.clock.advance(5_000 + RETRY_MS)
+    assert answer.result() == Rejection("unavailable")
+    await bench.runtime.settled()
+    tries = len(bench.log.batches)
+    await bench.clock.advance(60_000)
+    assert len(bench.log.batches) == tries
+    bench.log.before_append = []
+    accepted(await bench.runtime.submit(enter(BOB)))
+    assert bench.state.places.get(ANN) is None
+
+
+@on_bench
+async def test_what_landed_unseen_is_known_before_the_next_decision(bench: Bench) -> None:
+    """An append that was given up may have landed: a repeat, a refusal and a leaving see that it did."""
+    bench.log.after_append = [unavailable]
+    bench.log.before_append = [nothing] + [unavailable] * 200
+    answer = bench.submit(enter(ANN))
+    await bench.clock.advance(5_000 + RETRY_MS)
+    assert answer.result() == Rejection("unavailable")
+    await bench.runtime.settled()
+    bench.log.before_append = []
+    left = accepted(await bench.runtime.submit(leave_queue(ANN)))
+    assert left.commit is not None
+    assert len(bench.state.queue) == 0
+
+
+@on_bench
+async def test_a_caller_who_goes_cancels_nothing(bench: Bench) -> None:
+    """A submitted command belongs to the runtime."""
+    landed = asyncio.Event()
+    bench.log.before_append = [until(landed)]
+    gone, stays = bench.submit(enter(ANN)), bench.submit(enter(BOB))
+    await settle()
+    in_line = bench.submit(enter(CAT))
+    await settle()
+    for caller in (gone, in_line):
+        caller.cancel()
+    await settle()
+    landed.set()
+    accepted(await stays)
+    await bench.runtime.settled()
+    assert gone.cancelled()
+    assert in_line.cancelled()
+    assert room_of(bench.state, ANN) == room_of(bench.state, BOB)
+    assert bench.state.places.by_id[CAT].place == Waiting(4)
+
+
+@on_bench
+async def test_time_never_goes_back(bench: Bench) -> None:
+    """Whatever the machine's clock does."""
+    await bench.runtime.submit(enter(ANN))
+    bench.clock.jump_wall(-3_600_000)
+    await bench.runtime.submit(enter(BOB))
+    await bench.clock.advance(1_000)
+    await bench.runtime.submit(enter(CAT))
+    bench.clock.jump_wall(2 * 3_600_000)
+    await bench.runtime.submit(enter(DAN))
+    times = [commit.at_ms for commit in bench.announced]
+    assert times[0] == times[1] < times[2] < times[3]
+    assert times[3] == bench.clock.wall_ms()
+
+
+def test_a_clock_that_is_set_back_costs_nobody_their_allowance() -> None:
+    """Whoever was too fast waits a little, and not until the clock is where it was."""
+
+    async def scenario() -> None:
+        bench = await Bench.started(Policy(messages_per_10s_max=1))
+        await bench.runtime.submit(enter(ANN))
+        await bench.runtime.submit(enter(BOB))
+        room = room_of(bench.state, ANN)
+        bench.clock.jump_wall(-3_600_000)
+        accepted(await bench.runtime.submit(say(ANN, "one", None, room)))
+        refused = await bench.runtime.submit(say(ANN, "two", None, room))
+        assert isinstance(refused, Rejection)
+        assert refused.retry_after_ms is not None
+        await bench.clock.advance(2 * refused.retry_after_ms)
+        accepted(await bench.runtime.submit(say(ANN, "two", None, room)))
+        await bench.check()
+
+    run(scenario)
+
+
+@on_bench
+async def test_a_conflict_is_decided_again_at_its_own_time(bench: Bench) -> None:
+    """Never before what came first."""
+
+    async def another_writes_later() -> None:
+        bench.clock.jump_wall(-7_000)
+        await bench.log.appended_by_another(enter(BOB), state=bench.state)
+
+    await bench.runtime.submit(enter(ANN))
+    bench.log.before_append = [another_writes_later]
+    await bench.runtime.submit(enter(CAT))
+    assert [commit.at_ms for commit in bench.announced] == sorted(commit.at_ms for commit in bench.announced)
+
+
+@on_bench
+async def test_the_absent_are_taken_out_before_anyone_is_matched(bench: Bench) -> None:
+    """In the same batch, so nobody past their grace is ever met."""
+    await bench.runtime.submit(enter(ANN))
+    bench.runtime.overdue = lambda: [Disconnect(ANN, "timeout", 2)]
+    answer = accepted(await bench.runtime.submit(enter(BOB)))
+    assert [type(commit.command) for commit in bench.log.batches[-1]] == [Disconnect, EnterQueue]
+    assert len({commit.at_ms for commit in bench.log.batches[-1]}) == 1
+    assert bench.state.places.by_id[BOB].place == Waiting(4)
+    assert answer.state.position == 4
+
+
+@on_bench
+async def test_the_absent_are_asked_for_only_where_it_matters(bench: Bench) -> None:
+    """A message or a leaving matches nobody."""
+    await bench.runtime.submit(enter(ANN))
+    bench.runtime.overdue = lambda: [Disconnect(ANN, "timeout", 2)]
+    await bench.runtime.submit(leave_queue(BOB))
+    assert bench.state.places.by_id[ANN].place == Waiting(2)
+
+
+@on_bench
+async def test_one_look_for_the_absent_serves_a_batch(bench: Bench) -> None:
+    """When everyone falls silent at once and comes back at once, a look for each would be a look too many."""
+    looks: list[int] = []
+
+    def overdue() -> list[Disconnect]:
+        looks.append(1)
+        return [Disconnect(ANN, "timeout", 2)]
+
+    await bench.runtime.submit(enter(ANN))
+    bench.runtime.overdue = overdue
+    await asyncio.gather(*(bench.runtime.submit(command) for command in (leave_queue(DAN), enter(BOB), enter(CAT))))
+    assert len(looks) == 1
+    assert [type(commit.command) for commit in bench.log.batches[-1]] == [Disconnect, EnterQueue, EnterQueue]
+    assert room_of(bench.state, BOB) == room_of(bench.state, CAT)
+
+
+@on_bench
+async def test_a_batch_is_not_given_up_while_one_still_waits(bench: Bench) -> None:
+    """The log comes back after the first deadline in the batch and before the second."""
+    landed = asyncio.Event()
+    bench.log.before_append = [until(landed)]
+    first = bench.submit(enter(ANN))
+    await bench.clock.advance(1_000)
+    early = bench.submit(enter(BOB))
+    await bench.clock.advance(2_000)
+    late = bench.submit(enter(CAT))
+    await bench.clock.advance(100)
+    bench.log.before_append = [unavailable] * 10_000
+    landed.set()
+    await bench.clock.advance(3_500)
+    accepted(first.result())
+    assert early.result() == Rejection("unavailable")
+    assert not late.done()
+    bench.log.before_append = []
+    await bench.clock.advance(RETRY_MS)
+    accepted(late.result())
+    assert bench.state.places.by_id[CAT].place == Waiting(4)
+
+
+def test_too_many_in_line_are_turned_away_at_once() -> None:
+    """The line has a bound; those in it are served."""
+
+    async def scenario() -> None:
+        bench = await Bench.started(Policy(commands_pending_max=3))
+        landed = asyncio.Event()
+        bench.log.before_append = [until(landed)]
+        in_flight = bench.submit(enter(ANN))
+        await settle()
+        in_line = [bench.submit(enter(who)) for who in (BOB, CAT, DAN)]
+        await settle()
+        assert await bench.runtime.submit(leave_queue(ANN)) == Rejection("unavailable")
+        landed.set()
+        for answer in (in_flight, *in_line):
+            accepted(await answer)
+        accepted(await bench.runtime.submit(leave_queue(ANN)))
+        await bench.check()
+
+    run(scenario)
+
+
+def test_a_bug_in_a_rule_is_unavailable_and_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch is refused, nothing of it is stored, and the next one is served."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+
+        def buggy(state: State, command: Command, facts: Any) -> Any:
+            assert not isinstance(command, LeaveQueue), "a bug"
+            return decide(state, command, facts)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(draft_module, "decide", buggy)
+            answers = await asyncio.gather(*(bench.runtime.submit(c) for c in (enter(ANN), leave_queue(ANN))))
+            assert answers == [Rejection("unavailable")] * 2
+            assert bench.log.batches == []
+            accepted(await bench.runtime.submit(enter(ANN)))
+        accepted(await bench.runtime.submit(leave_queue(ANN)))
+        await bench.check()
+
+    run(scenario)
+
+
+def test_a_log_that_was_rolled_back_is_never_folded_on() -> None:
+    """Every command is unavailable, and what is known stays what it was."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+        await bench.runtime.submit(enter(ANN))
+        known = bench.state
+        bench.log.inner = MemoryLog()
+        await bench.log.inner.append(log_of(AdoptPolicy(PATIENT)), expected=INITIAL_STATE.tip)
+        answer = bench.submit(enter(BOB))
+        await bench.clock.advance(1_000)
+        assert answer.result() == Rejection("unavailable")
+        assert bench.state is known
+        assert len(bench.log.batches) < 10
+
+    run(scenario)
+
+
+def test_a_log_that_was_replaced_is_never_folded_on() -> None:
+    """As long as the old one, and with another past."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+        await bench.runtime.submit(enter(ANN))
+        known = bench.state
+        bench.log.inner = MemoryLog()
+        await bench.log.inner.append(
+            log_of(enter(CAT), enter(DAN), leave_queue(BOB), enter(BOB)), expected=INITIAL_STATE.tip
+        )
+        assert await bench.runtime.submit(enter(BOB)) == Rejection("unavailable")
+        assert bench.state is known
+
+    run(scenario)
+
+
+def test_a_start_folds_what_the_log_holds() -> None:
+    """From the beginning or from the base; a policy that is in force already is not adopted again."""
+
+    async def scenario() -> None:
+        before = await Bench.started()
+        for who in (ANN, BOB, CAT):
+            await before.runtime.submit(enter(who))
+        after = Runtime(before.log, before.clock)
+        await after.start(PATIENT)
+        assert digest(after.state) == digest(before.state)
+        half = fold(await before.log.read(0, 2))
+        await before.log.compact(Snapshot(half.tip, half))
+        based = Runtime(before.log, before.clock)
+        await based.start(PATIENT)
+        assert digest(based.state) == digest(before.state)
+        assert len(await before.log.read(0, 10)) == 2
+
+    run(scenario)
+
+
+def test_a_start_with_other_limits_says_so_in_the_log() -> None:
+    """From then on every decision is made under them."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+        other = Runtime(bench.log, bench.clock)
+        await other.start(Policy(messages_per_10s_max=7))
+        assert other.state.policy == Policy(messages_per_10s_max=7)
+        assert other.state.position == 2
+
+    run(scenario)
+
+
+def test_a_log_that_was_altered_is_not_started_on() -> None:
+    """The fault is the log's, and it is loud."""
+
+    async def scenario() -> None:
+        log = MemoryLog()
+        await log.append(log_of(enter(ANN), enter(BOB), enter(CAT)), expected=INITIAL_STATE.tip)
+        del log._commits[1]
+        with pytest.raises(BrokenChainError):
+            await Runtime(log, FakeClock()).start(Policy())
+
+    run(scenario)
+
+
+def test_a_start_on_a_log_that_can_only_be_read_fails() -> None:
+    """It could keep none of its promises, least of all its limits."""
+
+    async def scenario() -> None:
+        log, clock = FaultyLog(), FakeClock()
+        log.before_append = [unavailable] * 500
+        starting = asyncio.ensure_future(Runtime(log, clock).start(PATIENT))
+        await clock.advance(10_000)
+        with pytest.raises(LogUnavailableError):
+            await starting
+
+    run(scenario)
+
+
+def test_a_start_reads_a_long_log_to_its_end() -> None:
+    """Page by page."""
+
+    async def scenario() -> None:
+        log = MemoryLog()
+        again: list[Command] = [enter(ANN), leave_queue(ANN)]
+        commits = log_of(*(again * 1_100), step_ms=20_000)
+        await log.append(commits, expected=INITIAL_STATE.tip)
+        runtime = Runtime(log, FakeClock())
+        await runtime.start(Policy())
+        assert runtime.state.position == 2_200
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3, 10, 50])
+def test_the_log_is_bounded_by_compaction(keep: int) -> None:
+    """Never more than the bound and what one batch adds, never less than about half of it; nothing is lost."""
+
+    async def scenario() -> None:
+        bench = await Bench.started(keep_commits=keep)
+        for number in range(4 * keep + 10):
+            await bench.runtime.submit(enter(ConnectionId(f"c_{number}")))
+            held = len(await bench.log.read(0, 10_000))
+            assert held <= keep + 1
+            base = await bench.log.newest_snapshot()
+            if base is not None:
+                assert held >= keep // 2 - 1
+            if base is not None and number % 7 == 0:
+                held_state = fold(await bench.log.read(0, 10_000), base.state)
+                assert digest(held_state) == digest(bench.state)
+
+    run(scenario)
+
+
+def test_a_compaction_that_fails_costs_nobody_an_answer() -> None:
+    """It is tried again with the next batch."""
+
+    async def scenario() -> None:
+        bench = await Bench.started(keep_commits=4)
+        bench.log.before_compact = [unavailable] * 2
+        for number in range(12):
+            accepted(await bench.runtime.submit(enter(ConnectionId(f"c_{number}"))))
+        assert bench.log.base.position > 0
+        assert len(await bench.log.read(0, 100)) <= 5
+
+    run(scenario)
+
+
+def test_how_long_an_append_took_is_told() -> None:
+    """For the metrics, in milliseconds."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+        took: list[float] = []
+        bench.runtime.on_append = took.append
+        landed = asyncio.Event()
+        bench.log.before_append = [until(landed)]
+        answer = bench.submit(enter(ANN))
+        await bench.clock.advance(120)
+        landed.set()
+        await answer
+        assert took == [120]
+
+    run(scenario)
+
+
+def test_several_workers_on_one_log_agree() -> None:
+    """Each decides on its own replica; the log decides between them, and everyone is in one place."""
+
+    async def scenario() -> None:
+        inner, clock = MemoryLog(), FakeClock()
+        benches = []
+        for _ in range(3):
+            log = FaultyLog(inner)
+            bench = Bench(log, clock, Runtime(log, clock))
+            await bench.runtime.start(PATIENT)
+            benches.append(bench)
+        people = [ConnectionId(f"c_{number}") for number in range(60)]
+        work: list[Awaitable[Answer]] = [benches[n % 3].runtime.submit(enter(who)) for n, who in enumerate(people)]
+        for answer in await asyncio.gather(*work):
+            accepted(answer)
+        for bench in benches:  # each sees the end of the log with its next commit
+            await bench.runtime.submit(enter(ConnectionId("c_last")))
+            await bench.runtime.submit(leave_queue(ConnectionId("c_last")))
+        state = fold(await inner.read(0, 1_000))
+        assert state.rooms.open_count == 30
+        assert check_state(state) == []
+        assert digest(benches[-1].state) == digest(state)
+
+    run(scenario)
+
+
+def test_conflicts_without_end_cost_no_loop() -> None:
+    """A store that says conflict and shows nothing new is out of order: unavailable, and the others get their turn."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+
+        async def conflict() -> None:
+            raise Conflict
+
+        bench.log.before_append = [conflict] * 1_000
+        answer = bench.submit(enter(ANN))
+        await bench.clock.advance(100)
+        assert answer.result() == Rejection("unavailable")
+        bench.log.before_append = []
+        accepted(await bench.runtime.submit(enter(ANN)))
+
+    run(scenario)
+
+
+async def _two_on_one_log() -> tuple[Bench, Bench]:
+    """Two started brokers that follow what the other writes."""
+    inner, clock = MemoryLog(), FakeClock()
+    benches = []
+    for _ in range(2):
+        log = FaultyLog(inner)
+        bench = Bench(log, clock, Runtime(log, clock, shared=True))
+        await bench.runtime.start(PATIENT)
+        bench.announced.clear()
+        benches.append(bench)
+    return benches[0], benches[1]
+
+
+def test_what_another_writes_is_followed() -> None:
+    """Folded and announced, though nothing is asked of this broker."""
+
+    async def scenario() -> None:
+        here, there = await _two_on_one_log()
+        await here.runtime.submit(enter(ANN))
+        await there.runtime.submit(enter(BOB))
+        await settle()
+        assert [type(commit.command) for commit in here.announced] == [EnterQueue] * 2
+        assert here.announced == there.announced
+        assert digest(here.state) == digest(there.state)
+        await here.runtime.stop(1_000)
+
+    run(scenario)
+
+
+def test_what_another_writes_is_looked_for_until_it_can_be_read() -> None:
+    """A log that does not answer puts it off."""
+
+    async def scenario() -> None:
+        here, there = await _two_on_one_log()
+        here.log.before_read = [unavailable] * 3
+        await there.runtime.submit(enter(ANN))
+        await settle()
+        assert here.announced == []
+        await here.clock.advance(3 * RETRY_MS)
+        assert here.announced == there.announced
+
+    run(scenario)
+
+
+def test_following_goes_on_after_the_log_was_away() -> None:
+    """A follower that fails is begun anew."""
+
+    async def scenario() -> None:
+        log, clock = FollowedLog(), FakeClock()
+        bench = Bench(log, clock, Runtime(log, clock, shared=True))
+        await bench.runtime.start(PATIENT)
+        bench.announced.clear()
+        await settle()
+        await log.appended_by_another(enter(ANN), state=bench.state)
+        await settle()
+        assert bench.announced == []
+        await clock.advance(FOLLOW_AGAIN_MS)
+        assert [commit.command for commit in bench.announced] == [enter(ANN)]
+
+    run(scenario)
+
+
+class FollowedLog(FaultyLog):
+    """Its first follower is told that the store does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._failed = False
+
+    async def _fail(self) -> AsyncIterator[Commit]:
+        raise LogUnavailableError
+        yield
+
+    def follow(self, after: int) -> AsyncIterator[Commit]:
+        """Fail, then follow."""
+        if self._failed:
+            return super().follow(after)
+        self._failed = True
+        return self._fail()
+
+
+def test_a_log_that_another_rolled_back_is_not_looked_at_without_end() -> None:
+    """What can't be folded is looked at again when somebody asks for something."""
+
+    async def scenario() -> None:
+        here, there = await _two_on_one_log()
+        here.log.inner = MemoryLog()
+        await here.log.inner.append(
+            log_of(enter(CAT), enter(DAN), leave_queue(BOB), enter(BOB)), expected=INITIAL_STATE.tip
+        )
+        known, reads = here.state, here.log.reads
+        await there.runtime.submit(enter(ANN))
+        await here.clock.advance(10_000)
+        assert here.state is known
+        assert here.log.reads < reads + 5
+
+    run(scenario)
+
+
+def test_a_broker_that_stops_follows_no_more() -> None:
+    """Its follower ends with it, also where the log has been closed under it."""
+
+    async def scenario() -> None:
+        here, there = await _two_on_one_log()
+        await here.runtime.stop(1_000)
+        known = here.state
+        await there.runtime.submit(enter(ANN))
+        await settle()
+        assert here.state is known
+        await there.log.close()
+        await settle()
+        await there.runtime.stop(1_000)
+
+    run(scenario)
+
+
+async def _trimmed_to_the_tip(log: MemoryLog) -> None:
+    """Nothing is left of `log` but a snapshot."""
+    base = await log.newest_snapshot()
+    state = fold(await log.read(0, 10_000), base.state if base is not None else INITIAL_STATE)
+    await log.compact(Snapshot(state.tip, state))
+
+
+def test_a_log_that_was_trimmed_to_its_tip_is_gone_on_with() -> None:
+    """Also where the broker had not seen all of it: what landed unanswered is in the snapshot alone."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+        bench.log.before_append = [nothing] + [unavailable] * 200
+        bench.log.after_append = [unavailable]
+        lost = bench.submit(enter(ANN))
+        await bench.clock.advance(5_000 + RETRY_MS)
+        assert lost.result() == Rejection("unavailable")
+        await _trimmed_to_the_tip(bench.log.inner)
+        bench.log.before_append = []
+        assert accepted(await bench.runtime.submit(enter(ANN))).commit is None
+        assert accepted(await bench.runtime.submit(enter(BOB))).state.rooms.open_count == 1
+
+    run(scenario)
+
+
+def test_what_may_stand_among_what_was_trimmed_is_not_said_again() -> None:
+    """An append that landed unanswered, and was trimmed before it could be asked for: nobody can tell any more."""
+
+    async def scenario() -> None:
+        bench = await Bench.started()
+        await bench.runtime.submit(enter(ANN))
+        await bench.runtime.submit(enter(BOB))
+
+        async def landed_and_trimmed() -> None:
+            await _trimmed_to_the_tip(bench.log.inner)
+            raise LogUnavailableError
+
+        bench.log.after_append = [landed_and_trimmed]
+        answer = bench.submit(say(ANN, "once", None, room_of(bench.state, ANN)))
+        await bench.clock.advance(5_000 + RETRY_MS)
+        assert answer.result() == Rejection("unavailable")
+        accepted(await bench.runtime.submit(leave_queue(CAT)))
+        assert bench.state.messages_sent == 1
+
+    run(scenario)
+
+
+def test_a_start_goes_on_though_the_log_is_trimmed_meanwhile() -> None:
+    """Between the snapshot that it began with and the commits behind it."""
+
+    async def scenario() -> None:
+        before = await Bench.started()
+        for who in (ANN, BOB, CAT):
+            await before.runtime.submit(enter(who))
+        before.log.before_read = [lambda: _trimmed_to_the_tip(before.log.inner)]
+        after = Runtime(before.log, before.clock)
+        await after.start(PATIENT)
+        assert digest(after.state) == digest(before.state)
+
+    run(scenario)
+
+
+def test_over_a_log_in_memory_a_command_is_carried_out_at_once() -> None:
+    """There is nothing to wait for: stored, folded, announced and answered when `enqueue` returns."""
+
+    async def scenario() -> None:
+        runtime = Runtime(MemoryLog(), FakeClock())
+        await runtime.start(PATIENT)
+        announced: list[Commit] = []
+        runtime.observers.append(lambda commit, state: announced.append(commit))
+        answer = accepted(runtime.enqueue(enter(ANN)).result())
+        assert announced == [answer.commit]
+        assert answer.state is runtime.state
+
+    run(scenario)
+
+
+def test_a_log_that_derives_from_the_one_in_memory_may_wait() -> None:
+    """Nothing is known of it, so nothing is taken for granted."""
+
+    class Slow(MemoryLog):
+        async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
+            await settle(1)
+            return await super().append(commits, expected=expected)
+
+    async def scenario() -> None:
+        runtime = Runtime(Slow(), FakeClock())
+        await runtime.start(PATIENT)
+        assert accepted(await runtime.submit(enter(ANN))).state.position == 2
+
+    run(scenario)

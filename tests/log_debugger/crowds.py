@@ -1,0 +1,132 @@
+"""Logs of many people who do anything at all, and ways to damage a log that leave its chain whole."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from broker.decide import Rejection, decide
+from broker.matching import patience_ms
+from events.commands import (
+    AdoptPolicy,
+    Command,
+    Disconnect,
+    EnterQueue,
+    LeaveQueue,
+    LeaveRoom,
+    MatchDue,
+    NextPartner,
+    SendMessage,
+)
+from events.commit import EMPTY_TIP, Commit, Facts, Tip, commit_after, commit_id_of
+from events.events import QueueEntered
+from events.ids import ClientMessageId, ConnectionId, RoomId
+from events.policy import Policy
+from projections.connections import Chatting, Waiting
+from projections.state import INITIAL_STATE, State, evolve
+from tests.log_debugger.logs import START_MS
+
+NAMES = ("Ann", "Bob", "Cat", "Dan", "Anonymous")
+INTERESTS = ("chess", "film", "go", "tea")
+LITTLE = Policy(closed_rooms_kept=5, connections_kept=12, message_ids_kept=4, inbox_events_max=64)
+
+
+def crowd(
+    seed: int, commands: int, *, people: int = 8, policy: Policy | None = None, base: State = INITIAL_STATE
+) -> list[Commit]:
+    """What `people` make of about so many commands; the same seed always gives the same log."""
+    return list(_Crowd(seed, people, base).commits(commands, policy))
+
+
+class _Crowd:
+    def __init__(self, seed: int, people: int, base: State) -> None:
+        self._random = random.Random(seed)
+        self._people = [ConnectionId(f"c_{self._digits('person', n)}") for n in range(people)]
+        self._seed = seed
+        self._state = base
+        self._asked = 0
+        self._due: list[tuple[int, ConnectionId, int]] = []
+
+    def commits(self, commands: int, policy: Policy | None) -> Iterator[Commit]:
+        now_ms = max(START_MS, self._state.at_ms)
+        if policy is not None:
+            yield from self._ask(AdoptPolicy(policy), now_ms)
+        for _ in range(commands):
+            now_ms += self._random.choice((0, 300, 700, 2_000, 9_000))
+            for due_ms, who, entered in sorted(self._due):
+                if due_ms <= now_ms:
+                    self._due.remove((due_ms, who, entered))
+                    if self._state.queue.entered.get(who) == entered:
+                        yield from self._ask(MatchDue(who), max(due_ms, self._state.at_ms))
+            yield from self._ask(self._anything(), now_ms)
+
+    def _anything(self) -> Command:
+        who = self._random.choice(self._people)
+        known = self._state.places.get(who)
+        place = known.place if known is not None else None
+        chance = self._random.random()
+        if isinstance(place, Chatting):
+            return self._in_room(who, place.room_id, chance)
+        if isinstance(place, Waiting) and chance < 0.2:
+            return LeaveQueue(who)
+        if isinstance(place, Waiting) and chance < 0.3:
+            return Disconnect(who, "timeout", self._state.position)
+        interests = sorted(self._random.sample(INTERESTS, self._random.randrange(3)))
+        return EnterQueue(who, self._random.choice(NAMES), tuple(interests))
+
+    def _in_room(self, who: ConnectionId, room_id: RoomId, chance: float) -> Command:
+        if chance < 0.1:
+            return LeaveRoom(who, room_id)
+        if chance < 0.25:
+            return NextPartner(who, room_id)
+        if chance < 0.3:
+            return Disconnect(who, "disconnected", self._state.position)
+        named = ClientMessageId(f"m{self._asked}") if chance < 0.6 else None
+        return SendMessage(who, room_id, f"words {self._asked}", named)
+
+    def _ask(self, command: Command, at_ms: int) -> Iterator[Commit]:
+        self._asked += 1
+        salt = self._digits("salt", self._asked) if isinstance(command, SendMessage) else None
+        may_match = isinstance(command, EnterQueue | NextPartner | MatchDue)
+        room_id = RoomId(f"r_{self._digits('room', self._asked)}") if may_match else None
+        facts = Facts(max(at_ms, self._state.at_ms), room_id, salt)
+        decision = decide(self._state, command, facts)
+        if isinstance(decision, Rejection) or not decision:
+            return
+        commit = commit_after(self._state.tip, command, facts, decision)
+        self._state = evolve(self._state, commit)
+        if any(isinstance(event, QueueEntered) for event in decision) and patience_ms(self._state.policy):
+            due_ms = commit.at_ms + patience_ms(self._state.policy)
+            self._due.append((due_ms, command.connection_id, commit.position))
+        yield commit
+
+    def _digits(self, kind: str, number: int) -> str:
+        return hashlib.sha256(f"{kind} {number}".encode()).hexdigest()[:32]
+
+
+def rechained(commits: Sequence[Commit], tip: Tip = EMPTY_TIP) -> list[Commit]:
+    """`commits` with the ids that they would have, had they been stored like this."""
+    chain = []
+    for commit in commits:
+        unsigned = msgspec.structs.replace(commit, position=tip.position + 1, previous_id=tip.commit_id)
+        chain.append(msgspec.structs.replace(unsigned, commit_id=commit_id_of(unsigned)))
+        tip = chain[-1].tip
+    return chain
+
+
+def with_events(commits: Sequence[Commit], position: int, *events: object) -> list[Commit]:
+    """`commits`, but at `position` these events stand, in a chain that is whole."""
+    changed = list(commits)
+    changed[position - 1] = msgspec.structs.replace(changed[position - 1], events=events)
+    return rechained(changed)
+
+
+def states_of(commits: Sequence[Commit], base: State = INITIAL_STATE) -> list[State]:
+    """The state before the first of `commits`, and after each."""
+    states = [base]
+    for commit in commits:
+        states.append(evolve(states[-1], commit))
+    return states

@@ -1,0 +1,229 @@
+"""What is no dump, and what is half of one: one line that says so, by whatever command it is read."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from broker.errors import UsageError
+from events.codec import encode_commit
+from log_debugger.reading.sources import open_source
+from projections.snapshots import STATE_CODEC
+from projections.state import fold
+from tests.log_debugger.logs import Answer, asked, conversation, dumped, filed, told
+
+SAID = conversation().commits
+READERS = {
+    "replay": (),
+    "trace": ("--connection", "6f5d"),
+    "verify": (),
+    "diff": ("1", "2"),
+    "bisect": ("--when", "waiting > 1"),
+    "whatif": ("--matching", "interests"),
+    "test": ("--to", "3"),
+    "report": ("-o", "page.html"),
+}
+A_LOG = "a LOG is sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
+
+each_reader = pytest.mark.parametrize("command", READERS)
+
+
+def read(command: str, log: str) -> Answer:
+    """What a command answers that reads `log`."""
+    return asked(command, log, *READERS[command])
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stands in standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+
+
+@each_reader
+@pytest.mark.parametrize("name", ["", "sqlite:"])
+def test_an_empty_path_names_no_log(command: str, name: str) -> None:
+    """As where a variable of the shell is empty."""
+    answer = read(command, name)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == f'chat-broker: the path is missing in "{name}"; {A_LOG}\n'
+
+
+@each_reader
+def test_what_is_not_there_is_no_log(command: str) -> None:
+    """The line says what would be one."""
+    said = read(command, "none.jsonl").err
+    assert said == f"chat-broker: can't read none.jsonl: No such file or directory; {A_LOG}\n"
+
+
+def test_what_may_not_be_read_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, another name would not help."""
+
+    def denied(path: Path, mode: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(UsageError, match=r"^can't read mine: Permission denied; check its owner and its mode$"):
+        open_source("mine")
+
+
+@each_reader
+def test_nothing_is_no_log(command: str, given: None) -> None:
+    """An empty input comes of a mistake before it in the pipe: what is not there keeps no promise."""
+    answer = read(command, "-")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == "chat-broker: there is nothing in standard input; give it a dump\n"
+    Path("empty.jsonl").touch()
+    assert read(command, "empty.jsonl").err == "chat-broker: there is nothing in empty.jsonl; name a dump\n"
+    assert not Path("page.html").exists()
+
+
+WRONG = [
+    b"hello\n",
+    b"# A heading\n\ntext\n",
+    b"{}\n",
+    b'{"status":"ok"}',
+    b'{\n  "name": "x"\n}\n',
+    b"[1]",
+    b"\x89PNG\r\n\x1a",
+]
+
+
+@pytest.mark.parametrize("content", [*WRONG, b"\n", b"{", b'{"schema":"x"}\n'])
+@each_reader
+def test_a_file_of_another_kind_is_called_that(command: str, content: bytes) -> None:
+    """And the line says what can be given."""
+    Path("README.md").write_bytes(content)
+    answer = read(command, "README.md")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == f"chat-broker: README.md is no dump of a log; {A_LOG}\n"
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """Of a server that answers with some JSON, and under `/mcp` as a broker does whoever is no client."""
+
+    class Healthy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(406 if self.path == "/mcp" else 200)
+            self.end_headers()
+            self.wfile.write(b'{"status":"ok"}')
+
+        def log_message(self, *parts: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}/healthz"
+        server.shutdown()
+        serving.join()
+
+
+def test_a_page_of_another_kind_is_called_that(url: str) -> None:
+    """As a broker's own are."""
+    assert read("replay", url).err == f"chat-broker: {url} is no dump of a log; {A_LOG}\n"
+
+
+def test_a_brokers_address_is_no_log(url: str) -> None:
+    """The line says by what a broker's log can be looked into."""
+    endpoint = url.replace("/healthz", "/mcp")
+    assert read("replay", endpoint).err == (
+        f"chat-broker: can't fetch {endpoint}: Not Acceptable; a LOG's URL is that of a dump (.jsonl, .jsonl.gz); "
+        "a broker's own log is looked into by its file, sqlite:PATH\n"
+    )
+
+
+# Half of a dump.
+
+
+def cut(bytes_off: int = 20) -> str:
+    """A dump whose last commit is not all there."""
+    dumped(Path("cut.jsonl"), SAID)
+    Path("cut.jsonl").write_bytes(Path("cut.jsonl").read_bytes()[:-bytes_off])
+    return "cut.jsonl"
+
+
+CUT = "cut.jsonl ends in the middle of position 9; was it cut off?"
+
+
+@pytest.mark.parametrize("command", ["replay", "trace", "bisect", "whatif"])
+def test_a_dump_that_was_cut_off_is_told_as_far_as_it_goes(command: str) -> None:
+    """Exit status 2, and a line that says what is likely."""
+    answer = read(command, cut())
+    assert (answer.status, answer.err) == (2, f"chat-broker: {CUT}\n")
+    if command == "replay":
+        assert answer.lines[-1].startswith("      8  ")
+
+
+def test_a_dump_that_was_cut_off_keeps_no_promise() -> None:
+    """`verify` names the position."""
+    answer = read("verify", cut())
+    assert (answer.status, answer.lines[0]) == (1, f"promise 5 is broken at position 9: {CUT}")
+
+
+def test_a_report_of_a_dump_that_was_cut_off_is_no_success() -> None:
+    """The page is made, says so in red, and the exit status is 1."""
+    answer = read("report", cut())
+    assert answer.status == 1
+    assert "page.html: 8 commits, " in answer.out
+    assert answer.out.endswith("; 1 breach of a promise, in red\n")
+    assert answer.err == f"the page ends behind position 8: {CUT}\n"
+    assert CUT in Path("page.html").read_text("utf-8")
+
+
+def test_what_stands_before_the_cut_can_be_copied() -> None:
+    """`log dump` writes each commit that is whole."""
+    answer = asked("log", "dump", cut())
+    assert (answer.status, answer.err) == (2, f"chat-broker: {CUT}\n")
+    assert answer.lines == [encode_commit(commit).decode() for commit in SAID[:8]]
+
+
+def test_what_lies_before_the_cut_can_be_looked_into() -> None:
+    """Positions, and times, of commits that are whole are as good as any."""
+    log, whole = cut(), dumped(Path("whole.jsonl"), SAID)
+    for upto in (("--to", "7"), ("--at", "+421s")):
+        assert told("replay", log, *upto).out == told("replay", whole, *upto).out
+
+
+def test_a_last_line_without_its_end_is_a_line() -> None:
+    """Some editors leave the last line break out."""
+    assert read("verify", cut(1)).status == 0
+
+
+def test_a_dump_that_was_cut_off_at_once_is_one_too() -> None:
+    """In its first commit, or in the snapshot that stands before that."""
+    dumped(Path("cut.jsonl"), SAID[:1])
+    whole = Path("cut.jsonl").read_bytes()
+    for length in (20, len(whole) - 10):
+        Path("cut.jsonl").write_bytes(whole[:length])
+        assert "cut.jsonl ends in the middle of its first commit; was it cut off?" in read("replay", "cut.jsonl").err
+    snapshot = b"\n".join(STATE_CODEC.encode(fold(SAID[:4]))) + b"\n"
+    for length in (20, len(snapshot) - 30):
+        Path("cut.jsonl").write_bytes(snapshot[:length])
+        expected = "cut.jsonl ends in the middle of the snapshot that it begins with; was it cut off?"
+        assert read("replay", "cut.jsonl").err == f"chat-broker: {expected}\n"
+
+
+# Behind the end.
+
+
+def test_nothing_stands_behind_the_end() -> None:
+    """`log dump --after` a position that there is not is a mistake; after the last one, nothing is new."""
+    log = filed(Path("log.db"), SAID)
+    answer = asked("log", "dump", log, "--after", "99")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == f"chat-broker: {log} ends at position 9, so there is nothing behind 99\n"
+    assert told("log", "dump", log, "--after", "9").out == ""

@@ -1,0 +1,127 @@
+"""`-o FILE`: what is written where, whatever stands there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.log_debugger.logs import asked, conversation, dumped, told
+
+WRITERS = {"report": ("report",), "test": ("test", "--to", "6")}
+BEGINNINGS = {"report": "<!doctype html>", "test": '"""A situation'}
+
+STDOUT = "/dev/fd/1"
+"""What `/dev/stdout` is a link to; nothing can be put in the place of this one, whatever goes wrong."""
+
+each_writer = pytest.mark.parametrize("command", WRITERS)
+
+
+def a_log(tmp_path: Path) -> str:
+    """A dump in a folder of its own."""
+    folder = tmp_path / "log"
+    folder.mkdir()
+    return dumped(folder / "chat.jsonl", conversation().commits)
+
+
+def call(command: str, log: str, output: object) -> tuple[str, ...]:
+    """The arguments that write to `output`."""
+    name, *more = WRITERS[command]
+    return (name, log, *more, "-o", str(output))
+
+
+def shell(command: str, log: str, output: str, **redirected: object) -> subprocess.CompletedProcess[str]:
+    """The same, as a process of its own, whose standard output is a pipe unless it is `redirected`."""
+    argv = [sys.executable, "-m", "mcp_facade.main", *call(command, log, output)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | redirected
+    return subprocess.run(argv, text=True, check=True, timeout=60, **streams)
+
+
+@each_writer
+@pytest.mark.parametrize("name", ["-", STDOUT])
+def test_standard_output_gets_it_and_nothing_else(tmp_path: Path, command: str, name: str) -> None:
+    """By either name; what there is to say of it goes to standard error, and no file is made."""
+    done = shell(command, a_log(tmp_path), name)
+    assert done.stdout.startswith(BEGINNINGS[command])
+    assert done.stdout.endswith("\n")
+    assert ("the page: 9 commits, " in done.stderr) == (command == "report")
+    assert not Path("-").exists()
+
+
+@each_writer
+def test_standard_output_may_be_a_file(tmp_path: Path, command: str) -> None:
+    """`-o /dev/fd/1 > FILE`: the file holds what was written, from its beginning to its end."""
+    log, page = a_log(tmp_path), tmp_path / "page"
+    with page.open("w") as file:
+        shell(command, log, STDOUT, stdout=file)
+    whole = shell(command, log, "-").stdout
+    assert page.read_text("utf-8") == whole
+
+
+@each_writer
+def test_a_pipe_is_written_into(tmp_path: Path, command: str) -> None:
+    """A FIFO stays one, and its reader gets all of it."""
+    log, pipe, heard = a_log(tmp_path), tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: heard.append(pipe.read_text("utf-8")), daemon=True)
+    reader.start()
+    assert asked(*call(command, log, pipe)).status == 0
+    reader.join(10)
+    assert pipe.is_fifo()
+    assert heard[0].startswith(BEGINNINGS[command])
+
+
+@each_writer
+def test_a_link_is_followed(tmp_path: Path, command: str) -> None:
+    """The link stays, and the file that it names is the one that is replaced."""
+    log, link, target = a_log(tmp_path), tmp_path / "link", tmp_path / "target"
+    target.write_text("old")
+    link.symlink_to(target)
+    told(*call(command, log, link))
+    assert link.is_symlink()
+    assert target.read_text("utf-8").startswith(BEGINNINGS[command])
+
+
+@each_writer
+def test_a_file_that_others_may_not_read_stays_one(tmp_path: Path, command: str) -> None:
+    """Its successor has the same permissions."""
+    log, page = a_log(tmp_path), tmp_path / "page"
+    page.touch(0o600)
+    told(*call(command, log, page))
+    assert page.stat().st_mode & 0o777 == 0o600
+    assert page.stat().st_size
+
+
+@each_writer
+@pytest.mark.parametrize("name", ["", "/", "/../", "/new/"])
+def test_a_directory_is_no_file(tmp_path: Path, command: str, name: str) -> None:
+    """One line says what to name, and nothing is made."""
+    log = a_log(tmp_path)
+    answer = asked(*call(command, log, f"{tmp_path}{name}"))
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == f"chat-broker: {tmp_path}{name} is a directory; name a file\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["log"]
+
+
+@each_writer
+def test_no_name_is_no_file(tmp_path: Path, command: str) -> None:
+    """As where a variable of the shell is empty."""
+    answer = asked(*call(command, a_log(tmp_path), ""))
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == "chat-broker: the path is missing behind -o; name a file, or - for standard output\n"
+
+
+@each_writer
+def test_the_log_itself_is_never_written_over(tmp_path: Path, command: str) -> None:
+    """By whatever name: a link to it is it."""
+    log = a_log(tmp_path)
+    link, before = tmp_path / "link", Path(log).read_bytes()
+    link.symlink_to(log)
+    answer = asked(*call(command, log, link))
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == f"chat-broker: {link} is the log itself; name another file\n"
+    assert Path(log).read_bytes() == before

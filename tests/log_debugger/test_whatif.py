@@ -1,0 +1,305 @@
+"""`whatif`: who would have met whom under another matching."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from broker.matching import Seeker
+from events.commands import AdoptPolicy, LeaveQueue, LeaveRoom, MatchDue, NextPartner
+from events.ids import ConnectionId, RoomId
+from events.policy import Policy
+from log_debugger.commands.whatif import rule_of
+from log_debugger.reading.sources import open_source
+from log_debugger.whatif.comparison import Comparison, compare
+from projections.state import State
+from tests.log_debugger.crowds import LITTLE, crowd, states_of
+from tests.log_debugger.logs import (
+    ANN,
+    BOB,
+    CAT,
+    DAN,
+    NEXT_ROOM,
+    ROOM,
+    Script,
+    asked,
+    by_interests,
+    dumped,
+    told,
+    trimmed,
+)
+
+INTERESTS = msgspec.structs.replace(LITTLE, matching="interests", interest_patience_ms=4_000)
+
+
+def compared(path: Path, script: Script, rule: str, patience_ms: int | None = None) -> Comparison:
+    """What `rule` would have changed in a log."""
+    source = open_source(dumped(path / "dump.jsonl", script.commits))
+    try:
+        return compare(source, rule_of(rule, patience_ms))
+    finally:
+        source.close()
+
+
+def pair(one: ConnectionId, other: ConnectionId) -> tuple[ConnectionId, ConnectionId]:
+    """In the order of their ids."""
+    return min(one, other), max(one, other)
+
+
+def four(*last: str) -> Script:
+    """Ann (chess) meets Bob (go), then Cat (go) and Dan (chess) come and meet."""
+    script = Script().enters(0, ANN, "Ann", "chess").enters(1_000, BOB, "Bob", "go", room=ROOM)
+    return script.enters(2_000, CAT, "Cat", "go").enters(3_000, DAN, "Dan", *last or ("chess",), room=NEXT_ROOM)
+
+
+def test_pairs_and_waiting_times_are_compared(tmp_path: Path) -> None:
+    """Under interests, Ann would have waited for Dan and Bob for Cat."""
+    found = compared(tmp_path, four(), "interests")
+    assert found.matching_before == ["first-come"]
+    assert found.pairs_lost == [pair(ANN, BOB), pair(CAT, DAN)]
+    assert found.pairs_new == [pair(BOB, CAT), pair(ANN, DAN)]
+    assert (found.pairs_kept, found.before.pairs, found.after.pairs) == (0, 2, 2)
+    assert (found.before.half_met_within_ms, found.before.all_met_within_ms) == (0, 1_000)
+    assert (found.after.half_met_within_ms, found.after.all_met_within_ms) == (0, 3_000)
+    changes = {c.connection_id: (c.before_ms, c.after_ms) for c in (*found.longer, *found.shorter)}
+    assert changes == {ANN: (1_000, 3_000), BOB: (0, 1_000), CAT: (1_000, 0)}
+    assert (found.alike, found.refused) == (1, 0)
+
+
+@pytest.mark.parametrize(("rule", "policy"), [("first-come", None), ("first-come", LITTLE), ("interests", INTERESTS)])
+def test_the_log_s_own_matching_changes_nothing(rule: str, policy: Policy | None, tmp_path: Path) -> None:
+    """Whatever many people do: the other world is the same one."""
+    commits = crowd(11, 600, policy=policy)
+    path = dumped(tmp_path / "dump.jsonl", commits)
+    source = open_source(path)
+    found = compare(source, rule_of(rule))
+    source.close()
+    assert found.before == found.after
+    assert (found.pairs_lost, found.pairs_new, found.longer, found.shorter, found.refused) == ([], [], [], [], 0)
+    assert found.pairs_kept == found.before.pairs > 20
+
+
+def test_first_come_of_a_log_by_interests_drops_its_match_due(tmp_path: Path) -> None:
+    """Nobody waits for an interest, so there is nobody to look at again."""
+    found = compared(tmp_path, by_interests(), "first-come")
+    assert found.matching_before == ["interests"]
+    assert found.pairs_new == [pair(ANN, CAT), pair(BOB, DAN)]
+    assert found.after.all_met_within_ms == 1_000
+
+
+def test_patience_ends_at_its_moment_before_the_next_command(tmp_path: Path) -> None:
+    """Ann holds out for two seconds, then meets Cat, who came without sharing anything; Dan comes too late for her."""
+    script = Script().enters(0, ANN, "Ann", "chess").enters(500, CAT, "Cat", "go", room=ROOM)
+    script.add(600, LeaveRoom(CAT, ROOM)).enters(2_000, DAN, "Dan", "chess")
+    found = compared(tmp_path, script, "interests", 2_000)
+    assert found.patience_ms == 2_000
+    assert found.pairs_new == [pair(ANN, DAN)]  # Cat has gone when she left the room that she was not in
+    found = compared(
+        tmp_path,
+        Script()
+        .enters(0, ANN, "Ann", "chess")
+        .enters(500, CAT, "Cat", "go", room=ROOM)
+        .enters(9_000, DAN, "Dan", "chess"),
+        "interests",
+        2_000,
+    )
+    assert (found.pairs_kept, found.after.all_met_within_ms) == (1, 2_000)
+    assert found.after.left_waiting == [DAN]
+
+
+def test_whoever_goes_goes_from_wherever_they_are(tmp_path: Path) -> None:
+    """Who waits still leaves the queue; who is in another room by then leaves that."""
+    script = four().add(4_000, LeaveRoom(ANN, ROOM)).add(5_000, NextPartner(CAT, NEXT_ROOM), RoomId("r_third"))
+    found = compared(tmp_path, script, "interests")
+    # Cat moves on from Bob, and nobody is there; in the log she moved on from Dan, and nobody was there either.
+    assert (found.before.left_waiting, found.after.left_waiting) == ([CAT], [CAT])
+    waits = four("tea").add(4_000, LeaveRoom(ANN, ROOM))
+    found = compared(tmp_path, waits, "interests")
+    assert found.pairs_new == [pair(BOB, CAT)]
+    assert (found.before.gave_up, found.after.gave_up) == (0, 1)
+    assert found.after.left_waiting == [DAN]
+
+
+def test_giving_up_waiting_while_in_a_room_ends_the_conversation(tmp_path: Path) -> None:
+    """Under first come, Ann would have met Bob; when she gave up, she is assumed to have gone."""
+    script = Script().add(0, AdoptPolicy(Policy(matching="interests")))
+    script.enters(1_000, ANN, "Ann", "chess").enters(2_000, BOB, "Bob", "go").add(3_000, LeaveQueue(ANN))
+    found = compared(tmp_path, script, "first-come")
+    assert found.pairs_new == [pair(ANN, BOB)]
+    assert (found.before.gave_up, found.after.gave_up) == (1, 0)
+    assert (found.before.left_waiting, found.after.left_waiting) == ([BOB], [])
+
+
+def test_a_trimmed_log_is_replayed_from_its_base_on(tmp_path: Path) -> None:
+    """Who waits there waits in both worlds, and has for as long."""
+    script = four()
+    source = open_source(trimmed(tmp_path / "log.db", script, states_of(script.commits)[3]))
+    found = compare(source, rule_of("first-come"))
+    source.close()
+    assert (found.commits, found.pairs_kept) == (1, 1)
+    assert found.after.all_met_within_ms == 1_000
+
+
+def test_who_waits_in_the_base_has_patience_too(tmp_path: Path) -> None:
+    """Until it ends for them, counted from when they entered."""
+    script = by_interests()
+    source = open_source(trimmed(tmp_path / "log.db", script, states_of(script.commits)[3]))
+    found = compare(source, rule_of("interests", 9_000))
+    source.close()
+    assert (found.before.all_met_within_ms, found.after.all_met_within_ms) == (15_000, 9_000)
+
+
+def test_what_the_other_world_has_no_place_for_is_refused(tmp_path: Path) -> None:
+    """Under interests two would have had to wait, and only one may."""
+    script = Script().add(0, AdoptPolicy(Policy(queue_connections_max=1)))
+    script.enters(1_000, ANN, "Ann", "chess").enters(2_000, BOB, "Bob", "go", room=ROOM)
+    name = dumped(tmp_path / "dump.jsonl", script.commits)
+    assert "1 command would have been refused" in told("whatif", name, "--matching", "interests").lines
+
+
+def test_patience_that_ends_while_there_is_no_room_is_looked_at_again(tmp_path: Path) -> None:
+    """Each second, as a broker does; here until Dan leaves."""
+    policy = Policy(matching="interests", interest_patience_ms=2_000, rooms_open_max=1)
+    script = Script().add(0, AdoptPolicy(policy)).enters(0, ANN, "Ann", "chess").enters(100, BOB, "Bob", "go")
+    script.enters(200, CAT, "Cat", "tea").enters(300, DAN, "Dan", "tea", room=ROOM)
+    script.add(5_500, LeaveRoom(DAN, ROOM)).add(6_000, MatchDue(ANN), NEXT_ROOM)
+    found = compared(tmp_path, script, "interests")
+    assert (found.pairs_kept, found.pairs_lost, found.pairs_new) == (2, [], [])
+    assert found.after == found.before
+
+
+def test_the_answer_for_people_names_what_is_different(tmp_path: Path) -> None:
+    """A table, then who and how much, and what was assumed."""
+    lines = told("whatif", dumped(tmp_path / "dump.jsonl", four().commits), "--matching", "interests").lines
+    assert lines[0] == "4 commits decided again under interests (patience 15.0 s); it was first-come"
+    assert lines[1:9] == [
+        "                                    before         after",
+        "pairs                                    2             2",
+        "those who met had waited at most",
+        "  half of them                         0 s           0 s",
+        "  nine in ten of them                1.0 s         3.0 s",
+        "  all of them                        1.0 s         3.0 s",
+        "gave up                                  0             0",
+        "wait at the end                          0             0",
+    ]
+    assert "  - Ann·6f5d6 and Bob·b6cd" in lines
+    assert "  + Bob·b6cd and Cat·0a1b" in lines or "  + Cat·0a1b and Bob·b6cd" in lines
+    assert "  > Ann·6f5d6 3.0 s instead of 1.0 s" in lines
+    assert "  < Cat·0a1b 0 s instead of 1.0 s" in lines
+    assert [line.startswith("assumed: ") for line in lines[-3:]] == [False, True, True]
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_answer_for_programs_is_all_of_it(tmp_path: Path) -> None:
+    """As one JSON object."""
+    name = dumped(tmp_path / "dump.jsonl", four().commits)
+    found = json.loads(told("whatif", name, "--matching", "interests", "--patience-ms", "5000", "--json").out)
+    assert (found["matching_after"], found["patience_ms"]) == ("interests", 5_000)
+    assert found["pairs_lost"] == [[*pair(ANN, BOB)], [*pair(CAT, DAN)]]
+    assert found["names"][ANN] == "Ann"
+    assert len(found["assumed"]) == 2
+
+
+def test_many_differences_are_counted_and_some_are_shown(tmp_path: Path) -> None:
+    """Ten of each, the greatest first."""
+    name = dumped(tmp_path / "dump.jsonl", crowd(4, 600, people=40))
+    lines = told("whatif", name, "--matching", "interests").lines
+    assert sum(line.startswith("  - ") for line in lines) == 11
+    assert [line for line in lines if line.startswith("  - and ") and line.endswith(" more")]
+
+
+# Matchings of one's own.
+
+
+def last_come(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    """The one who has waited shortest."""
+    waiting = [who for _, who in state.queue.entries.items() if who != seeker.connection_id]
+    return waiting[-1] if waiting else None
+
+
+def nobody(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    """Everybody waits for ever."""
+    return None
+
+
+def themselves(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    """Not allowed."""
+    return seeker.connection_id
+
+
+def a_ghost(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    """Somebody who does not wait."""
+    return ConnectionId("c_\x1b[2J")
+
+
+def everybody(state: State, seeker: Seeker, at_ms: int) -> list[ConnectionId]:
+    """Of another kind."""
+    return list(state.queue.entered)
+
+
+def broken(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    """Fails, and says so on two lines."""
+    raise LookupError("no\nluck")
+
+
+def test_a_matching_of_one_s_own_is_imported(tmp_path: Path) -> None:
+    """By its dotted path, with a colon or a dot before the function."""
+    by_dot = compared(tmp_path, by_interests(), f"{__name__}.last_come")
+    assert by_dot.pairs_new == [pair(ANN, CAT), pair(DAN, BOB)]
+    assert compared(tmp_path, by_interests(), f"{__name__}:last_come").pairs_new == by_dot.pairs_new
+    assert compared(tmp_path, by_interests(), f"{__name__}:nobody").after.left_waiting == [ANN, CAT, BOB]
+
+
+def test_a_matching_is_found_in_the_directory_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a script that one has just written is."""
+    (tmp_path / "mymatcher.py").write_text("def rule(state, seeker, at_ms):\n    return None\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    found = compared(tmp_path, four(), "mymatcher:rule")
+    assert (found.matching_after, found.after.pairs) == ("mymatcher:rule", 0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("best", "--matching is one of first-come, interests, or package.module:function"),
+        ("no.such.module:f", "can't import no.such.module:f: ModuleNotFoundError"),
+        ("broker.matching:nothing", "can't import broker.matching:nothing: AttributeError"),
+        ("broker.matching:MATCHINGS", "is no function"),
+        ("os; import x", "--matching is one of"),
+        ("broker.decide:decide", "is no matching: it gives back something else than a ConnectionId or None"),
+        ("broker.matching:patience_ms", "takes other arguments than (state, seeker, at_ms)"),
+        (f"{__name__}:pair", "takes other arguments than (state, seeker, at_ms)"),
+        (f"{__name__}:everybody", "is no matching: it gives back something else"),
+        (f"{__name__}:themselves", "asked for the command at position 1, paired someone with themselves"),
+        (f"{__name__}:a_ghost", 'named "c_\\u001b[2J", who does not wait'),
+        (f"{__name__}:broken", "asked for the command at position 1, failed: LookupError"),
+    ],
+)
+def test_a_matching_that_can_t_be_used_is_one_line(rule: str, says: str, tmp_path: Path) -> None:
+    """Whatever is wrong with it; exit status 2."""
+    answer = asked("whatif", dumped(tmp_path / "dump.jsonl", four().commits), "--matching", rule)
+    assert (answer.status, answer.out) == (2, "")
+    assert says in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_patience_means_nothing_to_the_first_come(tmp_path: Path) -> None:
+    """It would change nothing, so whoever gives it means something else."""
+    name = dumped(tmp_path / "dump.jsonl", four().commits)
+    answer = asked("whatif", name, "--matching", "first-come", "--patience-ms", "5")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == "chat-broker: under --matching first-come nobody holds out: leave --patience-ms out\n"
+
+
+@pytest.mark.parametrize("patience", ["0", "-1", "1.5", "x", "9" * 16, "\u0661"])
+def test_patience_is_a_whole_number(patience: str, tmp_path: Path) -> None:
+    """Of at least one millisecond."""
+    name = dumped(tmp_path / "dump.jsonl", four().commits)
+    answer = asked("whatif", name, "--matching", "interests", f"--patience-ms={patience}")
+    assert answer.status == 2
+    assert "--patience-ms must be a whole number" in answer.err
