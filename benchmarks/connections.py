@@ -119,7 +119,7 @@ class Calls(Connection):
         raise WrongAnswer(f"an answer that nobody asked for: {body[:500]!r}")
 
     async def ask(self, request: bytes) -> bytes:
-        """The answer's body, without hurry.
+        """The answer's body, without finish_early.
 
         Raises:
             WrongAnswer: there is none, or one that is no success.

@@ -20,7 +20,7 @@ from events.commands import Command, EnterQueue, LeaveRoom, NextPartner, SendMes
 from events.commit import Commit, Facts, Tip, check_link, commit_after
 from events.events import MessageSent
 from events.ids import ClientMessageId, CommitId, ConnectionId, RoomId
-from projections.connections import Chatting, Connection, Idle, Places, Waiting
+from projections.connections import Chatting, Connection, Connections, Idle, Waiting
 from projections.inbox import Inbox
 from projections.invariants import CheckedFold, check_step
 from projections.ordered_map import Order
@@ -59,7 +59,7 @@ def a_log(count: int) -> list[bytes]:
 
 
 def _wish(state: State, who: ConnectionId, number: int, dice: random.Random) -> Command | None:
-    known = state.places.get(who)
+    known = state.connections.get(who)
     match known.place if known is not None else None:
         case Waiting():
             return None
@@ -90,7 +90,7 @@ def a_state() -> State:
         Tip(10**8, CommitId("0" * 32)),
         NOON_MS,
         rooms=Rooms(immutables.Map(rooms), Order.of(closed)),
-        places=Places(immutables.Map(connections), Order.of(idle)),
+        connections=Connections(immutables.Map(connections), Order.of(idle)),
         inboxes=immutables.Map(inboxes),
     )
 

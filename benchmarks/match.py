@@ -31,7 +31,7 @@ from events.ids import CommitId, ConnectionId, RoomId
 from events.log import Snapshot
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
-from projections.connections import Connection, Places, Waiting
+from projections.connections import Connection, Connections, Waiting
 from projections.queue import Queue
 from projections.snapshots import STATE_CODEC
 from projections.state import State, evolve
@@ -165,7 +165,7 @@ def _waiting(size: int) -> State:
         AT_MS,
         Policy(**PATIENT),  # type: ignore[arg-type] # what a dict holds, no checker can tell
         Queue.of(entries),
-        places=Places(immutables.Map(places)),
+        connections=Connections(immutables.Map(places)),
     )
 
 

@@ -24,7 +24,7 @@ from benchmarks.histories import Talking, history
 from broker.clock import SystemClock
 from broker.verification.checking import check_log
 from broker.verification.worker_pool import cores
-from broker.writer import Runtime
+from broker.writer import LogWriter
 from events.codec import decode_commit, encode_commit
 from events.commit import Commit
 from events.log import Snapshot
@@ -163,7 +163,7 @@ def _cold_start(path: Path, commits: int, tail: int) -> None:
 async def _start(path: Path, commits: int) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     log = SqliteLog(path, STATE_CODEC)
-    runtime = Runtime(log, SystemClock())
+    runtime = LogWriter(log, SystemClock())
     await runtime.start(INITIAL_STATE.policy)
     took_ms, cpu_ms = (time.perf_counter() - began) * 1e3, (time.process_time() - cpu) * 1e3
     snapshot = await log.newest_snapshot()

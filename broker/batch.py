@@ -26,7 +26,7 @@ class Accepted(NamedTuple):
 Answer = Accepted | Rejection
 
 
-class Submitted:
+class PendingCommand:
     """A command in line, with the facts that stay the same however often it is decided."""
 
     __slots__ = ("answer", "command", "deadline_ms", "room_id", "salt")
@@ -45,20 +45,22 @@ class Submitted:
             self.answer.set_result(answer)
 
 
-class Draft:
+class Batch:
     """Where a batch leads from `state`, if nobody else appends first."""
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.steps: list[Accepted] = []
-        self.answers: list[tuple[Submitted, Answer]] = []
+        self.answers: list[tuple[PendingCommand, Answer]] = []
 
     @property
     def commits(self) -> list[Commit]:
         """What is to be stored, in order."""
         return [step.commit for step in self.steps if step.commit is not None]
 
-    def decide_all(self, batch: Sequence[Submitted], at_ms: int, overdue: Callable[[], Iterable[Disconnect]]) -> None:
+    def decide_all(
+        self, batch: Sequence[PendingCommand], at_ms: int, overdue: Callable[[], Iterable[Disconnect]]
+    ) -> None:
         """Decide `batch` as of `at_ms`; one look for those who are `overdue` serves all of it, before any matching."""
         swept = False
         for submitted in batch:

@@ -8,19 +8,19 @@ from collections.abc import Awaitable, Callable
 from broker.batch import Answer
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
 from broker.decide import Rejection
-from broker.delivery_log import Handings
-from broker.hub import Notifier
-from broker.match_timeouts import Patience
+from broker.delivery_log import DeliveryLog
+from broker.hub import Hub
+from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.mint_limit import MintLimiter
 from broker.presence import Presence
 from broker.reads import Page, newest_page, page_after
 from broker.retention import Redaction
 from broker.waits import Wait
-from broker.writer import Runtime
+from broker.writer import LogWriter
 from events.commands import Command, Disconnect
 from events.ids import HANDLE_BYTES, POSITION_MAX, ConnectionId, Handle, Position, connection_id_of, handle_from
-from events.log import EventLog, HandedTo
+from events.log import DeliveredBy, EventLog
 from events.policy import Policy
 from projections.state import State
 
@@ -43,26 +43,26 @@ class Broker:
         shared: bool = False,
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
-        """`keep_commits`, `shared`: see `Runtime`; `random_bytes` is where handles, room ids and salts come from."""
+        """`keep_commits`, `shared`: see `LogWriter`; `random_bytes` is where handles, room ids and salts come from."""
         self.log = log
         self.clock = clock
-        self.runtime = Runtime(log, clock, keep_commits=keep_commits, shared=shared, random_bytes=random_bytes)
-        self.notifier = Notifier(clock)
+        self.runtime = LogWriter(log, clock, keep_commits=keep_commits, shared=shared, random_bytes=random_bytes)
+        self.notifier = Hub(clock)
         self.presence = Presence(clock, lambda: self.state)
         self.metrics = Metrics(lambda: self.state, lambda: len(asyncio.all_tasks()))
         self.ready = False
         self.draining = False
         self.on_gap: Callable[[], None] = lambda: None
         """Commits are gone of which nobody was told: what is heard as it happens has a gap."""
-        self.handings = Handings(log, clock, self.in_background)
+        self.delivery_records = DeliveryLog(log, clock, self.in_background)
         self._random_bytes = random_bytes
         self._minting = MintLimiter(clock)
-        self._patience = Patience(clock, self.runtime.time_ms, lambda: self.state, self.runtime.submit)
+        self._patience = MatchTimeouts(clock, self.runtime.time_ms, lambda: self.state, self.runtime.submit)
         self._tasks: set[asyncio.Task[object]] = set()
         self.runtime.overdue = self.presence.overdue
         self.runtime.on_append = self.metrics.appended
-        self.runtime.on_jump = self._jumped
-        self.runtime.on_others = self.presence.others_wrote
+        self.runtime.on_log_truncated = self._on_log_truncated
+        self.runtime.on_foreign_commits = self.presence.on_foreign_commits
         self.runtime.observers = [
             self.metrics.committed,
             self.presence.observe,
@@ -104,7 +104,7 @@ class Broker:
         self._patience.start()
         self.notifier.wake_all()
 
-    def _jumped(self) -> None:
+    def _on_log_truncated(self) -> None:
         """Whoever listens has to look for what is left; a wait does so by itself."""
         self._start_over()
         self.on_gap()
@@ -124,7 +124,7 @@ class Broker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.handings.close()
+        await self.delivery_records.close()
         await self.log.close()
 
     def mint(self, peer: str) -> Handle | Rejection:
@@ -141,17 +141,17 @@ class Broker:
 
     def knows(self, connection_id: ConnectionId) -> bool:
         """Whether that connection is known (still)."""
-        return self.state.places.get(connection_id) is not None
+        return self.state.connections.get(connection_id) is not None
 
     async def submit(self, command: Command) -> Answer:
-        """Carry out `command`; see `Runtime.submit`."""
+        """Carry out `command`; see `LogWriter.submit`."""
         answer = await self.runtime.submit(command)
         return self._refused(answer) if isinstance(answer, Rejection) else answer
 
-    def given(self, connection_id: ConnectionId, page: Page, to: HandedTo) -> None:
+    def given(self, connection_id: ConnectionId, page: Page, to: DeliveredBy) -> None:
         """`page` is on its way to `connection_id`."""
         for event in page.events:
-            self.handings.note(event.params.cursor, connection_id, to)
+            self.delivery_records.note(event.params.cursor, connection_id, to)
 
     async def page(self, connection_id: ConnectionId, cursor: Position | None) -> Page:
         """What `connection_id` was told after `cursor`, or the newest of it; a page at the most."""

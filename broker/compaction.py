@@ -11,7 +11,7 @@ from events.log import EventLog, Snapshot
 from projections.state import State
 
 
-class Checkpoints:
+class SnapshotKeeper:
     """Watches the state grow, and has the log keep it now and then."""
 
     def __init__(self, log: EventLog, keep_commits: int | None) -> None:
@@ -21,11 +21,11 @@ class Checkpoints:
         self._saved_position = 0
         self._saving: asyncio.Task[None] | None = None
 
-    def began_at(self, position: Position) -> None:
+    def start_at(self, position: Position) -> None:
         """The log was folded from the snapshot at `position` on."""
         self._saved_position = position
 
-    async def passed(self, state: State) -> None:
+    async def on_committed(self, state: State) -> None:
         """`state` is stored. What takes long goes on by itself: a batch waits for no snapshot."""
         if state.position - self._saved_position >= state.policy.snapshot_every_commits and self._is_free():
             self._saved_position = state.position
@@ -54,7 +54,7 @@ class Checkpoints:
 READ_PAGE = 1_000
 
 
-async def read_on(log: EventLog, position: Position) -> Sequence[Commit] | Snapshot:
+async def read_next_page(log: EventLog, position: Position) -> Sequence[Commit] | Snapshot:
     """The commits next behind `position`, none at the end of `log`; a snapshot further on where they are gone.
 
     Raises:

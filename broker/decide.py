@@ -104,7 +104,7 @@ def _send(state: StateView, command: SendMessage, facts: Facts) -> Decision:
         return ALREADY_DONE
     if not room.is_open:
         return Rejection("chat_ended")
-    spent_until_us = state.places.by_id[sender].messages_spent_until_us
+    spent_until_us = state.connections.by_id[sender].messages_spent_until_us
     wait_ms = retry_after_ms(spent_until_us, facts.at_ms, state.policy.messages_per_10s_max)
     if wait_ms:
         return Rejection("rate_limited", wait_ms)
@@ -112,7 +112,7 @@ def _send(state: StateView, command: SendMessage, facts: Facts) -> Decision:
 
 
 def _enter(state: StateView, command: EnterQueue, facts: Facts, matching: Matching) -> Decision:
-    known = state.places.by_id.get(command.connection_id)
+    known = state.connections.by_id.get(command.connection_id)
     if known is not None and isinstance(known.place, Waiting):
         return ALREADY_DONE
     if known is not None and isinstance(known.place, Chatting):
@@ -126,7 +126,7 @@ def _next(state: StateView, command: NextPartner, facts: Facts, matching: Matchi
     room = _own_room(state, who, command.room_id)
     if room is None:
         return ROOM_NOT_FOUND
-    known = state.places.by_id.get(who)
+    known = state.connections.by_id.get(who)
     if known is None:
         return Rejection("unknown_handle")
     if not room.is_open and isinstance(known.place, Waiting | Chatting):
@@ -137,7 +137,7 @@ def _next(state: StateView, command: NextPartner, facts: Facts, matching: Matchi
 
 def _queue_up(state: StateView, entry: QueueEntered, facts: Facts, matching: Matching) -> Decision:
     """`entry`, and the room that it opens if someone is there to be met."""
-    known = state.places.by_id.get(entry.connection_id)
+    known = state.connections.by_id.get(entry.connection_id)
     limit = state.policy.queue_commands_per_10s_max
     wait_ms = retry_after_ms(known.queue_spent_until_us, facts.at_ms, limit) if known is not None else 0
     if wait_ms:
@@ -156,7 +156,7 @@ def _match_due(state: StateView, who: ConnectionId, facts: Facts, matching: Matc
     """The room of someone who waits, if by now there is someone whom they meet; else they wait on."""
     if who not in state.queue.entered:
         return ALREADY_DONE
-    known = state.places.by_id[who]
+    known = state.connections.by_id[who]
     met = matching(state, Seeker(who, known.interests, facts.at_ms - known.last_at_ms), facts.at_ms)
     if met is None:
         return ALREADY_DONE
@@ -172,12 +172,12 @@ def _open(facts: Facts, first: tuple[ConnectionId, str], second: tuple[Connectio
 
 
 def _name_of(state: StateView, who: ConnectionId) -> str:
-    return state.places.by_id[who].display_name
+    return state.connections.by_id[who].display_name
 
 
 def _disconnect(state: StateView, command: Disconnect) -> Decision:
     who = command.connection_id
-    known = state.places.by_id.get(who)
+    known = state.connections.by_id.get(who)
     if known is None or known.last_position > command.since:
         return ALREADY_DONE
     match known.place:

@@ -9,25 +9,25 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from broker.clock import Clock, Timer
 from events.ids import ConnectionId, Position
-from events.log import EventLog, HandedTo, Handing
+from events.log import DeliveredBy, DeliveryRecord, EventLog
 
 FLUSH_MS = 1_000
 BATCH_MAX = 1_000
 
 
-class Handings:
+class DeliveryLog:
     """Collects notes, and hands them to the log after a second at the latest."""
 
     def __init__(self, log: EventLog, clock: Clock, in_background: Callable[[Awaitable[object]], None]) -> None:
         self._log = log
         self._clock = clock
         self._in_background = in_background
-        self._notes: list[Handing] = []
+        self._notes: list[DeliveryRecord] = []
         self._timer: Timer | None = None
 
-    def note(self, position: Position, connection_id: ConnectionId, to: HandedTo) -> None:
+    def note(self, position: Position, connection_id: ConnectionId, to: DeliveredBy) -> None:
         """`connection_id` was handed what the commit at `position` told it."""
-        self._notes.append(Handing(position, connection_id, to, self._clock.wall_ms()))
+        self._notes.append(DeliveryRecord(position, connection_id, to, self._clock.wall_ms()))
         if len(self._notes) >= BATCH_MAX:
             self._flush()
         elif self._timer is None:
@@ -40,7 +40,7 @@ class Handings:
     def _flush(self) -> None:
         self._in_background(self._log.record(self._taken()))
 
-    def _taken(self) -> Sequence[Handing]:
+    def _taken(self) -> Sequence[DeliveryRecord]:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -40,7 +40,7 @@ def deliveries_of(commit: Commit, announced_ms: float = 0) -> list[Delivery]:
     ]
 
 
-class Sink(Protocol):
+class Subscriber(Protocol):
     """Where deliveries go: an open stream."""
 
     def deliver(self, delivery: Delivery) -> None:
@@ -48,20 +48,20 @@ class Sink(Protocol):
         ...
 
 
-class Notifier:
+class Hub:
     """Who listens for which connection."""
 
     def __init__(self, clock: Clock) -> None:
         self.on_delivery: Callable[[], None] = lambda: None
         self._clock = clock
-        self._sinks: dict[ConnectionId, dict[Sink, None]] = {}  # a dict keeps the order of attaching
+        self._sinks: dict[ConnectionId, dict[Subscriber, None]] = {}  # a dict keeps the order of attaching
         self._waits: dict[ConnectionId, dict[asyncio.Event, None]] = {}
 
-    def attach(self, connection_id: ConnectionId, sink: Sink) -> None:
+    def attach(self, connection_id: ConnectionId, sink: Subscriber) -> None:
         """From now on `sink` hears what `connection_id` is told; attaching it twice is attaching it once."""
         self._sinks.setdefault(connection_id, {})[sink] = None
 
-    def detach(self, connection_id: ConnectionId, sink: Sink) -> None:
+    def detach(self, connection_id: ConnectionId, sink: Subscriber) -> None:
         """`sink` hears no more of it."""
         _discard(self._sinks, connection_id, sink)
 

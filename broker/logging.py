@@ -60,7 +60,7 @@ class _Handler(logging.Handler):
 
 def configure_logs(log_format: LogFormat, log_level: LogLevel, stream: TextIO | None = None) -> None:
     """Send every log line to `stream`, standard error if there is none, at `log_level` and above."""
-    out = stream if stream is not None else cast("TextIO", Turns(sys.stderr))
+    out = stream if stream is not None else cast("TextIO", LoopBufferedStream(sys.stderr))
     level = logging.getLevelNamesMapping()[log_level.upper()]
     structlog.configure(
         processors=_processors(log_format, out),
@@ -119,7 +119,7 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) and value.isprintable() and " " not in value else repr(value)
 
 
-class Turns:
+class LoopBufferedStream:
     """A text stream to which all lines of one turn of the event loop go at once, at its end.
 
     Without a loop they go at once, and what is left when the interpreter ends goes then.

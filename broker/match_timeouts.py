@@ -23,7 +23,7 @@ from projections.state import State
 LOOK_AGAIN_MS = 1_000
 
 
-class Patience:
+class MatchTimeouts:
     """Knows until when each of those who wait holds out."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Patience:
         self._heap.clear()
         if len(state.queue) > 1 or patience_ms(state.policy):
             for position, who in state.queue.entries.items():
-                self._note(state.places.by_id[who].last_at_ms, position, who)
+                self._note(state.connections.by_id[who].last_at_ms, position, who)
         self._set_timer()
 
     def stop(self) -> None:

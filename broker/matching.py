@@ -47,7 +47,7 @@ def most_shared(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | 
         return state.queue.entries.get(min(shared, key=lambda entered: (-shared[entered], entered)))
     other = _longest_waiting(state, seeker)
     patience_ms = state.policy.interest_patience_ms
-    if other is None or max(seeker.waited_ms, at_ms - state.places.by_id[other].last_at_ms) < patience_ms:
+    if other is None or max(seeker.waited_ms, at_ms - state.connections.by_id[other].last_at_ms) < patience_ms:
         return None
     return other
 

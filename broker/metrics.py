@@ -45,10 +45,10 @@ class Metrics:
         self.streams = {kind: streams.labels(kind) for kind in STREAM_KINDS}
         self.sessions = Gauge("chat_broker_sessions", "Open 2025 sessions", registry=registry)
         self._rejections = Counter("chat_broker_rejections", "Commands refused", ["code"], registry=registry)
-        self._commits = Count("chat_broker_commits", "Commits stored")
-        self._deliveries = Count("chat_broker_deliveries", "Notifications handed to a stream")
-        self._append_s = Times("chat_broker_append_seconds", "A batch's way into the log", LATENCY_BUCKETS_S)
-        self._delivery_s = Times(
+        self._commits = FastCounter("chat_broker_commits", "Commits stored")
+        self._deliveries = FastCounter("chat_broker_deliveries", "Notifications handed to a stream")
+        self._append_s = FastHistogram("chat_broker_append_seconds", "A batch's way into the log", LATENCY_BUCKETS_S)
+        self._delivery_s = FastHistogram(
             "chat_broker_delivery_seconds", "From a commit to the stream's transport", LATENCY_BUCKETS_S
         )
         for tally in (self._commits, self._deliveries, self._append_s, self._delivery_s):
@@ -57,7 +57,7 @@ class Metrics:
         self._log_level = logger.get_effective_level()
 
     def committed(self, commit: Commit, state: State) -> None:
-        """Count and log a commit (an `Observer` of the runtime): never a text, a name or a handle.
+        """FastCounter and log a commit (an `Observer` of the runtime): never a text, a name or a handle.
 
         What is said is logged at `debug`, all else at `info`: a line for each message would tell of little else.
         """
@@ -95,11 +95,11 @@ class Metrics:
 def _gauges(state_now: Callable[[], State]) -> Iterator[tuple[str, str, Callable[[], float]]]:
     yield "chat_broker_waiting", "Connections in the queue", lambda: len(state_now().queue)
     yield "chat_broker_rooms_open", "Conversations going on", lambda: state_now().rooms.open_count
-    yield "chat_broker_connections", "Connections known", lambda: len(state_now().places)
+    yield "chat_broker_connections", "Connections known", lambda: len(state_now().connections)
     yield "chat_broker_position", "Position of the last commit", lambda: state_now().position
 
 
-class Count:
+class FastCounter:
     """A counter; `collect` makes it a collector."""
 
     def __init__(self, name: str, meaning: str) -> None:
@@ -115,7 +115,7 @@ class Count:
         yield CounterMetricFamily(self._name, self._meaning, value=self._count)
 
 
-class Times:
+class FastHistogram:
     """A histogram of times in seconds."""
 
     def __init__(self, name: str, meaning: str, bounds_s: Sequence[float]) -> None:

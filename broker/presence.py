@@ -27,17 +27,17 @@ NEVER = -1.0
 LOOK_AGAIN_MS = 1_000
 
 
-class _Trace:
+class _Activity:
     """What a connection has left behind."""
 
-    __slots__ = ("call_over_ms", "calls", "looked_at_ms", "stream_closed_ms", "streams")
+    __slots__ = ("call_over_ms", "calls", "next_check_ms", "stream_closed_ms", "streams")
 
     def __init__(self, now_ms: float) -> None:
         self.streams = 0
         self.calls = 0
         self.stream_closed_ms = NEVER
         self.call_over_ms = now_ms
-        self.looked_at_ms: float | None = None  # when its earliest entry in the heap comes up
+        self.next_check_ms: float | None = None  # when its earliest entry in the heap comes up
 
 
 class Presence:
@@ -48,25 +48,25 @@ class Presence:
         """Is given the command that takes an absent connection out, when its time has come."""
         self._clock = clock
         self._state_now = state_now
-        self._traces: dict[ConnectionId, _Trace] = {}
+        self._activities: dict[ConnectionId, _Activity] = {}
         self._heap: list[tuple[float, ConnectionId]] = []
         self._timer: Timer | None = None
         self._timer_at_ms = 0.0
-        self._others_wrote_ms = NEVER
+        self._foreign_commit_ms = NEVER
 
     def start(self) -> None:
         """Everyone's graces start anew: whoever is somewhere was here just now."""
-        for connection_id, connection in self._state_now().places.by_id.items():
+        for connection_id, connection in self._state_now().connections.by_id.items():
             if not isinstance(connection.place, Idle):
-                self._schedule(connection_id, self._trace(connection_id))
+                self._schedule(connection_id, self._activity(connection_id))
 
-    def others_wrote(self) -> None:
+    def on_foreign_commits(self) -> None:
         """Another broker lives, and whom it hears is not known here: from now on everyone has their grace anew.
 
         So nobody who is heard elsewhere is taken out while the others write. What remains: who is gone stays for as
         long as they do, and a broker that writes nothing for a whole grace does not protect those whom it hears.
         """
-        self._others_wrote_ms = self._clock.now_ms()
+        self._foreign_commit_ms = self._clock.now_ms()
 
     def stop(self) -> None:
         """Nobody is found absent any more."""
@@ -81,26 +81,26 @@ class Presence:
 
     def call_begins(self, connection_id: ConnectionId) -> None:
         """One more call of `connection_id` is in flight."""
-        self._trace(connection_id).calls += 1
+        self._activity(connection_id).calls += 1
 
     def call_ends(self, connection_id: ConnectionId) -> None:
         """One call less is."""
-        trace = self._traces[connection_id]
-        trace.calls -= 1
-        trace.call_over_ms = self._clock.now_ms()
-        self._schedule(connection_id, trace)
+        activity = self._activities[connection_id]
+        activity.calls -= 1
+        activity.call_over_ms = self._clock.now_ms()
+        self._schedule(connection_id, activity)
 
     def stream_opened(self, connection_id: ConnectionId) -> None:
         """One more stream listens for `connection_id`."""
-        self._trace(connection_id).streams += 1
+        self._activity(connection_id).streams += 1
 
     def stream_closed(self, connection_id: ConnectionId) -> None:
         """One stream less listens for it."""
-        trace = self._traces[connection_id]
-        trace.streams -= 1
-        assert trace.streams >= 0
-        trace.stream_closed_ms = self._clock.now_ms()
-        self._schedule(connection_id, trace)
+        activity = self._activities[connection_id]
+        activity.streams -= 1
+        assert activity.streams >= 0
+        activity.stream_closed_ms = self._clock.now_ms()
+        self._schedule(connection_id, activity)
 
     def observe(self, commit: Commit, state: State) -> None:
         """Whom `commit` moved has another grace from now on (an `Observer` of the runtime)."""
@@ -108,69 +108,71 @@ class Presence:
             if type(event) is MessageSent:
                 continue  # which moves nobody
             for connection_id in participants(event):
-                trace = self._traces.get(connection_id)
-                if trace is None and not _is_idle(state, connection_id):
-                    trace = self._trace(connection_id)
-                if trace is not None:
-                    self._schedule(connection_id, trace)
+                activity = self._activities.get(connection_id)
+                if activity is None and not _is_idle(state, connection_id):
+                    activity = self._activity(connection_id)
+                if activity is not None:
+                    self._schedule(connection_id, activity)
 
     def overdue(self) -> list[Disconnect]:
         """The commands that take out everyone who is absent by now; until they are carried out, again and again."""
         now_ms, found, put_off = self._clock.now_ms(), [], []
         while self._heap and self._heap[0][0] <= now_ms:
             at_ms, connection_id = heappop(self._heap)
-            trace = self._traces.get(connection_id)
-            if trace is None or trace.looked_at_ms != at_ms:
+            activity = self._activities.get(connection_id)
+            if activity is None or activity.next_check_ms != at_ms:
                 continue  # an earlier entry spoke for it
-            trace.looked_at_ms = None
-            command = self._command_if_absent(connection_id, trace, now_ms)
+            activity.next_check_ms = None
+            command = self._command_if_absent(connection_id, activity, now_ms)
             if command is None:
-                self._schedule(connection_id, trace)
+                self._schedule(connection_id, activity)
             else:
                 found.append(command)
-                put_off.append((connection_id, trace))
-        for connection_id, trace in put_off:
-            trace.looked_at_ms = now_ms
+                put_off.append((connection_id, activity))
+        for connection_id, activity in put_off:
+            activity.next_check_ms = now_ms
             heappush(self._heap, (now_ms, connection_id))
         if put_off and self._timer is None:
             self._set_timer(now_ms + LOOK_AGAIN_MS)
         return found
 
-    def _command_if_absent(self, connection_id: ConnectionId, trace: _Trace, now_ms: float) -> Disconnect | None:
+    def _command_if_absent(self, connection_id: ConnectionId, activity: _Activity, now_ms: float) -> Disconnect | None:
         state = self._state_now()
-        deadline = self._deadline(connection_id, trace, state)
+        deadline = self._deadline(connection_id, activity, state)
         if deadline is None or deadline[0] > now_ms:
             return None
-        return Disconnect(connection_id, deadline[1], state.places.by_id[connection_id].last_position)
+        return Disconnect(connection_id, deadline[1], state.connections.by_id[connection_id].last_position)
 
-    def _deadline(self, connection_id: ConnectionId, trace: _Trace, state: State) -> tuple[float, AbsenceReason] | None:
+    def _deadline(
+        self, connection_id: ConnectionId, activity: _Activity, state: State
+    ) -> tuple[float, AbsenceReason] | None:
         """From when on it is absent, and which grace that is; `None` while it is present, or nowhere."""
-        if trace.streams or trace.calls or _is_idle(state, connection_id):
+        if activity.streams or activity.calls or _is_idle(state, connection_id):
             return None
         policy = state.policy
-        call_over_ms = max(trace.call_over_ms, self._others_wrote_ms)
+        call_over_ms = max(activity.call_over_ms, self._foreign_commit_ms)
         by_call_ms = call_over_ms + _idle_grace_ms(state, connection_id, policy)
-        by_stream_ms = trace.stream_closed_ms + policy.stream_grace_ms if trace.stream_closed_ms != NEVER else 0
+        by_stream_ms = activity.stream_closed_ms + policy.stream_grace_ms if activity.stream_closed_ms != NEVER else 0
         return (by_stream_ms, "disconnected") if by_stream_ms > by_call_ms else (by_call_ms, "timeout")
 
-    def _trace(self, connection_id: ConnectionId) -> _Trace:
-        trace = self._traces.get(connection_id)
-        if trace is None:
-            trace = self._traces[connection_id] = _Trace(self._clock.now_ms())
-        return trace
+    def _activity(self, connection_id: ConnectionId) -> _Activity:
+        activity = self._activities.get(connection_id)
+        if activity is None:
+            activity = self._activities[connection_id] = _Activity(self._clock.now_ms())
+        return activity
 
-    def _schedule(self, connection_id: ConnectionId, trace: _Trace) -> None:
+    def _schedule(self, connection_id: ConnectionId, activity: _Activity) -> None:
         """Make sure that `connection_id` is looked at no later than its deadline; forget it if it has left."""
-        if trace.streams or trace.calls:
+        if activity.streams or activity.calls:
             return
-        deadline = self._deadline(connection_id, trace, self._state_now())
+        deadline = self._deadline(connection_id, activity, self._state_now())
         if deadline is None:
-            self._traces.pop(connection_id, None)
-        elif trace.looked_at_ms is None or trace.looked_at_ms > deadline[0]:
-            self._push(connection_id, trace, deadline[0])
+            self._activities.pop(connection_id, None)
+        elif activity.next_check_ms is None or activity.next_check_ms > deadline[0]:
+            self._push(connection_id, activity, deadline[0])
 
-    def _push(self, connection_id: ConnectionId, trace: _Trace, at_ms: float) -> None:
-        trace.looked_at_ms = at_ms
+    def _push(self, connection_id: ConnectionId, activity: _Activity, at_ms: float) -> None:
+        activity.next_check_ms = at_ms
         heappush(self._heap, (at_ms, connection_id))
         if self._timer is None or at_ms < self._timer_at_ms:
             self._set_timer(at_ms)
@@ -208,10 +210,10 @@ class _Call:
 
 
 def _is_idle(state: State, connection_id: ConnectionId) -> bool:
-    connection = state.places.get(connection_id)
+    connection = state.connections.get(connection_id)
     return connection is None or isinstance(connection.place, Idle)
 
 
 def _idle_grace_ms(state: State, connection_id: ConnectionId, policy: Policy) -> int:
-    place = state.places.by_id[connection_id].place
+    place = state.connections.by_id[connection_id].place
     return policy.idle_grace_room_ms if isinstance(place, Chatting) else policy.idle_grace_queue_ms

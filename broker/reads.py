@@ -43,7 +43,7 @@ async def page_after(log: EventLog, state: State, connection_id: ConnectionId, c
     where the page is full, and `state`'s where nothing remains.
     """
     events: list[Notification] = []
-    async for told in told_after(log, state, (connection_id,), cursor):
+    async for told in notifications_after(log, state, (connection_id,), cursor):
         events += [delivery.notification for delivery in told]
         if len(events) == limit:
             return Page(events, told[-1].position, missed=cursor < log.base.position)
@@ -59,7 +59,7 @@ async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, 
     return Page(page.events, state.position)
 
 
-async def told_after(
+async def notifications_after(
     log: EventLog, state: State, connection_ids: Collection[ConnectionId], cursor: Position
 ) -> AsyncIterator[list[Delivery]]:
     """What `connection_ids` were told after `cursor`, up to `state`'s position: each position once, in order.
@@ -68,7 +68,7 @@ async def told_after(
     """
     inboxes = [inbox_of(state, connection_id) for connection_id in connection_ids]
     indexed_from = max([cursor, *(inbox.dropped_through for inbox in inboxes)])
-    if any(connection_id not in state.places.by_id for connection_id in connection_ids):
+    if any(connection_id not in state.connections.by_id for connection_id in connection_ids):
         indexed_from = max(cursor, state.position)  # forgotten, its inbox too, and perhaps with its last commit
     listening = frozenset(connection_ids)
     async for commit in _between(log, cursor, indexed_from):

@@ -1,6 +1,6 @@
 """Open streams: each has a bounded backlog and a writer of its own, so nobody waits for a client that does not read.
 
-A stream whose backlog is full is ended and its transport cut; the client catches up by cursor, from the log.
+A stream whose backlog is full is ended and its transport abort; the client catches up by cursor, from the log.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class TooManyStreamsError(Exception):
 
 
 class Stream:
-    """A `Sink` with a backlog; while it is open, the connections attached to it are present."""
+    """A `Subscriber` with a backlog; while it is open, the connections attached to it are present."""
 
-    def __init__(self, broker: Broker, kind: StreamKind, cut: Callable[[], None]) -> None:
+    def __init__(self, broker: Broker, kind: StreamKind, abort: Callable[[], None]) -> None:
         self.kind = kind
         self.ended = False
         self.ping_due = False
         self._broker = broker
-        self.cut = cut
+        self.abort = abort
         self.write_now: Callable[[Delivery], bool] = _not_now
         """Set by a writer that can write without waiting: what comes while it waits for more is written at once.
 
@@ -58,7 +58,7 @@ class Stream:
             self._broker.presence.stream_closed(connection_id)
 
     def deliver(self, delivery: Delivery) -> None:
-        """Write `delivery`, or keep it for the writer; at a full backlog, end and cut the stream instead."""
+        """Write `delivery`, or keep it for the writer; at a full backlog, end and abort the stream instead."""
         if self.ended:
             return
         if self._waiting is not None and not self._waiting.done() and self.write_now(delivery):
@@ -67,7 +67,7 @@ class Stream:
         if len(self._backlog) >= self._broker.policy.stream_backlog_max:
             self._backlog.clear()
             self.end()
-            self.cut()
+            self.abort()
             return
         self._backlog.append(delivery)
         self._wake()
@@ -103,7 +103,7 @@ class Stream:
         for delivery in deliveries:
             if delivery.announced_ms:
                 self._broker.metrics.written(now_ms - delivery.announced_ms)
-            self._broker.handings.note(delivery.position, delivery.connection_id, self.kind)
+            self._broker.delivery_records.note(delivery.position, delivery.connection_id, self.kind)
 
 
 class Streams:
@@ -116,9 +116,9 @@ class Streams:
         broker.on_gap = self.end_open
 
     def open(
-        self, kind: StreamKind, cut: Callable[[], None], *, pinged: bool = False, instead_of: Stream | None = None
+        self, kind: StreamKind, abort: Callable[[], None], *, pinged: bool = False, instead_of: Stream | None = None
     ) -> Stream:
-        """A new stream, not yet attached to anyone; `cut` drops its transport without waiting for it.
+        """A new stream, not yet attached to anyone; `abort` drops its transport without waiting for it.
 
         `instead_of` is one that will be ended for it, and does not count any more.
 
@@ -128,7 +128,7 @@ class Streams:
         others = len(self._open) - (instead_of in self._open)
         if others >= self._broker.policy.streams_max or self._broker.draining:
             raise TooManyStreamsError
-        stream = Stream(self._broker, kind, cut)
+        stream = Stream(self._broker, kind, abort)
         self._open[stream] = None
         self._broker.metrics.streams[kind].inc()
         if pinged:
@@ -154,12 +154,12 @@ class Streams:
         self.end_open()
         if self._open:
             clock = self._broker.clock
-            clock.call_at(clock.now_ms() + DRAIN_MS, self._cut_all)
+            clock.call_at(clock.now_ms() + DRAIN_MS, self._abort_all)
 
-    def _cut_all(self) -> None:
+    def _abort_all(self) -> None:
         """Whoever is still writing writes to someone who does not read."""
         for stream in tuple(self._open):
-            stream.cut()
+            stream.abort()
 
 
 def _not_now(delivery: Delivery) -> bool:

@@ -61,7 +61,7 @@ class Wait:
         broker = self._broker
         state = broker.state
         page = await broker.page(self._connection_id, self._cursor)
-        known = state.places.get(self._connection_id)
+        known = state.connections.get(self._connection_id)
         if page.events or known is None or isinstance(known.place, Idle):
             return Waited(page, state, timed_out=False)
         if self._given_up or broker.draining or broker.clock.now_ms() >= self._deadline_ms:

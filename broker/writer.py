@@ -15,9 +15,9 @@ from typing import Protocol
 
 import structlog
 
-from broker.batch import Answer, Draft, Submitted
+from broker.batch import Answer, Batch, PendingCommand
 from broker.clock import SYSTEM_ENTROPY, Clock, CommitClock, RandomBytes, Timer, sleep_until
-from broker.compaction import Checkpoints, read_on
+from broker.compaction import SnapshotKeeper, read_next_page
 from broker.decide import Rejection
 from events.commands import AdoptPolicy, Command, Disconnect
 from events.commit import BrokenChainError, Commit, check_link
@@ -41,7 +41,7 @@ class Observer(Protocol):
         ...
 
 
-class Runtime:
+class LogWriter:
     """The one writer of a broker. Create it inside a running event loop, then `start` it.
 
     A submitted command belongs to the runtime: cancelling whoever waits for its answer cancels nothing.
@@ -65,9 +65,9 @@ class Runtime:
         self.overdue: Callable[[], Iterable[Disconnect]] = tuple
         """Who has to go before anyone is matched, by this moment's reading of the clock."""
         self.on_append: Callable[[float], None] = lambda duration_ms: None
-        self.on_jump: Callable[[], None] = lambda: None
+        self.on_log_truncated: Callable[[], None] = lambda: None
         """The state has moved over commits that are gone, and that nobody was told of."""
-        self.on_others: Callable[[], None] = lambda: None
+        self.on_foreign_commits: Callable[[], None] = lambda: None
         """Where the log is shared: another has written, and that was folded."""
         self._log = log
         self._never_waits = type(log) is MemoryLog  # of one that derives from it, or stands before it, nothing is known
@@ -75,14 +75,14 @@ class Runtime:
         self._commit_clock = CommitClock(clock)
         self._shared = shared
         self._random_bytes = random_bytes
-        self._checkpoints = Checkpoints(log, keep_commits)
-        self._pending: list[Submitted] = []
-        self._in_flight: list[Submitted] = []
+        self._checkpoints = SnapshotKeeper(log, keep_commits)
+        self._pending: list[PendingCommand] = []
+        self._in_flight: list[PendingCommand] = []
         self._is_flushing = False
         self._flushing: asyncio.Task[None] | None = None  # where the log may have to be waited for
         self._watchdog: Timer | None = None
         self._behind = False  # an append was given up, which may have landed
-        self._jumps = 0
+        self._truncations = 0
         self._heard_of: Position = 0  # where the log was seen to go on, if it is followed
         self._following: asyncio.Task[None] | None = None
 
@@ -96,8 +96,8 @@ class Runtime:
         """
         snapshot = await self._log.newest_snapshot()
         folding = (snapshot.state if snapshot is not None else INITIAL_STATE).mutate()
-        self._checkpoints.began_at(folding.position)
-        while found := await read_on(self._log, folding.position):
+        self._checkpoints.start_at(folding.position)
+        while found := await read_next_page(self._log, folding.position):
             if isinstance(found, Snapshot):
                 folding = found.state.mutate()
             else:
@@ -126,7 +126,7 @@ class Runtime:
         The future has its answer, as `submit` gives it.
         """
         policy = self.state.policy
-        submitted = Submitted(command, self._clock.now_ms() + policy.command_timeout_ms, self._random_bytes)
+        submitted = PendingCommand(command, self._clock.now_ms() + policy.command_timeout_ms, self._random_bytes)
         if len(self._pending) >= policy.commands_pending_max:
             submitted.resolve(Rejection("unavailable"))
             return submitted.answer
@@ -138,7 +138,7 @@ class Runtime:
         """Unix time, as a commit would be stamped with it at this moment."""
         return self._commit_clock.at_ms(self.state.at_ms)
 
-    async def settled(self) -> None:
+    async def drained(self) -> None:
         """Return once nothing is being appended."""
         while self._flushing is not None:
             await asyncio.wait({self._flushing})
@@ -148,17 +148,17 @@ class Runtime:
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait({self._following})
-        settled = asyncio.ensure_future(self.settled())
+        drained = asyncio.ensure_future(self.drained())
         deadline = asyncio.ensure_future(sleep_until(self._clock, self._clock.now_ms() + within_ms))
-        await asyncio.wait({settled, deadline}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({drained, deadline}, return_when=asyncio.FIRST_COMPLETED)
         if self._flushing is not None:
             self._flushing.cancel()
             for submitted in (*self._in_flight, *self._pending):
                 submitted.resolve(Rejection("unavailable"))
             await asyncio.wait({self._flushing})
-        for task in (settled, deadline):
+        for task in (drained, deadline):
             task.cancel()
-        await asyncio.gather(settled, deadline, return_exceptions=True)
+        await asyncio.gather(drained, deadline, return_exceptions=True)
         self._checkpoints.stop()
 
     async def _follow(self) -> None:
@@ -204,7 +204,7 @@ class Runtime:
             self._in_flight = []
             self._is_flushing, self._flushing = False, None
 
-    async def _carry_out(self, batch: Sequence[Submitted]) -> None:
+    async def _carry_out(self, batch: Sequence[PendingCommand]) -> None:
         try:
             if self._behind or self._has_more:
                 await self._catch_up()
@@ -216,7 +216,7 @@ class Runtime:
                 self._announce(commit, state)
             for submitted, answer in draft.answers:
                 submitted.resolve(answer)
-            await self._checkpoints.passed(self.state)
+            await self._checkpoints.on_committed(self.state)
         except LogUnavailableError as error:
             self._give_up(batch)
             logger.error("log_unavailable", commands=len(batch), reason=str(error))
@@ -225,15 +225,15 @@ class Runtime:
             self._heard_of = 0  # what can't be folded is looked at again when somebody asks for something
             logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
 
-    def _give_up(self, batch: Sequence[Submitted]) -> None:
+    def _give_up(self, batch: Sequence[PendingCommand]) -> None:
         """What was being appended may have landed: before the next batch, look."""
         self._behind = True
         for submitted in batch:
             submitted.resolve(Rejection("unavailable"))
 
-    async def _stored(self, batch: Sequence[Submitted]) -> Draft:
+    async def _stored(self, batch: Sequence[PendingCommand]) -> Batch:
         """Decide `batch` until what it leads to is stored, or no caller is left to answer."""
-        draft, jumps, may_have_landed = self._drafted(batch), self._jumps, False
+        draft, jumps, may_have_landed = self._drafted(batch), self._truncations, False
         while draft.commits:
             started_ms = self._clock.now_ms()
             try:
@@ -241,10 +241,10 @@ class Runtime:
             except Conflict:
                 if not await self._catch_up():
                     raise BrokenChainError("the log was rolled back behind what was folded") from None
-                if may_have_landed and self._jumps > jumps:
+                if may_have_landed and self._truncations > jumps:
                     raise LogUnavailableError("what was appended may stand among what was trimmed since") from None
                 if all(submitted.answer.done() for submitted in batch):
-                    return Draft(self.state)  # they were told `unavailable`
+                    return Batch(self.state)  # they were told `unavailable`
                 draft, may_have_landed = self._drafted(batch), False
             except LogUnavailableError:
                 # The append may have landed. The same commits again are answered as done if it has.
@@ -257,27 +257,27 @@ class Runtime:
                 break
         return draft
 
-    def _drafted(self, batch: Sequence[Submitted]) -> Draft:
+    def _drafted(self, batch: Sequence[PendingCommand]) -> Batch:
         """What `batch` leads to at this moment, by one look at the clock."""
-        draft = Draft(self.state)
+        draft = Batch(self.state)
         draft.decide_all(batch, self.time_ms(), self.overdue)
         return draft
 
     async def _catch_up(self) -> bool:
         """Fold and announce what has been appended since; whether there was anything."""
         before = self.state
-        while found := await read_on(self._log, self.state.position):
+        while found := await read_next_page(self._log, self.state.position):
             if isinstance(found, Snapshot):
                 self.state = found.state
-                self._jumps += 1
-                self.on_jump()
+                self._truncations += 1
+                self.on_log_truncated()
                 continue
             for commit in found:
                 check_link(self.state.tip, commit)
                 self.state = evolve(self.state, commit)
                 self._announce(commit, self.state)
         if self._shared and self.state is not before:
-            self.on_others()
+            self.on_foreign_commits()
         return self.state is not before
 
     def _announce(self, commit: Commit, state: State) -> None:

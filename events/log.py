@@ -57,16 +57,16 @@ class UnreadableSnapshotError(Exception):
     """Stored bytes that are no state this program knows."""
 
 
-HandedTo = Literal["get", "listen", "result", "inbox"]
+DeliveredBy = Literal["get", "listen", "result", "inbox"]
 """How a notification reached its connection: a stream of either era, a tool's result, a reading of the inbox."""
 
 
-class Handing(NamedTuple):
+class DeliveryRecord(NamedTuple):
     """A notification was handed over: for the one who debugs, and no part of the log's chain."""
 
     position: Position
     connection_id: ConnectionId
-    to: HandedTo
+    to: DeliveredBy
     at_ms: int  # Unix time
 
 
@@ -154,8 +154,8 @@ class EventLog(Protocol):
         """
         ...
 
-    async def record(self, handings: Sequence[Handing]) -> None:
-        """Keep `handings` beside the log, as far as the backend can; never an error, and they may be lost."""
+    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
+        """Keep `delivery_records` beside the log, as far as the backend can; never an error, and they may be lost."""
         ...
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from events.commit import EMPTY_TIP, Commit, Tip, redact
 from events.ids import Position
-from events.log import Conflict, Handing, Snapshot
+from events.log import Conflict, DeliveryRecord, Snapshot
 
 
 class MemoryLog:
@@ -86,7 +86,7 @@ class MemoryLog:
                 self._commits[index] = redact(self._commits[index])
         self.redacted_to = done_to
 
-    async def record(self, handings: Sequence[Handing]) -> None:
+    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
         """Nothing: nobody can look into this log later."""
 
     async def close(self) -> None:

@@ -21,7 +21,7 @@ from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.log import LogUnavailableError, UnusableLogError
 from mcp_facade.bootstrap import HEALTH_PATH, READY_PATH, healthy, not_ready, readiness
-from mcp_facade.http.endpoint import Gateway
+from mcp_facade.http.endpoint import StreamableHttpEndpoint
 
 MCP_PATH = "/mcp"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -33,7 +33,9 @@ class ChatApp:
 
     def __init__(self, broker: Broker, settings: Settings) -> None:
         self.broker = broker
-        self.gateway = Gateway(broker, settings.policy, security_settings(settings), fast_lane=settings.fast_lane)
+        self.gateway = StreamableHttpEndpoint(
+            broker, settings.policy, security_settings(settings), fast_lane=settings.fast_lane
+        )
         self.failure: Exception | None = None
         """Why the broker could not start; its text is for an operator."""
         self.on_started: Callable[[], None] = lambda: None

@@ -53,7 +53,7 @@ class Application(Protocol):
         ...
 
 
-class Front:
+class BootstrapApp:
     """An application whose module is imported beside the event loop; from then on, it is that application.
 
     To the server its lifespan begins at once.

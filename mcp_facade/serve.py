@@ -21,8 +21,8 @@ from broker.errors import EXIT_OK, HOW_FAR, UsageError
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
-from mcp_facade.bootstrap import Application, Front
-from mcp_facade.http.connection import ChatProtocol
+from mcp_facade.bootstrap import Application, BootstrapApp
+from mcp_facade.http.connection import HttpConnection
 
 if TYPE_CHECKING:
     from mcp_facade.app import ChatApp
@@ -132,7 +132,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         application.on_closed = closed
         return application
 
-    app = Front("mcp_facade.app", made, started)
+    app = BootstrapApp("mcp_facade.app", made, started)
     uvicorn_server = ChatUvicorn(uvicorn_config(app), app)
     # All that a start makes is there to stay: looking for cycles in a large state would take longer than making it.
     gc.disable()
@@ -168,7 +168,7 @@ def uvicorn_config(app: Application) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",  # which uvicorn knows only a coroutine function by
-        http=ChatProtocol,
+        http=HttpConnection,
         ws="none",
         lifespan="on",
         log_config=None,

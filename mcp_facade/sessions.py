@@ -19,24 +19,24 @@ from events.ids import ConnectionId, Handle, Position
 SPARED_MS = 60_000
 
 
-class Resumption(NamedTuple):
-    """How far a stream is: the client has all before `position`, and of what stands there what `had` says.
+class ResumePoint(NamedTuple):
+    """How far a stream is: the client has all before `position`, and the notifications there that `sent_mask` names.
 
-    `had` has a bit for each whom the position tells something, in ascending order: which handles a session had shown
-    by then is known to nobody later, least of all to another session.
+    `sent_mask` has a bit for each connection that the position tells something, in ascending order. It is kept by the
+    client because no later session knows which handles this one had shown by then.
     """
 
     position: Position
-    had: int
+    sent_mask: int
 
-    def has(self, delivery: Delivery) -> bool:
+    def includes(self, delivery: Delivery) -> bool:
         """Whether the client has it."""
-        return delivery.position == self.position and bool(self.had >> delivery.nth & 1)
+        return delivery.position == self.position and bool(self.sent_mask >> delivery.nth & 1)
 
-    def after(self, delivery: Delivery) -> Resumption:
+    def advance(self, delivery: Delivery) -> ResumePoint:
         """How far it is with `delivery`, which comes next."""
-        had = self.had if delivery.position == self.position else 0
-        return Resumption(delivery.position, had | 1 << delivery.nth)
+        sent_mask = self.sent_mask if delivery.position == self.position else 0
+        return ResumePoint(delivery.position, sent_mask | 1 << delivery.nth)
 
 
 class Call(Protocol):
@@ -47,7 +47,7 @@ class Call(Protocol):
         """Whether all of it has come."""
         ...
 
-    def hurry(self) -> None:
+    def finish_early(self) -> None:
         """End whatever it waits for."""
         ...
 
@@ -60,10 +60,10 @@ class RequestIdInUseError(Exception):
     """The session has a request of that id in flight; the SDK would leave one of the two without an answer."""
 
 
-class Lasting(Protocol):
+class Cancellable(Protocol):
     """A call of a session that may last."""
 
-    def call_off(self) -> None:
+    def cancel(self) -> None:
         """The client does not want it any more."""
         ...
 
@@ -81,7 +81,7 @@ class Session:
         """Called whenever one of them is over."""
         self.is_served = False
         """The SDK has let a request of it through, so the handshake was good."""
-        self.lasting: dict[int | str, Lasting] = {}
+        self.long_running: dict[int | str, Cancellable] = {}
         self.ids_in_flight: set[str] = set()
         self.active_ms = 0.0
         self._handles_max = handles_max
@@ -121,20 +121,20 @@ class Session:
         return request_id
 
     @contextmanager
-    def calling(self, request_id: int | str, call: Lasting) -> Iterator[None]:
+    def calling(self, request_id: int | str, call: Cancellable) -> Iterator[None]:
         """For as long as it is open, `call` can be called off by that id: of two with the same, the later."""
-        self.lasting[request_id] = call
+        self.long_running[request_id] = call
         try:
             yield
         finally:
-            if self.lasting.get(request_id) is call:
-                del self.lasting[request_id]
+            if self.long_running.get(request_id) is call:
+                del self.long_running[request_id]
 
-    def call_off(self, request_id: int | str) -> None:
+    def cancel(self, request_id: int | str) -> None:
         """The client does not want that call any more; it may be over already."""
-        call = self.lasting.get(request_id)
+        call = self.long_running.get(request_id)
         if call is not None:
-            call.call_off()
+            call.cancel()
 
     def present(self, connection_id: ConnectionId, handle: Handle) -> None:
         """The session has shown `handle`; from now on its stream is for that connection too."""

@@ -45,7 +45,7 @@ class Connection(msgspec.Struct, frozen=True, gc=False, array_like=True):
     messages_spent_until_us: int
 
 
-class Places(msgspec.Struct, frozen=True, gc=False):
+class Connections(msgspec.Struct, frozen=True, gc=False):
     """Every connection that is known; the idle ones also in the order in which they became so."""
 
     by_id: immutables.Map[ConnectionId, Connection] = immutables.Map()
@@ -59,13 +59,13 @@ class Places(msgspec.Struct, frozen=True, gc=False):
         return self.by_id.get(connection_id)
 
 
-class PlacesMutation(msgspec.Struct, gc=False):
-    """A working copy of `Places`, field by field; each change is of the commit at `position`, made at `at_ms`."""
+class ConnectionsMutation(msgspec.Struct, gc=False):
+    """A working copy of `Connections`, field by field; each change is of the commit at `position`, made at `at_ms`."""
 
     by_id: immutables.MapMutation[ConnectionId, Connection]
     idle: OrderMutation[ConnectionId]
 
-    def speak(self, who: ConnectionId, position: Position, at_ms: int, limit_per_10s: int) -> None:
+    def record_message(self, who: ConnectionId, position: Position, at_ms: int, limit_per_10s: int) -> None:
         """`who`, in a room, said something: it is taken off their allowance."""
         known = self.by_id[who]
         spent = allowance_after(known.messages_spent_until_us, at_ms, limit_per_10s)
@@ -73,7 +73,7 @@ class PlacesMutation(msgspec.Struct, gc=False):
             known.display_name, known.interests, known.place, position, at_ms, known.queue_spent_until_us, spent
         )
 
-    def wait(self, entry: QueueEntered, position: Position, at_ms: int, limit_per_10s: int) -> None:
+    def set_waiting(self, entry: QueueEntered, position: Position, at_ms: int, limit_per_10s: int) -> None:
         """Someone new or idle waits: they have the name and the interests that they came with."""
         known, spent, said = self.by_id.get(entry.connection_id), 0, 0
         if known is not None:
@@ -90,12 +90,12 @@ class PlacesMutation(msgspec.Struct, gc=False):
             said,
         )
 
-    def chat(self, who: ConnectionId, room_id: RoomId, position: Position, at_ms: int) -> None:
+    def set_chatting(self, who: ConnectionId, room_id: RoomId, position: Position, at_ms: int) -> None:
         """`who` is in an open room."""
         place = Chatting(room_id)
         self.by_id[who] = replace(self.by_id[who], place=place, last_position=position, last_at_ms=at_ms)
 
-    def rest(self, who: ConnectionId, key: int, position: Position, at_ms: int) -> None:
+    def set_idle(self, who: ConnectionId, key: int, position: Position, at_ms: int) -> None:
         """`who` is idle, and since later than all others: `key` is the highest."""
         self.by_id[who] = replace(self.by_id[who], place=Idle(key), last_position=position, last_at_ms=at_ms)
         self.idle.append(key, who)

@@ -13,11 +13,11 @@ from projections.notifications import recipients
 from projections.rooms import Room
 from projections.view import StateView
 
-Found = tuple[int, str]
+Finding = tuple[int, str]
 """A promise, and how it is broken."""
 
 
-def wrong_with_events(before: StateView, commit: Commit) -> list[Found]:
+def wrong_with_events(before: StateView, commit: Commit) -> list[Finding]:
     """Every promise that `commit` breaks where it stands, whatever comes of it."""
     found = _follows(before, commit)
     for event in commit.events:
@@ -26,8 +26,8 @@ def wrong_with_events(before: StateView, commit: Commit) -> list[Found]:
     return found
 
 
-def _follows(before: StateView, commit: Commit) -> list[Found]:
-    found: list[Found] = []
+def _follows(before: StateView, commit: Commit) -> list[Finding]:
+    found: list[Finding] = []
     last = before.tip
     if commit.position != last.position + 1 or commit.previous_id != last.commit_id:
         found.append((5, "the commit does not follow the one before it"))
@@ -36,7 +36,7 @@ def _follows(before: StateView, commit: Commit) -> list[Found]:
     return found
 
 
-def _message_sent(before: StateView, commit: Commit, event: MessageSent) -> list[Found]:
+def _message_sent(before: StateView, commit: Commit, event: MessageSent) -> list[Finding]:
     sender = event.sender
     room = _open_room(before, event.room_id, sender, event.recipient)
     if room is None:
@@ -46,10 +46,10 @@ def _message_sent(before: StateView, commit: Commit, event: MessageSent) -> list
     return []
 
 
-def _queue_entered(before: StateView, commit: Commit, event: QueueEntered) -> list[Found]:
-    found: list[Found] = []
+def _queue_entered(before: StateView, commit: Commit, event: QueueEntered) -> list[Finding]:
+    found: list[Finding] = []
     who = event.connection_id
-    known = before.places.by_id.get(who)
+    known = before.connections.by_id.get(who)
     if known is not None and type(known.place) is not Idle and not _left_a_room(commit, who):
         found.append((1, f"{who} entered the queue, but was not idle"))
     if before.policy.matching == "first-come" and len(before.queue) and not _opens_a_room(commit):
@@ -57,13 +57,13 @@ def _queue_entered(before: StateView, commit: Commit, event: QueueEntered) -> li
     return found
 
 
-def _queue_left(before: StateView, commit: Commit, event: QueueLeft) -> list[Found]:
+def _queue_left(before: StateView, commit: Commit, event: QueueLeft) -> list[Finding]:
     who = event.connection_id
     return [] if who in before.queue.entered else [(1, f"{who} left the queue, but was not in it")]
 
 
-def _room_opened(before: StateView, commit: Commit, event: RoomOpened) -> list[Found]:
-    found: list[Found] = []
+def _room_opened(before: StateView, commit: Commit, event: RoomOpened) -> list[Finding]:
+    found: list[Finding] = []
     first, second = event.first, event.second
     if first == second:
         found.append((2, f"{first} was paired with themselves"))
@@ -79,17 +79,17 @@ def _room_opened(before: StateView, commit: Commit, event: RoomOpened) -> list[F
     return found
 
 
-def _room_closed(before: StateView, commit: Commit, event: RoomClosed) -> list[Found]:
+def _room_closed(before: StateView, commit: Commit, event: RoomClosed) -> list[Finding]:
     if _open_room(before, event.room_id, event.closed_by, event.other) is None:
         return [(5, f"{event.room_id} was not an open room of these two")]
     return []
 
 
-def _policy_adopted(before: StateView, commit: Commit, event: PolicyAdopted) -> list[Found]:
+def _policy_adopted(before: StateView, commit: Commit, event: PolicyAdopted) -> list[Finding]:
     return []
 
 
-_HAPPENED: Mapping[type[Event], Callable[[StateView, Commit, Any], list[Found]]] = {
+_HAPPENED: Mapping[type[Event], Callable[[StateView, Commit, Any], list[Finding]]] = {
     MessageSent: _message_sent,
     QueueEntered: _queue_entered,
     QueueLeft: _queue_left,
@@ -120,7 +120,7 @@ def _opens_a_room(commit: Commit) -> bool:
     return any(type(event) is RoomOpened for event in commit.events)
 
 
-def _told(commit: Commit) -> list[Found]:
+def _told(commit: Commit) -> list[Finding]:
     owed: tuple[ConnectionId, ...] = ()
     told: tuple[ConnectionId, ...] = ()
     for event in commit.events:

@@ -16,7 +16,7 @@ from events.commit import Commit
 from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
 from projections.connections import Chatting, Idle, Waiting
-from projections.event_checks import Found, wrong_with_events
+from projections.event_checks import Finding, wrong_with_events
 from projections.ordered_map import Order
 from projections.queue import Queue
 from projections.rooms import Room
@@ -24,7 +24,7 @@ from projections.state import State, StateMutation
 from projections.view import StateView
 
 
-class Breach(msgspec.Struct, frozen=True):
+class Violation(msgspec.Struct, frozen=True):
     """A promise that does not hold, and where."""
 
     promise: int
@@ -35,10 +35,10 @@ class Breach(msgspec.Struct, frozen=True):
         return f"promise {self.promise} is broken at position {self.position}: {self.what}"
 
 
-def check_state(state: State) -> list[Breach]:
+def check_state(state: State) -> list[Violation]:
     """Every promise that `state` breaks; walks all of it."""
     found = [*_counts(_headcount(state)), *_queue(state), *_open_rooms(state)]
-    for who in state.places.by_id:
+    for who in state.connections.by_id:
         found += _person(state, state.queue, who)
     for room in state.rooms.by_id.values():
         if room.is_open:
@@ -46,7 +46,7 @@ def check_state(state: State) -> list[Breach]:
     return _breaches(state.position, found)
 
 
-def check_step(before: State, commit: Commit, after: State) -> list[Breach]:
+def check_step(before: State, commit: Commit, after: State) -> list[Violation]:
     """Every promise that `commit` breaks, coming after `before`; looks at what it touches alone.
 
     If what happened is sound, so must be what came of it: from a sound `before`, this finds each breach in `after`
@@ -57,7 +57,7 @@ def check_step(before: State, commit: Commit, after: State) -> list[Breach]:
     )
 
 
-def check_events(before: StateView, commit: Commit) -> list[Breach]:
+def check_events(before: StateView, commit: Commit) -> list[Violation]:
     """Every promise that `commit` breaks by its events, whatever comes of them: the first half of `check_step`."""
     return _breaches(commit.position, wrong_with_events(before, commit))
 
@@ -72,7 +72,7 @@ class CheckedFold:
         self.folding = folding
         self._count = _headcount(folding)
 
-    def step(self, commit: Commit) -> list[Breach]:
+    def step(self, commit: Commit) -> list[Violation]:
         """Every promise that `commit` breaks. It has happened, unless its events are what breaks one."""
         found = wrong_with_events(self.folding, commit)
         if not found:
@@ -82,8 +82,8 @@ class CheckedFold:
         return _breaches(commit.position, found) if found else []
 
 
-def _breaches(position: Position, found: Sequence[Found]) -> list[Breach]:
-    return [Breach(promise, position, what) for promise, what in found]
+def _breaches(position: Position, found: Sequence[Finding]) -> list[Violation]:
+    return [Violation(promise, position, what) for promise, what in found]
 
 
 _Headcount = tuple[Queue, int, int, int]
@@ -91,16 +91,16 @@ _Headcount = tuple[Queue, int, int, int]
 
 
 def _headcount(state: StateView) -> _Headcount:
-    rooms, places = state.rooms, state.places
+    rooms, places = state.rooms, state.connections
     return state.queue, places.idle.count, len(rooms.by_id) - rooms.closed.count, len(places.by_id)
 
 
 # What holds for a whole state.
 
 
-def _counts(now: _Headcount) -> list[Found]:
+def _counts(now: _Headcount) -> list[Finding]:
     """Whether there are as many of each as there must be."""
-    found: list[Found] = []
+    found: list[Finding] = []
     queue, idle, rooms_open, people = now
     waiting, chatting = len(queue), 2 * rooms_open
     if people != idle + waiting + chatting:
@@ -110,13 +110,13 @@ def _counts(now: _Headcount) -> list[Found]:
     return found
 
 
-def _queue(state: State) -> Iterator[Found]:
+def _queue(state: State) -> Iterator[Finding]:
     entries = list(state.queue.entries.items())
     if {who: position for position, who in entries} != dict(state.queue.entered.items()):
         yield 1, "the queue and its index disagree"
     queue = Queue()
     for position, who in entries:
-        known = state.places.get(who)
+        known = state.connections.get(who)
         if known is None or known.place != Waiting(position):
             yield 1, f"{who} is in the queue at {position}, but does not wait there"
         else:
@@ -125,15 +125,15 @@ def _queue(state: State) -> Iterator[Found]:
         yield 1, "the queue and its interests disagree"
 
 
-def _open_rooms(state: State) -> Iterator[Found]:
+def _open_rooms(state: State) -> Iterator[Finding]:
     open_rooms = sum(room.is_open for room in state.rooms.by_id.values())
     if open_rooms != state.rooms.open_count:
         yield 2, f"{open_rooms} rooms are open, {state.rooms.open_count} are counted"
 
 
-def _person(state: StateView, queue: Queue, who: ConnectionId) -> list[Found]:
+def _person(state: StateView, queue: Queue, who: ConnectionId) -> list[Finding]:
     """Whether `who` is where they are said to be, and nowhere else; `queue` is that of `state`."""
-    known, entered = state.places.by_id.get(who), queue.entered.get(who)
+    known, entered = state.connections.by_id.get(who), queue.entered.get(who)
     place = known.place if known is not None else None
     if type(place) is Chatting:
         found = [(1, f"{who} both waits and chats")] if entered is not None else []
@@ -145,14 +145,14 @@ def _person(state: StateView, queue: Queue, who: ConnectionId) -> list[Found]:
         if entered != place.entered_position or queue.entries.get(entered) != who:
             return [(1, f"{who} waits, but is not in the queue at {place.entered_position}")]
         return []
-    if entered is not None or (type(place) is Idle and state.places.idle.get(place.key) != who):
+    if entered is not None or (type(place) is Idle and state.connections.idle.get(place.key) != who):
         return [(1, f"{who} is {'idle' if known is not None else 'unknown'}, but stands elsewhere too")]
     return []
 
 
-def _open_room(state: StateView, queue: Queue, room: Room) -> list[Found]:
+def _open_room(state: StateView, queue: Queue, room: Room) -> list[Finding]:
     """Whether a room that is open has two members who are in it and nowhere else; `queue` is that of `state`."""
-    people, entered = state.places.by_id, queue.entered
+    people, entered = state.connections.by_id, queue.entered
     found = [(2, f"{room.room_id} has one member twice")] if room.first == room.second else []
     for member in (room.first, room.second):
         known = people.get(member)
@@ -166,9 +166,9 @@ def _open_room(state: StateView, queue: Queue, room: Room) -> list[Found]:
 # What came of a step.
 
 
-def _came_of_it(before: _Headcount, commit: Commit, after: StateView, now: _Headcount) -> list[Found]:
+def _came_of_it(before: _Headcount, commit: Commit, after: StateView, now: _Headcount) -> list[Finding]:
     """What is wrong with those whom `commit` touched, or with how many there are."""
-    found: list[Found] = []
+    found: list[Finding] = []
     if after.tip.commit_id != commit.commit_id or after.position != commit.position:
         found.append((6, "the state is not at the commit that was folded"))
     queue, rooms = now[0], after.rooms.by_id
@@ -204,7 +204,7 @@ _TOUCHED: Mapping[type[Event], Callable[[Any], tuple[tuple[ConnectionId, ...], R
 }
 
 
-def _openings(before: _Headcount, commit: Commit, now: _Headcount) -> list[Found]:
+def _openings(before: _Headcount, commit: Commit, now: _Headcount) -> list[Finding]:
     """Whether so many more rooms are open as `commit` opened."""
     opened = 0
     for event in commit.events:
@@ -216,10 +216,10 @@ def _openings(before: _Headcount, commit: Commit, now: _Headcount) -> list[Found
     return []
 
 
-def _sharing(before: Queue, commit: Commit, after: StateView, who: ConnectionId) -> list[Found]:
+def _sharing(before: Queue, commit: Commit, after: StateView, who: ConnectionId) -> list[Finding]:
     """Whether `who` can be found by the interests that they wait with, and by no others."""
     queue = after.queue
-    known, entered = after.places.by_id.get(who), queue.entered.get(who)
+    known, entered = after.connections.by_id.get(who), queue.entered.get(who)
     named, were = known.interests if known is not None else (), before.interests.get(who, ())
     interests = named if entered is not None else ()
     sound = queue.interests.get(who, ()) == interests

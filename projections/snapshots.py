@@ -26,7 +26,7 @@ from events.commit import Tip
 from events.ids import ClientMessageId, ConnectionId, Position, RoomId
 from events.log import UnreadableSnapshotError
 from events.policy import Policy
-from projections.connections import Connection, Idle, Places, Waiting
+from projections.connections import Connection, Connections, Idle, Waiting
 from projections.inbox import Inbox
 from projections.ordered_map import Order
 from projections.queue import Interests, Queue
@@ -133,9 +133,9 @@ def _room_lines(state: State) -> Iterator[bytes]:
 
 def _people_lines(state: State) -> Iterator[bytes]:
     """The idle, those who wait and those who chat, each in their order, which costs no sorting, and their inboxes."""
-    by_id, inboxes, count = state.places.by_id, state.inboxes, 0
+    by_id, inboxes, count = state.connections.by_id, state.inboxes, 0
     present = (member for room in _open_rooms(state) for member in (room.first, room.second))
-    absent = (who for _, who in chain(state.places.idle.items(), state.queue.entries.items()))
+    absent = (who for _, who in chain(state.connections.idle.items(), state.queue.entries.items()))
     for some in _portions(chain(absent, present), lambda who: _weight_of_inbox(inboxes.get(who))):
         told = {who: inboxes[who] for who in some if who in inboxes}
         yield _encode(_Rows(connections={who: by_id[who] for who in some}, inboxes=told))
@@ -252,7 +252,7 @@ class _Tables:
             header.policy,
             Queue.of(sorted(self._waiting)),
             Rooms(self._rooms.finish(), Order.of(sorted(self._closed))),
-            Places(self._connections.finish(), Order.of(sorted(self._idle))),
+            Connections(self._connections.finish(), Order.of(sorted(self._idle))),
             self._inboxes.finish(),
             header.messages_sent,
             header.rooms_closed,

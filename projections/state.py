@@ -1,6 +1,6 @@
 """All that the broker knows: the composition of the projections, and the fold that makes it from a log.
 
-`EFFECTS` says what each event does to the queue, the rooms, the places and the inboxes.
+`EFFECTS` says what each event does to the queue, the rooms, the connections and the inboxes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 import immutables
 import msgspec
@@ -19,7 +19,7 @@ from events.commit import EMPTY_TIP, Commit, Tip, check_link
 from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position
 from events.policy import Policy
-from projections.connections import Places, PlacesMutation
+from projections.connections import Connections, ConnectionsMutation
 from projections.inbox import Inbox, Inboxes, tell
 from projections.ordered_map import Order
 from projections.queue import Queue, QueueMutation
@@ -34,7 +34,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
     policy: Policy = Policy()
     queue: Queue = Queue()
     rooms: Rooms = Rooms()
-    places: Places = Places()
+    connections: Connections = Connections()
     inboxes: Inboxes = immutables.Map()
     messages_sent: int = 0  # since position 1, as is the next
     rooms_closed: int = 0
@@ -46,7 +46,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
 
     def mutate(self) -> StateMutation:
         """A working copy, which leaves this state what it is."""
-        rooms, places = self.rooms, self.places
+        rooms, connections = self.rooms, self.connections
         return StateMutation(
             self.tip,
             self.tip.position,
@@ -54,7 +54,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
             self.policy,
             QueueMutation(self.queue),
             RoomsMutation(rooms.by_id.mutate(), rooms.closed.mutate()),
-            PlacesMutation(places.by_id.mutate(), places.idle.mutate()),
+            ConnectionsMutation(connections.by_id.mutate(), connections.idle.mutate()),
             self.inboxes.mutate(),
             self.messages_sent,
             self.rooms_closed,
@@ -73,7 +73,7 @@ class StateMutation(msgspec.Struct, gc=False):
     policy: Policy
     waiting: QueueMutation
     rooms: RoomsMutation
-    places: PlacesMutation
+    connections: ConnectionsMutation
     inboxes: immutables.MapMutation[ConnectionId, Inbox]
     messages_sent: int
     rooms_closed: int
@@ -101,20 +101,20 @@ class StateMutation(msgspec.Struct, gc=False):
         self.tip, self.position, self.at_ms = commit, commit.position, commit.at_ms
         for event in commit.events:
             EFFECTS[type(event)](self, event)
-        if len(self.places.by_id) > self.policy.connections_kept:
-            for who in self.places.forget_longest_idle(self.policy.connections_kept):
+        if len(self.connections.by_id) > self.policy.connections_kept:
+            for who in self.connections.forget_longest_idle(self.policy.connections_kept):
                 self.inboxes.pop(who, None)
 
     def finish(self) -> State:
         """The state that came of it; the working copy is used up."""
-        rooms, places = self.rooms, self.places
+        rooms, connections = self.rooms, self.connections
         return State(
             _tip((self.position, self.tip.commit_id)),
             self.at_ms,
             self.policy,
             self.waiting.settled(),
             Rooms(rooms.by_id.finish(), rooms.closed.finish()),
-            Places(places.by_id.finish(), places.idle.finish()),
+            Connections(connections.by_id.finish(), connections.idle.finish()),
             self.inboxes.finish(),
             self.messages_sent,
             self.rooms_closed,
@@ -151,7 +151,7 @@ def digest(state: State) -> str:
 
 def _message_sent(now: StateMutation, event: MessageSent) -> None:
     at_ms, policy = now.at_ms, now.policy
-    now.places.speak(event.sender, now.position, at_ms, policy.messages_per_10s_max)
+    now.connections.record_message(event.sender, now.position, at_ms, policy.messages_per_10s_max)
     if event.client_message_id is not None:
         now.rooms.remember(event, at_ms, policy.message_ids_kept)
     tell(now.inboxes, event.recipient, now.position, at_ms, policy.inbox_events_max)
@@ -159,27 +159,27 @@ def _message_sent(now: StateMutation, event: MessageSent) -> None:
 
 
 def _queue_entered(now: StateMutation, event: QueueEntered) -> None:
-    now.places.wait(event, now.position, now.at_ms, now.policy.queue_commands_per_10s_max)
+    now.connections.set_waiting(event, now.position, now.at_ms, now.policy.queue_commands_per_10s_max)
     now.waiting.add(event.connection_id, now.position, event.interests)
 
 
 def _queue_left(now: StateMutation, event: QueueLeft) -> None:
     now.waiting.remove(event.connection_id)
-    now.places.rest(event.connection_id, 2 * now.position, now.position, now.at_ms)
+    now.connections.set_idle(event.connection_id, 2 * now.position, now.position, now.at_ms)
 
 
 def _room_opened(now: StateMutation, event: RoomOpened) -> None:
     now.rooms.open(event, now.position)
     for who in (event.first, event.second):
         now.waiting.remove(who)
-        now.places.chat(who, event.room_id, now.position, now.at_ms)
+        now.connections.set_chatting(who, event.room_id, now.position, now.at_ms)
         tell(now.inboxes, who, now.position, now.at_ms, now.policy.inbox_events_max)
 
 
 def _room_closed(now: StateMutation, event: RoomClosed) -> None:
     now.rooms.close(event.room_id, now.position, now.policy.closed_rooms_kept)
-    now.places.rest(event.closed_by, 2 * now.position, now.position, now.at_ms)
-    now.places.rest(event.other, 2 * now.position + 1, now.position, now.at_ms)
+    now.connections.set_idle(event.closed_by, 2 * now.position, now.position, now.at_ms)
+    now.connections.set_idle(event.other, 2 * now.position + 1, now.position, now.at_ms)
     tell(now.inboxes, event.other, now.position, now.at_ms, now.policy.inbox_events_max)
     now.rooms_closed += 1
 
@@ -212,7 +212,12 @@ def _canonical(value: Any) -> Any:
     if kind is Order:
         return list(value.items())
     assert isinstance(value, msgspec.Struct)
-    return [kind.__name__, *zip(value.__struct_fields__, map(_canonical, astuple(value)), strict=True)]
+    fields = (_DIGEST_NAMES.get(name, name) for name in value.__struct_fields__)
+    return [_DIGEST_NAMES.get(kind.__name__, kind.__name__), *zip(fields, map(_canonical, astuple(value)), strict=True)]
+
+
+_DIGEST_NAMES: Final = {"Connections": "Places", "connections": "places"}
+"""Names that a digest covers although the code has others by now: equal states have equal digests in any version."""
 
 
 _KEY = itemgetter(0)

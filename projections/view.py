@@ -65,7 +65,7 @@ class RoomsView(Protocol):
         ...
 
 
-class PlacesView(Protocol):
+class ConnectionsView(Protocol):
     """Where everybody is."""
 
     @property
@@ -113,6 +113,6 @@ class StateView(Protocol):
         ...
 
     @property
-    def places(self) -> PlacesView:
+    def connections(self) -> ConnectionsView:
         """Where everybody is."""
         ...

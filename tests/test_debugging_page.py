@@ -148,7 +148,7 @@ def test_an_elision_stands_for_what_is_there_and_nothing_else_does() -> None:
 
 
 def test_every_command_that_looks_into_a_log_is_tried() -> None:
-    """The walk leaves none out; what it shows on a broker's own file is a trace with its handings, and the copying."""
+    """The walk leaves none out; on a broker's own file it shows a trace with delivery records, and the copying."""
     tried = {shown.command.split()[1] for block in TRIED for shown in block}
     assert set(COMMANDS) <= tried
     untried = {shown.command.split()[1] for shown in NOT_TRIED if shown.command.startswith(".venv/bin/chat-broker ")}

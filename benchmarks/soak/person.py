@@ -249,7 +249,7 @@ class Person(ABC):
                 if error.status != NOT_FOUND:
                     raise
 
-    async def read_on(self) -> None:
+    async def read_next_page(self) -> None:
         """Page after page, up to the log's end."""
         while True:
             page = await self.call("wait_for_events", cursor=self.inbox.cursor, wait_seconds=0)

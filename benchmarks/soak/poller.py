@@ -47,7 +47,7 @@ class Poller(Person):
 
     async def check(self) -> None:
         """Read to the log's end."""
-        await self.read_on()
+        await self.read_next_page()
         self.town.ledger.caught_up(self.who)
 
     async def go_away(self) -> None:
@@ -60,7 +60,7 @@ class Poller(Person):
         """A session may be another one; the cursor is where it was."""
         if self.line.has_sessions and self.rng.random() < 0.5:
             await self.begin()
-        await self.read_on()
+        await self.read_next_page()
 
     async def _wait(self, seconds: float) -> None:
         """One call, which ends when there is something to hear; who is idle is told so at once."""

@@ -171,7 +171,7 @@ class Pusher(Person):
         self.town.counts["gaps read by cursor"] += 1
         self.inbox.hold()
         await self._open(self._heard, narrow=narrow)
-        await self.read_on()
+        await self.read_next_page()
         self.inbox.caught_up()
 
     async def _open(self, on_frame: Callable[[Frame], object], event_id: bytes = b"", *, narrow: bool = False) -> None:

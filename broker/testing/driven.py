@@ -115,7 +115,7 @@ class Driven:
         for commits in (self.commits, [redact(commit) for commit in self.commits]):
             if digest(fold(commits)) != known:
                 self._fail(6, "folding the log does not give the live state")
-        for who in self.state.places.by_id:
+        for who in self.state.connections.by_id:
             cursor = 0
             while cursor < self.state.position:
                 cursor = self.check_page(who, cursor)

@@ -119,13 +119,13 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def people_in(self, place: type[Place]) -> list[ConnectionId]:
         """Those of the people who are in such a place; who is not known is idle."""
-        known = self.state.places.get
+        known = self.state.connections.get
         return [who for who in self.people if isinstance(one.place if (one := known(who)) else Idle(0), place)]
 
     def room_of(self, who: ConnectionId, number: int) -> RoomId:
         """Mostly the room that `who` is in, else any that there ever was, in the machine's words."""
         first = self.driven[0]
-        known = first.state.places.get(who)
+        known = first.state.connections.get(who)
         if known is not None and isinstance(known.place, Chatting) and number % 4:
             return first.named(known.place.room_id)
         return RoomId(f"r_{max(1, len(first.rooms) - number)}")
@@ -149,7 +149,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(who=WHO_WAITS, waits=st.booleans(), early_ms=st.sampled_from([0, 1]))
     def match_due(self, who: ConnectionId, waits: bool, early_ms: int) -> None:
         """Someone waits until their patience ends, or nearly; or the broker asks long before."""
-        known = self.state.places.get(who)
+        known = self.state.connections.get(who)
         if waits and known is not None:
             due_ms = known.last_at_ms + self.state.policy.interest_patience_ms - early_ms
             self.time_passes(max(0, due_ms - self.driven[0].system.now_ms))

@@ -203,7 +203,7 @@ class Served:
         self._on_close()
 
     def deliver(self, delivery: Delivery) -> None:
-        """Hear what is told to one of those who listen (a `Sink` of the notifier)."""
+        """Hear what is told to one of those who listen (a `Subscriber` of the notifier)."""
         self._heard.append((delivery.connection_id, delivery.notification))
 
     async def _start(self, policy: Policy) -> Happened:
@@ -245,7 +245,7 @@ class Served:
         """Return once nothing more follows; a log in a file answers from another thread."""
         for _ in range(2):
             await settle()
-            await self._broker.runtime.settled()
+            await self._broker.runtime.drained()
 
 
 def served_from_memory() -> Served:

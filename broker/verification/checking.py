@@ -23,7 +23,7 @@ from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.events import Event, RoomOpened
 from events.ids import POSITION_MAX, Position
 from events.log import Snapshot, UnusableLogError
-from projections.invariants import Breach, check_events, check_state, check_step
+from projections.invariants import Violation, check_events, check_state, check_step
 from projections.state import State, StateMutation, digest, evolve
 
 PROMISES: Mapping[int, str] = {
@@ -77,7 +77,7 @@ class CheckedLog(Protocol):
 class Fault(NamedTuple):
     """The first promise that does not hold, and lines that show it; all of it is safe for a terminal."""
 
-    breach: Breach
+    breach: Violation
     evidence: Sequence[str] = ()
 
 
@@ -227,7 +227,7 @@ class _Walk:
         else:
             is_the_same = stored.tip == self.state.tip and stored.state == self.state
         what = "the snapshot that is stored here is not what the log says, or can't be read"
-        return None if is_the_same else Fault(Breach(6, snapshot, what))
+        return None if is_the_same else Fault(Violation(6, snapshot, what))
 
     def _rolled_back(self) -> Fault | None:
         """What is wrong with the end of the log, where it is."""
@@ -235,7 +235,7 @@ class _Walk:
         if newest <= self.state.position:
             return None
         what = f"the log ends here, and a snapshot of it at position {newest} says that it went on"
-        return Fault(Breach(5, self.state.position, what))
+        return Fault(Violation(5, self.state.position, what))
 
 
 def _taken(lines: Iterator[bytes], count: int, position: Position) -> tuple[Sequence[bytes], Fault | None]:
@@ -244,7 +244,7 @@ def _taken(lines: Iterator[bytes], count: int, position: Position) -> tuple[Sequ
     try:
         taken.extend(islice(lines, count))
     except (UnreadableCommitError, UnusableLogError) as error:
-        return taken, Fault(Breach(5, position + len(taken) + 1, safe(str(error))))
+        return taken, Fault(Violation(5, position + len(taken) + 1, safe(str(error))))
     return taken, None
 
 
@@ -257,7 +257,7 @@ def _fault_behind(segment: _Segment, sound: int) -> tuple[State, Fault]:
         commit = decode_commit(segment.lines[sound])
         check_link(state.tip, commit)
     except (BrokenChainError, UnreadableCommitError) as error:
-        return state, Fault(Breach(5, state.position + 1, safe(str(error))))
+        return state, Fault(Violation(5, state.position + 1, safe(str(error))))
     return state, _fault_of(state, commit)
 
 
@@ -273,11 +273,11 @@ def _fault_of(before: State, commit: Commit) -> Fault:
     return _as_fault(breaches[0], [f"the command is {shown(commit.command)}", *evidence])
 
 
-def _as_fault(breach: Breach, evidence: Sequence[str] = ()) -> Fault:
-    return Fault(Breach(breach.promise, breach.position, safe(breach.what)), evidence)
+def _as_fault(breach: Violation, evidence: Sequence[str] = ()) -> Fault:
+    return Fault(Violation(breach.promise, breach.position, safe(breach.what)), evidence)
 
 
-def _breaches(before: State, commit: Commit) -> list[Breach]:
+def _breaches(before: State, commit: Commit) -> list[Violation]:
     """What can be seen in the step itself, also where it is one that can't be folded."""
     try:
         return check_step(before, commit, evolve(before, commit))
@@ -293,15 +293,15 @@ def _decided(before: State, commit: Commit) -> Sequence[Event | Rejection]:
     return [decision] if isinstance(decision, Rejection) else decision
 
 
-def _differences(commit: Commit, decided: Sequence[Event | Rejection]) -> Iterator[Breach]:
+def _differences(commit: Commit, decided: Sequence[Event | Rejection]) -> Iterator[Violation]:
     stored_pairs, pairs = _pairs(commit.events), _pairs(decided)
     if stored_pairs != pairs:
-        yield Breach(3, commit.position, f"paired were {_named(stored_pairs)}, to be paired {_named(pairs)}")
+        yield Violation(3, commit.position, f"paired were {_named(stored_pairs)}, to be paired {_named(pairs)}")
     if [*commit.events] != [*decided]:
-        yield Breach(6, commit.position, "deciding the command again does not give the events that are stored")
+        yield Violation(6, commit.position, "deciding the command again does not give the events that are stored")
     if not commit.events:
-        yield Breach(6, commit.position, "a command that led to nothing is stored")
-    yield Breach(6, commit.position, "the commit can't be folded")
+        yield Violation(6, commit.position, "a command that led to nothing is stored")
+    yield Violation(6, commit.position, "the commit can't be folded")
 
 
 def _pairs(events: Sequence[Event | Rejection]) -> list[tuple[str, str]]:

@@ -7,25 +7,25 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 
-from events.log import Handing, LogUnavailableError, UnusableLogError
+from events.log import DeliveryRecord, LogUnavailableError, UnusableLogError
 
 DELAY_SECONDS = 0.2
 BATCH = 1_000
 PENDING_MAX = 100_000
 
 
-class PendingHandings:
+class PendingDeliveries:
     """At most `PENDING_MAX`; what comes above is lost, as is what can't be stored."""
 
-    def __init__(self, thread: Executor, store: Callable[[Sequence[Handing]], None]) -> None:
+    def __init__(self, thread: Executor, store: Callable[[Sequence[DeliveryRecord]], None]) -> None:
         self._thread, self._store = thread, store
-        self._pending: list[Handing] = []
+        self._pending: list[DeliveryRecord] = []
         self._timer: asyncio.TimerHandle | None = None
         self._storing: Future[None] | None = None
 
-    def add(self, handings: Sequence[Handing]) -> None:
-        """Have `handings` stored soon; never an error."""
-        self._pending += handings[: PENDING_MAX - len(self._pending)]
+    def add(self, delivery_records: Sequence[DeliveryRecord]) -> None:
+        """Have `delivery_records` stored soon; never an error."""
+        self._pending += delivery_records[: PENDING_MAX - len(self._pending)]
         is_free = self._storing is None or self._storing.done()
         if len(self._pending) >= BATCH and is_free:
             self.flush()
@@ -48,6 +48,6 @@ class PendingHandings:
         else:
             self.add(())  # the disk is slow: later
 
-    def _store_what_can_be(self, batch: Sequence[Handing]) -> None:
+    def _store_what_can_be(self, batch: Sequence[DeliveryRecord]) -> None:
         with suppress(LogUnavailableError, UnusableLogError):
             self._store(batch)

@@ -16,7 +16,7 @@ import apsw
 from events.codec import UnreadableCommitError, decode_commit, encode_commit, redact_line
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, Position
-from events.log import Conflict, Handing, LogUnavailableError, Snapshot, StateCodec
+from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, StateCodec
 from events.sqlite import snapshots
 from events.sqlite.errors import translated, unreadable
 from events.sqlite.open import Identity, Mode, Synchronous, identity_of
@@ -79,9 +79,9 @@ class SqliteFile(SqliteReader):
             rows.append(_Row(commit.position, commit.commit_id, line.decode()))
         return self._append(rows, expected)
 
-    def record(self, handings: Sequence[Handing]) -> None:
-        """Keep `handings`, without waiting for the disk; one that is there already is not kept twice."""
-        rows = [(h.position, h.connection_id, h.at_ms, h.to) for h in handings]
+    def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
+        """Keep `delivery_records`, without waiting for the disk; one that is there already is not kept twice."""
+        rows = [(h.position, h.connection_id, h.at_ms, h.to) for h in delivery_records]
         with self._transaction(is_durable=False) as db:
             db.executemany("INSERT OR IGNORE INTO handings VALUES (?, ?, ?, ?)", rows)
 
@@ -189,10 +189,10 @@ class SqliteFile(SqliteReader):
     def end_loading(self) -> None:
         """Keep in mind that the commits so far were loaded: that some were handed over before is not noted here."""
         with self._transaction() as db:
-            self.handings_after = self._tip().position
+            self.recorded_after = self._tip().position
             db.execute(
                 "INSERT INTO meta VALUES ('handings_after', ?1) ON CONFLICT DO UPDATE SET value = ?1",
-                (str(self.handings_after),),
+                (str(self.recorded_after),),
             )
 
     @contextmanager

@@ -16,8 +16,8 @@ from typing import ParamSpec, TypeVar, TypeVarTuple
 
 from events.commit import Commit, Tip
 from events.ids import Position
-from events.log import Handing, LogUnavailableError, Snapshot, StateCodec, UnusableLogError
-from events.sqlite.deliveries import PendingHandings
+from events.log import DeliveryRecord, LogUnavailableError, Snapshot, StateCodec, UnusableLogError
+from events.sqlite.deliveries import PendingDeliveries
 from events.sqlite.file import SqliteFile
 from events.sqlite.open import Mode, Synchronous
 from events.sqlite.reader import SqliteReader
@@ -69,7 +69,7 @@ class SqliteLog:
         self._writing, self._reading, self._aside = (
             ThreadPoolExecutor(1, f"log-{name}") for name in ("write", "read", "snapshot")
         )
-        self._handings = PendingHandings(self._writing, self._file.record)
+        self._delivery_records = PendingDeliveries(self._writing, self._file.record)
         self._bell = Bell(self._file.path) if mode != "read" else None
         self._loop: asyncio.AbstractEventLoop | None = None  # the followers'
         self._listening: asyncio.Task[None] | None = None
@@ -146,16 +146,16 @@ class SqliteLog:
         """
         await self._on(self._writing, self._redact, positions, done_to)
 
-    async def record(self, handings: Sequence[Handing]) -> None:
-        """Keep `handings` in a moment; see `EventLog.record`. Never suspends."""
+    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
+        """Keep `delivery_records` in a moment; see `EventLog.record`. Never suspends."""
         if self._mode != "read" and not self._is_closed:
-            self._handings.add(handings)
+            self._delivery_records.add(delivery_records)
 
     async def close(self) -> None:
         """Finish what was begun, but snapshots, and give the file back; see `EventLog.close`."""
         if self._is_closed:
             return
-        self._handings.flush()
+        self._delivery_records.flush()
         self._is_closed = True
         self._wake_followers()
         if self._listening is not None:

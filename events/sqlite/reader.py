@@ -17,7 +17,7 @@ import msgspec
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, ConnectionId, Position
-from events.log import Handing, Snapshot, StateCodec, UnreadableSnapshotError, UnusableLogError
+from events.log import DeliveryRecord, Snapshot, StateCodec, UnreadableSnapshotError, UnusableLogError
 from events.sqlite import snapshots
 from events.sqlite.errors import RESTORE_OR_NEWER, damaged, translated, unreadable
 from events.sqlite.open import BASE_SQL, Mode, Opened, Synchronous
@@ -63,8 +63,8 @@ class SqliteReader:
                 self.epoch: str = first(db, "SELECT value FROM meta WHERE name = 'epoch'")
                 redacted_to = first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'redacted_to'")
                 self.redacted_to: Position = redacted_to or 0
-                handings_after = first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'handings_after'")
-                self.handings_after: Position = handings_after or 0
+                recorded_after = first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'handings_after'")
+                self.recorded_after: Position = recorded_after or 0
                 """Commits up to here may have been handed over unnoted; see `SqliteFile.end_loading`."""
         except BaseException:
             self.close()
@@ -135,7 +135,9 @@ class SqliteReader:
                     high = middle - 1
             return low
 
-    def handings(self, *, after: Position, last: Position, connection_id: ConnectionId | None) -> list[Handing]:
+    def delivery_records(
+        self, *, after: Position, last: Position, connection_id: ConnectionId | None
+    ) -> list[DeliveryRecord]:
         """What was handed over of the commits behind `after` up to `last`, to one connection or (`None`) to all.
 
         In order of position, and of time.
@@ -146,7 +148,7 @@ class SqliteReader:
                 " AND position <= ?3 AND (?4 IS NULL OR connection_id = ?4) ORDER BY position, at_ms",
                 (after, self.base.position, last, connection_id),
             )
-            return [Handing(*row) for row in rows]
+            return [DeliveryRecord(*row) for row in rows]
 
     def snapshot_tips(self) -> list[Tip]:
         """Where snapshots stand, from the base on, in order."""

@@ -64,7 +64,7 @@ def change_lines(names: Names, changes: Changes, start_ms: int) -> Iterator[str]
     yield from _some(_waiter_text(names, changes, one) for one in changes.queue)
     yield _two("rooms open", f"{before.rooms.open_count:,}", f"{after.rooms.open_count:,}")
     yield from _some(_room_text(names, changes, one) for one in changes.rooms)
-    yield _two("connections", f"{len(before.places):,} known", f"{len(after.places):,} known")
+    yield _two("connections", f"{len(before.connections):,} known", f"{len(after.connections):,} known")
     yield from _some(_moved_text(names, changes, one) for one in changes.moved)
     yield _two("messages", f"{before.messages_sent:,}", f"{after.messages_sent:,}")
     yield "policy: " + ("changed" if changes.policy else "the same")
@@ -125,7 +125,7 @@ def _waiter_text(names: Names, changes: Changes, one: Waiter) -> str:
     waited = span(waited_ms(state, one.connection_id))
     if one.was is None:
         return f"{who} {ordinal(place)}, for {waited}"
-    known = changes.after.places.get(one.connection_id)
+    known = changes.after.connections.get(one.connection_id)
     now = place_text(names, known.place if known is not None else None)
     return f"{who} was {ordinal(place)}, for {waited}; now {now}"
 
@@ -168,7 +168,7 @@ def _end_json(state: State) -> Json:
         "at_ms": state.at_ms,
         "waiting": len(state.queue),
         "rooms_open": state.rooms.open_count,
-        "connections": len(state.places),
+        "connections": len(state.connections),
         "messages": state.messages_sent,
     }
 

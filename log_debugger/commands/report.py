@@ -12,7 +12,7 @@ from broker.config import SQLITE_SCHEME
 from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError
 from events.commit import Commit
-from events.log import Handing, UnusableLogError
+from events.log import DeliveryRecord, UnusableLogError
 from log_debugger.reading.sources import WEB_SCHEMES, Source, commits, open_source
 from log_debugger.report.data import Folded, page_data
 from log_debugger.report.html import page
@@ -21,7 +21,7 @@ from log_debugger.terminal import Terminal
 
 EXIT_SOUND, EXIT_BROKEN = 0, 1
 PROGRESS_COMMITS = 1_000
-HANDINGS_COMMITS = 10_000
+RECORDS_COMMITS = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +42,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         output(options.output, options.log, terminal) as out,
     ):
         folded = _fold(source, terminal, texts=not options.no_texts)
-        handings = _handings(source, folded)
-        written = page(page_data(_shown(options.log), folded, handings, source.handings_after or 0)).encode()
+        delivery_records = _delivery_records(source, folded)
+        written = page(page_data(_shown(options.log), folded, delivery_records, source.recorded_after or 0)).encode()
         out.write(written)
     name = "the page" if out.is_stdout else options.output
     summary = f"{name}: {_counted(len(folded.columns.commits), 'commit')}, {_size(written)}{_broken(folded)}"
@@ -77,13 +77,13 @@ def _commits(source: Source) -> Iterator[Commit]:
         raise UnreadableCommitError(str(error).replace(path, _shown(source.name))) from None
 
 
-def _handings(source: Source, folded: Folded) -> list[Handing] | None:
-    if source.handings_after is None:
+def _delivery_records(source: Source, folded: Folded) -> list[DeliveryRecord] | None:
+    if source.recorded_after is None:
         return None
-    found: list[Handing] = []
-    for after in range(folded.base.position, folded.last, HANDINGS_COMMITS):
-        found += source.handings(after, min(after + HANDINGS_COMMITS, folded.last), None)
-    return found if found or source.handings_after < folded.last else None
+    found: list[DeliveryRecord] = []
+    for after in range(folded.base.position, folded.last, RECORDS_COMMITS):
+        found += source.delivery_records(after, min(after + RECORDS_COMMITS, folded.last), None)
+    return found if found or source.recorded_after < folded.last else None
 
 
 def _shown(log: str) -> str:

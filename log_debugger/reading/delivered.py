@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from events.commit import Commit
 from events.events import Event
 from events.ids import ConnectionId, Position
-from events.log import HandedTo, Handing
+from events.log import DeliveredBy, DeliveryRecord
 from log_debugger.reading.names import Names
 from log_debugger.reading.sources import Source
 from log_debugger.reading.times import end_of, span
 from log_debugger.recipients import told_by
 from projections.state import State
 
-WAYS: dict[HandedTo, str] = {
+WAYS: dict[DeliveredBy, str] = {
     "get": "the GET stream of a session",
     "listen": "a subscriptions/listen stream",
     "result": "a tool's result",
@@ -30,11 +30,11 @@ NOTED_LATE_MS = 1_200
 
 
 class Told(NamedTuple):
-    """One notification, and its handings in the order of their time; `None` where they would not have been noted."""
+    """One notification, and its delivery records in the order of their time; `None` where none would be kept."""
 
     connection_id: ConnectionId
     method: str
-    handings: tuple[Handing, ...] | None
+    delivery_records: tuple[DeliveryRecord, ...] | None
 
 
 class Deliveries:
@@ -43,9 +43,11 @@ class Deliveries:
     def __init__(self, source: Source, last: Position) -> None:
         self._source, self._last = source, last
         self._newest: dict[ConnectionId, Position] = {}
-        self._after = source.handings_after
+        self._after = source.recorded_after
         base: Position = source.base.tip.position
-        self._is_any = self._after is not None and (self._after < last or bool(source.handings(base, last, None)))
+        self._is_any = self._after is not None and (
+            self._after < last or bool(source.delivery_records(base, last, None))
+        )
 
     def heading(self) -> str | None:
         """What is to be said of all of them, if none is noted."""
@@ -54,19 +56,24 @@ class Deliveries:
     def of(self, commit: Commit, events: Sequence[Event]) -> list[Told]:
         """What `events`, which are of `commit`, told whom, and when they were handed it."""
         told = told_by(events)
-        noted = self._source.handings(commit.position - 1, commit.position, None) if told and self._is_any else []
+        noted = (
+            self._source.delivery_records(commit.position - 1, commit.position, None) if told and self._is_any else []
+        )
         would_be = self._after is not None and self._after < commit.position
         found = ((who, method, tuple(one for one in noted if one.connection_id == who)) for who, method in told)
-        return [Told(who, method, handings if handings or would_be else None) for who, method, handings in found]
+        return [
+            Told(who, method, delivery_records if delivery_records or would_be else None)
+            for who, method, delivery_records in found
+        ]
 
     def lines(self, names: Names, state: State, commit: Commit, told: list[Told]) -> Iterator[str]:
         """The same in words; nothing where nothing is noted of any."""
         for one in told if self._is_any else ():
             who = names.known(state, one.connection_id)
-            if one.handings is None:
+            if one.delivery_records is None:
                 yield f"whether it was handed to {who} is not noted: {self._loaded()}"
                 continue
-            ways = [f"{WAYS[by.to]} after {span(max(0, by.at_ms - commit.at_ms))}" for by in one.handings]
+            ways = [f"{WAYS[by.to]} after {span(max(0, by.at_ms - commit.at_ms))}" for by in one.delivery_records]
             yield f"handed to {who}: {', '.join(ways)}" if ways else self._missing(who, one.connection_id, commit)
 
     def _loaded(self) -> str:
@@ -88,7 +95,7 @@ class Deliveries:
 
     def _newest_of(self, connection_id: ConnectionId) -> Position:
         if connection_id not in self._newest:
-            noted = self._source.handings(self._source.base.tip.position, self._last, connection_id)
+            noted = self._source.delivery_records(self._source.base.tip.position, self._last, connection_id)
             self._newest[connection_id] = max((one.position for one in noted), default=0)
         return self._newest[connection_id]
 
@@ -99,7 +106,9 @@ def told_json(told: list[Told]) -> list[dict[str, Any]]:
         {
             "connection_id": one.connection_id,
             "method": one.method,
-            "handed": None if one.handings is None else [{"to": by.to, "at_ms": by.at_ms} for by in one.handings],
+            "handed": None
+            if one.delivery_records is None
+            else [{"to": by.to, "at_ms": by.at_ms} for by in one.delivery_records],
         }
         for one in told
     ]

@@ -12,7 +12,7 @@ from broker.errors import UsageError
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip
 from events.ids import NO_COMMIT, ConnectionId, Position
-from events.log import Handing, Snapshot, UnreadableSnapshotError
+from events.log import DeliveryRecord, Snapshot, UnreadableSnapshotError
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State
 
@@ -56,7 +56,7 @@ def begins_a_dump(line: bytes) -> bool:
 class Dump:
     """A `Source` over a file that can be read from anywhere. It notes where every so many lines begin."""
 
-    handings_after = None
+    recorded_after = None
 
     def __init__(self, name: str, file: BinaryIO) -> None:
         """Read what stands where in `file`, which `close` closes, and an error as well.
@@ -113,8 +113,10 @@ class Dump:
                 high = middle - 1
         return self.base.tip.position + low
 
-    def handings(self, after: Position, last: Position, connection_id: ConnectionId | None) -> Sequence[Handing]:
-        """See `Source.handings`: a dump holds none."""
+    def delivery_records(
+        self, after: Position, last: Position, connection_id: ConnectionId | None
+    ) -> Sequence[DeliveryRecord]:
+        """See `Source.delivery_records`: a dump holds none."""
         return []
 
     def close(self) -> None:

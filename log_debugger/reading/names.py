@@ -161,7 +161,7 @@ def names_of(source: Source) -> Names:
     base: State = source.base.state
     connections, rooms = _named(source, base.position)
     return Names(
-        [*base.places.by_id, *connections],
+        [*base.connections.by_id, *connections],
         [*base.rooms.by_id, *rooms],
         lambda: _called(source),
         lambda: make_sure_that_it_is_whole(source),
@@ -170,7 +170,7 @@ def names_of(source: Source) -> Names:
 
 def name_in(state: State, connection_id: str) -> str | None:
     """The display name that `state` knows someone by."""
-    known = state.places.get(ConnectionId(connection_id))
+    known = state.connections.get(ConnectionId(connection_id))
     return known.display_name if known is not None else None
 
 
@@ -213,7 +213,7 @@ def _named(source: Source, after: Position) -> tuple[set[str], set[str]]:
 
 def _called(source: Source) -> Iterator[tuple[str, str]]:
     base: State = source.base.state
-    yield from ((who, known.display_name) for who, known in base.places.by_id.items())
+    yield from ((who, known.display_name) for who, known in base.connections.by_id.items())
     for line in _readable(source, base.position):
         if b'"queue_entered"' in line:
             for event in _events(line):

@@ -32,7 +32,7 @@ NAMES: Mapping[str, Reading] = {
     "waiting": lambda state: len(state.queue),
     "rooms_open": lambda state: state.rooms.open_count,
     "rooms_closed": lambda state: state.rooms_closed,
-    "connections": lambda state: len(state.places),
+    "connections": lambda state: len(state.connections),
     "messages": lambda state: state.messages_sent,
     "position": lambda state: state.position,
 }

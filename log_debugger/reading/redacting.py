@@ -20,7 +20,7 @@ import msgspec
 from events.codec import decode_commit, encode_commit
 from events.commit import EMPTY_TIP, SCHEMA_VERSION, Commit, Tip, check_link, commit_id_of, redact
 from events.ids import NO_COMMIT, ClientMessageId, CommitId
-from projections.connections import Places
+from projections.connections import Connections
 from projections.rooms import MessageIds, Rooms
 from projections.state import State
 
@@ -44,12 +44,12 @@ class Redactor:
     def base(self) -> State:
         """The base as it is to be written; its queue is none, since a written state has none of its own."""
         base = self._base
-        connections = {who: self._plain(one) for who, one in base.places.by_id.items()}
+        connections = {who: self._plain(one) for who, one in base.connections.by_id.items()}
         rooms = {room_id: self._plain(room) for room_id, room in base.rooms.by_id.items()}
         return msgspec.structs.replace(
             base,
             tip=self._written,
-            places=Places(immutables.Map(connections), base.places.idle),
+            connections=Connections(immutables.Map(connections), base.connections.idle),
             rooms=Rooms(immutables.Map(rooms), base.rooms.closed),
         )
 

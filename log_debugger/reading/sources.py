@@ -23,7 +23,7 @@ from broker.verification.safe_text import printable
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import ConnectionId, Position
-from events.log import Handing, LogUnavailableError, Snapshot
+from events.log import DeliveryRecord, LogUnavailableError, Snapshot
 from events.sqlite.reader import SqliteReader
 from log_debugger.reading.dumps import LOG_IS, STDIN_NAME, Dump
 from projections.snapshots import STATE_CODEC
@@ -49,7 +49,7 @@ class Source(CheckedLog, Protocol):
     name: str
 
     @property
-    def handings_after(self) -> Position | None:
+    def recorded_after(self) -> Position | None:
         """Behind which position it is noted when notifications were handed over; `None`: nowhere.
 
         Up to there, those that were handed over late may be noted.
@@ -60,7 +60,9 @@ class Source(CheckedLog, Protocol):
         """The last position of that time (Unix, ms) or before; the base's if there is none."""
         ...
 
-    def handings(self, after: Position, last: Position, connection_id: ConnectionId | None) -> Sequence[Handing]:
+    def delivery_records(
+        self, after: Position, last: Position, connection_id: ConnectionId | None
+    ) -> Sequence[DeliveryRecord]:
         """What was handed over of the commits behind `after` up to `last`, in the order of its time."""
         ...
 
@@ -157,7 +159,7 @@ class SqliteSource:
         self._file = SqliteReader(name.removeprefix(SQLITE_SCHEME), "read")
         base = self._file.load_snapshot(self._file.base.position, STATE_CODEC) if self._file.base.position else None
         self.base = base if base is not None else WHOLE
-        self.handings_after = self._file.handings_after
+        self.recorded_after = self._file.recorded_after
 
     def tip(self) -> Tip:
         """See `Source.tip`."""
@@ -188,9 +190,11 @@ class SqliteSource:
         """See `Source.position_at`."""
         return self._file.position_at(at_ms)
 
-    def handings(self, after: Position, last: Position, connection_id: ConnectionId | None) -> Sequence[Handing]:
-        """See `Source.handings`."""
-        return self._file.handings(after=after, last=last, connection_id=connection_id)
+    def delivery_records(
+        self, after: Position, last: Position, connection_id: ConnectionId | None
+    ) -> Sequence[DeliveryRecord]:
+        """See `Source.delivery_records`."""
+        return self._file.delivery_records(after=after, last=last, connection_id=connection_id)
 
     def close(self) -> None:
         """See `Source.close`."""

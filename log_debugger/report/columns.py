@@ -189,7 +189,7 @@ class Columns:
 
     def _begin(self, base: State) -> None:
         for who in sorted(base.queue.entered, key=base.queue.entered.__getitem__):
-            known = base.places.by_id[who]
+            known = base.connections.by_id[who]
             self._wait(0, who, known.display_name, known.interests)
             self.waiting_since_ms.append(known.last_at_ms)
         kept: list[Room] = [room for room in base.rooms.by_id.values() if room.is_open]

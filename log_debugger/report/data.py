@@ -8,9 +8,9 @@ from typing import Any
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError, Commit, check_link
 from events.ids import Position
-from events.log import Handing
+from events.log import DeliveryRecord
 from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, Columns, Names, ascending, packed
-from projections.invariants import Breach, check_events, check_state, check_step
+from projections.invariants import Violation, check_events, check_state, check_step
 from projections.state import State, evolve
 
 FORMAT = 1
@@ -30,7 +30,7 @@ class Folded:
         self.base = base
         self.state = base
         self.columns = Columns(base, texts=texts)
-        self.breaches: list[Breach] = []
+        self.breaches: list[Violation] = []
         self.stopped: str | None = None
         """Why it can't be folded to its end."""
 
@@ -68,12 +68,12 @@ class Folded:
             return
         found = check_step(before, commit, self.state)
         if link is not None and not any(one.promise == _CHAIN for one in found):
-            found = [Breach(_CHAIN, commit.position, str(link)), *found]
+            found = [Violation(_CHAIN, commit.position, str(link)), *found]
         self.breaches += found
 
     def _stop(self, promise: int, position: Position, why: str) -> None:
         self.stopped = why
-        self.breaches.append(Breach(promise, position, why))
+        self.breaches.append(Violation(promise, position, why))
 
 
 def _link(state: State, commit: Commit) -> BrokenChainError | None:
@@ -84,13 +84,17 @@ def _link(state: State, commit: Commit) -> BrokenChainError | None:
     return None
 
 
-def page_data(name: str, folded: Folded, handings: Sequence[Handing] | None, handings_after: Position = 0) -> Data:
-    """What the page shows, as plain JSON; `handings` is `None` where the log notes none.
+def page_data(
+    name: str, folded: Folded, delivery_records: Sequence[DeliveryRecord] | None, recorded_after: Position = 0
+) -> Data:
+    """What the page shows, as plain JSON; `delivery_records` is `None` where the log notes none.
 
-    That one is missing says something behind `handings_after` alone.
+    That one is missing says something behind `recorded_after` alone.
     """
     columns, base = folded.columns, folded.base
-    handed = _handed(folded, handings) if handings is not None else None  # first: it may name one more person
+    handed = (
+        _handed(folded, delivery_records) if delivery_records is not None else None
+    )  # first: it may name one more person
     at_ms = columns.commits["at_ms"]
     start_ms = base.at_ms if base.position or not at_ms else at_ms[0]
     return {
@@ -109,7 +113,7 @@ def page_data(name: str, folded: Folded, handings: Sequence[Handing] | None, han
         "interests": columns.interests,
         **_tables(columns, start_ms),
         "handed": handed,
-        "handed_after": max(0, handings_after - base.position),
+        "handed_after": max(0, recorded_after - base.position),
         "breaches": [[one.position - base.position, one.promise, one.what] for one in folded.breaches],
         "stopped": folded.stopped,
     }
@@ -133,10 +137,12 @@ def _tables(columns: Columns, start_ms: int) -> Data:
     }
 
 
-def _handed(folded: Folded, handings: Sequence[Handing]) -> Data:
+def _handed(folded: Folded, delivery_records: Sequence[DeliveryRecord]) -> Data:
     columns, first = folded.columns, folded.base.position
     at_ms, ways = columns.commits["at_ms"], Names()
-    known = sorted((one for one in handings if first < one.position <= folded.last), key=lambda one: one.position)
+    known = sorted(
+        (one for one in delivery_records if first < one.position <= folded.last), key=lambda one: one.position
+    )
     return {
         "moment": ascending([one.position - first for one in known]),
         "who": packed([columns.people.number(one.connection_id) for one in known]),

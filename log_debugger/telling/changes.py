@@ -102,14 +102,14 @@ def queue_changes(before: State, after: State) -> list[Waiter]:
 def moves(before: State, after: State) -> list[Moved]:
     """Connections whose place is another, in the order of what they last did."""
     found: list[tuple[int, Moved]] = []
-    for who, known in after.places.by_id.items():
-        past = before.places.get(who)
+    for who, known in after.connections.by_id.items():
+        past = before.connections.get(who)
         if past is None:
             found.append((known.last_position, Moved("+", who, None, known.place)))
         elif past is not known and _differs(past.place, known.place):
             found.append((known.last_position, Moved("~", who, past.place, known.place)))
-    for who, past in before.places.by_id.items():
-        if who not in after.places.by_id:
+    for who, past in before.connections.by_id.items():
+        if who not in after.connections.by_id:
             found.append((past.last_position, Moved("-", who, past.place, None)))
     return [moved for _, moved in sorted(found, key=lambda one: (one[0], one[1].connection_id))]
 

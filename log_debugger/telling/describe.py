@@ -48,8 +48,8 @@ def state_json(state: State, talks: Talks) -> Json:
         "queue": [
             {
                 "connection_id": who,
-                "display_name": state.places.by_id[who].display_name,
-                "interests": list(state.places.by_id[who].interests),
+                "display_name": state.connections.by_id[who].display_name,
+                "interests": list(state.connections.by_id[who].interests),
                 "entered_position": entered,
                 "waited_ms": waited_ms(state, who),
             }
@@ -66,10 +66,10 @@ def counts(state: State) -> dict[str, int]:
     """How many there are of each."""
     chatting = 2 * state.rooms.open_count
     return {
-        "connections": len(state.places),
+        "connections": len(state.connections),
         "waiting": len(state.queue),
         "chatting": chatting,
-        "idle": len(state.places.idle),
+        "idle": len(state.connections.idle),
         "rooms_open": state.rooms.open_count,
         "rooms_closed": state.rooms_closed,
         "messages": state.messages_sent,
@@ -84,7 +84,7 @@ def open_rooms(state: State) -> list[Room]:
 
 def waited_ms(state: State, who: ConnectionId) -> int:
     """For how long someone who waits has done so, at the time of the last commit."""
-    return state.at_ms - state.places.by_id[who].last_at_ms
+    return state.at_ms - state.connections.by_id[who].last_at_ms
 
 
 def policy_changes(policy: Policy) -> Json:
@@ -117,7 +117,7 @@ def place_text(names: Names, place: Place | None) -> str:
 
 def connection_lines(names: Names, state: State, connection_id: ConnectionId) -> Iterator[str]:
     """What is known of one connection."""
-    known = state.places.get(connection_id)
+    known = state.connections.get(connection_id)
     yield f"{names.known(state, connection_id)} is {shown_id(connection_id)}"
     if known is None:
         yield f"  not known at position {state.position:,}: not there yet, or forgotten"
@@ -155,7 +155,7 @@ def room_lines(names: Names, state: State, talks: Talks, room_id: RoomId) -> Ite
 
 def allowances_ms(state: State, connection_id: ConnectionId) -> tuple[int, int]:
     """How long somebody must wait until they may say something, and until they may enter the queue."""
-    known, policy = state.places.by_id[connection_id], state.policy
+    known, policy = state.connections.by_id[connection_id], state.policy
     return (
         retry_after_ms(known.messages_spent_until_us, state.at_ms, policy.messages_per_10s_max),
         retry_after_ms(known.queue_spent_until_us, state.at_ms, policy.queue_commands_per_10s_max),
@@ -166,7 +166,7 @@ def detail_json(state: State, talks: Talks, connection: ConnectionId | None, roo
     """What is known of one connection, one room, or both; `None` for one that is not known."""
     detail: Json = {}
     if connection is not None:
-        known = state.places.get(connection)
+        known = state.connections.get(connection)
         detail["connection"] = (
             None
             if known is None
@@ -200,7 +200,7 @@ def _cut(lines: Iterator[str], total: int) -> Iterator[str]:
 
 def _queue_lines(names: Names, state: State) -> Iterator[str]:
     for number, (entered, who) in enumerate(state.queue.entries.items(), 1):
-        known = state.places.by_id[who]
+        known = state.connections.by_id[who]
         interests = f", interests {interests_text(known.interests)}" if known.interests else ""
         waited = span(waited_ms(state, who))
         yield f"{number}. {names.who(who, known.display_name)} since position {entered:,}, for {waited}{interests}"

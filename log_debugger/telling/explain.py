@@ -131,12 +131,12 @@ def _interests(step: Step, seeker: ConnectionId) -> tuple[str, ...]:
     for event in step.commit.events:
         if isinstance(event, QueueEntered) and event.connection_id == seeker:
             return event.interests
-    known = step.before.places.get(seeker)
+    known = step.before.connections.get(seeker)
     return known.interests if known is not None else ()
 
 
 def _waited(state: State, who: ConnectionId, at_ms: int) -> int:
-    known = state.places.get(who)
+    known = state.connections.get(who)
     return at_ms - known.last_at_ms if known is not None and who in state.queue.entered else 0
 
 
@@ -153,7 +153,7 @@ def _others(
 
 
 def _other(state: State, who: ConnectionId, interests: tuple[str, ...], at_ms: int) -> Other:
-    known = state.places.by_id[who]
+    known = state.connections.by_id[who]
     return Other(who, known.display_name, at_ms - known.last_at_ms, shared_with(state, who, interests))
 
 

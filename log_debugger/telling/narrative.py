@@ -64,7 +64,7 @@ def changes(before: Policy, after: Policy) -> str:
 
 def grace(before: State, commit: Commit, who: ConnectionId) -> str:
     """Which grace had ended when the absent were taken out; graces are those of `before`."""
-    command, known = commit.command, before.places.get(who)
+    command, known = commit.command, before.connections.get(who)
     if not isinstance(command, Disconnect) or known is None:
         return "for no reason that the log holds"
     if command.reason == "timeout":
@@ -88,7 +88,7 @@ def shown_message_id(message_id: str) -> str:
 
 def shared_with(state: State, one: ConnectionId, interests: tuple[str, ...]) -> tuple[str, ...]:
     """Which of `interests` someone in `state` has too, in their order."""
-    known = state.places.get(one)
+    known = state.connections.get(one)
     return tuple(i for i in interests if known is not None and i in known.interests)
 
 
@@ -118,7 +118,7 @@ class _Teller:
 
     def _why_due(self, command: MatchDue) -> str:
         """Whose patience it was, if it was that: after a change of policy, all who wait are looked at again."""
-        policy, known = self._before.policy, self._before.places.get(command.connection_id)
+        policy, known = self._before.policy, self._before.connections.get(command.connection_id)
         if policy.matching == "first-come":
             return "is looked at again, under first come, first served"
         waited_ms = self._commit.at_ms - known.last_at_ms if known is not None else 0
@@ -207,11 +207,11 @@ class _Teller:
         return any(isinstance(event, kind) for event in self._commit.events)
 
     def _interests(self, who: ConnectionId) -> tuple[str, ...]:
-        known = self._before.places.get(who)
+        known = self._before.connections.get(who)
         return known.interests if known is not None else ()
 
     def _waited(self, who: ConnectionId) -> int:
-        known = self._before.places.get(who)
+        known = self._before.connections.get(who)
         waits = known is not None and isinstance(known.place, Waiting)
         return self._commit.at_ms - known.last_at_ms if known is not None and waits else 0
 

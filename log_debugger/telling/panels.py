@@ -127,7 +127,7 @@ def _queue(names: Names, state: State) -> Iterator[str]:
 
 
 def _waiter(names: Names, state: State, number: int, who: ConnectionId) -> str:
-    interests = state.places.by_id[who].interests
+    interests = state.connections.by_id[who].interests
     named = f" ({interests_text(interests)})" if interests else ""
     return f"{number}. {names.known(state, who)} for {span(waited_ms(state, who))}{named}"
 
@@ -161,7 +161,7 @@ def _members(names: Names, room: Room) -> str:
 def _place_rows(names: Names, step: Step) -> list[Row]:
     rows = []
     for who in dict.fromkeys(connections_in(step.commit)):
-        was, now = step.before.places.get(who), step.after.places.get(who)
+        was, now = step.before.connections.get(who), step.after.connections.get(who)
         places = [place_text(names, known.place if known is not None else None) for known in (was, now)]
         text = f"{_who(names, step, who)} {places[1]}"
         mark = "+" if was is None else "~" if places[0] != places[1] else " "

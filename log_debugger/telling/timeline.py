@@ -154,7 +154,7 @@ class JsonLife(Life):
 
 
 def _place(state: State, wanted: Wanted) -> Place | None:
-    known = state.places.get(wanted.connection) if wanted.connection is not None else None
+    known = state.connections.get(wanted.connection) if wanted.connection is not None else None
     return known.place if known is not None else None
 
 

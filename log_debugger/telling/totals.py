@@ -34,8 +34,8 @@ class Tally:
             if isinstance(event, MessageSent):
                 self.messages += 1
                 self.said_by[event.sender] = self.said_by.get(event.sender, 0) + 1
-                self.handed += any(one.handings for one in told)
-                self.not_noted += all(one.handings is None for one in told)
+                self.handed += any(one.delivery_records for one in told)
+                self.not_noted += all(one.delivery_records is None for one in told)
             elif isinstance(event, RoomOpened):
                 self.rooms += 1
             elif isinstance(event, QueueEntered) and event.connection_id == whose:
@@ -71,7 +71,7 @@ class Tally:
 
 def _waited_until(step: Step, who: ConnectionId) -> int:
     """How long a stay in the queue lasted that ends with `step`."""
-    known, now = step.before.places.get(who), step.after.places.get(who)
+    known, now = step.before.connections.get(who), step.after.connections.get(who)
     if known is None or not isinstance(known.place, Waiting) or (now is not None and isinstance(now.place, Waiting)):
         return 0
     return step.commit.at_ms - known.last_at_ms

@@ -58,7 +58,7 @@ def _of_base(base: State, people: People | None) -> Iterator[Asked]:
     if not base.position:
         return
     waiting = [who for _, who in base.queue.entries.items() if people is None or who in people]
-    began_ms = min((base.places.by_id[who].last_at_ms for who in waiting), default=base.at_ms)
+    began_ms = min((base.connections.by_id[who].last_at_ms for who in waiting), default=base.at_ms)
     # Who moves on closes a room and opens another at one position.
     of_rooms = sorted(_of_rooms(base, people), key=lambda made: (made[0], isinstance(made[1], EnterQueue)))
     for number, (position, command, room) in enumerate(of_rooms):
@@ -66,7 +66,7 @@ def _of_base(base: State, people: People | None) -> Iterator[Asked]:
         yield Asked(position, command, Facts(at_ms, room.room_id), frozenset({room.first, room.second}))
     yield Asked(base.position, AdoptPolicy(base.policy), Facts(began_ms))
     for who in waiting:
-        known = base.places.by_id[who]
+        known = base.connections.by_id[who]
         command = EnterQueue(who, known.display_name, known.interests)
         yield Asked(base.queue.entered[who], command, Facts(known.last_at_ms), frozenset({who}))
 
@@ -76,7 +76,7 @@ def _of_rooms(base: State, people: People | None) -> Iterator[tuple[Position, Co
     for room in rooms:
         if people is None or room.first in people or room.second in people:
             for who, name in ((room.first, room.first_name), (room.second, room.second_name)):
-                known = base.places.get(who)
+                known = base.connections.get(who)
                 yield room.opened_position, EnterQueue(who, name, known.interests if known is not None else ()), room
             if room.closed_position is not None:
                 yield room.closed_position, LeaveRoom(room.first, room.room_id), room

@@ -121,7 +121,7 @@ class OtherWorld:
         if isinstance(command, AdoptPolicy):
             return AdoptPolicy(self._rule.policy(command.policy))
         who = command.connection_id
-        known = self.state.places.get(who)
+        known = self.state.connections.get(who)
         match command, known.place if known is not None else None:
             case EnterQueue() | NextPartner(), Chatting(room_id=room_id):
                 return NextPartner(who, room_id)
@@ -168,7 +168,7 @@ class OtherWorld:
         state = self.state
         if len(state.queue) > 1 or patience_ms(state.policy):
             for entered, who in state.queue.entries.items():
-                due = state.places.by_id[who].last_at_ms + patience_ms(state.policy)
+                due = state.connections.by_id[who].last_at_ms + patience_ms(state.policy)
                 self._patience.append((due, entered, who))
         heapify(self._patience)
 

@@ -33,13 +33,13 @@ class Meetings:
         self.pairs: Counter[Pair] = Counter()
         self.matchings: dict[str, None] = {}
         """Those that were in force when somebody entered the queue."""
-        self.names = {who: known.display_name for who, known in sorted(base.places.by_id.items())}
+        self.names = {who: known.display_name for who, known in sorted(base.connections.by_id.items())}
         self.waited_ms: dict[ConnectionId, int] = {}
         """How long each waited in all, whatever came of it."""
         self._policy = base.policy
         self._gave_up = 0
         self._met_ms: list[int] = []
-        self._since = {who: base.places.by_id[who].last_at_ms for who in sorted(base.queue.entered)}
+        self._since = {who: base.connections.by_id[who].last_at_ms for who in sorted(base.queue.entered)}
 
     def note(self, events: Sequence[Event], at_ms: int) -> None:
         """Take in one commit's events."""

@@ -11,9 +11,9 @@ left that could differ is held to the SDK by `tests/facade/lane/`: requests of e
 broker with the lane and one without, and answers, streams and what is left behind have to be the same.
 `--no-fast-lane` serves without it.
 
-It reaches the connection by a `Link`: a call that comes whole is answered in one write, and a
+It reaches the connection by a `DirectResponse`: a call that comes whole is answered in one write, and a
 notification is written to its stream as soon as it is announced. What would have to wait goes by ASGI.
 
 `requests.py` says what is usual, `answers.py` what is written, `lane.py` brings the two together; a call that may
-last is in `lasting.py`, a stream in `listening.py`.
+last is in `long_running.py`, a stream in `subscriptions.py`.
 """

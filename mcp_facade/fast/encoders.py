@@ -51,7 +51,7 @@ def _parts(request_id: int | str, answer: Answer) -> tuple[bytes, bytes, bytes, 
     return encode(request_id), encode(payload.decode()), b"true" if answer.is_refusal else b"false", payload
 
 
-class Form(Protocol):
+class ResponseEncoder(Protocol):
     """How one era answers a call."""
 
     is_stream_from_the_start: bool
@@ -76,7 +76,7 @@ class Form(Protocol):
         ...
 
 
-class StatelessForm:
+class StatelessEncoder:
     """2026-07-28: JSON, unless the answer takes so long that a ping has to be sent."""
 
     is_stream_from_the_start = False
@@ -89,15 +89,15 @@ class StatelessForm:
 
     @property
     def stream_start(self) -> Message:
-        """See `Form`."""
+        """See `ResponseEncoder`."""
         return {"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS}
 
     def result(self, request_id: int | str, answer: Answer) -> bytes:
-        """See `Form`."""
+        """See `ResponseEncoder`."""
         return as_ascii(_RESULT_2026 % (*_parts(request_id, answer), self._meta))
 
     def whole(self, request_id: int | str, answer: Answer) -> bytes:
-        """See `Form`."""
+        """See `ResponseEncoder`."""
         return self.result(request_id, answer)
 
     def listened(self, request_id: int | str, stamp: dict[str, Any]) -> bytes:
@@ -106,7 +106,7 @@ class StatelessForm:
         return as_ascii(_LISTENED % (encode(request_id), meta))
 
 
-class SessionForm:
+class SessionEncoder:
     """A session of 2025: always a stream, of one event."""
 
     is_stream_from_the_start = True
@@ -122,15 +122,15 @@ class SessionForm:
 
     @property
     def stream_start(self) -> Message:
-        """See `Form`."""
+        """See `ResponseEncoder`."""
         return {"type": "http.response.start", "status": 200, "headers": self.headers}
 
     def result(self, request_id: int | str, answer: Answer) -> bytes:
-        """See `Form`."""
+        """See `ResponseEncoder`."""
         return _RESULT_2025 % _parts(request_id, answer)
 
     def whole(self, request_id: int | str, answer: Answer) -> bytes:
-        """See `Form`."""
+        """See `ResponseEncoder`."""
         return event(self.result(request_id, answer))
 
 

@@ -14,8 +14,8 @@ from starlette.types import Scope
 
 from broker.broker import Broker
 from broker.streams import Heartbeat
-from mcp_facade.fast.encoders import Form, SessionForm, StatelessForm
-from mcp_facade.fast.long_running import LastingCall
+from mcp_facade.fast.encoders import ResponseEncoder, SessionEncoder, StatelessEncoder
+from mcp_facade.fast.long_running import LongRunningCall
 from mcp_facade.fast.requests import (
     CANCELLED,
     LISTEN_REQUEST,
@@ -27,11 +27,11 @@ from mcp_facade.fast.requests import (
     is_usual,
     may_be_deep,
 )
-from mcp_facade.fast.subscriptions import ListenStream
-from mcp_facade.http.exchange import Exchange
+from mcp_facade.fast.subscriptions import SubscriptionStream
+from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.http.headers import VERSION_HEADER, Headers
 from mcp_facade.sessions import Session
-from mcp_facade.streams.subscriptions import Listening
+from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.tools.calls import Call
 from mcp_facade.tools.handlers import Tools
 
@@ -46,7 +46,7 @@ class FastLane:
         self,
         broker: Broker,
         tools: Tools,
-        listening: Listening,
+        subscriptions: Subscriptions,
         heartbeat: Heartbeat,
         *,
         server_info: dict[str, Any],
@@ -55,18 +55,18 @@ class FastLane:
         """`server_info`: what the SDK stamps results with."""
         self._broker = broker
         self._tools = tools
-        self._listening = listening
+        self._subscriptions = subscriptions
         self._heartbeat = heartbeat
         self._body_bytes_max = body_bytes_max
-        self._stateless = StatelessForm(server_info)
+        self._stateless = StatelessEncoder(server_info)
         self.taken = 0
         """How many requests were for it; the others are the SDK's."""
 
-    def answering(self, scope: Scope, exchange: Exchange) -> Awaitable[None] | None:
+    def answering(self, scope: Scope, exchange: HttpExchange) -> Awaitable[None] | None:
         """What answers the request, to be awaited at once; `None` if it is for the SDK, and was left as it was.
 
         Raises:
-            RequestIdInUseError, SessionEndedError: see `Exchange.receive`.
+            RequestIdInUseError, SessionEndedError: see `HttpExchange.receive`.
         """
         session, headers = exchange.session, exchange.headers
         is_stateless = headers.get(VERSION_HEADER) == VERSION
@@ -83,7 +83,7 @@ class FastLane:
         if call is None:
             return None
         self._take(call.id, exchange)
-        return self._call(call, exchange, self._stateless if session is None else SessionForm(session.session_id))
+        return self._call(call, exchange, self._stateless if session is None else SessionEncoder(session.session_id))
 
     def _stateless_call(self, headers: Headers, body: bytes) -> ToolCall | None:
         """A call of 2026-07-28, whose headers say what its body says."""
@@ -98,29 +98,29 @@ class FastLane:
         """A call made in a session of 2025; or one called off, of which the SDK hears as well."""
         call = decoded(body, TOOL_CALL)
         if call is None:
-            if session.lasting and (off := decoded(body, CANCELLED)) is not None and off.id is msgspec.UNSET:
-                session.call_off(coerce_request_id(off.params.request_id))
+            if session.long_running and (off := decoded(body, CANCELLED)) is not None and off.id is msgspec.UNSET:
+                session.cancel(coerce_request_id(off.params.request_id))
             return None
         return call if not bytes(call.params.meta) and call.params.name in self._tools else None
 
-    async def _call(self, call: ToolCall, exchange: Exchange, form: Form) -> None:
+    async def _call(self, call: ToolCall, exchange: HttpExchange, encoder: ResponseEncoder) -> None:
         name, arguments = call.params.name, call.params.arguments
         work = self._tools.call(name, arguments, Call(exchange))
-        if not _may_last(name, arguments):
-            await exchange.respond(form.headers, form.whole(call.id, await work))
+        if not _may_block(name, arguments):
+            await exchange.respond(encoder.headers, encoder.whole(call.id, await work))
             return
-        lasting = LastingCall(exchange, form, call.id)
+        long_running = LongRunningCall(exchange, encoder, call.id)
         if exchange.session is None:
-            await lasting.serve(work, self._broker, self._heartbeat)
+            await long_running.serve(work, self._broker, self._heartbeat)
             return
-        with exchange.session.calling(coerce_request_id(call.id), lasting):
-            await lasting.serve(work, self._broker, self._heartbeat)
+        with exchange.session.calling(coerce_request_id(call.id), long_running):
+            await long_running.serve(work, self._broker, self._heartbeat)
 
-    def _take(self, request_id: int | str, exchange: Exchange) -> None:
+    def _take(self, request_id: int | str, exchange: HttpExchange) -> None:
         exchange.asked(request_id)
         self.taken += 1
 
-    def _listen(self, scope: Scope, body: bytes, exchange: Exchange) -> Awaitable[None] | None:
+    def _listen(self, scope: Scope, body: bytes, exchange: HttpExchange) -> Awaitable[None] | None:
         """A stream of 2026-07-28; judged by the SDK's models, since it is asked for once."""
         request = decoded(body, LISTEN_REQUEST)
         envelope = envelope_of(request.params.meta) if request is not None else None
@@ -130,16 +130,16 @@ class FastLane:
         try:
             methods.validate_client_request(request.method, LATEST_MODERN_VERSION, params)
             asked = SubscriptionsListenRequestParams.model_validate(params, by_name=False).notifications
-            cut = exchange.link.cut
-            subscription = self._listening.open(asked, request.id, envelope.extensions, cut, pinged=True)
+            abort = exchange.direct.abort
+            subscription = self._subscriptions.open(asked, request.id, envelope.extensions, abort, pinged=True)
         except (ValueError, MCPError):
             return None
         self._take(request.id, exchange)
         scope["headers"], exchange.headers = (), {}  # it lasts for hours, and nobody reads them any more
-        return ListenStream(exchange, self._stateless, request.id, subscription).serve()
+        return SubscriptionStream(exchange, self._stateless, request.id, subscription).serve()
 
 
-def _may_last(name: str, arguments: Mapping[str, Any] | None) -> bool:
+def _may_block(name: str, arguments: Mapping[str, Any] | None) -> bool:
     """Whether a call may wait, or mint a handle that nobody else will be told."""
     given = arguments or {}
     return (

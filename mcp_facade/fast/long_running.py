@@ -13,22 +13,22 @@ from starlette.types import Message
 
 from broker.broker import Broker
 from broker.streams import Heartbeat
-from mcp_facade.fast.encoders import Form, cancelled, event
-from mcp_facade.http.exchange import Exchange
+from mcp_facade.fast.encoders import ResponseEncoder, cancelled, event
+from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.streams.get_stream import PING
 from mcp_facade.tools.results import Answer
 
 
-class LastingCall:
+class LongRunningCall:
     """One such call: a task that makes the answer, and a watch over the client meanwhile."""
 
-    def __init__(self, exchange: Exchange, form: Form, request_id: int | str) -> None:
+    def __init__(self, exchange: HttpExchange, encoder: ResponseEncoder, request_id: int | str) -> None:
         self._exchange = exchange
-        self._form = form
+        self._encoder = encoder
         self._request_id = request_id
         self._touched = asyncio.Event()
         self._ping_due = False
-        self._called_off = False
+        self._is_cancelled = False
         self._started = False
 
     def ping(self) -> None:
@@ -36,9 +36,9 @@ class LastingCall:
         self._ping_due = True
         self._touched.set()
 
-    def call_off(self) -> None:
+    def cancel(self) -> None:
         """The client does not want it any more, and is told so."""
-        self._called_off = True
+        self._is_cancelled = True
         self._touched.set()
 
     async def serve(self, work: Coroutine[None, None, Answer], broker: Broker, heartbeat: Heartbeat) -> None:
@@ -50,23 +50,23 @@ class LastingCall:
         try:
             await self._until_done(working)
             if self._exchange.is_over:
-                if self._form.outlives_its_client:
+                if self._encoder.outlives_its_client:
                     broker.in_background(working)
-            elif self._called_off:
+            elif self._is_cancelled:
                 await self._write(event(cancelled(self._request_id)), more=False)
             else:
                 await self._answer(working.result())
         finally:
             heartbeat.discard(self)
             watching.cancel()
-            if not (self._exchange.is_over and self._form.outlives_its_client):
+            if not (self._exchange.is_over and self._encoder.outlives_its_client):
                 working.cancel()
 
     async def _until_done(self, working: asyncio.Future[Answer]) -> None:
         """Return when there is an answer, or no need for one."""
-        if self._form.is_stream_from_the_start:
+        if self._encoder.is_stream_from_the_start:
             await self._start()
-        while not (working.done() or self._exchange.is_over or self._called_off):
+        while not (working.done() or self._exchange.is_over or self._is_cancelled):
             if self._ping_due:
                 self._ping_due = False
                 await self._write(PING, more=True)
@@ -80,13 +80,13 @@ class LastingCall:
 
     async def _answer(self, answer: Answer) -> None:
         if self._started:
-            await self._write(event(self._form.result(self._request_id, answer)), more=False)
+            await self._write(event(self._encoder.result(self._request_id, answer)), more=False)
         else:
-            await self._exchange.respond(self._form.headers, self._form.whole(self._request_id, answer))
+            await self._exchange.respond(self._encoder.headers, self._encoder.whole(self._request_id, answer))
 
     async def _start(self) -> None:
         self._started = True
-        await self._exchange.send(self._form.stream_start)
+        await self._exchange.send(self._encoder.stream_start)
 
     async def _write(self, body: bytes, *, more: bool) -> None:
         if not self._started:

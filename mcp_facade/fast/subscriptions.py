@@ -10,20 +10,20 @@ from starlette.types import Message
 
 from broker.hub import Delivery
 from events.ids import ConnectionId
-from mcp_facade.fast.encoders import StatelessForm, acknowledgement, as_ascii, encode, event
-from mcp_facade.http.exchange import Exchange
+from mcp_facade.fast.encoders import StatelessEncoder, acknowledgement, as_ascii, encode, event
+from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.streams.get_stream import PING
 from mcp_facade.streams.subscriptions import Subscription
 
 
-class ListenStream:
+class SubscriptionStream:
     """One open stream: writes its frames."""
 
     def __init__(
-        self, exchange: Exchange, form: StatelessForm, request_id: int | str, subscription: Subscription
+        self, exchange: HttpExchange, encoder: StatelessEncoder, request_id: int | str, subscription: Subscription
     ) -> None:
         self._exchange = exchange
-        self._form = form
+        self._encoder = encoder
         self._request_id = request_id
         self._subscription = subscription
         self._metas: dict[ConnectionId, bytes] = {}  # the same in every frame for one connection
@@ -34,7 +34,7 @@ class ListenStream:
             stream = subscription.stream
             leaving = asyncio.ensure_future(self._end_when_gone())
             try:
-                await self._exchange.send(self._form.stream_start)
+                await self._exchange.send(self._encoder.stream_start)
                 await self._write(acknowledgement(subscription.acknowledgement))
                 stream.write_now = self._write_now
                 while (deliveries := await stream.next()) or not stream.ended:
@@ -44,14 +44,14 @@ class ListenStream:
                     if stream.ping_due:
                         stream.ping_due = False
                         await self._write(PING)
-                await self._write(event(self._form.listened(self._request_id, subscription.stamp)), more=False)
+                await self._write(event(self._encoder.listened(self._request_id, subscription.stamp)), more=False)
             finally:
                 leaving.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await leaving
 
     def _write_now(self, delivery: Delivery) -> bool:
-        return self._exchange.link.write(self._events((delivery,)))
+        return self._exchange.direct.write(self._events((delivery,)))
 
     def _events(self, deliveries: Iterable[Delivery]) -> bytes:
         return b"".join(

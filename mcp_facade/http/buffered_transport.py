@@ -14,7 +14,7 @@ HELD_BYTES_MAX = 16_384
 """What is more is written at once, so that a writer that never waits is paused when nobody reads."""
 
 
-class Cork(asyncio.Transport):
+class BufferedTransport(asyncio.Transport):
     """Stands before a connection's own transport."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from mcp_facade.http.buffered_transport import Cork
-from mcp_facade.http.direct_response import LINK_KEY, Header
+from mcp_facade.http.buffered_transport import BufferedTransport
+from mcp_facade.http.direct_response import DIRECT_RESPONSE_KEY, Header
 
 HEAD_BYTES_MAX = 65_536
 """Of the head of a request, or of what else is no body, before some of it makes sense."""
@@ -20,10 +20,10 @@ HEAD_BYTES_MAX = 65_536
 REQUEST_SECONDS_MAX = 60
 """From the connection, or the first byte of a request, to the last byte of the request."""
 
-LINE_BYTES_MAX = 65_536
+PIPELINED_BYTES_MAX = 65_536
 """Of what has come behind a request that is being served, before no more is read."""
 
-LINE_SECONDS_MAX = 5.0
+STALLED_SECONDS_MAX = 5.0
 """For how long no more is read, while one request is served."""
 
 TCP_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
@@ -38,23 +38,23 @@ TOO_LARGE = (
 )
 
 
-class ChatProtocol(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """uvicorn's HTTP, which also limits what a request takes, and notices every peer that has gone.
 
-    It is the `Link` of the request that it serves.
+    It is the `DirectResponse` of the request that it serves.
     """
 
     # With these besides uvicorn's own, an instance would have more attributes than Python keeps compactly: 1.3 KB more.
     __slots__ = (
         "_alarm",
-        "_bytes_in_line",
-        "_bytes_without_sense",
         "_due_s",
         "_is_feeding",
         "_is_in_request",
-        "_patience",
+        "_pipelined_bytes",
         "_served",
+        "_stalled_timer",
         "_to_start",
+        "_unparsed_bytes",
     )
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -63,12 +63,12 @@ class ChatProtocol(HttpToolsProtocol):
         self._to_start: tuple[RequestResponseCycle, Any] | None = None
         self._is_feeding = False
         self._is_in_request = True  # some of one has come, or none yet
-        self._bytes_without_sense = 0
-        self._bytes_in_line = 0
+        self._unparsed_bytes = 0
+        self._pipelined_bytes = 0
         self._due_s = math.inf  # by the loop's clock: when it is closed, unless what is waited for has come
         self._alarm: asyncio.TimerHandle | None = None
-        self._patience: asyncio.TimerHandle | None = None  # with whoever has sent too much at once
-        super().connection_made(Cork(transport, self.loop))
+        self._stalled_timer: asyncio.TimerHandle | None = None  # with whoever has sent too much at once
+        super().connection_made(BufferedTransport(transport, self.loop))
         self._expect(REQUEST_SECONDS_MAX)
         peer = transport.get_extra_info("socket")
         if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
@@ -86,10 +86,10 @@ class ChatProtocol(HttpToolsProtocol):
         self.pipeline.clear()
         self._to_start = None
         super().connection_lost(exc)
-        for timer in (self._alarm, self._patience):
+        for timer in (self._alarm, self._stalled_timer):
             if timer is not None:
                 timer.cancel()
-        self._alarm = self._patience = None
+        self._alarm = self._stalled_timer = None
         served, self._served = self._served, None
         self.cycle = self.scope = None  # type: ignore[assignment]  # uvicorn is through with both
         if served is not None and not served.response_complete:
@@ -101,19 +101,19 @@ class ChatProtocol(HttpToolsProtocol):
         if not self._is_in_request:
             self._is_in_request = True
             self._expect(REQUEST_SECONDS_MAX)
-        self._bytes_without_sense += len(data)
+        self._unparsed_bytes += len(data)
         if self.pipeline:
-            self._bytes_in_line += len(data)
+            self._pipelined_bytes += len(data)
         try:
             self._feed(data)
         except httptools.HttpParserError:
             self.logger.warning(INVALID)
             self.send_400_response(INVALID)
             return
-        if self._bytes_without_sense > HEAD_BYTES_MAX:
+        if self._unparsed_bytes > HEAD_BYTES_MAX:
             self._refuse(TOO_LARGE)
         elif self.pipeline:
-            self._mind_the_line()
+            self._limit_pipelining()
 
     def send_400_response(self, msg: str) -> None:
         """Say so, unless it would land in the middle of an answer."""
@@ -123,25 +123,25 @@ class ChatProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
-        """Give the application this connection as a link."""
+        """Give the application the `DirectResponse` of its request."""
         super().on_message_begin()
-        extensions: dict[str, Any] = {LINK_KEY: self}
+        extensions: dict[str, Any] = {DIRECT_RESPONSE_KEY: self}
         self.scope["extensions"] = extensions
 
     def on_headers_complete(self) -> None:
         """A request begins, unless it comes again without its upgrade."""
-        self._bytes_without_sense = 0
+        self._unparsed_bytes = 0
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Some of a body came."""
-        self._bytes_without_sense = 0
+        self._unparsed_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request has ended."""
-        self._bytes_without_sense = 0
+        self._unparsed_bytes = 0
         if not self.parser.should_upgrade():
             self._is_in_request = False
             self._due_s = math.inf
@@ -155,7 +155,7 @@ class ChatProtocol(HttpToolsProtocol):
             return
         following = self.pipeline.pop() if self.pipeline else None
         if not self.pipeline:
-            self._bytes_in_line = 0
+            self._pipelined_bytes = 0
             self.flow.resume_reading()
         if following is not None:
             self._start_asgi_task(*following)
@@ -163,14 +163,14 @@ class ChatProtocol(HttpToolsProtocol):
             self._expect(self.timeout_keep_alive)
 
     def body(self) -> bytes | None:
-        """See `Link.body`."""
+        """See `DirectResponse.body`."""
         served = self._served
         if served is None or served.more_body or served.waiting_for_100_continue or served.disconnected:
             return None
         return bytes(served.body)
 
     def respond(self, headers: Sequence[Header], body: bytes) -> bool:
-        """See `Link.respond`: one system call and one packet, where uvicorn takes two of each."""
+        """See `DirectResponse.respond`: one system call and one packet, where uvicorn takes two of each."""
         served = self._served
         if served is None or served.response_started or not served.keep_alive or not self._can_write(served):
             return False
@@ -182,7 +182,7 @@ class ChatProtocol(HttpToolsProtocol):
         return True
 
     def write(self, body: bytes) -> bool:
-        """See `Link.write`."""
+        """See `DirectResponse.write`."""
         served = self._served
         if served is None or served.response_complete or not served.chunked_encoding or not self._can_write(served):
             return False
@@ -190,8 +190,8 @@ class ChatProtocol(HttpToolsProtocol):
             self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
         return True
 
-    def cut(self) -> None:
-        """See `Link.cut`: a client that does not read never lets a connection close."""
+    def abort(self) -> None:
+        """See `DirectResponse.abort`: a client that does not read never lets a connection close."""
         self.transport.abort()
 
     def _can_write(self, served: RequestResponseCycle) -> bool:
@@ -227,27 +227,27 @@ class ChatProtocol(HttpToolsProtocol):
             self._to_start = None
             super()._start_asgi_task(cycle, app)
 
-    def _mind_the_line(self) -> None:
+    def _limit_pipelining(self) -> None:
         """Read on behind the request that is served, where uvicorn stops: whoever does not read hears of no hang-up.
 
         What can't be kept is not read. If that does not end with the next answer or so, since the answer is a stream
-        or a wait, the connection is cut: its client may be gone for all that can be told.
+        or a wait, the connection is abort: its client may be gone for all that can be told.
         """
-        if self._bytes_in_line <= LINE_BYTES_MAX:
+        if self._pipelined_bytes <= PIPELINED_BYTES_MAX:
             self.flow.resume_reading()
             return
         self.flow.pause_reading()
-        if self._patience is None:
-            self._patience = self.loop.call_later(LINE_SECONDS_MAX, self._lose_patience, self._served)
+        if self._stalled_timer is None:
+            self._stalled_timer = self.loop.call_later(STALLED_SECONDS_MAX, self._abort_stalled, self._served)
 
-    def _lose_patience(self, served: RequestResponseCycle | None) -> None:
-        self._patience = None
-        if self._bytes_in_line <= LINE_BYTES_MAX:
+    def _abort_stalled(self, served: RequestResponseCycle | None) -> None:
+        self._stalled_timer = None
+        if self._pipelined_bytes <= PIPELINED_BYTES_MAX:
             return
         if self._served is served:
             self.transport.abort()
         else:
-            self._mind_the_line()
+            self._limit_pipelining()
 
     def _without_upgrade(self, rest: bytes) -> None:
         """Read the request again as one that asks for no upgrade (RFC 9110, 7.8); the parser left its body out.
@@ -281,9 +281,9 @@ class ChatProtocol(HttpToolsProtocol):
 
     def _set_alarm(self, left_seconds: float) -> None:
         in_seconds = min(left_seconds, REQUEST_SECONDS_MAX, self.timeout_keep_alive)
-        self._alarm = self.loop.call_later(in_seconds, self._look_at_the_time)
+        self._alarm = self.loop.call_later(in_seconds, self._check_deadline)
 
-    def _look_at_the_time(self) -> None:
+    def _check_deadline(self) -> None:
         self._alarm = None
         left_seconds = self._due_s - self.loop.time()
         if left_seconds <= 0:

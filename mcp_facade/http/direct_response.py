@@ -1,7 +1,7 @@
-"""The connection under a request: what can be done with it at once, which ASGI has no word for.
+"""An ASGI extension: writing to the connection of a request at once, without `send` and its tasks.
 
-A server offers its `Link` in `scope["extensions"]`. Whatever a link can't do at the moment goes by ASGI, where it
-may wait; so does everything under a server that offers none.
+A server offers its `DirectResponse` in `scope["extensions"]`. What it can't do at the moment goes through `send`,
+which may wait; so does everything under a server that offers none.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Protocol
 
 from starlette.types import Scope
 
-LINK_KEY = "chat_broker.link"
-"""Where `scope["extensions"]` holds the `Link`."""
+DIRECT_RESPONSE_KEY = "chat_broker.direct_response"
+"""Where `scope["extensions"]` holds the `DirectResponse`."""
 
 Header = tuple[bytes, bytes]
 
 
-class Link(Protocol):
+class DirectResponse(Protocol):
     """The connection that a request came on. Nothing here waits."""
 
     def body(self) -> bytes | None:
@@ -32,13 +32,13 @@ class Link(Protocol):
         """Write more of a response that has begun; `False` if nothing was written: the client reads too slowly."""
         ...
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Drop the connection, whatever is still to be written."""
         ...
 
 
-class NoLink:
-    """The `Link` of a server that offers none."""
+class NoDirectResponse:
+    """The `DirectResponse` of a server that offers none."""
 
     def body(self) -> bytes | None:
         """It can't tell."""
@@ -52,14 +52,14 @@ class NoLink:
         """It can't."""
         return False
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """It can't, and ends with the client."""
 
 
-NO_LINK = NoLink()
+NO_DIRECT_RESPONSE = NoDirectResponse()
 
 
-def link_of(scope: Scope) -> Link:
-    """The link of the server that serves `scope`."""
-    link: Link = scope.get("extensions", {}).get(LINK_KEY, NO_LINK)
-    return link
+def direct_response_of(scope: Scope) -> DirectResponse:
+    """Return the extension of the server that serves `scope`."""
+    direct: DirectResponse = scope.get("extensions", {}).get(DIRECT_RESPONSE_KEY, NO_DIRECT_RESPONSE)
+    return direct

@@ -24,8 +24,8 @@ from broker.clock import Timer
 from broker.streams import Stream, Streams, TooManyStreamsError
 from events.policy import Policy
 from mcp_facade.fast.lane import FastLane
-from mcp_facade.http.direct_response import Link, link_of
-from mcp_facade.http.exchange import EXCHANGE_KEY, Exchange
+from mcp_facade.http.direct_response import DirectResponse, direct_response_of
+from mcp_facade.http.exchange import EXCHANGE_KEY, HttpExchange
 from mcp_facade.http.headers import (
     LAST_EVENT_ID_HEADER,
     SESSION_HEADER,
@@ -34,13 +34,13 @@ from mcp_facade.http.headers import (
     headers_of,
     is_stateless_request,
 )
-from mcp_facade.http.host_check import Admission, Entrance
+from mcp_facade.http.host_check import Admission, HostOriginCheck
 from mcp_facade.http.openings import EndingError, Opening, Openings
 from mcp_facade.resources import Resources
 from mcp_facade.sdk.server import chat_server
 from mcp_facade.sessions import RequestIdInUseError, Session, SessionEndedError, Sessions
 from mcp_facade.streams.get_stream import PRIMED_SINCE, GetStream, parse_event_id
-from mcp_facade.streams.subscriptions import Listening
+from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.texts import ENDING, NO_STREAM, REQUEST_ID_IN_USE
 from mcp_facade.tools.handlers import Tools
 
@@ -48,7 +48,7 @@ SESSION_SWEEP_MS = 30_000
 ENDING_MS = 1_000
 
 
-class Gateway:
+class StreamableHttpEndpoint:
     """`/mcp` of one broker."""
 
     def __init__(
@@ -59,11 +59,11 @@ class Gateway:
         self._streams = Streams(broker)
         self._sessions = Sessions(broker)
         self._openings = Openings()
-        self._admission = Admission(Entrance(security, broker.clock))
+        self._admission = Admission(HostOriginCheck(security, broker.clock))
         self._sweep_timer: Timer | None = None
         tools, resources = Tools(broker), Resources(broker)
-        listening = Listening(broker, self._streams, resources)
-        server = chat_server(tools, resources, listening)
+        subscriptions = Subscriptions(broker, self._streams, resources)
+        server = chat_server(tools, resources, subscriptions)
         # Sessions end by our clock and our idea of activity. Host and Origin are checked once, here; unless the SDK is
         # told so, each of its sessions holds settings of its own that say it.
         self._manager = StreamableHTTPSessionManager(
@@ -78,7 +78,7 @@ class Gateway:
             FastLane(
                 broker,
                 tools,
-                listening,
+                subscriptions,
                 self._streams.heartbeat,
                 server_info=server.server_info_stamp,
                 body_bytes_max=policy.body_bytes_max,
@@ -114,7 +114,7 @@ class Gateway:
 
     def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> Awaitable[None]:
         if is_stateless_request(headers.get(VERSION_HEADER)):
-            return self._exchange(scope, Exchange(self._broker, scope, headers, receive, send, None))
+            return self._exchange(scope, HttpExchange(self._broker, scope, headers, receive, send, None))
         if scope["method"] == "GET":
             return self._get(scope, headers, receive, send)
         return self._in_session(scope, headers, receive, send)
@@ -130,7 +130,7 @@ class Gateway:
             await self._end(session)
             await Response()(scope, receive, send)
         else:
-            exchange = Exchange(self._broker, scope, headers, receive, send, session)
+            exchange = HttpExchange(self._broker, scope, headers, receive, send, session)
             try:
                 await self._exchange(scope, exchange)
             finally:
@@ -142,7 +142,7 @@ class Gateway:
         if self._sessions.are_full:
             await self._end_expired(making_room=True)
         opening = Opening(self._openings, receive, self._watched(send))
-        exchange = Exchange(self._broker, scope, headers, opening.receive, opening.send, None)
+        exchange = HttpExchange(self._broker, scope, headers, opening.receive, opening.send, None)
         try:
             await self._exchange(scope, exchange)
         except EndingError:
@@ -157,7 +157,7 @@ class Gateway:
         """
         self._sessions.closed(session.session_id)
         for call in tuple(session.calls):
-            call.hurry()
+            call.finish_early()
         clock = self._broker.clock
         deadline_ms = clock.now_ms() + ENDING_MS
         call_over = asyncio.Event()
@@ -175,7 +175,7 @@ class Gateway:
         scope["headers"] = [(SESSION_HEADER, session_id.encode())]
         await self._manager.handle_request(scope, _nothing_more, _to_nobody)
 
-    async def _exchange(self, scope: Scope, exchange: Exchange) -> None:
+    async def _exchange(self, scope: Scope, exchange: HttpExchange) -> None:
         """Let the lane answer, or else the SDK; no status is set if the client left before it had asked."""
         session = exchange.session
         scope[EXCHANGE_KEY] = exchange
@@ -222,21 +222,21 @@ class Gateway:
             refusal = _refusal(400, "Bad Request: Missing session ID")
         elif session is None:
             refusal = _refusal(404, "Session not found")
-        elif (stream := self._opened(session, link_of(scope))) is None:
+        elif (stream := self._opened(session, direct_response_of(scope))) is None:
             refusal = _refusal(503, NO_STREAM, INTERNAL_ERROR)
         else:
             last_event_id = headers.get(LAST_EVENT_ID_HEADER, b"").decode("latin-1")
             resumption = parse_event_id(last_event_id, self._broker.log.epoch)
             primed = headers.get(VERSION_HEADER, b"") >= PRIMED_SINCE
             scope["headers"] = ()  # it lasts for hours, and nobody reads them any more
-            writer = GetStream(self._broker, session, stream, send, link_of(scope))
+            writer = GetStream(self._broker, session, stream, send, direct_response_of(scope))
             return self._stream(session, stream, writer.serve(receive, resumption, primed=primed))
         return refusal(scope, receive, send)
 
-    def _opened(self, session: Session, link: Link) -> Stream | None:
+    def _opened(self, session: Session, direct: DirectResponse) -> Stream | None:
         """The session's stream, if there can be one more; one that is open already is displaced by it."""
         try:
-            stream = self._streams.open("get", link.cut, pinged=True, instead_of=session.stream)
+            stream = self._streams.open("get", direct.abort, pinged=True, instead_of=session.stream)
         except TooManyStreamsError:
             return None
         displaced, session.stream = session.stream, stream

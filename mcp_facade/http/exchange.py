@@ -11,12 +11,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from broker.broker import Broker
 from events.ids import ConnectionId
-from mcp_facade.http.direct_response import Header, link_of
+from mcp_facade.http.direct_response import Header, direct_response_of
 from mcp_facade.http.headers import Headers
 from mcp_facade.sessions import Session
 
 EXCHANGE_KEY = "chat_broker.exchange"
-"""Where the ASGI scope of a call holds its `Exchange`."""
+"""Where the ASGI scope of a call holds its `HttpExchange`."""
 
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPES = re.compile(_HIGH + _LOW + b"|" + _HIGH + b"|" + _LOW + rb"|\\.")
@@ -60,7 +60,7 @@ def request_id_of(body: bytes) -> str | None:
     return str(request_id) if isinstance(request_id, str | int) else None
 
 
-class Exchange:
+class HttpExchange:
     """Stands between the SDK and the server for the length of one call.
 
     It sees what neither tells a tool: that the client has gone, and that a result was written. So a wait ends when
@@ -75,7 +75,7 @@ class Exchange:
     _body = b""
     _request_id: str | None = None
     _gone = False
-    _hurried = False
+    _finish_early_asked = False
     _over = False
     _answered = False
     _answer_ready = False
@@ -88,7 +88,7 @@ class Exchange:
         """`session`: the 2025 session that the request is made in; later requests stand alone."""
         self.session = session
         self.headers = headers
-        self.link = link_of(scope)
+        self.direct = direct_response_of(scope)
         """The connection, which can be written to at once."""
         self._broker = broker
         self._client = scope.get("client")
@@ -110,9 +110,9 @@ class Exchange:
         """Whether the request has come, to its last byte."""
         return self._asked
 
-    def hurry(self) -> None:
+    def finish_early(self) -> None:
         """End whatever the call waits for; it is answered with what there is."""
-        self._hurried = True
+        self._finish_early_asked = True
         self._leave()
 
     def minted(self, connection_id: ConnectionId) -> None:
@@ -132,7 +132,7 @@ class Exchange:
     def when_gone(self, callback: Callable[[], None]) -> None:
         """Run `callback` once the client has gone; at once if it has."""
         self._on_gone += (callback,)
-        if self._gone or self._over or self._hurried:
+        if self._gone or self._over or self._finish_early_asked:
             callback()
 
     def finish(self) -> None:
@@ -147,7 +147,7 @@ class Exchange:
 
     def whole_body(self) -> bytes | None:
         """The body, if it has come whole and holds no half character; to be received, unless `asked` is said."""
-        body = self.link.body()
+        body = self.direct.body()
         if body is not None and _may_have_lone_surrogates(body) and without_lone_surrogates(body)[1]:
             return None
         return body
@@ -203,7 +203,7 @@ class Exchange:
         """Write a whole response of status 200, which is the call's result; its length is added."""
         self._free_id()  # before it is written: whoever has the answer may use its id again
         # What a page's browser has to be told besides is added on the way of `send`.
-        if b"origin" not in self.headers and self.link.respond(headers, body):
+        if b"origin" not in self.headers and self.direct.respond(headers, body):
             self.status = 200
             self._answered = not self._gone
             return

@@ -42,8 +42,8 @@ _REFUSALS = {
 """By status. Neither text holds a word of the header: it is of the caller's choosing."""
 
 
-class Entrance(TransportSecurityMiddleware):
-    """Turns away as its base does."""
+class HostOriginCheck(TransportSecurityMiddleware):
+    """LoopBufferedStream away as its base does."""
 
     def __init__(self, settings: TransportSecuritySettings, clock: Clock) -> None:
         super().__init__(settings)

@@ -7,14 +7,14 @@ from typing import Any
 from mcp.server.context import ServerRequestContext
 from starlette.requests import Request
 
-from mcp_facade.http.exchange import EXCHANGE_KEY, Exchange
+from mcp_facade.http.exchange import EXCHANGE_KEY, HttpExchange
 
 Context = ServerRequestContext[Any, Request]
 
 
-def exchange_of(ctx: Context) -> Exchange:
+def exchange_of(ctx: Context) -> HttpExchange:
     """The HTTP exchange that a request came with."""
     assert ctx.request is not None
     exchange = ctx.request.scope[EXCHANGE_KEY]
-    assert isinstance(exchange, Exchange)
+    assert isinstance(exchange, HttpExchange)
     return exchange

@@ -28,10 +28,10 @@ from broker.config import DISTRIBUTION
 from mcp_facade.http.headers import is_modern
 from mcp_facade.resources import Resources
 from mcp_facade.sdk.context import Context
-from mcp_facade.sdk.subscriptions import SdkListening
+from mcp_facade.sdk.subscriptions import SdkSubscriptions
 from mcp_facade.sdk.tools import SdkTools
 from mcp_facade.streams.frames import EXTENSION
-from mcp_facade.streams.subscriptions import Listening
+from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.texts import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION
 from mcp_facade.tools.arguments import EnterQueueArguments, InvalidArgumentsError, parse
 from mcp_facade.tools.handlers import Tools
@@ -93,7 +93,7 @@ class ChatServer(Server[Any]):
         return capabilities
 
 
-def chat_server(tools: Tools, resources: Resources, listening: Listening) -> ChatServer:
+def chat_server(tools: Tools, resources: Resources, subscriptions: Subscriptions) -> ChatServer:
     """The server of one broker."""
     sdk_tools = SdkTools(tools)
     server = ChatServer(
@@ -115,7 +115,7 @@ def chat_server(tools: Tools, resources: Resources, listening: Listening) -> Cha
         on_read_resource=resources.read,
         on_subscribe_resource=resources.subscribe,
         on_unsubscribe_resource=resources.unsubscribe,
-        on_subscriptions_listen=SdkListening(listening).listen,
+        on_subscriptions_listen=SdkSubscriptions(subscriptions).listen,
         on_list_prompts=_list_prompts,
         on_get_prompt=_get_prompt,
     )

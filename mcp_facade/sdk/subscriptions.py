@@ -8,9 +8,9 @@ import msgspec
 from mcp_types import ServerNotification, SubscriptionsListenRequestParams, SubscriptionsListenResult
 from pydantic import BaseModel
 
-from mcp_facade.http.direct_response import link_of
+from mcp_facade.http.direct_response import direct_response_of
 from mcp_facade.sdk.context import Context
-from mcp_facade.streams.subscriptions import ACKNOWLEDGED, Listening, Subscription
+from mcp_facade.streams.subscriptions import ACKNOWLEDGED, Subscription, Subscriptions
 
 
 class _Frame(BaseModel):
@@ -20,19 +20,19 @@ class _Frame(BaseModel):
     params: dict[str, Any]
 
 
-class SdkListening:
+class SdkSubscriptions:
     """Serves `subscriptions/listen` of one broker."""
 
-    def __init__(self, listening: Listening) -> None:
-        self._listening = listening
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = subscriptions
 
     async def listen(self, ctx: Context, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
         """Serve one stream until the client leaves, reads too slowly, or the broker shuts down."""
         assert ctx.request is not None
-        cut = link_of(ctx.request.scope).cut
+        abort = direct_response_of(ctx.request.scope).abort
         capabilities = ctx.session.client_capabilities
         extensions = capabilities.extensions if capabilities is not None else None
-        with self._listening.open(params.notifications, _id_of(ctx), extensions or (), cut) as subscription:
+        with self._subscriptions.open(params.notifications, _id_of(ctx), extensions or (), abort) as subscription:
             await _send(ctx, ACKNOWLEDGED, subscription.acknowledgement)
             await self._write(ctx, subscription)
         return SubscriptionsListenResult(_meta=subscription.stamp)

@@ -38,12 +38,12 @@ class Frame(NamedTuple):
         return b'{"jsonrpc":"2.0","method":"%b","params":%b,"_meta":%b}}' % (self.method.encode(), params, meta)
 
 
-def frame_of(notification: Notification) -> Frame:
+def notification_frame(notification: Notification) -> Frame:
     """The frame that tells someone something."""
     return Frame(notification.method, notification.params)
 
 
-def mark_of(uri: str) -> Frame:
+def resource_updated_frame(uri: str) -> Frame:
     """The frame that tells someone that their inbox has grown."""
     return Frame(RESOURCE_UPDATED, ResourceUpdated(uri))
 

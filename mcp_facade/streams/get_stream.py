@@ -20,13 +20,13 @@ from starlette.types import Receive, Send
 
 from broker.broker import Broker
 from broker.hub import Delivery
-from broker.reads import told_after
+from broker.reads import notifications_after
 from broker.streams import Stream
 from events.log import LogUnavailableError
-from mcp_facade.http.direct_response import Link
+from mcp_facade.http.direct_response import DirectResponse
 from mcp_facade.http.headers import SESSION_HEADER
-from mcp_facade.sessions import Resumption, Session
-from mcp_facade.streams.frames import frame_of, mark_of, meta_of
+from mcp_facade.sessions import ResumePoint, Session
+from mcp_facade.streams.frames import meta_of, notification_frame, resource_updated_frame
 from projections.state import State
 
 logger = structlog.get_logger(__name__)
@@ -43,28 +43,28 @@ STREAM_HEADERS = [
 ]
 
 
-def parse_event_id(event_id: str, epoch: str) -> Resumption | None:
+def parse_event_id(event_id: str, epoch: str) -> ResumePoint | None:
     """What `Last-Event-ID` says; `None` for another log's, or one that is none of ours."""
     parts = event_id.split(".")
     if len(parts) != 3 or parts[0] != epoch:
         return None
     if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts[1:]):
         return None
-    return Resumption(int(parts[1]), int(parts[2]))
+    return ResumePoint(int(parts[1]), int(parts[2]))
 
 
 class GetStream:
     """One open GET: writes the frames of one session."""
 
-    def __init__(self, broker: Broker, session: Session, stream: Stream, send: Send, link: Link) -> None:
+    def __init__(self, broker: Broker, session: Session, stream: Stream, send: Send, direct: DirectResponse) -> None:
         self._broker = broker
         self._session = session
         self._stream = stream
         self._send = send
-        self._link = link
-        self._at = Resumption(0, 0)
+        self._direct = direct
+        self._at = ResumePoint(0, 0)
 
-    async def serve(self, receive: Receive, resumption: Resumption | None, *, primed: bool) -> None:
+    async def serve(self, receive: Receive, resumption: ResumePoint | None, *, primed: bool) -> None:
         """Write until the client leaves, reads too slowly, or the stream is ended."""
         state = self._broker.state
         leaving = asyncio.ensure_future(self._end_when_gone(receive))
@@ -72,7 +72,7 @@ class GetStream:
             headers = [*STREAM_HEADERS, (SESSION_HEADER, self._session.session_id.encode())]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
             # An id with empty data: a client that loses the stream before it heard anything can resume too.
-            next_id = self._event_id(resumption or Resumption(state.position + 1, 0))
+            next_id = self._event_id(resumption or ResumePoint(state.position + 1, 0))
             await self._write([b"id: %b\r\ndata: \r\n\r\n" % next_id if primed else PING])
             if resumption is None or await self._has_replayed(state, resumption):
                 await self._go_on()
@@ -82,7 +82,7 @@ class GetStream:
             with contextlib.suppress(asyncio.CancelledError):
                 await leaving
 
-    async def _has_replayed(self, state: State, resumption: Resumption) -> bool:
+    async def _has_replayed(self, state: State, resumption: ResumePoint) -> bool:
         """Whether all that was missed is written; if the log does not answer, the client resumes where it is."""
         try:
             await self._replay(state, resumption)
@@ -91,13 +91,13 @@ class GetStream:
             return False
         return True
 
-    async def _replay(self, state: State, resumption: Resumption) -> None:
+    async def _replay(self, state: State, resumption: ResumePoint) -> None:
         self._at = resumption
         presented = self._session.presented
-        async for told in told_after(self._broker.log, state, presented, resumption.position - 1):
+        async for told in notifications_after(self._broker.log, state, presented, resumption.position - 1):
             if self._stream.ended:
                 return
-            missed = [delivery for delivery in told if not resumption.has(delivery)]
+            missed = [delivery for delivery in told if not resumption.includes(delivery)]
             await self._write([frame for delivery in missed for frame in self._frames(delivery)])
 
     async def _go_on(self) -> None:
@@ -111,7 +111,7 @@ class GetStream:
 
     def _write_now(self, delivery: Delivery) -> bool:
         at = self._at
-        if self._link.write(b"".join(self._frames(delivery))):
+        if self._direct.write(b"".join(self._frames(delivery))):
             return True
         self._at = at
         return False
@@ -120,17 +120,17 @@ class GetStream:
         """The frames that carry `delivery`: a mark for each subscription to that inbox, and the notification."""
         who = delivery.connection_id
         if delivery.position != self._at.position:
-            self._at = Resumption(delivery.position, 0)
+            self._at = ResumePoint(delivery.position, 0)
         meta = msgspec.json.encode(meta_of(who))
-        marks = [self._event(mark_of(uri).body(meta)) for uri in self._session.subscribed_uris(who)]
-        self._at = self._at.after(delivery)
-        return [*marks, self._event(frame_of(delivery.notification).body(meta))]
+        marks = [self._event(resource_updated_frame(uri).body(meta)) for uri in self._session.subscribed_uris(who)]
+        self._at = self._at.advance(delivery)
+        return [*marks, self._event(notification_frame(delivery.notification).body(meta))]
 
     def _event(self, body: bytes) -> bytes:
         return b"id: %b\r\nevent: message\r\ndata: %b\r\n\r\n" % (self._event_id(self._at), body)
 
-    def _event_id(self, at: Resumption) -> bytes:
-        return f"{self._broker.log.epoch}.{at.position}.{at.had}".encode()
+    def _event_id(self, at: ResumePoint) -> bytes:
+        return f"{self._broker.log.epoch}.{at.position}.{at.sent_mask}".encode()
 
     async def _write(self, frames: Iterable[bytes]) -> None:
         body = b"".join(frames)

@@ -26,7 +26,7 @@ from broker.hub import Delivery
 from broker.streams import Stream, Streams, TooManyStreamsError
 from events.ids import ConnectionId
 from mcp_facade.resources import Resources
-from mcp_facade.streams.frames import EXTENSION, Frame, frame_of, mark_of, meta_of
+from mcp_facade.streams.frames import EXTENSION, Frame, meta_of, notification_frame, resource_updated_frame
 from mcp_facade.texts import NO_STREAM
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
@@ -48,9 +48,9 @@ class _Honoured(NamedTuple):
     def frames(self, delivery: Delivery) -> list[Frame]:
         """The frames that carry `delivery`."""
         who = delivery.connection_id
-        frames = [frame_of(delivery.notification)] if self.handles and who in self.handles.values() else []
+        frames = [notification_frame(delivery.notification)] if self.handles and who in self.handles.values() else []
         if self.inboxes:
-            frames += [mark_of(uri) for uri, owner in self.inboxes.items() if owner == who]
+            frames += [resource_updated_frame(uri) for uri, owner in self.inboxes.items() if owner == who]
         return frames
 
     def acknowledged(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Subscription:
         return meta_of(connection_id) | self.stamp
 
 
-class Listening:
+class Subscriptions:
     """Opens the streams of one broker that `subscriptions/listen` asks for."""
 
     def __init__(self, broker: Broker, streams: Streams, resources: Resources) -> None:
@@ -108,7 +108,7 @@ class Listening:
         asked: SubscriptionFilter,
         request_id: RequestId,
         extensions: Collection[str],
-        cut: Callable[[], None],
+        abort: Callable[[], None],
         *,
         pinged: bool = False,
     ) -> Subscription:
@@ -119,7 +119,7 @@ class Listening:
         """
         honoured = _Honoured(self._handles(asked, extensions), self._inboxes(asked))
         try:
-            stream = self._streams.open("listen", cut, pinged=pinged)
+            stream = self._streams.open("listen", abort, pinged=pinged)
         except TooManyStreamsError:
             raise MCPError(INTERNAL_ERROR, NO_STREAM) from None
         for connection_id in honoured.connections():

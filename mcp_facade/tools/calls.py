@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from broker.broker import Broker
 from events.ids import ConnectionId, Handle, connection_id_of
-from mcp_facade.http.exchange import Exchange
+from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.sessions import Session
 
 HANDLES_REMEMBERED = 4_096
@@ -22,7 +22,7 @@ Report = Callable[[float, float], Awaitable[None]]
 class Call(NamedTuple):
     """One call of a tool, whoever serves it."""
 
-    exchange: Exchange
+    exchange: HttpExchange
     report: Report | None = None  # of a caller who asked to be told how a wait goes on
 
 
@@ -33,7 +33,7 @@ class Caller(NamedTuple):
     handle: Handle
 
 
-def identify(broker: Broker, exchange: Exchange, handle: str | None) -> Caller | None:
+def identify(broker: Broker, exchange: HttpExchange, handle: str | None) -> Caller | None:
     """Whose call it is: the named handle's, else the session's default's; `None` if that is not known.
 
     A handle that is shown in a session makes the session's stream one for its connection too.

@@ -205,7 +205,7 @@ class Tools:
         connection_id = caller.connection_id
         place, cursor = place_json(state, connection_id), place_cursor(state, connection_id)
         if "room_id" in place and cursor is not None:
-            self._broker.handings.note(cursor, connection_id, "result")
+            self._broker.delivery_records.note(cursor, connection_id, "result")
         return {
             "handle": caller.handle,
             "connection_id": connection_id,
@@ -270,7 +270,7 @@ class Tools:
 
 def _status_json(state: State, caller: Caller) -> Json:
     connection_id = caller.connection_id
-    known = state.places.get(connection_id)
+    known = state.connections.get(connection_id)
     is_chatting = known is not None and isinstance(known.place, Chatting)
     opened_position = place_cursor(state, connection_id) if is_chatting else None
     return {

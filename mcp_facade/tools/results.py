@@ -113,7 +113,7 @@ def refused_as(code: str, text: str, **more: int) -> Answer:
 
 def place_json(state: State, connection_id: ConnectionId) -> Json:
     """Where someone is: `{position}`, `{room_id, partner}`, or nothing."""
-    known = state.places.get(connection_id)
+    known = state.connections.get(connection_id)
     match known.place if known is not None else None:
         case Waiting():
             return {"position": state.queue.place_of(connection_id)}
@@ -125,7 +125,7 @@ def place_json(state: State, connection_id: ConnectionId) -> Json:
 
 def status_of(state: State, connection_id: ConnectionId) -> Status:
     """In a word."""
-    known = state.places.get(connection_id)
+    known = state.connections.get(connection_id)
     if known is None or isinstance(known.place, Idle):
         return "idle"
     return "waiting" if isinstance(known.place, Waiting) else "chatting"
@@ -133,7 +133,7 @@ def status_of(state: State, connection_id: ConnectionId) -> Status:
 
 def place_cursor(state: State, connection_id: ConnectionId) -> int | None:
     """The position from which on someone is where they are: their entry's, or their room's."""
-    known = state.places.get(connection_id)
+    known = state.connections.get(connection_id)
     match known.place if known is not None else None:
         case Waiting(entered_position=entered):
             return entered
@@ -153,7 +153,7 @@ def page_json(page: Page) -> Json:
 
 def waited_json(page: Page, state: State, connection_id: ConnectionId, *, timed_out: bool, wall_ms: int) -> Json:
     """What `wait_for_events` gives."""
-    known = state.places.get(connection_id)
+    known = state.connections.get(connection_id)
     inbox = state.inboxes.get(connection_id)
     last_ms = max(known.last_at_ms if known is not None else 0, inbox.last_at_ms if inbox is not None else 0)
     return page_json(page) | {

@@ -108,7 +108,7 @@ def clean_name(text: str) -> str:
     """A name of 1 to 40 characters: letters with their marks, decimal digits, single spaces, `-`, `_`, `.`, `'`.
 
     White space of any kind becomes one space, none at the ends; what else `text` holds is dropped, as are the
-    marks beyond `NONSPACING_MARKS_PER_LETTER_MAX` and `MARKS_PER_LETTER_MAX`. A longer name is cut, never between a
+    marks beyond `NONSPACING_MARKS_PER_LETTER_MAX` and `MARKS_PER_LETTER_MAX`. A longer name is abort, never between a
     letter and its marks. If nothing is left it is `ANONYMOUS`.
 
     Raises:

@@ -44,9 +44,9 @@ class Pair:
         """Ann leaves, Bob is told, both have heard everything: what is wrong?"""
         leaves(self.ann_in)
         self.is_told(self.bob, "left")
-        return self.settled()
+        return self.drained()
 
-    def settled(self) -> list[str]:
+    def drained(self) -> list[str]:
         """Both have heard everything: what is wrong?"""
         self.ledger.caught_up(self.ann)
         self.ledger.caught_up(self.bob)
@@ -130,13 +130,13 @@ def test_a_closing_that_is_told_to_nobody_or_to_both_is_found_out(pair: Pair) ->
     """Exactly one of two is told: the one who did not close."""
     leaves(pair.ann_in)
     leaves(pair.bob_in)
-    assert pair.settled() == [f"{ROOM}: told of its closing: nobody"]
+    assert pair.drained() == [f"{ROOM}: told of its closing: nobody"]
     other = Pair()
     leaves(other.ann_in)
     leaves(other.bob_in)
     other.is_told(other.bob, "left")
     other.is_told(other.ann, "left")
-    assert other.settled() == [f"{ROOM}: told of its closing: ann and bob"]
+    assert other.drained() == [f"{ROOM}: told of its closing: ann and bob"]
 
 
 def test_an_opening_that_is_told_to_one_alone_is_found_out() -> None:
@@ -154,7 +154,7 @@ def test_a_reason_that_nobody_gave_is_found_out(pair: Pair) -> None:
     """Ann left, and Bob is told that she looked for another."""
     leaves(pair.ann_in)
     pair.is_told(pair.bob, "next")
-    assert len(pair.settled()) == 1
+    assert len(pair.drained()) == 1
 
 
 @pytest.mark.parametrize(("seconds", "well"), [(GRACE_S + 1, True), (GRACE_S - 1, False)])

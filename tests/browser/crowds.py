@@ -113,7 +113,7 @@ class Crowd:
     def _someone_comes(self, at_ms: int) -> None:
         who = self._random.choice(self._people)
         self._later(at_ms, self._every_ms, self._someone_comes)
-        known = self.state.places.get(who)
+        known = self.state.connections.get(who)
         if known is None or not isinstance(known.place, Waiting | Chatting):
             interests = tuple(sorted(self._random.sample(INTERESTS, self._random.choice([0, 0, 1, 2, 3]))))
             self._submit(at_ms, EnterQueue(who, self._names[who], interests))
@@ -121,7 +121,7 @@ class Crowd:
 
     def _settle(self, at_ms: int, who: ConnectionId) -> None:
         """Whoever met someone begins to talk; whoever waits does so for as long as they like."""
-        place = self.state.places.by_id[who].place
+        place = self.state.connections.by_id[who].place
         if isinstance(place, Chatting):
             lines = round(self._random.expovariate(1 / 9)) + self._random.choice([0, 2, 6]) if self._talks else 0
             self._later(at_ms, 2_500 if self._talks else 40_000, lambda now: self._talk(now, place.room_id, lines))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from events.commit import Commit
 from events.ids import Position
-from events.log import Handing
+from events.log import DeliveryRecord
 from log_debugger.report.data import Folded, page_data
 from log_debugger.report.html import page
 from projections.state import INITIAL_STATE, State
@@ -18,11 +18,11 @@ def html_of(
     *,
     name: str = "chat.jsonl",
     texts: bool = True,
-    handings: Sequence[Handing] | None = None,
-    handings_after: Position = 0,
+    delivery_records: Sequence[DeliveryRecord] | None = None,
+    recorded_after: Position = 0,
 ) -> str:
     """The page that `chat-broker report` would write for a log of `commits` behind `base`."""
     folded = Folded(base, texts=texts)
     for _ in folded.fold(commits):
         pass
-    return page(page_data(name, folded, handings, handings_after))
+    return page(page_data(name, folded, delivery_records, recorded_after))

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from events.events import MessageSent
-from events.log import Handing
+from events.log import DeliveryRecord
 from events.policy import MatchingName
 from log_debugger.reading.times import span
 from projections.notifications import deliveries, timestamp_of
@@ -83,16 +83,16 @@ def test_a_match_says_why_these_two(open_report: Open) -> None:
 def test_a_message_says_where_it_went(open_report: Open) -> None:
     """How it was handed over, and after how long; or that it is not noted, or not yet, or would not have been."""
     commits = log_of(*CHAT)
-    handings = [Handing(3, BOB, "result", commits[2].at_ms + 40)]
-    report = open_report(commits, handings=handings)
+    delivery_records = [DeliveryRecord(3, BOB, "result", commits[2].at_ms + 40)]
+    report = open_report(commits, delivery_records=delivery_records)
     report.go_to(3)
     assert "handed over in a tool's result after 40 ms" in report.text("#commit .told")
     report.go_to(2)
     assert report.text("#commit .told").count("no note that it was handed over") == 2
-    report = open_report(commits[:2], handings=[])
+    report = open_report(commits[:2], delivery_records=[])
     report.go_to(2)
     assert report.text("#commit .told").count("no note yet that it was handed over") == 2
-    report = open_report(commits, handings=handings, handings_after=3)
+    report = open_report(commits, delivery_records=delivery_records, recorded_after=3)
     report.go_to(2)
     assert report.text("#commit .told").count("loaded from a dump: not noted when it was handed over") == 2
 

@@ -333,5 +333,5 @@ def test_facts_that_were_not_needed_are_not_stored() -> None:
 
 def test_no_handle_can_stand_in_a_commit() -> None:
     """There is no field for one: connections are named by their public names."""
-    assert state_after(waiting(ANN)).places.get(ANN) is not None
+    assert state_after(waiting(ANN)).connections.get(ANN) is not None
     assert not [line for line in LINES if b"cb_" in line or b"handle" in line.replace(b"handles_", b"")]

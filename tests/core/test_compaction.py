@@ -10,7 +10,7 @@ import pytest
 from broker.batch import Accepted
 from broker.broker import APPENDING_MS, Broker
 from broker.decide import Rejection
-from broker.writer import Runtime
+from broker.writer import LogWriter
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
 from events.log import Snapshot
@@ -47,7 +47,7 @@ def test_a_snapshot_is_saved_every_so_many_commits() -> None:
 
     async def scenario() -> None:
         log = RememberingLog()
-        runtime = Runtime(log, FakeClock())
+        runtime = LogWriter(log, FakeClock())
         await runtime.start(EVERY_10)
         for _ in range(20):
             await runtime.submit(enter(ANN))
@@ -67,7 +67,7 @@ def test_a_start_folds_only_what_stands_behind_the_newest_snapshot() -> None:
         inner, state = await stored(enter(ANN), leave_queue(ANN), enter(BOB), enter(CAT))
         log = RememberingLog(inner)
         log.saved = [Snapshot(tip=one.tip, state=one) for one in [fold(await log.read(0, 3))]]
-        runtime = Runtime(log, FakeClock())
+        runtime = LogWriter(log, FakeClock())
         log.read_after.clear()
         await runtime.start(state.policy)
         assert min(log.read_after) == 3
@@ -88,7 +88,7 @@ def test_no_batch_waits_for_a_snapshot() -> None:
             await written.wait()
 
         log.save = slow
-        runtime = Runtime(log, FakeClock())
+        runtime = LogWriter(log, FakeClock())
         await runtime.start(EVERY_10)
         for _ in range(20):
             await runtime.submit(enter(ANN))
@@ -136,7 +136,7 @@ def test_a_gap_that_nothing_stands_in_for_is_never_folded_over() -> None:
                 return [commit for commit in await inner.read(after, limit) if commit.position != 2]
 
         with pytest.raises(BrokenChainError):
-            await Runtime(Gap(inner), FakeClock()).start(state.policy)
+            await LogWriter(Gap(inner), FakeClock()).start(state.policy)
 
     run(scenario)
 
@@ -188,6 +188,6 @@ def test_a_log_that_ends_before_its_snapshot_is_never_begun_with() -> None:
         later = fold(log_of(enter(BOB), state=state), state)
         log.saved = [Snapshot(later.tip, later)]
         with pytest.raises(BrokenChainError, match="went on to position 3, and it ends at 2"):
-            await Runtime(log, FakeClock()).start(state.policy)
+            await LogWriter(log, FakeClock()).start(state.policy)
 
     run(scenario)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from events.ids import ConnectionId
-from projections.connections import Chatting, Connection, Idle, Places, PlacesMutation, Waiting
+from projections.connections import Chatting, Connection, Connections, ConnectionsMutation, Idle, Waiting
 from projections.rate_limit import WINDOW_US
 from tests.support.people import ANN, BOB, CAT, ROOM, entered
 
@@ -15,17 +15,17 @@ LIMIT = 10
 SHARE_US = WINDOW_US // LIMIT
 
 
-def working_on(places: Places) -> PlacesMutation:
+def working_on(places: Connections) -> ConnectionsMutation:
     """A working copy."""
-    return PlacesMutation(places.by_id.mutate(), places.idle.mutate())
+    return ConnectionsMutation(places.by_id.mutate(), places.idle.mutate())
 
 
-def finished(working: PlacesMutation) -> Places:
+def finished(working: ConnectionsMutation) -> Connections:
     """What came of it."""
-    return Places(working.by_id.finish(), working.idle.finish())
+    return Connections(working.by_id.finish(), working.idle.finish())
 
 
-def after(*steps: tuple[str, *tuple[Any, ...]], places: Places = Places()) -> Places:  # noqa: B008 - it never changes
+def after(*steps: tuple[str, *tuple[Any, ...]], places: Connections = Connections()) -> Connections:  # noqa: B008 - it never changes
     """The places after `steps`: the name of a method and its arguments."""
     working = working_on(places)
     for name, *arguments in steps:
@@ -33,10 +33,10 @@ def after(*steps: tuple[str, *tuple[Any, ...]], places: Places = Places()) -> Pl
     return finished(working)
 
 
-ENTERED = ("wait", entered(ANN, None, "tea"), 3, 5_000, LIMIT)
-MET = ("chat", ANN, ROOM, 4, 6_000)
-SPOKE = ("speak", ANN, 5, 7_000, LIMIT)
-LEFT = ("rest", ANN, 12, 6, 8_000)
+ENTERED = ("set_waiting", entered(ANN, None, "tea"), 3, 5_000, LIMIT)
+MET = ("set_chatting", ANN, ROOM, 4, 6_000)
+SPOKE = ("record_message", ANN, 5, 7_000, LIMIT)
+LEFT = ("set_idle", ANN, 12, 6, 8_000)
 ENTERED_US, SPOKE_US = 5_000_000 + SHARE_US, 7_000_000 + SHARE_US
 
 
@@ -56,14 +56,14 @@ def test_each_step_says_where_one_is_and_when_one_was_heard_of(steps: list[Any],
 
 def test_coming_back_keeps_what_is_spent() -> None:
     """Of both allowances: leaving frees nothing. The name and the interests are those that one comes with now."""
-    again = ("wait", entered(ANN, "Anna"), 7, 5_001, LIMIT)
+    again = ("set_waiting", entered(ANN, "Anna"), 7, 5_001, LIMIT)
     known = after(ENTERED, MET, SPOKE, LEFT, again).get(ANN)
     assert known == Connection("Anna", (), Waiting(7), 7, 5_001, ENTERED_US + SHARE_US, SPOKE_US)
 
 
 def test_a_newcomer_has_spent_nothing() -> None:
     """Even where time begins."""
-    known = after(("wait", entered(ANN), 1, 0, LIMIT)).get(ANN)
+    known = after(("set_waiting", entered(ANN), 1, 0, LIMIT)).get(ANN)
     assert known is not None
     assert (known.queue_spent_until_us, known.messages_spent_until_us) == (SHARE_US, 0)
 
@@ -71,22 +71,22 @@ def test_a_newcomer_has_spent_nothing() -> None:
 def test_who_waits_or_chats_is_not_among_the_idle() -> None:
     """Who rests is, in the order of it."""
     places = after(
-        ("wait", entered(ANN), 1, 0, LIMIT),
-        ("rest", ANN, 4, 2, 0),
-        ("wait", entered(BOB), 3, 0, LIMIT),
-        ("rest", BOB, 8, 4, 0),
+        ("set_waiting", entered(ANN), 1, 0, LIMIT),
+        ("set_idle", ANN, 4, 2, 0),
+        ("set_waiting", entered(BOB), 3, 0, LIMIT),
+        ("set_idle", BOB, 8, 4, 0),
     )
     assert list(places.idle.items()) == [(4, ANN), (8, BOB)]
-    assert list(after(("wait", entered(ANN), 5, 0, LIMIT), places=places).idle.items()) == [(8, BOB)]
+    assert list(after(("set_waiting", entered(ANN), 5, 0, LIMIT), places=places).idle.items()) == [(8, BOB)]
 
 
-def three_of_whom_two_rest() -> Places:
+def three_of_whom_two_rest() -> Connections:
     """Ann has rested longest, then Bob; Cat waits."""
     steps: list[Any] = []
     for number, who in enumerate((ANN, BOB, CAT), 1):
-        steps.append(("wait", entered(who), 2 * number, 0, LIMIT))
+        steps.append(("set_waiting", entered(who), 2 * number, 0, LIMIT))
         if who != CAT:
-            steps.append(("rest", who, 4 * number + 2, 2 * number + 1, 0))
+            steps.append(("set_idle", who, 4 * number + 2, 2 * number + 1, 0))
     return after(*steps)
 
 

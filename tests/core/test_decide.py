@@ -195,7 +195,7 @@ class TestNextPartner:
     def test_who_is_not_kept_any_more_has_to_enter(self) -> None:
         """The room is still remembered, its member is not."""
         past = given(under(connections_kept=1), chatting(ANN, BOB), then_also(closed(BOB, ANN, "left")))
-        assert past.state.places.get(BOB) is None
+        assert past.state.connections.get(BOB) is None
         past.when(move_on(BOB)).then_rejected("unknown_handle")
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from broker.hub import Notifier, participants
+from broker.hub import Hub, participants
 from events.commit import Commit, Facts, commit_after
 from events.events import Event, PolicyAdopted
 from events.ids import ConnectionId
@@ -23,14 +23,14 @@ def commit_of(*events: Event) -> Commit:
     return commit_after(INITIAL_STATE.tip, PAST, Facts(NOON_MS), events)
 
 
-def announce(notifier: Notifier, *events: Event) -> None:
+def announce(notifier: Hub, *events: Event) -> None:
     """Let these events have happened."""
     notifier.announce(commit_of(*events), INITIAL_STATE)
 
 
 def test_a_sink_hears_what_its_connection_is_told() -> None:
     """And nothing else; with position and time."""
-    notifier, clock_ms = Notifier(FakeClock()), 0.0
+    notifier, clock_ms = Hub(FakeClock()), 0.0
     ear = Ear()
     notifier.attach(BOB, ear)
     announce(notifier, said(ANN, BOB))
@@ -52,7 +52,7 @@ def test_every_sink_of_a_connection_hears_it() -> None:
         def deliver(self, delivery: object) -> None:
             order.append(self.name)
 
-    notifier = Notifier(FakeClock())
+    notifier = Hub(FakeClock())
     first, second = Named("first"), Named("second")
     for sink in (first, second, first):
         notifier.attach(BOB, sink)
@@ -62,7 +62,7 @@ def test_every_sink_of_a_connection_hears_it() -> None:
 
 def test_two_connections_of_one_commit_are_told_in_ascending_order() -> None:
     """They may share a stream, whose frames have an order."""
-    notifier, ear = Notifier(FakeClock()), Ear()
+    notifier, ear = Hub(FakeClock()), Ear()
     for who in (BOB, ANN):
         notifier.attach(who, ear)
     announce(notifier, opened(BOB, ANN))
@@ -71,7 +71,7 @@ def test_two_connections_of_one_commit_are_told_in_ascending_order() -> None:
 
 def test_a_detached_sink_hears_no_more() -> None:
     """Nothing of it is kept; to detach it again, or one that never was attached, does nothing."""
-    notifier, ear = Notifier(FakeClock()), Ear()
+    notifier, ear = Hub(FakeClock()), Ear()
     notifier.attach(BOB, ear)
     notifier.detach(BOB, ear)
     notifier.detach(BOB, ear)
@@ -83,7 +83,7 @@ def test_a_detached_sink_hears_no_more() -> None:
 
 def test_a_sink_may_detach_while_it_is_told() -> None:
     """As one whose backlog is full does; the others hear it all the same."""
-    notifier, other = Notifier(FakeClock()), Ear()
+    notifier, other = Hub(FakeClock()), Ear()
 
     class Full(Ear):
         def deliver(self, delivery: object) -> None:
@@ -97,7 +97,7 @@ def test_a_sink_may_detach_while_it_is_told() -> None:
 
 def test_deliveries_are_counted() -> None:
     """One for each sink that is handed something."""
-    notifier, counted = Notifier(FakeClock()), []
+    notifier, counted = Hub(FakeClock()), []
     notifier.on_delivery = lambda: counted.append(1)
     for who in (ANN, BOB, BOB):
         notifier.attach(who, Ear())
@@ -119,7 +119,7 @@ def test_deliveries_are_counted() -> None:
 def test_a_wait_is_woken_by_what_concerns_it(event: Event, concerned: tuple[ConnectionId, ...]) -> None:
     """Told of it or not: the end of one's own conversation ends one's wait too."""
     assert participants(event) == concerned
-    notifier = Notifier(FakeClock())
+    notifier = Hub(FakeClock())
     touched = {who: asyncio.Event() for who in (ANN, BOB, CAT)}
     with (
         notifier.waiting(ANN, touched[ANN]),
@@ -132,7 +132,7 @@ def test_a_wait_is_woken_by_what_concerns_it(event: Event, concerned: tuple[Conn
 
 def test_waits_are_counted_and_forgotten() -> None:
     """Also when one breaks off."""
-    notifier, one, other = Notifier(FakeClock()), asyncio.Event(), asyncio.Event()
+    notifier, one, other = Hub(FakeClock()), asyncio.Event(), asyncio.Event()
     assert notifier.waits_of(ANN) == 0
     with notifier.waiting(ANN, one):
         with notifier.waiting(ANN, other):
@@ -147,7 +147,7 @@ def test_waits_are_counted_and_forgotten() -> None:
 
 def test_all_waits_can_be_woken() -> None:
     """At a shutdown, which is in no commit."""
-    notifier, one, other = Notifier(FakeClock()), asyncio.Event(), asyncio.Event()
+    notifier, one, other = Hub(FakeClock()), asyncio.Event(), asyncio.Event()
     with notifier.waiting(ANN, one), notifier.waiting(BOB, other):
         notifier.wake_all()
     assert one.is_set()
@@ -156,4 +156,4 @@ def test_all_waits_can_be_woken() -> None:
 
 def test_an_unheard_commit_costs_nothing_and_is_no_fault() -> None:
     """Nobody listens: the log has it."""
-    announce(Notifier(FakeClock()), opened(ANN, BOB))
+    announce(Hub(FakeClock()), opened(ANN, BOB))

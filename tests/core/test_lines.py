@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.dev import ConsoleRenderer
 
-from broker.logging import Turns, plain
+from broker.logging import LoopBufferedStream, plain
 from tests.support.fake_clock import settle
 
 LINES: list[dict[str, Any]] = [
@@ -27,7 +27,7 @@ def test_a_line_looks_as_structlogs(line: dict[str, Any]) -> None:
     assert plain(None, "info", dict(line)) == ConsoleRenderer(colors=False)(None, "info", dict(line))
 
 
-async def _two_lines(turns: Turns, out: io.StringIO) -> list[str]:
+async def _two_lines(turns: LoopBufferedStream, out: io.StringIO) -> list[str]:
     turns.write("one\n")
     turns.flush()
     turns.write("two\n")
@@ -40,13 +40,13 @@ async def _two_lines(turns: Turns, out: io.StringIO) -> list[str]:
 def test_the_lines_of_a_turn_are_written_together() -> None:
     """At its end, in order."""
     out = io.StringIO()
-    assert asyncio.run(_two_lines(Turns(out), out)) == ["", "one\ntwo\n"]
+    assert asyncio.run(_two_lines(LoopBufferedStream(out), out)) == ["", "one\ntwo\n"]
 
 
 def test_without_an_event_loop_a_line_is_written_at_once() -> None:
     """As when a command only prints a warning."""
     out = io.StringIO()
-    turns = Turns(out)
+    turns = LoopBufferedStream(out)
     turns.write("one\n")
     turns.flush()
     assert out.getvalue() == "one\n"

@@ -118,7 +118,7 @@ def naive(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
     waits = [
         (-len(set(known.interests) & set(seeker.interests)), entered_position, who, at_ms - known.last_at_ms)
         for who, entered_position in state.queue.entered.items()
-        if who != seeker.connection_id and (known := state.places.by_id[who])
+        if who != seeker.connection_id and (known := state.connections.by_id[who])
     ]
     sharing = [one for one in waits if one[0]]
     anyone = [one for one in waits if max(one[3], seeker.waited_ms) >= state.policy.interest_patience_ms]
@@ -139,7 +139,7 @@ def test_the_index_finds_whom_a_look_at_everyone_finds(moves: list[tuple[int, tu
         who, at_ms = ConnectionId(f"c_{person}"), at_ms + passed_ms
         command = {"e": EnterQueue(who, "X", interests), "d": MatchDue(who), "l": leave_queue(who)}[move]
         facts = Facts(at_ms, RoomId(f"r_{number}"))
-        known = state.places.get(who)
+        known = state.connections.get(who)
         waited_ms = at_ms - known.last_at_ms if known is not None and move == "d" else 0
         seeker = Seeker(who, interests if move == "e" or known is None else known.interests, waited_ms)
         decision = decide(state, command, facts)

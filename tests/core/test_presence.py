@@ -197,7 +197,7 @@ async def test_who_left_is_not_looked_at_again(bench: BrokerBench) -> None:
     await bench.do(leave_queue(ANN))
     room = await bench.pair(BOB, CAT)
     await bench.do(leave(BOB, room))
-    assert bench.broker.presence._traces == {}
+    assert bench.broker.presence._activities == {}
     before = bench.broker.state.position
     await bench.clock.advance(10 * ROOM)
     assert bench.broker.state.position == before
@@ -209,9 +209,9 @@ async def test_streams_and_calls_of_the_idle_leave_nothing(bench: BrokerBench) -
     """Presence is about places."""
     with bench.broker.presence.call(ANN):
         stream = bench.stream(ANN, BOB)
-    assert ANN in bench.broker.presence._traces
+    assert ANN in bench.broker.presence._activities
     bench.streams.close(stream)
-    assert bench.broker.presence._traces == {}
+    assert bench.broker.presence._activities == {}
 
 
 @with_broker()
@@ -256,7 +256,7 @@ async def test_who_comes_back_meanwhile_stays(bench: BrokerBench) -> None:
     """The disconnect that was under way finds an event of theirs behind its position."""
     await bench.do(enter(ANN))
     await bench.do(enter(BOB))
-    since = bench.broker.state.places.by_id[ANN].last_position
+    since = bench.broker.state.connections.by_id[ANN].last_position
     place = bench.place_of(ANN)
     await bench.do(say(ANN, "still here", None, place.room_id))
     assert (await bench.do(Disconnect(ANN, "timeout", since))).commit is None
@@ -347,9 +347,9 @@ def test_who_has_left_before_anyone_looked_is_no_matter() -> None:
         clock, state = FakeClock(), state_after(waiting(ANN), then_also(left(ANN)), waiting(BOB))
         presence = Presence(clock, lambda: state)
         presence.observe(commit_after(state.tip, PAST, Facts(0), [left(ANN)]), state)
-        assert presence._traces == {}
+        assert presence._activities == {}
         presence.start()
-        assert set(presence._traces) == {BOB}
+        assert set(presence._activities) == {BOB}
 
     run(scenario)
 

@@ -18,8 +18,8 @@ from events.events import Event, PolicyAdopted
 from events.ids import CommitId, ConnectionId, RoomId
 from events.policy import Policy
 from projections import event_checks as happened
-from projections.connections import Chatting, Connection, Idle, Places, Waiting
-from projections.invariants import Breach, CheckedFold, check_events, check_state, check_step
+from projections.connections import Chatting, Connection, Connections, Idle, Waiting
+from projections.invariants import CheckedFold, Violation, check_events, check_state, check_step
 from projections.notifications import recipients
 from projections.ordered_map import Order
 from projections.queue import Queue
@@ -73,18 +73,18 @@ class Checked(BrokerMachine):
 
 def breakages(before: State, commit: Commit, after: State) -> Iterator[State]:
     """`after` with something wrong in it about those whom `commit` names, in many ways."""
-    rooms, places, queue = after.rooms, after.places, after.queue
+    rooms, places, queue = after.rooms, after.connections, after.queue
     fields = [(name, getattr(event, name)) for event in commit.events for name in event.__struct_fields__]
     for who in dict.fromkeys(value for name, value in fields if name in _PEOPLE_FIELDS):
-        yield replaced(after, places=Places(places.by_id.update({who: STRANGER}), places.idle))
+        yield replaced(after, connections=Connections(places.by_id.update({who: STRANGER}), places.idle))
         known = places.get(who)
         if known is not None:
             for place in (Idle(10**6), Waiting(10**6), Waiting(commit.position), Chatting(FRESH), Chatting(ROOM)):
                 yield with_place(after, who, place)
-            yield replaced(after, places=Places(places.by_id.delete(who), places.idle))
+            yield replaced(after, connections=Connections(places.by_id.delete(who), places.idle))
             if isinstance(known.place, Idle):
-                yield replaced(after, places=Places(places.by_id, places.idle.remove(known.place.key)))
-        yield replaced(after, places=Places(places.by_id, places.idle.insert(10**6, who)))
+                yield replaced(after, connections=Connections(places.by_id, places.idle.remove(known.place.key)))
+        yield replaced(after, connections=Connections(places.by_id, places.idle.insert(10**6, who)))
         if who in queue.entered:
             yield replaced(after, queue=queue.without(who))
             yield replaced(after, queue=queue.without(who).with_entry(who, queue.entered[who], ("rats",)))
@@ -143,8 +143,11 @@ def replaced(state: State, **parts: object) -> State:
 
 def with_place(state: State, who: ConnectionId, place: object) -> State:
     """`state`, in which `who` is said to be somewhere else."""
-    connection = msgspec.structs.replace(state.places.by_id[who], place=place)
-    return replaced(state, places=msgspec.structs.replace(state.places, by_id=state.places.by_id.set(who, connection)))
+    connection = msgspec.structs.replace(state.connections.by_id[who], place=place)
+    return replaced(
+        state,
+        connections=msgspec.structs.replace(state.connections, by_id=state.connections.by_id.set(who, connection)),
+    )
 
 
 def with_room(state: State, room: Room) -> State:
@@ -254,7 +257,7 @@ BROKEN_STATES = {
 def test_a_broken_state_is_found(broken: str) -> None:
     """By the promise that it breaks, with the place and what is wrong."""
     found, state = BROKEN_STATES[broken]
-    breaches = [Breach(promise, state.position, what) for promise, what in found]
+    breaches = [Violation(promise, state.position, what) for promise, what in found]
     assert sorted(check_state(state), key=str) == sorted(breaches, key=str)
 
 
@@ -334,7 +337,7 @@ def test_a_broken_step_is_found(broken: str) -> None:
         before = with_room(before, Room(ROOM, CAT, DAN, "Cat", "Dan", 1))
     commit = commit_after(before.tip, PAST, Facts(NOON_MS), events)
     breaches = check_step(before, commit, replaced(before, tip=commit.tip))
-    assert breaches == [Breach(promise, commit.position, what) for promise, what in found]
+    assert breaches == [Violation(promise, commit.position, what) for promise, what in found]
     folding = before.mutate()
     assert_same(CheckedFold(folding).step(commit), breaches)
     assert folding.position == before.position, "it can't have happened, so it is not folded"
@@ -377,7 +380,7 @@ def test_a_broken_link_is_found(promise: int, what: str, change: dict[str, objec
     """A gap, another past, or a clock that went back."""
     commit = msgspec.structs.replace(commit_after(LONE.tip, PAST, Facts(NOON_MS), []), **change)
     breaches = check_events(LONE, commit)
-    assert breaches == [Breach(promise, commit.position, what)]
+    assert breaches == [Violation(promise, commit.position, what)]
 
 
 def test_a_state_that_stands_elsewhere_is_found() -> None:
@@ -387,7 +390,7 @@ def test_a_state_that_stands_elsewhere_is_found() -> None:
     assert check_step(LONE, commit, after) == []
     for tip in (Tip(1, CommitId("")), Tip(1, after.tip.commit_id), Tip(after.position, CommitId(""))):
         breaches = check_step(LONE, commit, replaced(after, tip=tip))
-        assert breaches == [Breach(6, commit.position, "the state is not at the commit that was folded")]
+        assert breaches == [Violation(6, commit.position, "the state is not at the commit that was folded")]
 
 
 MOVED_ON = [closed(ANN, BOB, "next"), entered(ANN), opened(CAT, ANN)]
@@ -461,7 +464,7 @@ def test_what_came_of_each_event_is_looked_at(
     after = evolve(CHATTING, commit)
     assert check_step(CHATTING, commit, after) == []
     breaches = check_step(CHATTING, commit, harm(after))
-    assert breaches == [Breach(promise, commit.position, what) for promise, what in found]
+    assert breaches == [Violation(promise, commit.position, what) for promise, what in found]
 
 
 CURIOUS = state_after(
@@ -484,7 +487,7 @@ def with_interests(state: State, who: ConnectionId, *interests: str) -> State:
 
 def without(state: State, who: ConnectionId) -> State:
     """`state`, which does not know `who`."""
-    return replaced(state, places=Places(state.places.by_id.delete(who), Order()))
+    return replaced(state, connections=Connections(state.connections.by_id.delete(who), Order()))
 
 
 ENTERED = [entered(DAN, "Dan", "tea")]
@@ -513,7 +516,7 @@ def test_whoever_is_touched_is_found_by_their_interests_alone(
     after = evolve(CURIOUS, commit)
     assert check_step(CURIOUS, commit, after) == []
     who = DAN if events is ENTERED else CAT
-    breach = Breach(1, commit.position, f"{who} is in the queue with other interests than their own")
+    breach = Violation(1, commit.position, f"{who} is in the queue with other interests than their own")
     assert (breach in check_step(CURIOUS, commit, harm(after))) == is_found
 
 
@@ -535,7 +538,7 @@ def test_a_wrong_delivery_is_found(
     commit = commit_after(TALKING.tip, PAST, Facts(NOON_MS), events)
     owed = sorted(who for event in events for who in recipients(event))
     breaches = check_step(TALKING, commit, replaced(TALKING, tip=commit.tip))
-    assert Breach(7, commit.position, f"told {told}, owed {owed}") in breaches
+    assert Violation(7, commit.position, f"told {told}, owed {owed}") in breaches
 
 
 def test_the_order_in_which_people_are_told_is_no_promise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -549,9 +552,9 @@ def test_each_breach_of_a_commit_is_found() -> None:
     """One that does not follow may be wrong in itself too."""
     commit = msgspec.structs.replace(commit_after(LONE.tip, PAST, Facts(NOON_MS), [left(BOB), left(CAT)]), position=9)
     assert check_events(LONE, commit) == [
-        Breach(5, 9, "the commit does not follow the one before it"),
-        Breach(1, 9, "c_bob left the queue, but was not in it"),
-        Breach(1, 9, "c_cat left the queue, but was not in it"),
+        Violation(5, 9, "the commit does not follow the one before it"),
+        Violation(1, 9, "c_bob left the queue, but was not in it"),
+        Violation(1, 9, "c_cat left the queue, but was not in it"),
     ]
 
 
@@ -560,15 +563,19 @@ def test_who_is_unknown_must_not_stand_anywhere() -> None:
     commit = commit_after(TALKING.tip, PAST, Facts(NOON_MS), [closed(ANN, BOB, "left")])
     after = evolve(TALKING, commit)
     gone = replaced(
-        after, places=Places(after.places.by_id.delete(BOB), after.places.idle), queue=Queue().with_entry(BOB, 2)
+        after,
+        connections=Connections(after.connections.by_id.delete(BOB), after.connections.idle),
+        queue=Queue().with_entry(BOB, 2),
     )
-    assert Breach(1, commit.position, "c_bob is unknown, but stands elsewhere too") in check_step(TALKING, commit, gone)
+    assert Violation(1, commit.position, "c_bob is unknown, but stands elsewhere too") in check_step(
+        TALKING, commit, gone
+    )
 
 
 def test_a_breach_says_what_where_and_which() -> None:
     """On one line."""
     text = "promise 3 is broken at position 7: someone waits while another waits"
-    assert str(Breach(3, 7, "someone waits while another waits")) == text
+    assert str(Violation(3, 7, "someone waits while another waits")) == text
 
 
 def test_every_promise_about_states_and_steps_has_a_broken_specimen() -> None:

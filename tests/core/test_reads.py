@@ -9,7 +9,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.reads import Page, _runs, newest_page, page_after, told_after
+from broker.reads import Page, _runs, newest_page, notifications_after, page_after
 from events.commands import AdoptPolicy, Command
 from events.commit import EMPTY_TIP, Commit
 from events.ids import ConnectionId, RoomId
@@ -244,7 +244,7 @@ def test_page_by_page_gives_everything_once(script: list[tuple[ConnectionId, int
     commits = log_of(AdoptPolicy(Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)))
     for who, action in script:
         state = fold(commits)
-        place = getattr(state.places.get(who), "place", None)
+        place = getattr(state.connections.get(who), "place", None)
         room = getattr(place, "room_id", None)
         if room is None:
             commits += log_of(enter(who), state=state)
@@ -276,7 +276,7 @@ async def replayed(
     """The positions that a replay gives, and to whom."""
     return [
         (told[0].position, [delivery.connection_id for delivery in told])
-        async for told in told_after(log, state, who, cursor)
+        async for told in notifications_after(log, state, who, cursor)
     ]
 
 

@@ -24,7 +24,7 @@ from events.ids import ClientMessageId, ConnectionId, RoomId
 from events.log import StateCodec, UnreadableSnapshotError
 from events.policy import Policy
 from projections import snapshots
-from projections.connections import Chatting, Connection, Idle, Places, Waiting
+from projections.connections import Chatting, Connection, Connections, Idle, Waiting
 from projections.inbox import CHUNK, Inbox
 from projections.invariants import check_state
 from projections.ordered_map import Order
@@ -92,7 +92,7 @@ def test_what_is_read_is_what_was_written() -> None:
 def test_the_specimen_has_every_shape() -> None:
     """So that the golden file has."""
     state = every_shape()
-    assert {type(known.place) for known in state.places.by_id.values()} == {Idle, Waiting, Chatting}
+    assert {type(known.place) for known in state.connections.by_id.values()} == {Idle, Waiting, Chatting}
     assert state.queue.interests
     assert {room.is_open for room in state.rooms.by_id.values()} == {True, False}
     assert all(room.newest_ids for room in state.rooms.by_id.values())
@@ -161,7 +161,7 @@ def idle(count: int, told: int = 0) -> State:
     inbox = Inbox(tuple(range(1, told + 1)))
     inboxes = immutables.Map(dict.fromkeys(people, inbox) if told else {})
     order = Order.of((known.place.key, who) for who, known in people.items() if isinstance(known.place, Idle))
-    return State(places=Places(immutables.Map(people), order), inboxes=inboxes)
+    return State(connections=Connections(immutables.Map(people), order), inboxes=inboxes)
 
 
 def closed_rooms(count: int, ids: int) -> State:
@@ -224,7 +224,7 @@ def test_someone_who_is_nowhere_is_a_bug() -> None:
     """They would be lost without a word."""
     state = idle(3)
     with pytest.raises(AssertionError, match="everyone is in exactly one place"):
-        written(State(places=Places(state.places.by_id, state.places.idle.remove(1))))
+        written(State(connections=Connections(state.connections.by_id, state.connections.idle.remove(1))))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Handings on their way to the file: in batches, soon, and never more than memory has room for."""
+"""DeliveryLog on their way to the file: in batches, soon, and never more than memory has room for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from events.log import HandedTo, Handing, LogUnavailableError, UnusableLogError
-from events.sqlite.deliveries import PendingHandings
+from events.log import DeliveredBy, DeliveryRecord, LogUnavailableError, UnusableLogError
+from events.sqlite.deliveries import PendingDeliveries
 from tests.support.logs import run
 from tests.support.people import ANN
 
@@ -19,9 +19,9 @@ BATCH = 1_000
 PENDING_MAX = 100_000
 
 
-def handings(count: int, first: int = 0) -> list[Handing]:
+def delivery_records(count: int, first: int = 0) -> list[DeliveryRecord]:
     """As many, at different times."""
-    return [Handing(1, ANN, "get", first + n) for n in range(count)]
+    return [DeliveryRecord(1, ANN, "get", first + n) for n in range(count)]
 
 
 class SlowThread(Executor):
@@ -48,11 +48,11 @@ class Stage:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.thread = SlowThread()
-        self.stored: list[list[Handing]] = []
-        self.pending = PendingHandings(self.thread, self._store)
+        self.stored: list[list[DeliveryRecord]] = []
+        self.pending = PendingDeliveries(self.thread, self._store)
         self._error = error
 
-    def _store(self, batch: Sequence[Handing]) -> None:
+    def _store(self, batch: Sequence[DeliveryRecord]) -> None:
         if self._error is not None:
             raise self._error
         self.stored.append(list(batch))
@@ -83,15 +83,15 @@ def test_a_few_are_stored_in_a_moment() -> None:
 
     def scenario(stage: Stage) -> None:
         for n in range(3):
-            stage.pending.add(handings(1, n))
+            stage.pending.add(delivery_records(1, n))
         assert stage.thread.given == []
         stage.let_time_pass()
         stage.thread.catch_up()
-        assert stage.stored == [handings(3)]
-        stage.pending.add(handings(1, 9))
+        assert stage.stored == [delivery_records(3)]
+        stage.pending.add(delivery_records(1, 9))
         stage.let_time_pass()
         stage.thread.catch_up()
-        assert stage.stored == [handings(3), handings(1, 9)]
+        assert stage.stored == [delivery_records(3), delivery_records(1, 9)]
 
     staged(scenario)
 
@@ -100,13 +100,13 @@ def test_a_full_batch_is_stored_at_once() -> None:
     """And leaves no timer behind."""
 
     def scenario(stage: Stage) -> None:
-        stage.pending.add(handings(BATCH - 1))
+        stage.pending.add(delivery_records(BATCH - 1))
         timer = stage.pending._timer
         assert timer is not None
         assert stage.thread.given == []
-        stage.pending.add(handings(1, BATCH - 1))
+        stage.pending.add(delivery_records(1, BATCH - 1))
         stage.thread.catch_up()
-        assert stage.stored == [handings(BATCH)]
+        assert stage.stored == [delivery_records(BATCH)]
         assert stage.pending._timer is None
         assert timer.cancelled()
 
@@ -117,15 +117,15 @@ def test_while_the_disk_is_busy_all_wait() -> None:
     """For its end and the next moment; then they go together."""
 
     def scenario(stage: Stage) -> None:
-        stage.pending.add(handings(BATCH))
-        stage.pending.add(handings(BATCH, BATCH))
+        stage.pending.add(delivery_records(BATCH))
+        stage.pending.add(delivery_records(BATCH, BATCH))
         stage.let_time_pass()
         stage.let_time_pass()
         assert len(stage.thread.given) == 1
         stage.thread.catch_up()
         stage.let_time_pass()
         stage.thread.catch_up()
-        assert stage.stored == [handings(BATCH), handings(BATCH, BATCH)]
+        assert stage.stored == [delivery_records(BATCH), delivery_records(BATCH, BATCH)]
 
     staged(scenario)
 
@@ -134,11 +134,11 @@ def test_once_the_disk_is_free_a_full_batch_goes_at_once() -> None:
     """The one before is stored."""
 
     def scenario(stage: Stage) -> None:
-        stage.pending.add(handings(BATCH))
+        stage.pending.add(delivery_records(BATCH))
         stage.thread.catch_up()
-        stage.pending.add(handings(BATCH, BATCH))
+        stage.pending.add(delivery_records(BATCH, BATCH))
         stage.thread.catch_up()
-        assert stage.stored == [handings(BATCH), handings(BATCH, BATCH)]
+        assert stage.stored == [delivery_records(BATCH), delivery_records(BATCH, BATCH)]
 
     staged(scenario)
 
@@ -147,13 +147,13 @@ def test_what_there_is_no_room_for_is_lost() -> None:
     """What came first is kept."""
 
     def scenario(stage: Stage) -> None:
-        stage.pending.add(handings(BATCH))
-        stage.pending.add(handings(PENDING_MAX - 1, BATCH))
-        stage.pending.add(handings(5, BATCH + PENDING_MAX - 1))
-        stage.pending.add(handings(5))
+        stage.pending.add(delivery_records(BATCH))
+        stage.pending.add(delivery_records(PENDING_MAX - 1, BATCH))
+        stage.pending.add(delivery_records(5, BATCH + PENDING_MAX - 1))
+        stage.pending.add(delivery_records(5))
         stage.pending.flush()
         stage.thread.catch_up()
-        assert stage.stored == [handings(BATCH), handings(PENDING_MAX, BATCH)]
+        assert stage.stored == [delivery_records(BATCH), delivery_records(PENDING_MAX, BATCH)]
 
     staged(scenario)
 
@@ -174,7 +174,7 @@ def test_what_can_not_be_stored_is_lost(error: Exception) -> None:
 
     def scenario(stage: Stage) -> None:
         for _ in range(2):
-            stage.pending.add(handings(BATCH))
+            stage.pending.add(delivery_records(BATCH))
             stage.thread.catch_up()
         assert stage.stored == []
 
@@ -183,4 +183,4 @@ def test_what_can_not_be_stored_is_lost(error: Exception) -> None:
 
 def test_the_ways_have_names_that_stay() -> None:
     """They are stored."""
-    assert get_args(HandedTo) == ("get", "listen", "result", "inbox")
+    assert get_args(DeliveredBy) == ("get", "listen", "result", "inbox")

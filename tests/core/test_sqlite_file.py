@@ -22,7 +22,7 @@ import pytest
 from events.codec import encode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip, redact
 from events.ids import CommitId
-from events.log import Conflict, Handing, LogUnavailableError, Snapshot, UnusableLogError
+from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
 from events.sqlite import open as sqlite_open
 from events.sqlite import snapshots as sqlite_snapshots
 from events.sqlite.errors import RESTORE, RESTORE_OR_NEWER
@@ -111,7 +111,7 @@ class TestKeeping:
         with SqliteFile(path, synchronous=synchronous) as log:
             for _ in range(2):
                 assert log._db.execute("PRAGMA synchronous").fetchone() == (number,)
-                log.record([Handing(1, ANN, "get", 1)])
+                log.record([DeliveryRecord(1, ANN, "get", 1)])
         with SqliteFile(path) as log:
             assert log._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
@@ -126,7 +126,7 @@ class TestKeeping:
                 work()
                 return disk.syncs > before
 
-            assert not waits(lambda: log.record([Handing(9, ANN, "get", 1)]))
+            assert not waits(lambda: log.record([DeliveryRecord(9, ANN, "get", 1)]))
             assert not waits(lambda: snapshots.append(log.begin_snapshot(at(6).tip)))
             assert not waits(lambda: log.add_snapshot_part(snapshots[0], 0, "lines"))
             assert not waits(lambda: snapshots.append(log.begin_snapshot(at(6).tip)))
@@ -168,7 +168,7 @@ class TestKeeping:
         for mode in ("write", "share", "read", "write"):
             with SqliteFile(path, mode) as log:
                 assert re.fullmatch("[0-9a-f]{16}", log.epoch)
-                assert log.redacted_to == log.handings_after == 0
+                assert log.redacted_to == log.recorded_after == 0
         with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as db:
             found = dict(db.execute("SELECT name, value FROM meta").fetchall())
             assert found == {"epoch": log.epoch, "openings": "3", "redacted_to": "0"}
@@ -290,7 +290,7 @@ class TestAsking:
             lambda: reader.append([another_after(COMMITS)], expected=COMMITS[-1].tip),
             lambda: reader.redact([1], done_to=1),
             lambda: reader.save(at(3), STATES),
-            lambda: reader.record([Handing(1, ANN, "get", 1)]),
+            lambda: reader.record([DeliveryRecord(1, ANN, "get", 1)]),
         ):
             with pytest.raises(LogUnavailableError, match="it can't be written"):
                 attempt()
@@ -309,18 +309,18 @@ class TestAsking:
     def test_handings_are_found_by_position_and_connection(self, reader: SqliteFile, log: SqliteFile) -> None:
         """Each once, in the order in which they happened."""
         first, second, third, fourth = (
-            Handing(2, BOB, "result", 70),
-            Handing(2, BOB, "get", 80),
-            Handing(3, ANN, "listen", 75),
-            Handing(4, BOB, "inbox", 90),
+            DeliveryRecord(2, BOB, "result", 70),
+            DeliveryRecord(2, BOB, "get", 80),
+            DeliveryRecord(3, ANN, "listen", 75),
+            DeliveryRecord(4, BOB, "inbox", 90),
         )
         log.record([fourth, third, second])
         log.record([second, first])
-        assert reader.handings(after=0, last=12, connection_id=None) == [first, second, third, fourth]
-        assert reader.handings(after=1, last=3, connection_id=BOB) == [first, second]
-        assert reader.handings(after=2, last=12, connection_id=None) == [third, fourth]
+        assert reader.delivery_records(after=0, last=12, connection_id=None) == [first, second, third, fourth]
+        assert reader.delivery_records(after=1, last=3, connection_id=BOB) == [first, second]
+        assert reader.delivery_records(after=2, last=12, connection_id=None) == [third, fourth]
         log.compact(at(3), STATES)
-        assert reader.handings(after=0, last=12, connection_id=None) == [fourth]
+        assert reader.delivery_records(after=0, last=12, connection_id=None) == [fourth]
 
     def test_the_newest_snapshot_before_a_position_is_found(self, reader: SqliteFile, log: SqliteFile) -> None:
         """So that looking at any moment folds little."""
@@ -575,11 +575,11 @@ class TestTrimming:
             assert log.append([], expected=commits[-1].tip) == commits[-1].tip
 
     def test_it_goes_in_little_pieces(self, path: Path) -> None:
-        """A thousand commits, then a thousand handings, then four parts of a snapshot; an append gets in between."""
+        """A thousand commits, as many delivery records, then four parts of a snapshot; an append gets in between."""
         commits = chain(1_500)
         with SqliteFile(path) as log:
             log.append(commits, expected=EMPTY_TIP)
-            log.record([Handing(n, ANN, "get", n) for n in range(1, 1_501)])
+            log.record([DeliveryRecord(n, ANN, "get", n) for n in range(1, 1_501)])
             for position in (3, 4, 5):
                 log.save(Snapshot(commits[position].tip, list(range(60_000))), STATES)
             log.compact(Snapshot(commits[1_399].tip, "base"), STATES)
@@ -687,15 +687,15 @@ class TestLoading:
         assert (log.base, log.read(0, 100)) == (EMPTY_TIP, COMMITS)
 
     def test_it_keeps_in_mind_what_was_loaded(self, log: SqliteFile, path: Path) -> None:
-        """Of what stands behind it, handings will be there; the last word counts."""
-        assert log.handings_after == 0
+        """Of what stands behind it, delivery records will be there; the last word counts."""
+        assert log.recorded_after == 0
         log.end_loading()
-        assert log.handings_after == 12
+        assert log.recorded_after == 12
         log.append([another_after(COMMITS)], expected=COMMITS[-1].tip)
         log.end_loading()
-        assert log.handings_after == 13
+        assert log.recorded_after == 13
         with SqliteFile(path, "read") as reader:
-            assert reader.handings_after == 13
+            assert reader.recorded_after == 13
 
 
 class TestTrouble:

@@ -22,7 +22,7 @@ import pytest
 
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import Position
-from events.log import EventLog, Handing, LogUnavailableError, Snapshot, UnusableLogError
+from events.log import DeliveryRecord, EventLog, LogUnavailableError, Snapshot, UnusableLogError
 from events.sqlite import log as sqlite_log
 from events.sqlite.deliveries import BATCH, PENDING_MAX
 from events.sqlite.file import SqliteFile
@@ -231,7 +231,7 @@ class TestManyAtOnce:
                 disk.is_ready.clear()
                 appending = asyncio.ensure_future(log.append(COMMITS[5:6], expected=COMMITS[4].tip))
                 assert await asyncio.to_thread(disk.is_asked.wait, 5)
-                await log.record([Handing(1, ANN, "get", 1)] * BATCH)
+                await log.record([DeliveryRecord(1, ANN, "get", 1)] * BATCH)
                 for _ in range(20):
                     assert await log.read(0, 100) == COMMITS[:5]
                     assert await log.tip() == COMMITS[4].tip
@@ -398,7 +398,7 @@ class TestManyAtOnce:
             await log.append(COMMITS, expected=EMPTY_TIP)
             await log.close()
             await log.close()
-            await log.record([Handing(1, ANN, "get", 1)])
+            await log.record([DeliveryRecord(1, ANN, "get", 1)])
             await log.save(at(3))
             for attempt in (log.tip(), log.read(0, 1), log.append(COMMITS, expected=EMPTY_TIP), log.compact(at(3))):
                 with pytest.raises(LogUnavailableError, match=rf"^{path}: the log is closed$"):
@@ -453,14 +453,14 @@ class TestHandings:
         async def scenario() -> None:
             async with opened(path) as log:
                 await log.append(COMMITS, expected=EMPTY_TIP)
-                many = [Handing(1 + n % 12, ANN, "get", n) for n in range(BATCH)]
+                many = [DeliveryRecord(1 + n % 12, ANN, "get", n) for n in range(BATCH)]
                 await log.record(many[:-1])
                 assert await in_file(log) == []
                 await log.record(many[-1:])
                 assert sorted(await in_file(log), key=lambda handing: handing.at_ms) == many
-                await log.record([Handing(12, ANN, "result", BATCH)])
+                await log.record([DeliveryRecord(12, ANN, "result", BATCH)])
             with SqliteFile(path, "read") as reader:
-                assert len(reader.handings(after=0, last=12, connection_id=ANN)) == BATCH + 1
+                assert len(reader.delivery_records(after=0, last=12, connection_id=ANN)) == BATCH + 1
 
         run(scenario)
 
@@ -469,30 +469,30 @@ class TestHandings:
 
         async def scenario() -> None:
             async with opened(path) as log:
-                await log.record([Handing(1, ANN, "get", 1)])
-                timer = log._handings._timer
+                await log.record([DeliveryRecord(1, ANN, "get", 1)])
+                timer = log._delivery_records._timer
                 assert timer is not None
                 timer._run()  # instead of waiting for it
                 timer.cancel()
-                assert await in_file(log) == [Handing(1, ANN, "get", 1)]
+                assert await in_file(log) == [DeliveryRecord(1, ANN, "get", 1)]
 
         run(scenario)
 
     def test_a_disk_that_stands_still_does_not_fill_the_memory(self, path: Path) -> None:
         """What comes above the limit is lost, as is what can't be stored; nobody is told."""
-        too_many = [Handing(2, ANN, "get", n) for n in range(2 * PENDING_MAX)]
+        too_many = [DeliveryRecord(2, ANN, "get", n) for n in range(2 * PENDING_MAX)]
 
         async def scenario() -> None:
             async with opened(path) as log:
                 with locked(path):
-                    await log.record([Handing(1, ANN, "get", 1)] * BATCH)
+                    await log.record([DeliveryRecord(1, ANN, "get", 1)] * BATCH)
                     await log.record(too_many)
-                    assert len(log._handings._pending) == PENDING_MAX
-                    timer = log._handings._timer
+                    assert len(log._delivery_records._pending) == PENDING_MAX
+                    timer = log._delivery_records._timer
                     assert timer is not None
                     timer._run()
-                    assert len(log._handings._pending) == PENDING_MAX
-                    again = log._handings._timer
+                    assert len(log._delivery_records._pending) == PENDING_MAX
+                    again = log._delivery_records._timer
                     assert again is not None
                     for each in (timer, again):  # or they may ring in the moment in which the disk is free again
                         each.cancel()
@@ -640,9 +640,9 @@ def failing(*_: object) -> Any:
     raise LogUnavailableError
 
 
-async def in_file(log: SqliteLog) -> Sequence[Handing]:
-    """The handings that are in its file, once what was begun is done."""
-    return await log._on(log._writing, lambda: log._file.handings(after=0, last=100, connection_id=None))
+async def in_file(log: SqliteLog) -> Sequence[DeliveryRecord]:
+    """The delivery records that are in its file, once what was begun is done."""
+    return await log._on(log._writing, lambda: log._file.delivery_records(after=0, last=100, connection_id=None))
 
 
 async def first_of(log: SqliteLog, after: Position) -> Commit:
@@ -804,13 +804,13 @@ class TestThreads:
         async def scenario() -> None:
             async with opened(path) as log:
                 watch(log._file, *writes, *parts, "save", "compact")
-                log._handings._store = log._file.record
+                log._delivery_records._store = log._file.record
                 watch(log._reader, "tip", "read", "load_snapshot")
                 await log.append(COMMITS, expected=EMPTY_TIP)
                 await log.save(at(3))
                 await log.compact(at(6))
                 await log.redact([9], done_to=9)
-                await log.record([Handing(9, ANN, "get", n) for n in range(BATCH)])
+                await log.record([DeliveryRecord(9, ANN, "get", n) for n in range(BATCH)])
                 await log.tip()
                 await log.read(0, 1)
                 await log.newest_snapshot()
@@ -831,8 +831,8 @@ class TestThreads:
             async with opened(path, mode, synchronous="NORMAL") as log:
                 assert log._reader._db.execute("PRAGMA query_only").fetchone() == (1,)
                 assert (f"{path.name}.wake" in os.listdir(path.parent)) == (mode != "read")
-                await log.record([Handing(1, ANN, "get", 1)])
-                assert len(log._handings._pending) == (mode != "read")
+                await log.record([DeliveryRecord(1, ANN, "get", 1)])
+                assert len(log._delivery_records._pending) == (mode != "read")
                 if mode != "read":
                     assert log._file._db.execute("PRAGMA synchronous").fetchone() == (1,)
 
@@ -922,8 +922,8 @@ class TestThreads:
             assert log._listening is not None
             with pytest.raises(asyncio.CancelledError):
                 await log._listening
-            await log.record([Handing(1, ANN, "get", 1)])
-            assert log._handings._pending == []
+            await log.record([DeliveryRecord(1, ANN, "get", 1)])
+            assert log._delivery_records._pending == []
 
         run(scenario)
 

@@ -206,22 +206,22 @@ class TestPlaces:
     def test_people_wait_chat_and_are_idle(self) -> None:
         """One place each."""
         state = state_after(chatting(ANN, BOB), waiting(CAT), waiting(DAN), then_also(left(DAN)))
-        where = {who: connection.place for who, connection in state.places.by_id.items()}
+        where = {who: connection.place for who, connection in state.connections.by_id.items()}
         assert where == {ANN: Chatting(ROOM), BOB: Chatting(ROOM), CAT: Waiting(3), DAN: Idle(10)}
 
     def test_the_last_position_is_of_what_one_did(self) -> None:
         """To meet and to be left count, to be spoken to does not."""
         state = state_after(chatting(ANN, BOB), then_also(said(ANN, BOB)))
-        assert (state.places.by_id[ANN].last_position, state.places.by_id[BOB].last_position) == (3, 2)
+        assert (state.connections.by_id[ANN].last_position, state.connections.by_id[BOB].last_position) == (3, 2)
         state = state_after(chatting(ANN, BOB), then_also(closed(ANN, BOB, "left")))
-        assert (state.places.by_id[ANN].last_position, state.places.by_id[BOB].last_position) == (3, 3)
+        assert (state.connections.by_id[ANN].last_position, state.connections.by_id[BOB].last_position) == (3, 3)
 
     def test_a_new_entry_brings_its_name_and_keeps_what_was_spent(self) -> None:
         """Neither allowance starts anew by leaving and coming back."""
         before = state_after(chatting(ANN, BOB), then_also(said(ANN, BOB)), then_also(closed(BOB, ANN, "left")))
-        after = evolve(before, log_of(enter(ANN, "Anna", "tea"), state=before)[0]).places.by_id[ANN]
+        after = evolve(before, log_of(enter(ANN, "Anna", "tea"), state=before)[0]).connections.by_id[ANN]
         assert (after.display_name, after.interests) == ("Anna", ("tea",))
-        spent = before.places.by_id[ANN]
+        spent = before.connections.by_id[ANN]
         assert after.messages_spent_until_us == spent.messages_spent_until_us > 0
         assert after.queue_spent_until_us > spent.queue_spent_until_us > 0
 
@@ -234,30 +234,30 @@ class TestPlaces:
             then_also(closed(BOB, ANN, "left")),
             waiting(DAN),
         )
-        assert set(state.places.by_id) == {ANN, CAT, DAN}
+        assert set(state.connections.by_id) == {ANN, CAT, DAN}
         assert set(state.inboxes) == {ANN}
-        assert [who for _, who in state.places.idle.items()] == [ANN]
+        assert [who for _, who in state.connections.idle.items()] == [ANN]
 
     def test_the_present_are_kept_beyond_the_limit(self) -> None:
         """A limit on memory takes nobody out of a conversation."""
         state = state_after(under(connections_kept=1), chatting(ANN, BOB), waiting(CAT))
-        assert set(state.places.by_id) == {ANN, BOB, CAT}
+        assert set(state.connections.by_id) == {ANN, BOB, CAT}
 
     def test_who_ended_a_conversation_is_forgotten_before_who_was_left(self) -> None:
         """Both are idle since the same position."""
         state = state_after(under(connections_kept=1), chatting(ANN, BOB), then_also(closed(BOB, ANN, "left")))
-        assert set(state.places.by_id) == {ANN}
+        assert set(state.connections.by_id) == {ANN}
 
     def test_a_smaller_limit_takes_hold_at_once(self) -> None:
         """With the commit that adopts it."""
         state = state_after(*([*waiting(who), (left(who),)] for who in (ANN, BOB, CAT)), under(connections_kept=1))
-        assert set(state.places.by_id) == {CAT}
+        assert set(state.connections.by_id) == {CAT}
 
     def test_who_was_forgotten_comes_back_as_new(self) -> None:
         """With nothing spent and nothing heard."""
         state = state_after(under(connections_kept=1), chatting(ANN, BOB), then_also(closed(BOB, ANN, "left")))
         state = evolve(state, log_of(enter(BOB), state=state)[0])
-        assert state.places.by_id[BOB].place == Waiting(state.position)
+        assert state.connections.by_id[BOB].place == Waiting(state.position)
         assert BOB not in state.inboxes
 
     def test_entering_from_anywhere_but_idle_is_a_bug(self) -> None:

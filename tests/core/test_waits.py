@@ -137,7 +137,7 @@ async def test_who_is_forgotten_with_their_last_notification_is_given_it(bench: 
     await settle()
     await bench.do(leave(ANN, room))
     await settle()
-    assert bench.broker.state.places.get(BOB) is None
+    assert bench.broker.state.connections.get(BOB) is None
     waited = wait.result()
     assert (methods(waited), waited.page.cursor) == (["partner.disconnected"], cursor + 1)
 

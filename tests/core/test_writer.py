@@ -11,7 +11,7 @@ import pytest
 from broker import batch as draft_module
 from broker.batch import Accepted, Answer
 from broker.decide import Rejection, decide
-from broker.writer import FOLLOW_AGAIN_MS, RETRY_MS, Runtime
+from broker.writer import FOLLOW_AGAIN_MS, RETRY_MS, LogWriter
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue
 from events.commit import BrokenChainError, Commit, Tip
 from events.events import MessageSent, QueueEntered, RoomOpened
@@ -32,7 +32,7 @@ PATIENT = Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)
 class Bench:
     """A started runtime on a faulty log and a clock that stands still, and what it announced."""
 
-    def __init__(self, log: FaultyLog, clock: FakeClock, runtime: Runtime) -> None:
+    def __init__(self, log: FaultyLog, clock: FakeClock, runtime: LogWriter) -> None:
         self.log = log
         self.clock = clock
         self.runtime = runtime
@@ -45,7 +45,7 @@ class Bench:
     ) -> Bench:
         """One that has adopted `policy`, so its log is at position 1."""
         log, clock = FaultyLog(inner), FakeClock()
-        bench = cls(log, clock, Runtime(log, clock, keep_commits=keep_commits))
+        bench = cls(log, clock, LogWriter(log, clock, keep_commits=keep_commits))
         await bench.runtime.start(policy)
         log.batches.clear()
         bench.announced.clear()
@@ -102,7 +102,7 @@ def accepted(answer: Answer) -> Accepted:
 
 def room_of(state: State, who: ConnectionId) -> Any:
     """The room that `who` is in."""
-    place = state.places.by_id[who].place
+    place = state.connections.by_id[who].place
     assert isinstance(place, Chatting)
     return place.room_id
 
@@ -225,7 +225,7 @@ async def test_a_conflict_is_folded_and_decided_again(bench: Bench) -> None:
 
     bench.log.before_append = [another_writes]
     answer = accepted(await bench.runtime.submit(enter(CAT)))
-    assert bench.state.places.by_id[CAT].place == Waiting(4)
+    assert bench.state.connections.by_id[CAT].place == Waiting(4)
     assert room_of(bench.state, ANN) == room_of(bench.state, BOB)
     assert [type(commit.command) for commit in bench.announced] == [EnterQueue] * 3
     tried, stored = bench.log.batches[-2][0], bench.log.batches[-1][0]
@@ -334,7 +334,7 @@ async def test_a_log_that_hangs_is_unavailable_in_time(bench: Bench) -> None:
     await bench.clock.advance(3_000 + RETRY_MS)
     assert second.result() == Rejection("unavailable")
     landed.set()
-    await bench.runtime.settled()
+    await bench.runtime.drained()
     assert room_of(bench.state, ANN) == room_of(bench.state, BOB)
 
 
@@ -359,13 +359,13 @@ async def test_a_log_that_stays_away_is_given_up(bench: Bench) -> None:
     answer = bench.submit(enter(ANN))
     await bench.clock.advance(5_000 + RETRY_MS)
     assert answer.result() == Rejection("unavailable")
-    await bench.runtime.settled()
+    await bench.runtime.drained()
     tries = len(bench.log.batches)
     await bench.clock.advance(60_000)
     assert len(bench.log.batches) == tries
     bench.log.before_append = []
     accepted(await bench.runtime.submit(enter(BOB)))
-    assert bench.state.places.get(ANN) is None
+    assert bench.state.connections.get(ANN) is None
 
 
 @on_bench
@@ -376,7 +376,7 @@ async def test_what_landed_unseen_is_known_before_the_next_decision(bench: Bench
     answer = bench.submit(enter(ANN))
     await bench.clock.advance(5_000 + RETRY_MS)
     assert answer.result() == Rejection("unavailable")
-    await bench.runtime.settled()
+    await bench.runtime.drained()
     bench.log.before_append = []
     left = accepted(await bench.runtime.submit(leave_queue(ANN)))
     assert left.commit is not None
@@ -397,11 +397,11 @@ async def test_a_caller_who_goes_cancels_nothing(bench: Bench) -> None:
     await settle()
     landed.set()
     accepted(await stays)
-    await bench.runtime.settled()
+    await bench.runtime.drained()
     assert gone.cancelled()
     assert in_line.cancelled()
     assert room_of(bench.state, ANN) == room_of(bench.state, BOB)
-    assert bench.state.places.by_id[CAT].place == Waiting(4)
+    assert bench.state.connections.by_id[CAT].place == Waiting(4)
 
 
 @on_bench
@@ -461,7 +461,7 @@ async def test_the_absent_are_taken_out_before_anyone_is_matched(bench: Bench) -
     answer = accepted(await bench.runtime.submit(enter(BOB)))
     assert [type(commit.command) for commit in bench.log.batches[-1]] == [Disconnect, EnterQueue]
     assert len({commit.at_ms for commit in bench.log.batches[-1]}) == 1
-    assert bench.state.places.by_id[BOB].place == Waiting(4)
+    assert bench.state.connections.by_id[BOB].place == Waiting(4)
     assert answer.state.position == 4
 
 
@@ -471,7 +471,7 @@ async def test_the_absent_are_asked_for_only_where_it_matters(bench: Bench) -> N
     await bench.runtime.submit(enter(ANN))
     bench.runtime.overdue = lambda: [Disconnect(ANN, "timeout", 2)]
     await bench.runtime.submit(leave_queue(BOB))
-    assert bench.state.places.by_id[ANN].place == Waiting(2)
+    assert bench.state.connections.by_id[ANN].place == Waiting(2)
 
 
 @on_bench
@@ -511,7 +511,7 @@ async def test_a_batch_is_not_given_up_while_one_still_waits(bench: Bench) -> No
     bench.log.before_append = []
     await bench.clock.advance(RETRY_MS)
     accepted(late.result())
-    assert bench.state.places.by_id[CAT].place == Waiting(4)
+    assert bench.state.connections.by_id[CAT].place == Waiting(4)
 
 
 def test_too_many_in_line_are_turned_away_at_once() -> None:
@@ -599,12 +599,12 @@ def test_a_start_folds_what_the_log_holds() -> None:
         before = await Bench.started()
         for who in (ANN, BOB, CAT):
             await before.runtime.submit(enter(who))
-        after = Runtime(before.log, before.clock)
+        after = LogWriter(before.log, before.clock)
         await after.start(PATIENT)
         assert digest(after.state) == digest(before.state)
         half = fold(await before.log.read(0, 2))
         await before.log.compact(Snapshot(half.tip, half))
-        based = Runtime(before.log, before.clock)
+        based = LogWriter(before.log, before.clock)
         await based.start(PATIENT)
         assert digest(based.state) == digest(before.state)
         assert len(await before.log.read(0, 10)) == 2
@@ -617,7 +617,7 @@ def test_a_start_with_other_limits_says_so_in_the_log() -> None:
 
     async def scenario() -> None:
         bench = await Bench.started()
-        other = Runtime(bench.log, bench.clock)
+        other = LogWriter(bench.log, bench.clock)
         await other.start(Policy(messages_per_10s_max=7))
         assert other.state.policy == Policy(messages_per_10s_max=7)
         assert other.state.position == 2
@@ -633,7 +633,7 @@ def test_a_log_that_was_altered_is_not_started_on() -> None:
         await log.append(log_of(enter(ANN), enter(BOB), enter(CAT)), expected=INITIAL_STATE.tip)
         del log._commits[1]
         with pytest.raises(BrokenChainError):
-            await Runtime(log, FakeClock()).start(Policy())
+            await LogWriter(log, FakeClock()).start(Policy())
 
     run(scenario)
 
@@ -644,7 +644,7 @@ def test_a_start_on_a_log_that_can_only_be_read_fails() -> None:
     async def scenario() -> None:
         log, clock = FaultyLog(), FakeClock()
         log.before_append = [unavailable] * 500
-        starting = asyncio.ensure_future(Runtime(log, clock).start(PATIENT))
+        starting = asyncio.ensure_future(LogWriter(log, clock).start(PATIENT))
         await clock.advance(10_000)
         with pytest.raises(LogUnavailableError):
             await starting
@@ -660,7 +660,7 @@ def test_a_start_reads_a_long_log_to_its_end() -> None:
         again: list[Command] = [enter(ANN), leave_queue(ANN)]
         commits = log_of(*(again * 1_100), step_ms=20_000)
         await log.append(commits, expected=INITIAL_STATE.tip)
-        runtime = Runtime(log, FakeClock())
+        runtime = LogWriter(log, FakeClock())
         await runtime.start(Policy())
         assert runtime.state.position == 2_200
 
@@ -727,7 +727,7 @@ def test_several_workers_on_one_log_agree() -> None:
         benches = []
         for _ in range(3):
             log = FaultyLog(inner)
-            bench = Bench(log, clock, Runtime(log, clock))
+            bench = Bench(log, clock, LogWriter(log, clock))
             await bench.runtime.start(PATIENT)
             benches.append(bench)
         people = [ConnectionId(f"c_{number}") for number in range(60)]
@@ -770,7 +770,7 @@ async def _two_on_one_log() -> tuple[Bench, Bench]:
     benches = []
     for _ in range(2):
         log = FaultyLog(inner)
-        bench = Bench(log, clock, Runtime(log, clock, shared=True))
+        bench = Bench(log, clock, LogWriter(log, clock, shared=True))
         await bench.runtime.start(PATIENT)
         bench.announced.clear()
         benches.append(bench)
@@ -813,7 +813,7 @@ def test_following_goes_on_after_the_log_was_away() -> None:
 
     async def scenario() -> None:
         log, clock = FollowedLog(), FakeClock()
-        bench = Bench(log, clock, Runtime(log, clock, shared=True))
+        bench = Bench(log, clock, LogWriter(log, clock, shared=True))
         await bench.runtime.start(PATIENT)
         bench.announced.clear()
         await settle()
@@ -935,7 +935,7 @@ def test_a_start_goes_on_though_the_log_is_trimmed_meanwhile() -> None:
         for who in (ANN, BOB, CAT):
             await before.runtime.submit(enter(who))
         before.log.before_read = [lambda: _trimmed_to_the_tip(before.log.inner)]
-        after = Runtime(before.log, before.clock)
+        after = LogWriter(before.log, before.clock)
         await after.start(PATIENT)
         assert digest(after.state) == digest(before.state)
 
@@ -946,7 +946,7 @@ def test_over_a_log_in_memory_a_command_is_carried_out_at_once() -> None:
     """There is nothing to wait for: stored, folded, announced and answered when `enqueue` returns."""
 
     async def scenario() -> None:
-        runtime = Runtime(MemoryLog(), FakeClock())
+        runtime = LogWriter(MemoryLog(), FakeClock())
         await runtime.start(PATIENT)
         announced: list[Commit] = []
         runtime.observers.append(lambda commit, state: announced.append(commit))
@@ -966,7 +966,7 @@ def test_a_log_that_derives_from_the_one_in_memory_may_wait() -> None:
             return await super().append(commits, expected=expected)
 
     async def scenario() -> None:
-        runtime = Runtime(Slow(), FakeClock())
+        runtime = LogWriter(Slow(), FakeClock())
         await runtime.start(PATIENT)
         assert accepted(await runtime.submit(enter(ANN))).state.position == 2
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from mcp_facade.bootstrap import Front
+from mcp_facade.bootstrap import BootstrapApp
 from tests.support.fake_clock import settle
 from tests.support.process import STARTED_WITHIN_SECONDS, started
 
@@ -40,7 +40,7 @@ class Small:
         """Nothing lasts."""
 
 
-async def asked(front: Front, path: str) -> int:
+async def asked(front: BootstrapApp, path: str) -> int:
     """The status that a request for `path` is answered with."""
     statuses: list[int] = []
 
@@ -54,7 +54,7 @@ async def asked(front: Front, path: str) -> int:
     return statuses[0]
 
 
-async def lived(front: Front, told: asyncio.Queue[dict[str, Any]], said: list[str]) -> None:
+async def lived(front: BootstrapApp, told: asyncio.Queue[dict[str, Any]], said: list[str]) -> None:
     """Its lifespan, as a server has it live."""
 
     async def send(message: Any) -> None:
@@ -67,7 +67,7 @@ async def test_a_call_that_comes_too_early_waits_for_the_application() -> None:
     """Meanwhile whoever asks is told that the process lives, and is not ready."""
     gate, told, said = threading.Event(), asyncio.Queue[dict[str, Any]](), list[str]()
     with patch("mcp_facade.bootstrap.import_module", lambda name: gate.wait(10)):
-        front = Front("of no matter", lambda module: Small(), lambda: None)
+        front = BootstrapApp("of no matter", lambda module: Small(), lambda: None)
         living = asyncio.create_task(lived(front, told, said))
         told.put_nowait({"type": "lifespan.startup"})
         await settle(1)
@@ -87,7 +87,7 @@ async def test_a_call_that_comes_too_early_waits_for_the_application() -> None:
 async def test_an_application_that_is_not_there_is_a_failure() -> None:
     """Whoever runs it is told, and nobody waits for ever."""
     told, tellings = asyncio.Queue[dict[str, Any]](), list[Exception | None]()
-    front = Front("a_module_that_nobody_has", lambda module: Small(), lambda: tellings.append(front.failure))
+    front = BootstrapApp("a_module_that_nobody_has", lambda module: Small(), lambda: tellings.append(front.failure))
     told.put_nowait({"type": "lifespan.startup"})
     await lived(front, told, [])
     assert [type(failure) for failure in tellings] == [ModuleNotFoundError]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcp_facade.http.buffered_transport import HELD_BYTES_MAX, Cork
+from mcp_facade.http.buffered_transport import HELD_BYTES_MAX, BufferedTransport
 from tests.support.fake_clock import settle
 
 pytestmark = pytest.mark.anyio
@@ -50,10 +50,10 @@ class Written(asyncio.Transport):
         self.reading = True
 
 
-def corked() -> tuple[Cork, Written]:
+def corked() -> tuple[BufferedTransport, Written]:
     """One, and the transport behind it."""
     transport = Written()
-    return Cork(transport, asyncio.get_running_loop()), transport
+    return BufferedTransport(transport, asyncio.get_running_loop()), transport
 
 
 async def test_what_is_written_in_one_turn_leaves_in_one_piece() -> None:

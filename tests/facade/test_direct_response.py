@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mcp_facade import serve
-from mcp_facade.http.direct_response import NO_LINK, link_of
+from mcp_facade.http.direct_response import NO_DIRECT_RESPONSE, direct_response_of
 from tests.facade.people import Crowd, Era, InSession, Modern, crowd, head_of, last_answer, posted
 from tests.support.fake_clock import settle
 from tests.support.lane import FAST_LANE
@@ -138,9 +138,9 @@ async def test_a_connection_that_is_idle_for_long_is_closed(monkeypatch: pytest.
 
 def test_a_server_may_offer_no_link() -> None:
     """Then nothing is done at once."""
-    link = link_of({"type": "http"})
-    assert link is NO_LINK
-    assert link.body() is None
-    assert not link.respond([], b"")
-    assert not link.write(b"x")
-    link.cut()
+    direct = direct_response_of({"type": "http"})
+    assert direct is NO_DIRECT_RESPONSE
+    assert direct.body() is None
+    assert not direct.respond([], b"")
+    assert not direct.write(b"x")
+    direct.abort()

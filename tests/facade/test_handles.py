@@ -23,7 +23,7 @@ NO_HANDLE = "cb_" + "x" * 32
 
 def place_of(running: Running, connection_id: str) -> Any:
     """Where someone is."""
-    known = running.broker.state.places.get(ConnectionId(connection_id))
+    known = running.broker.state.connections.get(ConnectionId(connection_id))
     return known.place if known is not None else None
 
 

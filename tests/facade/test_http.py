@@ -16,7 +16,7 @@ import structlog.testing
 from mcp.server.connection import Connection
 
 from mcp_facade.http import connection as protocol
-from mcp_facade.http.connection import HEAD_BYTES_MAX, ChatProtocol
+from mcp_facade.http.connection import HEAD_BYTES_MAX, HttpConnection
 from mcp_facade.http.host_check import REFUSALS_LOGGED_EVERY_MS
 from tests.facade.people import ACCEPT, Crowd, Era, InSession, crowd, events_of, last_answer, opening, texts
 from tests.support.fake_clock import FakeClock, settle
@@ -334,7 +334,7 @@ async def test_who_sends_too_much_behind_a_stream_is_cut(
     there: Crowd, era: Era, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not all of it can be kept, and what is not read may hide a hang-up; what came before is heard."""
-    monkeypatch.setattr(protocol, "LINE_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(protocol, "STALLED_SECONDS_MAX", 0.05)
     ann, _ = await there.pair(era, era)
     metric = 'chat_broker_streams{kind="%s"}' % ("get" if era == "2025" else "listen")
     reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
@@ -354,7 +354,7 @@ async def test_requests_that_are_sent_ahead_of_their_answers_are_all_answered(th
     """However many there are: those that can't be kept wait, and nobody who is being answered is cut."""
     reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
     request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: %b\r\n\r\n" % (b"x" * 2_000)
-    count = 20 * protocol.LINE_BYTES_MAX // len(request)
+    count = 20 * protocol.PIPELINED_BYTES_MAX // len(request)
     writer.write(request * count)
     for _ in range(count):
         assert (await reader.readuntil(b'{"status":"ok"}')).count(b"HTTP/1.1 200 OK") == 1
@@ -364,7 +364,7 @@ async def test_requests_that_are_sent_ahead_of_their_answers_are_all_answered(th
 async def test_a_connection_that_was_reset_leaves_nothing(there: Crowd) -> None:
     """Not even until the time is up for which it would have been kept."""
     gc.collect()
-    before = sum(isinstance(one, ChatProtocol) for one in gc.get_objects())
+    before = sum(isinstance(one, HttpConnection) for one in gc.get_objects())
     connections = there.running.connections
     reader, writer = await asyncio.open_connection("127.0.0.1", there.running.port)
     writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
@@ -374,7 +374,7 @@ async def test_a_connection_that_was_reset_leaves_nothing(there: Crowd) -> None:
     writer.transport.abort()
     await eventually(lambda: there.running.connections == connections)
     gc.collect()
-    assert sum(isinstance(one, ChatProtocol) for one in gc.get_objects()) == before
+    assert sum(isinstance(one, HttpConnection) for one in gc.get_objects()) == before
 
 
 async def test_a_session_that_has_ended_leaves_nothing_for_garbage_collection_to_find(there: Crowd) -> None:
@@ -511,5 +511,5 @@ async def test_a_stream_and_its_connection_leave_no_garbage_to_be_looked_for(the
 
 
 def _held_for_calls() -> int:
-    kinds = ("Exchange", "RequestResponseCycle", "ChatProtocol", "Stream", "GetStream", "ListenStream")
+    kinds = ("HttpExchange", "RequestResponseCycle", "HttpConnection", "Stream", "GetStream", "SubscriptionStream")
     return sum(type(thing).__name__ in kinds for thing in gc.get_objects())

@@ -23,7 +23,7 @@ from broker.config import Settings
 from broker.logging import configure_logs
 from events.policy import Policy
 from mcp_facade.app import ChatApp
-from mcp_facade.http.exchange import Exchange
+from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.tools.results import status_of
 
 POLICY = Policy(
@@ -70,7 +70,7 @@ class ProbedApp(ChatApp):
     def _report(self) -> dict[str, Any]:
         gc.collect()
         broker, gateway = self.broker, self.gateway
-        traces = broker.presence._traces
+        traces = broker.presence._activities
         return {
             "epoch": broker.log.epoch,
             "tasks": sorted(_where(task) for task in asyncio.all_tasks()),
@@ -83,7 +83,7 @@ class ProbedApp(ChatApp):
             "calls": sum(trace.calls for trace in traces.values()),
             "listening": sum(trace.streams for trace in traces.values()),
             "traces of the idle": sum(status_of(broker.state, who) == "idle" for who in traces),
-            "exchanges": sum(isinstance(one, Exchange) for one in gc.get_objects()),
+            "exchanges": sum(isinstance(one, HttpExchange) for one in gc.get_objects()),
             "descriptors": len(os.listdir("/proc/self/fd")),
         }
 

@@ -65,7 +65,7 @@ class _Crowd:
 
     def _anything(self) -> Command:
         who = self._random.choice(self._people)
-        known = self._state.places.get(who)
+        known = self._state.connections.get(who)
         place = known.place if known is not None else None
         chance = self._random.random()
         if isinstance(place, Chatting):

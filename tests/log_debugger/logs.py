@@ -24,7 +24,7 @@ from events.commands import (
 )
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after
 from events.ids import ClientMessageId, ConnectionId, RoomId
-from events.log import Handing, Snapshot
+from events.log import DeliveryRecord, Snapshot
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
 from mcp_facade.cli import main
@@ -102,18 +102,18 @@ def dumped(path: Path, commits: Iterable[Commit], more: bytes = b"") -> str:
     return str(path)
 
 
-def filed(path: Path, commits: Sequence[Commit], handings: Sequence[Handing] = ()) -> str:
+def filed(path: Path, commits: Sequence[Commit], delivery_records: Sequence[DeliveryRecord] = ()) -> str:
     """A broker's file with `commits`, and with notes of what was handed over."""
     file = SqliteFile(path, "write")
     file.append(commits, expected=EMPTY_TIP)
-    file.record(handings)
+    file.record(delivery_records)
     file.close()
     return f"sqlite:{path}"
 
 
-def trimmed(path: Path, script: Script, base: State, handings: Sequence[Handing] = ()) -> str:
+def trimmed(path: Path, script: Script, base: State, delivery_records: Sequence[DeliveryRecord] = ()) -> str:
     """A broker's file of which all up to `base` is gone."""
-    name = filed(path, script.commits, handings)
+    name = filed(path, script.commits, delivery_records)
     with SqliteFile(path, "share") as file:
         file.compact(Snapshot(base.tip, base), STATE_CODEC)
     return name

@@ -25,7 +25,7 @@ from events.commands import LeaveQueue
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after, redact
 from events.events import RoomOpened
 from events.ids import CommitId, ConnectionId, Position, RoomId
-from events.log import Handing
+from events.log import DeliveryRecord
 from events.policy import MatchingName
 from events.sqlite.file import SqliteFile
 from log_debugger.report.columns import ascending, packed
@@ -51,13 +51,13 @@ def data_of(
     base: State = INITIAL_STATE,
     *,
     texts: bool = True,
-    handings: Sequence[Handing] | None = None,
-    handings_after: Position = 0,
+    delivery_records: Sequence[DeliveryRecord] | None = None,
+    recorded_after: Position = 0,
 ) -> dict[str, Any]:
     """What the page is given for `commits`, as the page reads it."""
     folded = Folded(base, texts=texts)
     list(folded.fold(commits))
-    data: dict[str, Any] = json.loads(embedded(page_data("chat.jsonl", folded, handings, handings_after)))
+    data: dict[str, Any] = json.loads(embedded(page_data("chat.jsonl", folded, delivery_records, recorded_after)))
     return data
 
 
@@ -137,14 +137,14 @@ def test_whom_an_event_tells_is_whom_the_commit_tells() -> None:
 def test_handings_stand_at_their_commits() -> None:
     """Who was handed what, how, and how long after the commit; what is of no commit in the page is left out."""
     commits = log_of(*CHAT)
-    late = [Handing(3, BOB, "result", commits[2].at_ms + 40), Handing(2, ANN, "get", commits[1].at_ms)]
-    data = data_of(commits, handings=[*late, Handing(9, BOB, "get", 0)])
+    late = [DeliveryRecord(3, BOB, "result", commits[2].at_ms + 40), DeliveryRecord(2, ANN, "get", commits[1].at_ms)]
+    data = data_of(commits, delivery_records=[*late, DeliveryRecord(9, BOB, "get", 0)])
     handed = data["handed"]
     assert [unpacked(handed[name]) for name in ("moment", "after_ms")] == [[2, 3], [0, 40]]
     assert [data["people"][who - 1] for who in unpacked(handed["who"])] == [ANN, BOB]
     assert [handed["ways"][way - 1] for way in unpacked(handed["to"])] == ["get", "result"]
     assert data_of(commits)["handed"] is None
-    assert data_of(commits, handings=[], handings_after=2)["handed_after"] == 2
+    assert data_of(commits, delivery_records=[], recorded_after=2)["handed_after"] == 2
 
 
 @pytest.mark.parametrize("matching", ["first-come", "interests"])
@@ -374,7 +374,7 @@ def test_a_brokers_file_says_how_things_were_handed_over(tmp_path: Path) -> None
     commits, output = log_of(*CHAT), tmp_path / "page.html"
     file = SqliteFile(tmp_path / "chat.db")
     file.append(commits, expected=EMPTY_TIP)
-    file.record([Handing(3, BOB, "result", commits[2].at_ms + 40)])
+    file.record([DeliveryRecord(3, BOB, "result", commits[2].at_ms + 40)])
     file.close()
     assert report(f"sqlite:{tmp_path / 'chat.db'}", "-o", output) == 0
     handed = re.search(r'"handed":(\{.*?\})', output.read_text("utf-8"))

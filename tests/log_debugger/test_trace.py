@@ -18,7 +18,7 @@ from broker.errors import HOW_FAR
 from events.commands import AdoptPolicy, EnterQueue
 from events.commit import Facts, commit_after
 from events.events import QueueEntered, RoomOpened
-from events.log import Handing
+from events.log import DeliveryRecord
 from events.policy import Policy
 from events.sqlite.deliveries import DELAY_SECONDS
 from events.sqlite.file import SqliteFile
@@ -43,12 +43,12 @@ from tests.log_debugger.logs import (
 )
 
 HANDINGS = [
-    Handing(2, ANN, "get", START_MS + 41_203),
-    Handing(2, BOB, "result", START_MS + 41_201),
-    Handing(3, ANN, "get", START_MS + 42_258),
-    Handing(3, ANN, "result", START_MS + 43_600),
-    Handing(6, ANN, "listen", START_MS + 60_001),
-    Handing(6, CAT, "inbox", START_MS + 61_000),
+    DeliveryRecord(2, ANN, "get", START_MS + 41_203),
+    DeliveryRecord(2, BOB, "result", START_MS + 41_201),
+    DeliveryRecord(3, ANN, "get", START_MS + 42_258),
+    DeliveryRecord(3, ANN, "result", START_MS + 43_600),
+    DeliveryRecord(6, ANN, "listen", START_MS + 60_001),
+    DeliveryRecord(6, CAT, "inbox", START_MS + 61_000),
 ]
 FETCHED = "most likely no stream of theirs was open, and no call of theirs has fetched it since"
 
@@ -117,8 +117,8 @@ def test_a_dump_says_that_it_has_no_notes(tmp_path: Path) -> None:
 
 def test_a_lost_note_is_not_taken_for_a_lost_message(tmp_path: Path) -> None:
     """Whoever was handed something later has read past it."""
-    handings = [Handing(7, BOB, "result", START_MS + 430_000)]
-    answer = told("trace", filed(tmp_path / "log.db", conversation().commits, handings), "--room", "2370")
+    delivery_records = [DeliveryRecord(7, BOB, "result", START_MS + 430_000)]
+    answer = told("trace", filed(tmp_path / "log.db", conversation().commits, delivery_records), "--room", "2370")
     assert (
         "no note that it was handed to Bob·b6cd, though something later was: "
         "most likely they fetched from a later cursor on, or the note was lost"
@@ -153,7 +153,7 @@ def test_a_file_that_was_loaded_has_notes_of_what_came_later(tmp_path: Path, mon
     assert "handed to" not in answer.out
     with closing(SqliteFile(tmp_path / "log.db", "write")) as broker:
         broker.append(script.commits[4:], expected=script.commits[3].tip)
-        broker.record([Handing(4, BOB, "inbox", START_MS + 60_000)])
+        broker.record([DeliveryRecord(4, BOB, "inbox", START_MS + 60_000)])
     not_noted = "is not noted: this log was loaded from a dump up to position 4"
     assert [line.strip() for line in told("trace", log, "--room", "2370").lines if "handed" in line] == [
         f"whether it was handed to Ann·6f5d {not_noted}",

@@ -24,7 +24,7 @@ from events.log import LogUnavailableError, Snapshot
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
 from log_debugger.reading.sources import open_source
-from projections.invariants import Breach
+from projections.invariants import Violation
 from projections.snapshots import STATE_CODEC
 from projections.state import State, digest, fold
 from tests.log_debugger.crowds import LITTLE, crowd, rechained, states_of, with_events
@@ -546,4 +546,4 @@ def test_a_command_that_led_to_nothing_is_not_to_be_stored(tmp_path: Path) -> No
     nothing = commit_after(SAID[-1].tip, LeaveQueue(ConnectionId("c_nobody")), Facts(SAID[-1].at_ms), [])
     verdict = verdict_of(dumped(tmp_path / "dump.jsonl", [*SAID, nothing]))
     assert verdict.fault is not None
-    assert verdict.fault.breach == Breach(6, nothing.position, "a command that led to nothing is stored")
+    assert verdict.fault.breach == Violation(6, nothing.position, "a command that led to nothing is stored")

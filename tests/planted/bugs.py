@@ -77,10 +77,10 @@ BUGS = (
         "notify-before-append",
         "people are told before what they are told is stored",
         "broker/writer.py",
-        """        draft, jumps, may_have_landed = self._drafted(batch), self._jumps, False
+        """        draft, jumps, may_have_landed = self._drafted(batch), self._truncations, False
         while draft.commits:
             started_ms""",
-        """        draft, jumps, may_have_landed = self._drafted(batch), self._jumps, False
+        """        draft, jumps, may_have_landed = self._drafted(batch), self._truncations, False
         for step in draft.steps:
             if step.commit is not None:
                 self._announce(step.commit, step.state)
@@ -126,7 +126,7 @@ BUGS = (
         "resumed-twice",
         "a stream that resumes within a position repeats what it had of it",
         "mcp_facade/streams/get_stream.py",
-        "missed = [delivery for delivery in told if not resumption.has(delivery)]",
+        "missed = [delivery for delivery in told if not resumption.includes(delivery)]",
         "missed = told",
     ),
     Bug(
@@ -135,7 +135,7 @@ BUGS = (
         "broker/streams.py",
         """            self._backlog.clear()
             self.end()
-            self.cut()
+            self.abort()
             return
 """,
         """            return

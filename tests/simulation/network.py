@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mcp_facade.http.direct_response import LINK_KEY, Header
+from mcp_facade.http.direct_response import DIRECT_RESPONSE_KEY, Header
 from tests.simulation.faults import Faults
 from tests.simulation.loop import SimLoop, World
 from tests.simulation.sometimes import Sometimes
@@ -168,7 +168,7 @@ class Exchanged:
             "client": ("10.0.0.1", 1),
             "server": ("127.0.0.1", 8000),
             "scheme": "http",
-            "extensions": {LINK_KEY: ServerLink(self)},
+            "extensions": {DIRECT_RESPONSE_KEY: ServerLink(self)},
         }
         self._process.serve(self, scope)
 
@@ -291,25 +291,25 @@ class Exchanged:
 
 
 class ServerLink:
-    """The `Link` of a request, which the server writes to at once."""
+    """The `DirectResponse` of a request, which the server writes to at once."""
 
     def __init__(self, exchanged: Exchanged) -> None:
         self._exchanged = exchanged
-        self.cut = exchanged.server_cuts
+        self.abort = exchanged.server_cuts
 
     def body(self) -> bytes | None:
-        """See `Link`."""
+        """See `DirectResponse`."""
         return self._exchanged.request_body
 
     def respond(self, headers: Sequence[Header], body: bytes) -> bool:
-        """See `Link`."""
+        """See `DirectResponse`."""
         if not self._exchanged.takes_more:
             return False
         self._exchanged.server_writes(body, {"status": 200, "headers": headers})
         return True
 
     def write(self, body: bytes) -> bool:
-        """See `Link`."""
+        """See `DirectResponse`."""
         if not self._exchanged.takes_more:
             return False
         self._exchanged.server_writes(body)

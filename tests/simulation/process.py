@@ -139,7 +139,7 @@ class Process:
         presence.stream_opened, presence.stream_closed = stream_opened, stream_closed
         presence.call = watched_call
         broker.runtime.observers.append(self._announced)
-        submit, jumped, sometimes = broker.submit, broker.runtime.on_jump, self.around.sometimes
+        submit, jumped, sometimes = broker.submit, broker.runtime.on_log_truncated, self.around.sometimes
 
         async def watched_submit(command: Command) -> Answer:
             answer = await submit(command)
@@ -153,7 +153,7 @@ class Process:
             jumped()
 
         broker.submit = watched_submit
-        broker.runtime.on_jump = watched_jump
+        broker.runtime.on_log_truncated = watched_jump
 
     async def _live(self) -> None:
         """The lifespan of the application, and the end of the process."""

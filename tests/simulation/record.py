@@ -103,7 +103,7 @@ class Record:
         self.ids.append(commit.commit_id)
         hearers: set[ConnectionId] = set()
         for event in commit.events:
-            if isinstance(event, QueueEntered) and event.connection_id not in before.places.by_id:
+            if isinstance(event, QueueEntered) and event.connection_id not in before.connections.by_id:
                 self.person(event.connection_id).known_since = commit.position
             self._keep(commit, event, hearers)
 

@@ -130,7 +130,7 @@ def check_states(around: Surroundings) -> None:
             around.world.fail(
                 f"promise 6: {process.name} at {state.position} is not what the log at {around.disk.tip.position} says"
             )
-    for who, known in around.disk.state.places.by_id.items():
+    for who, known in around.disk.state.connections.by_id.items():
         if not isinstance(known.place, Idle):
             around.world.fail(f"{who} has been gone for longer than any grace, and is {known.place}")
 

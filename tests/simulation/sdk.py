@@ -29,10 +29,10 @@ from broker.streams import Streams
 from events.log import LogUnavailableError
 from mcp_facade.http.headers import SESSION_HEADER
 from mcp_facade.resources import Resources
-from mcp_facade.sdk.subscriptions import SdkListening
+from mcp_facade.sdk.subscriptions import SdkSubscriptions
 from mcp_facade.sdk.tools import SdkTools
 from mcp_facade.streams.frames import EXTENSION
-from mcp_facade.streams.subscriptions import Listening
+from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.tools.handlers import Tools
 from tests.support.fake_clock import settle
 
@@ -103,7 +103,7 @@ class SessionManager:
         resources = Resources(process.broker)
         tools = SdkTools(Tools(process.broker))
         self._sessions: dict[str, dict[asyncio.Task[None], None]] = {}
-        listening = SdkListening(Listening(process.broker, streams, resources))
+        listening = SdkSubscriptions(Subscriptions(process.broker, streams, resources))
         self._handlers: dict[str, tuple[Any, Callable[[Any, Any], Awaitable[Any]]]] = {
             "tools/call": (CallToolRequestParams, tools.call),
             "resources/read": (ReadResourceRequestParams, resources.read),

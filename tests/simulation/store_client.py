@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from events.commit import Commit, Tip
 from events.ids import Position
-from events.log import Conflict, Handing, LogUnavailableError, Snapshot, UnusableLogError
+from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
 from tests.simulation.loop import SimLoop
@@ -167,7 +167,7 @@ class StoreClient:
 
         await self._call(f"redact {positions}", redact, self._faults.some(ANSWER_MS), 0)
 
-    async def record(self, handings: Sequence[Handing]) -> None:
+    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
         """See `EventLog.record`: they are lost."""
 
     async def close(self) -> None:

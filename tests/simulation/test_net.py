@@ -11,14 +11,14 @@ import pytest
 from broker import broker as broker_module
 from broker import hub as notifier_module
 from broker.clock import sleep_until
-from broker.hub import Notifier, participants
+from broker.hub import Hub, participants
 from broker.presence import Presence
 from broker.reads import Page, page_after
-from broker.writer import Runtime
+from broker.writer import LogWriter
 from events.events import Event, MessageSent
 from events.ids import ConnectionId
 from events.log import Conflict, LogUnavailableError
-from mcp_facade.sessions import Resumption
+from mcp_facade.sessions import ResumePoint
 from projections.rooms import Room
 from tests.simulation.run import Simulation
 
@@ -29,15 +29,15 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def announced_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
     """Listeners hear of what may be lost."""
-    drafted = Runtime._drafted
+    drafted = LogWriter._drafted
 
-    def eager(self: Runtime, batch: Any) -> Any:
+    def eager(self: LogWriter, batch: Any) -> Any:
         draft = drafted(self, batch)
         for state, commit in draft.steps:
             self._announce(commit, state)
         return draft
 
-    patch.setattr(Runtime, "_drafted", eager)
+    patch.setattr(LogWriter, "_drafted", eager)
 
 
 def a_cursor_that_is_one_too_far(patch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def a_grace_that_is_too_short(patch: pytest.MonkeyPatch) -> None:
 
     @contextmanager
     def call(self: Presence, who: ConnectionId) -> Iterator[None]:
-        trace = self._trace(who)
+        trace = self._activity(who)
         trace.calls += 1
         try:
             yield
@@ -87,13 +87,13 @@ def a_message_id_that_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def a_stream_that_resumes_too_early(patch: pytest.MonkeyPatch) -> None:
     """The last event is sent once more."""
-    patch.setattr(Resumption, "has", lambda self, delivery: False)
+    patch.setattr(ResumePoint, "includes", lambda self, delivery: False)
 
 
 def an_append_that_is_decided_again_though_it_may_have_landed(patch: pytest.MonkeyPatch) -> None:
     """What has no name is said twice."""
 
-    async def impatient(self: Runtime, batch: Any) -> Any:
+    async def impatient(self: LogWriter, batch: Any) -> Any:
         draft = self._drafted(batch)
         while draft.commits:
             try:
@@ -105,18 +105,18 @@ def an_append_that_is_decided_again_though_it_may_have_landed(patch: pytest.Monk
                 draft = self._drafted(batch)
         return draft
 
-    patch.setattr(Runtime, "_stored", impatient)
+    patch.setattr(LogWriter, "_stored", impatient)
 
 
 def a_commit_that_is_not_announced(patch: pytest.MonkeyPatch) -> None:
     """Of what is found out only later, streams hear nothing."""
-    announce = Notifier.announce
+    announce = Hub.announce
 
-    def sleepy(self: Notifier, commit: Any, state: Any) -> None:
+    def sleepy(self: Hub, commit: Any, state: Any) -> None:
         if commit.position % 7:
             announce(self, commit, state)
 
-    patch.setattr(Notifier, "announce", sleepy)
+    patch.setattr(Hub, "announce", sleepy)
 
 
 PLANTED: list[Plant] = [

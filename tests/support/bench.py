@@ -65,7 +65,7 @@ class BrokerBench:
 
     def place_of(self, who: ConnectionId) -> Place | None:
         """Where `who` is."""
-        known = self.broker.state.places.get(who)
+        known = self.broker.state.connections.get(who)
         return known.place if known is not None else None
 
     def is_idle(self, who: ConnectionId) -> bool:

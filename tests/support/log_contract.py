@@ -14,7 +14,7 @@ import pytest
 from events.commands import Command, EnterQueue
 from events.commit import EMPTY_TIP, Commit, Tip, redact
 from events.ids import CommitId, RoomId
-from events.log import Conflict, EventLog, Handing, Snapshot, UnreadableSnapshotError
+from events.log import Conflict, DeliveryRecord, EventLog, Snapshot, UnreadableSnapshotError
 from projections.state import State, fold
 from tests.support.fake_clock import settle
 from tests.support.logs import log_of, run
@@ -371,7 +371,13 @@ class LogContract:
         async def scenario() -> None:
             log, commits = await self.make(), chain(2)
             await log.append(commits, expected=EMPTY_TIP)
-            await log.record([Handing(1, ANN, "get", 1), Handing(1, ANN, "get", 1), Handing(99, BOB, "inbox", 2)])
+            await log.record(
+                [
+                    DeliveryRecord(1, ANN, "get", 1),
+                    DeliveryRecord(1, ANN, "get", 1),
+                    DeliveryRecord(99, BOB, "inbox", 2),
+                ]
+            )
             await log.record([])
             assert await all_of(log) == commits
 

@@ -10,7 +10,7 @@ from broker.decide import Rejection, decide
 from events.commands import Command
 from events.commit import Commit, Facts, Tip, commit_after
 from events.ids import Position, RoomId
-from events.log import Handing, LogUnavailableError, Snapshot
+from events.log import DeliveryRecord, LogUnavailableError, Snapshot
 from events.memory import MemoryLog
 from projections.state import INITIAL_STATE, State, evolve
 from tests.support.specs import NOON_MS
@@ -58,7 +58,7 @@ class FaultyLog:
         self.before_read: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.before_redact: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.saved: list[Snapshot] = []
-        self.handings: list[Handing] = []
+        self.delivery_records: list[DeliveryRecord] = []
         self.before_compact: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     @property
@@ -117,9 +117,9 @@ class FaultyLog:
         await _next(self.before_redact)
         await self.inner.redact(positions, done_to=done_to)
 
-    async def record(self, handings: Sequence[Handing]) -> None:
-        """Keep `handings`, for the tests."""
-        self.handings += handings
+    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
+        """Keep `delivery_records`, for the tests."""
+        self.delivery_records += delivery_records
 
     async def close(self) -> None:
         """See `EventLog.close`."""

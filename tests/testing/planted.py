@@ -13,7 +13,7 @@ from events.events import MessageSent, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId
 from projections import notifications as deliveries
 from projections import state
-from projections.connections import PlacesMutation
+from projections.connections import ConnectionsMutation
 from projections.rooms import RoomsMutation
 from projections.view import StateView
 
@@ -53,7 +53,7 @@ def never(now: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
 
 def first_who_shares(now: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
     """Any shared interest will do; patience is forgotten."""
-    shares = [who for who in others(now, seeker) if {*now.places.by_id[who].interests} & {*seeker.interests}]
+    shares = [who for who in others(now, seeker) if {*now.connections.by_id[who].interests} & {*seeker.interests}]
     return shares[0] if shares else None
 
 
@@ -74,8 +74,8 @@ def instead(owner: Any, name: str, function: Any) -> Plant:
 
 
 def _free_messages(now: Any, event: MessageSent) -> None:
-    known = now.places.by_id[event.sender]
-    now.places.by_id[event.sender] = msgspec.structs.replace(known, messages_spent_until_us=0)
+    known = now.connections.by_id[event.sender]
+    now.connections.by_id[event.sender] = msgspec.structs.replace(known, messages_spent_until_us=0)
 
 
 def _stays_in_the_queue(now: Any, event: RoomOpened) -> None:
@@ -87,15 +87,15 @@ def _counts_wrong(now: Any, event: RoomClosed) -> None:
 
 
 def _is_idle_longest(now: Any, event: QueueLeft) -> None:
-    known = now.places.by_id[event.connection_id]
-    now.places.by_id[event.connection_id] = msgspec.structs.replace(known, last_at_ms=known.last_at_ms + 1)
+    known = now.connections.by_id[event.connection_id]
+    now.connections.by_id[event.connection_id] = msgspec.structs.replace(known, last_at_ms=known.last_at_ms + 1)
 
 
 def _keeps_one_room_more(self: RoomsMutation, room_id: Any, position: int, closed_kept: int) -> None:
     _close_room(self, room_id, position, closed_kept + 1)
 
 
-def _forgets_one_more(self: PlacesMutation, kept_max: int) -> list[ConnectionId]:
+def _forgets_one_more(self: ConnectionsMutation, kept_max: int) -> list[ConnectionId]:
     return _forget(self, max(1, kept_max - 1))
 
 
@@ -108,7 +108,7 @@ def _told_their_own_name(event: RoomOpened, who: ConnectionId, timestamp: str, c
     return _partner_found(event, other, timestamp, cursor)
 
 
-_close_room, _forget = RoomsMutation.close, PlacesMutation.forget_longest_idle
+_close_room, _forget = RoomsMutation.close, ConnectionsMutation.forget_longest_idle
 _partner_found = deliveries._PARAMS[RoomOpened]
 
 BUGS: dict[str, Bug] = {
@@ -120,7 +120,9 @@ BUGS: dict[str, Bug] = {
     "closed rooms are counted twice": Bug(wrong_effect(RoomClosed, _counts_wrong), 6, 3),
     "time is off by one": Bug(wrong_effect(QueueLeft, _is_idle_longest), 6, 2),
     "one closed room too many is kept": Bug(instead(RoomsMutation, "close", _keeps_one_room_more), 6, 9),
-    "one person too many is forgotten": Bug(instead(PlacesMutation, "forget_longest_idle", _forgets_one_more), 6, 8),
+    "one person too many is forgotten": Bug(
+        instead(ConnectionsMutation, "forget_longest_idle", _forgets_one_more), 6, 8
+    ),
     "ids of messages are not remembered": Bug(instead(RoomsMutation, "remember", _remembers_nothing), 6, 3),
     "they are told their own names": Bug(
         lambda patch: patch.setitem(deliveries._PARAMS, RoomOpened, _told_their_own_name),

@@ -12,7 +12,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from broker import batch as draft
 from broker import reads as pages
 from broker.decide import Rejection, decide
-from broker.hub import Notifier
+from broker.hub import Hub
 from broker.matching import MATCHINGS, Seeker, first_come
 from broker.testing import (
     BrokenPromiseError,
@@ -233,7 +233,7 @@ def lenient(state: State, command: Any, facts: Facts) -> Any:
 
 SERVED_BUGS = {
     "a cursor is off by one": (4, "read [", lambda patch: patch.setattr(Inbox, "after", off_by_one)),
-    "a wake-up is lost": (7, "heard was []", lambda patch: patch.setattr(Notifier, "announce", late)),
+    "a wake-up is lost": (7, "heard was []", lambda patch: patch.setattr(Hub, "announce", late)),
     "a refusal is swallowed": (6, "the answer was None", lambda patch: patch.setattr(draft, "decide", lenient)),
 }
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mcp_facade.fast import encoders as answers
 from mcp_facade.fast import lane, requests
-from mcp_facade.fast import long_running as lasting
+from mcp_facade.fast import long_running as long_running
 from mcp_facade.sessions import Session
 from tests.facade.lane.requests import CLIENT, LEVEL
 from tests.facade.lane.test_same_answers import converse
@@ -28,9 +28,9 @@ Planted = Any
 
 
 def _is_error_left_out() -> Planted:
-    written = answers.StatelessForm.result
+    written = answers.StatelessEncoder.result
     return patch.object(
-        answers.StatelessForm, "result", lambda *given: written(*given).replace(b'"isError":false,', b"", 1)
+        answers.StatelessEncoder, "result", lambda *given: written(*given).replace(b'"isError":false,', b"", 1)
     )
 
 
@@ -99,11 +99,11 @@ def _handshake_ignored() -> Planted:
 
 
 def _nobody_watched() -> Planted:
-    return patch.object(lane, "_may_last", lambda name, arguments: False)
+    return patch.object(lane, "_may_block", lambda name, arguments: False)
 
 
 def _never_called_off() -> Planted:
-    return patch.object(lasting.LastingCall, "call_off", lambda self: None)
+    return patch.object(long_running.LongRunningCall, "cancel", lambda self: None)
 
 
 # Each with the steps, tools and changes that can show it.

@@ -25,7 +25,7 @@ from events.codec import encode_commit
 from events.memory import MemoryLog
 from events.policy import Policy
 from mcp_facade.app import ChatApp
-from mcp_facade.http.direct_response import LINK_KEY, Header
+from mcp_facade.http.direct_response import DIRECT_RESPONSE_KEY, Header
 from tests.support.fake_clock import FakeClock, settle
 
 TURNS_MAX = 400
@@ -62,7 +62,7 @@ class Exchanged:
             "headers": list(headers),
             "client": ("127.0.0.1", 50_000),
             "server": ("127.0.0.1", 8_000),
-            "extensions": {LINK_KEY: _Link(self, pieces)},
+            "extensions": {DIRECT_RESPONSE_KEY: _Link(self, pieces)},
         }
         self.task = asyncio.ensure_future(app(scope, self._receive, self._send))
 
@@ -109,12 +109,12 @@ class Exchanged:
 
 
 class _Link:
-    """The `Link` of one that is never too slow a reader."""
+    """The `DirectResponse` of one that is never too slow a reader."""
 
     def __init__(self, exchanged: Exchanged, pieces: Sequence[bytes]) -> None:
         self._exchanged = exchanged
         self._pieces = pieces
-        self.cut = exchanged.hang_up
+        self.abort = exchanged.hang_up
 
     def body(self) -> bytes | None:
         """If it comes in one piece."""
@@ -158,7 +158,7 @@ class Twin:
     def traces(self) -> dict[str, Any]:
         """Everything that it holds, written down so that two can be compared."""
         sessions = self.app.gateway._sessions._by_id
-        presence, log = self.broker.presence._traces, self.broker.log
+        presence, log = self.broker.presence._activities, self.broker.log
         assert isinstance(log, MemoryLog)
         return {
             "log": [encode_commit(commit) for commit in log._commits],
