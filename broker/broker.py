@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 from broker.batch import Answer
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
@@ -16,7 +16,8 @@ from broker.mint_limit import MintLimiter
 from broker.presence import Presence
 from broker.reads import Page, newest_page, page_after
 from broker.retention import Redaction
-from broker.waits import Wait
+from broker.streams import Streams
+from broker.waits import Waits
 from broker.writer import LogWriter
 from events.commands import Command, Disconnect
 from events.ids import HANDLE_BYTES, POSITION_MAX, ConnectionId, Handle, Position, connection_id_of, handle_from
@@ -46,41 +47,43 @@ class Broker:
         """`keep_commits`, `shared`: see `LogWriter`; `random_bytes` is where handles, room ids and salts come from."""
         self.log = log
         self.clock = clock
-        self.runtime = LogWriter(log, clock, keep_commits=keep_commits, shared=shared, random_bytes=random_bytes)
-        self.notifier = Hub(clock)
+        self.writer = LogWriter(log, clock, keep_commits=keep_commits, shared=shared, random_bytes=random_bytes)
+        self.hub = Hub(clock)
         self.presence = Presence(clock, lambda: self.state)
         self.metrics = Metrics(lambda: self.state, lambda: len(asyncio.all_tasks()))
         self.ready = False
         self.draining = False
-        self.on_gap: Callable[[], None] = lambda: None
-        """Commits are gone of which nobody was told: what is heard as it happens has a gap."""
-        self.delivery_records = DeliveryLog(log, clock, self.in_background)
+        self.delivery_log = DeliveryLog(log, clock)
+        self.streams = Streams(
+            clock, self.hub, self.presence, self.metrics, self.delivery_log, lambda: self.state.policy
+        )
+        self.waits = Waits(clock, self.hub, lambda: self.state, self.page)
         self._random_bytes = random_bytes
         self._minting = MintLimiter(clock)
-        self._patience = MatchTimeouts(clock, self.runtime.time_ms, lambda: self.state, self.runtime.submit)
+        self._patience = MatchTimeouts(clock, self.writer.time_ms, lambda: self.state, self.writer.submit)
         self._tasks: set[asyncio.Task[object]] = set()
-        self.runtime.overdue = self.presence.overdue
-        self.runtime.on_append = self.metrics.appended
-        self.runtime.on_log_truncated = self._on_log_truncated
-        self.runtime.on_foreign_commits = self.presence.on_foreign_commits
-        self.runtime.observers = [
+        self.writer.overdue = self.presence.overdue
+        self.writer.on_append = self.metrics.appended
+        self.writer.on_log_truncated = self._on_log_truncated
+        self.writer.on_foreign_commits = self.presence.on_foreign_commits
+        self.writer.observers = [
             self.metrics.committed,
             self.presence.observe,
             self._patience.observe,
-            self.notifier.announce,
+            self.hub.announce,
         ]
-        self.notifier.on_delivery = self.metrics.delivered
+        self.hub.on_delivery = self.metrics.delivered
         self.presence.on_absent = lambda command: self.in_background(self.submit(command))
 
     @property
     def state(self) -> State:
         """What is known right now; immutable, so it can be kept."""
-        return self.runtime.state
+        return self.writer.state
 
     @property
     def policy(self) -> Policy:
         """The limits and graces in force."""
-        return self.runtime.state.policy
+        return self.writer.state.policy
 
     async def start(self, policy: Policy, *, redact_after_ms: int | None = None) -> None:
         """Fold the log and take up `policy`; ready afterwards.
@@ -92,7 +95,7 @@ class Broker:
             UnusableLogError: it can't be read.
             LogUnavailableError: it does not answer.
         """
-        await self.runtime.start(policy)
+        await self.writer.start(policy)
         self._start_over()
         if redact_after_ms is not None:
             self.in_background(Redaction(self.log, self.clock, redact_after_ms).run())
@@ -102,29 +105,30 @@ class Broker:
         """Whoever waits or chats is taken to be there, and may be due."""
         self.presence.start()
         self._patience.start()
-        self.notifier.wake_all()
+        self.hub.wake_all()
 
     def _on_log_truncated(self) -> None:
-        """Whoever listens has to look for what is left; a wait does so by itself."""
+        """End the streams, whose clients then catch up by cursor: commits are gone that were not announced."""
         self._start_over()
-        self.on_gap()
+        self.streams.end_open()
 
     def drain(self) -> None:
-        """Take no more calls, and let every wait end with what it has."""
+        """Take no more calls; end every wait and every stream with what it has."""
         self.ready = False
         self.draining = True
-        self.notifier.wake_all()
+        self.waits.drain()
+        self.streams.end_all()
 
     async def close(self) -> None:
         """Finish what is being appended, unless that takes too long, and let go of the log."""
         self.drain()
         self.presence.stop()
         self._patience.stop()
-        await self.runtime.stop(APPENDING_MS)
+        await self.writer.stop(APPENDING_MS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.delivery_records.close()
+        await self.delivery_log.close()
         await self.log.close()
 
     def mint(self, peer: str) -> Handle | Rejection:
@@ -145,13 +149,13 @@ class Broker:
 
     async def submit(self, command: Command) -> Answer:
         """Carry out `command`; see `LogWriter.submit`."""
-        answer = await self.runtime.submit(command)
+        answer = await self.writer.submit(command)
         return self._refused(answer) if isinstance(answer, Rejection) else answer
 
     def given(self, connection_id: ConnectionId, page: Page, to: DeliveredBy) -> None:
         """`page` is on its way to `connection_id`."""
         for event in page.events:
-            self.delivery_records.note(event.params.cursor, connection_id, to)
+            self.delivery_log.record(event.params.cursor, connection_id, to)
 
     async def page(self, connection_id: ConnectionId, cursor: Position | None) -> Page:
         """What `connection_id` was told after `cursor`, or the newest of it; a page at the most."""
@@ -160,20 +164,12 @@ class Broker:
             return await newest_page(self.log, self.state, connection_id, limit)
         return await page_after(self.log, self.state, connection_id, cursor, limit)
 
-    def wait(self, connection_id: ConnectionId, cursor: Position, wait_ms: int) -> Wait:
-        """A wait for something to stand after `cursor`."""
-        return Wait(self, connection_id, cursor, wait_ms)
-
     def abandon(self, connection_id: ConnectionId) -> None:
         """Nobody will ever hold the handle of `connection_id`: take it out of wherever it is, or is about to be.
 
         In line at once, so that it is gone before anyone who comes now is matched.
         """
-        self.runtime.enqueue(Disconnect(connection_id, "disconnected", since=POSITION_MAX))
-
-    def may_wait(self, connection_id: ConnectionId) -> bool:
-        """Whether one more call of `connection_id` may wait."""
-        return self.notifier.waits_of(connection_id) < self.policy.waits_per_connection_max
+        self.writer.enqueue(Disconnect(connection_id, "disconnected", since=POSITION_MAX))
 
     def has_given(self, cursor: Position) -> bool:
         """Whether `cursor` can be one that this log has given: none is above its tip."""

@@ -1,11 +1,11 @@
-"""A note of each notification that was handed over, for the one who debugs: when, and to which kind of stream.
+"""Records of notifications handed over, for debugging: when, and by which way.
 
-Notes are kept beside the log, a batch at a time. They may be lost, and nothing depends on them.
+They are kept beside the log and are no part of it: they may be lost, and nothing depends on them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
 
 from broker.clock import Clock, Timer
 from events.ids import ConnectionId, Position
@@ -13,36 +13,59 @@ from events.log import DeliveredBy, DeliveryRecord, EventLog
 
 FLUSH_MS = 1_000
 BATCH_MAX = 1_000
+PENDING_MAX = 100_000
 
 
 class DeliveryLog:
-    """Collects notes, and hands them to the log after a second at the latest."""
+    """Buffers delivery records, and has the log store them a batch at a time.
 
-    def __init__(self, log: EventLog, clock: Clock, in_background: Callable[[Awaitable[object]], None]) -> None:
+    A record reaches the log within a second, sooner if `BATCH_MAX` are pending. One batch is stored at a time; while a
+    slow disk stores it, later records are buffered up to `PENDING_MAX`, and those above are dropped.
+    """
+
+    def __init__(self, log: EventLog, clock: Clock) -> None:
         self._log = log
         self._clock = clock
-        self._in_background = in_background
-        self._notes: list[DeliveryRecord] = []
+        self._pending: list[DeliveryRecord] = []
         self._timer: Timer | None = None
+        self._storing: asyncio.Task[None] | None = None
 
-    def note(self, position: Position, connection_id: ConnectionId, to: DeliveredBy) -> None:
-        """`connection_id` was handed what the commit at `position` told it."""
-        self._notes.append(DeliveryRecord(position, connection_id, to, self._clock.wall_ms()))
-        if len(self._notes) >= BATCH_MAX:
-            self._flush()
-        elif self._timer is None:
-            self._timer = self._clock.call_at(self._clock.now_ms() + FLUSH_MS, self._flush)
+    def record(self, position: Position, connection_id: ConnectionId, by: DeliveredBy) -> None:
+        """Record that `connection_id` was handed the notification of the commit at `position`."""
+        if len(self._pending) >= PENDING_MAX:
+            return
+        self._pending.append(DeliveryRecord(position, connection_id, by, self._clock.wall_ms()))
+        self._store_soon()
 
     async def close(self) -> None:
-        """Let the log have the rest."""
-        await self._log.record(self._taken())
+        """Store what is pending."""
+        self._cancel_timer()
+        if self._storing is not None:
+            await asyncio.wait({self._storing})
+        self._cancel_timer()
+        pending, self._pending = self._pending, []
+        await self._log.record(pending)
 
-    def _flush(self) -> None:
-        self._in_background(self._log.record(self._taken()))
+    def _store_soon(self) -> None:
+        """See that what is pending is stored: at once, in a moment, or after the batch that is being stored."""
+        if self._storing is not None or not self._pending:
+            return
+        if len(self._pending) >= BATCH_MAX:
+            self._store()
+        elif self._timer is None:
+            self._timer = self._clock.call_at(self._clock.now_ms() + FLUSH_MS, self._store)
 
-    def _taken(self) -> Sequence[DeliveryRecord]:
+    def _store(self) -> None:
+        self._cancel_timer()
+        batch, self._pending = self._pending, []
+        self._storing = asyncio.get_running_loop().create_task(self._log.record(batch))
+        self._storing.add_done_callback(self._stored)
+
+    def _stored(self, storing: asyncio.Task[None]) -> None:
+        self._storing = None
+        self._store_soon()
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        notes, self._notes = self._notes, []
-        return notes

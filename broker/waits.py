@@ -1,80 +1,111 @@
-"""A call that lasts until there is something to tell, or its time is up. Nothing is lost when it breaks off.
+"""Calls that wait until there is an event to return, or their time is up. An interrupted wait loses nothing.
 
-It holds no event of its own: it looks into the log after the cursor, again whenever a commit has to do with its
-connection. So two waits of one connection both get what comes, and so does the next one.
+A wait holds no event. It reads the log after its cursor, and again after every commit that concerns its connection.
+So two waits of one connection both return the same event, and so does the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from broker.clock import Clock
+from broker.hub import Hub
 from broker.reads import Page
 from events.ids import ConnectionId, Position
 from projections.connections import Idle
 from projections.state import State
 
-if TYPE_CHECKING:
-    from broker.broker import Broker
-
 PROGRESS_MS = 10_000
+
+ReadPage = Callable[[ConnectionId, Position], Awaitable[Page]]
+"""Reads the notifications of a connection after a cursor."""
 
 
 class Waited(NamedTuple):
-    """How a wait ended: with a page, which is empty if it `timed_out` or if nothing can come."""
+    """The end of a wait: a page, which is empty if the wait `timed_out` or if nothing can come."""
 
     page: Page
     state: State
     timed_out: bool
 
 
+class Waits:
+    """The waiting calls of one broker."""
+
+    def __init__(self, clock: Clock, hub: Hub, state_now: Callable[[], State], read_page: ReadPage) -> None:
+        self.clock = clock
+        self.hub = hub
+        self.state_now = state_now
+        self.read_page = read_page
+        self.is_draining = False
+
+    def may_start(self, connection_id: ConnectionId) -> bool:
+        """Return whether `connection_id` has fewer than `waits_per_connection_max` waits."""
+        return self.hub.waits_of(connection_id) < self.state_now().policy.waits_per_connection_max
+
+    def start(self, connection_id: ConnectionId, cursor: Position, wait_ms: int) -> Wait:
+        """Start a wait of at most `wait_ms` for a notification after `cursor`."""
+        return Wait(self, connection_id, cursor, wait_ms)
+
+    def drain(self) -> None:
+        """End every wait with what it has; later ones end at once."""
+        self.is_draining = True
+        self.hub.wake_all()
+
+
 class Wait:
     """One wait of one connection."""
 
-    def __init__(self, broker: Broker, connection_id: ConnectionId, cursor: Position, wait_ms: int) -> None:
-        self._broker = broker
+    def __init__(self, waits: Waits, connection_id: ConnectionId, cursor: Position, wait_ms: int) -> None:
+        now_ms = waits.clock.now_ms()
+        self._waits = waits
         self._connection_id = connection_id
         self._cursor = cursor
-        self._deadline_ms = broker.clock.now_ms() + wait_ms
-        self._progress_ms = broker.clock.now_ms() + PROGRESS_MS
-        self._touched = asyncio.Event()
+        self._deadline_ms = now_ms + wait_ms
+        self._progress_ms = now_ms + PROGRESS_MS
+        self._wake = asyncio.Event()
         self._given_up = False
 
     def give_up(self) -> None:
-        """Whoever asked has gone: end now."""
+        """End now: the caller has gone."""
         self._given_up = True
-        self._touched.set()
+        self._wake.set()
 
     async def run(self, on_progress: Callable[[], Awaitable[None]] | None = None) -> Waited:
-        """Wait; `on_progress` is called every ten seconds of it."""
-        with self._broker.notifier.waiting(self._connection_id, self._touched):
+        """Wait; `on_progress` is called every ten seconds meanwhile.
+
+        Raises:
+            LogUnavailableError: the log could not be read.
+        """
+        with self._waits.hub.waiting(self._connection_id, self._wake):
             while True:
-                self._touched.clear()
+                self._wake.clear()
                 waited = await self._look()
                 if waited is not None:
                     return waited
                 await self._sleep(on_progress)
 
     async def _look(self) -> Waited | None:
-        """What to answer now, if the wait is over."""
-        broker = self._broker
-        state = broker.state
-        page = await broker.page(self._connection_id, self._cursor)
+        """Return the answer, if the wait is over."""
+        waits = self._waits
+        state = waits.state_now()
+        page = await waits.read_page(self._connection_id, self._cursor)
         known = state.connections.get(self._connection_id)
         if page.events or known is None or isinstance(known.place, Idle):
             return Waited(page, state, timed_out=False)
-        if self._given_up or broker.draining or broker.clock.now_ms() >= self._deadline_ms:
+        if self._given_up or waits.is_draining or waits.clock.now_ms() >= self._deadline_ms:
             return Waited(page, state, timed_out=True)
         return None
 
     async def _sleep(self, on_progress: Callable[[], Awaitable[None]] | None) -> None:
-        """Return when there may be something to see, or it is time to speak up or to end."""
-        clock = self._broker.clock
+        """Return after a commit that concerns the connection, or when progress or the end is due."""
+        clock = self._waits.clock
         alarm_ms = min(self._progress_ms, self._deadline_ms) if on_progress is not None else self._deadline_ms
-        timer = clock.call_at(alarm_ms, self._touched.set)
+        timer = clock.call_at(alarm_ms, self._wake.set)
         try:
-            await self._touched.wait()
+            await self._wake.wait()
         finally:
             timer.cancel()
         if on_progress is not None and self._progress_ms <= clock.now_ms() < self._deadline_ms:

@@ -17,7 +17,6 @@ from typing import ParamSpec, TypeVar, TypeVarTuple
 from events.commit import Commit, Tip
 from events.ids import Position
 from events.log import DeliveryRecord, LogUnavailableError, Snapshot, StateCodec, UnusableLogError
-from events.sqlite.deliveries import PendingDeliveries
 from events.sqlite.file import SqliteFile
 from events.sqlite.open import Mode, Synchronous
 from events.sqlite.reader import SqliteReader
@@ -69,7 +68,6 @@ class SqliteLog:
         self._writing, self._reading, self._aside = (
             ThreadPoolExecutor(1, f"log-{name}") for name in ("write", "read", "snapshot")
         )
-        self._delivery_records = PendingDeliveries(self._writing, self._file.record)
         self._bell = Bell(self._file.path) if mode != "read" else None
         self._loop: asyncio.AbstractEventLoop | None = None  # the followers'
         self._listening: asyncio.Task[None] | None = None
@@ -147,15 +145,15 @@ class SqliteLog:
         await self._on(self._writing, self._redact, positions, done_to)
 
     async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
-        """Keep `delivery_records` in a moment; see `EventLog.record`. Never suspends."""
-        if self._mode != "read" and not self._is_closed:
-            self._delivery_records.add(delivery_records)
+        """Store `delivery_records`, if they can be; see `EventLog.record`."""
+        if delivery_records and self._mode != "read":
+            with suppress(LogUnavailableError, UnusableLogError):
+                await self._on(self._writing, self._file.record, delivery_records)
 
     async def close(self) -> None:
         """Finish what was begun, but snapshots, and give the file back; see `EventLog.close`."""
         if self._is_closed:
             return
-        self._delivery_records.flush()
         self._is_closed = True
         self._wake_followers()
         if self._listening is not None:

@@ -13,7 +13,6 @@ from mcp_types.version import LATEST_MODERN_VERSION
 from starlette.types import Scope
 
 from broker.broker import Broker
-from broker.streams import Heartbeat
 from mcp_facade.fast.encoders import ResponseEncoder, SessionEncoder, StatelessEncoder
 from mcp_facade.fast.long_running import LongRunningCall
 from mcp_facade.fast.requests import (
@@ -47,7 +46,6 @@ class FastLane:
         broker: Broker,
         tools: Tools,
         subscriptions: Subscriptions,
-        heartbeat: Heartbeat,
         *,
         server_info: dict[str, Any],
         body_bytes_max: int,
@@ -56,7 +54,6 @@ class FastLane:
         self._broker = broker
         self._tools = tools
         self._subscriptions = subscriptions
-        self._heartbeat = heartbeat
         self._body_bytes_max = body_bytes_max
         self._stateless = StatelessEncoder(server_info)
         self.taken = 0
@@ -111,10 +108,10 @@ class FastLane:
             return
         long_running = LongRunningCall(exchange, encoder, call.id)
         if exchange.session is None:
-            await long_running.serve(work, self._broker, self._heartbeat)
+            await long_running.serve(work, self._broker)
             return
         with exchange.session.calling(coerce_request_id(call.id), long_running):
-            await long_running.serve(work, self._broker, self._heartbeat)
+            await long_running.serve(work, self._broker)
 
     def _take(self, request_id: int | str, exchange: HttpExchange) -> None:
         exchange.asked(request_id)

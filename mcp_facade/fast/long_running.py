@@ -12,7 +12,6 @@ from collections.abc import Coroutine
 from starlette.types import Message
 
 from broker.broker import Broker
-from broker.streams import Heartbeat
 from mcp_facade.fast.encoders import ResponseEncoder, cancelled, event
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.streams.get_stream import PING
@@ -41,11 +40,12 @@ class LongRunningCall:
         self._is_cancelled = True
         self._touched.set()
 
-    async def serve(self, work: Coroutine[None, None, Answer], broker: Broker, heartbeat: Heartbeat) -> None:
+    async def serve(self, work: Coroutine[None, None, Answer], broker: Broker) -> None:
         """Answer with what comes of `work`."""
         working = asyncio.ensure_future(work)
         working.add_done_callback(lambda _: self._touched.set())
         watching = asyncio.ensure_future(self._watch())
+        heartbeat = broker.streams.heartbeat
         heartbeat.add(self)
         try:
             await self._until_done(working)

@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from broker.broker import Broker
 from broker.clock import Timer
-from broker.streams import Stream, Streams, TooManyStreamsError
+from broker.streams import Stream, TooManyStreamsError
 from events.policy import Policy
 from mcp_facade.fast.lane import FastLane
 from mcp_facade.http.direct_response import DirectResponse, direct_response_of
@@ -56,7 +56,7 @@ class StreamableHttpEndpoint:
     ) -> None:
         """`fast_lane`: whether there is one; the SDK answers all that it does not."""
         self._broker = broker
-        self._streams = Streams(broker)
+        self._streams = broker.streams
         self._sessions = Sessions(broker)
         self._openings = Openings()
         self._admission = Admission(HostOriginCheck(security, broker.clock))
@@ -79,7 +79,6 @@ class StreamableHttpEndpoint:
                 broker,
                 tools,
                 subscriptions,
-                self._streams.heartbeat,
                 server_info=server.server_info_stamp,
                 body_bytes_max=policy.body_bytes_max,
             )
@@ -97,8 +96,7 @@ class StreamableHttpEndpoint:
                 self._sweep_timer.cancel()
 
     def drain(self) -> None:
-        """End every stream, gracefully, and open no more sessions."""
-        self._streams.end_all()
+        """Open no more sessions."""
         self._openings.end()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -236,7 +234,7 @@ class StreamableHttpEndpoint:
     def _opened(self, session: Session, direct: DirectResponse) -> Stream | None:
         """The session's stream, if there can be one more; one that is open already is displaced by it."""
         try:
-            stream = self._streams.open("get", direct.abort, pinged=True, instead_of=session.stream)
+            stream = self._streams.open("get", direct.abort, pinged=True, replaces=session.stream)
         except TooManyStreamsError:
             return None
         displaced, session.stream = session.stream, stream

@@ -205,7 +205,7 @@ class Tools:
         connection_id = caller.connection_id
         place, cursor = place_json(state, connection_id), place_cursor(state, connection_id)
         if "room_id" in place and cursor is not None:
-            self._broker.delivery_records.note(cursor, connection_id, "result")
+            self._broker.delivery_log.record(cursor, connection_id, "result")
         return {
             "handle": caller.handle,
             "connection_id": connection_id,
@@ -222,7 +222,7 @@ class Tools:
 
     async def _wait(self, call: Call, caller: Caller, cursor: int, wait_seconds: float) -> Waited:
         wait_ms = min(int(wait_seconds * 1_000), self._broker.policy.wait_ms_max)
-        wait = self._broker.wait(caller.connection_id, cursor, wait_ms)
+        wait = self._broker.waits.start(caller.connection_id, cursor, wait_ms)
         call.exchange.when_gone(wait.give_up)
         return await wait.run(self._progress(call, wait_ms / 1_000))
 
@@ -245,7 +245,7 @@ class Tools:
         """Before anything happens: what is refused afterwards would have happened all the same."""
         if cursor is not None and not self._broker.has_given(cursor):
             raise InvalidArgumentsError("cursor is not one that you were given. Call get_status for one that is.")
-        if wait_seconds and not self._broker.may_wait(caller.connection_id):
+        if wait_seconds and not self._broker.waits.may_start(caller.connection_id):
             raise self._refusal("rate_limited", "too_many_waits", retry_after_ms=1_000)
 
     def _clean(self, message: str) -> str:

@@ -22,7 +22,7 @@ async def test_a_conversation(bench: BrokerBench) -> None:
     """Two meet, talk and part; each hears what the other did, and only that."""
     ears = {who: Ear() for who in (ANN, BOB)}
     for who, ear in ears.items():
-        bench.broker.notifier.attach(who, ear)
+        bench.broker.hub.attach(who, ear)
     room = await bench.pair(ANN, BOB)
     await bench.do(say(ANN, "hi", None, room))
     await bench.do(say(BOB, "ho", None, room))
@@ -282,7 +282,7 @@ def test_several_brokers_may_share_one_log() -> None:
         for bench in (here, there):
             await bench.broker.start(LENIENT)
         ear = Ear()
-        here.broker.notifier.attach(ANN, ear)
+        here.broker.hub.attach(ANN, ear)
         await here.do(enter(ANN))
         await there.do(enter(BOB))
         await here.do(enter(CAT))

@@ -1,16 +1,37 @@
-"""When a notification was handed over is noted beside the log, for whoever asks where a message went."""
+"""Each notification handed over is recorded beside the log, in batches, and never more than memory has room for."""
 
 from __future__ import annotations
 
-from broker.delivery_log import BATCH_MAX, FLUSH_MS
-from events.log import DeliveryRecord
+import asyncio
+from typing import get_args
+
+from broker.delivery_log import BATCH_MAX, FLUSH_MS, PENDING_MAX
+from broker.testing.clock import settle
+from events.ids import Position
+from events.log import DeliveredBy, DeliveryRecord
 from tests.support.bench import BrokerBench, with_broker
 from tests.support.people import ANN, BOB, say
 
 
+def record(bench: BrokerBench, count: int, first: Position = 1) -> None:
+    """Record as many deliveries, of one position each from `first` on."""
+    for position in range(first, first + count):
+        bench.broker.delivery_log.record(position, ANN, "inbox")
+
+
+def stored(bench: BrokerBench) -> list[Position]:
+    """The positions whose delivery has been stored."""
+    return [one.position for one in bench.log.delivery_records]
+
+
+def positions(count: int, first: Position = 1) -> list[Position]:
+    """As many positions, from `first` on."""
+    return list(range(first, first + count))
+
+
 @with_broker()
-async def test_a_stream_that_has_written_has_handed_over(bench: BrokerBench) -> None:
-    """Not when it was told, but when it wrote; noted within a second."""
+async def test_a_delivery_is_recorded_when_the_stream_has_written_it(bench: BrokerBench) -> None:
+    """Not when it was announced; the record is stored within a second."""
     room = await bench.pair(ANN, BOB)
     stream = bench.stream(BOB)
     await bench.do(say(ANN, "hello", None, room))
@@ -24,8 +45,8 @@ async def test_a_stream_that_has_written_has_handed_over(bench: BrokerBench) -> 
 
 
 @with_broker()
-async def test_a_page_that_was_given_has_handed_over(bench: BrokerBench) -> None:
-    """Each notification in it, by the way that it was given."""
+async def test_a_page_that_was_given_is_a_delivery_of_each_event_in_it(bench: BrokerBench) -> None:
+    """By the way in which it was given."""
     room = await bench.pair(ANN, BOB)
     await bench.do(say(ANN, "one", None, room))
     await bench.do(say(ANN, "two", None, room))
@@ -39,17 +60,59 @@ async def test_a_page_that_was_given_has_handed_over(bench: BrokerBench) -> None
 
 
 @with_broker()
-async def test_many_notes_are_not_kept_waiting(bench: BrokerBench) -> None:
-    """A full batch goes at once."""
-    for position in range(BATCH_MAX):
-        bench.broker.delivery_records.note(position, ANN, "inbox")
-    await bench.clock.advance(0)
-    assert len(bench.log.delivery_records) == BATCH_MAX
+async def test_a_full_batch_is_stored_at_once(bench: BrokerBench) -> None:
+    """And the next one by its own second."""
+    record(bench, BATCH_MAX)
+    await settle()
+    assert stored(bench) == positions(BATCH_MAX)
+    record(bench, 1, BATCH_MAX + 1)
+    await bench.clock.advance(FLUSH_MS - 1)
+    assert stored(bench) == positions(BATCH_MAX)
+    await bench.clock.advance(1)
+    assert stored(bench) == positions(BATCH_MAX + 1)
 
 
 @with_broker()
-async def test_the_end_keeps_the_last_notes(bench: BrokerBench) -> None:
-    """They are handed to the log before it is closed."""
-    bench.broker.delivery_records.note(7, ANN, "result")
-    await bench.broker.close()
-    assert [one.position for one in bench.log.delivery_records] == [7]
+async def test_one_batch_is_stored_at_a_time_and_the_rest_follows(bench: BrokerBench) -> None:
+    """While the disk is busy, nothing is lost that memory has room for."""
+    disk_is_free = asyncio.Event()
+    bench.log.before_record.append(disk_is_free.wait)
+    record(bench, BATCH_MAX)
+    record(bench, BATCH_MAX + 5, BATCH_MAX + 1)
+    await bench.clock.advance(10 * FLUSH_MS)
+    assert stored(bench) == []
+    disk_is_free.set()
+    await settle()
+    assert stored(bench) == positions(2 * BATCH_MAX + 5)
+
+
+@with_broker()
+async def test_records_above_the_limit_are_dropped(bench: BrokerBench) -> None:
+    """A disk that stands still does not fill the memory; the first ones are kept."""
+    disk_is_free = asyncio.Event()
+    bench.log.before_record.append(disk_is_free.wait)
+    record(bench, BATCH_MAX)
+    record(bench, PENDING_MAX + 7, BATCH_MAX + 1)
+    disk_is_free.set()
+    await settle()
+    assert stored(bench) == positions(BATCH_MAX + PENDING_MAX)
+
+
+@with_broker()
+async def test_the_end_stores_what_is_pending(bench: BrokerBench) -> None:
+    """Before the log is closed, and after the batch that is being stored."""
+    disk_is_free = asyncio.Event()
+    bench.log.before_record.append(disk_is_free.wait)
+    record(bench, BATCH_MAX)
+    record(bench, 3, BATCH_MAX + 1)
+    closing = asyncio.ensure_future(bench.broker.close())
+    await settle()
+    assert not closing.done()
+    disk_is_free.set()
+    await closing
+    assert stored(bench) == positions(BATCH_MAX + 3)
+
+
+def test_the_ways_have_names_that_stay() -> None:
+    """They are stored."""
+    assert get_args(DeliveredBy) == ("get", "listen", "result", "inbox")

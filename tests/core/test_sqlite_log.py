@@ -24,7 +24,6 @@ from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import Position
 from events.log import DeliveryRecord, EventLog, LogUnavailableError, Snapshot, UnusableLogError
 from events.sqlite import log as sqlite_log
-from events.sqlite.deliveries import BATCH, PENDING_MAX
 from events.sqlite.file import SqliteFile
 from events.sqlite.log import SqliteLog
 from events.sqlite.open import Mode
@@ -231,7 +230,6 @@ class TestManyAtOnce:
                 disk.is_ready.clear()
                 appending = asyncio.ensure_future(log.append(COMMITS[5:6], expected=COMMITS[4].tip))
                 assert await asyncio.to_thread(disk.is_asked.wait, 5)
-                await log.record([DeliveryRecord(1, ANN, "get", 1)] * BATCH)
                 for _ in range(20):
                     assert await log.read(0, 100) == COMMITS[:5]
                     assert await log.tip() == COMMITS[4].tip
@@ -444,60 +442,33 @@ class TestRedaction:
         run(scenario)
 
 
-class TestHandings:
-    """Kept for the one who debugs, at no cost to the one who talks."""
+class TestDeliveryRecords:
+    """Kept for debugging, at no cost to those who talk."""
 
-    def test_they_are_kept_in_batches(self, path: Path) -> None:
-        """A full one at once, the rest in a moment or at the end."""
+    def test_they_are_in_the_file_afterwards(self, path: Path) -> None:
+        """A reader finds them at once."""
+        some = [DeliveryRecord(1 + n % 12, ANN, "get", n) for n in range(1_000)]
 
         async def scenario() -> None:
             async with opened(path) as log:
                 await log.append(COMMITS, expected=EMPTY_TIP)
-                many = [DeliveryRecord(1 + n % 12, ANN, "get", n) for n in range(BATCH)]
-                await log.record(many[:-1])
-                assert await in_file(log) == []
-                await log.record(many[-1:])
-                assert sorted(await in_file(log), key=lambda handing: handing.at_ms) == many
-                await log.record([DeliveryRecord(12, ANN, "result", BATCH)])
-            with SqliteFile(path, "read") as reader:
-                assert len(reader.delivery_records(after=0, last=12, connection_id=ANN)) == BATCH + 1
+                await log.record(some)
+                with SqliteFile(path, "read") as reader:
+                    found = reader.delivery_records(after=0, last=12, connection_id=ANN)
+                assert sorted(found, key=lambda one: one.at_ms) == some
 
         run(scenario)
 
-    def test_they_are_kept_also_when_nothing_more_happens(self, path: Path) -> None:
-        """A reader finds them soon."""
-
-        async def scenario() -> None:
-            async with opened(path) as log:
-                await log.record([DeliveryRecord(1, ANN, "get", 1)])
-                timer = log._delivery_records._timer
-                assert timer is not None
-                timer._run()  # instead of waiting for it
-                timer.cancel()
-                assert await in_file(log) == [DeliveryRecord(1, ANN, "get", 1)]
-
-        run(scenario)
-
-    def test_a_disk_that_stands_still_does_not_fill_the_memory(self, path: Path) -> None:
-        """What comes above the limit is lost, as is what can't be stored; nobody is told."""
-        too_many = [DeliveryRecord(2, ANN, "get", n) for n in range(2 * PENDING_MAX)]
+    def test_those_that_can_not_be_stored_are_lost(self, path: Path) -> None:
+        """No caller is told, and the next are stored."""
 
         async def scenario() -> None:
             async with opened(path) as log:
                 with locked(path):
-                    await log.record([DeliveryRecord(1, ANN, "get", 1)] * BATCH)
-                    await log.record(too_many)
-                    assert len(log._delivery_records._pending) == PENDING_MAX
-                    timer = log._delivery_records._timer
-                    assert timer is not None
-                    timer._run()
-                    assert len(log._delivery_records._pending) == PENDING_MAX
-                    again = log._delivery_records._timer
-                    assert again is not None
-                    for each in (timer, again):  # or they may ring in the moment in which the disk is free again
-                        each.cancel()
-                    await log._on(log._writing, time.monotonic)  # until the batch has failed
+                    await log.record([DeliveryRecord(1, ANN, "get", 1)])
                 assert await in_file(log) == []
+                await log.record([DeliveryRecord(1, ANN, "get", 2)])
+                assert await in_file(log) == [DeliveryRecord(1, ANN, "get", 2)]
 
         run(scenario)
 
@@ -804,13 +775,12 @@ class TestThreads:
         async def scenario() -> None:
             async with opened(path) as log:
                 watch(log._file, *writes, *parts, "save", "compact")
-                log._delivery_records._store = log._file.record
                 watch(log._reader, "tip", "read", "load_snapshot")
                 await log.append(COMMITS, expected=EMPTY_TIP)
                 await log.save(at(3))
                 await log.compact(at(6))
                 await log.redact([9], done_to=9)
-                await log.record([DeliveryRecord(9, ANN, "get", n) for n in range(BATCH)])
+                await log.record([DeliveryRecord(9, ANN, "get", 1)])
                 await log.tip()
                 await log.read(0, 1)
                 await log.newest_snapshot()
@@ -832,7 +802,8 @@ class TestThreads:
                 assert log._reader._db.execute("PRAGMA query_only").fetchone() == (1,)
                 assert (f"{path.name}.wake" in os.listdir(path.parent)) == (mode != "read")
                 await log.record([DeliveryRecord(1, ANN, "get", 1)])
-                assert len(log._delivery_records._pending) == (mode != "read")
+                found = log._reader.delivery_records(after=0, last=100, connection_id=None)
+                assert len(found) == (mode != "read")
                 if mode != "read":
                     assert log._file._db.execute("PRAGMA synchronous").fetchone() == (1,)
 
@@ -923,7 +894,8 @@ class TestThreads:
             with pytest.raises(asyncio.CancelledError):
                 await log._listening
             await log.record([DeliveryRecord(1, ANN, "get", 1)])
-            assert log._delivery_records._pending == []
+            with SqliteFile(path, "read") as reader:
+                assert reader.delivery_records(after=0, last=100, connection_id=None) == []
 
         run(scenario)
 

@@ -36,7 +36,7 @@ async def test_it_returns_as_soon_as_something_comes(bench: BrokerBench) -> None
     """With it, and the cursor behind it."""
     await bench.do(enter(ANN))
     cursor = bench.broker.state.position
-    wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
+    wait = waiting(bench.broker.waits.start(ANN, cursor, MINUTE))
     await bench.clock.advance(5_000)
     assert not wait.done()
     await bench.do(enter(BOB))
@@ -51,7 +51,7 @@ async def test_it_returns_at_once_when_something_stands_already(bench: BrokerBen
     """Nothing that came before it is lost."""
     room, cursor = await chatting(bench)
     await bench.do(say(ANN, "hi", None, room))
-    waited = await bench.broker.wait(BOB, cursor, MINUTE).run()
+    waited = await bench.broker.waits.start(BOB, cursor, MINUTE).run()
     assert methods(waited) == ["message.received"]
     assert bench.clock.now_ms() == 0
 
@@ -62,7 +62,7 @@ async def test_nothing_can_come_to_the_idle(bench: BrokerBench) -> None:
     await bench.do(enter(ANN))
     await bench.do(leave_queue(ANN))
     for who in (ANN, ConnectionId("c_nobody")):
-        waited = await bench.broker.wait(who, bench.broker.state.position, MINUTE).run()
+        waited = await bench.broker.waits.start(who, bench.broker.state.position, MINUTE).run()
         assert (methods(waited), waited.timed_out) == ([], False)
 
 
@@ -70,7 +70,7 @@ async def test_nothing_can_come_to_the_idle(bench: BrokerBench) -> None:
 async def test_it_ends_when_its_time_is_up(bench: BrokerBench) -> None:
     """Empty, timed out, and with a cursor that has moved up to the tip."""
     _, cursor = await chatting(bench)
-    wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
+    wait = waiting(bench.broker.waits.start(ANN, cursor, MINUTE))
     await bench.clock.advance(1_000)
     await bench.do(enter(CAT))
     await bench.clock.advance(MINUTE - 1_001)
@@ -85,7 +85,7 @@ async def test_it_ends_when_its_time_is_up(bench: BrokerBench) -> None:
 async def test_a_wait_of_no_time_is_a_look(bench: BrokerBench) -> None:
     """It never sleeps."""
     _, cursor = await chatting(bench)
-    waited = await bench.broker.wait(ANN, cursor, 0).run()
+    waited = await bench.broker.waits.start(ANN, cursor, 0).run()
     assert (methods(waited), waited.timed_out) == ([], True)
 
 
@@ -93,35 +93,35 @@ async def test_a_wait_of_no_time_is_a_look(bench: BrokerBench) -> None:
 async def test_two_waits_of_one_connection_both_get_it(bench: BrokerBench) -> None:
     """Neither takes it from the other, and neither does a third that comes later."""
     room, cursor = await chatting(bench)
-    waits = [waiting(bench.broker.wait(BOB, cursor, MINUTE)) for _ in range(2)]
+    waits = [waiting(bench.broker.waits.start(BOB, cursor, MINUTE)) for _ in range(2)]
     await settle()
-    assert bench.broker.notifier.waits_of(BOB) == 2
+    assert bench.broker.hub.waits_of(BOB) == 2
     await bench.do(say(ANN, "hi", None, room))
     await settle()
-    later = await bench.broker.wait(BOB, cursor, MINUTE).run()
+    later = await bench.broker.waits.start(BOB, cursor, MINUTE).run()
     assert [methods(w) for w in (waits[0].result(), waits[1].result(), later)] == [["message.received"]] * 3
-    assert bench.broker.notifier.waits_of(BOB) == 0
+    assert bench.broker.hub.waits_of(BOB) == 0
 
 
 @with_broker()
 async def test_a_wait_that_breaks_off_loses_nothing(bench: BrokerBench) -> None:
     """The next one from the same cursor gets what came."""
     room, cursor = await chatting(bench)
-    wait = waiting(bench.broker.wait(BOB, cursor, MINUTE))
+    wait = waiting(bench.broker.waits.start(BOB, cursor, MINUTE))
     await settle()
     wait.cancel()
     await bench.do(say(ANN, "hi", None, room))
     await settle()
     assert wait.cancelled()
-    assert methods(await bench.broker.wait(BOB, cursor, MINUTE).run()) == ["message.received"]
-    assert bench.broker.notifier._waits == {}
+    assert methods(await bench.broker.waits.start(BOB, cursor, MINUTE).run()) == ["message.received"]
+    assert bench.broker.hub._waits == {}
 
 
 @with_broker()
 async def test_it_ends_when_ones_own_conversation_does(bench: BrokerBench) -> None:
     """Whoever left is idle, and nothing more can come."""
     room, cursor = await chatting(bench)
-    wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
+    wait = waiting(bench.broker.waits.start(ANN, cursor, MINUTE))
     await settle()
     await bench.do(leave(ANN, room))
     await settle()
@@ -133,7 +133,7 @@ async def test_who_is_forgotten_with_their_last_notification_is_given_it(bench: 
     """Where more people are active than are kept, whoever is left alone is forgotten by the same commit."""
     await bench.pair(CAT, DAN)
     room, cursor = await chatting(bench)
-    wait = waiting(bench.broker.wait(BOB, cursor, MINUTE))
+    wait = waiting(bench.broker.waits.start(BOB, cursor, MINUTE))
     await settle()
     await bench.do(leave(ANN, room))
     await settle()
@@ -146,7 +146,7 @@ async def test_who_is_forgotten_with_their_last_notification_is_given_it(bench: 
 async def test_what_one_says_oneself_does_not_end_it(bench: BrokerBench) -> None:
     """It looks, finds nothing, and goes on; so does a wait when others meet."""
     room, cursor = await chatting(bench)
-    wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
+    wait = waiting(bench.broker.waits.start(ANN, cursor, MINUTE))
     await settle()
     await bench.do(say(ANN, "anyone?", None, room))
     await bench.do(enter(CAT))
@@ -167,7 +167,7 @@ async def test_what_comes_while_it_looks_is_seen(bench: BrokerBench) -> None:
         await bench.do(say(BOB, "hi", None, room))
 
     bench.log.before_read.append(spoken_to_meanwhile)
-    wait = waiting(bench.broker.wait(ANN, 0, MINUTE))
+    wait = waiting(bench.broker.waits.start(ANN, 0, MINUTE))
     await settle()
     assert methods(wait.result()) == ["message.received"]
 
@@ -176,12 +176,12 @@ async def test_what_comes_while_it_looks_is_seen(bench: BrokerBench) -> None:
 async def test_a_shutdown_ends_it(bench: BrokerBench) -> None:
     """As if its time were up: the client asks again, and meets the successor."""
     _, cursor = await chatting(bench)
-    wait = waiting(bench.broker.wait(ANN, cursor, MINUTE))
+    wait = waiting(bench.broker.waits.start(ANN, cursor, MINUTE))
     await settle()
     bench.broker.drain()
     await settle()
     assert (methods(wait.result()), wait.result().timed_out) == ([], True)
-    late = await bench.broker.wait(ANN, cursor, MINUTE).run()
+    late = await bench.broker.waits.start(ANN, cursor, MINUTE).run()
     assert late.timed_out
 
 
@@ -189,7 +189,7 @@ async def test_a_shutdown_ends_it(bench: BrokerBench) -> None:
 async def test_whoever_asked_may_be_gone(bench: BrokerBench) -> None:
     """Then it ends now."""
     _, cursor = await chatting(bench)
-    wait = bench.broker.wait(ANN, cursor, MINUTE)
+    wait = bench.broker.waits.start(ANN, cursor, MINUTE)
     task = waiting(wait)
     await settle()
     wait.give_up()
@@ -207,7 +207,7 @@ async def test_progress_is_told_every_ten_seconds(bench: BrokerBench) -> None:
     async def on_progress() -> None:
         told_ms.append(bench.clock.now_ms())
 
-    wait = asyncio.ensure_future(bench.broker.wait(ANN, cursor, 30_000).run(on_progress))
+    wait = asyncio.ensure_future(bench.broker.waits.start(ANN, cursor, 30_000).run(on_progress))
     await bench.clock.advance(MINUTE)
     assert wait.result().timed_out
     assert told_ms == [10_000, 20_000]
@@ -222,7 +222,7 @@ async def test_progress_is_told_whatever_happens_meanwhile(bench: BrokerBench) -
     async def on_progress() -> None:
         told_ms.append(bench.clock.now_ms())
 
-    wait = asyncio.ensure_future(bench.broker.wait(ANN, cursor, MINUTE).run(on_progress))
+    wait = asyncio.ensure_future(bench.broker.waits.start(ANN, cursor, MINUTE).run(on_progress))
     for _ in range(8):
         await bench.clock.advance(3_000)
         await bench.do(say(ANN, "anyone?", None, room))
@@ -237,8 +237,8 @@ async def test_it_gives_a_page_at_the_most(bench: BrokerBench) -> None:
     room, cursor = await chatting(bench)
     for text in ("one", "two", "three"):
         await bench.do(say(ANN, text, None, room))
-    first = await bench.broker.wait(BOB, cursor, MINUTE).run()
-    second = await bench.broker.wait(BOB, first.page.cursor, MINUTE).run()
+    first = await bench.broker.waits.start(BOB, cursor, MINUTE).run()
+    second = await bench.broker.waits.start(BOB, first.page.cursor, MINUTE).run()
     assert [len(methods(first)), len(methods(second))] == [2, 1]
     assert second.page.cursor == bench.broker.state.position
 
@@ -248,7 +248,7 @@ async def test_a_wait_leaves_no_timer(bench: BrokerBench) -> None:
     """A thousand short ones with long deadlines would be a thousand callbacks for nothing."""
     room, cursor = await chatting(bench)
     set_before = [timer for _, _, timer in bench.clock._timers if timer.callback is not None]
-    wait = waiting(bench.broker.wait(BOB, cursor, MINUTE))
+    wait = waiting(bench.broker.waits.start(BOB, cursor, MINUTE))
     await settle()
     await bench.do(say(ANN, "hi", None, room))
     await settle()

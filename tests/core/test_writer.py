@@ -35,7 +35,7 @@ class Bench:
     def __init__(self, log: FaultyLog, clock: FakeClock, runtime: LogWriter) -> None:
         self.log = log
         self.clock = clock
-        self.runtime = runtime
+        self.writer = runtime
         self.announced: list[Commit] = []
         runtime.observers.append(self.observe)
 
@@ -46,7 +46,7 @@ class Bench:
         """One that has adopted `policy`, so its log is at position 1."""
         log, clock = FaultyLog(inner), FakeClock()
         bench = cls(log, clock, LogWriter(log, clock, keep_commits=keep_commits))
-        await bench.runtime.start(policy)
+        await bench.writer.start(policy)
         log.batches.clear()
         bench.announced.clear()
         return bench
@@ -54,17 +54,17 @@ class Bench:
     @property
     def state(self) -> State:
         """The runtime's."""
-        return self.runtime.state
+        return self.writer.state
 
     def observe(self, commit: Commit, state: State) -> None:
         """Note a commit, and hold it against what is promised."""
-        assert state is self.runtime.state
+        assert state is self.writer.state
         assert state.tip == commit.tip
         self.announced.append(commit)
 
     def submit(self, command: Command) -> asyncio.Future[Answer]:
         """Give a command without waiting for its answer."""
-        return asyncio.ensure_future(self.runtime.submit(command))
+        return asyncio.ensure_future(self.writer.submit(command))
 
     async def check(self) -> None:
         """The log is whole, its fold is the state, everything in it was announced once and keeps the promises."""
@@ -110,7 +110,7 @@ def room_of(state: State, who: ConnectionId) -> Any:
 @on_bench
 async def test_an_answer_is_the_commit_and_the_state_after_it(bench: Bench) -> None:
     """Appended, folded and announced by then."""
-    answer = accepted(await bench.runtime.submit(enter(ANN)))
+    answer = accepted(await bench.writer.submit(enter(ANN)))
     assert answer.commit is not None
     assert answer.commit.command == enter(ANN)
     assert answer.state is bench.state
@@ -121,8 +121,8 @@ async def test_an_answer_is_the_commit_and_the_state_after_it(bench: Bench) -> N
 @on_bench
 async def test_a_repeat_is_answered_without_a_commit(bench: Bench) -> None:
     """In the state's present terms, and the log is left alone."""
-    await bench.runtime.submit(enter(ANN))
-    again = accepted(await bench.runtime.submit(enter(ANN)))
+    await bench.writer.submit(enter(ANN))
+    again = accepted(await bench.writer.submit(enter(ANN)))
     assert again == Accepted(bench.state, None)
     assert len(bench.log.batches) == 1
 
@@ -130,7 +130,7 @@ async def test_a_repeat_is_answered_without_a_commit(bench: Bench) -> None:
 @on_bench
 async def test_a_refusal_is_a_value_and_leaves_the_log_alone(bench: Bench) -> None:
     """Nothing is stored of it."""
-    assert await bench.runtime.submit(say(ANN)) == Rejection("room_not_found")
+    assert await bench.writer.submit(say(ANN)) == Rejection("room_not_found")
     assert bench.log.batches == []
 
 
@@ -138,11 +138,11 @@ async def test_a_refusal_is_a_value_and_leaves_the_log_alone(bench: Bench) -> No
 async def test_facts_are_fresh(bench: Bench) -> None:
     """Each command that may match has a room id of its own, each text a salt, and nothing else has either."""
     for who in (ANN, BOB, CAT, DAN):
-        await bench.runtime.submit(enter(who))
+        await bench.writer.submit(enter(who))
     for who in (ANN, BOB):
-        await bench.runtime.submit(say(who, "same", None, room_of(bench.state, ANN)))
-    await bench.runtime.submit(enter(ConnectionId("c_eve")))
-    await bench.runtime.submit(leave_queue(ConnectionId("c_eve")))
+        await bench.writer.submit(say(who, "same", None, room_of(bench.state, ANN)))
+    await bench.writer.submit(enter(ConnectionId("c_eve")))
+    await bench.writer.submit(leave_queue(ConnectionId("c_eve")))
     entries, texts, rest = bench.announced[:4], bench.announced[4:6], bench.announced[7:]
     assert len({commit.facts.room_id for commit in entries}) == 4
     assert len({commit.facts.salt for commit in texts}) == 2
@@ -194,7 +194,7 @@ async def test_answers_come_in_the_order_of_the_commits(bench: Bench) -> None:
     bench.log.before_append = [until(landed)]
 
     async def ask(number: int) -> None:
-        accepted(await bench.runtime.submit(enter(ConnectionId(f"c_{number}"))))
+        accepted(await bench.writer.submit(enter(ConnectionId(f"c_{number}"))))
         order.append(number)
 
     asking = [asyncio.ensure_future(ask(number)) for number in range(20)]
@@ -208,7 +208,7 @@ async def test_answers_come_in_the_order_of_the_commits(bench: Bench) -> None:
 async def test_two_hundred_at_once_make_a_hundred_rooms(bench: Bench) -> None:
     """Each of two different people, everyone in exactly one."""
     people = [ConnectionId(f"c_{number}") for number in range(200)]
-    await asyncio.gather(*(bench.runtime.submit(enter(who)) for who in people))
+    await asyncio.gather(*(bench.writer.submit(enter(who)) for who in people))
     rooms = [event for commit in bench.announced for event in commit.events if isinstance(event, RoomOpened)]
     assert len({room.room_id for room in rooms}) == len(rooms) == 100
     assert sorted(who for room in rooms for who in (room.first, room.second)) == sorted(people)
@@ -218,13 +218,13 @@ async def test_two_hundred_at_once_make_a_hundred_rooms(bench: Bench) -> None:
 @on_bench
 async def test_a_conflict_is_folded_and_decided_again(bench: Bench) -> None:
     """Another writer was faster: the room that this one thought of opening is another by then."""
-    await bench.runtime.submit(enter(ANN))
+    await bench.writer.submit(enter(ANN))
 
     async def another_writes() -> None:
         await bench.log.appended_by_another(enter(BOB), state=bench.state)
 
     bench.log.before_append = [another_writes]
-    answer = accepted(await bench.runtime.submit(enter(CAT)))
+    answer = accepted(await bench.writer.submit(enter(CAT)))
     assert bench.state.connections.by_id[CAT].place == Waiting(4)
     assert room_of(bench.state, ANN) == room_of(bench.state, BOB)
     assert [type(commit.command) for commit in bench.announced] == [EnterQueue] * 3
@@ -238,15 +238,15 @@ async def test_a_conflict_is_folded_and_decided_again(bench: Bench) -> None:
 @on_bench
 async def test_a_conflict_may_change_the_answer(bench: Bench) -> None:
     """What another writer did can make of a yes a no, or a repeat."""
-    await bench.runtime.submit(enter(ANN))
+    await bench.writer.submit(enter(ANN))
 
     async def another_writes() -> None:
         await bench.log.appended_by_another(enter(BOB), state=bench.state)
 
     bench.log.before_append = [another_writes]
-    assert await bench.runtime.submit(enter(BOB)) == Rejection("already_chatting")
+    assert await bench.writer.submit(enter(BOB)) == Rejection("already_chatting")
     bench.log.before_append = [lambda: bench.log.appended_by_another(enter(CAT), state=bench.state)]
-    assert accepted(await bench.runtime.submit(enter(CAT))).commit is None
+    assert accepted(await bench.writer.submit(enter(CAT))).commit is None
 
 
 @on_bench
@@ -258,7 +258,7 @@ async def test_conflicts_again_and_again_are_followed(bench: Bench) -> None:
         return lambda: bench.log.appended_by_another(enter(who), state=bench.state)
 
     bench.log.before_append = [entering(who) for who in others]
-    answer = accepted(await bench.runtime.submit(enter(ANN)))
+    answer = accepted(await bench.writer.submit(enter(ANN)))
     assert answer.state.position == 12
     assert len(bench.announced) == 11
 
@@ -266,11 +266,11 @@ async def test_conflicts_again_and_again_are_followed(bench: Bench) -> None:
 @on_bench
 async def test_a_message_is_not_stored_twice_by_a_conflict(bench: Bench) -> None:
     """A repeat that reached another worker first is recognised when it is decided again."""
-    await bench.runtime.submit(enter(ANN))
-    await bench.runtime.submit(enter(BOB))
+    await bench.writer.submit(enter(ANN))
+    await bench.writer.submit(enter(BOB))
     hello = say(ANN, "hello", "m1", room_of(bench.state, ANN))
     bench.log.before_append = [lambda: bench.log.appended_by_another(hello, state=bench.state)]
-    assert accepted(await bench.runtime.submit(hello)).commit is None
+    assert accepted(await bench.writer.submit(hello)).commit is None
     sent = [event for commit in bench.announced for event in commit.events if isinstance(event, MessageSent)]
     assert len(sent) == 1
 
@@ -314,7 +314,7 @@ async def test_a_landed_append_with_others_behind_it_is_done(bench: Bench) -> No
     answer = bench.submit(enter(ANN))
     await bench.clock.advance(RETRY_MS)
     assert accepted(await answer).state.position == 2
-    await bench.runtime.submit(enter(CAT))
+    await bench.writer.submit(enter(CAT))
     assert bench.state.position == 4
 
 
@@ -334,7 +334,7 @@ async def test_a_log_that_hangs_is_unavailable_in_time(bench: Bench) -> None:
     await bench.clock.advance(3_000 + RETRY_MS)
     assert second.result() == Rejection("unavailable")
     landed.set()
-    await bench.runtime.drained()
+    await bench.writer.drained()
     assert room_of(bench.state, ANN) == room_of(bench.state, BOB)
 
 
@@ -348,8 +348,8 @@ async def test_a_log_that_hung_is_used_again(bench: Bench) -> None:
     assert lost.result() == Rejection("unavailable")
     landed.set()
     await settle()
-    assert accepted(await bench.runtime.submit(enter(ANN))).commit is None
-    assert accepted(await bench.runtime.submit(enter(BOB))).state.rooms.open_count == 1
+    assert accepted(await bench.writer.submit(enter(ANN))).commit is None
+    assert accepted(await bench.writer.submit(enter(BOB))).state.rooms.open_count == 1
 
 
 @on_bench
@@ -359,12 +359,12 @@ async def test_a_log_that_stays_away_is_given_up(bench: Bench) -> None:
     answer = bench.submit(enter(ANN))
     await bench.clock.advance(5_000 + RETRY_MS)
     assert answer.result() == Rejection("unavailable")
-    await bench.runtime.drained()
+    await bench.writer.drained()
     tries = len(bench.log.batches)
     await bench.clock.advance(60_000)
     assert len(bench.log.batches) == tries
     bench.log.before_append = []
-    accepted(await bench.runtime.submit(enter(BOB)))
+    accepted(await bench.writer.submit(enter(BOB)))
     assert bench.state.connections.get(ANN) is None
 
 
@@ -376,9 +376,9 @@ async def test_what_landed_unseen_is_known_before_the_next_decision(bench: Bench
     answer = bench.submit(enter(ANN))
     await bench.clock.advance(5_000 + RETRY_MS)
     assert answer.result() == Rejection("unavailable")
-    await bench.runtime.drained()
+    await bench.writer.drained()
     bench.log.before_append = []
-    left = accepted(await bench.runtime.submit(leave_queue(ANN)))
+    left = accepted(await bench.writer.submit(leave_queue(ANN)))
     assert left.commit is not None
     assert len(bench.state.queue) == 0
 
@@ -397,7 +397,7 @@ async def test_a_caller_who_goes_cancels_nothing(bench: Bench) -> None:
     await settle()
     landed.set()
     accepted(await stays)
-    await bench.runtime.drained()
+    await bench.writer.drained()
     assert gone.cancelled()
     assert in_line.cancelled()
     assert room_of(bench.state, ANN) == room_of(bench.state, BOB)
@@ -407,13 +407,13 @@ async def test_a_caller_who_goes_cancels_nothing(bench: Bench) -> None:
 @on_bench
 async def test_time_never_goes_back(bench: Bench) -> None:
     """Whatever the machine's clock does."""
-    await bench.runtime.submit(enter(ANN))
+    await bench.writer.submit(enter(ANN))
     bench.clock.jump_wall(-3_600_000)
-    await bench.runtime.submit(enter(BOB))
+    await bench.writer.submit(enter(BOB))
     await bench.clock.advance(1_000)
-    await bench.runtime.submit(enter(CAT))
+    await bench.writer.submit(enter(CAT))
     bench.clock.jump_wall(2 * 3_600_000)
-    await bench.runtime.submit(enter(DAN))
+    await bench.writer.submit(enter(DAN))
     times = [commit.at_ms for commit in bench.announced]
     assert times[0] == times[1] < times[2] < times[3]
     assert times[3] == bench.clock.wall_ms()
@@ -424,16 +424,16 @@ def test_a_clock_that_is_set_back_costs_nobody_their_allowance() -> None:
 
     async def scenario() -> None:
         bench = await Bench.started(Policy(messages_per_10s_max=1))
-        await bench.runtime.submit(enter(ANN))
-        await bench.runtime.submit(enter(BOB))
+        await bench.writer.submit(enter(ANN))
+        await bench.writer.submit(enter(BOB))
         room = room_of(bench.state, ANN)
         bench.clock.jump_wall(-3_600_000)
-        accepted(await bench.runtime.submit(say(ANN, "one", None, room)))
-        refused = await bench.runtime.submit(say(ANN, "two", None, room))
+        accepted(await bench.writer.submit(say(ANN, "one", None, room)))
+        refused = await bench.writer.submit(say(ANN, "two", None, room))
         assert isinstance(refused, Rejection)
         assert refused.retry_after_ms is not None
         await bench.clock.advance(2 * refused.retry_after_ms)
-        accepted(await bench.runtime.submit(say(ANN, "two", None, room)))
+        accepted(await bench.writer.submit(say(ANN, "two", None, room)))
         await bench.check()
 
     run(scenario)
@@ -447,18 +447,18 @@ async def test_a_conflict_is_decided_again_at_its_own_time(bench: Bench) -> None
         bench.clock.jump_wall(-7_000)
         await bench.log.appended_by_another(enter(BOB), state=bench.state)
 
-    await bench.runtime.submit(enter(ANN))
+    await bench.writer.submit(enter(ANN))
     bench.log.before_append = [another_writes_later]
-    await bench.runtime.submit(enter(CAT))
+    await bench.writer.submit(enter(CAT))
     assert [commit.at_ms for commit in bench.announced] == sorted(commit.at_ms for commit in bench.announced)
 
 
 @on_bench
 async def test_the_absent_are_taken_out_before_anyone_is_matched(bench: Bench) -> None:
     """In the same batch, so nobody past their grace is ever met."""
-    await bench.runtime.submit(enter(ANN))
-    bench.runtime.overdue = lambda: [Disconnect(ANN, "timeout", 2)]
-    answer = accepted(await bench.runtime.submit(enter(BOB)))
+    await bench.writer.submit(enter(ANN))
+    bench.writer.overdue = lambda: [Disconnect(ANN, "timeout", 2)]
+    answer = accepted(await bench.writer.submit(enter(BOB)))
     assert [type(commit.command) for commit in bench.log.batches[-1]] == [Disconnect, EnterQueue]
     assert len({commit.at_ms for commit in bench.log.batches[-1]}) == 1
     assert bench.state.connections.by_id[BOB].place == Waiting(4)
@@ -468,9 +468,9 @@ async def test_the_absent_are_taken_out_before_anyone_is_matched(bench: Bench) -
 @on_bench
 async def test_the_absent_are_asked_for_only_where_it_matters(bench: Bench) -> None:
     """A message or a leaving matches nobody."""
-    await bench.runtime.submit(enter(ANN))
-    bench.runtime.overdue = lambda: [Disconnect(ANN, "timeout", 2)]
-    await bench.runtime.submit(leave_queue(BOB))
+    await bench.writer.submit(enter(ANN))
+    bench.writer.overdue = lambda: [Disconnect(ANN, "timeout", 2)]
+    await bench.writer.submit(leave_queue(BOB))
     assert bench.state.connections.by_id[ANN].place == Waiting(2)
 
 
@@ -483,9 +483,9 @@ async def test_one_look_for_the_absent_serves_a_batch(bench: Bench) -> None:
         looks.append(1)
         return [Disconnect(ANN, "timeout", 2)]
 
-    await bench.runtime.submit(enter(ANN))
-    bench.runtime.overdue = overdue
-    await asyncio.gather(*(bench.runtime.submit(command) for command in (leave_queue(DAN), enter(BOB), enter(CAT))))
+    await bench.writer.submit(enter(ANN))
+    bench.writer.overdue = overdue
+    await asyncio.gather(*(bench.writer.submit(command) for command in (leave_queue(DAN), enter(BOB), enter(CAT))))
     assert len(looks) == 1
     assert [type(commit.command) for commit in bench.log.batches[-1]] == [Disconnect, EnterQueue, EnterQueue]
     assert room_of(bench.state, BOB) == room_of(bench.state, CAT)
@@ -525,11 +525,11 @@ def test_too_many_in_line_are_turned_away_at_once() -> None:
         await settle()
         in_line = [bench.submit(enter(who)) for who in (BOB, CAT, DAN)]
         await settle()
-        assert await bench.runtime.submit(leave_queue(ANN)) == Rejection("unavailable")
+        assert await bench.writer.submit(leave_queue(ANN)) == Rejection("unavailable")
         landed.set()
         for answer in (in_flight, *in_line):
             accepted(await answer)
-        accepted(await bench.runtime.submit(leave_queue(ANN)))
+        accepted(await bench.writer.submit(leave_queue(ANN)))
         await bench.check()
 
     run(scenario)
@@ -547,11 +547,11 @@ def test_a_bug_in_a_rule_is_unavailable_and_no_end(monkeypatch: pytest.MonkeyPat
 
         with monkeypatch.context() as patched:
             patched.setattr(draft_module, "decide", buggy)
-            answers = await asyncio.gather(*(bench.runtime.submit(c) for c in (enter(ANN), leave_queue(ANN))))
+            answers = await asyncio.gather(*(bench.writer.submit(c) for c in (enter(ANN), leave_queue(ANN))))
             assert answers == [Rejection("unavailable")] * 2
             assert bench.log.batches == []
-            accepted(await bench.runtime.submit(enter(ANN)))
-        accepted(await bench.runtime.submit(leave_queue(ANN)))
+            accepted(await bench.writer.submit(enter(ANN)))
+        accepted(await bench.writer.submit(leave_queue(ANN)))
         await bench.check()
 
     run(scenario)
@@ -562,7 +562,7 @@ def test_a_log_that_was_rolled_back_is_never_folded_on() -> None:
 
     async def scenario() -> None:
         bench = await Bench.started()
-        await bench.runtime.submit(enter(ANN))
+        await bench.writer.submit(enter(ANN))
         known = bench.state
         bench.log.inner = MemoryLog()
         await bench.log.inner.append(log_of(AdoptPolicy(PATIENT)), expected=INITIAL_STATE.tip)
@@ -580,13 +580,13 @@ def test_a_log_that_was_replaced_is_never_folded_on() -> None:
 
     async def scenario() -> None:
         bench = await Bench.started()
-        await bench.runtime.submit(enter(ANN))
+        await bench.writer.submit(enter(ANN))
         known = bench.state
         bench.log.inner = MemoryLog()
         await bench.log.inner.append(
             log_of(enter(CAT), enter(DAN), leave_queue(BOB), enter(BOB)), expected=INITIAL_STATE.tip
         )
-        assert await bench.runtime.submit(enter(BOB)) == Rejection("unavailable")
+        assert await bench.writer.submit(enter(BOB)) == Rejection("unavailable")
         assert bench.state is known
 
     run(scenario)
@@ -598,7 +598,7 @@ def test_a_start_folds_what_the_log_holds() -> None:
     async def scenario() -> None:
         before = await Bench.started()
         for who in (ANN, BOB, CAT):
-            await before.runtime.submit(enter(who))
+            await before.writer.submit(enter(who))
         after = LogWriter(before.log, before.clock)
         await after.start(PATIENT)
         assert digest(after.state) == digest(before.state)
@@ -674,7 +674,7 @@ def test_the_log_is_bounded_by_compaction(keep: int) -> None:
     async def scenario() -> None:
         bench = await Bench.started(keep_commits=keep)
         for number in range(4 * keep + 10):
-            await bench.runtime.submit(enter(ConnectionId(f"c_{number}")))
+            await bench.writer.submit(enter(ConnectionId(f"c_{number}")))
             held = len(await bench.log.read(0, 10_000))
             assert held <= keep + 1
             base = await bench.log.newest_snapshot()
@@ -694,7 +694,7 @@ def test_a_compaction_that_fails_costs_nobody_an_answer() -> None:
         bench = await Bench.started(keep_commits=4)
         bench.log.before_compact = [unavailable] * 2
         for number in range(12):
-            accepted(await bench.runtime.submit(enter(ConnectionId(f"c_{number}"))))
+            accepted(await bench.writer.submit(enter(ConnectionId(f"c_{number}"))))
         assert bench.log.base.position > 0
         assert len(await bench.log.read(0, 100)) <= 5
 
@@ -707,7 +707,7 @@ def test_how_long_an_append_took_is_told() -> None:
     async def scenario() -> None:
         bench = await Bench.started()
         took: list[float] = []
-        bench.runtime.on_append = took.append
+        bench.writer.on_append = took.append
         landed = asyncio.Event()
         bench.log.before_append = [until(landed)]
         answer = bench.submit(enter(ANN))
@@ -728,15 +728,15 @@ def test_several_workers_on_one_log_agree() -> None:
         for _ in range(3):
             log = FaultyLog(inner)
             bench = Bench(log, clock, LogWriter(log, clock))
-            await bench.runtime.start(PATIENT)
+            await bench.writer.start(PATIENT)
             benches.append(bench)
         people = [ConnectionId(f"c_{number}") for number in range(60)]
-        work: list[Awaitable[Answer]] = [benches[n % 3].runtime.submit(enter(who)) for n, who in enumerate(people)]
+        work: list[Awaitable[Answer]] = [benches[n % 3].writer.submit(enter(who)) for n, who in enumerate(people)]
         for answer in await asyncio.gather(*work):
             accepted(answer)
         for bench in benches:  # each sees the end of the log with its next commit
-            await bench.runtime.submit(enter(ConnectionId("c_last")))
-            await bench.runtime.submit(leave_queue(ConnectionId("c_last")))
+            await bench.writer.submit(enter(ConnectionId("c_last")))
+            await bench.writer.submit(leave_queue(ConnectionId("c_last")))
         state = fold(await inner.read(0, 1_000))
         assert state.rooms.open_count == 30
         assert check_state(state) == []
@@ -759,7 +759,7 @@ def test_conflicts_without_end_cost_no_loop() -> None:
         await bench.clock.advance(100)
         assert answer.result() == Rejection("unavailable")
         bench.log.before_append = []
-        accepted(await bench.runtime.submit(enter(ANN)))
+        accepted(await bench.writer.submit(enter(ANN)))
 
     run(scenario)
 
@@ -771,7 +771,7 @@ async def _two_on_one_log() -> tuple[Bench, Bench]:
     for _ in range(2):
         log = FaultyLog(inner)
         bench = Bench(log, clock, LogWriter(log, clock, shared=True))
-        await bench.runtime.start(PATIENT)
+        await bench.writer.start(PATIENT)
         bench.announced.clear()
         benches.append(bench)
     return benches[0], benches[1]
@@ -782,13 +782,13 @@ def test_what_another_writes_is_followed() -> None:
 
     async def scenario() -> None:
         here, there = await _two_on_one_log()
-        await here.runtime.submit(enter(ANN))
-        await there.runtime.submit(enter(BOB))
+        await here.writer.submit(enter(ANN))
+        await there.writer.submit(enter(BOB))
         await settle()
         assert [type(commit.command) for commit in here.announced] == [EnterQueue] * 2
         assert here.announced == there.announced
         assert digest(here.state) == digest(there.state)
-        await here.runtime.stop(1_000)
+        await here.writer.stop(1_000)
 
     run(scenario)
 
@@ -799,7 +799,7 @@ def test_what_another_writes_is_looked_for_until_it_can_be_read() -> None:
     async def scenario() -> None:
         here, there = await _two_on_one_log()
         here.log.before_read = [unavailable] * 3
-        await there.runtime.submit(enter(ANN))
+        await there.writer.submit(enter(ANN))
         await settle()
         assert here.announced == []
         await here.clock.advance(3 * RETRY_MS)
@@ -814,7 +814,7 @@ def test_following_goes_on_after_the_log_was_away() -> None:
     async def scenario() -> None:
         log, clock = FollowedLog(), FakeClock()
         bench = Bench(log, clock, LogWriter(log, clock, shared=True))
-        await bench.runtime.start(PATIENT)
+        await bench.writer.start(PATIENT)
         bench.announced.clear()
         await settle()
         await log.appended_by_another(enter(ANN), state=bench.state)
@@ -855,7 +855,7 @@ def test_a_log_that_another_rolled_back_is_not_looked_at_without_end() -> None:
             log_of(enter(CAT), enter(DAN), leave_queue(BOB), enter(BOB)), expected=INITIAL_STATE.tip
         )
         known, reads = here.state, here.log.reads
-        await there.runtime.submit(enter(ANN))
+        await there.writer.submit(enter(ANN))
         await here.clock.advance(10_000)
         assert here.state is known
         assert here.log.reads < reads + 5
@@ -868,14 +868,14 @@ def test_a_broker_that_stops_follows_no_more() -> None:
 
     async def scenario() -> None:
         here, there = await _two_on_one_log()
-        await here.runtime.stop(1_000)
+        await here.writer.stop(1_000)
         known = here.state
-        await there.runtime.submit(enter(ANN))
+        await there.writer.submit(enter(ANN))
         await settle()
         assert here.state is known
         await there.log.close()
         await settle()
-        await there.runtime.stop(1_000)
+        await there.writer.stop(1_000)
 
     run(scenario)
 
@@ -899,8 +899,8 @@ def test_a_log_that_was_trimmed_to_its_tip_is_gone_on_with() -> None:
         assert lost.result() == Rejection("unavailable")
         await _trimmed_to_the_tip(bench.log.inner)
         bench.log.before_append = []
-        assert accepted(await bench.runtime.submit(enter(ANN))).commit is None
-        assert accepted(await bench.runtime.submit(enter(BOB))).state.rooms.open_count == 1
+        assert accepted(await bench.writer.submit(enter(ANN))).commit is None
+        assert accepted(await bench.writer.submit(enter(BOB))).state.rooms.open_count == 1
 
     run(scenario)
 
@@ -910,8 +910,8 @@ def test_what_may_stand_among_what_was_trimmed_is_not_said_again() -> None:
 
     async def scenario() -> None:
         bench = await Bench.started()
-        await bench.runtime.submit(enter(ANN))
-        await bench.runtime.submit(enter(BOB))
+        await bench.writer.submit(enter(ANN))
+        await bench.writer.submit(enter(BOB))
 
         async def landed_and_trimmed() -> None:
             await _trimmed_to_the_tip(bench.log.inner)
@@ -921,7 +921,7 @@ def test_what_may_stand_among_what_was_trimmed_is_not_said_again() -> None:
         answer = bench.submit(say(ANN, "once", None, room_of(bench.state, ANN)))
         await bench.clock.advance(5_000 + RETRY_MS)
         assert answer.result() == Rejection("unavailable")
-        accepted(await bench.runtime.submit(leave_queue(CAT)))
+        accepted(await bench.writer.submit(leave_queue(CAT)))
         assert bench.state.messages_sent == 1
 
     run(scenario)
@@ -933,7 +933,7 @@ def test_a_start_goes_on_though_the_log_is_trimmed_meanwhile() -> None:
     async def scenario() -> None:
         before = await Bench.started()
         for who in (ANN, BOB, CAT):
-            await before.runtime.submit(enter(who))
+            await before.writer.submit(enter(who))
         before.log.before_read = [lambda: _trimmed_to_the_tip(before.log.inner)]
         after = LogWriter(before.log, before.clock)
         await after.start(PATIENT)

@@ -237,7 +237,7 @@ async def test_who_calls_again_does_not_meet_their_own_ghost(era: Era) -> None:
         await eventually(lambda: running.connections < max(1, connections))
         await settle()
         again = asyncio.create_task(ann.enter())
-        await eventually(lambda: len(running.broker.runtime._pending) == 2)  # the ghost's end, and the new call
+        await eventually(lambda: len(running.broker.writer._pending) == 2)  # the ghost's end, and the new call
         log.gate.set()
         assert (await again)["status"] == "waiting"
         assert [who for _, who in running.broker.state.queue.entries.items()] == [ann.connection_id]

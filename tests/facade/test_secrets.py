@@ -170,15 +170,15 @@ async def test_a_fault_of_ours_is_logged_without_secrets_and_answered_calmly(
     """Should a tool fail, the caller is told `unavailable`, and the traceback in the log is masked."""
     ann = await there.session()
     await ann.enter()
-    notifier = there.running.broker.notifier
-    original = notifier.waits_of
+    hub = there.running.broker.hub
+    original = hub.waits_of
 
     def broken(connection_id: str) -> int:
         raise RuntimeError(f"while looking at {ann.handle} of {ann.session_id}")
 
-    notifier.waits_of = broken
+    hub.waits_of = broken
     refusal = await ann.refused("wait_for_events", cursor=0)
-    notifier.waits_of = original
+    hub.waits_of = original
     assert refusal["code"] == "unavailable"
     assert "RuntimeError" not in str(refusal)
     logged = log_text.getvalue()

@@ -138,8 +138,8 @@ class Process:
 
         presence.stream_opened, presence.stream_closed = stream_opened, stream_closed
         presence.call = watched_call
-        broker.runtime.observers.append(self._announced)
-        submit, jumped, sometimes = broker.submit, broker.runtime.on_log_truncated, self.around.sometimes
+        broker.writer.observers.append(self._announced)
+        submit, jumped, sometimes = broker.submit, broker.writer.on_log_truncated, self.around.sometimes
 
         async def watched_submit(command: Command) -> Answer:
             answer = await submit(command)
@@ -153,7 +153,7 @@ class Process:
             jumped()
 
         broker.submit = watched_submit
-        broker.runtime.on_log_truncated = watched_jump
+        broker.writer.on_log_truncated = watched_jump
 
     async def _live(self) -> None:
         """The lifespan of the application, and the end of the process."""
@@ -197,7 +197,7 @@ class Process:
     def is_appending(self) -> bool:
         """Whether something is on its way to the store."""
         broker = getattr(self, "broker", None)
-        return broker is not None and broker.runtime._flushing is not None
+        return broker is not None and broker.writer._flushing is not None
 
     def serve(self, exchanged: Exchanged, scope: dict[str, Any]) -> None:
         """A request has come in."""

@@ -8,7 +8,7 @@ from typing import Any
 from broker.batch import Accepted
 from broker.broker import Broker
 from broker.hub import Delivery
-from broker.streams import Stream, Streams
+from broker.streams import Stream
 from events.commands import Command
 from events.events import Event
 from events.ids import ConnectionId, RoomId
@@ -45,7 +45,7 @@ class BrokerBench:
         self.log = log if log is not None else FaultyLog()
         self.clock = clock if clock is not None else FakeClock()
         self.broker = Broker(self.log, self.clock, shared=shared)
-        self.streams = Streams(self.broker)
+        self.streams = self.broker.streams
         self.cuts = 0
 
     async def do(self, command: Command) -> Accepted:

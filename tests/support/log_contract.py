@@ -365,7 +365,7 @@ class LogContract:
 
         run(scenario)
 
-    def test_handings_are_taken_without_a_word(self) -> None:
+    def test_delivery_records_are_never_an_error(self) -> None:
         """Also of commits that are not there; nothing of the log changes."""
 
         async def scenario() -> None:

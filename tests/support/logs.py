@@ -60,6 +60,7 @@ class FaultyLog:
         self.saved: list[Snapshot] = []
         self.delivery_records: list[DeliveryRecord] = []
         self.before_compact: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.before_record: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     @property
     def epoch(self) -> str:
@@ -118,7 +119,8 @@ class FaultyLog:
         await self.inner.redact(positions, done_to=done_to)
 
     async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
-        """Keep `delivery_records`, for the tests."""
+        """Do what comes before, and keep `delivery_records` for the tests."""
+        await _next(self.before_record)
         self.delivery_records += delivery_records
 
     async def close(self) -> None:

@@ -84,7 +84,7 @@ class Running:
 
     async def waits(self, connection_id: str, count: int = 1) -> None:
         """Return once that many calls wait for `connection_id`."""
-        await eventually(lambda: self.broker.notifier.waits_of(ConnectionId(connection_id)) == count)
+        await eventually(lambda: self.broker.hub.waits_of(ConnectionId(connection_id)) == count)
 
     def buffered_bytes(self) -> int:
         """What stands in the user-space buffers of the connections, written and not yet sent."""

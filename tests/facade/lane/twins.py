@@ -172,7 +172,7 @@ class Twin:
                 for one in sessions.values()
             ],
             "the SDK's sessions": list(self.app.gateway._manager._server_instances),
-            "waits": {who: len(waits) for who, waits in self.broker.notifier._waits.items()},
+            "waits": {who: len(waits) for who, waits in self.broker.hub._waits.items()},
         }
 
     @property
