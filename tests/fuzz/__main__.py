@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker.errors import EXIT_USAGE, UsageError
-from tests.fuzz.breed import smaller
-from tests.fuzz.requests import Scenario, from_text
+from tests.fuzz.mutate import smaller
 from tests.fuzz.target import fails, under_fire, written
+from tests.hostile.scenarios import Scenario, from_text
 from tests.support.commands import command_of
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out what is asked for; the exit status."""
+    """Run the command; return the exit status."""
     if len(arguments) != 2 or arguments[0] not in ("replay", "smaller"):
         print(__doc__)
         return EXIT_USAGE
@@ -47,8 +47,8 @@ def _replay(scenarios: Sequence[Scenario]) -> int:
         for scenario in scenarios:
             for act in scenario:
                 print(act.connection, act.cut, act.then, act.request)
-            for talk in target.attack(scenario):
-                for response in talk.responses:
+            for dialogue in target.attack(scenario):
+                for response in dialogue.responses:
                     print(response)
         target.rest()
     print("nothing wrong")

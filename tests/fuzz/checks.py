@@ -9,9 +9,9 @@ from typing import Any
 
 from mcp_facade.http.host_check import _REFUSALS
 from mcp_facade.texts import NO_STREAM
-from tests.fuzz.requests import Request
-from tests.fuzz.strategies import MARK
-from tests.fuzz.talk import Response, Talk
+from tests.fuzz.protocol import Dialogue, Response
+from tests.hostile.request import Request
+from tests.hostile.values import MARK
 
 OURS = ("Traceback", 'File "', "site-packages", "mcp_facade")
 """What no answer shows."""
@@ -39,26 +39,28 @@ REPEATED: Sequence[tuple[str, str]] = (
 )
 
 
-def check_talk(talk: Talk) -> None:
+def check_dialogue(dialogue: Dialogue) -> None:
     """Hold one connection's answers against what was asked on it.
 
     Raises:
         AssertionError: saying what is wrong.
     """
-    for response in talk.responses:
+    for response in dialogue.responses:
         _check_response(response)
-    ids = _ids_of(talk.asked)
+    ids = _ids_of(dialogue.asked)
     if ids is not None:
-        for answered in _ids_answered(talk.responses):
+        for answered in _ids_answered(dialogue.responses):
             assert answered in ids, f"an answer to {answered}, and asked was {ids}"
-    if talk.asked and talk.asked[0].is_owed_an_answer and len(talk.asked) == 1:
-        assert talk.responses, "the connection was closed with no answer"
+    if dialogue.asked and dialogue.asked[0].is_owed_an_answer and len(dialogue.asked) == 1:
+        assert dialogue.responses, "the connection was closed with no answer"
 
 
 def _ids_of(asked: Sequence[Request]) -> set[str] | None:
     """The ids of what was asked, as JSON; `None` where some of it can't be read for sure."""
     ids = {"null"}
     for request in asked:
+        if request.raw is not None and not request.body:
+            return None
         if request.body:
             try:
                 said = json.loads(request.body)

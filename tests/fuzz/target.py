@@ -15,35 +15,35 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mcp_facade.serve import BACKLOG
-from tests.fuzz.cast import Cast, Client, HungUpError
-from tests.fuzz.checks import check_log, check_talk
-from tests.fuzz.requests import Scenario, to_text
+from tests.fuzz.actors import Actors, HungUpError, KeepAliveClient
+from tests.fuzz.checks import check_dialogue, check_log
+from tests.fuzz.protocol import Dialogue, carry_out
 from tests.fuzz.server import POLICY
-from tests.fuzz.talk import Talk, carry_out
+from tests.hostile.scenarios import Scenario, to_text
 
 ANSWERS_WITHIN_SECONDS = 60
 """Its probe; at the start that is when all is imported, beside whatever else a machine has to do."""
 AT_REST_WITHIN_SECONDS = 10
 ENDS_WITHIN_SECONDS = 10
-SCENARIOS_A_CAST = 10
+SCENARIOS_A_PAIR = 10
 GRACE_SECONDS = min(POLICY.idle_grace_queue_ms, POLICY.idle_grace_room_ms) / 1_000
 TRIES_MAX = 10
 LOG_CHARS_SHOWN_MAX = 4_000
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-class Target:
+class ServerUnderFire:
     """One server process."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path, port: int, probe: TextIO) -> None:
         self.port = port
-        self.client = Client(port)
-        self.scenarios_a_cast = SCENARIOS_A_CAST
+        self.client = KeepAliveClient(port)
+        self.scenarios_a_pair = SCENARIOS_A_PAIR
         self._process = process
         self._log = log
         self._probe = probe
         self._read_to = 0
-        self._cast = Cast(self.client)
+        self._actors = Actors(self.client)
         self._values: dict[bytes, bytes] = {}
         self._secrets: list[str] = []
         self._uses = 0
@@ -52,7 +52,7 @@ class Target:
         self.rest()  # whatever is made once, is made
         self._at_rest = self._settled()
 
-    def attack(self, scenario: Scenario) -> list[Talk]:
+    def attack(self, scenario: Scenario) -> list[Dialogue]:
         """Carry out `scenario` between two strangers who are paired; what came back.
 
         Raises:
@@ -60,37 +60,37 @@ class Target:
         """
         if self._uses == 0:
             _in_time(self._meet)
-        self._uses = (self._uses + 1) % self.scenarios_a_cast
-        talks = carry_out(scenario, self._values, self.port)
-        for talk in talks:
-            check_talk(talk)
+        self._uses = (self._uses + 1) % self.scenarios_a_pair
+        dialogues = carry_out(scenario, self._values, self.port)
+        for dialogue in dialogues:
+            check_dialogue(dialogue)
         health = self.client.get(b"/healthz")
         assert (health.status, health.body) == (200, b'{"status":"ok"}')
         check_log(self.new_log(), self._secrets)
-        return talks
+        return dialogues
 
     def _meet(self) -> None:
         """Two strangers are paired, whoever was here before them leaves."""
         values = {name: value.decode() for name, value in self._values.items()}
         for name in (b"@SESSION@", b"@OTHER@"):
             if name in values:
-                self._cast.end_session(values[name])
-        cast = self._cast = Cast(self.client)
-        cast.enter()
+                self._actors.end_session(values[name])
+        actors = self._actors = Actors(self.client)
+        actors.enter()
         others = {
-            "SESSION": cast.session,
-            "OTHER": cast.new_session(),
+            "SESSION": actors.session,
+            "OTHER": actors.new_session(),
             "DEAD": values.get(b"@SESSION@", "none"),
-            "HANDLE": cast.ann,
-            "PARTNER": cast.bob,
+            "HANDLE": actors.ann,
+            "PARTNER": actors.bob,
             "WAITING": values.get(b"@HANDLE@", "none"),
-            "ROOM": cast.room,
+            "ROOM": actors.room,
             "CLOSED": values.get(b"@ROOM@", "none"),
-            "CURSOR": str(cast.cursor),
+            "CURSOR": str(actors.cursor),
             "EPOCH": self.epoch,
         }
         self._values = {f"@{name}@".encode(): value.encode() for name, value in others.items()}
-        secrets = [cast.ann, cast.bob, cast.session, others["OTHER"]]
+        secrets = [actors.ann, actors.bob, actors.session, others["OTHER"]]
         self._secrets = [*self._secrets[-8:], *secrets]
 
     def rest(self) -> None:
@@ -111,7 +111,7 @@ class Target:
 
     def _meet_and_talk(self) -> None:
         self._meet()
-        self._cast.talk()
+        self._actors.talk()
 
     def _settled(self) -> dict[str, Any]:
         """What it holds once that does not change any more."""
@@ -168,7 +168,7 @@ def _in_time(act: Callable[[], None]) -> None:
 
 
 @contextmanager
-def under_fire() -> Iterator[Target]:
+def under_fire() -> Iterator[ServerUnderFire]:
     """A server process, ended afterwards."""
     probing, probed = socket.socketpair()
     probing.settimeout(ANSWERS_WITHIN_SECONDS)
@@ -180,7 +180,7 @@ def under_fire() -> Iterator[Target]:
             root = Path(__file__).parents[2]
             process = subprocess.Popen(command, stderr=log, cwd=root, pass_fds=given)
         try:
-            target = Target(process, Path(log.name), port, probe)
+            target = ServerUnderFire(process, Path(log.name), port, probe)
             try:
                 yield target
             finally:
@@ -202,7 +202,7 @@ def fails(scenarios: Sequence[Scenario]) -> bool:
     """Whether something does not hold once a fresh server has taken all of `scenarios`."""
     with under_fire() as target:
         if len(scenarios) == 1:
-            target.scenarios_a_cast = 1
+            target.scenarios_a_pair = 1
         try:
             for scenario in scenarios:
                 target.attack(scenario)

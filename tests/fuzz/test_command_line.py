@@ -1,4 +1,4 @@
-"""What `python -m tests.fuzz` says to a file that it can't use; and that what is written can be read."""
+"""The answers of `python -m tests.fuzz` to files that it can't use; written files can be read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.__main__ import main
-from tests.fuzz.requests import Act, Request, from_text, to_text
+from tests.hostile.request import Request
+from tests.hostile.scenarios import Act, from_text, to_text
 
 SCENARIO = (
     Act(1, Request(b"POST", b"/mcp", ((b"x", b"\xff"),), b"\x00\xe9", framing="short"), 50, "hang up"),

@@ -1,7 +1,7 @@
 """The endpoint of a real server process under requests that are wrong in every way that could be thought of.
 
-`EXAMPLES` says how many scenarios Hypothesis makes; ten times as many are bred from them. The same `SEED` makes the
-same of both.
+`EXAMPLES` says how many scenarios Hypothesis makes; ten times as many are mutations of them and of the named cases. The
+same `SEED` makes the same of both.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from random import Random, randrange
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.fuzz.breed import bred
-from tests.fuzz.requests import Scenario
-from tests.fuzz.strategies import scenarios
-from tests.fuzz.target import Target, under_fire, written
+from tests.fuzz.mutate import mutated
+from tests.fuzz.target import ServerUnderFire, under_fire, written
+from tests.hostile.scenarios import Scenario, from_cases, scenarios
 from tests.support.commands import command_of
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
-BRED = 10 * EXAMPLES
+MUTATED = 10 * EXAMPLES
 SEED = int(os.environ.get("SEED", "0")) or randrange(1, 1 << 32)
 
 SCENARIOS_A_BATCH = 100
@@ -32,7 +31,7 @@ GROWTH_BYTES_MAX = 1_048_576
 
 
 @pytest.fixture(scope="module")
-def target() -> Iterator[Target]:
+def target() -> Iterator[ServerUnderFire]:
     """One server takes all of it."""
     with under_fire() as target:
         yield target
@@ -41,7 +40,7 @@ def target() -> Iterator[Target]:
 class Attack:
     """Carries out scenarios one after the other; after each batch the server has to come to rest."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: ServerUnderFire) -> None:
         self._target = target
         self._batch: list[Scenario] = []
 
@@ -102,24 +101,24 @@ def made(examples: int, seed_: int) -> list[Scenario]:
     return pool
 
 
-def test_nothing_that_is_sent_upsets_the_endpoint(target: Target) -> None:
+def test_nothing_that_is_sent_upsets_the_endpoint(target: ServerUnderFire) -> None:
     """No 5xx, no hang, no traceback, no secret, no leak; and strangers are paired in between."""
     attack = Attack(target)
-    for scenario in made(EXAMPLES, SEED):
+    for scenario in [*from_cases(), *made(EXAMPLES, SEED)]:
         attack.carry_out(scenario)
     attack.rest()
 
 
-def test_nothing_that_is_bred_of_it_upsets_the_endpoint(target: Target) -> None:
+def test_no_mutation_of_it_upsets_the_endpoint(target: ServerUnderFire) -> None:
     """The same of many more, in which what belongs to one request is found in another."""
     attack, random = Attack(target), Random(SEED)
-    pool = made(EXAMPLES, SEED + 1)
-    for _ in range(BRED):
-        attack.carry_out(bred(pool, random))
+    pool = [*from_cases(), *made(EXAMPLES, SEED + 1)]
+    for _ in range(MUTATED):
+        attack.carry_out(mutated(pool, random))
     attack.rest()
 
 
-def test_memory_does_not_grow(target: Target) -> None:
+def test_memory_does_not_grow(target: ServerUnderFire) -> None:
     """The same scenarios round after round leave nothing more behind, once the server has seen all of them."""
     pool = made(min(EXAMPLES, 100), 0)
     attack = Attack(target)

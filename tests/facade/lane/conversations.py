@@ -1,4 +1,4 @@
-"""What goes on at two brokers alike: people enter, talk, wait, listen and leave, and some of it is malformed."""
+"""Conversations at two brokers alike: clients enter, talk, wait, listen and leave, with some malformed requests."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mcp_facade.streams.frames import EXTENSION
-from tests.facade.lane.requests import (
-    TEXTS,
-    VALUES,
+from tests.facade.lane.twins import AsgiExchange, Twins
+from tests.facade.people import SESSIONS
+from tests.hostile.changes import CHANGES, changed, weighed
+from tests.hostile.messages import (
+    TOOLS,
+    Draft,
     Json,
-    Request,
-    changed,
-    finished,
+    Known,
+    arguments,
+    end_session,
+    get_stream,
     in_session,
+    listen_params,
+    messages,
     modern,
-    weighed,
+    opening,
+    posted,
 )
-from tests.facade.lane.twins import Exchanged, Twins
-from tests.facade.people import CLIENT_INFO
+from tests.hostile.values import HANDLES, ROOMS, SESSION_VERSIONS, WAITS, mostly, rarely
 
-TOOLS = ["enter_queue", "send_message", "wait_for_events", "leave_chat", "next_partner", "leave_queue", "get_status"]
-VERSIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"]
-MAYBE = st.sampled_from([True, False, False, False])
+MAYBE = rarely(4)
 
 
 class Conversation:
-    """Draws what happens next from what is there by now."""
+    """Draws the next step from the handles, rooms, sessions and open requests that exist by now."""
 
     def __init__(self, twins: Twins, data: st.DataObject, likely: Collection[str] = ()) -> None:
-        """`likely`: names of steps, of tools and of changes that come more often than others."""
+        """Favour the steps, tools and changes that `likely` names."""
         self.twins = twins
         self.likely = likely
         self.draw = data.draw
@@ -42,7 +46,7 @@ class Conversation:
         self.next_id = 1
 
     async def begin(self) -> None:
-        """Two have met, one of whom has a session; a third waits, and listens."""
+        """Pair two clients, one of which has a session; a third waits, and listens."""
         await self.session(version="2025-06-18", is_good=True)
         await self._send(in_session("tools/list", {}, self.sessions[0]))
         enter: Json = {"name": "enter_queue", "arguments": {}}
@@ -52,7 +56,7 @@ class Conversation:
         await self._send(modern("subscriptions/listen", {"notifications": {EXTENSION: {"handles": self.handles}}}))
 
     async def step(self) -> None:
-        """One thing happens."""
+        """Draw and carry out one step."""
         happens = self.draw(
             st.sampled_from(
                 weighed(
@@ -60,7 +64,7 @@ class Conversation:
                     + [self.changed_call] * 10
                     + [self.listen] * 3
                     + [self.session, self.session, self.end_session, self.get_stream]
-                    + [self.cancel, self.hang_up, self.time],
+                    + [self.other_request, self.cancel, self.hang_up, self.time],
                     self.likely,
                 )
             )
@@ -68,25 +72,26 @@ class Conversation:
         await happens()
 
     async def call(self) -> None:
-        """A well-formed call of a tool, whatever it says."""
+        """Send a well-formed call of a tool, with any arguments."""
         await self._send(self._call())
 
     async def changed_call(self) -> None:
-        """A call of a tool, or a listen request, with something done to it."""
-        request = self._listen() if self.draw(MAYBE) else self._call()
-        await self._send(self.draw(changed(request, self.likely)))
+        """Send a call of a tool, or a request for a stream, with changes."""
+        draft = self._stream() if self.draw(MAYBE) else self._call()
+        await self._send(self.draw(changed(draft, CHANGES, self.likely)))
 
     async def listen(self) -> None:
-        """A stream."""
+        """Open a stream of 2026-07-28."""
         await self._send(self._listen())
 
     async def session(self, *, version: str | None = None, is_good: bool = False) -> None:
-        """A session of some version, or one whose handshake failed; the SDK serves its first requests."""
-        version = version or self.draw(st.sampled_from(VERSIONS))
-        params: Json = {"protocolVersion": version, "capabilities": {}, "clientInfo": CLIENT_INFO}
+        """Open a session of some version, or fail to; the SDK serves its first requests."""
+        version = version or self.draw(st.sampled_from(SESSION_VERSIONS))
+        draft = opening(version)
         if not is_good and self.draw(MAYBE):
+            params = draft.body["params"]
             params.pop(self.draw(st.sampled_from(sorted(params))))
-        answered = await self._send(in_session("initialize", params, "", request_id=0), gone=b"mcp-session-id")
+        answered = await self._send(draft)
         session_id = answered.header(b"mcp-session-id")
         if session_id:
             self.sessions.append(session_id)
@@ -96,20 +101,25 @@ class Conversation:
                 await self._send(in_session("tools/list", {}, session_id))
 
     async def end_session(self) -> None:
-        """A DELETE; what the session had open ends."""
+        """Send a DELETE; all that the session had open ends."""
         if self.sessions:
-            session_id = self.draw(st.sampled_from(self.sessions))
-            await self._send(Request(in_session("", {}, session_id).headers, None, "DELETE", "DELETE"))
+            await self._send(end_session(self.draw(st.sampled_from(self.sessions))))
 
     async def get_stream(self) -> None:
-        """The GET stream of a session."""
+        """Open the GET stream of a session."""
         if self.sessions:
-            request = in_session("", {}, self.draw(st.sampled_from(self.sessions)), version="2025-11-25")
-            request.headers[2] = (b"accept", b"text/event-stream")
-            await self._send(Request(request.headers, None, "GET", "GET"))
+            await self._send(get_stream(self.draw(st.sampled_from(self.sessions))))
+
+    async def other_request(self) -> None:
+        """Send a JSON-RPC message of any kind, and a stranger one than a tool call now and then."""
+        if self.sessions and self.draw(st.booleans()):
+            message = self.draw(messages(is_modern=False, known=self._known))
+            await self._send(posted(message, self.draw(st.sampled_from(self.sessions)), SESSIONS))
+        else:
+            await self._send(posted(self.draw(messages(is_modern=True, known=self._known))))
 
     async def cancel(self) -> None:
-        """A call that is under way, or any number, is called off."""
+        """Cancel a call that is in progress, or any number."""
         if self.sessions:
             newest = self.called[-2:]
             session_id, request_id = self.draw(
@@ -123,80 +133,82 @@ class Conversation:
             await self._send(request, notification=True)
 
     async def hang_up(self) -> None:
-        """Whoever has a request open leaves."""
+        """Hang up an open request."""
         if self.twins.open:
             await self.twins.hang_up(self.draw(st.sampled_from(self.twins.open)))
 
     async def time(self) -> None:
-        """Time passes: for most, too little to be pinged."""
+        """Advance the clock, mostly by too little for a ping."""
         by_ms = self.draw(st.sampled_from([1, 500, 3_000, 10_500]))
         await self.twins.do(lambda twin: twin.clock.advance(by_ms))
 
-    def _call(self) -> Request:
+    @property
+    def _known(self) -> Known:
+        """The handles, rooms and cursors that exist, and rarely others."""
+        handles = mostly(st.sampled_from(self.handles), HANDLES) if self.handles else HANDLES
+        cursors = st.integers(0, self.twins.lane.broker.state.position + 1)
+        return Known(
+            handles,
+            mostly(st.sampled_from(self.rooms[-3:]), ROOMS),
+            mostly(cursors, Known().cursors),
+            mostly(st.sampled_from([0, 1, 2.5, 8]), WAITS),
+        )
+
+    def _values(self) -> dict[bytes, bytes]:
+        """Return values for all placeholders."""
+        sessions, handles = [*self.sessions, "none"], [*self.handles, "none"]
+        broker = self.twins.lane.broker
+        values = {
+            "SESSION": sessions[0],
+            "OTHER": sessions[1 % len(sessions)],
+            "DEAD": "0" * 32,
+            "HANDLE": handles[0],
+            "PARTNER": handles[1 % len(handles)],
+            "WAITING": handles[-1],
+            "ROOM": self.rooms[-1],
+            "CLOSED": self.rooms[0],
+            "CURSOR": str(broker.state.position),
+            "EPOCH": broker.log.epoch,
+        }
+        return {f"@{name}@".encode(): value.encode() for name, value in values.items()}
+
+    def _call(self) -> Draft:
         name = self.draw(st.sampled_from(weighed(TOOLS, self.likely)))
-        params: Json = {"name": name, "arguments": self._arguments(name)}
+        params: Json = {"name": name, "arguments": self.draw(arguments(name, self._known))}
         if not params["arguments"] and self.draw(st.booleans()):
             del params["arguments"]
         self.next_id += 1
         request_id = self.draw(st.sampled_from([self.next_id, f"é-{self.next_id}", str(self.next_id)]))
         if self.sessions and self.draw(st.booleans()):
-            version = self.draw(st.sampled_from([None, *VERSIONS]))
+            version = self.draw(st.sampled_from([None, *SESSION_VERSIONS]))
             session_id = self.draw(st.sampled_from(self.sessions))
             self.called.append((session_id, request_id))
             return in_session("tools/call", params, session_id, request_id, version)
         return modern("tools/call", params, request_id, name)
 
-    def _arguments(self, name: str) -> Json:
-        """Mostly what the tool takes, mostly of someone who is there."""
-        arguments: Json = {}
-        if self.handles and not self.draw(MAYBE):
-            arguments["handle"] = self.draw(st.sampled_from(self.handles))
-        if name in ("send_message", "leave_chat", "next_partner"):
-            arguments["room_id"] = self.draw(st.sampled_from(self.rooms[-3:]))
-        if name == "send_message":
-            arguments["message"] = self.draw(st.sampled_from(["hello", "hé 😀", "x" * 100]) | TEXTS)
-        if name == "wait_for_events" or (name == "send_message" and self.draw(MAYBE)):
-            arguments["cursor"] = self.draw(st.integers(0, self.twins.lane.broker.state.position + 1))
-            arguments["wait_seconds"] = self.draw(st.sampled_from([0, 1, 2.5, 8]))
-        if name == "send_message" and self.draw(MAYBE):
-            arguments["message_id"] = self.draw(st.sampled_from(["a", "b", "", "é"]))
-        if name == "enter_queue" and self.draw(st.booleans()):
-            arguments |= {"display_name": self.draw(TEXTS), "interests": self.draw(st.lists(TEXTS, max_size=3))}
-        if self.draw(MAYBE) and self.draw(MAYBE):
-            arguments[self.draw(st.sampled_from([*arguments, "x"]))] = self.draw(VALUES)
-        return arguments
+    def _stream(self) -> Draft:
+        if self.sessions and self.draw(MAYBE):
+            return get_stream(self.draw(st.sampled_from(self.sessions)))
+        return self._listen()
 
-    def _listen(self) -> Request:
-        handles = self.draw(st.lists(st.sampled_from([*self.handles, "cb_nobody"]), max_size=3))
-        notifications: Json = {EXTENSION: {"handles": handles}} if self.draw(st.booleans()) or handles else {}
-        if self.draw(MAYBE):
-            uris = [f"chat://inbox/{handle}" for handle in handles]
-            notifications["resourceSubscriptions"] = self.draw(st.sampled_from([[], None, uris, ["chat://lobby"]]))
-        if self.draw(MAYBE):
-            notifications["toolsListChanged"] = self.draw(st.sampled_from([True, False, None, "yes", 1]))
+    def _listen(self) -> Draft:
         self.next_id += 1
-        return modern(
-            "subscriptions/listen", {"notifications": notifications}, self.draw(st.sampled_from([self.next_id, "é"]))
-        )
+        params = self.draw(listen_params(self._known))
+        return modern("subscriptions/listen", params, self.draw(st.sampled_from([self.next_id, "é"])))
 
-    async def _send(self, request: Request, *, notification: bool = False, gone: bytes = b"") -> Exchanged:
+    async def _send(self, draft: Draft, *, notification: bool = False) -> AsgiExchange:
         if notification:
-            del request.body["id"]
-        request.headers = [header for header in request.headers if header[0] != gone]
-        if request.method in ("GET", "DELETE"):
-            pieces = [b""]
-        else:
-            text = finished(request).text
-            cut = self.draw(st.integers(0, len(text))) if request.changes and self.draw(MAYBE) else len(text)
-            pieces = [text[:cut], text[cut:]] if cut < len(text) else [text]
-        kind = request.kind + (", changed" if request.changes else "")
-        ours, _ = await self.twins.request(request.method, request.headers, pieces, kind=kind)
+            del draft.body["id"]
+        kind = draft.kind + (", changed" if draft.changes else "")
+        request = draft.request().filled(self._values())
+        cut = self.draw(st.integers(0, len(request.body))) if draft.changes and self.draw(MAYBE) else None
+        ours, _ = await self.twins.request(request, kind=kind, cut=cut)
         self._learn(ours)
         return ours
 
-    def _learn(self, exchanged: Exchanged) -> None:
-        """Handles and rooms that an answer tells."""
-        for message in exchanged.results:
+    def _learn(self, exchange: AsgiExchange) -> None:
+        """Remember the handles and rooms in an answer."""
+        for message in exchange.results:
             result: Any = message.get("result", {})
             given = result.get("structuredContent") or {}
             for key, known in (("handle", self.handles), ("room_id", self.rooms)):

@@ -9,10 +9,9 @@ from collections import Counter
 import pytest
 
 from mcp_facade.fast.lane import FastLane
-from tests.facade.lane.conversations import TOOLS
-from tests.facade.lane.requests import Request, finished, in_session, modern
-from tests.facade.lane.twins import Exchanged, Twin, twins
-from tests.facade.people import CLIENT_INFO, Era
+from tests.facade.lane.twins import AsgiExchange, Twin, twins
+from tests.facade.people import Era
+from tests.hostile.messages import TOOLS, Draft, in_session, modern, opening
 from tests.support.fake_clock import settle
 
 pytestmark = pytest.mark.anyio
@@ -35,23 +34,19 @@ class Lone:
         assert lane is not None
         self.lane: FastLane = lane
 
-    async def ask(self, request: Request) -> Exchanged:
+    async def ask(self, draft: Draft) -> AsgiExchange:
         """A request, with what comes of it at once."""
-        text = finished(request).text
-        asked = Exchanged(self.twin.app, request.method, request.headers, [text])
+        asked = AsgiExchange(self.twin.app, draft.request())
         await settle(100)
         return asked
 
     async def session(self) -> str:
         """The id of a session for which the SDK has vouched."""
-        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT_INFO}
-        opening = in_session("initialize", params, "", 0)
-        opening.headers = [header for header in opening.headers if header[0] != b"mcp-session-id"]
-        session_id = (await self.ask(opening)).header(b"mcp-session-id")
+        session_id = (await self.ask(opening())).header(b"mcp-session-id")
         await self.ask(in_session("tools/list", {}, session_id))
         return session_id
 
-    async def call(self, era: Era, name: str, arguments: dict[str, object]) -> Exchanged:
+    async def call(self, era: Era, name: str, arguments: dict[str, object]) -> AsgiExchange:
         """A call of a tool."""
         params = {"name": name, "arguments": arguments}
         if era == "2026":
@@ -72,10 +67,7 @@ async def test_the_first_calls_of_a_session_are_the_sdks() -> None:
     """Until it has let one through, nobody can say that the handshake was good."""
     async with twins(Counter()) as both:
         lone = Lone(both.lane)
-        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT_INFO}
-        opening = in_session("initialize", params, "", 0)
-        opening.headers = [header for header in opening.headers if header[0] != b"mcp-session-id"]
-        session_id = (await lone.ask(opening)).header(b"mcp-session-id")
+        session_id = (await lone.ask(opening())).header(b"mcp-session-id")
         status = in_session("tools/call", {"name": "get_status"}, session_id)
         assert (await lone.ask(status)).is_over
         assert lone.lane.taken == 0
@@ -118,9 +110,8 @@ async def test_a_body_in_pieces_is_the_sdks() -> None:
     """Put together and answered all the same."""
     async with twins(Counter()) as both:
         lone = Lone(both.lane)
-        request = finished(modern("tools/call", {"name": "get_status"}, 1, "get_status"))
-        pieces = [request.text[:40], request.text[40:]]
-        asked = Exchanged(both.lane.app, "POST", request.headers, pieces)
+        request = modern("tools/call", {"name": "get_status"}, 1, "get_status").request()
+        asked = AsgiExchange(both.lane.app, request, cut=40)
         await settle(200)
         assert asked.status == 200
         assert lone.lane.taken == 0

@@ -17,9 +17,9 @@ from mcp_facade.fast import encoders as answers
 from mcp_facade.fast import lane, requests
 from mcp_facade.fast import long_running as long_running
 from mcp_facade.sessions import Session
-from tests.facade.lane.requests import CLIENT, LEVEL
 from tests.facade.lane.test_same_answers import converse
 from tests.facade.lane.twins import run
+from tests.hostile.messages import CLIENT, LEVEL
 
 EXAMPLES_MAX = 1_000
 
@@ -109,13 +109,13 @@ def _never_called_off() -> Planted:
 # Each with the steps, tools and changes that can show it.
 PLANTED: dict[str, tuple[Any, ...]] = {
     "isError is left out": (_is_error_left_out,),
-    "clientInfo is not looked at": (_without(CLIENT), "changed_call", "_meta"),
-    "logLevel is not looked at": (_without(LEVEL), "changed_call", "_meta"),
-    "Accept is not looked at": (_accept_ignored, "changed_call", "_header"),
-    "a header may come twice": (_header_twice_ignored, "changed_call", "_header_twice"),
-    "what else stands in the body is not looked at": (_unknown_keys_ignored, "changed_call", "_value_more"),
+    "clientInfo is not looked at": (_without(CLIENT), "changed_call", "meta"),
+    "logLevel is not looked at": (_without(LEVEL), "changed_call", "meta"),
+    "Accept is not looked at": (_accept_ignored, "changed_call", "header"),
+    "a header may come twice": (_header_twice_ignored, "changed_call", "header_twice"),
+    "what else stands in the body is not looked at": (_unknown_keys_ignored, "changed_call", "value_more"),
     "2026-07-28 is written as UTF-8": (_utf_8_in_2026,),
-    "Mcp-Name is not looked at": (_name_header_ignored, "changed_call", "_header"),
+    "Mcp-Name is not looked at": (_name_header_ignored, "changed_call", "header"),
     "a session needs no handshake": (_handshake_ignored, "session"),
     "nobody sees that a client has gone": (_nobody_watched, "wait_for_events", "call", "hang_up"),
     "a call that lasts can't be called off": (_never_called_off, "wait_for_events", "call", "cancel"),

@@ -16,11 +16,10 @@ from typing import NamedTuple, cast
 
 import pytest
 
-from tests.facade.lane.wire import Answer, Line, line_to, round_trip
-from tests.facade.lane.wire_cases import CASES, Case, Pause, Step
-from tests.facade.lane.wire_requests import asked_by
-from tests.facade.people import Era, Modern, crowd
-from tests.fuzz.requests import Request
+from tests.facade.lane.wire import RawConnection, WireResponse, connected_to, round_trip
+from tests.facade.people import Era, InSession, Modern, crowd
+from tests.hostile.cases import CASES, Case, ChatRequests, ClientStep, Pause, chat_requests
+from tests.hostile.request import Request
 from tests.support.process import Process, serving
 from tests.support.server import Running
 
@@ -55,66 +54,72 @@ async def servers() -> AsyncIterator[Servers]:
             assert "Traceback" not in logged
 
 
-class Client:
+def requests_of(person: Modern | InSession, cursor: int) -> ChatRequests:
+    """Return the requests of `person`, who has heard all up to `cursor`."""
+    session_id = person.session_id if isinstance(person, InSession) else None
+    return chat_requests(person.handle, person.room_id, cursor, session_id)
+
+
+class CaseClient:
     """Carries out a case on one connection."""
 
-    def __init__(self, line: Line, bob: Modern) -> None:
+    def __init__(self, connection: RawConnection, bob: Modern) -> None:
         """`bob`: whom it chats with."""
-        self._line = line
+        self._connection = connection
         self._bob = bob
         self._has_ended = False
         self._answers = 0
         self._events = 0
 
-    async def take(self, step: Step) -> None:
+    async def take(self, step: ClientStep) -> None:
         """The next thing."""
-        line = self._line
+        connection = self._connection
         match step:
             case Request():
-                line.ask(step.method, step.wire({}))
+                connection.ask(step.method, step.wire({}))
             case bytes():
-                line.transport.write(step)
+                connection.transport.write(step)
             case Pause.ROUND_TRIP:
                 await round_trip(self._bob.running.port)
             case Pause.ANSWERED:
                 self._answers += 1
-                await line.until(lambda: line.final_answers >= self._answers)
+                await connection.until(lambda: connection.final_answers >= self._answers)
             case Pause.EVENT:
                 self._events += 1
-                await line.until(lambda: line.events >= self._events)
+                await connection.until(lambda: connection.events >= self._events)
             case Pause.CONTINUE:
-                await line.until(lambda: line.answers != [])
+                await connection.until(lambda: connection.answers != [])
             case Pause.SPOKEN_TO:
                 await self._bob.say("hello")
             case Pause.END:
-                line.transport.write_eof()
+                connection.transport.write_eof()
                 self._has_ended = True
 
     async def end(self, answers: int) -> str:
         """What becomes of the connection once there are so many answers."""
-        line = self._line
-        await line.until(lambda: line.final_answers >= answers)
+        connection = self._connection
+        await connection.until(lambda: connection.final_answers >= answers)
         if self._has_ended:
-            await line.until(lambda: line.is_closed)
-        elif line.is_streaming:
+            await connection.until(lambda: connection.is_closed)
+        elif connection.is_streaming:
             await round_trip(self._bob.running.port)
-        elif not line.is_closed:
-            return "open" if await line.stays_open() else "closed"
-        return "closed" if line.is_closed else "open"
+        elif not connection.is_closed:
+            return "open" if await connection.stays_open() else "closed"
+        return "closed" if connection.is_closed else "open"
 
     @property
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[WireResponse]:
         """What has come; how far an answer had come that the client cut short is a matter of time."""
-        return [answer for answer in self._line.answers if answer.is_whole or not self._has_ended]
+        return [answer for answer in self._connection.answers if answer.is_whole or not self._has_ended]
 
 
 async def outcome(server: Process, era: Era, case: Case) -> str:
     """All that can be seen of `case`, done by one of two who have just met at `server`; but for ids and times."""
-    async with crowd(cast("Running", server)) as there, line_to(server.port) as line:
+    async with crowd(cast("Running", server)) as there, connected_to(server.port) as connection:
         ann, bob = await there.pair(era, "2026")
         met_at = bob.cursor
-        client = Client(line, bob)
-        for step in case.steps(asked_by(ann, met_at)):
+        client = CaseClient(connection, bob)
+        for step in case.steps(requests_of(ann, met_at)):
             await client.take(step)
         end = await client.end(case.answers)
         answers = [shown(answer) for answer in client.answers]
@@ -122,7 +127,7 @@ async def outcome(server: Process, era: Era, case: Case) -> str:
     return masked("\n".join([*answers, end, json.dumps(told, indent=1)]), server.port, met_at)
 
 
-def shown(answer: Answer) -> str:
+def shown(answer: WireResponse) -> str:
     """What a client goes by in it."""
     headers = (f"{name}: {value}" for name, value in answer.headers_that_matter)
     end = "" if answer.is_whole else "..."
@@ -153,12 +158,12 @@ async def test_only_one_of_them_has_a_lane(servers: Servers) -> None:
     """It tells the end of an answer in a session beforehand."""
 
     async def framing(server: Process) -> set[str]:
-        async with crowd(cast("Running", server)) as there, line_to(server.port) as line:
+        async with crowd(cast("Running", server)) as there, connected_to(server.port) as connection:
             ann, bob = await there.pair("2025", "2026")
-            client = Client(line, bob)
-            await client.take(asked_by(ann, bob.cursor).call)
+            client = CaseClient(connection, bob)
+            await client.take(requests_of(ann, bob.cursor).call)
             await client.take(Pause.ANSWERED)
-            return line.answers[0].framing
+            return connection.answers[0].framing
 
     assert await framing(servers.with_lane) == {"content-length"}
     assert await framing(servers.without) == {"transfer-encoding"}

@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.facade.lane.conversations import Conversation
-from tests.facade.lane.requests import Json, Request, finished, in_session, modern
 from tests.facade.lane.twins import Twins, run, twins
-from tests.facade.people import CLIENT_INFO
+from tests.hostile.messages import Draft, Json, in_session, modern, opening
 
 EXAMPLES = int(os.environ.get("LANE_EXAMPLES", "60"))
 STEPS_MAX = 14
@@ -76,23 +75,20 @@ def test_what_is_nested_deeply_is_answered_alike(levels: int) -> None:
     run(compare())
 
 
-def nested(request: Request, levels: int) -> Request:
-    """`request` with lists in lists in the place of `"NESTED"`."""
-    request.written = request.text.replace(b'"NESTED"', b"[" * levels + b"]" * levels)
-    return request
+def nested(draft: Draft, levels: int) -> Draft:
+    """Return `draft` with lists in lists in the place of `"NESTED"`."""
+    draft.written = draft.text.replace(b'"NESTED"', b"[" * levels + b"]" * levels)
+    return draft
 
 
-async def _ask(both: Twins, request: Request) -> str:
-    ours, _ = await both.request(request.method, finished(request).headers, [request.text])
+async def _ask(both: Twins, draft: Draft) -> str:
+    ours, _ = await both.request(draft.request())
     return ours.header(b"mcp-session-id")
 
 
 async def _session(both: Twins) -> str:
     """The id of a session for which the SDK has vouched."""
-    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT_INFO}
-    opening = in_session("initialize", params, "", 0)
-    opening.headers = [header for header in opening.headers if header[0] != b"mcp-session-id"]
-    session_id = await _ask(both, opening)
+    session_id = await _ask(both, opening())
     await _ask(both, in_session("tools/list", {}, session_id))
     return session_id
 

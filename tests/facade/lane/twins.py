@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
@@ -26,6 +27,7 @@ from events.memory import MemoryLog
 from events.policy import Policy
 from mcp_facade.app import ChatApp
 from mcp_facade.http.direct_response import DIRECT_RESPONSE_KEY, Header
+from tests.hostile.request import Request
 from tests.support.fake_clock import FakeClock, settle
 
 TURNS_MAX = 400
@@ -36,10 +38,13 @@ Headers = list[tuple[bytes, bytes]]
 Message = dict[str, Any]
 
 
-class Exchanged:
-    """One HTTP request to one of the two, and what has come of it so far."""
+class AsgiExchange:
+    """One HTTP request to one of the two, and its response so far."""
 
-    def __init__(self, app: ChatApp, method: str, headers: Headers, pieces: Sequence[bytes]) -> None:
+    def __init__(self, app: ChatApp, request: Request, cut: int | None = None) -> None:
+        """Send `request`, its body in two pieces if it is `cut`."""
+        ends = [len(request.body)] if cut is None or cut == len(request.body) else [cut, len(request.body)]
+        pieces = [request.body[begin:end] for begin, end in pairwise([0, *ends])]
         self.status = 0
         self.headers: Headers = []
         self.body = b""
@@ -54,15 +59,15 @@ class Exchanged:
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
             "scheme": "http",
-            "method": method,
+            "method": request.method.decode(),
             "path": "/mcp",
             "raw_path": b"/mcp",
             "root_path": "",
             "query_string": b"",
-            "headers": list(headers),
+            "headers": request.fields({}),
             "client": ("127.0.0.1", 50_000),
             "server": ("127.0.0.1", 8_000),
-            "extensions": {DIRECT_RESPONSE_KEY: _Link(self, pieces)},
+            "extensions": {DIRECT_RESPONSE_KEY: _FastReader(self, pieces)},
         }
         self.task = asyncio.ensure_future(app(scope, self._receive, self._send))
 
@@ -108,10 +113,10 @@ class Exchanged:
             self.is_over = not message.get("more_body", False)
 
 
-class _Link:
+class _FastReader:
     """The `DirectResponse` of one that is never too slow a reader."""
 
-    def __init__(self, exchanged: Exchanged, pieces: Sequence[bytes]) -> None:
+    def __init__(self, exchanged: AsgiExchange, pieces: Sequence[bytes]) -> None:
         self._exchanged = exchanged
         self._pieces = pieces
         self.abort = exchanged.hang_up
@@ -187,7 +192,7 @@ class Twins:
     def __init__(self, with_lane: Twin, without: Twin, tally: Counter[str]) -> None:
         self.twins = (with_lane, without)
         self.lane = with_lane
-        self._open: list[tuple[Exchanged, Exchanged]] = []
+        self._open: list[tuple[AsgiExchange, AsgiExchange]] = []
         self._tally = tally
 
     async def do(self, what: Callable[[Twin], Any]) -> None:
@@ -201,16 +206,16 @@ class Twins:
         self.compare()
 
     async def request(
-        self, method: str, headers: Headers, pieces: Sequence[bytes], *, kind: str = ""
-    ) -> tuple[Exchanged, Exchanged]:
-        """A request; both answers so far, which are the same."""
+        self, request: Request, *, kind: str = "", cut: int | None = None
+    ) -> tuple[AsgiExchange, AsgiExchange]:
+        """Send a request, its body in two pieces if it is `cut`; return both exchanges, with equal responses."""
         lane = self.lane.app.gateway.fast_lane
         assert lane is not None
         taken_before = lane.taken
         both = []
         for twin in self.twins:
             with twin.drawing():
-                both.append(Exchanged(twin.app, method, headers, pieces))
+                both.append(AsgiExchange(twin.app, request, cut))
                 await _idle(both[-1])
         pair = (both[0], both[1])
         self._tally[kind] += 1
@@ -219,7 +224,7 @@ class Twins:
         self.compare()
         return pair
 
-    async def hang_up(self, pair: tuple[Exchanged, Exchanged]) -> None:
+    async def hang_up(self, pair: tuple[AsgiExchange, AsgiExchange]) -> None:
         """The client of both leaves."""
         for twin, exchanged in zip(self.twins, pair, strict=True):
             with twin.drawing():
@@ -229,7 +234,7 @@ class Twins:
         self.compare()
 
     @property
-    def open(self) -> list[tuple[Exchanged, Exchanged]]:
+    def open(self) -> list[tuple[AsgiExchange, AsgiExchange]]:
         """The requests that are not answered yet, and the streams."""
         return self._open
 
@@ -248,7 +253,7 @@ class Twins:
             assert ours[name] == trace, name
 
 
-async def _idle(exchanged: Exchanged) -> None:
+async def _idle(exchanged: AsgiExchange) -> None:
     """Return once it is answered, or nothing more comes of it by itself."""
     for turns in range(0, TURNS_MAX, 20):
         before = len(exchanged.body)

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import h11
 
+from tests.hostile.cases import HEALTHZ
 from tests.support.server import WITHIN_SECONDS
 
-HEALTHZ = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
 HEALTHY = '{"status":"ok"}'
 
 FRAMING = {"content-length", "transfer-encoding"}
@@ -21,7 +21,7 @@ NOT_COMPARED = FRAMING | {"date"}
 EVENT_END = "\r\n\r\n"
 
 
-class Answer(NamedTuple):
+class WireResponse(NamedTuple):
     """One HTTP response, as far as it came."""
 
     status: int
@@ -41,7 +41,7 @@ class Answer(NamedTuple):
         return [header for header in self.headers if header[0] not in NOT_COMPARED]
 
 
-def answers_in(received: bytes, methods: Sequence[bytes]) -> list[Answer]:
+def answers_in(received: bytes, methods: Sequence[bytes]) -> list[WireResponse]:
     """The responses in `received` to requests of `methods`, and to further POSTs; only the last may not be whole.
 
     Raises:
@@ -50,7 +50,7 @@ def answers_in(received: bytes, methods: Sequence[bytes]) -> list[Answer]:
     parser = h11.Connection(h11.CLIENT)
     if received:  # nothing would be an end
         parser.receive_data(received)
-    answers: list[Answer] = []
+    answers: list[WireResponse] = []
     for method in chain(methods, repeat(b"POST")):
         parser.send(h11.Request(method=method, target="/", headers=[("host", "")]))
         parser.send(h11.EndOfMessage())
@@ -63,15 +63,15 @@ def answers_in(received: bytes, methods: Sequence[bytes]) -> list[Answer]:
     return answers
 
 
-def _next_answer(parser: h11.Connection) -> list[Answer]:
+def _next_answer(parser: h11.Connection) -> list[WireResponse]:
     """The response that comes next, perhaps with a `100 Continue` before it; nothing if its head is not there yet."""
-    answers: list[Answer] = []
+    answers: list[WireResponse] = []
     while (event := parser.next_event()) is not h11.NEED_DATA:
         match event:
             case h11.InformationalResponse() | h11.Response():
                 headers = sorted((name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers)
                 is_whole = isinstance(event, h11.InformationalResponse)
-                answers.append(Answer(event.status_code, event.reason.decode(), headers, is_whole=is_whole))
+                answers.append(WireResponse(event.status_code, event.reason.decode(), headers, is_whole=is_whole))
             case h11.Data():
                 answers[-1] = answers[-1]._replace(body=answers[-1].body + event.data.decode())
             case _:
@@ -80,7 +80,7 @@ def _next_answer(parser: h11.Connection) -> list[Answer]:
     return answers
 
 
-class Line(asyncio.Protocol):
+class RawConnection(asyncio.Protocol):
     """One connection.
 
     It is no `StreamReader`, which forgets what it has not handed out yet when the connection is reset.
@@ -110,7 +110,7 @@ class Line(asyncio.Protocol):
         self.transport.write(request)
 
     @property
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[WireResponse]:
         """What has come."""
         return answers_in(self._received, self._methods)
 
@@ -146,17 +146,17 @@ class Line(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def line_to(port: int) -> AsyncIterator[Line]:
+async def connected_to(port: int) -> AsyncIterator[RawConnection]:
     """A connection, hung up afterwards."""
-    transport, line = await asyncio.get_running_loop().create_connection(Line, "127.0.0.1", port)
-    line.transport = transport
+    transport, connection = await asyncio.get_running_loop().create_connection(RawConnection, "127.0.0.1", port)
+    connection.transport = transport
     try:
-        yield line
+        yield connection
     finally:
         transport.abort()
 
 
 async def round_trip(port: int) -> None:
     """A request on another connection; once it is answered, the server has read whatever was sent to it before."""
-    async with line_to(port) as other:
+    async with connected_to(port) as other:
         assert await other.stays_open()

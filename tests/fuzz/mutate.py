@@ -1,6 +1,7 @@
-"""Many scenarios from few: acts of several put together, headers exchanged, bytes damaged; and smaller ones of one.
+"""Many scenarios from few by mutation: acts of several put together, headers exchanged, bytes damaged.
 
-Hypothesis thinks longer about a scenario than a server does about its answer, so most of a long run is bred.
+Hypothesis takes longer to make a scenario than a server does to answer it, so most scenarios of a long run are mutated
+ones. `smaller` goes the other way, from scenarios that fail to fewer of them.
 """
 
 from __future__ import annotations
@@ -9,65 +10,18 @@ import json
 from collections.abc import Callable, Sequence
 from random import Random
 
-from mcp_facade.streams.frames import EXTENSION
-from tests.facade.people import ACCEPT, CLIENT_INFO, MODERN, SESSIONS
-from tests.fuzz.requests import Act, Request, Scenario
-from tests.fuzz.strategies import ARGUMENTS, MARK, to_json
+from tests.hostile.messages import ARGUMENTS
+from tests.hostile.request import Header, Request
+from tests.hostile.scenarios import Act, Scenario, lasting
+from tests.hostile.values import MARK, ODD, to_json
 
 ACTS_MAX = 6
-ODD_ARGUMENTS = (
-    None,
-    True,
-    -1,
-    0.5,
-    2**63,
-    1e308,
-    float("nan"),
-    "",
-    MARK,
-    "\ud800",
-    [],
-    [MARK] * 11,
-    {MARK: MARK},
-    [[[]]],
-)
-
-META = {
-    "io.modelcontextprotocol/protocolVersion": MODERN,
-    "io.modelcontextprotocol/clientInfo": CLIENT_INFO,
-    "io.modelcontextprotocol/clientCapabilities": {"extensions": {EXTENSION: {}}},
-}
-LISTEN = {"notifications": {EXTENSION: {"handles": ["@HANDLE@", "@PARTNER@"]}}, "_meta": META}
-LASTING = (
-    Request(
-        b"POST",
-        b"/mcp",
-        (
-            (b"host", b"localhost"),
-            (b"accept", ACCEPT.encode()),
-            (b"content-type", b"application/json"),
-            (b"mcp-protocol-version", MODERN.encode()),
-            (b"mcp-method", b"subscriptions/listen"),
-        ),
-        to_json({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": LISTEN}),
-    ),
-    Request(
-        b"GET",
-        b"/mcp",
-        (
-            (b"host", b"localhost"),
-            (b"accept", b"text/event-stream"),
-            (b"mcp-session-id", b"@SESSION@"),
-            (b"mcp-protocol-version", SESSIONS.encode()),
-        ),
-        framing="none",
-    ),
-)
-"""Streams of both eras: what goes on beside one that is open is what a chat is made of, and few scenarios have one."""
+LASTING = lasting()
+"""Streams of both eras: few scenarios have one, and a chat happens beside open streams."""
 
 
-def bred(pool: Sequence[Scenario], random: Random) -> Scenario:
-    """A scenario whose acts come from `pool`, most of them changed a little."""
+def mutated(pool: Sequence[Scenario], random: Random) -> Scenario:
+    """Return a scenario whose acts come from `pool`, most of them changed a little."""
     acts = [random.choice(random.choice(pool)) for _ in range(random.randint(1, ACTS_MAX))]
     if random.random() < 0.2:
         acts.insert(random.randint(0, len(acts)), Act(0, random.choice(LASTING), then="listen"))
@@ -99,17 +53,17 @@ def _changed(act: Act, other: Request, random: Random) -> Act:
 
 
 def _with_an_odd_argument(body: bytes, random: Random) -> bytes:
-    """The body of a tool call with one argument more, or another value for one; any other body as it is."""
+    """Return the body of a tool call with one argument more or another value for one, any other body as it is."""
     try:
         message = json.loads(body)
-        message["params"]["arguments"][random.choice([*ARGUMENTS, MARK])] = random.choice(ODD_ARGUMENTS)
+        message["params"]["arguments"][random.choice([*ARGUMENTS, MARK])] = random.choice(ODD)
     except (ValueError, TypeError, LookupError, RecursionError):
         return body
-    return json.dumps(message).encode()
+    return to_json(message)
 
 
 def _damaged(text: bytes, random: Random) -> bytes:
-    """`text` with a few bytes changed, gone, or repeated."""
+    """Return `text` with a few bytes changed, gone, or repeated."""
     damaged = bytearray(text)
     for _ in range(random.randint(1, 4)):
         at = random.randint(0, len(damaged))
@@ -126,7 +80,7 @@ def _damaged(text: bytes, random: Random) -> bytes:
 
 
 def smaller(batch: Sequence[Scenario], fails: Callable[[Sequence[Scenario]], bool]) -> Sequence[Scenario]:
-    """What is left of a batch that fails when scenarios, acts and headers are taken away, as long as it fails."""
+    """Remove scenarios, acts and headers from a batch that fails for as long as it fails; return the rest."""
     while len(batch) > 1:
         half = len(batch) // 2
         for part in (batch[half:], batch[:half]):  # the guilty one rather stands at the end
@@ -147,7 +101,7 @@ def smaller(batch: Sequence[Scenario], fails: Callable[[Sequence[Scenario]], boo
     return [scenario]
 
 
-def _without(scenario: Scenario, at: int, header: tuple[bytes, bytes]) -> Scenario:
+def _without(scenario: Scenario, at: int, header: Header) -> Scenario:
     act = scenario[at]
     headers = tuple(one for one in act.request.headers if one != header)
     return (*scenario[:at], act._replace(request=act.request._replace(headers=headers)), *scenario[at + 1 :])

@@ -1,4 +1,4 @@
-"""The client's side of a scenario: blocking sockets, and everything that came back."""
+"""HTTP of the client's side of a scenario, over blocking sockets."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tests.fuzz.requests import Act, Request, Scenario
+from tests.hostile.request import Request
+from tests.hostile.scenarios import Act, Scenario
 
 ANSWERED_WITHIN_SECONDS = 8.0
 """An append may take five; all else takes milliseconds."""
 
 QUIET_SECONDS = 0.02
-"""For how long a connection on which nothing is owed is listened to."""
+"""How long the client listens on a connection that owes it nothing."""
 
 
 class HungError(AssertionError):
@@ -31,20 +32,20 @@ class Response(NamedTuple):
 
     @property
     def is_stream(self) -> bool:
-        """Whether it is a stream of events."""
+        """Tell if it is a stream of events."""
         return self.headers.get("content-type", "").startswith("text/event-stream")
 
 
-class Talk(NamedTuple):
-    """What was asked on one connection, and what came back."""
+class Dialogue(NamedTuple):
+    """Requests on one connection, and their responses."""
 
     asked: tuple[Request, ...]
     sent: bytes
     responses: tuple[Response, ...]
-    rest: bytes  # what is no response
+    rest: bytes  # bytes after the last response
 
 
-class Line:
+class FuzzConnection:
     """One connection."""
 
     def __init__(self, port: int) -> None:
@@ -75,10 +76,10 @@ class Line:
             self.received += self.socket.recv(1 << 20)
         self.socket.settimeout(ANSWERED_WITHIN_SECONDS)
 
-    def finish(self) -> Talk:
+    def finish(self) -> Dialogue:
         """Read what is owed, or for a moment if nothing is."""
         deadline = time.monotonic() + (ANSWERED_WITHIN_SECONDS if self.is_owed else QUIET_SECONDS)
-        responses, rest = self._parsed()
+        responses, rest = self.parsed()
         while not self.closed and not self._is_satisfied(responses):
             self.socket.settimeout(max(0.001, deadline - time.monotonic()))
             try:
@@ -91,13 +92,14 @@ class Line:
                 data = b""
             self.closed = not data
             self.received += data
-            responses, rest = self._parsed()
+            responses, rest = self.parsed()
             if not self.is_owed and time.monotonic() > deadline:
                 break
         self.socket.close()
-        return Talk(tuple(self.asked), self.sent, tuple(responses), rest)
+        return Dialogue(tuple(self.asked), self.sent, tuple(responses), rest)
 
-    def _parsed(self) -> tuple[list[Response], bytes]:
+    def parsed(self) -> tuple[list[Response], bytes]:
+        """Return the responses so far, and the bytes after them."""
         responses: list[Response] = []
         data = self.received
         while data:
@@ -113,7 +115,7 @@ class Line:
         return responses, data
 
     def _is_satisfied(self, responses: list[Response]) -> bool:
-        """Whether all has come that has to: a stream lasts, and what is behind it on its connection waits."""
+        """Tell if all that is owed has come: a stream lasts, and requests after it on its connection wait."""
         if not self.is_owed:
             return False
         if responses and not responses[-1].complete:
@@ -127,7 +129,7 @@ def _lasts(request: Request) -> bool:
 
 
 def _response(head: bytes, rest: bytes, method: bytes) -> tuple[Response, bytes]:
-    """The response that begins so, and what is behind it.
+    """Return the response that begins so, and the bytes after it.
 
     Raises:
         AssertionError: it is no HTTP.
@@ -159,40 +161,40 @@ def _unchunked(data: bytes) -> tuple[bytes, bool, bytes]:
         data = rest[int(size, 16) + 2 :]
 
 
-def carry_out(scenario: Scenario, values: Mapping[bytes, bytes], port: int) -> list[Talk]:
-    """Do what `scenario` says; what came back on each connection that was not hung up.
+def carry_out(scenario: Scenario, values: Mapping[bytes, bytes], port: int) -> list[Dialogue]:
+    """Carry out `scenario`; return the dialogue on each connection that was not hung up.
 
     Raises:
         HungError: there was no answer where one is owed.
     """
-    lines: dict[int, Line] = {}
-    held: list[tuple[Line, bytes]] = []
+    connections: dict[int, FuzzConnection] = {}
+    held: list[tuple[FuzzConnection, bytes]] = []
     try:
         for act in scenario:
-            line = lines.get(act.connection) or lines.setdefault(act.connection, Line(port))
-            rest = _do(act, line, values)
+            connection = connections.get(act.connection) or connections.setdefault(act.connection, FuzzConnection(port))
+            rest = _do(act, connection, values)
             if act.then == "hang up":
-                lines.pop(act.connection).socket.close()
+                connections.pop(act.connection).socket.close()
                 continue
             if rest:
-                held.append((line, rest))
+                held.append((connection, rest))
             if act.then == "listen":
-                line.listen()
-        for line, rest in held:
-            if line in lines.values():
-                line.send(rest)
-        return [line.finish() for line in lines.values()]
+                connection.listen()
+        for connection, rest in held:
+            if connection in connections.values():
+                connection.send(rest)
+        return [connection.finish() for connection in connections.values()]
     finally:
-        for line in lines.values():
-            line.socket.close()
+        for connection in connections.values():
+            connection.socket.close()
 
 
-def _do(act: Act, line: Line, values: Mapping[bytes, bytes]) -> bytes:
-    """Send what is to be sent now; what is left."""
+def _do(act: Act, connection: FuzzConnection, values: Mapping[bytes, bytes]) -> bytes:
+    """Send the part that is due now; return the rest."""
     data = act.request.wire(values)
     now = len(data) * act.cut // 100
-    line.ask(act.request, data[:now])
-    if line.is_half_asked or (now < len(data) and len(line.asked) > 1):
-        line.is_owed = False  # one request stands in the middle of another
-    line.is_half_asked = line.is_half_asked or now < len(data)
+    connection.ask(act.request, data[:now])
+    if connection.is_half_asked or (now < len(data) and len(connection.asked) > 1):
+        connection.is_owed = False  # one request stands in the middle of another
+    connection.is_half_asked = connection.is_half_asked or now < len(data)
     return data[now:]
