@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from mcp.server.transport_security import TransportSecuritySettings
-from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -22,6 +21,7 @@ from events.commit import BrokenChainError
 from events.log import LogUnavailableError, UnusableLogError
 from mcp_facade.bootstrap import HEALTH_PATH, READY_PATH, healthy, not_ready, readiness
 from mcp_facade.http.endpoint import StreamableHttpEndpoint
+from mcp_facade.sdk.workarounds import keep_streams_through_a_signal
 
 MCP_PATH = "/mcp"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -69,8 +69,7 @@ class ChatApp:
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """A long log takes a while to fold: `/healthz` and `/readyz` answer meanwhile."""
-        # The SDK's event streams would end as soon as they see a signal, before the waits have their answers.
-        AppStatus.enable_automatic_graceful_drain = False
+        keep_streams_through_a_signal()
         async with self.gateway.run():
             starting = asyncio.create_task(self._start())
             try:

@@ -23,6 +23,7 @@ from events.ids import Position
 from events.log import UnusableLogError
 from mcp_facade.bootstrap import Application, BootstrapApp
 from mcp_facade.http.connection import HttpConnection
+from mcp_facade.sdk.workarounds import GC_THRESHOLDS
 
 if TYPE_CHECKING:
     from mcp_facade.app import ChatApp
@@ -36,9 +37,6 @@ ACCEPTING_TURNS = 3
 """Of the event loop: after so many, whoever was accepted is a connection that uvicorn knows, and ends with the rest."""
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
-
-GC_THRESHOLDS = (5_000, 20, 50)
-"""The SDK leaves reference cycles with what it serves; rarer collections keep the pauses out of the slowest answers."""
 
 
 class ChatUvicorn(uvicorn.Server):

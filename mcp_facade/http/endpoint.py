@@ -34,7 +34,7 @@ from mcp_facade.http.headers import (
     headers_of,
     is_stateless_request,
 )
-from mcp_facade.http.host_check import Admission, HostOriginCheck
+from mcp_facade.http.host_check import HostOriginCheck
 from mcp_facade.http.openings import EndingError, Opening, Openings
 from mcp_facade.resources import Resources
 from mcp_facade.sdk.server import chat_server
@@ -59,7 +59,7 @@ class StreamableHttpEndpoint:
         self._streams = broker.streams
         self._sessions = Sessions(broker)
         self._openings = Openings()
-        self._admission = Admission(HostOriginCheck(security, broker.clock))
+        self._host_check = HostOriginCheck(security, broker.clock)
         self._sweep_timer: Timer | None = None
         tools, resources = Tools(broker), Resources(broker)
         subscriptions = Subscriptions(broker, self._streams, resources)
@@ -102,12 +102,12 @@ class StreamableHttpEndpoint:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         headers = headers_of(scope)
-        if self._admission.remembers(scope, headers):
+        if self._host_check.is_known(scope, headers):
             return self._serve(scope, headers, receive, send)
         return self._admit(scope, headers, receive, send)
 
     async def _admit(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        refusal = await self._admission.refusal(scope, headers)
+        refusal = await self._host_check.refusal(scope, headers)
         await (refusal(scope, receive, send) if refusal else self._serve(scope, headers, receive, send))
 
     def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> Awaitable[None]:

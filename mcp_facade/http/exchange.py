@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from pydantic_core import from_json
@@ -13,39 +12,14 @@ from broker.broker import Broker
 from events.ids import ConnectionId
 from mcp_facade.http.direct_response import Header, direct_response_of
 from mcp_facade.http.headers import Headers
+from mcp_facade.sdk.workarounds import may_have_lone_surrogates, replace_lone_surrogates, without_connection_header
 from mcp_facade.sessions import Session
 
 EXCHANGE_KEY = "chat_broker.exchange"
 """Where the ASGI scope of a call holds its `HttpExchange`."""
 
-_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_ESCAPES = re.compile(_HIGH + _LOW + b"|" + _HIGH + b"|" + _LOW + rb"|\\.")
-_LONE = 6  # the length of one half; a pair has twice that, any other match two
-_REPLACEMENT = rb"\ufffd"
-
 _ANSWER = b'{"jsonrpc":"2.0","id":'
 _ANSWER_WITHIN = 64  # bytes: an event has its name before its data
-
-
-def without_lone_surrogates(body: bytes) -> tuple[bytes, bool]:
-    """JSON with U+FFFD for each escape that is half a character, and whether there was one.
-
-    The SDK's parser of the 2025 side takes such a body for no JSON at all; a tool can say what is wrong.
-    """
-    replaced = False
-
-    def whole(escape: re.Match[bytes]) -> bytes:
-        nonlocal replaced
-        if len(escape[0]) != _LONE:
-            return escape[0]
-        replaced = True
-        return _REPLACEMENT
-
-    return _ESCAPES.sub(whole, body), replaced
-
-
-def _may_have_lone_surrogates(body: bytes) -> bool:
-    return rb"\ud" in body or rb"\uD" in body
 
 
 def request_id_of(body: bytes) -> str | None:
@@ -148,7 +122,7 @@ class HttpExchange:
     def whole_body(self) -> bytes | None:
         """The body, if it has come whole and holds no half character; to be received, unless `asked` is said."""
         body = self.direct.body()
-        if body is not None and _may_have_lone_surrogates(body) and without_lone_surrogates(body)[1]:
+        if body is not None and may_have_lone_surrogates(body) and replace_lone_surrogates(body)[1]:
             return None
         return body
 
@@ -174,8 +148,8 @@ class HttpExchange:
         if message["type"] == "http.disconnect":
             self._disconnected()
             return message
-        if _may_have_lone_surrogates(message.get("body", b"")):
-            body, replaced = without_lone_surrogates(message["body"])
+        if may_have_lone_surrogates(message.get("body", b"")):
+            body, replaced = replace_lone_surrogates(message["body"])
             self.had_lone_surrogate |= replaced
             message = {**message, "body": body}
         self._heard(message)
@@ -217,9 +191,7 @@ class HttpExchange:
             self._free_id()  # before it is written: whoever has the answer may use its id again
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            # Whether the connection is kept is the server's to say; the SDK says it is, whatever the client asked for.
-            headers = [header for header in message["headers"] if header[0] != b"connection"]
-            message = {**message, "headers": headers}
+            message = {**message, "headers": without_connection_header(message["headers"])}
         elif self._answer_ready and message.get("body") and not self._gone:
             self._answered = True
         await self._send(message)

@@ -42,53 +42,51 @@ _REFUSALS = {
 """By status. Neither text holds a word of the header: it is of the caller's choosing."""
 
 
-class HostOriginCheck(TransportSecurityMiddleware):
-    """LoopBufferedStream away as its base does."""
+_Checked = tuple[bool, bytes, bytes, bytes]
+"""What the check reads of a request: whether it is a POST, Content-Type, Host, Origin."""
+
+
+class HostOriginCheck:
+    """The SDK's check of a request's headers, with its verdict cached: a client sends the same with every request."""
 
     def __init__(self, settings: TransportSecuritySettings, clock: Clock) -> None:
-        super().__init__(settings)
+        self._security = TransportSecurityMiddleware(settings)
         self._clock = clock
+        self._accepted: set[_Checked] = set()
         self._silent_until_ms: dict[int, float] = {}
 
-    async def validate_request(self, request: Request, is_post: bool = False) -> Response | None:
-        """The answer to a request that may not come in; `None` for one that may."""
-        response = await super().validate_request(request, is_post)
-        refusal = _REFUSALS.get(response.status_code) if response is not None else None
-        if response is None or refusal is None:
-            return response
-        now_ms = self._clock.now_ms()
-        if now_ms >= self._silent_until_ms.get(response.status_code, now_ms):
-            self._silent_until_ms[response.status_code] = now_ms + REFUSALS_LOGGED_EVERY_MS
-            logger.warning(refusal.event, hint=refusal.hint)
-        return PlainTextResponse(refusal.text, response.status_code)
-
-
-Shown = tuple[bool, bytes, bytes, bytes]
-"""What the check depends on: whether it is a POST, Content-Type, Host, Origin."""
-
-
-class Admission:
-    """Remembers what was let in: the headers it depends on are the same with every request of a client."""
-
-    def __init__(self, security: TransportSecurityMiddleware) -> None:
-        self._security = security
-        self._let_in: set[Shown] = set()
-
-    def remembers(self, scope: Scope, headers: Headers) -> bool:
-        """Whether such a request was let in before."""
-        return _shown(scope, headers) in self._let_in
+    def is_known(self, scope: Scope, headers: Headers) -> bool:
+        """Return whether such a request was accepted before."""
+        return _checked(scope, headers) in self._accepted
 
     async def refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        """What to answer to a request that may not come in; `None` to one that may."""
-        shown = _shown(scope, headers)
-        refusal = await self._security.validate_request(Request(scope), is_post=shown[0])
-        if refusal is None and sum(len(value) for value in shown[1:]) <= REMEMBERED_BYTES_MAX:
-            if len(self._let_in) >= REMEMBERED_MAX:
-                self._let_in.clear()
-            self._let_in.add(shown)
-        return refusal
+        """Return the response that refuses the request; `None` if it is accepted."""
+        checked = _checked(scope, headers)
+        response = await self._security.validate_request(Request(scope), is_post=checked[0])
+        if response is None:
+            self._remember(checked)
+            return None
+        refusal = _REFUSALS.get(response.status_code)
+        if refusal is None:
+            return response
+        self._log(response.status_code, refusal)
+        return PlainTextResponse(refusal.text, response.status_code)
+
+    def _remember(self, checked: _Checked) -> None:
+        if sum(len(value) for value in checked[1:]) > REMEMBERED_BYTES_MAX:
+            return
+        if len(self._accepted) >= REMEMBERED_MAX:
+            self._accepted.clear()
+        self._accepted.add(checked)
+
+    def _log(self, status: int, refusal: _Refusal) -> None:
+        """Tell the operator, once a minute for each kind of refusal."""
+        now_ms = self._clock.now_ms()
+        if now_ms >= self._silent_until_ms.get(status, now_ms):
+            self._silent_until_ms[status] = now_ms + REFUSALS_LOGGED_EVERY_MS
+            logger.warning(refusal.event, hint=refusal.hint)
 
 
-def _shown(scope: Scope, headers: Headers) -> Shown:
+def _checked(scope: Scope, headers: Headers) -> _Checked:
     is_post = scope["method"] == "POST"
     return is_post, headers.get(b"content-type", b""), headers.get(b"host", b""), headers.get(b"origin", b"")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
-from mcp.server.runner import ServerRunner
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
@@ -30,6 +28,7 @@ from mcp_facade.resources import Resources
 from mcp_facade.sdk.context import Context
 from mcp_facade.sdk.subscriptions import SdkSubscriptions
 from mcp_facade.sdk.tools import SdkTools
+from mcp_facade.sdk.workarounds import break_the_cycle_of_a_session, no_input_schema, without_list_changed
 from mcp_facade.streams.frames import EXTENSION
 from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.texts import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION
@@ -49,11 +48,7 @@ CHAT_PROMPT = Prompt(
 )
 
 
-# What runs a session keeps two bound methods of itself, which it needs once. That cycle would hold all that the session
-# was until a full garbage collection, which comes once in many minutes and then stops everyone for long.
-for _name, _kept in tuple(vars(ServerRunner).items()):
-    if isinstance(_kept, cached_property):
-        setattr(ServerRunner, _name, property(_kept.func))
+break_the_cycle_of_a_session()
 
 
 class ChatServer(Server[Any]):
@@ -81,16 +76,13 @@ class ChatServer(Server[Any]):
         *,
         protocol_version: str | None = None,
     ) -> ServerCapabilities:
-        """The SDK's, without the `listChanged` that it derives from `subscriptions/listen`."""
+        """Return the SDK's capabilities; those of a session without extensions, which it can't negotiate."""
         capabilities = super().get_capabilities(
             notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
         )
-        for kind in (capabilities.tools, capabilities.prompts, capabilities.resources):
-            if kind is not None:
-                kind.list_changed = None
         if protocol_version is None or not is_modern(protocol_version):
             capabilities.extensions = None
-        return capabilities
+        return without_list_changed(capabilities)
 
 
 def chat_server(tools: Tools, resources: Resources, subscriptions: Subscriptions) -> ChatServer:
@@ -107,7 +99,7 @@ def chat_server(tools: Tools, resources: Resources, subscriptions: Subscriptions
             "resources/list": STATIC,
             "resources/templates/list": STATIC,
         },
-        get_tool_input_schema=_no_header_mirrors_an_argument,
+        get_tool_input_schema=no_input_schema,
         on_list_tools=sdk_tools.list,
         on_call_tool=sdk_tools.call,
         on_list_resources=resources.list,
@@ -122,10 +114,6 @@ def chat_server(tools: Tools, resources: Resources, subscriptions: Subscriptions
     server.extensions = {EXTENSION: {}}
     server.middleware.clear()  # tracing that nothing collects, at every request
     return server
-
-
-def _no_header_mirrors_an_argument(tool: str) -> None:
-    """No schema of ours has `x-mcp-header`, so the SDK need not look for it at every call."""
 
 
 async def _list_prompts(ctx: Context, params: PaginatedRequestParams | None) -> ListPromptsResult:
