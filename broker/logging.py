@@ -88,7 +88,9 @@ def _processors(log_format: LogFormat, out: TextIO) -> list[Processor]:
     ]
     if log_format == "json":
         return [*shared, structlog.processors.JSONRenderer(_to_json)]
-    return [*shared, structlog.dev.ConsoleRenderer(colors=True) if out.isatty() else plain]
+    if out.isatty():
+        return [*shared, structlog.dev.ConsoleRenderer(colors=True)]
+    return [*shared, structlog.processors.KeyValueRenderer(sort_keys=True, key_order=["timestamp", "level", "event"])]
 
 
 def _masked(logger: Any, method: str, line: EventDict) -> EventDict:
@@ -102,27 +104,10 @@ def _to_json(line: Any, **options: Any) -> str:
     return msgspec.json.encode(line, enc_hook=str).decode()
 
 
-EVENT_WIDTH = 30
-LEVEL_WIDTH = 9
-
-
-def plain(logger: Any, method: str, line: EventDict) -> str:
-    """A line as structlog's console renderer writes it without colours, at a tenth of the cost."""
-    timestamp, level, event = line.pop("timestamp"), line.pop("level"), line.pop("event")
-    exception = line.pop("exception", None)
-    head = f"{timestamp} [{level:<{LEVEL_WIDTH}}] {event:<{EVENT_WIDTH}} "
-    text = head + " ".join([f"{key}={_value(line[key])}" for key in sorted(line)])
-    return text if exception is None else f"{text}\n{exception}"
-
-
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) and value.isprintable() and " " not in value else repr(value)
-
-
 class LoopBufferedStream:
-    """A text stream to which all lines of one turn of the event loop go at once, at its end.
+    """A text stream that writes all lines of one turn of the event loop at once, at the end of the turn.
 
-    Without a loop they go at once, and what is left when the interpreter ends goes then.
+    Without a loop a line is written at once; lines that are left when the interpreter exits are written then.
     """
 
     def __init__(self, out: TextIO) -> None:

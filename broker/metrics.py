@@ -57,7 +57,7 @@ class Metrics:
         self._log_level = logger.get_effective_level()
 
     def committed(self, commit: Commit, state: State) -> None:
-        """FastCounter and log a commit (an `Observer` of the runtime): never a text, a name or a handle.
+        """Count and log a commit (an `Observer` of the runtime): never a text, a name or a handle.
 
         What is said is logged at `debug`, all else at `info`: a line for each message would tell of little else.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -12,9 +13,10 @@ import pytest
 import structlog
 
 from broker.config import LogFormat, LogLevel
-from broker.logging import LIBRARY_LOGGERS, MASK, QUOTES_CHUNKS, QUOTES_HEADERS, configure_logs
+from broker.logging import LIBRARY_LOGGERS, MASK, QUOTES_CHUNKS, QUOTES_HEADERS, LoopBufferedStream, configure_logs
 from events.ids import ClientMessageId, handle_from
 from tests.support.bench import LENIENT, BrokerBench
+from tests.support.fake_clock import settle
 from tests.support.logs import run, unavailable
 from tests.support.people import ANN, BOB, enter, leave, say
 
@@ -219,3 +221,28 @@ def test_what_is_said_has_a_line_at_debug_only() -> None:
     run(scenario)
     stored = [line["command"] for line in lines(out) if line["event"] == "commit"]
     assert stored == ["AdoptPolicy", "EnterQueue", "EnterQueue", "LeaveRoom"]
+
+
+async def _two_lines(stream: LoopBufferedStream, out: io.StringIO) -> list[str]:
+    stream.write("one\n")
+    stream.flush()
+    stream.write("two\n")
+    stream.flush()
+    seen = [out.getvalue()]
+    await settle(1)
+    return [*seen, out.getvalue()]
+
+
+def test_the_lines_of_a_turn_are_written_together() -> None:
+    """At its end, in order."""
+    out = io.StringIO()
+    assert asyncio.run(_two_lines(LoopBufferedStream(out), out)) == ["", "one\ntwo\n"]
+
+
+def test_without_an_event_loop_a_line_is_written_at_once() -> None:
+    """As when a command only prints a warning."""
+    out = io.StringIO()
+    stream = LoopBufferedStream(out)
+    stream.write("one\n")
+    stream.flush()
+    assert out.getvalue() == "one\n"

@@ -149,7 +149,7 @@ def test_a_clock_that_is_set_costs_nobody_their_match(jump_ms: int) -> None:
 
 @with_broker(POLICY)
 async def test_a_clock_that_is_set_back_puts_no_match_off_for_as_long(bench: BrokerBench) -> None:
-    """MatchTimeouts goes on meanwhile, if at half its speed."""
+    """Patience goes on meanwhile, if at half its speed."""
     await bench.do(enter(ANN, "Ann", "go"))
     bench.clock.jump_wall(-3_600_000)
     await bench.do(enter(BOB, "Bob", "tea"))

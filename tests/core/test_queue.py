@@ -38,7 +38,7 @@ def test_an_empty_queue_has_no_head() -> None:
 
 
 def test_who_entered_first_stands_first() -> None:
-    """Connections count from 1, in the order of entering."""
+    """Places in the queue count from 1, in the order of entering."""
     queue = queue_of(BOB, ANN, CAT)
     assert queue.head() == BOB
     assert {who: queue.place_of(who) for who in (ANN, BOB, CAT)} == {BOB: 1, ANN: 2, CAT: 3}
