@@ -1,43 +1,43 @@
-"""For tests of your own: of a matching, a policy, a reader of logs, or of what is built on the broker.
+"""A test kit for code built on the broker: a matching, a policy, a reader of logs, a client.
 
-`docs/testing.md` shows how. `BrokerMachine` is a state machine to subclass; `check_history` says which promise a
-log does not keep; `strategies` and `sessions` make everything from names to whole logs; `Reference` decides a log's
-commands again, by other means. It needs Hypothesis, which comes with the extra `testing`.
+`docs/testing.md` is the guide. `BrokerMachine` is a state machine to subclass. `check_history` checks a log against the
+promises. `strategies`, `scripts` and `logs` generate anything from names to whole logs. `ReferenceModel` is an
+independent implementation of the rules. The package needs Hypothesis (the extra `testing`).
 """
 
 try:
-    import hypothesis as _hypothesis  # noqa: F401 - whether it is there
+    import hypothesis as _hypothesis  # noqa: F401 - fails here if it is missing
 except ImportError:
     raise ImportError("broker.testing needs Hypothesis: pip install 'mcp-chat-broker[testing]'") from None
 
+from broker.testing.checker import Counterexample
 from broker.testing.clock import FakeClock
-from broker.testing.driven import BrokenPromiseError, Outcome
 from broker.testing.machine import BrokerMachine
 from broker.testing.promises import check_history
-from broker.testing.reference import Answer, Reference
-from broker.testing.sessions import HERE, Session, Step, log_of, logs, sessions
-from broker.testing.systems import Core, Happened, Served, System, served_from_a_file, served_from_memory
-from broker.testing.witness import Broken
+from broker.testing.reference_model import ReferenceModel, ReferenceResult
+from broker.testing.scripts import CURRENT_ROOM, Script, TimedCommand, log_of, logs, scripts
+from broker.testing.system_under_test import BrokenPromiseError, Outcome
+from broker.testing.systems import BrokerSystem, CoreSystem, Observation, System, broker_in_file, broker_in_memory
 
 __all__ = [
-    "HERE",
-    "Answer",
-    "Broken",
+    "CURRENT_ROOM",
     "BrokenPromiseError",
     "BrokerMachine",
-    "Core",
+    "BrokerSystem",
+    "CoreSystem",
+    "Counterexample",
     "FakeClock",
-    "Happened",
+    "Observation",
     "Outcome",
-    "Reference",
-    "Served",
-    "Session",
-    "Step",
+    "ReferenceModel",
+    "ReferenceResult",
+    "Script",
     "System",
+    "TimedCommand",
+    "broker_in_file",
+    "broker_in_memory",
     "check_history",
     "log_of",
     "logs",
-    "served_from_a_file",
-    "served_from_memory",
-    "sessions",
+    "scripts",
 ]

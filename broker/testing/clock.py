@@ -1,4 +1,4 @@
-"""A clock that tests move, for all that takes a `broker.clock.Clock`: no test ever sleeps."""
+"""A clock that tests move, for everything that takes a `broker.clock.Clock`. No test sleeps."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from itertools import count
 
 
 class FakeTimer:
-    """A callback in line; cancelling it leaves it there, deaf."""
+    """A pending callback. A cancelled one stays in the clock's heap and does nothing."""
 
     def __init__(self, callback: Callable[[], None]) -> None:
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """Call it off."""
+        """Cancel the callback."""
         self.callback = None
 
 
 class FakeClock:
-    """Stands still until it is told to go on; then its timers ring in order, each at its own moment."""
+    """A clock that moves only by `advance`. Its timers fire in order, each at its own time."""
 
     def __init__(self, wall_ms: int = 1_790_000_000_000) -> None:
         self._now_ms = 0.0
@@ -29,11 +29,11 @@ class FakeClock:
         self._serial = count()
 
     def wall_ms(self) -> int:
-        """Unix time."""
+        """Return the wall time (Unix ms)."""
         return self._wall_offset_ms + int(self._now_ms)
 
     def now_ms(self) -> float:
-        """Time since the clock was made."""
+        """Return the ms since the clock was made."""
         return self._now_ms
 
     def call_at(self, at_ms: float, callback: Callable[[], None]) -> FakeTimer:
@@ -43,13 +43,13 @@ class FakeClock:
         return timer
 
     def jump_wall(self, by_ms: int) -> None:
-        """Somebody set the machine's clock."""
+        """Change the wall time alone, as an operator may set a machine's clock."""
         self._wall_offset_ms += by_ms
 
     async def advance(self, by_ms: float, quiet: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Let `by_ms` pass, and everything that follows from each timer happen before the next one rings.
+        """Let `by_ms` pass. All effects of a timer are done before the next one fires.
 
-        `quiet` returns once it has; `settle`, unless something happens in other threads too.
+        `quiet` waits for the effects; the default, `settle`, is enough where no other thread takes part.
         """
         quiet = quiet if quiet is not None else settle
         end_ms = self._now_ms + by_ms
@@ -65,6 +65,6 @@ class FakeClock:
 
 
 async def settle(turns: int = 25) -> None:
-    """Let every task that can go on do so."""
+    """Run the event loop for `turns` turns, so that every ready task goes on."""
     for _ in range(turns):
         await asyncio.sleep(0)  # one turn of the event loop

@@ -1,4 +1,4 @@
-"""The two witnesses side by side: what a fold says, and what the naive reference says, in one plain form."""
+"""Comparing the folded state with the reference model's, both brought into one plain form."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from broker.testing.world import Person, Told, World
+from broker.testing.reference_state import PlainNotification, ReferenceConnection, ReferenceState
 from events.ids import ConnectionId
 from projections.connections import Chatting, Connection, Waiting
 from projections.inbox import EMPTY_INBOX
@@ -18,14 +18,17 @@ from projections.state import State
 Plain = dict[str, Any]
 
 
-def differences(world: World, state: State) -> list[str]:
-    """Each thing in which `state` is not what `world` says, as a line that names it and says both."""
-    return [*_differences("", _plain_state(state), _plain_world(world)), *_unlike_inboxes(world, state)]
+def differences(expected: ReferenceState, state: State) -> list[str]:
+    """Return a line for each value in which `state` differs from `expected`, with both values."""
+    return [
+        *_differences("", _plain_state(state), _plain_reference(expected)),
+        *_inbox_differences(expected, state),
+    ]
 
 
-def plain_told(who: ConnectionId, notification: Notification) -> Told:
-    """A notification as the reference has it."""
-    return who, notification.method, msgspec.structs.asdict(notification.params)
+def plain_notification(connection_id: ConnectionId, notification: Notification) -> PlainNotification:
+    """Return a notification in the reference model's form."""
+    return connection_id, notification.method, msgspec.structs.asdict(notification.params)
 
 
 def _plain_state(state: State) -> Plain:
@@ -33,9 +36,11 @@ def _plain_state(state: State) -> Plain:
         "position": state.position,
         "at_ms": state.at_ms,
         "policy": msgspec.structs.asdict(state.policy),
-        "queue": [who for _, who in state.queue.entries.items()],
-        "idle": [who for _, who in state.connections.idle.items()],
-        "people": {who: _person(known) for who, known in state.connections.by_id.items()},
+        "queue": [connection_id for _, connection_id in state.queue.entries.items()],
+        "idle": [connection_id for _, connection_id in state.connections.idle.items()],
+        "connections": {
+            connection_id: _connection(connection) for connection_id, connection in state.connections.by_id.items()
+        },
         "rooms": {room_id: _room(room) for room_id, room in state.rooms.by_id.items()},
         "closed rooms": [room_id for _, room_id in state.rooms.closed.items()],
         "messages sent": state.messages_sent,
@@ -43,56 +48,58 @@ def _plain_state(state: State) -> Plain:
     }
 
 
-def _plain_world(world: World) -> Plain:
+def _plain_reference(expected: ReferenceState) -> Plain:
     return {
-        "position": world.position,
-        "at_ms": world.at_ms,
-        "policy": msgspec.structs.asdict(world.policy),
-        "queue": [person.who for person in world.queue],
-        "idle": [person.who for person in world.idle],
-        "people": {person.who: _reference_person(person) for person in world.people},
-        "rooms": {
-            chat.room_id: {
-                "first": (chat.first.who, chat.first_name),
-                "second": (chat.second.who, chat.second_name),
-                "opened": chat.opened,
-                "closed": chat.closed,
-                "message ids": sorted(chat.older_ids + chat.newer_ids),
-            }
-            for chat in world.rooms
+        "position": expected.position,
+        "at_ms": expected.at_ms,
+        "policy": msgspec.structs.asdict(expected.policy),
+        "queue": [connection.connection_id for connection in expected.queue],
+        "idle": [connection.connection_id for connection in expected.idle],
+        "connections": {
+            connection.connection_id: _reference_connection(connection) for connection in expected.connections
         },
-        "closed rooms": [chat.room_id for chat in world.closed],
-        "messages sent": world.messages_sent,
-        "rooms closed": world.rooms_closed,
+        "rooms": {
+            room.room_id: {
+                "first": (room.first.connection_id, room.first_name),
+                "second": (room.second.connection_id, room.second_name),
+                "opened": room.opened,
+                "closed": room.closed,
+                "message ids": sorted(room.older_ids + room.newer_ids),
+            }
+            for room in expected.rooms
+        },
+        "closed rooms": [room.room_id for room in expected.closed],
+        "messages sent": expected.messages_sent,
+        "rooms closed": expected.rooms_closed,
     }
 
 
-def _person(known: Connection) -> Plain:
-    place = known.place
+def _connection(connection: Connection) -> Plain:
+    place = connection.place
     return {
-        "name": known.display_name,
-        "interests": known.interests,
+        "name": connection.display_name,
+        "interests": connection.interests,
         "place": type(place).__name__.lower(),
         "entered": place.entered_position if isinstance(place, Waiting) else None,
         "room": place.room_id if isinstance(place, Chatting) else None,
-        "last position": known.last_position,
-        "last at_ms": known.last_at_ms,
-        "queue spent until": known.queue_spent_until_us,
-        "messages spent until": known.messages_spent_until_us,
+        "last position": connection.last_position,
+        "last at_ms": connection.last_at_ms,
+        "queue spent until": connection.queue_spent_until_us,
+        "messages spent until": connection.messages_spent_until_us,
     }
 
 
-def _reference_person(person: Person) -> Plain:
+def _reference_connection(connection: ReferenceConnection) -> Plain:
     return {
-        "name": person.name,
-        "interests": person.interests,
-        "place": person.place,
-        "entered": person.entered,
-        "room": person.room_id,
-        "last position": person.last_position,
-        "last at_ms": person.last_at_ms,
-        "queue spent until": person.queue_spent_until_us,
-        "messages spent until": person.messages_spent_until_us,
+        "name": connection.name,
+        "interests": connection.interests,
+        "place": connection.place,
+        "entered": connection.entered,
+        "room": connection.room_id,
+        "last position": connection.last_position,
+        "last at_ms": connection.last_at_ms,
+        "queue spent until": connection.queue_spent_until_us,
+        "messages spent until": connection.messages_spent_until_us,
     }
 
 
@@ -107,25 +114,28 @@ def _room(room: Room) -> Plain:
     }
 
 
-def _differences(name: str, here: Any, there: Any) -> Iterator[str]:
-    if isinstance(here, Mapping) and isinstance(there, Mapping):
-        for key in sorted({*here, *there}):
-            yield from _differences(f"{name} {key}".lstrip(), here.get(key), there.get(key))
-    elif here != there:
-        yield f"{name} is {here!r}, in the reference {there!r}"
+def _differences(name: str, actual: Any, expected: Any) -> Iterator[str]:
+    if isinstance(actual, Mapping) and isinstance(expected, Mapping):
+        for key in sorted({*actual, *expected}):
+            yield from _differences(f"{name} {key}".lstrip(), actual.get(key), expected.get(key))
+    elif actual != expected:
+        yield f"{name} is {actual!r}, in the reference {expected!r}"
 
 
-def _unlike_inboxes(world: World, state: State) -> Iterator[str]:
-    """An inbox is an index of the newest positions; what it has dropped, it says that it has."""
-    for person in world.people:
-        inbox = state.inboxes.get(person.who, EMPTY_INBOX)
-        told = [position for position, _ in person.told]
+def _inbox_differences(expected: ReferenceState, state: State) -> Iterator[str]:
+    """Compare the inboxes: each must list the newest positions, and `dropped_through` must cover the others."""
+    for connection in expected.connections:
+        connection_id = connection.connection_id
+        inbox = state.inboxes.get(connection_id, EMPTY_INBOX)
+        positions = [position for position, _ in connection.notifications]
         kept = inbox.last(len(inbox))
-        if kept != [position for position in told if position > inbox.dropped_through]:
-            yield f"inbox {person.who} is {kept} after {inbox.dropped_through}, in the reference {told}"
-        dropped = len(told) - len(kept)
-        if dropped and told[dropped - 1] != inbox.dropped_through:
-            yield f"inbox {person.who} dropped up to {inbox.dropped_through}, in the reference {told[:dropped]}"
-    for who in sorted(state.inboxes):
-        if world.person(who) is None:
-            yield f"inbox {who} is kept, in the reference nobody knows them"
+        if kept != [position for position in positions if position > inbox.dropped_through]:
+            yield f"inbox {connection_id} is {kept} after {inbox.dropped_through}, in the reference {positions}"
+        dropped = len(positions) - len(kept)
+        if dropped and positions[dropped - 1] != inbox.dropped_through:
+            yield (
+                f"inbox {connection_id} dropped up to {inbox.dropped_through}, in the reference {positions[:dropped]}"
+            )
+    for connection_id in sorted(state.inboxes):
+        if expected.connection(connection_id) is None:
+            yield f"inbox {connection_id} is kept, but the reference does not know the connection"

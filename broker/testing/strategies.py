@@ -1,4 +1,4 @@
-"""Hypothesis strategies for everything that can be typed, asked for, or stored."""
+"""Hypothesis strategies for everything that can be typed, submitted or stored."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from events.policy import LIMITS, MatchingName, Policy
 from events.text import RedactedText, Text
 
 PEOPLE = tuple(ConnectionId(f"c_{name}") for name in ("ann", "bob", "cat", "dan", "eve"))
-"""A few people, whose ids are easy to read. Only their form is unlike a real one's."""
+"""A few readable connection ids. Apart from their form they are like real ones."""
 
 HOSTILE: Mapping[str, str] = {
     "terminal escapes": "\x1b[2J\x1b]0;owned\x07\x9b31m",
@@ -60,10 +60,10 @@ HOSTILE: Mapping[str, str] = {
     "very long": "a long story " * 1_000,
     "very wide": "\U0001f468\u200d\U0001f469\u200d\U0001f467" * 500,
 }
-"""What strangers type to do harm, by what it is. All of it can be stored."""
+"""Harmful texts by their kind. All of them can be stored."""
 
 SURROGATES = ("\ud800", "a\udfffb", "\udc00\ud800")
-"""Halves of UTF-16 pairs: they come in JSON, and no text can hold them."""
+"""Lone halves of UTF-16 pairs: JSON can carry them, UTF-8 can't."""
 
 _NAMES = ("Ann", "Anonymous", "Bob", "Jean-Luc", "O'Neill", "r2.d2", "snake_case", "Zoë", "Иван", "李小龍", "x" * 40)
 _INTERESTS = ("chess", "cooking", "film", "go", "jazz", "tea", "ελληνικά", "将棋")
@@ -73,27 +73,27 @@ _TINY = st.integers(1, 3)
 
 
 def handles() -> SearchStrategy[Handle]:
-    """Any handle."""
+    """Return any handles."""
     return st.binary(min_size=HANDLE_BYTES, max_size=HANDLE_BYTES).map(handle_from)
 
 
 def connection_ids() -> SearchStrategy[ConnectionId]:
-    """Any connection's id, as it comes of a handle."""
+    """Return any connection ids, made from handles."""
     return handles().map(connection_id_of)
 
 
 def room_ids() -> SearchStrategy[RoomId]:
-    """Any room's id."""
+    """Return any room ids."""
     return st.binary(min_size=ID_BYTES, max_size=ID_BYTES).map(room_id_from)
 
 
 def message_ids() -> SearchStrategy[ClientMessageId]:
-    """Any name that a sender may give to a message."""
+    """Return any ids for a sender's messages."""
     return st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True).map(ClientMessageId)
 
 
 def texts() -> SearchStrategy[str]:
-    """Anything that can be stored as a text: ordinary words, any characters at all, and what is `HOSTILE`."""
+    """Return any storable texts: ordinary words, any characters, and those of `HOSTILE`."""
     return (
         st.sampled_from(["hi", "hello, stranger", "¿qué tal?", "你好 👋🏽", ""])
         | st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -102,29 +102,29 @@ def texts() -> SearchStrategy[str]:
 
 
 def typed() -> SearchStrategy[str]:
-    """Anything that can come from a client in the place of a message, a name or an interest, lone surrogates too."""
+    """Return anything that a client can send as a message, a name or an interest, including lone surrogates."""
     return texts() | st.text(max_size=40) | st.sampled_from(SURROGATES)
 
 
 def names() -> SearchStrategy[str]:
-    """Display names, as they are once they were cleaned."""
+    """Return display names in their cleaned form."""
     alphabet = st.sampled_from("abcxyzABCXYZ0189-_.'")
     return st.sampled_from(_NAMES) | st.text(alphabet, min_size=1, max_size=40)
 
 
 def interests(*, few: bool = False) -> SearchStrategy[tuple[str, ...]]:
-    """Interests, as they are once they were cleaned: sorted, without repeats. With `few`, people often share some."""
+    """Return interests in their cleaned form: sorted, without repeats. With `few`, members often share some."""
     among = _INTERESTS[:2] if few else _INTERESTS
     return st.lists(st.sampled_from(among), unique=True, max_size=10).map(lambda chosen: tuple(sorted(chosen)))
 
 
 def policies() -> SearchStrategy[Policy]:
-    """Any policy."""
+    """Return any policies."""
     return st.builds(Policy, matching=_matching_names(), **{name: st.integers(1, 2**31) for name in LIMITS})
 
 
 def tiny_policies(matching: MatchingName | None = None) -> SearchStrategy[Policy]:
-    """Policies with limits that a few people run into; under `matching`, or any."""
+    """Return policies with limits that a few members reach; under `matching`, or any."""
     return st.builds(
         Policy,
         matching=st.just(matching) if matching is not None else _matching_names(),
@@ -150,7 +150,7 @@ _COUNTED = (
 def commands(
     people: SearchStrategy[ConnectionId] | None = None, rooms: SearchStrategy[RoomId] | None = None
 ) -> SearchStrategy[Command]:
-    """Any command, of any of `people`, about any of `rooms`; they need not make sense."""
+    """Return any commands of any of `people` about any of `rooms`; they need not make sense."""
     who = people if people is not None else _people()
     room = rooms if rooms is not None else _rooms()
     return st.one_of(
@@ -166,12 +166,12 @@ def commands(
 
 
 def facts() -> SearchStrategy[Facts]:
-    """Any facts that are enough for every command."""
+    """Return any facts, enough for every command."""
     return st.builds(Facts, _NUMBERS, _rooms(), st.text(_HEX, min_size=32, max_size=32))
 
 
 def events() -> SearchStrategy[Event]:
-    """Any event; it need not make sense."""
+    """Return any events; they need not make sense."""
     who, room, name = _people(), _rooms(), names() | texts()
     reasons = st.sampled_from(["left", "next", "disconnected", "timeout"])
     return st.one_of(
@@ -185,7 +185,7 @@ def events() -> SearchStrategy[Event]:
 
 
 def commits() -> SearchStrategy[Commit]:
-    """Any commit that could stand anywhere in a log, with an id that holds; what it says need not make sense."""
+    """Return any commits with a valid id; their content need not make sense."""
     tips = st.builds(Tip, _NUMBERS, st.text(_HEX, min_size=32, max_size=32).map(CommitId))
     return st.builds(commit_after, tips, commands(), facts(), st.lists(events(), max_size=3))
 

@@ -1,4 +1,4 @@
-"""What a machine can drive: the pure core, or a real broker over a real log, on a clock that the machine moves."""
+"""Systems for a machine to drive: the pure core, or a whole broker over a log, on a clock moved by the machine."""
 
 from __future__ import annotations
 
@@ -25,116 +25,119 @@ from projections.notifications import Notification, deliveries
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State, evolve, fold
 
-NOON_MS = 1_790_000_000_000
-"""When every story begins: Unix time."""
+START_MS = 1_790_000_000_000
+"""The time at which every system starts (Unix ms)."""
 
 COMMITS_MAX = 100_000
 
-Heard = tuple[ConnectionId, Notification]
-"""Who was told something, and what."""
+ReceivedNotification = tuple[ConnectionId, Notification]
+"""A notification and its recipient."""
 
 
-class Happened(NamedTuple):
-    """What became of something that was done to a system."""
+class Observation(NamedTuple):
+    """The result of one action on a system."""
 
     answer: Commit | Rejection | None = None
-    """What a command led to; `None` if it was done already, or if none was given."""
+    """A command's commit or rejection; `None` if it was done already, or if the action was no command."""
     commits: Sequence[Commit] = ()
-    """All that was stored, in order; the answer's is the last of them."""
-    heard: Sequence[Heard] = ()
-    """All that anyone was told."""
+    """All that was stored, in order; a command's commit is the last."""
+    received: Sequence[ReceivedNotification] = ()
+    """All notifications that were sent."""
 
 
 class System(Protocol):
-    """Something that carries out commands. It begins with an empty log, at `NOON_MS`, and its time stands still."""
+    """An implementation of the broker's commands.
+
+    It begins with an empty log at `START_MS`. Its time moves only with `pass_time`.
+    """
 
     @property
     def state(self) -> State:
-        """What it knows."""
+        """The system's state."""
         ...
 
     @property
     def now_ms(self) -> int:
-        """What time it is: Unix time."""
+        """The system's time (Unix ms)."""
         ...
 
-    def start(self, policy: Policy) -> Happened:
-        """Begin to serve under `policy`."""
+    def start(self, policy: Policy) -> Observation:
+        """Start under `policy`."""
         ...
 
-    def submit(self, command: Command) -> Happened:
+    def submit(self, command: Command) -> Observation:
         """Carry out `command`."""
         ...
 
-    def pass_time(self, by_ms: int) -> Happened:
-        """Let so much time pass."""
+    def pass_time(self, by_ms: int) -> Observation:
+        """Advance the clock by `by_ms`."""
         ...
 
-    def restart(self) -> Happened:
-        """End, and go on from what is stored alone."""
+    def restart(self) -> Observation:
+        """Stop, and start again from the log alone."""
         ...
 
-    def page(self, who: ConnectionId, cursor: Position) -> Page:
-        """What `who` was told after `cursor`, a page at most."""
+    def page(self, connection_id: ConnectionId, cursor: Position) -> Page:
+        """Return the notifications for `connection_id` after `cursor`, one page at most."""
         ...
 
     def stored(self) -> Sequence[Commit]:
-        """The whole log."""
+        """Return the whole log."""
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release all resources."""
         ...
 
 
 def facts_for(command: Command, at_ms: int, number: int) -> Facts:
-    """Facts as a broker brings them for `command`, but with ids that are easy to read: `r_7`, `salt7`."""
+    """Return facts as a broker would for `command`, with readable ids: `r_7`, `salt7`."""
     room_id = RoomId(f"r_{number}") if isinstance(command, EnterQueue | NextPartner | MatchDue) else None
     return Facts(at_ms, room_id, f"salt{number}" if isinstance(command, SendMessage) else None)
 
 
-class Core:
-    """Pure functions alone: decide, a commit there and back through its line of JSON, evolve, deliveries, pages."""
+class CoreSystem:
+    """The pure functions alone: decide, encode and decode, evolve, deliveries, pages."""
 
     def __init__(self) -> None:
         self.state = INITIAL_STATE
-        self.now_ms = NOON_MS
+        self.now_ms = START_MS
         self._log = MemoryLog()
         self._runner = asyncio.Runner()
         self._submitted = 0
 
-    def start(self, policy: Policy) -> Happened:
+    def start(self, policy: Policy) -> Observation:
         """See `System.start`."""
         return self.submit(AdoptPolicy(policy))
 
-    def submit(self, command: Command) -> Happened:
+    def submit(self, command: Command) -> Observation:
         """See `System.submit`."""
         self._submitted += 1
         facts = facts_for(command, self.now_ms, self._submitted)
         decision = decide(self.state, command, facts)
         if isinstance(decision, Rejection):
-            return Happened(decision)
+            return Observation(decision)
         if not decision:
-            return Happened()
+            return Observation()
         commit = decode_commit(encode_commit(commit_after(self.state.tip, command, facts, decision)))
         self._runner.run(self._log.append([commit], expected=self.state.tip))
         self.state = evolve(self.state, commit)
-        return Happened(commit, [commit], deliveries(commit))
+        return Observation(commit, [commit], deliveries(commit))
 
-    def pass_time(self, by_ms: int) -> Happened:
-        """See `System.pass_time`: nothing happens by itself."""
+    def pass_time(self, by_ms: int) -> Observation:
+        """See `System.pass_time`. Nothing happens by itself."""
         self.now_ms += by_ms
-        return Happened()
+        return Observation()
 
-    def restart(self) -> Happened:
+    def restart(self) -> Observation:
         """See `System.restart`."""
         self.state = fold(self.stored())
-        return Happened()
+        return Observation()
 
-    def page(self, who: ConnectionId, cursor: Position) -> Page:
+    def page(self, connection_id: ConnectionId, cursor: Position) -> Page:
         """See `System.page`."""
         limit = self.state.policy.events_per_page_max
-        return self._runner.run(page_after(self._log, self.state, who, cursor, limit))
+        return self._runner.run(page_after(self._log, self.state, connection_id, cursor, limit))
 
     def stored(self) -> Sequence[Commit]:
         """See `System.stored`."""
@@ -145,21 +148,22 @@ class Core:
         self._runner.close()
 
 
-class Served:
-    """A whole broker: runtime, presence, patience and notifier. It hears what each is told who ever gave a command.
+class BrokerSystem:
+    """A whole broker: writer, presence, match timeouts and hub.
 
-    A command is a call of its connection, and nobody has a stream, so who does nothing for long is found absent.
+    A command counts as a call of its connection. There are no streams, so a connection that is inactive for long is
+    absent. From its first command on, a connection's notifications are recorded.
     """
 
     def __init__(self, open_log: Callable[[], EventLog], *, on_close: Callable[[], None] = lambda: None) -> None:
-        """`open_log` opens the same log each time."""
+        """Take a function that opens the same log each time; `on_close` is called last by `close`."""
         self._open_log = open_log
         self._on_close = on_close
-        self._clock = FakeClock(NOON_MS)
+        self._clock = FakeClock(START_MS)
         self._runner = asyncio.Runner()
         self._broker: Broker
-        self._listening: dict[ConnectionId, None] = {}
-        self._heard: list[Heard] = []
+        self._attached: dict[ConnectionId, None] = {}
+        self._received: list[ReceivedNotification] = []
         self._seen: Position = 0
 
     @property
@@ -172,25 +176,25 @@ class Served:
         """See `System.now_ms`."""
         return self._clock.wall_ms()
 
-    def start(self, policy: Policy) -> Happened:
+    def start(self, policy: Policy) -> Observation:
         """See `System.start`."""
         return self._runner.run(self._start(policy))
 
-    def submit(self, command: Command) -> Happened:
+    def submit(self, command: Command) -> Observation:
         """See `System.submit`."""
         return self._runner.run(self._submit(command))
 
-    def pass_time(self, by_ms: int) -> Happened:
-        """See `System.pass_time`: timers ring, each at its moment."""
+    def pass_time(self, by_ms: int) -> Observation:
+        """See `System.pass_time`. Each timer fires at its own time."""
         return self._runner.run(self._pass_time(by_ms))
 
-    def restart(self) -> Happened:
+    def restart(self) -> Observation:
         """See `System.restart`."""
         return self._runner.run(self._restart())
 
-    def page(self, who: ConnectionId, cursor: Position) -> Page:
+    def page(self, connection_id: ConnectionId, cursor: Position) -> Page:
         """See `System.page`."""
-        return self._runner.run(self._broker.page(who, cursor))
+        return self._runner.run(self._broker.page(connection_id, cursor))
 
     def stored(self) -> Sequence[Commit]:
         """See `System.stored`."""
@@ -203,59 +207,59 @@ class Served:
         self._on_close()
 
     def deliver(self, delivery: Delivery) -> None:
-        """Hear what is told to one of those who listen (a `Subscriber` of the notifier)."""
-        self._heard.append((delivery.connection_id, delivery.notification))
+        """Record a notification (a `Subscriber` of the hub)."""
+        self._received.append((delivery.connection_id, delivery.notification))
 
-    async def _start(self, policy: Policy) -> Happened:
+    async def _start(self, policy: Policy) -> Observation:
         self._broker = Broker(self._open_log(), self._clock)
         await self._broker.start(policy)
-        for who in self._listening:
-            self._broker.notifier.attach(who, self)
-        return await self._happened(None)
+        for connection_id in self._attached:
+            self._broker.hub.attach(connection_id, self)
+        return await self._observe(None)
 
-    async def _submit(self, command: Command) -> Happened:
+    async def _submit(self, command: Command) -> Observation:
         if isinstance(command, AdoptPolicy):
-            return await self._answered(command)
-        self._listening[command.connection_id] = None
-        self._broker.notifier.attach(command.connection_id, self)
+            return await self._call(command)
+        self._attached[command.connection_id] = None
+        self._broker.hub.attach(command.connection_id, self)
         with self._broker.presence.call(command.connection_id):
-            return await self._answered(command)
+            return await self._call(command)
 
-    async def _answered(self, command: Command) -> Happened:
+    async def _call(self, command: Command) -> Observation:
         answer = await self._broker.submit(command)
-        return await self._happened(answer if isinstance(answer, Rejection) else answer.commit)
+        return await self._observe(answer if isinstance(answer, Rejection) else answer.commit)
 
-    async def _pass_time(self, by_ms: int) -> Happened:
+    async def _pass_time(self, by_ms: int) -> Observation:
         await self._clock.advance(by_ms, self._quiet)
-        return await self._happened(None)
+        return await self._observe(None)
 
-    async def _restart(self) -> Happened:
+    async def _restart(self) -> Observation:
         policy = self._broker.policy
         await self._broker.close()
         return await self._start(policy)
 
-    async def _happened(self, answer: Commit | Rejection | None) -> Happened:
+    async def _observe(self, answer: Commit | Rejection | None) -> Observation:
         await self._quiet()
         commits = await self._broker.log.read(self._seen, COMMITS_MAX)
-        heard, self._heard = self._heard, []
+        received, self._received = self._received, []
         self._seen += len(commits)
-        return Happened(answer, commits, heard)
+        return Observation(answer, commits, received)
 
     async def _quiet(self) -> None:
-        """Return once nothing more follows; a log in a file answers from another thread."""
+        """Wait until no more work is pending; a log in a file answers from another thread."""
         for _ in range(2):
             await settle()
-            await self._broker.runtime.drained()
+            await self._broker.writer.drained()
 
 
-def served_from_memory() -> Served:
-    """A broker with its log in memory; `restart` finds it there again."""
+def broker_in_memory() -> BrokerSystem:
+    """Make a broker over a log in memory; the log outlives `restart`."""
     log = MemoryLog()
-    return Served(lambda: log)
+    return BrokerSystem(lambda: log)
 
 
-def served_from_a_file() -> Served:
-    """A broker with its log in a file, in a directory that is gone with it."""
+def broker_in_file() -> BrokerSystem:
+    """Make a broker over a log in a file, in a temporary directory that `close` removes."""
     directory = tempfile.TemporaryDirectory(prefix="chat-broker-testing-")
     path = Path(directory.name) / "chat.db"
-    return Served(lambda: SqliteLog(path, STATE_CODEC, synchronous="NORMAL"), on_close=directory.cleanup)
+    return BrokerSystem(lambda: SqliteLog(path, STATE_CODEC, synchronous="NORMAL"), on_close=directory.cleanup)

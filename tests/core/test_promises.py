@@ -53,7 +53,7 @@ class Checked(BrokerMachine):
 
     def submit(self, command: Command) -> Outcome:
         """Decide it on the working copy too."""
-        asked, facts = self.driven[0].in_own_words(command), Facts(self.state.at_ms, FRESH, "salt")
+        asked, facts = self.under_test[0].with_system_room(command), Facts(self.state.at_ms, FRESH, "salt")
         assert decide(self.checked.folding, asked, facts) == decide(self.state, asked, facts)
         return super().submit(command)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from broker.decide import decide
-from broker.testing.reference import Reference
+from broker.testing.reference_model import ReferenceModel
 from events.commit import Commit
 from events.events import MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
@@ -76,7 +76,7 @@ class Record:
         self.landed_ms: list[float] = [0.0]
         self.ids: list[str] = [""]
         self.forgotten = False  # texts may be redacted
-        self.reference = Reference()
+        self.reference = ReferenceModel()
         self._world = world
         self._sometimes = sometimes
         self._message_ids: set[tuple[RoomId, ConnectionId, str]] = set()

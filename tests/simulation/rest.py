@@ -122,7 +122,7 @@ def check_states(around: Surroundings) -> None:
     expected = digest(fold(around.disk.commits))
     if digest(around.disk.state) != expected:
         around.world.fail("promise 6: folding all at once is not folding one by one")
-    if unlike := differences(around.record.reference.world, around.disk.state):
+    if unlike := differences(around.record.reference.state, around.disk.state):
         around.world.fail(f"the reference says otherwise: {unlike[:3]}")
     for process in around.processes:
         state = process.broker.state

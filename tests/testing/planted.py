@@ -1,4 +1,4 @@
-"""Plausible bugs, to be planted one at a time, and the promise that each breaks."""
+"""Plausible bugs to plant one at a time, with the promise that each breaks."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 class Bug(NamedTuple):
-    """Something that somebody could have written."""
+    """A plausible mistake."""
 
     plant: Plant
     promise: int
     commits: int
-    """How many there are in the history that shows it, of which none can be left out."""
+    """The length of the history that shows it, from which nothing can be left out."""
     is_stored: bool = False
-    """Whether it shows in what is decided, and so in the log; else in what is made of the log."""
+    """True if the bug changes the decisions and so the log; else it changes the fold."""
 
 
 def wrong_matching(name: str, matching: Callable[[StateView, Seeker, int], ConnectionId | None]) -> Plant:
-    """A policy that names `name` gets `matching`."""
+    """Return a plant that puts `matching` in place of the one called `name`."""
     return lambda patch: patch.setitem(MATCHINGS, name, matching)
 
 
 def others(now: StateView, seeker: Seeker) -> list[ConnectionId]:
-    """Who waits, but for the one who asks."""
+    """Return the waiting connections without the seeker."""
     return [who for _, who in now.queue.entries.items() if who != seeker.connection_id]
 
 
 def newest_first(now: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """A stack in the place of a queue."""
+    """Choose as a stack would, not a queue."""
     return next(reversed(others(now, seeker)), None)
 
 
 def never(now: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """A lost wake-up: everybody waits."""
+    """Choose no partner, as after a lost wake-up."""
     return None
 
 
 def first_who_shares(now: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """Any shared interest will do; patience is forgotten."""
+    """Choose any connection with a shared interest, and forget patience."""
     shares = [who for who in others(now, seeker) if {*now.connections.by_id[who].interests} & {*seeker.interests}]
     return shares[0] if shares else None
 
 
 def wrong_effect(event: type[Any], change: Callable[[Any, Any], None]) -> Plant:
-    """Folding an event of that kind also does `change`."""
+    """Return a plant that adds `change` to the effect of an event."""
     right = state.EFFECTS[event]
 
     def both(now: Any, what: Any) -> None:
@@ -69,7 +69,7 @@ def wrong_effect(event: type[Any], change: Callable[[Any, Any], None]) -> Plant:
 
 
 def instead(owner: Any, name: str, function: Any) -> Plant:
-    """`owner` has another function of that name."""
+    """Return a plant that replaces a function of `owner`."""
     return lambda patch: patch.setattr(owner, name, function)
 
 
@@ -130,4 +130,4 @@ BUGS: dict[str, Bug] = {
         2,
     ),
 }
-"""What can be seen in a log and its fold."""
+"""Bugs that show in a log or its fold."""

@@ -1,4 +1,4 @@
-"""The machine finds what is wrong with a broker, whichever it drives, and nothing where nothing is."""
+"""The machine finds planted bugs in a core or a broker, and reports nothing about a sound one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from broker.matching import MATCHINGS, Seeker, first_come
 from broker.testing import (
     BrokenPromiseError,
     BrokerMachine,
-    Core,
+    CoreSystem,
+    broker_in_file,
+    broker_in_memory,
     check_history,
-    served_from_a_file,
-    served_from_memory,
     systems,
 )
-from broker.testing.machine import WHO
+from broker.testing.machine import MEMBERS
 from broker.testing.strategies import tiny_policies
 from events.commands import EnterQueue, SendMessage
 from events.commit import Facts
@@ -39,7 +39,7 @@ PATIENT = Policy(stream_grace_ms=FOREVER_MS, idle_grace_queue_ms=FOREVER_MS, idl
 
 
 def sought(examples: int, steps: int) -> settings:
-    """The same stories each time, so that what has to be found is; and as they were found, which saves minutes."""
+    """Return settings for a repeatable search that stops at the first find, which saves minutes."""
     return settings(
         phases=[Phase.generate],
         report_multiple_bugs=False,
@@ -53,25 +53,25 @@ def sought(examples: int, steps: int) -> settings:
 
 
 class FirstCome(BrokerMachine):
-    """As a broker is by default; an operator changes it."""
+    """The default policy; an operator changes it."""
 
 
 class ByInterests(BrokerMachine):
-    """Who shares something meets; few may wait."""
+    """Matching by interests; few may wait."""
 
     policy = Policy(matching="interests", queue_connections_max=2)
     other_policies = tiny_policies("interests")
 
 
 class Choosy(BrokerMachine):
-    """Nobody changes the rules, so that some wait until their patience ends."""
+    """Matching by interests under a constant policy, so that some wait until their patience ends."""
 
     policy = Policy(matching="interests")
     other_policies = st.nothing()
 
 
 class Tiny(BrokerMachine):
-    """Limits that five people run into at once, and that stay."""
+    """Constant limits that five members reach at once."""
 
     policy = Policy(
         messages_per_10s_max=2,
@@ -87,7 +87,7 @@ class Tiny(BrokerMachine):
 
 
 class Talkative(BrokerMachine):
-    """Two who say more than a room remembers the ids of, and than a page holds."""
+    """Two members who send more than a room remembers ids, and more than fits on a page."""
 
     policy = Policy(message_ids_kept=2, events_per_page_max=3, inbox_events_max=1, messages_per_10s_max=100)
     other_policies = st.nothing()
@@ -95,37 +95,37 @@ class Talkative(BrokerMachine):
 
 
 class OnesOwn(BrokerMachine):
-    """A matching that no policy names, and that is sound."""
+    """A sound matching that no policy names."""
 
     matching = newest_first
 
 
 class InMemory(BrokerMachine):
-    """A real broker."""
+    """A broker over a log in memory."""
 
     policy = Policy(matching="interests", idle_grace_queue_ms=20_000, idle_grace_room_ms=40_000)
-    systems = (served_from_memory,)
+    systems = (broker_in_memory,)
 
 
 class InAFile(BrokerMachine):
-    """A real broker that writes to a disk."""
+    """A broker over a log in a file."""
 
-    systems = (served_from_a_file,)
+    systems = (broker_in_file,)
 
 
 class Agreeing(BrokerMachine):
-    """The pure core and two real brokers, where none of them does anything by itself."""
+    """The pure core and two brokers, under a policy without timeouts."""
 
     policy = PATIENT
     other_policies = st.nothing()
-    systems = (Core, served_from_memory, served_from_a_file)
+    systems = (CoreSystem, broker_in_memory, broker_in_file)
 
 
-class Served(BrokerMachine):
-    """Two real brokers that do all that they do by themselves: disconnect the absent, match the patient."""
+class BrokersWithTimeouts(BrokerMachine):
+    """Two brokers with timeouts: absent connections are disconnected, patient ones matched."""
 
     policy = Policy(matching="interests")
-    systems = (served_from_memory, served_from_a_file)
+    systems = (broker_in_memory, broker_in_file)
 
 
 for machine, examples, steps in (
@@ -138,7 +138,7 @@ for machine, examples, steps in (
     (InMemory, 15, 40),
     (InAFile, 5, 30),
     (Agreeing, 6, 30),
-    (Served, 6, 30),
+    (BrokersWithTimeouts, 6, 30),
 ):
     machine.TestCase.settings = settings(deadline=None, max_examples=examples, stateful_step_count=steps)
 
@@ -151,11 +151,11 @@ TestOnesOwn = OnesOwn.TestCase
 TestInMemory = InMemory.TestCase
 TestInAFile = InAFile.TestCase
 TestAgreeing = Agreeing.TestCase
-TestServed = Served.TestCase
+TestBrokersWithTimeouts = BrokersWithTimeouts.TestCase
 
 
 def broken_by(machine: type[BrokerMachine], examples: int = 100, steps: int = 30) -> BrokenPromiseError:
-    """What `machine` finds."""
+    """Return the error that a run of `machine` raises."""
     with pytest.raises(BrokenPromiseError) as caught:
         run_state_machine_as_test(machine, settings=sought(examples, steps))
     return caught.value
@@ -163,9 +163,9 @@ def broken_by(machine: type[BrokerMachine], examples: int = 100, steps: int = 30
 
 @pytest.mark.parametrize("bug", ["the newest is met first", "messages cost nothing", "who was met waits on"])
 def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the matching that is named, and in two ways to fold."""
+    """A bug in the named matching or in the fold is found, with a short history."""
     BUGS[bug].plant(monkeypatch)
-    broken = broken_by(ByInterests).broken
+    broken = broken_by(ByInterests).counterexample
     shortest = check_history(broken.history)
     assert shortest is not None
     assert broken.promise == shortest.promise == BUGS[bug].promise
@@ -173,7 +173,7 @@ def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_whom_a_matching_may_not_name_is_found() -> None:
-    """It forgot that the one who asks may be in the queue too. The report names the command."""
+    """A matching that names the seeker itself breaks promise 3, and the report shows the command."""
 
     def forgetful(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
         return state.queue.head()
@@ -183,28 +183,28 @@ def test_whom_a_matching_may_not_name_is_found() -> None:
         other_policies = st.nothing()
 
     error = broken_by(Forgetful)
-    assert error.broken.promise == 3
+    assert error.counterexample.promise == 3
     assert "who is not among the others who wait" in str(error)
     assert "the next command is MatchDue(" in str(error)
 
 
 def test_a_real_broker_with_such_a_matching_is_not_just_unavailable() -> None:
-    """What its runtime swallows, the machine has heard of."""
+    """The machine reports a matching's fault even though the broker handles the exception."""
 
     class Forgetful(BrokerMachine):
         matching = staticmethod(lambda state, seeker, at_ms: state.queue.head())
-        systems = (served_from_memory,)
+        systems = (broker_in_memory,)
 
     machine = Forgetful()
     machine.enter(machine.people[0], "Ann", ())
     with pytest.raises(BrokenPromiseError) as caught:
         machine.match_due(machine.people[0], waits=False, early_ms=0)
     machine.teardown()
-    assert caught.value.broken.promise == 3
+    assert caught.value.counterexample.promise == 3
 
 
 def test_what_a_matching_raises_is_raised() -> None:
-    """A mistake of its author's is no broken promise."""
+    """An exception in a matching is raised as it is, not as a broken promise."""
 
     class Falls(BrokerMachine):
         matching = staticmethod(lambda state, seeker, at_ms: 1 // len(state.queue))
@@ -214,7 +214,7 @@ def test_what_a_matching_raises_is_raised() -> None:
 
 
 def off_by_one(inbox: Inbox, cursor: int) -> list[int]:
-    """What stands at the cursor, too."""
+    """Return the positions at the cursor too."""
     return _after(inbox, cursor - 1)
 
 
@@ -222,11 +222,11 @@ _after, _told, _decide = Inbox.after, pages._told, decide
 
 
 def late(*whatever: Any) -> None:
-    """Nobody is told."""
+    """Announce nothing."""
 
 
 def lenient(state: State, command: Any, facts: Facts) -> Any:
-    """Messages into a room that has ended are taken as said."""
+    """Accept messages into a closed room as done."""
     decision = _decide(state, command, facts)
     return [] if isinstance(command, SendMessage) and not isinstance(decision, list) else decision
 
@@ -240,43 +240,43 @@ SERVED_BUGS = {
 
 @pytest.mark.parametrize("bug", SERVED_BUGS)
 def test_a_bug_of_what_serves_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the core: in reading, in announcing, in answering."""
+    """A bug outside the core, in reading, announcing or answering, is found."""
     promise, what, plant = SERVED_BUGS[bug]
     plant(monkeypatch)
 
     class Talking(BrokerMachine):
-        systems = (served_from_memory,)
+        systems = (broker_in_memory,)
         policy = Policy(events_per_page_max=1)
         other_policies = st.nothing()
         people = BrokerMachine.people[:2]
 
     error = broken_by(Talking, 60, 25)
-    assert (error.broken.promise, what in error.broken.what) == (promise, True), str(error)
+    assert (error.counterexample.promise, what in error.counterexample.what) == (promise, True), str(error)
 
 
 def test_systems_that_do_not_agree_are_found() -> None:
-    """Though each by itself is as promised: one of them counts people by another clock."""
+    """Two sound systems with different clocks are found to disagree."""
 
-    class Late(Core):
-        def pass_time(self, by_ms: int) -> systems.Happened:
+    class Late(CoreSystem):
+        def pass_time(self, by_ms: int) -> systems.Observation:
             return super().pass_time(by_ms + 1)
 
     class Apart(BrokerMachine):
-        systems = (Core, Late)
+        systems = (CoreSystem, Late)
         other_policies = st.nothing()
 
     error = broken_by(Apart)
-    assert (error.broken.promise, "the systems do not agree" in error.broken.what) == (6, True)
+    assert (error.counterexample.promise, "the systems do not agree" in error.counterexample.what) == (6, True)
 
 
 def test_a_subclass_adds_rules_and_hears_of_commits() -> None:
-    """And calls rooms by the order of their opening, whatever their ids are."""
+    """A subclass's rule names rooms by the order of their opening, and `committed` sees every commit."""
     seen: list[tuple[int, int, int]] = []
 
     class Ours(BrokerMachine):
-        systems = (served_from_memory,)
+        systems = (broker_in_memory,)
 
-        @rule(who=WHO)
+        @rule(who=MEMBERS)
         def cry(self, who: ConnectionId) -> None:
             outcome = self.submit(SendMessage(who, RoomId("r_1"), "HEY", None))
             for events in outcome.events:
@@ -291,21 +291,21 @@ def test_a_subclass_adds_rules_and_hears_of_commits() -> None:
 
 
 def test_a_machine_can_be_driven_by_hand() -> None:
-    """It answers in its own words, and restarts between."""
+    """A machine can be called directly, also across a restart."""
     machine = ByInterests()
     ann, bob = machine.people[:2]
     machine.submit(EnterQueue(ann, "Ann", ("tea",)))
     outcome = machine.submit(EnterQueue(bob, "Bob", ("tea",)))
     machine.restart()
     assert machine.room_of(ann, 1) == "r_1"
-    assert [method for _, method, _ in outcome.told] == ["chatroom.found", "chatroom.found"]
+    assert [method for _, method, _ in outcome.notifications] == ["chatroom.found", "chatroom.found"]
     machine.time_passes(30_000)
-    assert machine.submit(SendMessage(ann, RoomId("r_9"), "hi", None)).refused == Rejection("room_not_found")
+    assert machine.submit(SendMessage(ann, RoomId("r_9"), "hi", None)).rejection == Rejection("room_not_found")
     machine.teardown()
 
 
 def test_the_matchings_come_back_with_the_end_of_a_machine() -> None:
-    """Whatever stood in for them."""
+    """`teardown` restores the named matchings."""
     machine = OnesOwn()
     assert MATCHINGS["first-come"] is not first_come
     machine.teardown()

@@ -1,4 +1,4 @@
-"""The package as somebody meets it who installs it."""
+"""The package as it is after an installation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.test_debugging_page import ROOT
 
 
 def said_by(code: str) -> list[str]:
-    """What a Python that runs `code` writes to standard error."""
+    """Return the lines that a Python process with `code` writes to standard error."""
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     return ran.stderr.splitlines()
 
 
 def test_without_hypothesis_one_line_names_the_extra() -> None:
-    """Whatever of the package is imported; and that extra is there."""
-    for module in ("broker.testing", "broker.testing.reference"):
+    """Without Hypothesis, the import of any module fails with a line that names the extra."""
+    for module in ("broker.testing", "broker.testing.reference_model"):
         said = said_by(f"import sys; sys.modules['hypothesis'] = None; import {module}")
         assert said[-1] == "ImportError: broker.testing needs Hypothesis: pip install 'mcp-chat-broker[testing]'"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -26,12 +26,12 @@ def test_without_hypothesis_one_line_names_the_extra() -> None:
 
 
 def test_a_broker_does_not_load_it() -> None:
-    """Neither it nor Hypothesis: whoever serves needs neither."""
+    """Serving loads neither this package nor Hypothesis."""
     loaded = "[name for name in sys.modules if name.startswith(('broker.testing', 'hypothesis'))]"
     assert said_by(f"import sys, mcp_facade.main, mcp_facade.serve; sys.stderr.write(repr({loaded}))") == ["[]"]
 
 
 def test_all_that_it_offers_is_there() -> None:
-    """And says what it is."""
+    """Every public name exists and has a docstring."""
     for name in testing.__all__:
-        assert getattr(getattr(testing, name), "__doc__", None) or name == "HERE"
+        assert getattr(getattr(testing, name), "__doc__", None) or name == "CURRENT_ROOM"

@@ -1,4 +1,4 @@
-"""The page about testing: its code runs as it is written, and says what the page says that it does."""
+"""The code in `docs/testing.md` runs, and gives the results shown there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.test_debugging_page import ROOT, differences
 
 PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
 CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-FAILING, SOUND, MORE, BROKERS, CHECKED, PROPERTY, WITNESS = CODE
+FAILING, SOUND, MORE, BROKERS, CHECKED, PROPERTY, REFERENCE = CODE
 
 
 THRIFTY = """
@@ -27,11 +27,11 @@ from hypothesis import Phase, settings
 settings.register_profile("thrifty", derandomize=True, phases=[Phase.generate, Phase.shrink])
 settings.load_profile("thrifty")
 """
-"""Without the phase that explains a failure, which takes longer than all others."""
+"""Settings without the phase that explains a failure, the slowest of all."""
 
 
 def carried_out(*blocks: str) -> dict[str, Any]:
-    """The names that are there once `blocks` were run, one after the other."""
+    """Return the namespace after running `blocks` in order."""
     names: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, "docs/testing.md", "exec"), names)
@@ -39,13 +39,13 @@ def carried_out(*blocks: str) -> dict[str, Any]:
 
 
 def shown(language: str) -> list[str]:
-    """The lines of the page's one block in `language`."""
+    """Return the lines of the page's only block in `language`."""
     (block,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     return block.splitlines()
 
 
 def test_the_test_is_twenty_lines_long_and_fails_as_shown(tmp_path: Path) -> None:
-    """In a shell of its own; what may be different in another version of Hypothesis is left out there."""
+    """The first test is short and fails as shown; lines that depend on Hypothesis's version are elided there."""
     assert len(FAILING.splitlines()) <= 20
     command, *answer = shown("console")
     (tmp_path / "test_kindred.py").write_text(FAILING)
@@ -62,7 +62,7 @@ def test_the_test_is_twenty_lines_long_and_fails_as_shown(tmp_path: Path) -> Non
 
 
 def test_what_is_said_to_be_sound_is() -> None:
-    """With and without the subclass's own assertion."""
+    """The corrected matching passes, with and without the subclass's own assertion."""
     sound = carried_out(FAILING, SOUND)
     kindred: type[BrokerMachine] = type("Kindred", (BrokerMachine,), {"matching": staticmethod(sound["kindred"])})
     for one in (kindred, carried_out(FAILING, SOUND, MORE)["Kindred"]):
@@ -70,40 +70,40 @@ def test_what_is_said_to_be_sound_is() -> None:
 
 
 def test_brokers_agree() -> None:
-    """As many as the page drives."""
+    """The page's brokers give the same results."""
     brokers = carried_out(BROKERS)["Brokers"]
     run_state_machine_as_test(brokers, settings=settings(brokers.TestCase.settings, stateful_step_count=15))
 
 
 def test_a_log_is_held_to_a_matching(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The walk's own log is sound, and not that matching's; the witness goes through it."""
+    """The sample log is sound, breaks promise 3 under the page's matching, and passes the reference model."""
     monkeypatch.chdir(ROOT)
-    carried_out(FAILING, SOUND, CHECKED, WITNESS)
+    carried_out(FAILING, SOUND, CHECKED, REFERENCE)
     assert differences(shown("text"), capsys.readouterr().out.splitlines()) == ""
 
 
 def test_the_property_holds(tmp_path: Path) -> None:
-    """Of whole logs."""
+    """The page's property holds for whole logs."""
     module = tmp_path / "test_reader.py"
     module.write_text(PROPERTY)
     runpy.run_path(str(module))["test_my_reader_counts_as_the_broker_does"]()
 
 
 def test_the_attributes_are_those_of_the_machine() -> None:
-    """Each has its row."""
+    """The table has a row for each class attribute of the machine."""
     section = PAGE.partition("\n## The machine\n")[2].partition("\n## ")[0]
     written = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert written == [name for name, kind in machine.BrokerMachine.__annotations__.items() if "ClassVar" in kind]
 
 
 def test_the_strategies_are_those_that_there_are() -> None:
-    """None is left out, and none is made up."""
-    section = PAGE.partition("\n## Something to test with\n")[2].partition("\n## ")[0]
-    written = re.findall(r"`(\w+)\((?:who)?\)`", section)
+    """The table lists exactly the public strategies."""
+    section = PAGE.partition("\n## Strategies\n")[2].partition("\n## ")[0]
+    written = re.findall(r"`(\w+)\((?:connection_id)?\)`", section)
     public = [name for name, value in vars(strategies).items() if name[0] != "_" and is_ours(value)]
-    assert sorted(written) == sorted([*public, "sessions", "logs"])
+    assert sorted(written) == sorted([*public, "scripts", "logs"])
 
 
 def is_ours(value: object) -> bool:
-    """Whether it is a function of the module."""
+    """Return true for a function of the strategies module."""
     return getattr(value, "__module__", "") == strategies.__name__ and callable(value)

@@ -1,4 +1,4 @@
-"""Histories are held to the promises: sound ones pass, and what breaks one is named, with the shortest history."""
+"""`check_history` passes sound histories, and names the broken promise of others with a shortest history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from broker.matching import most_shared
-from broker.testing import Step, check_history, log_of, logs
+from broker.testing import TimedCommand, check_history, log_of, logs
 from events.codec import decode_commit
 from events.commands import Command, Disconnect, MatchDue
 from events.commit import Commit, commit_after, redact
@@ -21,41 +21,41 @@ from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, leave_queue, 
 from tests.testing.planted import BUGS, newest_first
 
 EVE = ConnectionId("c_eve")
-HERE = "r_here"
+CURRENT_ROOM = "r_here"
 LITTLE = Policy(
     matching="interests", closed_rooms_kept=2, connections_kept=4, message_ids_kept=4, messages_per_10s_max=5
 )
 
 
 def bustle(policy: Policy) -> list[Commit]:
-    """Five people come and go, and talk."""
+    """Return a log of five members in constant activity."""
     days: Sequence[tuple[ConnectionId, str]] = [(ANN, "tea"), (BOB, "tea"), (CAT, "go"), (DAN, "go"), (EVE, "ski")]
-    sessions = []
+    scripts = []
     for number, (who, interest) in enumerate(days):
         day: list[Command] = []
         for round_ in range(3):
             day += [
                 enter(who, None, interest),
-                say(who, f"hello {round_}", f"m{round_}", HERE),
-                say(who, "so", None, HERE),
+                say(who, f"hello {round_}", f"m{round_}", CURRENT_ROOM),
+                say(who, "so", None, CURRENT_ROOM),
             ]
-            day += [move_on(who, HERE), say(who, "again", f"m{round_}", HERE), MatchDue(who)]
-            day += [leave(who, HERE), leave_queue(who), Disconnect(who, "timeout", POSITION_MAX)]
-        sessions.append([Step(2_000 + 700 * number, command) for command in day])
-    return log_of(sessions, policy)
+            day += [move_on(who, CURRENT_ROOM), say(who, "again", f"m{round_}", CURRENT_ROOM), MatchDue(who)]
+            day += [leave(who, CURRENT_ROOM), leave_queue(who), Disconnect(who, "timeout", POSITION_MAX)]
+        scripts.append([TimedCommand(2_000 + 700 * number, command) for command in day])
+    return log_of(scripts, policy)
 
 
 @settings(deadline=None, max_examples=60)
 @given(logs())
 def test_whatever_happens_keeps_the_promises(log: list[Commit]) -> None:
-    """As it was stored, and redacted."""
+    """Every generated log is sound, as stored and redacted."""
     broken = check_history(log) or check_history([redact(commit) for commit in log])
     assert broken is None, str(broken)
 
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_is_named_with_the_shortest_history(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its promise; the history breaks it by its last commit, and so it does without any other that led there."""
+    """A planted bug is reported by its promise, with a history from which no commit can be left out."""
     plant, promise, commits, is_stored = BUGS[bug]
     sound = [bustle(policy) for policy in (Policy(), LITTLE)]
     plant(monkeypatch)
@@ -70,7 +70,7 @@ def test_a_bug_is_named_with_the_shortest_history(bug: str, monkeypatch: pytest.
 
 
 def test_a_matching_of_ones_own_is_held_to_its_own_word() -> None:
-    """The log's pairs must be those that it names, and whom it names must be there to be met."""
+    """Under a custom matching, the pairs of the log must be that matching's, and its choices must be waiting."""
     log = bustle(LITTLE)
     assert check_history(log, matching=most_shared) is None
     broken = check_history(log, matching=newest_first)
@@ -84,7 +84,7 @@ def test_a_matching_of_ones_own_is_held_to_its_own_word() -> None:
 
 
 def test_a_matching_has_to_name_the_same_again() -> None:
-    """One that counts its calls, or draws lots, decides otherwise each time that a log is checked."""
+    """A matching that changes its answer, by counting or at random, breaks promise 3."""
     calls = iter(range(1_000))
     broken = check_history(
         bustle(LITTLE), matching=lambda state, seeker, at_ms: ConnectionId(f"c_{next(calls)}") if state.queue else None
@@ -102,7 +102,7 @@ def test_a_matching_has_to_name_the_same_again() -> None:
     ],
 )
 def test_of_a_broken_chain_both_ends_are_shown(what: str, change: dict[str, object]) -> None:
-    """No history but the two commits has to do with it."""
+    """For a broken link the history is the two commits around it."""
     log = bustle(Policy())
     log[8] = msgspec.structs.replace(log[8], **change)
     broken = check_history(log)
@@ -112,7 +112,7 @@ def test_of_a_broken_chain_both_ends_are_shown(what: str, change: dict[str, obje
 
 
 def test_a_log_that_says_what_was_not_decided_is_found() -> None:
-    """Somebody has put words into a mouth, and the chain is whole all the same."""
+    """A stored event that was never decided is found even if the chain is whole."""
     log = bustle(Policy())
     number = next(number for number, commit in enumerate(log) if isinstance(commit.events[-1], MessageSent))
     said = msgspec.structs.replace(log[number].events[0], text="never said")
@@ -124,7 +124,7 @@ def test_a_log_that_says_what_was_not_decided_is_found() -> None:
 
 
 def test_a_report_can_be_read() -> None:
-    """What, where, the promise in words, each commit with its time and events, and what should have been."""
+    """The report has the promise, the position, each commit with its time and events, and a diff of the last."""
     log = bustle(Policy())
     opening = next(commit for commit in log if any(isinstance(event, RoomOpened) for event in commit.events))
     wrong = opened(BOB, ANN, opening.events[1].room_id)
@@ -147,7 +147,7 @@ def test_a_report_can_be_read() -> None:
 
 
 def test_what_cannot_even_be_looked_at_is_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fold that falls over is a fault like any."""
+    """An exception in a check is reported as a broken promise."""
     log = bustle(LITTLE)
 
     def falls_over(*whatever: object) -> None:
@@ -161,7 +161,7 @@ def test_what_cannot_even_be_looked_at_is_reported_too(monkeypatch: pytest.Monke
 
 
 def test_a_log_of_another_schema_is_for_verify() -> None:
-    """Its commits can't be written again, and are not called broken for that."""
+    """A commit of an older schema is refused, since it can't be encoded again."""
     old = decode_commit(Path("tests/golden/commits.jsonl").read_bytes().splitlines()[0])
     with pytest.raises(ValueError, match="the commit at position 1 is of schema 1: use chat-broker verify"):
         check_history([old])

@@ -1,4 +1,4 @@
-"""The second witness by itself: each rule of chat, as an example whose answer is written down."""
+"""Each rule of chat as an example with the result of the reference model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker.testing.reference import Answer, IllegalChoiceError, Reference
+from broker.testing.reference_model import IllegalChoiceError, ReferenceModel, ReferenceResult
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue, MatchDue, SendMessage
 from events.commit import Facts
 from events.events import PolicyAdopted, QueueLeft, RoomOpened
@@ -32,21 +32,21 @@ from tests.support.people import (
 from tests.support.specs import NOON_MS
 
 R1, R2, R3 = (RoomId(f"r_{number}") for number in (1, 2, 3))
-DONE = Answer()
+DONE = ReferenceResult()
 NOON = "2026-09-21T14:13:20.000Z"
 
 
 class Story:
-    """A reference to which things are told one after the other; rooms are named in the order of their opening."""
+    """A reference model with commands in sequence; rooms are named in the order of their opening."""
 
     def __init__(self, **limits: Any) -> None:
-        self.reference = Reference()
+        self.reference = ReferenceModel()
         self.now_ms = NOON_MS
         if limits:
             self.after(AdoptPolicy(Policy(**limits)))
 
-    def after(self, *commands: Command, by_ms: int = 0) -> Answer:
-        """The answer to the last of `commands`, all given `by_ms` later."""
+    def after(self, *commands: Command, by_ms: int = 0) -> ReferenceResult:
+        """Return the result of the last of `commands`, all given `by_ms` later."""
         self.now_ms += by_ms
         for command in commands:
             room = RoomId(f"r_{self.rooms_opened + 1}")
@@ -55,32 +55,32 @@ class Story:
 
     @property
     def rooms_opened(self) -> int:
-        """How many there have been."""
-        world = self.reference.world
-        return world.rooms_closed + len([chat for chat in world.rooms if chat.closed is None])
+        """The number of rooms opened so far."""
+        state = self.reference.state
+        return state.rooms_closed + len([room for room in state.rooms if room.closed is None])
 
     def waiting(self) -> list[ConnectionId]:
-        """Who waits, in order."""
-        return [person.who for person in self.reference.world.queue]
+        """Return the waiting connections in order."""
+        return [waiting.connection_id for waiting in self.reference.state.queue]
 
 
-def refused(code: str, retry_after_ms: int | None = None) -> Answer:
-    """A refusal."""
-    return Answer(code=code, retry_after_ms=retry_after_ms)
+def refused(code: str, retry_after_ms: int | None = None) -> ReferenceResult:
+    """Return a rejection."""
+    return ReferenceResult(code=code, retry_after_ms=retry_after_ms)
 
 
 def pair(**limits: Any) -> Story:
-    """Ann and Bob are in room 1."""
+    """Return a story in which Ann and Bob are in room 1."""
     story = Story(**limits)
     story.after(enter(ANN), enter(BOB))
     return story
 
 
 def test_a_newcomer_waits_and_the_next_one_meets_them() -> None:
-    """Who waited is `first`, and both are told of the other's name."""
+    """The waiting connection is `first`, and both are told of the other's name."""
     story = Story()
-    assert story.after(enter(ANN)) == Answer((entered(ANN),))
-    assert story.after(enter(BOB)) == Answer(
+    assert story.after(enter(ANN)) == ReferenceResult((entered(ANN),))
+    assert story.after(enter(BOB)) == ReferenceResult(
         (entered(BOB), opened(ANN, BOB, R1)),
         (
             (ANN, "chatroom.found", {"room_id": R1, "partner": "Bob", "timestamp": NOON, "cursor": 2}),
@@ -91,15 +91,15 @@ def test_a_newcomer_waits_and_the_next_one_meets_them() -> None:
 
 
 def test_entering_again_is_done_already_while_waiting_and_refused_while_chatting() -> None:
-    """A repeat does no harm; a second conversation is not to be had."""
+    """A repeated entry changes nothing, and an entry from a room is refused."""
     story = Story()
     assert story.after(enter(ANN), enter(ANN)) == DONE
     assert pair().after(enter(BOB)) == refused("already_chatting")
 
 
 def test_a_message_reaches_the_other_member_alone() -> None:
-    """As it was said."""
-    assert pair().after(say(BOB, "hi", "m1", R1)) == Answer(
+    """A message is delivered verbatim to the other member."""
+    assert pair().after(say(BOB, "hi", "m1", R1)) == ReferenceResult(
         (said(BOB, ANN, "hi", "m1", R1),),
         (
             (
@@ -112,13 +112,13 @@ def test_a_message_reaches_the_other_member_alone() -> None:
 
 
 def test_a_text_that_was_redacted_is_told_as_such() -> None:
-    """A stored log may hold one."""
+    """A redacted text is delivered as `[redacted]`."""
     command = SendMessage(BOB, R1, RedactedText(2, "0" * 64), None)
-    assert pair().after(command).told[0][2]["message"] == "[redacted]"
+    assert pair().after(command).notifications[0][2]["message"] == "[redacted]"
 
 
 def test_a_repeat_is_known_before_all_else() -> None:
-    """Before the rate limit, and after the chat has ended; from the other member it is another message."""
+    """A repeated message id is done before the rate limit and after the end of the chat, for its sender alone."""
     story = pair(messages_per_10s_max=1)
     assert len(story.after(say(ANN, "hi", "m1", R1)).events) == 1
     assert story.after(say(ANN, "ho", "m1", R1)) == DONE
@@ -133,7 +133,7 @@ def test_a_repeat_is_known_before_all_else() -> None:
     ("kept", "is_known"), [(4, [False, False, True, True, True]), (1, [False, False, False, True, True])]
 )
 def test_half_of_the_message_ids_are_known_at_least(kept: int, is_known: list[bool]) -> None:
-    """When the newer half is full, the older one is forgotten."""
+    """The older half is forgotten as soon as the newer half is full."""
     for number, known in enumerate(is_known):
         story = pair(message_ids_kept=kept, messages_per_10s_max=100)
         story.after(*(say(ANN, "hi", f"m{sent}", R1) for sent in range(5)))
@@ -141,7 +141,7 @@ def test_half_of_the_message_ids_are_known_at_least(kept: int, is_known: list[bo
 
 
 def test_the_rate_limit_lets_a_burst_through_and_then_one_after_the_other() -> None:
-    """Three at once, a fourth once a third of ten seconds has passed."""
+    """Three messages pass at once, and a fourth after a third of ten seconds."""
     story = pair(messages_per_10s_max=3)
     for _ in range(3):
         assert story.after(say(ANN, room=R1)).code is None
@@ -152,15 +152,15 @@ def test_the_rate_limit_lets_a_burst_through_and_then_one_after_the_other() -> N
 
 
 def test_entering_is_limited_too() -> None:
-    """Whichever way one enters; who was never there before has nothing to be limited by."""
+    """The rate limit holds for every way of entering; a new connection has used nothing of it."""
     story = Story(queue_commands_per_10s_max=1)
     assert story.after(enter(ANN), leave_queue(ANN), enter(ANN)) == refused("rate_limited", 10_000)
-    assert story.after(enter(ANN), by_ms=10_000) == Answer((entered(ANN),))
+    assert story.after(enter(ANN), by_ms=10_000) == ReferenceResult((entered(ANN),))
     assert story.after(enter(BOB), move_on(BOB, R1)) == refused("rate_limited", 10_000)
 
 
 def test_moving_on_closes_the_room_and_queues_under_the_same_name() -> None:
-    """The other one is told; who waits is met."""
+    """Moving on notifies the partner and matches a waiting connection."""
     story = Story()
     story.after(enter(ANN, "Anna", "tea"), enter(BOB), enter(CAT))
     answer = story.after(move_on(ANN, R1))
@@ -169,7 +169,7 @@ def test_moving_on_closes_the_room_and_queues_under_the_same_name() -> None:
         entered(ANN, "Anna", "tea"),
         RoomOpened(R2, CAT, ANN, "Cat", "Anna"),
     )
-    assert [(who, method) for who, method, _ in answer.told] == [
+    assert [(who, method) for who, method, _ in answer.notifications] == [
         (BOB, "partner.disconnected"),
         (CAT, "chatroom.found"),
         (ANN, "chatroom.found"),
@@ -177,10 +177,10 @@ def test_moving_on_closes_the_room_and_queues_under_the_same_name() -> None:
 
 
 def test_moving_on_from_a_closed_room_queues_or_is_done_already() -> None:
-    """It is done for who waits, or has met the next one."""
+    """Moving on from a closed room is done already while waiting, or in the next room."""
     story = pair()
     story.after(leave(BOB, R1))
-    assert story.after(move_on(ANN, R1)) == Answer((entered(ANN),))
+    assert story.after(move_on(ANN, R1)) == ReferenceResult((entered(ANN),))
     assert story.after(move_on(ANN, R1)) == DONE
     story.after(enter(CAT))
     assert story.after(move_on(ANN, R1)) == DONE
@@ -188,21 +188,21 @@ def test_moving_on_from_a_closed_room_queues_or_is_done_already() -> None:
 
 
 def test_leaving_is_done_once() -> None:
-    """The queue, and a room; of others' rooms nothing is said."""
+    """Leaving the queue or a room a second time changes nothing, and other rooms are not found."""
     story = Story()
-    assert story.after(enter(ANN), leave_queue(ANN)) == Answer((QueueLeft(ANN, "left"),))
+    assert story.after(enter(ANN), leave_queue(ANN)) == ReferenceResult((QueueLeft(ANN, "left"),))
     assert story.after(leave_queue(ANN)) == DONE
     assert story.after(LeaveQueue(DAN)) == DONE
     story = pair()
     assert story.after(leave(CAT, R1)) == refused("room_not_found")
     answer = story.after(leave(ANN, R1))
     assert answer.events == (closed(ANN, BOB, "left", R1),)
-    assert [(who, params["reason"]) for who, _, params in answer.told] == [(BOB, "left")]
+    assert [(who, params["reason"]) for who, _, params in answer.notifications] == [(BOB, "left")]
     assert story.after(leave(ANN, R1)) == story.after(leave(BOB, R1)) == DONE
 
 
 def test_who_has_done_something_since_is_not_absent() -> None:
-    """Being spoken to is not doing something."""
+    """A connection with a later event of its own is not disconnected; a received message is none."""
     story = pair()
     story.after(say(BOB, room=R1))
     assert story.after(Disconnect(BOB, "timeout", since=2)) == DONE
@@ -212,7 +212,7 @@ def test_who_has_done_something_since_is_not_absent() -> None:
 
 
 def test_only_so_many_may_wait_and_chat() -> None:
-    """A newcomer who could meet nobody, and one who could only meet somebody in a room too many."""
+    """Entering is refused at the limit of the queue or of the rooms."""
     story = Story(matching="interests", queue_connections_max=1)
     assert story.after(enter(ANN), enter(BOB)) == refused("queue_full")
     story = pair(rooms_open_max=1)
@@ -221,7 +221,7 @@ def test_only_so_many_may_wait_and_chat() -> None:
 
 
 def test_only_the_newest_closed_rooms_are_kept() -> None:
-    """An older one was never there."""
+    """A closed room beyond the limit is unknown."""
     story = pair(closed_rooms_kept=1)
     story.after(leave(ANN, R1), enter(ANN), enter(BOB))
     assert story.after(leave(ANN, R1)) == DONE
@@ -231,10 +231,10 @@ def test_only_the_newest_closed_rooms_are_kept() -> None:
 
 
 def test_the_longest_idle_are_forgotten() -> None:
-    """Nobody who waits or chats is; of two who part, who ended it is the older."""
+    """Waiting and chatting connections are kept; after a chat, its closer is forgotten first."""
     story = pair(connections_kept=2)
     story.after(leave(BOB, R1), enter(CAT))
-    known = [person.who for person in story.reference.world.people]
+    known = [known.connection_id for known in story.reference.state.connections]
     assert known == [ANN, CAT]
     assert story.after(move_on(BOB, R1)) == refused("unknown_handle")
     story = pair(connections_kept=1)
@@ -242,7 +242,7 @@ def test_the_longest_idle_are_forgotten() -> None:
 
 
 def test_by_interests_the_one_who_shares_most_is_met() -> None:
-    """Of equals, the one who has waited longest; who shares nothing, once patience has ended."""
+    """The most shared interests win, then the longest wait; without any, patience must end first."""
     story = Story(matching="interests", interest_patience_ms=5_000)
     story.after(enter(ANN, "Ann", "go", "tea"), enter(BOB, "Bob", "chess"), enter(CAT, "Cat", "jazz"), by_ms=1)
     assert story.waiting() == [ANN, BOB, CAT]
@@ -253,29 +253,29 @@ def test_by_interests_the_one_who_shares_most_is_met() -> None:
 
 
 def test_a_room_too_many_is_refused_to_the_patient_too() -> None:
-    """So that whoever asked asks again."""
+    """A due match at the limit of the rooms is refused, so that the broker tries again."""
     story = Story(matching="interests", rooms_open_max=1, interest_patience_ms=1)
     story.after(enter(ANN, "Ann", "tea"), enter(BOB, "Bob", "tea"), enter(CAT, "Cat", "go"), enter(DAN, "Dan", "ski"))
     assert story.after(MatchDue(CAT), by_ms=1) == refused("queue_full")
 
 
 def test_another_policy_holds_from_then_on() -> None:
-    """The same one again is done already."""
+    """Adopting a policy is an event; adopting the same again is done already."""
     policy = Policy(messages_per_10s_max=1)
     story = Story()
-    assert story.after(AdoptPolicy(policy)) == Answer((PolicyAdopted(policy),))
+    assert story.after(AdoptPolicy(policy)) == ReferenceResult((PolicyAdopted(policy),))
     assert story.after(AdoptPolicy(policy)) == DONE
 
 
 def test_whom_a_matching_of_ones_own_names_is_met() -> None:
-    """It is told who asks, what they like, how long they have waited, and the time."""
+    """A custom matching is given the connection, its interests, its waiting time and the time."""
     asked = []
 
     def choose(who: ConnectionId, interests: tuple[str, ...], waited_ms: int, at_ms: int) -> ConnectionId | None:
         asked.append((who, interests, waited_ms, at_ms))
         return ANN if who == CAT else None
 
-    reference = Reference(choose)
+    reference = ReferenceModel(choose)
     for command in (enter(ANN), enter(BOB, "Bob", "tea")):
         reference.apply(command, Facts(NOON_MS, R1))
     assert reference.apply(enter(CAT), Facts(NOON_MS + 7, R2)).events[1] == opened(ANN, CAT, R2)
@@ -290,8 +290,8 @@ def test_whom_a_matching_of_ones_own_names_is_met() -> None:
 
 @pytest.mark.parametrize("named", [ANN, CAT])
 def test_who_does_not_wait_or_asks_can_not_be_named(named: ConnectionId) -> None:
-    """And then nothing has happened."""
-    reference = Reference(lambda who, interests, waited_ms, at_ms: named)
+    """A choice that can't be matched raises an error and changes nothing."""
+    reference = ReferenceModel(lambda who, interests, waited_ms, at_ms: named)
     with pytest.raises(IllegalChoiceError, match=f"named {named}, who is not among the others who wait"):
         reference.apply(EnterQueue(ANN, "Ann", ()), Facts(NOON_MS, R1))
-    assert (reference.world.position, reference.world.people) == (0, [])
+    assert (reference.state.position, reference.state.connections) == (0, [])

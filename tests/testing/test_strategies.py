@@ -1,4 +1,4 @@
-"""What is made for tests is what it is said to be."""
+"""Each strategy gives what its docstring says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from broker.decide import Rejection, decide
-from broker.testing import HERE, Step, check_history, log_of, logs, sessions, strategies
+from broker.testing import CURRENT_ROOM, TimedCommand, check_history, log_of, logs, scripts, strategies
 from broker.testing.strategies import HOSTILE, PEOPLE, SURROGATES
 from events.commands import (
     AdoptPolicy,
@@ -47,7 +47,7 @@ quick = settings(deadline=None, max_examples=80)
     ],
 )
 def test_ids_have_their_form(strategy: st.SearchStrategy[str], pattern: str) -> None:
-    """Each kind its own."""
+    """An id of each kind has that kind's form."""
 
     @quick
     @given(strategy)
@@ -60,7 +60,7 @@ def test_ids_have_their_form(strategy: st.SearchStrategy[str], pattern: str) -> 
 @quick
 @given(strategies.names().filter(lambda name: " " not in name), strategies.interests(), strategies.interests(few=True))
 def test_names_and_interests_are_clean(name: str, interests: tuple[str, ...], few: tuple[str, ...]) -> None:
-    """Cleaning them changes nothing."""
+    """Cleaning a name or interests changes nothing."""
     assert clean_name(name) == name
     assert clean_interests(interests) == interests
     assert clean_interests(few) == few
@@ -69,20 +69,20 @@ def test_names_and_interests_are_clean(name: str, interests: tuple[str, ...], fe
 @quick
 @given(strategies.texts())
 def test_texts_can_be_stored(text: str) -> None:
-    """And can be cleaned."""
+    """A text can be encoded, decoded and cleaned."""
     assert msgspec.json.decode(msgspec.json.encode(text)) == text
     clean_message(text)
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_what_is_hostile_can_come_up(kind: str) -> None:
-    """Each of its kinds."""
+    """Each hostile text comes up."""
     assert kind
     find(strategies.texts(), lambda text: text == HOSTILE[kind], settings=seeking())
 
 
 def test_there_is_something_of_all_that_must_not_reach_a_stranger() -> None:
-    """Controls, formats that can't be seen, what is unassigned, and texts that are too long."""
+    """The hostile texts have controls, invisible formats, unassigned characters and excessive lengths."""
     everything = "".join(HOSTILE.values())
     assert {"Cc", "Cf", "Cn", "Mn", "Zl", "Zp"} <= {category(one) for one in everything}
     assert max(len(text.encode()) for text in HOSTILE.values()) > Policy().message_bytes_max
@@ -90,7 +90,7 @@ def test_there_is_something_of_all_that_must_not_reach_a_stranger() -> None:
 
 @pytest.mark.parametrize("text", SURROGATES)
 def test_what_is_typed_may_be_no_text_at_all(text: str) -> None:
-    """Then cleaning refuses it."""
+    """Lone surrogates come up, and cleaning refuses them."""
     with pytest.raises(LoneSurrogate):
         clean_message(text)
     find(strategies.typed(), lambda typed: typed in SURROGATES, settings=seeking())
@@ -99,7 +99,7 @@ def test_what_is_typed_may_be_no_text_at_all(text: str) -> None:
 @quick
 @given(strategies.policies(), strategies.tiny_policies(), strategies.tiny_policies("interests"))
 def test_policies_are_whole(any_policy: Policy, tiny: Policy, by_interests: Policy) -> None:
-    """Tiny ones are tiny or the default in all that is counted."""
+    """A policy is valid; a tiny one has tiny or default limits."""
     assert all(getattr(any_policy, name) >= 1 for name in LIMITS)
     assert tiny.closed_rooms_kept in {1, 2, 3, Policy().closed_rooms_kept}
     assert by_interests.matching == "interests"
@@ -108,32 +108,32 @@ def test_policies_are_whole(any_policy: Policy, tiny: Policy, by_interests: Poli
 @quick
 @given(strategies.commands(), strategies.facts())
 def test_facts_are_enough_for_any_command(command: Command, facts: Facts) -> None:
-    """There is an answer."""
+    """Any command can be decided with any facts."""
     assert isinstance(decide(INITIAL_STATE, command, facts), list | Rejection)
 
 
 @quick
-@given(sessions(ANN))
-def test_a_session_is_one_persons_and_begins_with_entering(session: Sequence[Step]) -> None:
-    """What they do in rooms, they do where they are."""
-    assert isinstance(session[0].command, EnterQueue)
-    for _, command in session:
+@given(scripts(ANN))
+def test_a_script_is_one_members_and_begins_with_entering(script: Sequence[TimedCommand]) -> None:
+    """A script is one member's, begins with entering, and names rooms by the placeholder."""
+    assert isinstance(script[0].command, EnterQueue)
+    for _, command in script:
         assert not isinstance(command, AdoptPolicy)
         assert command.connection_id == ANN
-        assert getattr(command, "room_id", HERE) == HERE
+        assert getattr(command, "room_id", CURRENT_ROOM) == CURRENT_ROOM
 
 
 @quick
 @given(logs())
 def test_a_log_is_whole(log: list[Commit]) -> None:
-    """It folds, its time does not go back, and no room has the placeholder's name."""
+    """A log folds, its time does not go back, and no room has the placeholder's name."""
     assert fold(log).position == len(log)
     assert all(before.at_ms <= after.at_ms for before, after in pairwise(log))
-    assert not any(getattr(commit.command, "room_id", None) == HERE for commit in log)
+    assert not any(getattr(commit.command, "room_id", None) == CURRENT_ROOM for commit in log)
 
 
 def is_there(*kinds: type[Any]) -> Callable[[list[Commit]], bool]:
-    """Whether a log has one of each, among its commands and events."""
+    """Return a predicate: a log has each of `kinds` among its commands and events."""
 
     def in_it(log: list[Commit]) -> bool:
         return {*kinds} <= {type(one) for commit in log for one in (commit.command, *commit.events)}
@@ -143,25 +143,25 @@ def is_there(*kinds: type[Any]) -> Callable[[list[Commit]], bool]:
 
 @pytest.mark.parametrize("kind", [NextPartner, LeaveQueue, LeaveRoom, Disconnect, MatchDue, AdoptPolicy, RoomOpened])
 def test_all_that_can_happen_happens_in_some_log(kind: type[Any]) -> None:
-    """Each command, and with it what it leads to."""
+    """Each command comes up in a log, with its effects."""
     find(logs(), is_there(kind), settings=seeking())
 
 
 def test_people_talk_in_some_log() -> None:
-    """And part."""
+    """A log with messages and a closed room comes up."""
     find(logs(), is_there(MessageSent, RoomClosed), settings=seeking())
 
 
-def test_a_log_of_sessions_of_ones_own() -> None:
-    """In the order of their time; whoever speaks does so in the room that they are in by then, or were in last."""
+def test_a_log_of_scripts_of_ones_own() -> None:
+    """Commands are in the order of their times, each about the room of its sender at that time."""
     log = log_of(
         [
             [
-                Step(0, enter(ANN)),
-                Step(2_000, say(ANN, "hello", None, HERE)),
-                Step(2_000, SendMessage(ANN, HERE, "?", None)),
+                TimedCommand(0, enter(ANN)),
+                TimedCommand(2_000, say(ANN, "hello", None, CURRENT_ROOM)),
+                TimedCommand(2_000, SendMessage(ANN, CURRENT_ROOM, "?", None)),
             ],
-            [Step(1_000, enter(BOB)), Step(2_000, LeaveRoom(BOB, HERE))],
+            [TimedCommand(1_000, enter(BOB)), TimedCommand(2_000, LeaveRoom(BOB, CURRENT_ROOM))],
         ]
     )
     assert [type(commit.events[-1]).__name__ for commit in log] == [
@@ -176,7 +176,7 @@ def test_a_log_of_sessions_of_ones_own() -> None:
 
 
 def seeking() -> settings:
-    """The same search each time, and the first find is good enough."""
+    """Return settings for a repeatable search; the first find is enough."""
     return settings(
         max_examples=5_000,
         derandomize=True,

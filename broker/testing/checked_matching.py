@@ -1,4 +1,4 @@
-"""A matching of somebody's own in the place of those that a log can name, and an eye on what it answers."""
+"""A custom matching in place of the named ones, with checks of its answers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import cast
 from unittest.mock import patch
 
 from broker.matching import MATCHINGS, Matching, Seeker
-from broker.testing.reference import IllegalChoiceError
+from broker.testing.reference_model import IllegalChoiceError
 from events.ids import ConnectionId
 from projections.view import StateView
 
 
-class WatchedMatching:
-    """A `Matching` that makes sure of what every one has to hold to. `fault` is what the last one raised, if any did.
+class CheckedMatching:
+    """A `Matching` that checks another one's answers.
 
-    It names someone else who waits, or nobody, and names the same when it is asked the same again.
+    An answer must be another waiting connection or `None`, and the same when it is asked for again. `fault` is the
+    last exception raised, if any.
     """
 
     def __init__(self, matching: Matching) -> None:
@@ -24,15 +25,15 @@ class WatchedMatching:
         self._matching = matching
 
     def __call__(self, state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-        """Whom the matching names.
+        """Return the matching's answer.
 
         Raises:
-            IllegalChoiceError: someone who can't be met, or another one when asked again.
+            IllegalChoiceError: the answer can't be matched, or is another one the second time.
         """
         try:
             return self._checked(state, seeker, at_ms)
         except Exception as fault:
-            self.fault = fault  # a broker that serves goes on after it
+            self.fault = fault  # a broker turns the exception into a rejection and goes on
             raise
 
     def _checked(self, state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
@@ -46,11 +47,11 @@ class WatchedMatching:
 
 
 @contextmanager
-def standing_in(matching: Matching | None) -> Iterator[WatchedMatching | None]:
-    """While it is open, whatever a policy names is `matching`, everywhere in this process; `None` changes nothing."""
+def override_matchings(matching: Matching | None) -> Iterator[CheckedMatching | None]:
+    """Use `matching`, checked, for every name that a policy can give, process-wide; `None` changes nothing."""
     if matching is None:
         yield None
         return
-    watched = WatchedMatching(matching)
-    with patch.dict(cast("dict[str, Matching]", MATCHINGS), dict.fromkeys(MATCHINGS, watched)):
-        yield watched
+    checked = CheckedMatching(matching)
+    with patch.dict(cast("dict[str, Matching]", MATCHINGS), dict.fromkeys(MATCHINGS, checked)):
+        yield checked

@@ -1,0 +1,204 @@
+"""The state of the reference model: connections, a queue and rooms, in plain lists.
+
+It shares no code with `projections` (an import contract enforces this), and every lookup is a linear search.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from events.commands import SendMessage
+from events.commit import Facts
+from events.events import (
+    Event,
+    MessageSent,
+    PolicyAdopted,
+    QueueEntered,
+    QueueLeft,
+    QueueLeftReason,
+    RoomClosed,
+    RoomClosedReason,
+    RoomOpened,
+)
+from events.ids import ConnectionId, Position, RoomId
+from events.policy import Policy
+
+TEN_SECONDS_US = 10_000_000
+
+PlainNotification = tuple[ConnectionId, str, dict[str, Any]]
+"""A notification as its recipient, its method and its params."""
+
+
+@dataclass(eq=False)
+class ReferenceConnection:
+    """A connection that has entered the queue at least once and is not forgotten."""
+
+    connection_id: ConnectionId
+    name: str
+    interests: tuple[str, ...]
+    place: Literal["idle", "waiting", "chatting"] = "idle"
+    entered: Position | None = None  # where the present wait began
+    room_id: RoomId | None = None  # of the open room, while chatting
+    last_position: Position = 0  # of the last event it took part in, other than receiving a message
+    last_at_ms: int = 0
+    queue_spent_until_us: int = 0
+    messages_spent_until_us: int = 0
+    known_since: Position = 0
+    notifications: list[tuple[Position, PlainNotification]] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class ReferenceRoom:
+    """A room, open or kept. Message ids are in two lists: when the newer is half full, the older is dropped."""
+
+    room_id: RoomId
+    first: ReferenceConnection
+    second: ReferenceConnection
+    first_name: str
+    second_name: str
+    opened: Position
+    closed: Position | None = None
+    newer_ids: list[tuple[ConnectionId, str, int]] = field(default_factory=list)  # sender, message id, Unix ms
+    older_ids: list[tuple[ConnectionId, str, int]] = field(default_factory=list)
+
+    def partner_of(self, connection_id: ConnectionId) -> ReferenceConnection:
+        """Return the other member."""
+        return self.second if self.first.connection_id == connection_id else self.first
+
+
+class ReferenceState:
+    """Changed in place. `events` and `notifications` are those since the last `begin`."""
+
+    def __init__(self) -> None:
+        self.position: Position = 0
+        self.at_ms = 0
+        self.policy = Policy()
+        self.connections: list[ReferenceConnection] = []
+        self.queue: list[ReferenceConnection] = []  # longest waiting first
+        self.idle: list[ReferenceConnection] = []  # longest idle first
+        self.rooms: list[ReferenceRoom] = []  # in the order of their opening
+        self.closed: list[ReferenceRoom] = []  # the closed ones among them, in the order of their closing
+        self.messages_sent = 0
+        self.rooms_closed = 0
+        self.events: list[Event] = []
+        self.notifications: list[PlainNotification] = []
+        self._now_ms = 0
+
+    def connection(self, connection_id: ConnectionId) -> ReferenceConnection | None:
+        """Return the connection, or `None` if it is not known."""
+        for connection in self.connections:
+            if connection.connection_id == connection_id:
+                return connection
+        return None
+
+    def room(self, room_id: RoomId) -> ReferenceRoom | None:
+        """Return the room, or `None` if it is not kept."""
+        for room in self.rooms:
+            if room.room_id == room_id:
+                return room
+        return None
+
+    def begin(self, facts: Facts) -> None:
+        """Begin a command at the time of `facts`. Its changes are at the next position."""
+        self.events, self.notifications, self._now_ms = [], [], facts.at_ms
+
+    def end(self) -> None:
+        """End the command. If it led to events, they are one commit."""
+        if self.events:
+            self.position += 1
+            self.at_ms = self._now_ms
+            while len(self.connections) > self.policy.connections_kept and self.idle:
+                self.connections.remove(self.idle.pop(0))
+
+    def adopt(self, policy: Policy) -> None:
+        """Replace the policy."""
+        self.policy = policy
+        self.events.append(PolicyAdopted(policy))
+
+    def wait(self, connection_id: ConnectionId, name: str, interests: tuple[str, ...]) -> ReferenceConnection:
+        """Put a new or idle connection at the end of the queue."""
+        connection = self.connection(connection_id)
+        if connection is None:
+            connection = ReferenceConnection(connection_id, name, interests, known_since=self.position + 1)
+            self.connections.append(connection)
+        else:
+            self.idle.remove(connection)
+        connection.name, connection.interests = name, interests
+        connection.place, connection.entered = "waiting", self.position + 1
+        limit = self.policy.queue_commands_per_10s_max
+        connection.queue_spent_until_us = spent_until(connection.queue_spent_until_us, limit, self._now_ms)
+        self.queue.append(connection)
+        self._touch(connection)
+        self.events.append(QueueEntered(connection_id, name, interests))
+        return connection
+
+    def leave_queue(self, connection: ReferenceConnection, reason: QueueLeftReason) -> None:
+        """Take a waiting connection out of the queue."""
+        self.queue.remove(connection)
+        self._set_idle(connection)
+        self.events.append(QueueLeft(connection.connection_id, reason))
+
+    def open(self, room_id: RoomId, first: ReferenceConnection, second: ReferenceConnection) -> None:
+        """Pair two waiting connections in a new room."""
+        room = ReferenceRoom(room_id, first, second, first.name, second.name, self.position + 1)
+        self.rooms.append(room)
+        for connection in (first, second):
+            self.queue.remove(connection)
+            connection.place, connection.entered, connection.room_id = "chatting", None, room_id
+            self._touch(connection)
+        self.events.append(RoomOpened(room_id, first.connection_id, second.connection_id, first.name, second.name))
+        self._notify(first, "chatroom.found", room, partner=second.name)
+        self._notify(second, "chatroom.found", room, partner=first.name)
+
+    def send(self, room: ReferenceRoom, sender: ReferenceConnection, command: SendMessage) -> None:
+        """Pass a message of a member of an open room to the other member."""
+        if command.client_message_id is not None:
+            if 2 * len(room.newer_ids) >= self.policy.message_ids_kept:
+                room.older_ids, room.newer_ids = room.newer_ids, []
+            room.newer_ids.append((sender.connection_id, command.client_message_id, self._now_ms))
+        limit = self.policy.messages_per_10s_max
+        sender.messages_spent_until_us = spent_until(sender.messages_spent_until_us, limit, self._now_ms)
+        self._touch(sender)
+        self.messages_sent += 1
+        recipient = room.partner_of(sender.connection_id)
+        text = command.text
+        self.events.append(
+            MessageSent(room.room_id, sender.connection_id, recipient.connection_id, text, command.client_message_id)
+        )
+        words = text if isinstance(text, str) else "[redacted]"
+        self._notify(recipient, "message.received", room, message=words, sender="stranger")
+
+    def close(self, room: ReferenceRoom, closer: ReferenceConnection, reason: RoomClosedReason) -> None:
+        """Close an open room for one of its members. Only the newest closed rooms are kept."""
+        partner = room.partner_of(closer.connection_id)
+        room.closed = self.position + 1
+        self.closed.append(room)
+        while len(self.closed) > self.policy.closed_rooms_kept:
+            self.rooms.remove(self.closed.pop(0))
+        self._set_idle(closer)
+        self._set_idle(partner)
+        self.rooms_closed += 1
+        self.events.append(RoomClosed(room.room_id, closer.connection_id, partner.connection_id, reason))
+        self._notify(partner, "partner.disconnected", room, reason=reason)
+
+    def _set_idle(self, connection: ReferenceConnection) -> None:
+        connection.place, connection.entered, connection.room_id = "idle", None, None
+        self.idle.append(connection)
+        self._touch(connection)
+
+    def _touch(self, connection: ReferenceConnection) -> None:
+        connection.last_position, connection.last_at_ms = self.position + 1, self._now_ms
+
+    def _notify(self, recipient: ReferenceConnection, method: str, room: ReferenceRoom, **fields: str) -> None:
+        moment = datetime(1970, 1, 1) + timedelta(milliseconds=self._now_ms)  # noqa: DTZ001 - UTC, as the Z below says
+        timestamp = moment.isoformat(timespec="milliseconds") + "Z"
+        params = {"room_id": room.room_id, "timestamp": timestamp, "cursor": self.position + 1, **fields}
+        self.notifications.append((recipient.connection_id, method, params))
+        recipient.notifications.append((self.position + 1, self.notifications[-1]))
+
+
+def spent_until(until_us: int, per_10s_max: int, at_ms: int) -> int:
+    """Return the end of a spent allowance after one more use at `at_ms`; a use costs its share of ten seconds."""
+    return max(until_us, at_ms * 1_000) + TEN_SECONDS_US // per_10s_max
