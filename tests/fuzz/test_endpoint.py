@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from random import Random, randrange
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.fuzz.mutate import mutated
 from tests.fuzz.target import ServerUnderFire, under_fire, written
-from tests.hostile.scenarios import Scenario, from_cases, scenarios
+from tests.hostile.scenarios import Scenario, from_cases, made, scenarios
 from tests.support.commands import command_of
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
@@ -81,30 +80,10 @@ class Attack:
             raise
 
 
-def made(examples: int, seed_: int) -> list[Scenario]:
-    """So many scenarios of Hypothesis's making, the same every time for a seed."""
-    pool: list[Scenario] = []
-
-    @seed(seed_)
-    @settings(
-        max_examples=examples,
-        phases=[Phase.generate],
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(scenarios())
-    def take(scenario: Scenario) -> None:
-        pool.append(scenario)
-
-    take()
-    return pool
-
-
 def test_nothing_that_is_sent_upsets_the_endpoint(target: ServerUnderFire) -> None:
     """No 5xx, no hang, no traceback, no secret, no leak; and strangers are paired in between."""
     attack = Attack(target)
-    for scenario in [*from_cases(), *made(EXAMPLES, SEED)]:
+    for scenario in [*from_cases(), *made(scenarios(), EXAMPLES, SEED)]:
         attack.carry_out(scenario)
     attack.rest()
 
@@ -112,7 +91,7 @@ def test_nothing_that_is_sent_upsets_the_endpoint(target: ServerUnderFire) -> No
 def test_no_mutation_of_it_upsets_the_endpoint(target: ServerUnderFire) -> None:
     """The same of many more, in which what belongs to one request is found in another."""
     attack, random = Attack(target), Random(SEED)
-    pool = [*from_cases(), *made(EXAMPLES, SEED + 1)]
+    pool = [*from_cases(), *made(scenarios(), EXAMPLES, SEED + 1)]
     for _ in range(MUTATED):
         attack.carry_out(mutated(pool, random))
     attack.rest()
@@ -120,7 +99,7 @@ def test_no_mutation_of_it_upsets_the_endpoint(target: ServerUnderFire) -> None:
 
 def test_memory_does_not_grow(target: ServerUnderFire) -> None:
     """The same scenarios round after round leave nothing more behind, once the server has seen all of them."""
-    pool = made(min(EXAMPLES, 100), 0)
+    pool = made(scenarios(), min(EXAMPLES, 100), 0)
     attack = Attack(target)
     memory_bytes: list[int] = []
     for _ in range(ROUNDS):

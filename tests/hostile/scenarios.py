@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
+import hypothesis
 import msgspec
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.facade.people import SESSIONS
@@ -20,6 +22,8 @@ from tests.hostile.messages import Draft, end_session, get_stream, messages, pos
 from tests.hostile.request import Request
 from tests.hostile.shapes import SHAPES
 from tests.hostile.values import SESSION_IDS, VERSIONS, Raw, mostly, rarely
+
+T = TypeVar("T")
 
 Then = Literal["go on", "listen", "hang up"]
 
@@ -90,6 +94,26 @@ def _acts(draw: st.DrawFn) -> Act:
 def scenarios() -> st.SearchStrategy[Scenario]:
     """Draw one to four acts on up to three connections."""
     return st.lists(_acts(), min_size=1, max_size=4).map(tuple)
+
+
+def made(strategy: st.SearchStrategy[T], examples: int, seed: int) -> list[T]:
+    """Return so many examples of `strategy`, the same ones for a seed."""
+    pool: list[T] = []
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=examples,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def take(example: T) -> None:
+        pool.append(example)
+
+    take()
+    return pool
 
 
 def lasting() -> list[Request]:
