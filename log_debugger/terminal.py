@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
+
+import msgspec
+
+from broker.verification.safe_text import json_escape
 
 Advance = Callable[[int], None]
-"""Says that so much more of the work is done."""
+"""Reports that so many more units of the work are done."""
+
+_encode = msgspec.json.Encoder().encode
+_NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 
 
 class Terminal:
@@ -42,3 +50,9 @@ class Terminal:
         with Progress(console=Console(file=self.err), transient=True) as progress:
             task = progress.add_task(what, total=total)
             yield lambda steps: progress.advance(task, steps)
+
+
+def ascii_json(value: Any) -> str:
+    """Return `value` as one line of ASCII JSON without control characters."""
+    text = _encode(value).decode()
+    return text if text.isascii() and "\x7f" not in text else _NOT_ASCII.sub(lambda found: json_escape(found[0]), text)

@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 import pytest
 
-from log_debugger.reading.history_cache import Tape
-from log_debugger.reading.predicate import NAMES
+from log_debugger.reading.history_cache import HistoryCache
+from log_debugger.reading.predicate import VARIABLES
 from log_debugger.reading.sources import open_source
-from log_debugger.telling.keybindings import KEY_NAMES, MEANT
-from log_debugger.telling.panels import Section, changed_sections, commit_sections
+from log_debugger.telling.keybindings import BOUND_KEYS, KEY_NAMES
+from log_debugger.telling.panels import PanelSection, changed_sections, commit_sections
 from mcp_facade.cli import COMMANDS, LOG_COMMANDS
-from tests.log_debugger.logs import asked
+from tests.log_debugger.logs import run_command
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ class Shell:
         match program:
             case ".venv/bin/chat-broker":
                 self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-                answer = asked(*arguments)
+                answer = run_command(*arguments)
                 return (answer.out + answer.err).encode()
             case ".venv/bin/pytest":
                 return pytest_says(arguments[-1])
@@ -162,10 +162,10 @@ def test_the_screen_of_the_stepper_is_the_one_that_is_shown() -> None:
     (screen,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     columns = [line.split("│") for line in screen.splitlines() if "│" in line]
     with closing(open_source(str(ROOT / DUMP))) as source:
-        tape = Tape(source)
-        step, talks = tape.step(tape.settle(int(screen.split()[1])))
-    assert squeezed(line[0] for line in columns) == written(commit_sections(tape.names, step, talks))
-    assert squeezed(line[1] for line in columns) == written(changed_sections(tape.names, step, talks))
+        cache = HistoryCache(source)
+        step, conversations = cache.step(cache.clamp(int(screen.split()[1])))
+    assert squeezed(line[0] for line in columns) == written(commit_sections(cache.names, step, conversations))
+    assert squeezed(line[1] for line in columns) == written(changed_sections(cache.names, step, conversations))
 
 
 def squeezed(lines: Iterable[str]) -> str:
@@ -173,7 +173,7 @@ def squeezed(lines: Iterable[str]) -> str:
     return "".join("".join(lines).split())
 
 
-def written(sections: Sequence[Section]) -> str:
+def written(sections: Sequence[PanelSection]) -> str:
     """`sections`, likewise."""
     rows = ([section.title, *(row.mark + row.text for row in section.rows)] for section in sections)
     return squeezed(chain.from_iterable(rows))
@@ -188,7 +188,7 @@ def test_the_keys_of_the_stepper_are_those_of_the_table() -> None:
     """Each is in it, under the name that it has on a keyboard."""
     rows = PAGE.partition("| key | what it does |\n")[2].partition("\n\n")[0]
     written = {word for row in rows.splitlines()[1:] for word in re.split(r"[` ,]+", row.split("|")[1]) if word}
-    assert written == {KEY_NAMES.get(key, key) for key in MEANT} - {"Ctrl+C"}
+    assert written == {KEY_NAMES.get(key, key) for key in BOUND_KEYS} - {"Ctrl+C"}
 
 
 def test_what_the_page_has_one_make_is_not_offered_to_git() -> None:
@@ -204,7 +204,7 @@ def test_what_the_page_has_one_make_is_not_offered_to_git() -> None:
 def test_the_names_in_a_predicate_are_those_of_the_table() -> None:
     """Each has its row, in the order in which they are refused."""
     section = PAGE.partition("\n## Conditions\n")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(NAMES)
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(VARIABLES)
 
 
 def test_the_dump_holds_no_secret() -> None:

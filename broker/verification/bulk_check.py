@@ -40,13 +40,13 @@ def check_lines(folding: StateMutation, lines: Sequence[bytes]) -> int:
     checked = CheckedFold(folding)
     for start in range(0, len(lines), BATCH_COMMITS):
         batch = lines[start : start + BATCH_COMMITS]
-        sound = _sound(checked, _linked(folding.tip, batch))
+        sound = _count_sound(checked, _decode_linked(folding.tip, batch))
         if sound < len(batch):
             return start + sound
     return len(lines)
 
 
-def _linked(last: Tip | Commit, lines: Sequence[bytes]) -> Sequence[Commit]:
+def _decode_linked(last: Tip | Commit, lines: Sequence[bytes]) -> Sequence[Commit]:
     """The commits in `lines`, up to the first that does not follow or is not what was stored."""
     commits: list[Commit] = []
     try:
@@ -60,7 +60,7 @@ def _linked(last: Tip | Commit, lines: Sequence[bytes]) -> Sequence[Commit]:
     return commits
 
 
-def _sound(checked: CheckedFold, commits: Sequence[Commit]) -> int:
+def _count_sound(checked: CheckedFold, commits: Sequence[Commit]) -> int:
     """How many of them are sound, if they follow each other; those have happened then."""
     folding = checked.folding
     try:

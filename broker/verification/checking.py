@@ -16,8 +16,8 @@ from typing import NamedTuple, Protocol
 
 from broker.decide import Rejection, decide
 from broker.verification.bulk_check import check_lines, fold_lines
-from broker.verification.safe_text import diff, safe, shown
-from broker.verification.worker_pool import Crew, Task, cores
+from broker.verification.safe_text import diff, safe, safe_repr
+from broker.verification.worker_pool import Task, WorkerPool, cores
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.events import Event, RoomOpened
@@ -74,25 +74,25 @@ class CheckedLog(Protocol):
         ...
 
 
-class Fault(NamedTuple):
+class ViolationReport(NamedTuple):
     """The first promise that does not hold, and lines that show it; all of it is safe for a terminal."""
 
-    breach: Violation
+    violation: Violation
     evidence: Sequence[str] = ()
 
 
-class Verdict(NamedTuple):
+class CheckResult(NamedTuple):
     """How far a log is sound: up to `tip`, so many commits from its base on. `digest` is of the state there."""
 
     commits: int
     tip: Tip
     digest: str
-    fault: Fault | None
+    fault: ViolationReport | None
 
 
 def check_log(
     source: CheckedLog, on_progress: OnProgress = lambda commits: None, *, workers: int | None = None
-) -> Verdict:
+) -> CheckResult:
     """Check `source` from its base to its tip, or to the first position that breaks a promise.
 
     What is checked is every commit, the states at both ends, and the snapshots that are stored between them. A long
@@ -106,14 +106,14 @@ def check_log(
         is_long = source.tip().position - source.base.tip.position >= SEGMENT_COMMITS
         workers = cores() if is_long else 1
     start: State = source.base.state
-    with _without_collections(), Crew(workers - 1) as crew:
-        fault = _fault_in(start)
-        end = _Walk(source, crew).to_the_end(on_progress) if fault is None else _end_at(start, fault)
-    return Verdict(end.state.position - start.position, end.state.tip, end.digest, end.fault)
+    with _gc_paused(), WorkerPool(workers - 1) as pool:
+        fault = _state_fault(start)
+        end = _LogCheck(source, pool).run(on_progress) if fault is None else _check_end(start, fault)
+    return CheckResult(end.state.position - start.position, end.state.tip, end.digest, end.fault)
 
 
 @contextmanager
-def _without_collections() -> Iterator[None]:
+def _gc_paused() -> Iterator[None]:
     """States hold no cycles, and to look for some through all of one again and again costs a fifth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -124,16 +124,16 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-class _End(NamedTuple):
+class _CheckEnd(NamedTuple):
     """How far it goes, and what is wrong there."""
 
     state: State
     digest: str
-    fault: Fault | None
+    fault: ViolationReport | None
 
 
-def _end_at(state: State, fault: Fault | None = None) -> _End:
-    return _End(state, digest(state), fault or _fault_in(state))
+def _check_end(state: State, fault: ViolationReport | None = None) -> _CheckEnd:
+    return _CheckEnd(state, digest(state), fault or _state_fault(state))
 
 
 class _Segment(NamedTuple):
@@ -145,44 +145,44 @@ class _Segment(NamedTuple):
     start: State
     lines: Sequence[bytes]
     sound: int | Task[int]  # so many of them are, up to the first that is not
-    fault_behind: Fault | None  # what is wrong with what comes next, if it is neither a commit nor the end
+    fault_after: ViolationReport | None  # what is wrong with what comes next, if it is neither a commit nor the end
 
     def is_checked(self) -> bool:
         """Whether it is known by now how many are sound."""
         return isinstance(self.sound, int) or self.sound.is_done()
 
 
-class _Walk:
+class _LogCheck:
     """A log on the way to its end. `state` is what is folded of it."""
 
-    def __init__(self, source: CheckedLog, crew: Crew) -> None:
+    def __init__(self, source: CheckedLog, pool: WorkerPool) -> None:
         self.state: State = source.base.state
         self._source = source
         self._snapshots = [at for at in source.snapshots() if at > self.state.position]
-        self._crew = crew
+        self._pool = pool
         self._tip = source.tip().position
 
-    def to_the_end(self, on_progress: OnProgress) -> _End:
+    def run(self, on_progress: OnProgress) -> _CheckEnd:
         """Fold all of it, and check each segment; the first fault in their order is what counts."""
         waiting: deque[_Segment] = deque()
         for segment in self._segments():
             waiting.append(segment)
             while waiting and (waiting[0].is_checked() or len(waiting) > SEGMENTS_WAITING_MAX):
-                if (broken := self._broken(waiting.popleft(), on_progress)) is not None:
-                    return broken
-        end = _end_at(self.state)  # while the last of them are still being checked
+                if (end := self._end_within(waiting.popleft(), on_progress)) is not None:
+                    return end
+        end = _check_end(self.state)  # while the last of them are still being checked
         for segment in waiting:
-            if (broken := self._broken(segment, on_progress)) is not None:
-                return broken
+            if (end := self._end_within(segment, on_progress)) is not None:
+                return end
         return end
 
-    def _broken(self, segment: _Segment, on_progress: OnProgress) -> _End | None:
+    def _end_within(self, segment: _Segment, on_progress: OnProgress) -> _CheckEnd | None:
         """Where there is a fault in `segment` or just behind it, if there is one; may have to wait."""
         sound = segment.sound if isinstance(segment.sound, int) else segment.sound.answer()
         if sound < len(segment.lines):
-            return _end_at(*_fault_behind(segment, sound))
-        if segment.fault_behind is not None:
-            return _end_at(self.state, segment.fault_behind)
+            return _check_end(*_fault_after(segment, sound))
+        if segment.fault_after is not None:
+            return _check_end(self.state, segment.fault_after)
         if segment.lines:
             on_progress(len(segment.lines))
         return None
@@ -192,63 +192,63 @@ class _Walk:
         lines = self._source.lines(self.state.position)
         for snapshot in [*self._snapshots, POSITION_MAX]:
             while (start := self.state).position < snapshot:
-                some, fault = _taken(lines, min(self._share(), snapshot - start.position), start.position)
+                some, fault = _take(lines, min(self._next_count(), snapshot - start.position), start.position)
                 folding = start.mutate()
-                sound, passed = self._gone_through(folding, some)
+                sound, passed = self._check_and_fold(folding, some)
                 if passed == len(some):
                     self.state = folding.finish()
-                    fault = fault or self._fault_here(snapshot, is_at_the_end=not some)
+                    fault = fault or self._fault_at_end(snapshot, is_at_the_end=not some)
                 yield _Segment(start, some, sound, fault)
                 if fault is not None or not some or passed < len(some):
                     return
 
-    def _share(self) -> int:
+    def _next_count(self) -> int:
         """How many commits are next: for another process, if one has time, so many that all are done at once."""
-        ahead = (self._tip - self.state.position) // (1 + self._crew.size)
-        return min(SEGMENT_COMMITS, max(PORTION_COMMITS, ahead)) if self._crew.has_time() else PORTION_COMMITS
+        ahead = (self._tip - self.state.position) // (1 + self._pool.size)
+        return min(SEGMENT_COMMITS, max(PORTION_COMMITS, ahead)) if self._pool.has_time() else PORTION_COMMITS
 
-    def _gone_through(self, folding: StateMutation, lines: Sequence[bytes]) -> tuple[int | Task[int], int]:
+    def _check_and_fold(self, folding: StateMutation, lines: Sequence[bytes]) -> tuple[int | Task[int], int]:
         """How many commits are sound, and how many are folded; many are checked by another process meanwhile."""
         if len(lines) <= PORTION_COMMITS:
             return (sound := check_lines(folding, lines)), sound
-        task = self._crew.begin(partial(check_lines, folding, lines))  # on its own copy
+        task = self._pool.begin(partial(check_lines, folding, lines))  # on its own copy
         return task, fold_lines(folding, lines)
 
-    def _fault_here(self, snapshot: Position, *, is_at_the_end: bool) -> Fault | None:
+    def _fault_at_end(self, snapshot: Position, *, is_at_the_end: bool) -> ViolationReport | None:
         """What is wrong with a log that was folded up to here, and maybe has no more."""
         if self.state.position == snapshot:
-            return self._unlike_folded(snapshot)
-        return self._rolled_back() if is_at_the_end else None
+            return self._snapshot_fault(snapshot)
+        return self._rollback_fault() if is_at_the_end else None
 
-    def _unlike_folded(self, snapshot: Position) -> Fault | None:
+    def _snapshot_fault(self, snapshot: Position) -> ViolationReport | None:
         stored = self._source.snapshot(snapshot)
         if stored.tip.position != snapshot:
             is_the_same = snapshot not in self._source.snapshots()  # a broker that runs may have dropped it meanwhile
         else:
             is_the_same = stored.tip == self.state.tip and stored.state == self.state
         what = "the snapshot that is stored here is not what the log says, or can't be read"
-        return None if is_the_same else Fault(Violation(6, snapshot, what))
+        return None if is_the_same else ViolationReport(Violation(6, snapshot, what))
 
-    def _rolled_back(self) -> Fault | None:
+    def _rollback_fault(self) -> ViolationReport | None:
         """What is wrong with the end of the log, where it is."""
         newest = max(self._snapshots, default=0)
         if newest <= self.state.position:
             return None
         what = f"the log ends here, and a snapshot of it at position {newest} says that it went on"
-        return Fault(Violation(5, self.state.position, what))
+        return ViolationReport(Violation(5, self.state.position, what))
 
 
-def _taken(lines: Iterator[bytes], count: int, position: Position) -> tuple[Sequence[bytes], Fault | None]:
+def _take(lines: Iterator[bytes], count: int, position: Position) -> tuple[Sequence[bytes], ViolationReport | None]:
     """Up to `count` of `lines`, which stand behind `position`, and what is wrong with the one that can't be had."""
     taken: list[bytes] = []
     try:
         taken.extend(islice(lines, count))
     except (UnreadableCommitError, UnusableLogError) as error:
-        return taken, Fault(Violation(5, position + len(taken) + 1, safe(str(error))))
+        return taken, ViolationReport(Violation(5, position + len(taken) + 1, safe(str(error))))
     return taken, None
 
 
-def _fault_behind(segment: _Segment, sound: int) -> tuple[State, Fault]:
+def _fault_after(segment: _Segment, sound: int) -> tuple[State, ViolationReport]:
     """The state after so many commits of `segment`, and what is wrong with the next."""
     folding = segment.start.mutate()
     fold_lines(folding, segment.lines[:sound])
@@ -257,27 +257,27 @@ def _fault_behind(segment: _Segment, sound: int) -> tuple[State, Fault]:
         commit = decode_commit(segment.lines[sound])
         check_link(state.tip, commit)
     except (BrokenChainError, UnreadableCommitError) as error:
-        return state, Fault(Violation(5, state.position + 1, safe(str(error))))
-    return state, _fault_of(state, commit)
+        return state, ViolationReport(Violation(5, state.position + 1, safe(str(error))))
+    return state, _explain(state, commit)
 
 
-def _fault_in(state: State) -> Fault | None:
-    return next((_as_fault(breach) for breach in check_state(state)), None)
+def _state_fault(state: State) -> ViolationReport | None:
+    return next((_report(violation) for violation in check_state(state)), None)
 
 
-def _fault_of(before: State, commit: Commit) -> Fault:
+def _explain(before: State, commit: Commit) -> ViolationReport:
     """Why `commit`, which follows `before`, is not sound."""
-    decided = _decided(before, commit)
-    breaches = [*_breaches(before, commit), *_differences(commit, decided)]
+    decided = _decide_again(before, commit)
+    violations = [*_step_violations(before, commit), *_decision_violations(commit, decided)]
     evidence = diff(commit.events, decided) if [*commit.events] != [*decided] else []
-    return _as_fault(breaches[0], [f"the command is {shown(commit.command)}", *evidence])
+    return _report(violations[0], [f"the command is {safe_repr(commit.command)}", *evidence])
 
 
-def _as_fault(breach: Violation, evidence: Sequence[str] = ()) -> Fault:
-    return Fault(Violation(breach.promise, breach.position, safe(breach.what)), evidence)
+def _report(violation: Violation, evidence: Sequence[str] = ()) -> ViolationReport:
+    return ViolationReport(Violation(violation.promise, violation.position, safe(violation.what)), evidence)
 
 
-def _breaches(before: State, commit: Commit) -> list[Violation]:
+def _step_violations(before: State, commit: Commit) -> list[Violation]:
     """What can be seen in the step itself, also where it is one that can't be folded."""
     try:
         return check_step(before, commit, evolve(before, commit))
@@ -285,7 +285,7 @@ def _breaches(before: State, commit: Commit) -> list[Violation]:
         return check_events(before, commit)
 
 
-def _decided(before: State, commit: Commit) -> Sequence[Event | Rejection]:
+def _decide_again(before: State, commit: Commit) -> Sequence[Event | Rejection]:
     try:
         decision = decide(before, commit.command, commit.facts)
     except Exception:  # noqa: BLE001 - see `broker.verification.bulk_check`
@@ -293,10 +293,10 @@ def _decided(before: State, commit: Commit) -> Sequence[Event | Rejection]:
     return [decision] if isinstance(decision, Rejection) else decision
 
 
-def _differences(commit: Commit, decided: Sequence[Event | Rejection]) -> Iterator[Violation]:
+def _decision_violations(commit: Commit, decided: Sequence[Event | Rejection]) -> Iterator[Violation]:
     stored_pairs, pairs = _pairs(commit.events), _pairs(decided)
     if stored_pairs != pairs:
-        yield Violation(3, commit.position, f"paired were {_named(stored_pairs)}, to be paired {_named(pairs)}")
+        yield Violation(3, commit.position, f"paired were {_pairs_text(stored_pairs)}, to be paired {_pairs_text(pairs)}")
     if [*commit.events] != [*decided]:
         yield Violation(6, commit.position, "deciding the command again does not give the events that are stored")
     if not commit.events:
@@ -308,5 +308,5 @@ def _pairs(events: Sequence[Event | Rejection]) -> list[tuple[str, str]]:
     return [(event.first, event.second) for event in events if isinstance(event, RoomOpened)]
 
 
-def _named(pairs: Sequence[tuple[str, str]]) -> str:
+def _pairs_text(pairs: Sequence[tuple[str, str]]) -> str:
     return " and ".join(f"{first} with {second}" for first, second in pairs) or "nobody"

@@ -12,7 +12,7 @@ T = TypeVar("T")
 PAIRS_AMONG_MAX = 40
 
 
-def shrunk(things: Sequence[T], is_enough: Callable[[Sequence[T]], bool]) -> list[T]:
+def ddmin(things: Sequence[T], is_enough: Callable[[Sequence[T]], bool]) -> list[T]:
     """Some of `things`, in their order, that are enough and of which none can be left out, nor, if they are few, two.
 
     `things` must be enough. Long pieces are tried first, and the last before those that they may rest on, so it takes

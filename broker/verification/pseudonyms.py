@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from broker.verification.scenario import Asked, Scenario
-from broker.verification.smallest import changed
+from broker.verification.scenario import LoggedCommand, Scenario
+from broker.verification.reduction import rewrite_scenario
 from events.ids import RoomId
 
 PEOPLE = (
@@ -36,39 +36,39 @@ _IDS = frozenset({"connection_id", "first", "second", "sender", "recipient", "cl
 _NAMES = {"display_name": "connection_id", "first_name": "first", "second_name": "second"}
 
 
-def with_aliases(scenario: Scenario) -> Scenario:
+def with_pseudonyms(scenario: Scenario) -> Scenario:
     """`scenario` under other names, which come in the order in which they are needed."""
-    aliases = _Aliases()
+    pseudonyms = _Pseudonyms()
     past = []
-    for asked in scenario.past:  # in their order, so that the first to come are Ann and Bob, in the first room
-        aliases.of(asked.command)
-        past.append(aliases.facts_of(asked, has_room=asked.opened is not None))
-    renamed = changed(scenario, aliases.of)
+    for logged in scenario.past:  # in their order, so that the first to come are Ann and Bob, in the first room
+        pseudonyms.rename(logged.command)
+        past.append(pseudonyms.rename_facts(logged, has_room=logged.opened is not None))
+    renamed = rewrite_scenario(scenario, pseudonyms.rename)
     return renamed._replace(
-        past=tuple(asked._replace(facts=facts) for asked, facts in zip(renamed.past, past, strict=True)),
-        target=renamed.target._replace(facts=aliases.facts_of(scenario.target, has_room=True)),
+        past=tuple(logged._replace(facts=facts) for logged, facts in zip(renamed.past, past, strict=True)),
+        target=renamed.target._replace(facts=pseudonyms.rename_facts(scenario.target, has_room=True)),
     )
 
 
-class _Aliases:
-    """Gives out names, each the first time that it is asked for it."""
+class _Pseudonyms:
+    """Gives out names, each the first time that it is logged for it."""
 
     def __init__(self) -> None:
         self._given: dict[tuple[str, object], str] = {}
         self._counts: dict[str, int] = {}
 
-    def of(self, value: Any) -> Any:
+    def rename(self, value: Any) -> Any:
         """A command or an event, with all that it says under other names."""
         fields = {name: getattr(value, name) for name in value.__struct_fields__}
         return msgspec.structs.replace(
             value, **{name: self._field(name, field, value) for name, field in fields.items()}
         )
 
-    def facts_of(self, asked: Asked, *, has_room: bool) -> Any:
-        """The facts that `asked` was decided with."""
-        room_id, salt = asked.facts.room_id, asked.facts.salt
+    def rename_facts(self, logged: LoggedCommand, *, has_room: bool) -> Any:
+        """The facts that `logged` was decided with."""
+        room_id, salt = logged.facts.room_id, logged.facts.salt
         room = RoomId(self._room(room_id)) if has_room and room_id is not None else None
-        return msgspec.structs.replace(asked.facts, room_id=room, salt=SALT if salt is not None else None)
+        return msgspec.structs.replace(logged.facts, room_id=room, salt=SALT if salt is not None else None)
 
     def _field(self, name: str, field: Any, value: Any) -> Any:
         if field is None:

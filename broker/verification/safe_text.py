@@ -14,18 +14,18 @@ TEXT_CHARACTERS_MAX = 60
 _DEFAULT_POLICY = Policy()
 
 
-def shown(value: Any) -> str:
+def safe_repr(value: Any) -> str:
     """`value`, which stands in a command or an event, as an expression in Python; long texts are cut."""
     if isinstance(value, str):
         return printable(value if len(value) <= TEXT_CHARACTERS_MAX else f"{value[:TEXT_CHARACTERS_MAX]}...")
     if isinstance(value, tuple):
-        return f"({', '.join(shown(item) for item in value)}{',' if len(value) == 1 else ''})"
+        return f"({', '.join(safe_repr(item) for item in value)}{',' if len(value) == 1 else ''})"
     if isinstance(value, Policy):
         changed = [name for name in value.__struct_fields__ if getattr(value, name) != getattr(_DEFAULT_POLICY, name)]
-        return f"Policy({', '.join(f'{name}={shown(getattr(value, name))}' for name in changed)})"
+        return f"Policy({', '.join(f'{name}={safe_repr(getattr(value, name))}' for name in changed)})"
     if isinstance(value, msgspec.Struct):
         fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
-        return f"{type(value).__name__}({', '.join(f'{name}={shown(field)}' for name, field in fields)})"
+        return f"{type(value).__name__}({', '.join(f'{name}={safe_repr(field)}' for name, field in fields)})"
     return repr(value)
 
 
@@ -36,8 +36,8 @@ def safe(text: str) -> str:
 
 def diff(stored: Sequence[Any], decided: Sequence[Any]) -> list[str]:
     """What is stored and what should be, one a line: `-` is stored alone, `+` decided alone, and the rest is both."""
-    lines = [f"  {shown(one)}" if one in decided else f"- {shown(one)}" for one in stored]
-    return [*lines, *(f"+ {shown(one)}" for one in decided if one not in stored)]
+    lines = [f"  {safe_repr(one)}" if one in decided else f"- {safe_repr(one)}" for one in stored]
+    return [*lines, *(f"+ {safe_repr(one)}" for one in decided if one not in stored)]
 
 
 def printable(text: str) -> str:

@@ -50,7 +50,7 @@ class Task(Generic[T]):
         self._answer.close()
 
 
-class Crew:
+class WorkerPool:
     """Processes beside this one, of which at most so many work at once. They end with it."""
 
     def __init__(self, size: int) -> None:

@@ -14,12 +14,12 @@ from typing import NamedTuple, TypeVar
 
 from events.commit import BrokenChainError
 from events.ids import Position
-from log_debugger.reading.iterate import Talks, talks_of, walk
-from log_debugger.reading.names import names_of
-from log_debugger.reading.predicate import GROWING, NAMES, Predicate, parse_predicate
+from log_debugger.reading.iterate import Conversations, conversations_in, iterate
+from log_debugger.reading.predicate import MONOTONE, VARIABLES, Predicate, parse_predicate
+from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import Source, Step, commits, open_source
 from log_debugger.reading.times import start_of
-from log_debugger.telling.narrative import line_of
+from log_debugger.telling.narrative import narrative_line
 from log_debugger.terminal import Advance, Terminal
 from projections.state import State, fold
 
@@ -30,25 +30,25 @@ PAGE_COMMITS = 1_000
 T = TypeVar("T")
 
 
-class Found(NamedTuple):
+class FirstMatch(NamedTuple):
     """The first state for which a predicate holds, and what led to it; nothing did to a log's base."""
 
     state: State
     step: Step | None
-    talks: Talks | None  # before it, if all before it was passed
+    conversations: Conversations | None  # before it, if all before it was passed
 
 
-class Answer(NamedTuple):
+class BisectResult(NamedTuple):
     """What was found, if anything was, and how many states were looked at."""
 
-    found: Found | None
+    found: FirstMatch | None
     looked_at: int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
-    about = f"as in 'waiting > 3 and not rooms_open == 0', about {', '.join(NAMES)}"
+    about = f"as in 'waiting > 3 and not rooms_open == 0', about {', '.join(VARIABLES)}"
     parser.add_argument("--when", metavar="PREDICATE", required=True, help=about)
 
 
@@ -63,18 +63,18 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     try:
         base, tip = source.base.tip.position, source.tip().position
         with terminal.progress("folding", tip - base) as advance:
-            answer = first_holding(source, predicate, advance)
-        if answer.found is None:
+            result = first_holding(source, predicate, advance)
+        if result.found is None:
             terminal.line(f"it never holds, from position {base} to {tip}")
         else:
-            terminal.line(_told(source, answer.found))
-        terminal.line(_method(predicate, answer.looked_at))
+            terminal.line(_result_line(source, result.found))
+        terminal.line(_method(predicate, result.looked_at))
     finally:
         source.close()
-    return EXIT_FOUND if answer.found is not None else EXIT_NEVER
+    return EXIT_FOUND if result.found is not None else EXIT_NEVER
 
 
-def first_holding(source: Source, predicate: Predicate, advance: Advance = lambda steps: None) -> Answer:
+def first_holding(source: Source, predicate: Predicate, advance: Advance = lambda steps: None) -> BisectResult:
     """The first state from the base to the tip for which `predicate` holds.
 
     Raises:
@@ -84,21 +84,21 @@ def first_holding(source: Source, predicate: Predicate, advance: Advance = lambd
     return _searched(source, predicate, advance) if predicate.is_monotone else _scanned(source, predicate, advance)
 
 
-def _scanned(source: Source, predicate: Predicate, advance: Advance) -> Answer:
+def _scanned(source: Source, predicate: Predicate, advance: Advance) -> BisectResult:
     state: State = source.base.state
     if predicate(state):
-        return Answer(Found(state, None, talks_of(state)), 1)
+        return BisectResult(FirstMatch(state, None, conversations_in(state)), 1)
     looked_at = 1
-    for walked in walk(source, source.tip().position):
+    for entry in iterate(source, source.tip().position):
         looked_at += 1
-        if predicate(walked.step.after):
-            return Answer(Found(walked.step.after, walked.step, walked.talks), looked_at)
+        if predicate(entry.step.after):
+            return BisectResult(FirstMatch(entry.step.after, entry.step, entry.conversations), looked_at)
         if looked_at % PAGE_COMMITS == 0:
             advance(PAGE_COMMITS)
-    return Answer(None, looked_at)
+    return BisectResult(None, looked_at)
 
 
-def _searched(source: Source, predicate: Predicate, advance: Advance) -> Answer:
+def _searched(source: Source, predicate: Predicate, advance: Advance) -> BisectResult:
     looked_at: list[Position] = []
 
     def holds(state: State) -> bool:
@@ -109,11 +109,11 @@ def _searched(source: Source, predicate: Predicate, advance: Advance) -> Answer:
     number = _first(stored, lambda at: holds(source.snapshot(at).state))
     if number == 0:
         base: State = source.base.state
-        return Answer(Found(base, None, talks_of(base)), len(looked_at))
+        return BisectResult(FirstMatch(base, None, conversations_in(base)), len(looked_at))
     before: State = source.snapshot(stored[number - 1]).state
     last = source.snapshot(stored[number]).tip.position if number < len(stored) else source.tip().position
     step = _in_gap(source, before, last, holds, advance)
-    return Answer(Found(step.after, step, None) if step is not None else None, len(looked_at))
+    return BisectResult(FirstMatch(step.after, step, None) if step is not None else None, len(looked_at))
 
 
 def _in_gap(
@@ -158,15 +158,15 @@ def _first(values: Sequence[T], holds: Callable[[T], bool]) -> int:
     return low
 
 
-def _told(source: Source, found: Found) -> str:
+def _result_line(source: Source, found: FirstMatch) -> str:
     if found.step is None:
         return f"{found.state.position:>7}  it holds from the start: the log begins with this state"
-    return line_of(names_of(source), found.step, found.talks, start_of(source))
+    return narrative_line(names_of(source), found.step, found.conversations, start_of(source))
 
 
 def _method(predicate: Predicate, looked_at: int) -> str:
     states = f"{looked_at:,} state{'s' * (looked_at != 1)} looked at"
     if predicate.is_monotone:
         return f"({states}, by halving: what was asked goes on to hold once it does)"
-    passing = ", ".join(sorted(predicate.names - GROWING)) or ", ".join(sorted(predicate.names))
+    passing = ", ".join(sorted(predicate.names - MONOTONE)) or ", ".join(sorted(predicate.names))
     return f"({states}, one after the other: what was asked about {passing} may hold for a moment only)"

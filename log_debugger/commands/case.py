@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 
 from broker.errors import UsageError
-from broker.verification.pseudonyms import with_aliases
-from broker.verification.scenario import Asked, Scenario, connections_in, relive
-from broker.verification.smallest import Smallest, smallest
+from broker.verification.pseudonyms import with_pseudonyms
+from broker.verification.scenario import LoggedCommand, Scenario, connections_in, replay_scenario
+from broker.verification.reduction import ReducedScenario, reduce_scenario
 from events.codec import decode_commit
 from events.commit import Commit
 from events.ids import Position, RoomId
-from log_debugger.reading.filters import again, rooms_in
+from log_debugger.reading.filters import decide_again, rooms_in
 from log_debugger.reading.iterate import step_of
-from log_debugger.reading.names import names_of
+from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import Source, Step, check_position, open_source
 from log_debugger.reading.times import position_number
-from log_debugger.telling.output import STDOUT, add_output, output
+from log_debugger.telling.output import STDOUT, add_output_argument, output
 from log_debugger.terminal import Terminal
 from log_debugger.testcase.case_text import case_text
 from log_debugger.testcase.history import histories
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = "the position of the commit to reproduce"
     parser.add_argument("--to", metavar="N", type=position_number, required=True, help=what)
     parser.add_argument("--room", metavar="R", help="reproduce the last that happened in this room, up to --to")
-    add_output(parser, "where to write it", default=STDOUT)
+    add_output_argument(parser, "where to write it", default=STDOUT)
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         scenario, is_minimal = scenario_of(source, commit)
     finally:
         source.close()
-    text = case_text(with_aliases(scenario), commit.position)
+    text = case_text(with_pseudonyms(scenario), commit.position)
     with output(options.output, options.log, terminal) as out:
         out.write(text.encode())
     if scenario.decided != scenario.stored:
@@ -54,20 +54,20 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def scenario_of(source: Source, commit: Commit) -> Smallest:
+def scenario_of(source: Source, commit: Commit) -> ReducedScenario:
     """The smallest scenario in which what is decided for `commit`'s command is what is decided for it in `source`.
 
     Raises:
         UsageError: nothing that `source` holds leads there.
     """
     before = _state_before(source, commit.position)
-    decided = again(Step(before, commit, before))
+    decided = decide_again(Step(before, commit, before))
     if decided is None:
         raise UsageError(f"the command at position {commit.position} is none that can be decided again")
-    target = Asked(commit.position, commit.command, commit.facts, frozenset(connections_in(commit)))
+    target = LoggedCommand(commit.position, commit.command, commit.facts, frozenset(connections_in(commit)))
     for past in histories(source, commit):
-        if relive(past, target, {}).decided == decided:
-            return smallest(Scenario(tuple(past), target, decided, [*commit.events]))
+        if replay_scenario(past, target, {}).decided == decided:
+            return reduce_scenario(Scenario(tuple(past), target, decided, [*commit.events]))
     raise UsageError(f"what led to position {commit.position} can't be brought about again from what the log holds")
 
 

@@ -11,14 +11,13 @@ from contextlib import closing
 from itertools import islice
 
 from events.ids import ConnectionId
-from log_debugger.reading.names import Names, name_in, names_of
+from log_debugger.reading.short_names import ShortNames, name_in, names_of
 from log_debugger.reading.sources import open_source
 from log_debugger.reading.times import POSITION_HELP, clock, position_of, span, start_of
-from log_debugger.recipients import ascii_json
-from log_debugger.telling.changes import Between, Changes, Moved, Waiter, changes_between
-from log_debugger.telling.describe import ROWS_MAX, Json, place_text, waited_ms
+from log_debugger.telling.changes import PlaceChange, QueueChange, RoomChange, StateChanges, changes_between
+from log_debugger.telling.describe import ROWS_MAX, JsonObject, place_text, waited_ms
 from log_debugger.telling.narrative import count, ordinal
-from log_debugger.terminal import Terminal
+from log_debugger.terminal import Terminal, ascii_json
 from projections.connections import Chatting, Place
 from projections.state import State
 
@@ -51,7 +50,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def change_lines(names: Names, changes: Changes, start_ms: int) -> Iterator[str]:
+def change_lines(names: ShortNames, changes: StateChanges, start_ms: int) -> Iterator[str]:
     """`changes` for a reader: `+` is there at the second position alone, `-` at the first alone, `~` has changed."""
     before, after = changes.before, changes.after
     back = "back " if changes.is_backwards else ""
@@ -71,7 +70,7 @@ def change_lines(names: Names, changes: Changes, start_ms: int) -> Iterator[str]
     yield from (f"  ~ {field} {was}, then {now}" for field, was, now in changes.policy)
 
 
-def changes_json(changes: Changes) -> Json:
+def changes_json(changes: StateChanges) -> JsonObject:
     """`changes` for a program, all of them."""
     before, after = changes.before, changes.after
     return {
@@ -112,11 +111,11 @@ def _some(lines: Iterable[str]) -> Iterator[str]:
         yield f"  and {rest:,} more; --json has them all"
 
 
-def _who(names: Names, changes: Changes, who: ConnectionId) -> str:
-    return names.who(who, name_in(changes.after, who) or name_in(changes.before, who))
+def _who(names: ShortNames, changes: StateChanges, who: ConnectionId) -> str:
+    return names.person(who, name_in(changes.after, who) or name_in(changes.before, who))
 
 
-def _waiter_text(names: Names, changes: Changes, one: Waiter) -> str:
+def _waiter_text(names: ShortNames, changes: StateChanges, one: QueueChange) -> str:
     who = f"{one.mark} {_who(names, changes, one.connection_id)}"
     if one.was is not None and one.now is not None:
         return f"{who} {ordinal(one.was)}, then {ordinal(one.now)}"
@@ -130,29 +129,29 @@ def _waiter_text(names: Names, changes: Changes, one: Waiter) -> str:
     return f"{who} was {ordinal(place)}, for {waited}; now {now}"
 
 
-def _room_text(names: Names, changes: Changes, one: Between) -> str:
-    first, second = names.who(one.first, one.first_name), names.who(one.second, one.second_name)
-    told = [f"opened at position {one.opened_position:,}"] if one.opened_position else []
+def _room_text(names: ShortNames, changes: StateChanges, one: RoomChange) -> str:
+    first, second = names.person(one.first, one.first_name), names.person(one.second, one.second_name)
+    parts = [f"opened at position {one.opened_position:,}"] if one.opened_position else []
     if one.closed_position:
         assert one.closed_by is not None
         by = first if one.closed_by == one.first else second
-        told.append(f"closed at position {one.closed_position:,} by {by} ({one.reason})")
-    told.append(f"{count(one.messages, 'message')} in between")
-    return f"{_room_mark(changes, one)} {names.room(one.room_id)} {first} and {second}: {', '.join(told)}"
+        parts.append(f"closed at position {one.closed_position:,} by {by} ({one.reason})")
+    parts.append(f"{count(one.messages, 'message')} in between")
+    return f"{_room_mark(changes, one)} {names.room(one.room_id)} {first} and {second}: {', '.join(parts)}"
 
 
-def _room_mark(changes: Changes, one: Between) -> str:
+def _room_mark(changes: StateChanges, one: RoomChange) -> str:
     """` ` for one that was open at neither."""
     was, now = (_is_open(state, one) for state in (changes.before, changes.after))
     return "~" if was and now else "-" if was else "+" if now else " "
 
 
-def _is_open(state: State, one: Between) -> bool:
+def _is_open(state: State, one: RoomChange) -> bool:
     room = state.rooms.get(one.room_id)
     return room is not None and room.is_open
 
 
-def _moved_text(names: Names, changes: Changes, one: Moved) -> str:
+def _moved_text(names: ShortNames, changes: StateChanges, one: PlaceChange) -> str:
     who = f"{one.mark} {_who(names, changes, one.connection_id)}"
     if one.was is None:
         return f"{who} new, {place_text(names, one.now)}"
@@ -162,7 +161,7 @@ def _moved_text(names: Names, changes: Changes, one: Moved) -> str:
     return f"{who} was {place_text(names, one.was)}, now {place_text(names, one.now)}"
 
 
-def _end_json(state: State) -> Json:
+def _end_json(state: State) -> JsonObject:
     return {
         "position": state.position,
         "at_ms": state.at_ms,
@@ -173,7 +172,7 @@ def _end_json(state: State) -> Json:
     }
 
 
-def _room_json(changes: Changes, one: Between) -> Json:
+def _room_json(changes: StateChanges, one: RoomChange) -> JsonObject:
     return {
         "change": _room_mark(changes, one).strip() or None,
         "room_id": one.room_id,
@@ -187,7 +186,7 @@ def _room_json(changes: Changes, one: Between) -> Json:
     }
 
 
-def _place_json(place: Place | None) -> Json | None:
+def _place_json(place: Place | None) -> JsonObject | None:
     if place is None:
         return None
     room = {"room_id": place.room_id} if isinstance(place, Chatting) else {}

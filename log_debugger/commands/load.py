@@ -25,8 +25,8 @@ from events.sqlite.file import SqliteFile
 from log_debugger.reading.dumps import STDIN_NAME, begins_a_dump, is_commit
 from log_debugger.reading.files import path_of
 from log_debugger.reading.iterate import step_of
-from log_debugger.reading.newfile import NewFile
-from log_debugger.reading.sources import GZIP_MAGIC, WHOLE
+from log_debugger.reading.new_file import NewLogFile
+from log_debugger.reading.sources import GZIP_MAGIC, UNTRIMMED_BASE
 from log_debugger.telling.narrative import count
 from log_debugger.terminal import Advance, Terminal
 from projections.snapshots import STATE_CODEC
@@ -34,7 +34,7 @@ from projections.state import State, fold
 
 LINES_AT_ONCE = 2_000
 
-_NO_COMMIT_OF_A_BROKER = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
+FOLD_ERRORS = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
 """What folding may come to, where a commit doesn't fit what stands before it."""
 
 
@@ -52,19 +52,19 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     path, stream = path_of(options.log), sys.stdin.buffer
     try:
         lines = _of_a_dump(_lines(stream))  # before anything is made
-        with NewFile(path, options.log) as new, terminal.progress("loading", _size(stream)) as advance:
+        with NewLogFile(path, options.log) as new, terminal.progress("loading", _size(stream)) as advance:
             loading = _Loading(new.file, advance)
             loading.take(lines)
             new.finish()
-    except _Wrong as wrong:
-        raise UsageError(f"{wrong}; nothing was loaded") from None
+    except _LoadError as error:
+        raise UsageError(f"{error}; nothing was loaded") from None
     last, base = loading.state.position, loading.base
     where = f"from position {base + 1} to {last}" if last > base else f"behind position {base}"
     terminal.line(f"loaded {count(last - base, 'commit')}, {where}")
     return 0
 
 
-class _Wrong(Exception):  # noqa: N818 - what it says is the user's
+class _LoadError(Exception):
     """What is wrong with which line."""
 
 
@@ -72,7 +72,7 @@ class _Loading:
     """A log as far as it is loaded."""
 
     def __init__(self, file: SqliteFile, advance: Advance) -> None:
-        self.state: State = WHOLE.state
+        self.state: State = UNTRIMMED_BASE.state
         self.base = 0
         self._file = file
         self._advance = advance
@@ -104,7 +104,7 @@ class _Loading:
         try:
             self.state = STATE_CODEC.decode(lines)
         except UnreadableSnapshotError as error:
-            raise _Wrong(f"the snapshot in lines 1 to {len(lines)} can't be read: {safe(str(error))}") from None
+            raise _LoadError(f"the snapshot in lines 1 to {len(lines)} can't be read: {safe(str(error))}") from None
         self._file.begin_behind(Snapshot(self.state.tip, self.state), STATE_CODEC)
         self._number, self.base, self._saved = len(lines), self.state.position, self.state.position
 
@@ -112,8 +112,8 @@ class _Loading:
         before = self.state
         try:
             self.state = fold(map(decode_commit, page), before)
-        except (UnreadableCommitError, BrokenChainError, *_NO_COMMIT_OF_A_BROKER):
-            raise self._wrong_in(page, before) from None
+        except (UnreadableCommitError, BrokenChainError, *FOLD_ERRORS):
+            raise self._error_in(page, before) from None
         self._file.append_lines(page, expected=before.tip)
         if self.state.position - self._saved >= self.state.policy.snapshot_every_commits:
             self._file.save(Snapshot(self.state.tip, self.state), STATE_CODEC)
@@ -121,14 +121,14 @@ class _Loading:
         self._number += len(page)
         self._advance(sum(map(len, page)))
 
-    def _wrong_in(self, page: Sequence[bytes], state: State) -> _Wrong:
+    def _error_in(self, page: Sequence[bytes], state: State) -> _LoadError:
         for number, line in enumerate(page, self._number + 1):
             try:
                 state = step_of(state, line).after
             except (UnreadableCommitError, BrokenChainError) as error:
                 if state.tip == EMPTY_TIP and number == 1:
-                    return _Wrong(f"line 1: {safe(str(error))}; a dump has to begin where its log does")
-                return _Wrong(f"line {number}: {safe(str(error))}")
+                    return _LoadError(f"line 1: {safe(str(error))}; a dump has to begin where its log does")
+                return _LoadError(f"line {number}: {safe(str(error))}")
         raise AssertionError("what can't be folded at once can't be folded one by one")
 
     @staticmethod
@@ -136,16 +136,16 @@ class _Loading:
         try:
             return is_commit(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _Wrong(f"line {number} is no line of a dump: {safe(str(error))}") from None
+            raise _LoadError(f"line {number} is no line of a dump: {safe(str(error))}") from None
 
 
 def _of_a_dump(lines: Iterator[bytes]) -> Iterator[bytes]:
     """`lines`, of which the first has been looked at."""
     first = next(lines, None)
     if first is None:
-        raise _Wrong(f"there is nothing in {STDIN_NAME}; give it a dump")
+        raise _LoadError(f"there is nothing in {STDIN_NAME}; give it a dump")
     if not begins_a_dump(first):
-        raise _Wrong(f"{STDIN_NAME} is no dump of a log")
+        raise _LoadError(f"{STDIN_NAME} is no dump of a log")
     return chain((first,), lines)
 
 
@@ -158,7 +158,7 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
         for line in plain:
             yield line.rstrip(b"\n")
     except (OSError, EOFError) as error:
-        raise _Wrong(f"{STDIN_NAME} can't be read to its end: {error}") from None
+        raise _LoadError(f"{STDIN_NAME} can't be read to its end: {error}") from None
 
 
 def _size(stream: BinaryIO) -> int:

@@ -16,15 +16,15 @@ from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
-from log_debugger.reading.filters import Wanted, add_wanted, wanted_from
-from log_debugger.reading.iterate import Talks, Walked, talks_of, walk
-from log_debugger.reading.names import Names, names_of
+from log_debugger.reading.deliveries import recipients_of
+from log_debugger.reading.filters import CommitFilter, add_filter_arguments, filter_from_options
+from log_debugger.reading.iterate import Conversations, LogEntry, conversations_in, iterate
+from log_debugger.reading.short_names import ShortNames, names_of
 from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import AT_HELP, clock, position_asked, position_number, start_of
-from log_debugger.recipients import ascii_json, told_by
 from log_debugger.telling.describe import connection_lines, detail_json, room_lines, state_json, state_lines
-from log_debugger.telling.narrative import count, line_of, story
-from log_debugger.terminal import Terminal
+from log_debugger.telling.narrative import count, narrative, narrative_line
+from log_debugger.terminal import Terminal, ascii_json
 from projections.state import State
 
 PROGRESS_COMMITS = 1_000
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="end at this position, or begin there with --step; 0 is the empty log",
     )
     until.add_argument("--at", metavar="TIME", help=f"the same for what there was at {AT_HELP}")
-    add_wanted(parser)
+    add_filter_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line: the commits, then the state")
     parser.add_argument(
         "--step",
@@ -83,43 +83,47 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
             asked = options.to is not None or options.at is not None
             return step_through(source, terminal, options, last if asked else None, start_ms)
         names = names_of(source)
-        wanted = wanted_from(options, names)
-        teller: _Teller = (_JsonTeller if options.json else _Teller)(terminal, names, wanted, start_ms)
+        commit_filter = filter_from_options(options, names)
+        printer: ReplayPrinter = (JsonReplayPrinter if options.json else ReplayPrinter)(
+            terminal, names, commit_filter, start_ms
+        )
         try:
-            _tell(source, last, teller, terminal, wanted)
+            _print_log(source, last, printer, terminal, commit_filter)
         except (UnreadableCommitError, BrokenChainError, UnusableLogError):
             terminal.out.flush()  # what was told comes first, also where both go to one terminal
             raise
     return 0
 
 
-def _tell(source: Source, last: Position, teller: _Teller, terminal: Terminal, wanted: Wanted) -> None:
+def _print_log(
+    source: Source, last: Position, printer: ReplayPrinter, terminal: Terminal, commit_filter: CommitFilter
+) -> None:
     base: State = source.base.state
-    state, talks, shown = base, talks_of(base), 0
+    state, conversations, shown = base, conversations_in(base), 0
     if base.position:
-        teller.base(base)
+        printer.base(base)
     # Where every commit is told, the telling itself shows how far it is.
-    quiet = not wanted.is_everything and not terminal.out.isatty()
+    quiet = not commit_filter.matches_all and not terminal.out.isatty()
     with terminal.progress("reading", last - base.position) if quiet else nullcontext(_no_progress) as advance:
-        for walked in walk(source, last):
-            if wanted.has(walked.step):
-                teller.commit(walked)
+        for entry in iterate(source, last):
+            if commit_filter.matches(entry.step):
+                printer.commit(entry)
                 shown += 1
-            state, talks = walked.step.after, walked.talks_after
+            state, conversations = entry.step.after, entry.conversations_after
             if state.position % PROGRESS_COMMITS == 0:
                 advance(PROGRESS_COMMITS)
-    teller.end(state, talks, shown)
+    printer.end(state, conversations, shown)
 
 
 def _no_progress(steps: int) -> None:
     """Nobody has to be told."""
 
 
-class _Teller:
+class ReplayPrinter:
     """Tells people."""
 
-    def __init__(self, terminal: Terminal, names: Names, wanted: Wanted, start_ms: int) -> None:
-        self._line, self._names, self._wanted, self._start_ms = terminal.line, names, wanted, start_ms
+    def __init__(self, terminal: Terminal, names: ShortNames, commit_filter: CommitFilter, start_ms: int) -> None:
+        self._line, self._names, self._filter, self._start_ms = terminal.line, names, commit_filter, start_ms
 
     def base(self, base: State) -> None:
         """What there was before the first commit that is left."""
@@ -129,51 +133,51 @@ class _Teller:
             f"and left {len(base.queue):,} waiting and {rooms} open"
         )
 
-    def commit(self, walked: Walked) -> None:
+    def commit(self, entry: LogEntry) -> None:
         """One commit."""
-        self._line(line_of(self._names, walked.step, walked.talks, self._start_ms))
+        self._line(narrative_line(self._names, entry.step, entry.conversations, self._start_ms))
 
-    def end(self, state: State, talks: Talks, shown: int) -> None:
+    def end(self, state: State, conversations: Conversations, shown: int) -> None:
         """The state after the last."""
         if not shown:
-            self._line("nothing happened" if self._wanted.is_everything else "no commit is like that")
+            self._line("nothing happened" if self._filter.matches_all else "no commit is like that")
         self._line()
-        lines = [*state_lines(self._names, state, talks, self._start_ms)]
-        if self._wanted.connection is not None:
-            lines += connection_lines(self._names, state, self._wanted.connection)
-        if self._wanted.room is not None:
-            lines += room_lines(self._names, state, talks, self._wanted.room)
+        lines = [*state_lines(self._names, state, conversations, self._start_ms)]
+        if self._filter.connection is not None:
+            lines += connection_lines(self._names, state, self._filter.connection)
+        if self._filter.room is not None:
+            lines += room_lines(self._names, state, conversations, self._filter.room)
         for line in lines:
             self._line(line)
 
 
-class _JsonTeller(_Teller):
+class JsonReplayPrinter(ReplayPrinter):
     """Tells programs: one object a line, in ASCII, so that no terminal obeys what strangers typed."""
 
     def base(self, base: State) -> None:
-        """See `_Teller.base`."""
+        """See `ReplayPrinter.base`."""
         self._object({"base": {"position": base.position, "at_ms": base.at_ms, "commit_id": base.tip.commit_id}})
 
-    def commit(self, walked: Walked) -> None:
-        """See `_Teller.commit`."""
-        commit, stored = walked.step.commit, _decode(walked.line)
+    def commit(self, entry: LogEntry) -> None:
+        """See `ReplayPrinter.commit`."""
+        commit, stored = entry.step.commit, _decode(entry.line)
         self._object(
             {
                 "position": commit.position,
                 "at_ms": commit.at_ms,
                 "relative_ms": commit.at_ms - self._start_ms,
-                "story": story(self._names, walked.step, walked.talks),
+                "story": narrative(self._names, entry.step, entry.conversations),
                 "command": stored.command,
                 "facts": stored.facts,
                 "events": stored.events,
-                "told": [{"connection_id": who, "method": method} for who, method in told_by(commit.events)],
+                "told": [{"connection_id": who, "method": method} for who, method in recipients_of(commit.events)],
             }
         )
 
-    def end(self, state: State, talks: Talks, shown: int) -> None:
-        """See `_Teller.end`."""
-        detail = detail_json(state, talks, self._wanted.connection, self._wanted.room)
-        self._object({"state": state_json(state, talks) | detail})
+    def end(self, state: State, conversations: Conversations, shown: int) -> None:
+        """See `ReplayPrinter.end`."""
+        detail = detail_json(state, conversations, self._filter.connection, self._filter.room)
+        self._object({"state": state_json(state, conversations) | detail})
 
     def _object(self, value: dict[str, Any]) -> None:
         self._line(ascii_json(value))

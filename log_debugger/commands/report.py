@@ -14,9 +14,9 @@ from events.codec import UnreadableCommitError
 from events.commit import Commit
 from events.log import DeliveryRecord, UnusableLogError
 from log_debugger.reading.sources import WEB_SCHEMES, Source, commits, open_source
-from log_debugger.report.data import Folded, page_data
+from log_debugger.report.data import FoldedLog, page_data
 from log_debugger.report.html import page
-from log_debugger.telling.output import add_output, output
+from log_debugger.telling.output import add_output_argument, output
 from log_debugger.terminal import Terminal
 
 EXIT_SOUND, EXIT_BROKEN = 0, 1
@@ -27,7 +27,7 @@ RECORDS_COMMITS = 10_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or -")
-    add_output(parser, "the page to write; a file that is there is replaced")
+    add_output_argument(parser, "the page to write; a file that is there is replaced")
     parser.add_argument("--no-texts", action="store_true", help="leave out what was said, and names and interests")
 
 
@@ -53,9 +53,9 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     return EXIT_BROKEN if folded.breaches else EXIT_SOUND
 
 
-def _fold(source: Source, terminal: Terminal, *, texts: bool) -> Folded:
+def _fold(source: Source, terminal: Terminal, *, texts: bool) -> FoldedLog:
     base = source.base.state
-    folded, behind = Folded(base, texts=texts), base.position
+    folded, behind = FoldedLog(base, texts=texts), base.position
     with terminal.progress("folding", source.tip().position - behind) as advance:
         for position in folded.fold(_commits(source)):
             if position - behind >= PROGRESS_COMMITS:
@@ -77,7 +77,7 @@ def _commits(source: Source) -> Iterator[Commit]:
         raise UnreadableCommitError(str(error).replace(path, _shown(source.name))) from None
 
 
-def _delivery_records(source: Source, folded: Folded) -> list[DeliveryRecord] | None:
+def _delivery_records(source: Source, folded: FoldedLog) -> list[DeliveryRecord] | None:
     if source.recorded_after is None:
         return None
     found: list[DeliveryRecord] = []
@@ -92,7 +92,7 @@ def _shown(log: str) -> str:
     return PurePath(path).name or log
 
 
-def _broken(folded: Folded) -> str:
+def _broken(folded: FoldedLog) -> str:
     return f"; {_counted(len(folded.breaches), 'breach', 'es')} of a promise, in red" if folded.breaches else ""
 
 

@@ -11,11 +11,11 @@ from contextlib import closing
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.log import UnusableLogError
-from log_debugger.reading.filters import Wanted
-from log_debugger.reading.iterate import talks_of, walk
-from log_debugger.reading.names import names_of
+from log_debugger.reading.filters import CommitFilter
+from log_debugger.reading.iterate import conversations_in, iterate
+from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import Source, open_source
-from log_debugger.telling.timeline import JsonLife, Life
+from log_debugger.telling.timeline import JsonTimeline, Timeline
 from log_debugger.terminal import Terminal
 from projections.state import State
 
@@ -41,28 +41,28 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """
     with closing(open_source(options.log)) as source:
         names = names_of(source)
-        wanted = Wanted(
+        commit_filter = CommitFilter(
             names.connection_of(options.connection) if options.connection is not None else None,
             names.room_of(options.room) if options.room is not None else None,
         )
-        life = (JsonLife if options.json else Life)(source, terminal, names, wanted)
+        timeline = (JsonTimeline if options.json else Timeline)(source, terminal, names, commit_filter)
         try:
-            _tell(source, terminal, life, wanted)
+            _print_timeline(source, terminal, timeline, commit_filter)
         except (UnreadableCommitError, BrokenChainError, UnusableLogError):
             terminal.out.flush()
             raise
     return 0
 
 
-def _tell(source: Source, terminal: Terminal, life: Life, wanted: Wanted) -> None:
+def _print_timeline(source: Source, terminal: Terminal, timeline: Timeline, commit_filter: CommitFilter) -> None:
     base: State = source.base.state
-    state, talks = base, talks_of(base)
-    life.begin(base)
-    with terminal.progress("reading", life.last - base.position) as advance:
-        for walked in walk(source, life.last):
-            if wanted.has(walked.step):
-                life.commit(walked)
-            state, talks = walked.step.after, walked.talks_after
+    state, conversations = base, conversations_in(base)
+    timeline.begin(base)
+    with terminal.progress("reading", timeline.last - base.position) as advance:
+        for entry in iterate(source, timeline.last):
+            if commit_filter.matches(entry.step):
+                timeline.commit(entry)
+            state, conversations = entry.step.after, entry.conversations_after
             if state.position % PROGRESS_COMMITS == 0:
                 advance(PROGRESS_COMMITS)
-    life.end(state, talks)
+    timeline.end(state, conversations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from broker.verification.checking import PROMISES, Fault, Verdict, check_log
+from broker.verification.checking import PROMISES, ViolationReport, CheckResult, check_log
 from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
@@ -43,23 +43,23 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
             verdict = check_log(source, advance)
     finally:
         source.close()
-    return _tell(verdict, terminal)
+    return _print_verdict(verdict, terminal)
 
 
-def _tell(verdict: Verdict, terminal: Terminal) -> int:
+def _print_verdict(verdict: CheckResult, terminal: Terminal) -> int:
     if verdict.fault is None:
         terminal.line(
             f"every promise holds: {verdict.commits:,} commits, "
             f"position {verdict.tip.position}, digest {verdict.digest}"
         )
         return EXIT_SOUND
-    _tell_fault(verdict.fault, terminal)
+    _print_fault(verdict.fault, terminal)
     return EXIT_BROKEN
 
 
-def _tell_fault(fault: Fault, terminal: Terminal) -> None:
-    terminal.line(str(fault.breach))
-    terminal.line(f"  {PROMISES[fault.breach.promise]}")
+def _print_fault(fault: ViolationReport, terminal: Terminal) -> None:
+    terminal.line(str(fault.violation))
+    terminal.line(f"  {PROMISES[fault.violation.promise]}")
     for line in fault.evidence:
         terminal.line(f"  {line}")
     if any(line.startswith(("-", "+")) for line in fault.evidence):

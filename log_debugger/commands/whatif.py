@@ -16,13 +16,12 @@ from broker.errors import UsageError
 from broker.matching import MATCHINGS, Matching
 from broker.verification.safe_text import printable
 from events.ids import ConnectionId
-from log_debugger.reading.names import names_of
+from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import open_source
-from log_debugger.recipients import ascii_json
-from log_debugger.terminal import Terminal
-from log_debugger.whatif.alternative import Rule
+from log_debugger.terminal import Terminal, ascii_json
 from log_debugger.whatif.comparison import compare
-from log_debugger.whatif.comparison_text import told
+from log_debugger.whatif.comparison_text import comparison_lines
+from log_debugger.whatif.counterfactual import Rule
 from projections.state import INITIAL_STATE
 
 DIGITS_MAX = 15
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     try:
         with terminal.progress("deciding again", source.tip().position - source.base.tip.position) as advance:
             comparison = compare(source, rule, advance)
-        for line in [ascii_json(comparison)] if options.json else told(comparison, names_of(source)):
+        for line in [ascii_json(comparison)] if options.json else comparison_lines(comparison, names_of(source)):
             terminal.line(line)
     finally:
         source.close()

@@ -14,7 +14,7 @@ from events.commands import Command
 from events.commit import Commit
 from events.events import Event
 from events.ids import ConnectionId, RoomId
-from log_debugger.reading.names import Names
+from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Step
 from projections.state import State
 
@@ -26,7 +26,7 @@ TYPES: Mapping[str, type[Any]] = {
 """Commands and events, by their stored tags and by the names of their classes, in small letters."""
 
 
-class Wanted(NamedTuple):
+class CommitFilter(NamedTuple):
     """What a commit must have to be wanted: all of it."""
 
     connection: ConnectionId | None = None
@@ -36,11 +36,11 @@ class Wanted(NamedTuple):
     rejection: bool = False
 
     @property
-    def is_everything(self) -> bool:
+    def matches_all(self) -> bool:
         """Whether every commit is wanted."""
-        return self == _EVERYTHING
+        return self == _MATCH_ALL
 
-    def has(self, step: Step) -> bool:
+    def matches(self, step: Step) -> bool:
         """Whether this one is."""
         commit = step.commit
         if self.types and not (type(commit.command) in self.types or any(type(e) in self.types for e in commit.events)):
@@ -51,13 +51,13 @@ class Wanted(NamedTuple):
             return False
         if self.when is not None and not self.when(step.after):
             return False
-        return not self.rejection or not repeats(step)
+        return not self.rejection or not is_reproduced(step)
 
 
-_EVERYTHING = Wanted()
+_MATCH_ALL = CommitFilter()
 
 
-def add_wanted(parser: argparse.ArgumentParser) -> None:
+def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
     """Let `parser` take all that a commit can be wanted for."""
     parser.add_argument("--room", metavar="R", help="commits of this room: its id, or the beginning of it")
     parser.add_argument(
@@ -79,13 +79,13 @@ def add_wanted(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def wanted_from(options: argparse.Namespace, names: Names) -> Wanted:
+def filter_from_options(options: argparse.Namespace, names: ShortNames) -> CommitFilter:
     """What `options` ask for.
 
     Raises:
         UsageError: there is no such room, connection or type, or the expression can't be read.
     """
-    return Wanted(
+    return CommitFilter(
         names.connection_of(options.connection) if options.connection is not None else None,
         names.room_of(options.room) if options.room is not None else None,
         frozenset(type_of(name) for name in options.type),
@@ -94,29 +94,29 @@ def wanted_from(options: argparse.Namespace, names: Names) -> Wanted:
     )
 
 
-def wanted_of(text: str, names: Names) -> Wanted:
+def parse_filter(text: str, names: ShortNames) -> CommitFilter:
     """What `text` asks for: conditions with commas between them, as in `room 2370, type message_sent, waiting > 3`.
 
     Raises:
         UsageError: one of them can't be read, or there is no such room, connection or type.
     """
-    wanted = Wanted()
+    commit_filter = CommitFilter()
     for condition in filter(None, map(str.strip, text.split(","))):
         kind, _, what = condition.partition(" ")
         match kind.casefold(), what.strip():
             case "room", what if what:
-                wanted = wanted._replace(room=names.room_of(what))
+                commit_filter = commit_filter._replace(room=names.room_of(what))
             case "connection", what if what:
-                wanted = wanted._replace(connection=names.connection_of(what))
+                commit_filter = commit_filter._replace(connection=names.connection_of(what))
             case "type", what if what:
-                wanted = wanted._replace(types=wanted.types | {type_of(what)})
+                commit_filter = commit_filter._replace(types=commit_filter.types | {type_of(what)})
             case "room" | "connection" | "type", _:
                 raise UsageError(f"say which {kind.casefold()}, as in room 2370, connection b6cd, type message_sent")
             case "rejection", "":
-                wanted = wanted._replace(rejection=True)
+                commit_filter = commit_filter._replace(rejection=True)
             case _:
-                wanted = wanted._replace(when=condition_of(condition, f"in {printable(condition)}"))
-    return wanted
+                commit_filter = commit_filter._replace(when=condition_of(condition, f"in {printable(condition)}"))
+    return commit_filter
 
 
 def type_of(name: str) -> type[Any]:
@@ -150,14 +150,14 @@ def rooms_in(commit: Commit) -> Iterator[RoomId]:
             yield found
 
 
-def concerns(event: Event, wanted: Wanted) -> bool:
+def concerns(event: Event, commit_filter: CommitFilter) -> bool:
     """Whether `event` is of the connection or the room that is wanted; every one is, where neither is."""
-    if wanted.connection is not None:
-        return any(getattr(event, field, None) == wanted.connection for field in CONNECTION_FIELDS)
-    return wanted.room is None or getattr(event, "room_id", None) == wanted.room
+    if commit_filter.connection is not None:
+        return any(getattr(event, field, None) == commit_filter.connection for field in CONNECTION_FIELDS)
+    return commit_filter.room is None or getattr(event, "room_id", None) == commit_filter.room
 
 
-def again(step: Step) -> Decision | None:
+def decide_again(step: Step) -> Decision | None:
     """What is decided if the stored command is decided again; `None` if it can't be."""
     try:
         return decide(step.before, step.commit.command, step.commit.facts)
@@ -165,7 +165,7 @@ def again(step: Step) -> Decision | None:
         return None  # a commit that no broker made
 
 
-def repeats(step: Step) -> bool:
+def is_reproduced(step: Step) -> bool:
     """Whether the stored command leads to the stored events, decided again."""
-    decision = again(step)
+    decision = decide_again(step)
     return not isinstance(decision, Rejection) and decision is not None and tuple(decision) == step.commit.events

@@ -14,20 +14,20 @@ from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
-from log_debugger.reading.iterate import UNFIT_ERRORS, Talks, step_of, talks_after, talks_of
-from log_debugger.reading.names import Names, names_of
+from log_debugger.reading.iterate import FOLD_ERRORS, Conversations, conversations_after, conversations_in, step_of
+from log_debugger.reading.short_names import ShortNames, names_of
 from log_debugger.reading.sources import Source, Step
 from projections.state import State, fold
 
 BLOCK_COMMITS = 500
 BLOCKS_KEPT = 8
-BREAKS = (UnreadableCommitError, BrokenChainError, UnusableLogError)
+READ_ERRORS = (UnreadableCommitError, BrokenChainError, UnusableLogError)
 """What it means that a log can't be read on."""
 
-_Mark = tuple[State, Talks]
+_Checkpoint = tuple[State, Conversations]
 
 
-class Tape:
+class HistoryCache:
     """A log that can be wound to any position. It reads no further than `last`, until `reload`."""
 
     def __init__(self, source: Source) -> None:
@@ -35,16 +35,16 @@ class Tape:
         base: State = source.base.state
         self.first: Position = base.position
         self.last: Position = source.tip().position
-        self.names: Names = names_of(source)
+        self.names: ShortNames = names_of(source)
         self.broken: str | None = None  # what is wrong behind `last`, where the log can't be read on
-        self._marks: dict[Position, _Mark] = {self.first: (base, talks_of(base))}
-        self._blocks: OrderedDict[Position, list[tuple[Step, Talks]]] = OrderedDict()
+        self._checkpoints: dict[Position, _Checkpoint] = {self.first: (base, conversations_in(base))}
+        self._blocks: OrderedDict[Position, list[tuple[Step, Conversations]]] = OrderedDict()
 
-    def wind(self, position: Position) -> Iterator[Position]:
+    def seek(self, position: Position) -> Iterator[Position]:
         """Pass what lies before `position`, a block at a time, each time naming how far it has come."""
         start = self._start_of(min(position, self.last))
         if not self.is_near(position):
-            self._mark_near(start)
+            self._checkpoint_near(start)
         known = self._nearest(start)
         while known < start and known < self.last:
             self._pass(known)
@@ -53,12 +53,12 @@ class Tape:
 
     def is_near(self, position: Position) -> bool:
         """Whether `position` can be had without passing other blocks."""
-        return self._start_of(min(position, self.last)) in self._marks
+        return self._start_of(min(position, self.last)) in self._checkpoints
 
-    def settle(self, position: Position) -> Position:
+    def clamp(self, position: Position) -> Position:
         """`position`, or the nearest that there is; the log is wound there."""
         position = max(self.first, min(position, self.last))
-        for _ in self.wind(position):
+        for _ in self.seek(position):
             pass
         if position > self.first:
             self._block(self._start_of(position))
@@ -66,9 +66,9 @@ class Tape:
 
     def state(self, position: Position) -> State:
         """The state after the commit at `position`, which has been settled on."""
-        return self._marks[position][0] if position == self.first else self.step(position)[0].after
+        return self._checkpoints[position][0] if position == self.first else self.step(position)[0].after
 
-    def step(self, position: Position) -> tuple[Step, Talks]:
+    def step(self, position: Position) -> tuple[Step, Conversations]:
         """The commit at `position`, above `first` and settled on, and the conversations that went on before it."""
         start = self._start_of(position)
         return self._block(start)[position - start - 1]
@@ -104,11 +104,11 @@ class Tape:
     def _nearest(self, start: Position) -> Position:
         """The last mark at or before `start`."""
         known = start
-        while known not in self._marks:
+        while known not in self._checkpoints:
             known -= BLOCK_COMMITS
         return known
 
-    def _mark_near(self, start: Position) -> None:
+    def _checkpoint_near(self, start: Position) -> None:
         """Have a mark from the newest snapshot before `start`, if that saves folding all that lies before it."""
         snapshot = self._source.snapshot(start)
         state: State = snapshot.state
@@ -116,49 +116,49 @@ class Tape:
         marked = state.position + behind
         if not self._nearest(start) + BLOCK_COMMITS < marked <= start:
             return
-        talks = talks_of(state)
+        conversations = conversations_in(state)
         try:
             for line in islice(self._source.lines(state.position), behind):
                 step = step_of(state, line)
-                state, talks = step.after, talks_after(talks, step.commit)
-        except BREAKS:
+                state, conversations = step.after, conversations_after(conversations, step.commit)
+        except READ_ERRORS:
             return  # whoever comes from before will find it
         if state.position == marked:
-            self._marks[marked] = state, talks
+            self._checkpoints[marked] = state, conversations
 
     def _pass(self, start: Position) -> None:
         """Have a mark behind the block at `start`, without the states in between."""
-        if start + BLOCK_COMMITS in self._marks:
+        if start + BLOCK_COMMITS in self._checkpoints:
             return
-        state, talks = self._marks[start]
+        state, conversations = self._checkpoints[start]
         try:
             commits = [decode_commit(line) for line in islice(self._source.lines(start), BLOCK_COMMITS)]
             state = fold(commits, state)
-        except (*BREAKS, *UNFIT_ERRORS):
+        except (*READ_ERRORS, *FOLD_ERRORS):
             commits = []
         if len(commits) < BLOCK_COMMITS:
             self._block(start)  # it finds where the log ends, or what is wrong with it
             return
         for commit in commits:
-            talks = talks_after(talks, commit)
-        self._marks[state.position] = state, talks
+            conversations = conversations_after(conversations, commit)
+        self._checkpoints[state.position] = state, conversations
 
-    def _block(self, start: Position) -> list[tuple[Step, Talks]]:
+    def _block(self, start: Position) -> list[tuple[Step, Conversations]]:
         """The commits behind the checkpoint at `start`; fewer than a block where the log ends or breaks."""
         if start in self._blocks:
             self._blocks.move_to_end(start)
             return self._blocks[start]
-        state, talks = self._marks[start]
-        found: list[tuple[Step, Talks]] = []
+        state, conversations = self._checkpoints[start]
+        found: list[tuple[Step, Conversations]] = []
         try:
             for line in islice(self._source.lines(start), min(BLOCK_COMMITS, self.last - start)):
                 step = step_of(state, line)
-                found.append((step, talks))
-                state, talks = step.after, talks_after(talks, step.commit)
-        except BREAKS as error:
+                found.append((step, conversations))
+                state, conversations = step.after, conversations_after(conversations, step.commit)
+        except READ_ERRORS as error:
             self.last, self.broken = state.position, str(error)
         if len(found) == BLOCK_COMMITS:
-            self._marks[state.position] = state, talks
+            self._checkpoints[state.position] = state, conversations
         self._blocks[start] = found
         while len(self._blocks) > BLOCKS_KEPT:
             self._blocks.popitem(last=False)

@@ -15,11 +15,11 @@ from events.ids import Position, RoomId
 from log_debugger.reading.sources import Source, Step
 from projections.state import State, evolve
 
-UNFIT_ERRORS = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
+FOLD_ERRORS = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
 """What comes of folding a commit that doesn't fit: a fold takes it for granted that its log was made by a broker."""
 
 
-class Talk(NamedTuple):
+class Conversation(NamedTuple):
     """What goes on in an open room."""
 
     opened_at_ms: int | None  # unknown where that was trimmed
@@ -32,44 +32,44 @@ ENDS_KEPT = 20_000
 _Ends = immutables.Map[RoomId, RoomClosed]
 
 
-class Talks(NamedTuple):
+class Conversations(NamedTuple):
     """What goes on in every open room, and how the newest of those that have closed ended."""
 
-    going_on: immutables.Map[RoomId, Talk] = immutables.Map()
+    ongoing: immutables.Map[RoomId, Conversation] = immutables.Map()
     newest_ends: _Ends = immutables.Map()
     older_ends: _Ends = immutables.Map()
 
-    def get(self, room_id: RoomId) -> Talk | None:
+    def get(self, room_id: RoomId) -> Conversation | None:
         """What goes on in an open room, if anything is known of it."""
-        return self.going_on.get(room_id)
+        return self.ongoing.get(room_id)
 
     def end_of(self, room_id: RoomId) -> RoomClosed | None:
         """How a room ended, if it has and that is known."""
         return self.newest_ends.get(room_id, self.older_ends.get(room_id))
 
-    def with_talk(self, room_id: RoomId, talk: Talk) -> Talks:
+    def with_conversation(self, room_id: RoomId, conversation: Conversation) -> Conversations:
         """These, and what goes on in one room."""
-        return Talks(self.going_on.set(room_id, talk), self.newest_ends, self.older_ends)
+        return Conversations(self.ongoing.set(room_id, conversation), self.newest_ends, self.older_ends)
 
-    def ended(self, event: RoomClosed) -> Talks:
+    def ended(self, event: RoomClosed) -> Conversations:
         """These, but of one room the end."""
         room_id, newest, older = event.room_id, self.newest_ends, self.older_ends
         if 2 * len(newest) >= ENDS_KEPT:
             newest, older = immutables.Map(), newest
-        going_on = self.going_on.delete(room_id) if room_id in self.going_on else self.going_on
-        return Talks(going_on, newest.set(room_id, event), older)
+        ongoing = self.ongoing.delete(room_id) if room_id in self.ongoing else self.ongoing
+        return Conversations(ongoing, newest.set(room_id, event), older)
 
 
-class Walked(NamedTuple):
+class LogEntry(NamedTuple):
     """One commit as it is stored, the states around it, and the conversations that went on before and after it."""
 
     line: bytes
     step: Step
-    talks: Talks
-    talks_after: Talks
+    conversations: Conversations
+    conversations_after: Conversations
 
 
-def walk(source: Source, last: Position) -> Iterator[Walked]:
+def iterate(source: Source, last: Position) -> Iterator[LogEntry]:
     """Each commit from the base up to `last`.
 
     Raises:
@@ -77,14 +77,14 @@ def walk(source: Source, last: Position) -> Iterator[Walked]:
         BrokenChainError: likewise.
     """
     state: State = source.base.state
-    talks = talks_of(state)
+    conversations = conversations_in(state)
     if last <= state.position:
         return
     for line in source.lines(state.position):
         step = step_of(state, line)
-        now = talks_after(talks, step.commit)
-        yield Walked(line, step, talks, now)
-        state, talks = step.after, now
+        now = conversations_after(conversations, step.commit)
+        yield LogEntry(line, step, conversations, now)
+        state, conversations = step.after, now
         if state.position >= last:
             return
 
@@ -101,7 +101,7 @@ def step_of(before: State, line: bytes) -> Step:
     check_link(before.tip, commit)
     try:
         return Step(before, commit, evolve(before, commit))
-    except UNFIT_ERRORS as error:
+    except FOLD_ERRORS as error:
         # Its hash is right, so it was made by another program than a broker, or for another log.
         raise BrokenChainError(
             f"the commit at position {position} doesn't fit what stands before it ({type(error).__name__})"
@@ -121,7 +121,7 @@ def commit_at(position: Position, line: bytes) -> Commit:
         raise UnreadableCommitError(f"the commit at position {position} can't be read: {safe(str(error))}") from None
 
 
-def make_sure_that_it_is_whole(source: Source) -> None:
+def check_complete(source: Source) -> None:
     """Read every commit, and look whether each follows the one before; what they say is not checked.
 
     Raises:
@@ -137,20 +137,22 @@ def make_sure_that_it_is_whole(source: Source) -> None:
         tip = commit.tip
 
 
-def talks_of(state: State) -> Talks:
+def conversations_in(state: State) -> Conversations:
     """The conversations that go on in `state`, of which nothing else is known."""
-    going_on = {room.room_id: Talk(None, 0) for room in state.rooms.by_id.values() if room.is_open}
-    return Talks(immutables.Map(going_on))
+    ongoing = {room.room_id: Conversation(None, 0) for room in state.rooms.by_id.values() if room.is_open}
+    return Conversations(immutables.Map(ongoing))
 
 
-def talks_after(talks: Talks, commit: Commit) -> Talks:
-    """`talks` after `commit`."""
+def conversations_after(conversations: Conversations, commit: Commit) -> Conversations:
+    """`conversations` after `commit`."""
     for event in commit.events:
         match event:
-            case MessageSent(room_id=room_id) if (talk := talks.get(room_id)) is not None:
-                talks = talks.with_talk(room_id, Talk(talk.opened_at_ms, talk.messages + 1))
+            case MessageSent(room_id=room_id) if (conversation := conversations.get(room_id)) is not None:
+                conversations = conversations.with_conversation(
+                    room_id, Conversation(conversation.opened_at_ms, conversation.messages + 1)
+                )
             case RoomOpened(room_id=room_id):
-                talks = talks.with_talk(room_id, Talk(commit.at_ms, 0))
+                conversations = conversations.with_conversation(room_id, Conversation(commit.at_ms, 0))
             case RoomClosed():
-                talks = talks.ended(event)
-    return talks
+                conversations = conversations.ended(event)
+    return conversations

@@ -4,7 +4,7 @@
     and:        not ("and" not)*
     not:        "not" not | "(" or ")" | comparison
     comparison: operand (("<" | "<=" | ">" | ">=" | "==" | "!=") operand)+
-    operand:    a name of `NAMES`, or a whole number
+    operand:    a name of `VARIABLES`, or a whole number
 
 It is read with a limit on its length and its depth, and nothing of it is ever run as a program. Negations are
 pushed down to the comparisons, so `not messages < 5` is `messages >= 5`: what is left is joined by `and` and `or`
@@ -25,10 +25,10 @@ LENGTH_MAX = 1_000
 DEPTH_MAX = 50
 DIGITS_MAX = 15
 
-Reading = Callable[[State], int]
-Question = Callable[[State], bool]
+StateValue = Callable[[State], int]
+Condition = Callable[[State], bool]
 
-NAMES: Mapping[str, Reading] = {
+VARIABLES: Mapping[str, StateValue] = {
     "waiting": lambda state: len(state.queue),
     "rooms_open": lambda state: state.rooms.open_count,
     "rooms_closed": lambda state: state.rooms_closed,
@@ -38,7 +38,7 @@ NAMES: Mapping[str, Reading] = {
 }
 """What can be asked for. Messages and closed rooms are all there ever were; connections are those still known."""
 
-GROWING = frozenset({"messages", "position", "rooms_closed"})
+MONOTONE = frozenset({"messages", "position", "rooms_closed"})
 """Those that never get smaller."""
 
 COMPARE: Mapping[str, Callable[[int, int], bool]] = {
@@ -50,19 +50,19 @@ COMPARE: Mapping[str, Callable[[int, int], bool]] = {
     "!=": operator.ne,
 }
 NEGATED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
-TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
-ELSEWHERE = {"=": "==", "&&": "and", "&": "and", "||": "or", "|": "or", "!": "not"}
+OTHER_SPELLINGS = {"=": "==", "&&": "and", "&": "and", "||": "or", "|": "or", "!": "not"}
 """How others write it."""
 
-_WHAT_IS_EXPECTED = f"a name ({', '.join(NAMES)}) or a whole number"
+_WHAT_IS_EXPECTED = f"a name ({', '.join(VARIABLES)}) or a whole number"
 _TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+)|(?P<word>[a-z_]+)|(?P<sign>[<>=!]=|[<>()]))", re.ASCII)
 
 
 class Predicate(NamedTuple):
     """A question that every state answers."""
 
-    holds: Question
+    holds: Condition
     names: frozenset[str]
     """What it reads."""
     is_monotone: bool
@@ -82,12 +82,12 @@ def parse_predicate(text: str, where: str = "--when") -> Predicate:
     if len(text) > LENGTH_MAX:
         raise UsageError(f"a predicate has at most {LENGTH_MAX} characters")
     try:
-        return _Parser(_tokens(text)).whole()
-    except _Wrong as wrong:
-        raise UsageError(f"{where}, column {wrong}") from None
+        return _PredicateParser(_tokens(text)).whole()
+    except _PredicateError as error:
+        raise UsageError(f"{where}, column {error}") from None
 
 
-class _Wrong(Exception):  # noqa: N818 - what it says is the user's
+class _PredicateError(Exception):
     """What is wrong at which column."""
 
 
@@ -111,7 +111,7 @@ def _tokens(text: str) -> list[_Token]:
     return [*tokens, _Token("end", "", end + 1)]
 
 
-class _Parser:
+class _PredicateParser:
     """Reads tokens from the left; `negated` says that an odd number of `not` stands before what it reads."""
 
     def __init__(self, tokens: list[_Token]) -> None:
@@ -144,7 +144,7 @@ class _Parser:
     def _one(self, *, negated: bool) -> Predicate:
         self._depth += 1
         if self._depth > DEPTH_MAX:
-            raise _Wrong(f"{self._token.column}: more than {DEPTH_MAX} levels deep")
+            raise _PredicateError(f"{self._token.column}: more than {DEPTH_MAX} levels deep")
         if self._took("not"):
             read = self._one(negated=not negated)
         elif self._took("("):
@@ -177,7 +177,7 @@ class _Parser:
         token = self._token
         if token.kind == "number" and len(token.text) > DIGITS_MAX:
             raise _expected(token.column, f"a number of at most {DIGITS_MAX} digits")
-        if token.kind != "number" and token.text not in NAMES:
+        if token.kind != "number" and token.text not in VARIABLES:
             raise _expected(token.column, _WHAT_IS_EXPECTED)
         self._next += 1
         return token.text
@@ -189,38 +189,38 @@ class _Parser:
 
 
 def _compared(left: str, sign: str, right: str) -> Predicate:
-    compare, names = COMPARE[sign], frozenset({left, right} & set(NAMES))
-    if right in NAMES and left in NAMES:
-        one, other = NAMES[left], NAMES[right]
+    compare, names = COMPARE[sign], frozenset({left, right} & set(VARIABLES))
+    if right in VARIABLES and left in VARIABLES:
+        one, other = VARIABLES[left], VARIABLES[right]
         return Predicate(lambda state: compare(one(state), other(state)), names, left == right)
     if not names:
         always = compare(int(left), int(right))
         return Predicate(lambda state: always, names, is_monotone=True)
-    if left not in NAMES:
-        return _compared(right, TURNED[sign], left)
-    reading, number = NAMES[left], int(right)
-    return Predicate(lambda state: compare(reading(state), number), names, left in GROWING and sign in (">", ">="))
+    if left not in VARIABLES:
+        return _compared(right, MIRRORED[sign], left)
+    value, number = VARIABLES[left], int(right)
+    return Predicate(lambda state: compare(value(state), number), names, left in MONOTONE and sign in (">", ">="))
 
 
 def _joined(parts: list[Predicate], *, all_must_hold: bool) -> Predicate:
     if len(parts) == 1:
         return parts[0]
-    questions = [part.holds for part in parts]
+    conditions = [part.holds for part in parts]
     names = frozenset[str]().union(*(part.names for part in parts))
     join = all if all_must_hold else any
     return Predicate(
-        lambda state: join(question(state) for question in questions),
+        lambda state: join(condition(state) for condition in conditions),
         names,
         all(part.is_monotone for part in parts),
     )
 
 
-def _expected(column: int, what: str) -> _Wrong:
-    return _Wrong(f"{column}: expected {what}")
+def _expected(column: int, what: str) -> _PredicateError:
+    return _PredicateError(f"{column}: expected {what}")
 
 
-def _no_token(column: int, rest: str) -> _Wrong:
-    for sign, meant in ELSEWHERE.items():
+def _no_token(column: int, rest: str) -> _PredicateError:
+    for sign, meant in OTHER_SPELLINGS.items():
         if rest.startswith(sign):
-            return _Wrong(f"{column}: {sign} is no sign here; did you mean {meant}?")
+            return _PredicateError(f"{column}: {sign} is no sign here; did you mean {meant}?")
     return _expected(column, "a name, a whole number, a comparison or a parenthesis")

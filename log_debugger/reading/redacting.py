@@ -69,16 +69,16 @@ class Redactor:
             yield encode_commit(redacted)
 
     def _redacted(self, commit: Commit) -> Commit:
-        told = redact(commit)
+        redacted = redact(commit)
         unsigned = Commit(
             SCHEMA_VERSION,
-            told.position,
+            redacted.position,
             NO_COMMIT,
             self._written.commit_id,
-            told.at_ms,
-            self._plain(told.command),
-            told.facts,
-            tuple(self._plain(event) for event in told.events),
+            redacted.at_ms,
+            self._plain(redacted.command),
+            redacted.facts,
+            tuple(self._plain(event) for event in redacted.events),
         )
         return msgspec.structs.replace(unsigned, commit_id=commit_id_of(unsigned))
 

@@ -39,12 +39,12 @@ WEB_SCHEMES = ("http://", "https://")
 WEB_TIMEOUT_SECONDS = 30
 URL_IS = "a LOG's URL is that of a dump (.jsonl, .jsonl.gz); a broker's own log is looked into by its file, sqlite:PATH"
 
-WHOLE = Snapshot(EMPTY_TIP, INITIAL_STATE)
+UNTRIMMED_BASE = Snapshot(EMPTY_TIP, INITIAL_STATE)
 """The base of a log that has all of its commits."""
 
 
 class Source(CheckedLog, Protocol):
-    """A log to look into. Its `base` is `WHOLE` unless commits were trimmed."""
+    """A log to look into. Its `base` is `UNTRIMMED_BASE` unless commits were trimmed."""
 
     name: str
 
@@ -158,7 +158,7 @@ class SqliteSource:
         self.name = name
         self._file = SqliteReader(name.removeprefix(SQLITE_SCHEME), "read")
         base = self._file.load_snapshot(self._file.base.position, STATE_CODEC) if self._file.base.position else None
-        self.base = base if base is not None else WHOLE
+        self.base = base if base is not None else UNTRIMMED_BASE
         self.recorded_after = self._file.recorded_after
 
     def tip(self) -> Tip:

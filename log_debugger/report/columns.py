@@ -59,7 +59,7 @@ def ascending(values: Sequence[int]) -> str:
     return "+" + packed([after - before for before, after in pairwise((0, *values))])
 
 
-class Names:
+class StringTable:
     """Texts by number from 1 on, in the order in which they were first seen."""
 
     def __init__(self) -> None:
@@ -76,22 +76,18 @@ class Names:
         return number
 
 
-class Column(list[int]):
-    """Numbers, one for each row of a table."""
-
-
 class Table:
     """Columns of equal length; a subclass names them."""
 
     columns: tuple[str, ...] = ()
 
     def __init__(self) -> None:
-        self._of = {name: Column() for name in self.columns}
+        self._of = {name: list[int]() for name in self.columns}
 
     def __len__(self) -> int:
         return len(self._of[self.columns[0]])
 
-    def __getitem__(self, name: str) -> Column:
+    def __getitem__(self, name: str) -> list[int]:
         return self._of[name]
 
     def add(self, *values: int) -> int:
@@ -105,31 +101,31 @@ class Table:
         return {name: (ascending if name in rising else packed)(column) for name, column in self._of.items()}
 
 
-class Commits(Table):
+class CommitTable(Table):
     """`room` is the command's, `id` the first 28 bits of the commit's, `events` how many there are of them."""
 
     columns = ("at_ms", "command", "who", "room", "id", "events")
 
 
-class Events(Table):
+class EventTable(Table):
     """`a` and `b` are who takes part; of `told`, bit 1 is that `a` is told of it, bit 2 that `b` is."""
 
     columns = ("kind", "a", "b", "room", "reason", "told")
 
 
-class Waits(Table):
+class WaitTable(Table):
     """`room` is the one that ended it, `reason` why it ended without one."""
 
     columns = ("who", "start", "end", "name", "interests", "room", "reason")
 
 
-class Rooms(Table):
+class RoomTable(Table):
     """One row for each opening, and one that is never open for each other id that something names."""
 
     columns = ("id", "first", "second", "first_name", "second_name", "start", "end", "closer", "reason")
 
 
-class Sparse:
+class SparseColumn:
     """What few commits have: at which moment, and what."""
 
     def __init__(self) -> None:
@@ -146,18 +142,18 @@ class Sparse:
         return {"moment": ascending(self.moments), "value": self.values}
 
 
-class Columns:
+class ReportColumns:
     """All of a log's columns; grows by a commit at a time. Nothing that a commit may say makes it fail."""
 
     def __init__(self, base: State, *, texts: bool) -> None:
         """Whoever waits or chats at `base` does so from moment 0 on. Without `texts`, nothing that a person typed."""
         self.texts = texts
-        self.people, self.room_ids, self.names = Names(), Names(), Names()
+        self.people, self.room_ids, self.names = StringTable(), StringTable(), StringTable()
         self.interests: list[list[str]] = []
-        self.commits, self.events, self.waits, self.rooms = Commits(), Events(), Waits(), Rooms()
+        self.commits, self.events, self.waits, self.rooms = CommitTable(), EventTable(), WaitTable(), RoomTable()
         self.said: list[str | int] = []  # a number is the length of a text that is not there, in bytes
-        self.message_ids, self.absent_since, self.drawn = Sparse(), Sparse(), Sparse()
-        self.policies = Sparse()
+        self.message_ids, self.absent_since, self.drawn = SparseColumn(), SparseColumn(), SparseColumn()
+        self.policies = SparseColumn()
         self.waiting_since_ms: list[int] = []  # of the waits that began before the base
         self.opened_positions: list[int] = []  # of the rooms that opened before it
         self._policy = base.policy

@@ -9,27 +9,27 @@ from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError, Commit, check_link
 from events.ids import Position
 from events.log import DeliveryRecord
-from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, Columns, Names, ascending, packed
+from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, ReportColumns, StringTable, ascending, packed
 from projections.invariants import Violation, check_events, check_state, check_step
 from projections.state import State, evolve
 
 FORMAT = 1
 """Of the data that the page reads; both are written together."""
 
-Data = dict[str, Any]
+PageData = dict[str, Any]
 
 _CHAIN, _FOLDS = 5, 6
 """The promises that the chain is whole, and that folding it gives the state."""
 
 
-class Folded:
+class FoldedLog:
     """A log, folded as far as it goes."""
 
     def __init__(self, base: State, *, texts: bool = True) -> None:
         """Begin at `base`; without `texts`, nothing that a person typed is kept."""
         self.base = base
         self.state = base
-        self.columns = Columns(base, texts=texts)
+        self.columns = ReportColumns(base, texts=texts)
         self.breaches: list[Violation] = []
         self.stopped: str | None = None
         """Why it can't be folded to its end."""
@@ -85,8 +85,8 @@ def _link(state: State, commit: Commit) -> BrokenChainError | None:
 
 
 def page_data(
-    name: str, folded: Folded, delivery_records: Sequence[DeliveryRecord] | None, recorded_after: Position = 0
-) -> Data:
+    name: str, folded: FoldedLog, delivery_records: Sequence[DeliveryRecord] | None, recorded_after: Position = 0
+) -> PageData:
     """What the page shows, as plain JSON; `delivery_records` is `None` where the log notes none.
 
     That one is missing says something behind `recorded_after` alone.
@@ -119,7 +119,7 @@ def page_data(
     }
 
 
-def _tables(columns: Columns, start_ms: int) -> Data:
+def _tables(columns: ReportColumns, start_ms: int) -> PageData:
     commit = columns.commits.packed()
     since_start = [at_ms - start_ms for at_ms in columns.commits["at_ms"]]
     return {
@@ -137,9 +137,9 @@ def _tables(columns: Columns, start_ms: int) -> Data:
     }
 
 
-def _handed(folded: Folded, delivery_records: Sequence[DeliveryRecord]) -> Data:
+def _handed(folded: FoldedLog, delivery_records: Sequence[DeliveryRecord]) -> PageData:
     columns, first = folded.columns, folded.base.position
-    at_ms, ways = columns.commits["at_ms"], Names()
+    at_ms, ways = columns.commits["at_ms"], StringTable()
     known = sorted(
         (one for one in delivery_records if first < one.position <= folded.last), key=lambda one: one.position
     )

@@ -20,7 +20,7 @@ Mark = str
 """`+` is there at the second position alone, `-` at the first alone, `~` at both, and changed."""
 
 
-class Waiter(NamedTuple):
+class QueueChange(NamedTuple):
     """Somebody who waits at one of the two positions, or at both in another place."""
 
     mark: Mark
@@ -29,7 +29,7 @@ class Waiter(NamedTuple):
     now: int | None
 
 
-class Between(msgspec.Struct):
+class RoomChange(msgspec.Struct):
     """One conversation between the two positions."""
 
     room_id: RoomId
@@ -44,7 +44,7 @@ class Between(msgspec.Struct):
     reason: str | None = None
 
 
-class Moved(NamedTuple):
+class PlaceChange(NamedTuple):
     """A connection that came to be known, was forgotten, or is somewhere else."""
 
     mark: Mark
@@ -53,14 +53,14 @@ class Moved(NamedTuple):
     now: Place | None
 
 
-class Changes(NamedTuple):
+class StateChanges(NamedTuple):
     """From `before` to `after`, whichever of them comes first in the log."""
 
     before: State
     after: State
-    queue: list[Waiter]
-    rooms: list[Between]  # that opened, closed, or in which something was said, in that order of time
-    moved: list[Moved]
+    queue: list[QueueChange]
+    rooms: list[RoomChange]  # that opened, closed, or in which something was said, in that order of time
+    moved: list[PlaceChange]
     policy: list[tuple[str, Any, Any]]
 
     @property
@@ -69,7 +69,7 @@ class Changes(NamedTuple):
         return self.before.position > self.after.position
 
 
-def changes_between(source: Source, one: Position, other: Position) -> Changes:
+def changes_between(source: Source, one: Position, other: Position) -> StateChanges:
     """What changes from the position `one` to the position `other`.
 
     Raises:
@@ -82,35 +82,35 @@ def changes_between(source: Source, one: Position, other: Position) -> Changes:
     later, rooms = _between(source, earlier, max(one, other))
     before, after = (earlier, later) if one <= other else (later, earlier)
     queue, moved, policy = queue_changes(before, after), moves(before, after), policy_fields(before, after)
-    return Changes(before, after, queue, rooms, moved, policy)
+    return StateChanges(before, after, queue, rooms, moved, policy)
 
 
-def queue_changes(before: State, after: State) -> list[Waiter]:
+def queue_changes(before: State, after: State) -> list[QueueChange]:
     """Who waits no longer, in their order; then who waits now and did not then, or stands elsewhere, in theirs."""
     was = {who: place for place, (_, who) in enumerate(before.queue.entries.items(), 1)}
     now = {who: place for place, (_, who) in enumerate(after.queue.entries.items(), 1)}
     entered, entered_before = after.queue.entered, before.queue.entered
-    found = [Waiter("-", who, place, None) for who, place in was.items() if who not in now]
+    found = [QueueChange("-", who, place, None) for who, place in was.items() if who not in now]
     for who, place in now.items():
         if who not in was:
-            found.append(Waiter("+", who, None, place))
+            found.append(QueueChange("+", who, None, place))
         elif was[who] != place or entered[who] != entered_before[who]:
-            found.append(Waiter("~", who, was[who], place))
+            found.append(QueueChange("~", who, was[who], place))
     return found
 
 
-def moves(before: State, after: State) -> list[Moved]:
+def moves(before: State, after: State) -> list[PlaceChange]:
     """Connections whose place is another, in the order of what they last did."""
-    found: list[tuple[int, Moved]] = []
+    found: list[tuple[int, PlaceChange]] = []
     for who, known in after.connections.by_id.items():
         past = before.connections.get(who)
         if past is None:
-            found.append((known.last_position, Moved("+", who, None, known.place)))
+            found.append((known.last_position, PlaceChange("+", who, None, known.place)))
         elif past is not known and _differs(past.place, known.place):
-            found.append((known.last_position, Moved("~", who, past.place, known.place)))
+            found.append((known.last_position, PlaceChange("~", who, past.place, known.place)))
     for who, past in before.connections.by_id.items():
         if who not in after.connections.by_id:
-            found.append((past.last_position, Moved("-", who, past.place, None)))
+            found.append((past.last_position, PlaceChange("-", who, past.place, None)))
     return [moved for _, moved in sorted(found, key=lambda one: (one[0], one[1].connection_id))]
 
 
@@ -125,9 +125,9 @@ def _differs(was: Place, now: Place) -> bool:
     return type(was) is not type(now) or getattr(was, "room_id", None) != getattr(now, "room_id", None)
 
 
-def _between(source: Source, state: State, last: Position) -> tuple[State, list[Between]]:
-    rooms: dict[RoomId, Between] = {
-        room.room_id: Between(room.room_id, room.first, room.second, room.first_name, room.second_name)
+def _between(source: Source, state: State, last: Position) -> tuple[State, list[RoomChange]]:
+    rooms: dict[RoomId, RoomChange] = {
+        room.room_id: RoomChange(room.room_id, room.first, room.second, room.first_name, room.second_name)
         for room in open_rooms(state)
     }
     for step in _steps(source, state, last):
@@ -147,12 +147,14 @@ def _steps(source: Source, state: State, last: Position) -> Iterator[Step]:
             return
 
 
-def _note(rooms: dict[RoomId, Between], step: Step) -> None:
+def _note(rooms: dict[RoomId, RoomChange], step: Step) -> None:
     for event in step.commit.events:
         match event:
             case RoomOpened():
                 names = event.first_name, event.second_name
-                opened = Between(event.room_id, event.first, event.second, *names, opened_position=step.commit.position)
+                opened = RoomChange(
+                    event.room_id, event.first, event.second, *names, opened_position=step.commit.position
+                )
                 rooms[event.room_id] = opened
             case MessageSent(room_id=room_id) if room_id in rooms:
                 rooms[room_id].messages += 1

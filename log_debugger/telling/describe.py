@@ -7,22 +7,22 @@ from typing import Any
 
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
-from log_debugger.reading.iterate import Talks
-from log_debugger.reading.names import Names, shown_id
+from log_debugger.reading.iterate import Conversations
+from log_debugger.reading.short_names import ShortNames, shown_id
 from log_debugger.reading.times import clock, span, timestamp
-from log_debugger.telling.narrative import count, interests_text, ordinal, talked_text
+from log_debugger.telling.narrative import conversation_text, count, interests_text, ordinal
 from projections.connections import Chatting, Place, Waiting
 from projections.rate_limit import retry_after_ms
 from projections.rooms import Room
 from projections.state import State, digest
 
-Json = dict[str, Any]
+JsonObject = dict[str, Any]
 
 ROWS_MAX = 50
 """More of a kind are counted, not shown."""
 
 
-def state_lines(names: Names, state: State, talks: Talks, start_ms: int) -> Iterator[str]:
+def state_lines(names: ShortNames, state: State, conversations: Conversations, start_ms: int) -> Iterator[str]:
     """`state` for a reader."""
     if state.position:
         yield f"after position {state.position:,}, {timestamp(state.at_ms)} ({clock(state.at_ms - start_ms)}):"
@@ -32,14 +32,14 @@ def state_lines(names: Names, state: State, talks: Talks, start_ms: int) -> Iter
     yield from _cut(_queue_lines(names, state), len(state.queue))
     closed = f", {state.rooms_closed:,} closed" if state.rooms_closed else ""
     yield f"  rooms        {f'{state.rooms.open_count:,} open' if state.rooms.open_count else 'none is open'}{closed}"
-    yield from _cut(_room_lines(names, state, talks), state.rooms.open_count)
+    yield from _cut(_room_lines(names, state, conversations), state.rooms.open_count)
     yield f"  connections  {_counts_text(state)}"
     yield f"  messages     {state.messages_sent:,}"
     yield f"  policy       {policy_text(state.policy)}"
     yield f"  digest       {digest(state)}"
 
 
-def state_json(state: State, talks: Talks) -> Json:
+def state_json(state: State, conversations: Conversations) -> JsonObject:
     """`state` for a program: everyone who waits, and every open room."""
     return {
         "position": state.position,
@@ -55,7 +55,7 @@ def state_json(state: State, talks: Talks) -> Json:
             }
             for entered, who in state.queue.entries.items()
         ],
-        "rooms": [_room_json(room, talks) for room in open_rooms(state)],
+        "rooms": [_room_json(room, conversations) for room in open_rooms(state)],
         "counts": counts(state),
         "policy": policy_changes(state.policy),
         "digest": digest(state),
@@ -87,7 +87,7 @@ def waited_ms(state: State, who: ConnectionId) -> int:
     return state.at_ms - state.connections.by_id[who].last_at_ms
 
 
-def policy_changes(policy: Policy) -> Json:
+def policy_changes(policy: Policy) -> JsonObject:
     """The values that differ from the defaults."""
     usual = Policy()
     fields = Policy.__struct_fields__
@@ -98,11 +98,11 @@ def policy_text(policy: Policy) -> str:
     """The same in words."""
     changed = policy_changes(policy)
     usual = Policy()
-    told = [f"{field} {value} (default {getattr(usual, field)})" for field, value in changed.items()]
-    return ", ".join(told) or "as by default"
+    parts = [f"{field} {value} (default {getattr(usual, field)})" for field, value in changed.items()]
+    return ", ".join(parts) or "as by default"
 
 
-def place_text(names: Names, place: Place | None) -> str:
+def place_text(names: ShortNames, place: Place | None) -> str:
     """Where somebody is."""
     match place:
         case Waiting():
@@ -115,10 +115,10 @@ def place_text(names: Names, place: Place | None) -> str:
             return "idle"
 
 
-def connection_lines(names: Names, state: State, connection_id: ConnectionId) -> Iterator[str]:
+def connection_lines(names: ShortNames, state: State, connection_id: ConnectionId) -> Iterator[str]:
     """What is known of one connection."""
     known = state.connections.get(connection_id)
-    yield f"{names.known(state, connection_id)} is {shown_id(connection_id)}"
+    yield f"{names.person_in(state, connection_id)} is {shown_id(connection_id)}"
     if known is None:
         yield f"  not known at position {state.position:,}: not there yet, or forgotten"
         return
@@ -136,7 +136,7 @@ def connection_lines(names: Names, state: State, connection_id: ConnectionId) ->
     yield f"  rate limit   may speak {_soon(message)}, may enter the queue {_soon(queue)}"
 
 
-def room_lines(names: Names, state: State, talks: Talks, room_id: RoomId) -> Iterator[str]:
+def room_lines(names: ShortNames, state: State, conversations: Conversations, room_id: RoomId) -> Iterator[str]:
     """What is known of one room."""
     room = state.rooms.get(room_id)
     yield f"{names.room(room_id)} is {shown_id(room_id)}"
@@ -147,7 +147,7 @@ def room_lines(names: Names, state: State, talks: Talks, room_id: RoomId) -> Ite
     yield f"  members      {first}, who waited longer, and {second}"
     yield f"  opened       position {room.opened_position:,}"
     if room.is_open:
-        yield f"  talk         {talked_text(talks.get(room_id), state.at_ms)}"
+        yield f"  talk         {conversation_text(conversations.get(room_id), state.at_ms)}"
     else:
         yield f"  closed       position {room.closed_position:,}"
     yield f"  message ids  {len(room.newest_ids) + len(room.older_ids):,} remembered"
@@ -162,9 +162,11 @@ def allowances_ms(state: State, connection_id: ConnectionId) -> tuple[int, int]:
     )
 
 
-def detail_json(state: State, talks: Talks, connection: ConnectionId | None, room: RoomId | None) -> Json:
+def detail_json(
+    state: State, conversations: Conversations, connection: ConnectionId | None, room: RoomId | None
+) -> JsonObject:
     """What is known of one connection, one room, or both; `None` for one that is not known."""
-    detail: Json = {}
+    detail: JsonObject = {}
     if connection is not None:
         known = state.connections.get(connection)
         detail["connection"] = (
@@ -182,7 +184,7 @@ def detail_json(state: State, talks: Talks, connection: ConnectionId | None, roo
         )
     if room is not None:
         found = state.rooms.get(room)
-        detail["room"] = None if found is None else _room_json(found, talks)
+        detail["room"] = None if found is None else _room_json(found, conversations)
     return detail
 
 
@@ -198,33 +200,33 @@ def _cut(lines: Iterator[str], total: int) -> Iterator[str]:
         yield f"    {line}"
 
 
-def _queue_lines(names: Names, state: State) -> Iterator[str]:
+def _queue_lines(names: ShortNames, state: State) -> Iterator[str]:
     for number, (entered, who) in enumerate(state.queue.entries.items(), 1):
         known = state.connections.by_id[who]
         interests = f", interests {interests_text(known.interests)}" if known.interests else ""
         waited = span(waited_ms(state, who))
-        yield f"{number}. {names.who(who, known.display_name)} since position {entered:,}, for {waited}{interests}"
+        yield f"{number}. {names.person(who, known.display_name)} since position {entered:,}, for {waited}{interests}"
 
 
-def _room_lines(names: Names, state: State, talks: Talks) -> Iterator[str]:
+def _room_lines(names: ShortNames, state: State, conversations: Conversations) -> Iterator[str]:
     for room in open_rooms(state):
         first, second = _members(names, room)
-        talked = talked_text(talks.get(room.room_id), state.at_ms)
+        talked = conversation_text(conversations.get(room.room_id), state.at_ms)
         yield f"{names.room(room.room_id)} {first} and {second} since position {room.opened_position:,}: {talked}"
 
 
-def _members(names: Names, room: Room) -> tuple[str, str]:
-    return names.who(room.first, room.first_name), names.who(room.second, room.second_name)
+def _members(names: ShortNames, room: Room) -> tuple[str, str]:
+    return names.person(room.first, room.first_name), names.person(room.second, room.second_name)
 
 
 def _counts_text(state: State) -> str:
     now = counts(state)
-    told = [f"{now[kind]:,} {kind}" for kind in ("waiting", "chatting", "idle") if now[kind]]
-    return f"{now['connections']:,} known" + (f": {', '.join(told)}" if told else "")
+    parts = [f"{now[kind]:,} {kind}" for kind in ("waiting", "chatting", "idle") if now[kind]]
+    return f"{now['connections']:,} known" + (f": {', '.join(parts)}" if parts else "")
 
 
-def _room_json(room: Room, talks: Talks) -> Json:
-    talk = talks.get(room.room_id)
+def _room_json(room: Room, conversations: Conversations) -> JsonObject:
+    conversation = conversations.get(room.room_id)
     return {
         "room_id": room.room_id,
         "first": room.first,
@@ -233,5 +235,5 @@ def _room_json(room: Room, talks: Talks) -> Json:
         "second_name": room.second_name,
         "opened_position": room.opened_position,
         "closed_position": room.closed_position,
-        "messages": talk.messages if talk is not None else None,
+        "messages": conversation.messages if conversation is not None else None,
     }

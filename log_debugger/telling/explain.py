@@ -12,7 +12,7 @@ from events.commands import MatchDue
 from events.events import QueueEntered, RoomOpened
 from events.ids import ConnectionId
 from events.policy import MatchingName
-from log_debugger.reading.names import Names
+from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Step
 from log_debugger.reading.times import span
 from log_debugger.telling.narrative import count, interests_text, shared_with
@@ -20,10 +20,10 @@ from projections.state import State
 
 OTHERS_MAX = 5
 
-Who = Callable[[ConnectionId], str]
+NameOf = Callable[[ConnectionId], str]
 
 
-class Other(NamedTuple):
+class OtherWaiting(NamedTuple):
     """Somebody else who waited then."""
 
     connection_id: ConnectionId
@@ -32,7 +32,7 @@ class Other(NamedTuple):
     shared: tuple[str, ...]  # with the one who looked
 
 
-class Why(NamedTuple):
+class MatchExplanation(NamedTuple):
     """A meeting, and what spoke for it."""
 
     matching: MatchingName
@@ -41,14 +41,14 @@ class Why(NamedTuple):
     seeker_waited_ms: int
     met_waited_ms: int
     shared: tuple[str, ...]
-    others: tuple[Other, ...]  # of those who waited too: who shared most, then who had waited longest
+    others: tuple[OtherWaiting, ...]  # of those who waited too: who shared most, then who had waited longest
     others_count: int
     others_sharing: int
     patience_ms: int
     by_the_rules: bool  # whether the matching, asked again, names the same one
 
 
-def why(step: Step, opened: RoomOpened) -> Why:
+def explain_match(step: Step, opened: RoomOpened) -> MatchExplanation:
     """Why `opened` is the pair that it is."""
     before, commit = step.before, step.commit
     seeker = opened.first if getattr(commit.command, "connection_id", None) == opened.first else opened.second
@@ -56,7 +56,7 @@ def why(step: Step, opened: RoomOpened) -> Why:
     interests = _interests(step, seeker)
     waited = _waited(before, seeker, commit.at_ms) if isinstance(commit.command, MatchDue) else 0
     others, others_count, others_sharing = _others(before, {seeker, met}, interests, commit.at_ms)
-    return Why(
+    return MatchExplanation(
         before.policy.matching,
         seeker,
         met,
@@ -71,9 +71,9 @@ def why(step: Step, opened: RoomOpened) -> Why:
     )
 
 
-def why_lines(names: Names, state: State, reason: Why) -> Iterator[str]:
+def explanation_lines(names: ShortNames, state: State, reason: MatchExplanation) -> Iterator[str]:
     """`reason` in words; `state` knows the names."""
-    yield (_first_come if reason.matching == "first-come" else _by_interests)(partial(names.known, state), reason)
+    yield (_first_come if reason.matching == "first-come" else _by_interests)(partial(names.person_in, state), reason)
     if not reason.by_the_rules:
         yield "asked again, the matching names somebody else: the log was made under other rules"
     if not reason.others_count:
@@ -82,13 +82,14 @@ def why_lines(names: Names, state: State, reason: Why) -> Iterator[str]:
     yield (
         f"{count(reason.others_count, 'other')} waited too: "
         + ", ".join(
-            f"{names.who(other.connection_id, other.display_name)} ({_about(other, reason)})" for other in reason.others
+            f"{names.person(other.connection_id, other.display_name)} ({_about(other, reason)})"
+            for other in reason.others
         )
         + (f" and {reason.others_count - OTHERS_MAX:,} more" if reason.others_count > OTHERS_MAX else "")
     )
 
 
-def why_not_lines(step: Step) -> Iterator[str]:
+def no_match_lines(step: Step) -> Iterator[str]:
     """Why somebody who entered the queue met nobody at once."""
     entered = any(isinstance(event, QueueEntered) for event in step.commit.events)
     if not entered or any(isinstance(event, RoomOpened) for event in step.commit.events):
@@ -103,11 +104,11 @@ def why_not_lines(step: Step) -> Iterator[str]:
         yield f"{count(waited, 'other')} waited, and first come, first served would have let them meet"
 
 
-def _first_come(who: Who, reason: Why) -> str:
+def _first_come(who: NameOf, reason: MatchExplanation) -> str:
     return f"first come, first served: {who(reason.met)} was the head of the queue, with {span(reason.met_waited_ms)}"
 
 
-def _by_interests(who: Who, reason: Why) -> str:
+def _by_interests(who: NameOf, reason: MatchExplanation) -> str:
     seeker, met = who(reason.seeker), who(reason.met)
     if reason.shared:
         best = "nobody shared more" if reason.others_sharing else "nobody else shared any"
@@ -121,7 +122,7 @@ def _by_interests(who: Who, reason: Why) -> str:
     return f"by interests: nobody shared any with {seeker}, but {ended}, and {met} had waited longest"
 
 
-def _about(other: Other, reason: Why) -> str:
+def _about(other: OtherWaiting, reason: MatchExplanation) -> str:
     shares = f", shares {interests_text(other.shared)}" if other.shared else ", shares nothing"
     return span(other.waited_ms) + (shares if reason.matching == "interests" else "")
 
@@ -142,19 +143,19 @@ def _waited(state: State, who: ConnectionId, at_ms: int) -> int:
 
 def _others(
     state: State, pair: set[ConnectionId], interests: tuple[str, ...], at_ms: int
-) -> tuple[tuple[Other, ...], int, int]:
+) -> tuple[tuple[OtherWaiting, ...], int, int]:
     """The first of those who waited beside the two, how many there were, and how many of them shared an interest."""
     sharing = {who for interest in interests for _, who in _sharing(state, interest)} - pair
     best = sorted(sharing, key=lambda who: (-len(shared_with(state, who, interests)), state.queue.entered[who]))
     longest = (who for _, who in state.queue.entries.items() if who not in pair and who not in sharing)
     shown = [*best[:OTHERS_MAX], *islice(longest, max(0, OTHERS_MAX - len(best)))]
-    others = tuple(_other(state, who, interests, at_ms) for who in shown)
+    others = tuple(_other_waiting(state, who, interests, at_ms) for who in shown)
     return others, len(state.queue) - sum(who in state.queue.entered for who in pair), len(sharing)
 
 
-def _other(state: State, who: ConnectionId, interests: tuple[str, ...], at_ms: int) -> Other:
+def _other_waiting(state: State, who: ConnectionId, interests: tuple[str, ...], at_ms: int) -> OtherWaiting:
     known = state.connections.by_id[who]
-    return Other(who, known.display_name, at_ms - known.last_at_ms, shared_with(state, who, interests))
+    return OtherWaiting(who, known.display_name, at_ms - known.last_at_ms, shared_with(state, who, interests))
 
 
 def _sharing(state: State, interest: str) -> Iterator[tuple[int, ConnectionId]]:

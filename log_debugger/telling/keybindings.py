@@ -47,8 +47,8 @@ KEY_NAMES: Mapping[str, str] = {
 }
 """What is written on a key, where Textual calls it otherwise."""
 
-MEANT = frozenset(key for binding in BINDINGS for key in binding.key.split(","))
-LISTED = "; ".join(
+BOUND_KEYS = frozenset(key for binding in BINDINGS for key in binding.key.split(","))
+KEYS_HELP = "; ".join(
     f"{' '.join(KEY_NAMES.get(key, key) for key in binding.key.split(','))}  {binding.tooltip}" for binding in BINDINGS
 )
 """All of them, for people."""

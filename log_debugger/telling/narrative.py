@@ -11,8 +11,8 @@ from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, Queue
 from events.ids import ClientMessageId, ConnectionId, RoomId
 from events.policy import Policy
 from events.text import RedactedText, Text
-from log_debugger.reading.iterate import Talk, Talks
-from log_debugger.reading.names import Names, name_in, shown_name
+from log_debugger.reading.iterate import Conversation, Conversations
+from log_debugger.reading.short_names import ShortNames, name_in, shown_name
 from log_debugger.reading.sources import Step
 from log_debugger.reading.times import clock, span
 from projections.connections import Waiting
@@ -23,25 +23,27 @@ TEXT_CHARS_MAX = 100
 _MEETS = "and meets "
 
 
-def line_of(names: Names, step: Step, talks: Talks | None, start_ms: int) -> str:
-    """Position, time since `start_ms`, and what happened; see `story`."""
-    return f"{step.commit.position:>7}  {clock(step.commit.at_ms - start_ms)}  {story(names, step, talks)}"
+def narrative_line(names: ShortNames, step: Step, conversations: Conversations | None, start_ms: int) -> str:
+    """Position, time since `start_ms`, and what happened; see `narrative`."""
+    return f"{step.commit.position:>7}  {clock(step.commit.at_ms - start_ms)}  {narrative(names, step, conversations)}"
 
 
-def story(names: Names, step: Step, talks: Talks | None, chars_max: int | None = TEXT_CHARS_MAX) -> str:
-    """What happened in `step`, before which `talks` went on, with so much of a text.
+def narrative(
+    names: ShortNames, step: Step, conversations: Conversations | None, chars_max: int | None = TEXT_CHARS_MAX
+) -> str:
+    """What happened in `step`, before which `conversations` went on, with so much of a text.
 
-    Where `talks` are `None` because nobody looked, nothing is said of them.
+    Where `conversations` are `None` because nobody looked, nothing is said of them.
     """
-    teller = _Teller(names, step, talks, chars_max)
-    told = teller.opening()
+    narrator = _Narrator(names, step, conversations, chars_max)
+    text = narrator.opening()
     for number, event in enumerate(step.commit.events):
-        part = teller.part(event)
-        told += part if not number else f" {part}" if part.startswith(_MEETS) else f", {part}"
-    return told if step.commit.events else f"{told}{teller.actor()} asks for what is done already"
+        part = narrator.part(event)
+        text += part if not number else f" {part}" if part.startswith(_MEETS) else f", {part}"
+    return text if step.commit.events else f"{text}{narrator.actor()} asks for what is done already"
 
 
-def said(text: Text, chars_max: int | None = TEXT_CHARS_MAX) -> str:
+def quoted(text: Text, chars_max: int | None = TEXT_CHARS_MAX) -> str:
     """What somebody said: in quotes, and not all of it if it is long, or what is left of it."""
     if isinstance(text, RedactedText):
         return f"[redacted {text.length_bytes:,} bytes]"
@@ -55,14 +57,14 @@ def interests_text(interests: tuple[str, ...]) -> str:
     return ", ".join(shown_name(one) for one in interests)
 
 
-def changes(before: Policy, after: Policy) -> str:
+def policy_changes_text(before: Policy, after: Policy) -> str:
     """Which values of a policy changed."""
     fields = [f for f in Policy.__struct_fields__ if getattr(before, f) != getattr(after, f)]
-    told = [f"{field} from {getattr(before, field)} to {getattr(after, field)}" for field in fields]
-    return ", ".join(told) or "nothing"
+    text = [f"{field} from {getattr(before, field)} to {getattr(after, field)}" for field in fields]
+    return ", ".join(text) or "nothing"
 
 
-def grace(before: State, commit: Commit, who: ConnectionId) -> str:
+def grace_text(before: State, commit: Commit, who: ConnectionId) -> str:
     """Which grace had ended when the absent were taken out; graces are those of `before`."""
     command, known = commit.command, before.connections.get(who)
     if not isinstance(command, Disconnect) or known is None:
@@ -75,7 +77,7 @@ def grace(before: State, commit: Commit, who: ConnectionId) -> str:
     return f"no stream for {span(before.policy.stream_grace_ms)} (stream_grace_ms)"
 
 
-def called(message_id: ClientMessageId | None) -> str:
+def message_id_text(message_id: ClientMessageId | None) -> str:
     """The sender's own name for a message, if they gave one."""
     return f" ({shown_message_id(message_id)})" if message_id is not None else ""
 
@@ -92,28 +94,30 @@ def shared_with(state: State, one: ConnectionId, interests: tuple[str, ...]) -> 
     return tuple(i for i in interests if known is not None and i in known.interests)
 
 
-class _Teller:
+class _Narrator:
     """Tells the events of one commit."""
 
-    def __init__(self, names: Names, step: Step, talks: Talks | None, chars_max: int | None) -> None:
-        self._names, self._talks, self._chars_max = names, talks, chars_max
+    def __init__(
+        self, names: ShortNames, step: Step, conversations: Conversations | None, chars_max: int | None
+    ) -> None:
+        self._names, self._conversations, self._chars_max = names, conversations, chars_max
         self._before, self._commit, self._after = step
 
-    def who(self, connection_id: ConnectionId, name: str | None = None) -> str:
+    def person(self, connection_id: ConnectionId, name: str | None = None) -> str:
         """A person, by the name of the moment."""
         known = name or name_in(self._after, connection_id) or name_in(self._before, connection_id)
-        return self._names.who(connection_id, known)
+        return self._names.person(connection_id, known)
 
     def actor(self) -> str:
         """Whoever gave the command."""
         who = getattr(self._commit.command, "connection_id", None)
-        return self.who(who) if who is not None else "the broker"
+        return self.person(who) if who is not None else "the broker"
 
     def opening(self) -> str:
         """What has to be said before the events, since they don't say it."""
         command = self._commit.command
         if isinstance(command, MatchDue):
-            return f"{self.who(command.connection_id)} {self._why_due(command)}: "
+            return f"{self.person(command.connection_id)} {self._why_due(command)}: "
         return ""
 
     def _why_due(self, command: MatchDue) -> str:
@@ -135,16 +139,16 @@ class _Teller:
             case RoomOpened():
                 return self._opened(event)
             case MessageSent(sender=sender, recipient=recipient, text=text):
-                to = f"{self.who(sender)} tells {self.who(recipient)} in {self._names.room(event.room_id)}"
-                return f"{to}: {said(text, self._chars_max)}{called(event.client_message_id)}"
+                to = f"{self.person(sender)} tells {self.person(recipient)} in {self._names.room(event.room_id)}"
+                return f"{to}: {quoted(text, self._chars_max)}{message_id_text(event.client_message_id)}"
             case RoomClosed():
                 return self._closed(event)
             case PolicyAdopted(policy=policy):
-                return f"the policy changes: {changes(self._before.policy, policy)}"
+                return f"the policy changes: {policy_changes_text(self._before.policy, policy)}"
 
     def _entered(self, event: QueueEntered) -> str:
         """Somebody enters; they are named already if they left a room before."""
-        name = self.who(event.connection_id, event.display_name)
+        name = self.person(event.connection_id, event.display_name)
         subject = "" if self._has(RoomClosed) else f"{name}{self._after_what()} "
         queue = self._after.queue
         named = f" (interests: {interests_text(event.interests)})" if event.interests else ""
@@ -159,7 +163,7 @@ class _Teller:
         if not isinstance(command, NextPartner):
             return ""
         room = self._names.room(command.room_id)
-        end = self._talks.end_of(command.room_id) if self._talks is not None else None
+        end = self._conversations.end_of(command.room_id) if self._conversations is not None else None
         if end is None:
             return f", who was in {room} until it closed,"
         if end.closed_by == command.connection_id:
@@ -173,7 +177,7 @@ class _Teller:
                 return f", whose partner has left {room}{' for somebody else' if reason == 'next' else ''},"
 
     def _left(self, event: QueueLeft) -> str:
-        who, waited = self.who(event.connection_id), span(self._waited(event.connection_id))
+        who, waited = self.person(event.connection_id), span(self._waited(event.connection_id))
         if event.reason == "left":
             return f"{who} leaves the queue after {waited}"
         return f"{who} is taken out of the queue after {waited}: {self._grace(event.connection_id)}"
@@ -187,21 +191,21 @@ class _Teller:
         also = shared_with(self._after, seeker, shared_with(self._before, met, self._interests(met)))
         shares = f" and shares {interests_text(also)}" if also else ""
         waited = f"who waited {span(self._waited(met))}{shares}"
-        return f"{meets}{self.who(met, met_name)}, {waited}, in {self._names.room(event.room_id)}"
+        return f"{meets}{self.person(met, met_name)}, {waited}, in {self._names.room(event.room_id)}"
 
     def _closed(self, event: RoomClosed) -> str:
-        room, by, other = self._names.room(event.room_id), self.who(event.closed_by), self.who(event.other)
-        talked = self._talked(event.room_id)
+        room, by, other = self._names.room(event.room_id), self.person(event.closed_by), self.person(event.other)
+        talked = self._conversation_text(event.room_id)
         if event.reason == "next":
             return f"{by} leaves {other} in {room} for somebody else{talked}"
         if event.reason == "left":
             return f"{by} leaves {other} in {room}{talked}"
         return f"{by} is taken out of {room}, which closes it for {other} too{talked}: {self._grace(event.closed_by)}"
 
-    def _talked(self, room_id: RoomId) -> str:
-        if self._talks is None:
+    def _conversation_text(self, room_id: RoomId) -> str:
+        if self._conversations is None:
             return ""
-        return f" ({talked_text(self._talks.get(room_id), self._commit.at_ms)})"
+        return f" ({conversation_text(self._conversations.get(room_id), self._commit.at_ms)})"
 
     def _has(self, kind: type[Event]) -> bool:
         return any(isinstance(event, kind) for event in self._commit.events)
@@ -216,17 +220,17 @@ class _Teller:
         return self._commit.at_ms - known.last_at_ms if known is not None and waits else 0
 
     def _grace(self, who: ConnectionId) -> str:
-        return grace(self._before, self._commit, who)
+        return grace_text(self._before, self._commit, who)
 
 
-def talked_text(talk: Talk | None, at_ms: int) -> str:
+def conversation_text(conversation: Conversation | None, at_ms: int) -> str:
     """How much was said in a room, and for how long."""
-    if talk is None:
+    if conversation is None:
         return "nothing is known of what was said"
-    messages = count(talk.messages, "message")
-    if talk.opened_at_ms is None:
+    messages = count(conversation.messages, "message")
+    if conversation.opened_at_ms is None:
         return f"{messages} or more"
-    return f"{messages} in {span(at_ms - talk.opened_at_ms)}"
+    return f"{messages} in {span(at_ms - conversation.opened_at_ms)}"
 
 
 def count(number: int, noun: str, plural: Literal["s", "es"] = "s") -> str:

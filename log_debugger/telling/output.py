@@ -27,7 +27,7 @@ class Output(NamedTuple):
     is_stdout: bool
 
 
-def add_output(parser: argparse.ArgumentParser, what: str, default: str | None = None) -> None:
+def add_output_argument(parser: argparse.ArgumentParser, what: str, default: str | None = None) -> None:
     """Let `parser` take the name of what is written: `what`."""
     standard = f"{STDOUT} is standard output" + (", the default" if default == STDOUT else "")
     parser.add_argument(

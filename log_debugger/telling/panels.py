@@ -7,118 +7,120 @@ from itertools import islice
 from typing import NamedTuple
 
 from broker.decide import Rejection
-from broker.verification.safe_text import shown
+from broker.verification.safe_text import safe_repr
 from broker.verification.scenario import connections_in
 from events.ids import ConnectionId, RoomId
-from log_debugger.reading.filters import again, repeats, rooms_in
-from log_debugger.reading.iterate import Talks, talks_after
-from log_debugger.reading.names import Names, name_in
+from log_debugger.reading.deliveries import recipients_of
+from log_debugger.reading.filters import decide_again, is_reproduced, rooms_in
+from log_debugger.reading.iterate import Conversations, conversations_after
+from log_debugger.reading.short_names import ShortNames, name_in
 from log_debugger.reading.sources import Step
 from log_debugger.reading.times import span
-from log_debugger.recipients import told_by
 from log_debugger.telling.describe import counts, open_rooms, place_text, policy_text, waited_ms
-from log_debugger.telling.narrative import changes, interests_text, ordinal, story, talked_text
+from log_debugger.telling.narrative import conversation_text, interests_text, narrative, ordinal, policy_changes_text
 from projections.rooms import Room
 from projections.state import State
 
 ROWS_MAX = 12
 
 
-class Row(NamedTuple):
+class PanelRow(NamedTuple):
     """One line, and what became of it: `+` came, `-` went, `~` changed, and nothing for what stayed."""
 
     mark: str
     text: str
 
 
-class Section(NamedTuple):
+class PanelSection(NamedTuple):
     """Lines under a title."""
 
     title: str
-    rows: list[Row]
+    rows: list[PanelRow]
 
 
-def commit_sections(names: Names, step: Step, talks: Talks) -> list[Section]:
+def commit_sections(names: ShortNames, step: Step, conversations: Conversations) -> list[PanelSection]:
     """The commit: what it says, what it is made of, whom it tells, and whether it would be decided so again."""
     commit = step.commit
     stored = f"{commit.commit_id} after {commit.previous_id or 'nothing'}, schema version {commit.schema}"
-    told = [f"{_who(names, step, who)} hears {method}" for who, method in told_by(commit.events)]
+    told = [f"{_who(names, step, who)} hears {method}" for who, method in recipients_of(commit.events)]
     return [
-        Section("what happened", [_plain(story(names, step, talks, None))]),
-        Section("command", [_plain(shown(commit.command))]),
-        Section("facts", [_plain(shown(commit.facts))]),
-        Section("events", [_plain(shown(event)) for event in commit.events] or [_plain("none")]),
-        Section("who is told", [_plain(text) for text in told] or [_plain("nobody")]),
-        Section("decided again", [_again(step)]),
-        Section("commit", [_plain(stored)]),
+        PanelSection("what happened", [_plain(narrative(names, step, conversations, None))]),
+        PanelSection("command", [_plain(safe_repr(commit.command))]),
+        PanelSection("facts", [_plain(safe_repr(commit.facts))]),
+        PanelSection("events", [_plain(safe_repr(event)) for event in commit.events] or [_plain("none")]),
+        PanelSection("who is told", [_plain(text) for text in told] or [_plain("nobody")]),
+        PanelSection("decided again", [_decided_again(step)]),
+        PanelSection("commit", [_plain(stored)]),
     ]
 
 
-def state_sections(names: Names, state: State, talks: Talks) -> list[Section]:
+def state_sections(names: ShortNames, state: State, conversations: Conversations) -> list[PanelSection]:
     """A state that nothing is known to have led to."""
     queue = [_plain(text) for text in _queue(names, state)]
-    rooms = [_plain(_room_text(names, state, talks, room)) for room in open_rooms(state)[:ROWS_MAX]]
+    rooms = [_plain(_room_text(names, state, conversations, room)) for room in open_rooms(state)[:ROWS_MAX]]
     return [
-        Section(f"queue: {len(state.queue):,} waiting", queue),
-        Section(f"rooms: {state.rooms.open_count:,} open", rooms),
-        Section("counts", [_plain(f"{kind.replace('_', ' ')} {number:,}") for kind, number in counts(state).items()]),
-        Section("policy", [_plain(policy_text(state.policy))]),
+        PanelSection(f"queue: {len(state.queue):,} waiting", queue),
+        PanelSection(f"rooms: {state.rooms.open_count:,} open", rooms),
+        PanelSection(
+            "counts", [_plain(f"{kind.replace('_', ' ')} {number:,}") for kind, number in counts(state).items()]
+        ),
+        PanelSection("policy", [_plain(policy_text(state.policy))]),
     ]
 
 
-def changed_sections(names: Names, step: Step, talks: Talks) -> list[Section]:
+def changed_sections(names: ShortNames, step: Step, conversations: Conversations) -> list[PanelSection]:
     """The state after `step`, with marks at what it changed."""
     before, after = step.before, step.after
     return [
-        Section(f"queue: {len(after.queue):,} waiting", _queue_rows(names, step)),
-        Section(f"rooms: {after.rooms.open_count:,} open", _room_rows(names, step, talks)),
-        Section("places of those concerned", _place_rows(names, step)),
-        Section("counts", _count_rows(before, after)),
-        Section("policy", [_policy_row(before, after)]),
+        PanelSection(f"queue: {len(after.queue):,} waiting", _queue_rows(names, step)),
+        PanelSection(f"rooms: {after.rooms.open_count:,} open", _room_rows(names, step, conversations)),
+        PanelSection("places of those concerned", _place_rows(names, step)),
+        PanelSection("counts", _count_rows(before, after)),
+        PanelSection("policy", [_policy_row(before, after)]),
     ]
 
 
-def _plain(text: str) -> Row:
-    return Row(" ", text)
+def _plain(text: str) -> PanelRow:
+    return PanelRow(" ", text)
 
 
-def _who(names: Names, step: Step, who: ConnectionId) -> str:
-    return names.who(who, name_in(step.after, who) or name_in(step.before, who))
+def _who(names: ShortNames, step: Step, who: ConnectionId) -> str:
+    return names.person(who, name_in(step.after, who) or name_in(step.before, who))
 
 
-def _again(step: Step) -> Row:
-    if repeats(step):
+def _decided_again(step: Step) -> PanelRow:
+    if is_reproduced(step):
         return _plain("the same")
-    decision = again(step)
+    decision = decide_again(step)
     if decision is None:
-        return Row("~", "it can't be: the state doesn't have what the command speaks of")
+        return PanelRow("~", "it can't be: the state doesn't have what the command speaks of")
     if isinstance(decision, Rejection):
-        return Row("~", f"refused: {decision.code}")
-    return Row("~", f"other events: {', '.join(shown(event) for event in decision) or 'none'}")
+        return PanelRow("~", f"refused: {decision.code}")
+    return PanelRow("~", f"other events: {', '.join(safe_repr(event) for event in decision) or 'none'}")
 
 
-def _queue_rows(names: Names, step: Step) -> list[Row]:
+def _queue_rows(names: ShortNames, step: Step) -> list[PanelRow]:
     before, after = step.before.queue, step.after.queue
     touched = list(dict.fromkeys(connections_in(step.commit)))
     gone = [who for who in touched if who in before.entered and who not in after.entered]
     new = {who for who in touched if who in after.entered and after.entered[who] != before.entered.get(who)}
-    rows = [Row("-", f"{before.place_of(who)}. {_who(names, step, who)}") for who in gone]
+    rows = [PanelRow("-", f"{before.place_of(who)}. {_who(names, step, who)}") for who in gone]
     heads = [who for _, who in islice(after.entries.items(), ROWS_MAX)]
     rows += [_queue_row(names, step, place, who, is_new=who in new) for place, who in enumerate(heads, 1)]
     rows += [_plain(f"and {len(after) - ROWS_MAX:,} more")] if len(after) > ROWS_MAX else []
     further = [who for who in touched if who in new and who not in heads]
-    return rows + [Row("+", _waiter(names, step.after, after.place_of(who), who)) for who in further]
+    return rows + [PanelRow("+", _waiter(names, step.after, after.place_of(who), who)) for who in further]
 
 
-def _queue_row(names: Names, step: Step, place: int, who: ConnectionId, *, is_new: bool) -> Row:
+def _queue_row(names: ShortNames, step: Step, place: int, who: ConnectionId, *, is_new: bool) -> PanelRow:
     text = _waiter(names, step.after, place, who)
     if is_new:
-        return Row("+", text)
+        return PanelRow("+", text)
     was = step.before.queue.place_of(who)
-    return _plain(text) if was == place else Row("~", f"{text}, was {ordinal(was)}")
+    return _plain(text) if was == place else PanelRow("~", f"{text}, was {ordinal(was)}")
 
 
-def _queue(names: Names, state: State) -> Iterator[str]:
+def _queue(names: ShortNames, state: State) -> Iterator[str]:
     for number, (_, who) in enumerate(state.queue.entries.items(), 1):
         if number > ROWS_MAX:
             yield f"and {len(state.queue) - ROWS_MAX:,} more"
@@ -126,14 +128,14 @@ def _queue(names: Names, state: State) -> Iterator[str]:
         yield _waiter(names, state, number, who)
 
 
-def _waiter(names: Names, state: State, number: int, who: ConnectionId) -> str:
+def _waiter(names: ShortNames, state: State, number: int, who: ConnectionId) -> str:
     interests = state.connections.by_id[who].interests
     named = f" ({interests_text(interests)})" if interests else ""
-    return f"{number}. {names.known(state, who)} for {span(waited_ms(state, who))}{named}"
+    return f"{number}. {names.person_in(state, who)} for {span(waited_ms(state, who))}{named}"
 
 
-def _room_rows(names: Names, step: Step, talks: Talks) -> list[Row]:
-    now = talks_after(talks, step.commit)
+def _room_rows(names: ShortNames, step: Step, conversations: Conversations) -> list[PanelRow]:
+    now = conversations_after(conversations, step.commit)
     touched = list(dict.fromkeys(rooms_in(step.commit)))
     rows = [row for room_id in touched if (row := _touched_room(names, step, now, room_id)) is not None]
     others = [room for room in open_rooms(step.after) if room.room_id not in touched]
@@ -141,43 +143,44 @@ def _room_rows(names: Names, step: Step, talks: Talks) -> list[Row]:
     return rows + ([_plain(f"and {len(others) - ROWS_MAX:,} more")] if len(others) > ROWS_MAX else [])
 
 
-def _touched_room(names: Names, step: Step, now: Talks, room_id: RoomId) -> Row | None:
+def _touched_room(names: ShortNames, step: Step, now: Conversations, room_id: RoomId) -> PanelRow | None:
     was, room = step.before.rooms.get(room_id), step.after.rooms.get(room_id)
     if room is not None and room.is_open:
-        return Row("+" if was is None else "~", _room_text(names, step.after, now, room))
+        return PanelRow("+" if was is None else "~", _room_text(names, step.after, now, room))
     if was is not None and was.is_open:
-        return Row("-", f"{names.room(room_id)} {_members(names, was)}")
+        return PanelRow("-", f"{names.room(room_id)} {_members(names, was)}")
     return None
 
 
-def _room_text(names: Names, state: State, talks: Talks, room: Room) -> str:
-    return f"{names.room(room.room_id)} {_members(names, room)}: {talked_text(talks.get(room.room_id), state.at_ms)}"
+def _room_text(names: ShortNames, state: State, conversations: Conversations, room: Room) -> str:
+    talked = conversation_text(conversations.get(room.room_id), state.at_ms)
+    return f"{names.room(room.room_id)} {_members(names, room)}: {talked}"
 
 
-def _members(names: Names, room: Room) -> str:
-    return f"{names.who(room.first, room.first_name)} and {names.who(room.second, room.second_name)}"
+def _members(names: ShortNames, room: Room) -> str:
+    return f"{names.person(room.first, room.first_name)} and {names.person(room.second, room.second_name)}"
 
 
-def _place_rows(names: Names, step: Step) -> list[Row]:
+def _place_rows(names: ShortNames, step: Step) -> list[PanelRow]:
     rows = []
     for who in dict.fromkeys(connections_in(step.commit)):
         was, now = step.before.connections.get(who), step.after.connections.get(who)
         places = [place_text(names, known.place if known is not None else None) for known in (was, now)]
         text = f"{_who(names, step, who)} {places[1]}"
         mark = "+" if was is None else "~" if places[0] != places[1] else " "
-        rows.append(Row(mark, f"{text}, was {places[0]}" if mark == "~" else text))
+        rows.append(PanelRow(mark, f"{text}, was {places[0]}" if mark == "~" else text))
     return rows
 
 
-def _count_rows(before: State, after: State) -> list[Row]:
+def _count_rows(before: State, after: State) -> list[PanelRow]:
     rows = []
     for (kind, was), now in zip(counts(before).items(), counts(after).values(), strict=True):
         name = kind.replace("_", " ")
-        rows.append(_plain(f"{name} {now:,}") if was == now else Row("~", f"{name} {now:,}, was {was:,}"))
+        rows.append(_plain(f"{name} {now:,}") if was == now else PanelRow("~", f"{name} {now:,}, was {was:,}"))
     return rows
 
 
-def _policy_row(before: State, after: State) -> Row:
+def _policy_row(before: State, after: State) -> PanelRow:
     if before.policy != after.policy:
-        return Row("~", changes(before.policy, after.policy))
+        return PanelRow("~", policy_changes_text(before.policy, after.policy))
     return _plain(policy_text(after.policy))

@@ -24,14 +24,14 @@ from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import LogUnavailableError, UnusableLogError
-from log_debugger.reading.filters import Wanted, wanted_from, wanted_of
-from log_debugger.reading.history_cache import Tape
-from log_debugger.reading.iterate import talks_of
-from log_debugger.reading.search import seek
+from log_debugger.reading.filters import CommitFilter, filter_from_options, parse_filter
+from log_debugger.reading.history_cache import HistoryCache
+from log_debugger.reading.iterate import conversations_in
+from log_debugger.reading.search import search
 from log_debugger.reading.sources import Source
 from log_debugger.reading.times import clock, position_of, timestamp
-from log_debugger.telling.keybindings import BINDINGS, LISTED, MEANT, QUESTIONS
-from log_debugger.telling.panels import Section, changed_sections, commit_sections, state_sections
+from log_debugger.telling.keybindings import BINDINGS, BOUND_KEYS, KEYS_HELP, QUESTIONS
+from log_debugger.telling.panels import PanelSection, changed_sections, commit_sections, state_sections
 from log_debugger.terminal import Terminal
 
 LOG_ERRORS = (LogUnavailableError, UnusableLogError, UnreadableCommitError, BrokenChainError)
@@ -56,12 +56,12 @@ def step_through(
         raise UsageError("--step needs a terminal for its input and output; without it, replay tells the log as lines")
     if os.environ.get("TERM", "") in ("", "dumb"):
         raise UsageError("--step needs a terminal that can do more than lines, and TERM says that this one can't")
-    tape = Tape(source)
-    Stepper(tape, wanted_from(options, tape.names), wanted_text(options), at, start_ms).run()
+    cache = HistoryCache(source)
+    Stepper(cache, filter_from_options(options, cache.names), filter_text_of(options), at, start_ms).run()
     return 0
 
 
-def wanted_text(options: argparse.Namespace) -> str:
+def filter_text_of(options: argparse.Namespace) -> str:
     """What `options` look for, as it is typed at the question where to stop."""
     asked = [f"{name} {value}" for name in ("room", "connection") if (value := getattr(options, name)) is not None]
     asked += [f"type {name}" for name in options.type] + ["rejection"] * options.rejection
@@ -82,12 +82,14 @@ class Stepper(App[None]):
     AUTO_FOCUS = None
     BINDINGS: ClassVar[list[BindingType]] = [*BINDINGS]
 
-    def __init__(self, tape: Tape, wanted: Wanted, looks_for: str, at: Position | None, start_ms: int) -> None:
+    def __init__(
+        self, cache: HistoryCache, commit_filter: CommitFilter, filter_text: str, at: Position | None, start_ms: int
+    ) -> None:
         super().__init__()
-        self.position: Position = tape.first
-        self.wanted, self.looks_for, self.noted = wanted, looks_for, ""
-        self._tape, self._start_ms = tape, start_ms
-        self._target: Position = at if at is not None else tape.first + 1  # where the keys have led so far
+        self.position: Position = cache.first
+        self.commit_filter, self.filter_text, self.noted = commit_filter, filter_text, ""
+        self._cache, self._start_ms = cache, start_ms
+        self._target: Position = at if at is not None else cache.first + 1  # where the keys have led so far
         self._question = "jump"
         self._to_be_noted = ""  # on arrival
         self._told_at = time.monotonic()
@@ -113,11 +115,11 @@ class Stepper(App[None]):
 
     def action_first(self) -> None:
         """To where the log begins."""
-        self._go_to(self._tape.first)
+        self._go_to(self._cache.first)
 
     def action_last(self) -> None:
         """To the last commit that is known."""
-        self._go_to(self._tape.last)
+        self._go_to(self._cache.last)
 
     def action_ask(self, question: str) -> None:
         """Ask where to jump or to stop."""
@@ -129,16 +131,16 @@ class Stepper(App[None]):
 
     def action_find(self, direction: int) -> None:
         """To the next commit that is wanted, or the one before; never around the end."""
-        if self.wanted.is_everything:
+        if self.commit_filter.matches_all:
             self._note("nothing is looked for yet: b says at what to stop")
             return
         self._work(lambda: self._find(direction))
 
     def action_reload(self) -> None:
         """Take in what a running broker has appended."""
-        new = self._guarded(self._tape.reload)
+        new = self._guarded(self._cache.reload)
         if new is not None:
-            self._go_to(self._tape.last if new else self.position)
+            self._go_to(self._cache.last if new else self.position)
             self._note(f"{new:,} commits more" if new else "nothing new")
 
     def action_scroll(self, lines: int) -> None:
@@ -156,11 +158,11 @@ class Stepper(App[None]):
 
     def action_keys(self) -> None:
         """List the keys."""
-        self._note(LISTED)
+        self._note(KEYS_HELP)
 
     def on_key(self, event: Key) -> None:
         """Textual's hook: say that a key means nothing."""
-        if event.key not in MEANT and not self.query_one("#ask", Input).display:
+        if event.key not in BOUND_KEYS and not self.query_one("#ask", Input).display:
             self._note("that key does nothing; ? lists those that do")
 
     def on_input_submitted(self, answer: Input.Submitted) -> None:
@@ -172,32 +174,32 @@ class Stepper(App[None]):
             self._guarded(what_to_do)
 
     def _jump(self, text: str) -> Callable[[], None]:
-        tape = self._tape
-        position = position_of(text, self._start_ms, tape.position_at) if text else self.position
-        is_there = tape.first <= position <= tape.last
-        note = "" if is_there else f"there is no position {position}: the log goes from {tape.first} to {tape.last}"
+        cache = self._cache
+        position = position_of(text, self._start_ms, cache.position_at) if text else self.position
+        is_there = cache.first <= position <= cache.last
+        note = "" if is_there else f"there is no position {position}: the log goes from {cache.first} to {cache.last}"
         return lambda: self._go_to(position, note)
 
     def _stop_at(self, text: str) -> Callable[[], None]:
-        wanted = wanted_of(text, self._tape.names)
+        commit_filter = parse_filter(text, self._cache.names)
 
         def stop_at() -> None:
-            self.wanted, self.looks_for = wanted, text
+            self.commit_filter, self.filter_text = commit_filter, text
             self._show(self.position)
-            if not wanted.is_everything:
+            if not commit_filter.matches_all:
                 self.action_find(1)
 
         return stop_at
 
     def _go_to(self, position: Position, note: str = "") -> None:
         """Show `position`, or the nearest there is, and then `note`; at once if it is near."""
-        self._target, self._to_be_noted = max(self._tape.first, min(position, self._tape.last)), note
+        self._target, self._to_be_noted = max(self._cache.first, min(position, self._cache.last)), note
         self._note("")
-        if self._tape.is_near(self._target):
+        if self._cache.is_near(self._target):
             self.workers.cancel_group(self, "work")
             self._guarded(lambda: self._show(self._target))
         else:
-            self._work(lambda: self._wind(self._target))
+            self._work(lambda: self._seek(self._target))
 
     def _work(self, task: Callable[[], Awaitable[None]]) -> None:
         """Do what takes long beside the keys, one such thing at a time."""
@@ -210,18 +212,18 @@ class Stepper(App[None]):
 
         self.run_worker(guarded(), group="work", exclusive=True)
 
-    async def _wind(self, position: Position) -> None:
-        await self._tape_passes(position)
+    async def _seek(self, position: Position) -> None:
+        await self._pass_to(position)
         self._show(position)
 
-    async def _tape_passes(self, position: Position) -> None:
-        for passed in self._tape.wind(position):
+    async def _pass_to(self, position: Position) -> None:
+        for passed in self._cache.seek(position):
             self._tell_progress(f"at position {passed:,} of {position:,}; Esc stops it")
             await asyncio.sleep(0)  # the screen has a turn
 
     async def _find(self, direction: int) -> None:
         found: Position | None = None
-        async for one in seek(self._tape, self.wanted, self.position, direction):
+        async for one in search(self._cache, self.commit_filter, self.position, direction):
             if one.hit is not None:
                 found = one.hit
                 break
@@ -233,25 +235,28 @@ class Stepper(App[None]):
             self._note("there is none further on" if direction > 0 else "there is none before")
 
     def _show(self, position: Position) -> None:
-        self.position = self._target = self._tape.settle(position)
-        tape = self._tape
-        if self.position == tape.first:
-            state = tape.state(tape.first)
-            commit, shown = [], state_sections(tape.names, state, talks_of(state))
+        self.position = self._target = self._cache.clamp(position)
+        cache = self._cache
+        if self.position == cache.first:
+            state = cache.state(cache.first)
+            commit, shown = [], state_sections(cache.names, state, conversations_in(state))
         else:
-            step, talks = tape.step(self.position)
+            step, conversations = cache.step(self.position)
             state = step.after
-            commit, shown = commit_sections(tape.names, step, talks), changed_sections(tape.names, step, talks)
+            commit, shown = (
+                commit_sections(cache.names, step, conversations),
+                changed_sections(cache.names, step, conversations),
+            )
         when = f", {timestamp(state.at_ms)} ({clock(state.at_ms - self._start_ms)})" if state.position else ""
-        looks_for = f"; looks for {safe(self.looks_for)}" if self.looks_for else ""
-        self._put("where", Text(f"position {self.position:,} of {tape.last:,}{when}{looks_for}"))
-        self._put("commit-text", Shown(commit))
-        self._put("state-text", Shown(shown))
-        broken = f"the log can't be read on: {tape.broken}" if tape.broken and self.position == tape.last else ""
+        filter_text = f"; looks for {safe(self.filter_text)}" if self.filter_text else ""
+        self._put("where", Text(f"position {self.position:,} of {cache.last:,}{when}{filter_text}"))
+        self._put("commit-text", RenderedPanel(commit))
+        self._put("state-text", RenderedPanel(shown))
+        broken = f"the log can't be read on: {cache.broken}" if cache.broken and self.position == cache.last else ""
         self._note(broken or self._to_be_noted)
         self._to_be_noted = ""
 
-    def _put(self, name: str, text: Text | Shown) -> None:
+    def _put(self, name: str, text: Text | RenderedPanel) -> None:
         self.query_one(f"#{name}", Static).update(text)
 
     def _tell_progress(self, text: str) -> None:
@@ -273,10 +278,10 @@ class Stepper(App[None]):
             return None
 
 
-class Shown:
+class RenderedPanel:
     """Sections as they are shown: what is too long for a line goes on below its beginning. Nothing is markup."""
 
-    def __init__(self, sections: Sequence[Section]) -> None:
+    def __init__(self, sections: Sequence[PanelSection]) -> None:
         self._sections = sections
 
     def __str__(self) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 from events.events import Event, MessageSent, QueueEntered, RoomOpened
 from events.ids import ConnectionId
-from log_debugger.reading.delivered import Told
-from log_debugger.reading.names import Names
+from log_debugger.reading.deliveries import NotificationDelivery
+from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Step
 from log_debugger.reading.times import span
 from log_debugger.telling.narrative import count
@@ -16,7 +16,7 @@ from projections.connections import Waiting
 from projections.state import State
 
 
-class Tally:
+class Totals:
     """Counts the commits that it is given."""
 
     def __init__(self) -> None:
@@ -25,7 +25,9 @@ class Tally:
         self.first_at_ms: int | None = None
         self.last_at_ms: int | None = None
 
-    def add(self, step: Step, events: Sequence[Event], told: list[Told], whose: ConnectionId | None) -> None:
+    def add(
+        self, step: Step, events: Sequence[Event], deliveries: list[NotificationDelivery], whose: ConnectionId | None
+    ) -> None:
         """Count `events` of one more commit, and what they told; stays in the queue are those of `whose`."""
         commit = step.commit
         self.first_at_ms = commit.at_ms if self.first_at_ms is None else self.first_at_ms
@@ -34,8 +36,8 @@ class Tally:
             if isinstance(event, MessageSent):
                 self.messages += 1
                 self.said_by[event.sender] = self.said_by.get(event.sender, 0) + 1
-                self.handed += any(one.delivery_records for one in told)
-                self.not_noted += all(one.delivery_records is None for one in told)
+                self.handed += any(one.delivery_records for one in deliveries)
+                self.not_noted += all(one.delivery_records is None for one in deliveries)
             elif isinstance(event, RoomOpened):
                 self.rooms += 1
             elif isinstance(event, QueueEntered) and event.connection_id == whose:
@@ -43,9 +45,9 @@ class Tally:
         if whose is not None:
             self.waited_ms += _waited_until(step, whose)
 
-    def messages_text(self, names: Names, state: State) -> str:
+    def messages_text(self, names: ShortNames, state: State) -> str:
         """How many messages there were, by whom, and of how many it is noted that they were handed over."""
-        by = ", ".join(f"{said} by {names.known(state, who)}" for who, said in self.said_by.items())
+        by = ", ".join(f"{said} by {names.person_in(state, who)}" for who, said in self.said_by.items())
         not_noted = f", {self.not_noted:,} not noted" if self.not_noted else ""
         handed = f"; {self.handed:,} handed over{not_noted}" if self.not_noted < self.messages else ""
         return count(self.messages, "message") + (f" ({by}{handed})" if by else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broker.verification.scenario import MAY_MATCH, Asked, Scenario
+from broker.verification.scenario import MAY_MATCH, LoggedCommand, Scenario
 from events.commands import (
     AdoptPolicy,
     Command,
@@ -84,13 +84,13 @@ def _body(scenario: Scenario) -> Iterator[str]:
     yield from laid_out(literal(scenario.stored), "assert events == ", indent=1)
 
 
-def _facts(asked: Asked) -> Part:
+def _facts(asked: LoggedCommand) -> Part:
     after_ms = asked.facts.at_ms
     at_ms = f"NOON_MS + {literal(after_ms)}" if after_ms else "NOON_MS"
     return Bracket("Facts(", [at_ms, _room(asked)] if isinstance(asked.command, MAY_MATCH) else [at_ms], ")")
 
 
-def _room(asked: Asked) -> Part:
+def _room(asked: LoggedCommand) -> Part:
     return literal(asked.facts.room_id if isinstance(asked.command, MAY_MATCH) else None)
 
 
@@ -117,11 +117,11 @@ def _sentence(scenario: Scenario) -> str:
     """What happens, in the words of somebody who tells it."""
     command = scenario.target.command
     who = "the broker" if isinstance(command, AdoptPolicy) else command.connection_id
-    told = [_DOING[type(command)], *(words for event in scenario.stored if (words := _words(event, who)))]
+    parts = [_DOING[type(command)], *(words for event in scenario.stored if (words := _words(event, who)))]
     kinds = {type(event) for event in scenario.stored}
     if QueueEntered in kinds and RoomOpened not in kinds:
-        told.append("waits")
-    return f"{who[0].upper()}{who[1:]} {', '.join(told[:-1])}{' and ' if len(told) > 1 else ''}{told[-1]}."
+        parts.append("waits")
+    return f"{who[0].upper()}{who[1:]} {', '.join(parts[:-1])}{' and ' if len(parts) > 1 else ''}{parts[-1]}."
 
 
 def _words(event: Event, who: str) -> str:

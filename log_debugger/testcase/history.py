@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from broker.verification.scenario import Asked, asked_in, connections_in
+from broker.verification.scenario import LoggedCommand, logged_command, connections_in
 from events.codec import decode_commit
 from events.commands import AdoptPolicy, Command, EnterQueue, LeaveRoom
 from events.commit import Commit, Facts
@@ -23,7 +23,7 @@ People = frozenset[ConnectionId]
 _POLICY = b'"adopt_policy"'
 
 
-def histories(source: Source, commit: Commit) -> Iterator[list[Asked]]:
+def histories(source: Source, commit: Commit) -> Iterator[list[LoggedCommand]]:
     """The commands before `commit` of those who take part in it, then also of those whom they met, and so on.
 
     The last is that of everybody. Where there are more than `COMMANDS_MAX`, they are the newest. Of what was trimmed,
@@ -33,14 +33,14 @@ def histories(source: Source, commit: Commit) -> Iterator[list[Asked]]:
     for _ in range(HOPS_MAX):
         history = _commands(source, commit.position, people)
         yield history
-        met = People(who for asked in history for who in asked.people) | (people or People())
+        met = People(who for asked in history for who in asked.connection_ids) | (people or People())
         if met == people:
             break
         people = met
     yield _commands(source, commit.position, None)
 
 
-def _commands(source: Source, position: Position, people: People | None) -> list[Asked]:
+def _commands(source: Source, position: Position, people: People | None) -> list[LoggedCommand]:
     """The commands before `position` that have to do with `people`; `None` is everybody."""
     base: State = source.base.state
     found = deque(_of_base(base, people), COMMANDS_MAX)
@@ -49,11 +49,11 @@ def _commands(source: Source, position: Position, people: People | None) -> list
         if number >= position:
             break
         if any(name in line for name in names) or _POLICY in line:
-            found.append(asked_in(decode_commit(line)))
+            found.append(logged_command(decode_commit(line)))
     return list(found)
 
 
-def _of_base(base: State, people: People | None) -> Iterator[Asked]:
+def _of_base(base: State, people: People | None) -> Iterator[LoggedCommand]:
     """Commands that lead from nothing to about `base`, if there is anything in it."""
     if not base.position:
         return
@@ -63,12 +63,12 @@ def _of_base(base: State, people: People | None) -> Iterator[Asked]:
     of_rooms = sorted(_of_rooms(base, people), key=lambda made: (made[0], isinstance(made[1], EnterQueue)))
     for number, (position, command, room) in enumerate(of_rooms):
         at_ms = began_ms - APART_MS * (len(of_rooms) - number)  # so far apart that no rate limit is met
-        yield Asked(position, command, Facts(at_ms, room.room_id), frozenset({room.first, room.second}))
-    yield Asked(base.position, AdoptPolicy(base.policy), Facts(began_ms))
+        yield LoggedCommand(position, command, Facts(at_ms, room.room_id), frozenset({room.first, room.second}))
+    yield LoggedCommand(base.position, AdoptPolicy(base.policy), Facts(began_ms))
     for who in waiting:
         known = base.connections.by_id[who]
         command = EnterQueue(who, known.display_name, known.interests)
-        yield Asked(base.queue.entered[who], command, Facts(known.last_at_ms), frozenset({who}))
+        yield LoggedCommand(base.queue.entered[who], command, Facts(known.last_at_ms), frozenset({who}))
 
 
 def _of_rooms(base: State, people: People | None) -> Iterator[tuple[Position, Command, Room]]:

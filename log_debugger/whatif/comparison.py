@@ -8,8 +8,8 @@ from events.commit import check_link
 from events.ids import ConnectionId
 from log_debugger.reading.sources import Source, commits
 from log_debugger.terminal import Advance
-from log_debugger.whatif.alternative import OtherWorld, Rule
-from log_debugger.whatif.match_stats import Meetings, Pair, World
+from log_debugger.whatif.counterfactual import CounterfactualRun, Rule
+from log_debugger.whatif.match_stats import MatchedPair, MatchStats, MatchSummary
 from projections.state import State
 
 PAGE_COMMITS = 1_000
@@ -20,7 +20,7 @@ ASSUMED = (
 )
 
 
-class Change(msgspec.Struct, frozen=True):
+class WaitChange(msgspec.Struct, frozen=True):
     """How long one person waited in all, in each of the worlds."""
 
     connection_id: ConnectionId
@@ -36,13 +36,13 @@ class Comparison(msgspec.Struct, frozen=True):
     matching_before: list[str]
     matching_after: str
     patience_ms: int | None
-    before: World
-    after: World
+    before: MatchSummary
+    after: MatchSummary
     pairs_kept: int
-    pairs_lost: list[Pair]
-    pairs_new: list[Pair]
-    longer: list[Change]  # the greatest first
-    shorter: list[Change]
+    pairs_lost: list[MatchedPair]
+    pairs_new: list[MatchedPair]
+    longer: list[WaitChange]  # the greatest first
+    shorter: list[WaitChange]
     alike: int
     refused: int  # commands that somebody would have been told to repeat later
     names: dict[ConnectionId, str]
@@ -57,17 +57,17 @@ def compare(source: Source, rule: Rule, advance: Advance = lambda steps: None) -
         BrokenChainError: the log is not what was stored.
     """
     base: State = source.base.state
-    before, after = Meetings(base), Meetings(base)
-    other = OtherWorld(base, rule, after.note)
+    before, after = MatchStats(base), MatchStats(base)
+    other = CounterfactualRun(base, rule, after.record)
     tip, at_ms = base.tip, base.at_ms
     for commit in commits(source, base.position):
         check_link(tip, commit)
         tip, at_ms = commit.tip, commit.at_ms
-        before.note(commit.events, at_ms)
+        before.record(commit.events, at_ms)
         other.follow(commit)
         if tip.position % PAGE_COMMITS == 0:
             advance(PAGE_COMMITS)
-    worlds = before.finish(at_ms), after.finish(at_ms)
+    summaries = before.finish(at_ms), after.finish(at_ms)
     kept = before.pairs & after.pairs
     changes = _changes(before, after)
     return Comparison(
@@ -76,8 +76,8 @@ def compare(source: Source, rule: Rule, advance: Advance = lambda steps: None) -
         matching_before=[*before.matchings],
         matching_after=rule.name,
         patience_ms=other.state.policy.interest_patience_ms if rule.has_patience else None,
-        before=worlds[0],
-        after=worlds[1],
+        before=summaries[0],
+        after=summaries[1],
         pairs_kept=kept.total(),
         pairs_lost=[*(before.pairs - kept).elements()],
         pairs_new=[*(after.pairs - kept).elements()],
@@ -89,10 +89,10 @@ def compare(source: Source, rule: Rule, advance: Advance = lambda steps: None) -
     )
 
 
-def _changes(before: Meetings, after: Meetings) -> list[Change]:
+def _changes(before: MatchStats, after: MatchStats) -> list[WaitChange]:
     everyone = before.waited_ms | after.waited_ms
-    return [Change(who, before.waited_ms.get(who, 0), after.waited_ms.get(who, 0)) for who in everyone]
+    return [WaitChange(who, before.waited_ms.get(who, 0), after.waited_ms.get(who, 0)) for who in everyone]
 
 
-def _sorted(changes: list[Change]) -> list[Change]:
+def _sorted(changes: list[WaitChange]) -> list[WaitChange]:
     return sorted(changes, key=lambda change: (-abs(change.after_ms - change.before_ms), change.connection_id))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from log_debugger.reading.names import Names
+from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.times import span
 from log_debugger.telling.narrative import count
-from log_debugger.whatif.comparison import Change, Comparison
-from log_debugger.whatif.match_stats import Pair
+from log_debugger.whatif.comparison import Comparison, WaitChange
+from log_debugger.whatif.match_stats import MatchedPair
 
-LISTED = 10
+LISTED_MAX = 10
 
 _ROWS = (
     ("pairs", "pairs"),
@@ -23,7 +23,7 @@ _ROWS = (
 )
 
 
-def told(comparison: Comparison, names: Names) -> Iterator[str]:
+def comparison_lines(comparison: Comparison, names: ShortNames) -> Iterator[str]:
     """As much of it as somebody wants to read."""
     patience = f" (patience {span(comparison.patience_ms)})" if comparison.patience_ms is not None else ""
     was = " and ".join(comparison.matching_before) or "none, since nobody entered"
@@ -34,7 +34,7 @@ def told(comparison: Comparison, names: Names) -> Iterator[str]:
         if field is None:
             yield words
             continue
-        values = (_value(field, getattr(world, field)) for world in (comparison.before, comparison.after))
+        values = (_value(field, getattr(summary, field)) for summary in (comparison.before, comparison.after))
         yield f"{words:28}{''.join(f'{value:>14}' for value in values)}"
     yield from _pairs(comparison, names)
     yield from _people(comparison, names)
@@ -43,10 +43,12 @@ def told(comparison: Comparison, names: Names) -> Iterator[str]:
     yield from (f"assumed: {one}" for one in comparison.assumed)
 
 
-def _pairs(comparison: Comparison, names: Names) -> Iterator[str]:
-    def listed(mark: str, pairs: Sequence[Pair]) -> Iterator[str]:
-        told = (" and ".join(names.who(who, comparison.names.get(who)) for who in pair) for pair in pairs[:LISTED])
-        return _some(mark, told, len(pairs))
+def _pairs(comparison: Comparison, names: ShortNames) -> Iterator[str]:
+    def listed(mark: str, pairs: Sequence[MatchedPair]) -> Iterator[str]:
+        comparison_lines = (
+            " and ".join(names.person(who, comparison.names.get(who)) for who in pair) for pair in pairs[:LISTED_MAX]
+        )
+        return _some(mark, comparison_lines, len(pairs))
 
     lost, new = comparison.pairs_lost, comparison.pairs_new
     yield f"pairs that stay {comparison.pairs_kept:,}, that are not (-) {len(lost):,}, that are new (+) {len(new):,}"
@@ -54,14 +56,14 @@ def _pairs(comparison: Comparison, names: Names) -> Iterator[str]:
     yield from listed("+", new)
 
 
-def _people(comparison: Comparison, names: Names) -> Iterator[str]:
-    def listed(mark: str, changes: Sequence[Change]) -> Iterator[str]:
-        told = (
-            f"{names.who(c.connection_id, comparison.names.get(c.connection_id))} "
+def _people(comparison: Comparison, names: ShortNames) -> Iterator[str]:
+    def listed(mark: str, changes: Sequence[WaitChange]) -> Iterator[str]:
+        comparison_lines = (
+            f"{names.person(c.connection_id, comparison.names.get(c.connection_id))} "
             f"{span(c.after_ms)} instead of {span(c.before_ms)}"
-            for c in changes[:LISTED]
+            for c in changes[:LISTED_MAX]
         )
-        return _some(mark, told, len(changes))
+        return _some(mark, comparison_lines, len(changes))
 
     longer, shorter = comparison.longer, comparison.shorter
     yield f"people who wait as long {comparison.alike:,}, longer (>) {len(longer):,}, less long (<) {len(shorter):,}"
@@ -71,8 +73,8 @@ def _people(comparison: Comparison, names: Names) -> Iterator[str]:
 
 def _some(mark: str, lines: Iterator[str], total: int) -> Iterator[str]:
     yield from (f"  {mark} {line}" for line in lines)
-    if total > LISTED:
-        yield f"  {mark} and {total - LISTED:,} more"
+    if total > LISTED_MAX:
+        yield f"  {mark} and {total - LISTED_MAX:,} more"
 
 
 def _value(field: str, value: int | list[str]) -> str:

@@ -11,11 +11,11 @@ from events.events import Event, PolicyAdopted, QueueEntered, QueueLeft, RoomOpe
 from events.ids import ConnectionId
 from projections.state import State
 
-Pair = tuple[ConnectionId, ConnectionId]
+MatchedPair = tuple[ConnectionId, ConnectionId]
 """Two people who met, in the order of their ids."""
 
 
-class World(msgspec.Struct, frozen=True):
+class MatchSummary(msgspec.Struct, frozen=True):
     """What came of it, in numbers. A time is within how long so many of those who met somebody did; 0 if nobody did."""
 
     pairs: int
@@ -26,11 +26,11 @@ class World(msgspec.Struct, frozen=True):
     left_waiting: list[ConnectionId]  # at the end, the longest first
 
 
-class Meetings:
+class MatchStats:
     """Counts the meetings in one world; who and what comes first there stands first in it."""
 
     def __init__(self, base: State) -> None:
-        self.pairs: Counter[Pair] = Counter()
+        self.pairs: Counter[MatchedPair] = Counter()
         self.matchings: dict[str, None] = {}
         """Those that were in force when somebody entered the queue."""
         self.names = {who: known.display_name for who, known in sorted(base.connections.by_id.items())}
@@ -41,7 +41,7 @@ class Meetings:
         self._met_ms: list[int] = []
         self._since = {who: base.connections.by_id[who].last_at_ms for who in sorted(base.queue.entered)}
 
-    def note(self, events: Sequence[Event], at_ms: int) -> None:
+    def record(self, events: Sequence[Event], at_ms: int) -> None:
         """Take in one commit's events."""
         for event in events:
             match event:
@@ -57,14 +57,14 @@ class Meetings:
                 case PolicyAdopted(policy=policy):
                     self._policy = policy
 
-    def finish(self, at_ms: int) -> World:
+    def finish(self, at_ms: int) -> MatchSummary:
         """The numbers, once everything has been noted that happened up to then."""
         waiting = sorted(self._since, key=lambda who: (self._since[who], who))
         for who in waiting:
             self._end(who, at_ms)
         met = sorted(self._met_ms)
         pairs = self.pairs.total()
-        return World(pairs, _share(met, 50), _share(met, 90), _share(met, 100), self._gave_up, waiting)
+        return MatchSummary(pairs, _share(met, 50), _share(met, 90), _share(met, 100), self._gave_up, waiting)
 
     def _end(self, who: ConnectionId, at_ms: int) -> int:
         waited_ms = at_ms - self._since.pop(who, at_ms)

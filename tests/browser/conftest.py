@@ -11,17 +11,17 @@ from playwright.sync_api import Browser
 
 from events.commit import Commit
 from projections.state import INITIAL_STATE, State
-from tests.browser.opened import Opened, chromium, is_there, where
 from tests.browser.pages import html_of
+from tests.browser.report_tab import ReportTab, chromium, chromium_path, is_installed
 
-Open = Callable[..., Opened]
+Open = Callable[..., ReportTab]
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One browser for all tests."""
-    if not is_there():
-        pytest.exit(f"there is no Chromium at {where()}: install it, or name another in CHROMIUM", returncode=1)
+    if not is_installed():
+        pytest.exit(f"there is no Chromium at {chromium_path()}: install it, or name another in CHROMIUM", returncode=1)
     with chromium() as started:
         yield started
 
@@ -29,14 +29,14 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def open_report(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     """Opens the report of some commits; afterwards, nothing was loaded and nothing complained of."""
-    opened: list[Opened] = []
+    opened: list[ReportTab] = []
 
     def open_it(
         commits: Sequence[Commit], base: State = INITIAL_STATE, *, scheme: str = "light", **options: Any
-    ) -> Opened:
+    ) -> ReportTab:
         path = tmp_path / f"report{len(opened)}.html"
         path.write_text(html_of(commits, base, **options), "utf-8")
-        opened.append(Opened(browser, path, scheme))
+        opened.append(ReportTab(browser, path, scheme))
         return opened[-1]
 
     yield open_it

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from events.commit import Commit
 from events.ids import Position
 from events.log import DeliveryRecord
-from log_debugger.report.data import Folded, page_data
+from log_debugger.report.data import FoldedLog, page_data
 from log_debugger.report.html import page
 from projections.state import INITIAL_STATE, State
 
@@ -22,7 +22,7 @@ def html_of(
     recorded_after: Position = 0,
 ) -> str:
     """The page that `chat-broker report` would write for a log of `commits` behind `base`."""
-    folded = Folded(base, texts=texts)
+    folded = FoldedLog(base, texts=texts)
     for _ in folded.fold(commits):
         pass
     return page(page_data(name, folded, delivery_records, recorded_after))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from events.commit import Commit
 from tests.browser.crowds import crowd
-from tests.browser.opened import Opened, chromium
 from tests.browser.pages import html_of
+from tests.browser.report_tab import ReportTab, chromium
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "report.png"
 COMMITS, POSITION = 420, 250
@@ -25,7 +25,7 @@ def draw(picture: Path, scheme: str = "light") -> None:
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         path = Path(folder) / "report.html"
         path.write_text(html_of(a_busy_hour()), "utf-8")
-        report = Opened(browser, path, scheme)
+        report = ReportTab(browser, path, scheme)
         report.go_to(POSITION)
         report.page.locator("#commit .facts button.mono").click()
         report.page.click("#tab-waits")

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from events.ids import ConnectionId
 from tests.browser.conftest import Open
 from tests.browser.crowds import crowd
-from tests.browser.stories import CHAT, ROOM_2, folded_to
+from tests.browser.small_logs import CHAT, ROOM_2, folded_to
 from tests.support.logs import log_of
 from tests.support.people import CAT, enter, say
 

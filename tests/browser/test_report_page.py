@@ -15,8 +15,8 @@ from projections.notifications import deliveries, timestamp_of
 from projections.state import INITIAL_STATE, evolve
 from tests.browser.conftest import Open
 from tests.browser.crowds import crowd
-from tests.browser.stories import CHAT, ROOM_2, broken_log, folded_to, open_rooms, waiting
-from tests.log_debugger.test_story import SPANS
+from tests.browser.small_logs import CHAT, ROOM_2, broken_log, folded_to, open_rooms, waiting
+from tests.log_debugger.test_narrative import SPANS
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, CAT
 

@@ -20,7 +20,7 @@ from projections.snapshots import STATE_CODEC
 from projections.state import digest, fold
 from tests.facade.people import InSession, Modern, Person, texts
 from tests.facade.test_command_line import failed
-from tests.log_debugger.logs import told
+from tests.log_debugger.logs import run_ok
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, enter, say
 from tests.support.process import Process, serving
@@ -124,14 +124,14 @@ def test_snapshots_above_the_base_are_discardable(tmp_path: Path) -> None:
     """A trimmed log without them comes to the same state; its base's is a part of it."""
     path, url = file_of(tmp_path)
     a_conversation(path)
-    told("log", "trim", url, "--before", "6")
+    run_ok("log", "trim", url, "--before", "6")
     state = fold(a_log())
     with SqliteFile(path) as file:
         file.save(Snapshot(state.tip, state), STATE_CODEC)
-    verdict = told("verify", url).out
+    verdict = run_ok("verify", url).out
     assert verdict.endswith(f" digest {digest(state)}\n")
     _sql(path, "DELETE FROM snapshots WHERE position > 5")
-    assert told("verify", url).out == verdict
+    assert run_ok("verify", url).out == verdict
     with closing(open_source(url)) as source:
         assert source.snapshots() == [5]
         assert state_at(source, state.position) == state
@@ -241,5 +241,5 @@ async def test_what_was_said_is_forgotten_in_time(tmp_path: Path) -> None:
         held = b"".join(file.read_bytes() for file in files if file.exists())
         assert b"a secret" not in held
         assert b"a conversation that goes on" in held
-        assert told("verify", url).out.startswith("every promise holds: ")
+        assert run_ok("verify", url).out.startswith("every promise holds: ")
         await there.close()

@@ -119,7 +119,7 @@ def trimmed(path: Path, script: Script, base: State, delivery_records: Sequence[
     return name
 
 
-class Answer(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command said, and how it ended."""
 
     status: int
@@ -137,17 +137,17 @@ class Answer(NamedTuple):
         return [json.loads(line) for line in self.lines]
 
 
-def asked(*arguments: str) -> Answer:
+def run_command(*arguments: str) -> CommandResult:
     """What `chat-broker` answers to `arguments`."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main(arguments, {}, _no_server)
-    return Answer(status, out.getvalue(), err.getvalue())
+    return CommandResult(status, out.getvalue(), err.getvalue())
 
 
-def told(*arguments: str) -> Answer:
+def run_ok(*arguments: str) -> CommandResult:
     """The same, where it must go well."""
-    answer = asked(*arguments)
+    answer = run_command(*arguments)
     assert (answer.status, answer.err) == (0, "")
     return answer
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from events.log import Snapshot
 from events.sqlite.file import SqliteFile
 from log_debugger.commands import bisect
-from log_debugger.commands.bisect import Answer, first_holding
+from log_debugger.commands.bisect import BisectResult, first_holding
 from log_debugger.reading.predicate import parse_predicate
 from log_debugger.reading.sources import Source, open_source
 from projections.snapshots import STATE_CODEC
 from projections.state import State
 from tests.log_debugger.crowds import crowd, states_of
-from tests.log_debugger.logs import asked, conversation, dumped, filed, told, trimmed
+from tests.log_debugger.logs import conversation, dumped, filed, run_command, run_ok, trimmed
 
 COMMITS = crowd(5, 400)
 STATES = states_of(COMMITS)
@@ -52,7 +52,7 @@ def saved(path: Path, states: Sequence[State]) -> None:
     file.close()
 
 
-def position_in(answer: Answer) -> int | None:
+def position_in(answer: BisectResult) -> int | None:
     """Where it was found."""
     return answer.found.state.position if answer.found is not None else None
 
@@ -63,7 +63,7 @@ def naively(text: str, states: Sequence[State] = STATES) -> int | None:
     return next((state.position for state in states if predicate(state)), None)
 
 
-GROWING = st.builds(
+MONOTONE = st.builds(
     "{} {} {}".format,
     st.sampled_from(["messages", "position", "rooms_closed"]),
     st.sampled_from([">", ">="]),
@@ -80,10 +80,10 @@ PASSING = st.builds(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 @given(
     text=st.one_of(
-        GROWING,
-        st.builds("{} and {}".format, GROWING, GROWING),
-        st.builds("not ({} and not {})".format, PASSING, GROWING),
-        st.builds("{} and {}".format, GROWING, PASSING),
+        MONOTONE,
+        st.builds("{} and {}".format, MONOTONE, MONOTONE),
+        st.builds("not ({} and not {})".format, PASSING, MONOTONE),
+        st.builds("{} and {}".format, MONOTONE, PASSING),
     ),
     kept=st.sampled_from([2, 3, 7, 500]),
 )
@@ -132,25 +132,25 @@ def test_a_snapshot_that_is_damaged_costs_time_alone(tmp_path: Path) -> None:
 def test_what_happened_there_is_told_and_how_it_was_found(tmp_path: Path) -> None:
     """The commit in words, then how many states were looked at, which way, and why."""
     name = dumped(tmp_path / "dump.jsonl", conversation().commits)
-    assert told("bisect", name, "--when", "messages >= 2").lines == [
+    assert run_ok("bisect", name, "--when", "messages >= 2").lines == [
         '      4  00:00:44.000  Ann·6f5d tells Bob·b6cd in r_2370: "Hello!"',
         "(4 states looked at, by halving: what was asked goes on to hold once it does)",
     ]
-    lines = told("bisect", name, "--when", "rooms_open == 1 and rooms_closed == 1").lines
+    lines = run_ok("bisect", name, "--when", "rooms_open == 1 and rooms_closed == 1").lines
     assert lines[0].startswith(
         "      6  00:01:00.000  Bob·b6cd leaves Ann·6f5d in r_2370 for somebody else (2 messages"
     )
     assert lines[1] == (
         "(7 states looked at, one after the other: what was asked about rooms_open may hold for a moment only)"
     )
-    answer = told("bisect", name, "--when", "messages == 2")
+    answer = run_ok("bisect", name, "--when", "messages == 2")
     assert answer.lines[1].endswith("what was asked about messages may hold for a moment only)")
 
 
 def test_what_was_said_before_is_left_out_where_nobody_looked(tmp_path: Path) -> None:
     """Halving passes over what was said in a room that is closed there."""
     name = dumped(tmp_path / "dump.jsonl", conversation().commits)
-    assert told("bisect", name, "--when", "rooms_closed >= 1").lines[0] == (
+    assert run_ok("bisect", name, "--when", "rooms_closed >= 1").lines[0] == (
         "      6  00:01:00.000  Bob·b6cd leaves Ann·6f5d in r_2370 for somebody else, "
         "enters the queue and meets Anonymous·0a1b, who waited 15.0 s, in r_91aa"
     )
@@ -160,7 +160,7 @@ def test_what_never_holds_is_said_and_the_exit_status_is_1(tmp_path: Path) -> No
     """Either way."""
     name = dumped(tmp_path / "dump.jsonl", conversation().commits)
     for text in ("messages > 99", "waiting > 99"):
-        answer = asked("bisect", name, "--when", text)
+        answer = run_command("bisect", name, "--when", text)
         assert (answer.status, answer.err) == (1, "")
         assert answer.lines[0] == "it never holds, from position 0 to 9"
 
@@ -171,15 +171,15 @@ def test_what_holds_from_the_start_has_no_commit(tmp_path: Path) -> None:
     name = dumped(tmp_path / "dump.jsonl", script.commits)
     base = trimmed(tmp_path / "log.db", script, states_of(script.commits)[4])
     for log, text, position in ((name, "waiting == 0", 0), (base, "messages >= 2", 4), (base, "waiting == 0", 4)):
-        assert told("bisect", log, "--when", text).lines[0] == (
+        assert run_ok("bisect", log, "--when", text).lines[0] == (
             f"{position:>7}  it holds from the start: the log begins with this state"
         )
-    assert told("bisect", base, "--when", "position > 6").lines[0].startswith("      7  ")
+    assert run_ok("bisect", base, "--when", "position > 6").lines[0].startswith("      7  ")
 
 
 def test_a_question_that_can_t_be_read_is_an_error_of_use(tmp_path: Path) -> None:
     """One line, with the column; the log is not even opened."""
-    answer = asked("bisect", str(tmp_path / "nothing"), "--when", "waiting >> 3")
+    answer = run_command("bisect", str(tmp_path / "nothing"), "--when", "waiting >> 3")
     assert (answer.status, answer.out) == (2, "")
     assert answer.err.startswith("chat-broker: --when, column 10: expected a name")
 
@@ -189,6 +189,6 @@ def test_a_log_that_was_altered_is_an_error(tmp_path: Path) -> None:
     commits = conversation().commits
     name = dumped(tmp_path / "dump.jsonl", [*commits[:4], commits[5], *commits[6:]])
     for text in ("messages > 99", "waiting > 99"):
-        answer = asked("bisect", name, "--when", text)
+        answer = run_command("bisect", name, "--when", text)
         assert answer.status == 2
         assert "position 5" in answer.err

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.verification import smallest
-from broker.verification.delta_debugging import shrunk
+from broker.verification import reduction
+from broker.verification.delta_debugging import ddmin
 from events.commands import AdoptPolicy
 from events.commit import Commit, Facts
 from events.events import MessageSent, RoomOpened
@@ -28,11 +28,11 @@ from tests.log_debugger.logs import (
     NEXT_ROOM,
     ROOM,
     Script,
-    asked,
     by_interests,
     conversation,
     dumped,
-    told,
+    run_command,
+    run_ok,
     trimmed,
 )
 
@@ -42,7 +42,7 @@ INTERESTS = msgspec.structs.replace(LITTLE, matching="interests", interest_patie
 
 def case_at(log: str, position: int, *more: str) -> str:
     """The test that is written for a position."""
-    return told("test", log, "--to", str(position), *more).out
+    return run_ok("test", log, "--to", str(position), *more).out
 
 
 def outcome(module: str) -> AssertionError | None:
@@ -140,7 +140,7 @@ def test_what_is_written_is_formatted_and_without_a_fault(tmp_path: Path) -> Non
     """As `ruff format` would have it, at its own length of a line and at ours; pytest runs it from anywhere."""
     log = dumped(tmp_path / "dump.jsonl", crowd(22, 120, policy=INTERESTS))
     for position in (1, 2, 30, 60, 90):
-        told("test", log, "--to", str(position), "-o", str(tmp_path / f"test_case_{position}.py"))
+        run_ok("test", log, "--to", str(position), "-o", str(tmp_path / f"test_case_{position}.py"))
     for line_length in ("88", "120"):
         ruff(tmp_path, "format", "--check", "--line-length", line_length)
     ruff(tmp_path, "check", "--select", "E,F,I,W", "--config", "lint.isort.known-first-party=['broker']")
@@ -266,7 +266,7 @@ def test_what_was_stored_is_asserted_where_the_present_code_decides_otherwise(
     position: int, decided: str, tmp_path: Path
 ) -> None:
     """The test fails, and says both; so does the command."""
-    answer = asked("test", dumped(tmp_path / "dump.jsonl", faulty(position)), "--to", str(position))
+    answer = run_command("test", dumped(tmp_path / "dump.jsonl", faulty(position)), "--to", str(position))
     assert answer.status == 0
     assert answer.err == f"the present code decides otherwise than was stored at {position}: the test fails\n"
     assert "# This is what was stored. The present code decides otherwise:" in answer.out
@@ -292,7 +292,7 @@ def test_what_was_stored_is_asserted_where_the_present_code_decides_otherwise(
 )
 def test_what_can_t_be_tested_is_an_error_of_use(arguments: Sequence[str], says: str, tmp_path: Path) -> None:
     """One line, and exit status 2."""
-    answer = asked("test", dumped(tmp_path / "dump.jsonl", conversation().commits), *arguments)
+    answer = run_command("test", dumped(tmp_path / "dump.jsonl", conversation().commits), *arguments)
     assert (answer.status, answer.out) == (2, "")
     assert says in answer.err
     assert answer.err.count("\n") == 1
@@ -302,19 +302,19 @@ def test_what_no_commands_lead_to_is_an_error_of_use(tmp_path: Path) -> None:
     """A state that came of something else than the commands in the log; or a command that can't be decided."""
     commits = conversation().commits
     entry = msgspec.structs.replace(commits[0].events[0], display_name="Eve")
-    answer = asked("test", dumped(tmp_path / "dump.jsonl", with_events(commits, 1, entry)), "--to", "2")
+    answer = run_command("test", dumped(tmp_path / "dump.jsonl", with_events(commits, 1, entry)), "--to", "2")
     assert (answer.status, answer.out) == (2, "")
     assert "what led to position 2 can't be brought about again" in answer.err
     roomless = msgspec.structs.replace(commits[1], facts=Facts(commits[1].at_ms))
-    answer = asked("test", dumped(tmp_path / "dump.jsonl", rechained([commits[0], roomless])), "--to", "2")
+    answer = run_command("test", dumped(tmp_path / "dump.jsonl", rechained([commits[0], roomless])), "--to", "2")
     assert (answer.status, answer.out) == (2, "")
     assert "is none that can be decided again" in answer.err
 
 
 def test_a_search_that_takes_too_long_ends_with_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which is enough, and said to be perhaps too much."""
-    monkeypatch.setattr(smallest, "WORK_MAX", 3)
-    answer = asked("test", dumped(tmp_path / "dump.jsonl", conversation().commits), "--to", "6")
+    monkeypatch.setattr(reduction, "WORK_MAX", 3)
+    answer = run_command("test", dumped(tmp_path / "dump.jsonl", conversation().commits), "--to", "6")
     assert answer.status == 0
     assert answer.err == "there was more to leave out than could be tried: the test may not be the shortest\n"
     assert outcome(answer.out) is None
@@ -326,7 +326,7 @@ def test_a_search_that_takes_too_long_ends_with_what_it_has(tmp_path: Path, monk
 @given(st.sets(st.integers(0, 40), max_size=6), st.integers(41, 60))
 def test_shrinking_leaves_what_matters_and_nothing_else(matters: set[int], length: int) -> None:
     """In its order."""
-    assert shrunk(range(length), lambda some: matters <= set(some)) == sorted(matters)
+    assert ddmin(range(length), lambda some: matters <= set(some)) == sorted(matters)
 
 
 @given(st.lists(st.integers(0, 9), max_size=30), st.integers(0, 40))
@@ -338,7 +338,7 @@ def test_neither_one_nor_two_can_be_left_out(things: list[int], least: int) -> N
 
     if not is_enough(things):
         return
-    kept = shrunk(things, is_enough)
+    kept = ddmin(things, is_enough)
     assert is_enough(kept)
     assert not [pair for pair in combinations(kept, 2) if sum(kept) - sum(pair) >= least]
 
@@ -351,5 +351,5 @@ def test_few_tries_find_few_things_among_many() -> None:
         tries.append(len(some))
         return {77, 7_777} <= set(some)
 
-    assert shrunk(range(10_000), is_enough) == [77, 7_777]
+    assert ddmin(range(10_000), is_enough) == [77, 7_777]
     assert len(tries) < 120

@@ -19,11 +19,11 @@ from tests.log_debugger.logs import (
     CAT,
     ROOM,
     Script,
-    asked,
     by_interests,
     conversation,
     dumped,
-    told,
+    run_command,
+    run_ok,
     trimmed,
 )
 
@@ -36,7 +36,7 @@ def log(tmp_path: Path) -> str:
 
 def test_what_came_and_went_is_told(log: str) -> None:
     """Who waits no longer and where they are, the rooms with what was said, everyone who moved."""
-    assert told("diff", log, "1", "6").lines == [
+    assert run_ok("diff", log, "1", "6").lines == [
         "from position 1 to 6: 5 commits, 1 min 0 s later",
         "  at 00:00:00.000, then at 00:01:00.000",
         "queue: 1 waiting, then 0 waiting",
@@ -56,7 +56,7 @@ def test_what_came_and_went_is_told(log: str) -> None:
 
 def test_it_goes_backwards_too(log: str) -> None:
     """The later position first: what came has gone, and the other way round."""
-    assert told("diff", log, "6", "2").lines == [
+    assert run_ok("diff", log, "6", "2").lines == [
         "from position 6 back to 2: 4 commits, 18.8 s earlier",
         "  at 00:01:00.000, then at 00:00:41.200",
         "queue: 0 waiting",
@@ -74,7 +74,7 @@ def test_it_goes_backwards_too(log: str) -> None:
 
 def test_a_position_does_not_differ_from_itself(log: str) -> None:
     """Nothing changed, and the state is summed up."""
-    assert told("diff", log, "5", "5").lines == [
+    assert run_ok("diff", log, "5", "5").lines == [
         "from position 5 to 5: 0 commits, 0 s later",
         "  at 00:00:45.000, then at 00:00:45.000",
         "queue: 1 waiting",
@@ -87,19 +87,19 @@ def test_a_position_does_not_differ_from_itself(log: str) -> None:
 
 def test_a_room_that_stayed_open_has_what_was_said(log: str) -> None:
     """Messages count where they fell in between."""
-    assert "  ~ r_2370 Ann·6f5d and Bob·b6cd: 1 message in between" in told("diff", log, "3", "5").lines
+    assert "  ~ r_2370 Ann·6f5d and Bob·b6cd: 1 message in between" in run_ok("diff", log, "3", "5").lines
 
 
 def test_those_who_move_up_in_the_queue_are_told(tmp_path: Path) -> None:
     """Who stands elsewhere, though they have waited all along."""
     script = by_interests()
-    lines = told("diff", dumped(tmp_path / "log.jsonl", script.commits), "3", "5").lines
+    lines = run_ok("diff", dumped(tmp_path / "log.jsonl", script.commits), "3", "5").lines
     assert lines[2:5] == [
         "queue: 2 waiting",
         "  - Cat·0a1b was 2nd, for 0 s; now in r_2370",
         "  + Bob·b6cd 2nd, for 0 s",
     ]
-    lines = told("diff", dumped(tmp_path / "log.jsonl", script.commits), "0", "2").lines
+    lines = run_ok("diff", dumped(tmp_path / "log.jsonl", script.commits), "0", "2").lines
     assert lines[0] == "from position 0 to 2: 2 commits"
     assert lines[-3:] == [
         "policy: changed",
@@ -114,13 +114,13 @@ def test_the_forgotten_are_told(tmp_path: Path) -> None:
     script.enters(1, BOB, "Bob", room=ROOM).says(2, BOB, "bye")
     before = script.state.position
     script.add(3, LeaveRoom(BOB, ROOM))
-    lines = told("diff", dumped(tmp_path / "log.jsonl", script.commits), str(before), str(before + 1)).lines
+    lines = run_ok("diff", dumped(tmp_path / "log.jsonl", script.commits), str(before), str(before + 1)).lines
     assert [line for line in lines if "forgotten" in line] == ["  - Bob·b6cd was in r_2370, forgotten"]
 
 
 def test_json_has_the_same(log: str) -> None:
     """One object, with whole ids."""
-    (changes,) = told("diff", log, "2", "6", "--json").objects
+    (changes,) = run_ok("diff", log, "2", "6", "--json").objects
     assert (changes["from"]["position"], changes["to"]["position"], changes["time_passed_ms"]) == (2, 6, 18_800)
     assert [(room["change"], room["messages"], room["closed_by"]) for room in changes["rooms"]] == [
         ("-", 2, BOB),
@@ -140,31 +140,31 @@ def test_long_lists_are_cut_for_people(tmp_path: Path) -> None:
     for number in range(ROWS_MAX + 7):
         script.enters(number, ConnectionId(f"c_{number:032x}"), "Anonymous")
     log = dumped(tmp_path / "log.jsonl", script.commits)
-    assert told("diff", log, "0", "58").lines.count("  and 7 more; --json has them all") == 2
-    assert len(told("diff", log, "0", "58", "--json").objects[0]["queue"]) == ROWS_MAX + 7
+    assert run_ok("diff", log, "0", "58").lines.count("  and 7 more; --json has them all") == 2
+    assert len(run_ok("diff", log, "0", "58", "--json").objects[0]["queue"]) == ROWS_MAX + 7
 
 
 @pytest.mark.parametrize("positions", [("0", "10"), ("10", "0"), ("10", "11")])
 def test_positions_that_are_not_there_are_refused(log: str, positions: tuple[str, str]) -> None:
     """In one line, which says what there is."""
-    answer = asked("diff", log, *positions)
+    answer = run_command("diff", log, *positions)
     assert (answer.status, answer.out) == (2, "")
     assert "has states from position 0 to 9" in answer.err
 
 
 def test_a_time_may_stand_for_a_position(log: str) -> None:
     """As it is printed, or as `replay --at` takes it."""
-    assert told("diff", log, "00:00:00.000", "+1m").out == told("diff", log, "1", "6").out
-    assert told("diff", log, "9", "2026-09-21T14:14:20Z").out == told("diff", log, "9", "6").out
+    assert run_ok("diff", log, "00:00:00.000", "+1m").out == run_ok("diff", log, "1", "6").out
+    assert run_ok("diff", log, "9", "2026-09-21T14:14:20Z").out == run_ok("diff", log, "9", "6").out
 
 
 def test_what_is_no_position_is_refused(log: str) -> None:
     """A position is a number, and none is below 0."""
-    answer = asked("diff", log, "1", "two")
+    answer = run_command("diff", log, "1", "two")
     assert (answer.status, answer.out) == (2, "")
     assert answer.err.startswith('chat-broker: "two" is no position and no time: write a number, or a time as in 2026-')
-    assert asked("diff", log, "1").status == 2
-    assert asked("diff", log, "1", "-1").status == 2
+    assert run_command("diff", log, "1").status == 2
+    assert run_command("diff", log, "1", "-1").status == 2
 
 
 def test_a_broken_log_is_refused(tmp_path: Path) -> None:
@@ -172,15 +172,15 @@ def test_a_broken_log_is_refused(tmp_path: Path) -> None:
     commits = conversation().commits
     commits[3] = msgspec.structs.replace(commits[3], at_ms=commits[3].at_ms + 1)
     log = dumped(tmp_path / "log.jsonl", commits)
-    assert asked("diff", log, "1", "6").err == f"chat-broker: the commit at position 4 was altered; {HOW_FAR}\n"
-    assert told("diff", log, "1", "3").lines[0].startswith("from position 1 to 3")
+    assert run_command("diff", log, "1", "6").err == f"chat-broker: the commit at position 4 was altered; {HOW_FAR}\n"
+    assert run_ok("diff", log, "1", "3").lines[0].startswith("from position 1 to 3")
 
 
 def test_a_trimmed_log_is_compared_from_its_base(tmp_path: Path) -> None:
     """What is left can be compared, and what is gone is refused."""
     script = conversation()
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:4]))
-    assert told("diff", log, "4", "9").lines[0] == "from position 4 to 9: 5 commits, 6 min 26 s later"
-    assert "none at 3" in asked("diff", log, "3", "9").err
-    told("log", "trim", log, "--before", "10")
-    assert "has one state, at position 9, and none at 4" in asked("diff", log, "4", "9").err
+    assert run_ok("diff", log, "4", "9").lines[0] == "from position 4 to 9: 5 commits, 6 min 26 s later"
+    assert "none at 3" in run_command("diff", log, "3", "9").err
+    run_ok("log", "trim", log, "--before", "10")
+    assert "has one state, at position 9, and none at 4" in run_command("diff", log, "4", "9").err

@@ -35,14 +35,14 @@ from tests.log_debugger.logs import (
     ANN,
     BOB,
     ROOM,
-    Answer,
+    CommandResult,
     Script,
-    asked,
     by_interests,
     conversation,
     dumped,
     filed,
-    told,
+    run_command,
+    run_ok,
     trimmed,
 )
 
@@ -80,11 +80,11 @@ def asked_plainly(*arguments: str) -> tuple[int, str]:
         return main(arguments, {}, lambda settings: None), err.getvalue()
 
 
-def loaded(path: Path, content: bytes) -> Answer:
+def loaded(path: Path, content: bytes) -> CommandResult:
     """What `log load` answers, with `content` in standard input."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdin", _Stream(content))
-        return asked("log", "load", f"sqlite:{path}")
+        return run_command("log", "load", f"sqlite:{path}")
 
 
 def joined(lines: Sequence[bytes]) -> bytes:
@@ -118,7 +118,7 @@ def test_the_dump_of_a_trimmed_log_begins_with_its_base(tmp_path: Path) -> None:
     assert dump_of(log) == dump_of(log, "--after", "4") == base + joined(LINES[4:])
     assert dump_of(log, "--after", "5") == joined(LINES[5:])
     (tmp_path / "dump.jsonl").write_bytes(dump_of(log))
-    assert told("verify", str(tmp_path / "dump.jsonl")).out == told("verify", log).out
+    assert run_ok("verify", str(tmp_path / "dump.jsonl")).out == run_ok("verify", log).out
 
 
 # Redacted dumps.
@@ -192,7 +192,7 @@ def test_ids_that_clients_gave_are_pseudonyms_in_a_redacted_dump(tmp_path: Path)
     for name, content in plain.items():
         assert b"ruth" not in content
         (tmp_path / name).write_bytes(content)
-        told("verify", str(tmp_path / name))
+        run_ok("verify", str(tmp_path / name))
         with contextlib.closing(open_source(str(tmp_path / name))) as source:
             state = state_at(source, 5)
             *_, named, unnamed = commits_in(source, 0)
@@ -209,7 +209,7 @@ def test_ids_that_clients_gave_are_pseudonyms_in_a_redacted_dump(tmp_path: Path)
 def test_a_log_of_an_older_schema_is_redacted_as_one_of_this(tmp_path: Path) -> None:
     """Its commits have new ids anyway."""
     (tmp_path / "redacted.jsonl").write_bytes(dump_of(str(GOLDEN / "commits.jsonl"), "--redact"))
-    assert asked("verify", str(tmp_path / "redacted.jsonl")).status == 0
+    assert run_command("verify", str(tmp_path / "redacted.jsonl")).status == 0
 
 
 def test_a_redacted_dump_behind_a_position_is_the_end_of_the_whole(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_the_dump_of_a_trimmed_log_is_loaded_behind_its_base(tmp_path: Path) -> 
     assert answer.out == "loaded 5 commits, from position 5 to 9\n"
     new = f"sqlite:{tmp_path / 'new.db'}"
     assert dump_of(new) == dump_of(log)
-    assert told("verify", new).out == told("verify", log).out
+    assert run_ok("verify", new).out == run_ok("verify", log).out
 
 
 def test_a_base_alone_is_a_log_without_commits(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_base_alone_is_a_log_without_commits(tmp_path: Path) -> None:
     state = states_of(SAID)[9]
     answer = loaded(tmp_path / "new.db", joined(list(STATE_CODEC.encode(state))))
     assert answer.out == "loaded 0 commits, behind position 9\n"
-    assert told("verify", f"sqlite:{tmp_path / 'new.db'}").out.endswith(f"digest {digest(state)}\n")
+    assert run_ok("verify", f"sqlite:{tmp_path / 'new.db'}").out.endswith(f"digest {digest(state)}\n")
 
 
 def test_a_compressed_dump_is_loaded(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_an_empty_log_is_filled(tmp_path: Path) -> None:
     """One that a broker made, and that holds nothing yet."""
     SqliteFile(tmp_path / "new.db").close()
     assert loaded(tmp_path / "new.db", joined(LINES)).status == 0
-    assert told("verify", f"sqlite:{tmp_path / 'new.db'}").out.startswith("every promise holds: 9 commits")
+    assert run_ok("verify", f"sqlite:{tmp_path / 'new.db'}").out.startswith("every promise holds: 9 commits")
 
 
 def test_an_empty_log_in_whose_wal_something_stands_is_filled(tmp_path: Path) -> None:
@@ -422,7 +422,7 @@ def test_a_dump_is_loaded_into_a_file_alone(
     monkeypatch.chdir(tmp_path / "folder")
     dumped(Path("dump.jsonl"), SAID)
     monkeypatch.setattr(sys, "stdin", _Stream(joined(LINES)))
-    answer = asked("log", "load", log)
+    answer = run_command("log", "load", log)
     assert (answer.status, answer.out) == (2, "")
     assert says in answer.err or "there is no directory" in answer.err
 

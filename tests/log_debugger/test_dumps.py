@@ -18,7 +18,7 @@ from events.codec import encode_commit
 from log_debugger.reading.sources import open_source
 from projections.snapshots import STATE_CODEC
 from projections.state import fold
-from tests.log_debugger.logs import Answer, asked, conversation, dumped, filed, told
+from tests.log_debugger.logs import CommandResult, conversation, dumped, filed, run_command, run_ok
 
 SAID = conversation().commits
 READERS = {
@@ -36,9 +36,9 @@ A_LOG = "a LOG is sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for sta
 each_reader = pytest.mark.parametrize("command", READERS)
 
 
-def read(command: str, log: str) -> Answer:
+def read(command: str, log: str) -> CommandResult:
     """What a command answers that reads `log`."""
-    return asked(command, log, *READERS[command])
+    return run_command(command, log, *READERS[command])
 
 
 @pytest.fixture(autouse=True)
@@ -186,7 +186,7 @@ def test_a_report_of_a_dump_that_was_cut_off_is_no_success() -> None:
 
 def test_what_stands_before_the_cut_can_be_copied() -> None:
     """`log dump` writes each commit that is whole."""
-    answer = asked("log", "dump", cut())
+    answer = run_command("log", "dump", cut())
     assert (answer.status, answer.err) == (2, f"chat-broker: {CUT}\n")
     assert answer.lines == [encode_commit(commit).decode() for commit in SAID[:8]]
 
@@ -195,7 +195,7 @@ def test_what_lies_before_the_cut_can_be_looked_into() -> None:
     """Positions, and times, of commits that are whole are as good as any."""
     log, whole = cut(), dumped(Path("whole.jsonl"), SAID)
     for upto in (("--to", "7"), ("--at", "+421s")):
-        assert told("replay", log, *upto).out == told("replay", whole, *upto).out
+        assert run_ok("replay", log, *upto).out == run_ok("replay", whole, *upto).out
 
 
 def test_a_last_line_without_its_end_is_a_line() -> None:
@@ -223,7 +223,7 @@ def test_a_dump_that_was_cut_off_at_once_is_one_too() -> None:
 def test_nothing_stands_behind_the_end() -> None:
     """`log dump --after` a position that there is not is a mistake; after the last one, nothing is new."""
     log = filed(Path("log.db"), SAID)
-    answer = asked("log", "dump", log, "--after", "99")
+    answer = run_command("log", "dump", log, "--after", "99")
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == f"chat-broker: {log} ends at position 9, so there is nothing behind 99\n"
-    assert told("log", "dump", log, "--after", "9").out == ""
+    assert run_ok("log", "dump", log, "--after", "9").out == ""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.log_debugger.logs import asked, conversation, dumped, told
+from tests.log_debugger.logs import conversation, dumped, run_command, run_ok
 
 WRITERS = {"report": ("report",), "test": ("test", "--to", "6")}
 BEGINNINGS = {"report": "<!doctype html>", "test": '"""A situation'}
@@ -69,7 +69,7 @@ def test_a_pipe_is_written_into(tmp_path: Path, command: str) -> None:
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: heard.append(pipe.read_text("utf-8")), daemon=True)
     reader.start()
-    assert asked(*call(command, log, pipe)).status == 0
+    assert run_command(*call(command, log, pipe)).status == 0
     reader.join(10)
     assert pipe.is_fifo()
     assert heard[0].startswith(BEGINNINGS[command])
@@ -81,7 +81,7 @@ def test_a_link_is_followed(tmp_path: Path, command: str) -> None:
     log, link, target = a_log(tmp_path), tmp_path / "link", tmp_path / "target"
     target.write_text("old")
     link.symlink_to(target)
-    told(*call(command, log, link))
+    run_ok(*call(command, log, link))
     assert link.is_symlink()
     assert target.read_text("utf-8").startswith(BEGINNINGS[command])
 
@@ -91,7 +91,7 @@ def test_a_file_that_others_may_not_read_stays_one(tmp_path: Path, command: str)
     """Its successor has the same permissions."""
     log, page = a_log(tmp_path), tmp_path / "page"
     page.touch(0o600)
-    told(*call(command, log, page))
+    run_ok(*call(command, log, page))
     assert page.stat().st_mode & 0o777 == 0o600
     assert page.stat().st_size
 
@@ -101,7 +101,7 @@ def test_a_file_that_others_may_not_read_stays_one(tmp_path: Path, command: str)
 def test_a_directory_is_no_file(tmp_path: Path, command: str, name: str) -> None:
     """One line says what to name, and nothing is made."""
     log = a_log(tmp_path)
-    answer = asked(*call(command, log, f"{tmp_path}{name}"))
+    answer = run_command(*call(command, log, f"{tmp_path}{name}"))
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == f"chat-broker: {tmp_path}{name} is a directory; name a file\n"
     assert [one.name for one in tmp_path.iterdir()] == ["log"]
@@ -110,7 +110,7 @@ def test_a_directory_is_no_file(tmp_path: Path, command: str, name: str) -> None
 @each_writer
 def test_no_name_is_no_file(tmp_path: Path, command: str) -> None:
     """As where a variable of the shell is empty."""
-    answer = asked(*call(command, a_log(tmp_path), ""))
+    answer = run_command(*call(command, a_log(tmp_path), ""))
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == "chat-broker: the path is missing behind -o; name a file, or - for standard output\n"
 
@@ -121,7 +121,7 @@ def test_the_log_itself_is_never_written_over(tmp_path: Path, command: str) -> N
     log = a_log(tmp_path)
     link, before = tmp_path / "link", Path(log).read_bytes()
     link.symlink_to(log)
-    answer = asked(*call(command, log, link))
+    answer = run_command(*call(command, log, link))
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == f"chat-broker: {link} is the log itself; name another file\n"
     assert Path(log).read_bytes() == before

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import UsageError
-from log_debugger.reading.predicate import COMPARE, GROWING, NAMES, parse_predicate
+from log_debugger.reading.predicate import COMPARE, MONOTONE, VARIABLES, parse_predicate
 from projections.state import INITIAL_STATE
 from tests.log_debugger.crowds import LITTLE, crowd, states_of
 from tests.log_debugger.logs import conversation
@@ -142,7 +142,7 @@ def test_a_question_knows_what_it_reads() -> None:
     assert predicate.names == {"waiting", "messages", "rooms_open", "position"}
 
 
-OPERANDS = st.sampled_from(sorted(NAMES)) | st.integers(0, 60).map(str)
+OPERANDS = st.sampled_from(sorted(VARIABLES)) | st.integers(0, 60).map(str)
 COMPARISONS = st.tuples(OPERANDS, st.sampled_from(sorted(COMPARE)), OPERANDS).map(" ".join)
 QUESTIONS = st.recursive(
     COMPARISONS,
@@ -160,7 +160,7 @@ def test_a_question_means_what_python_would_make_of_it(text: str) -> None:
     predicate = parse_predicate(text)
     held = [predicate(state) for state in CROWDED]
     code = compile(text, "question", "eval")
-    expected = [eval(code, {}, {name: read(state) for name, read in NAMES.items()}) for state in CROWDED]
+    expected = [eval(code, {}, {name: read(state) for name, read in VARIABLES.items()}) for state in CROWDED]
     assert held == expected
     if predicate.is_monotone:
         assert held == sorted(held)
@@ -168,7 +168,7 @@ def test_a_question_means_what_python_would_make_of_it(text: str) -> None:
 
 @given(
     st.text(max_size=40)
-    | st.lists(st.sampled_from([*NAMES, *COMPARE, "(", ")", "and", "or", "not", "7"])).map(" ".join)
+    | st.lists(st.sampled_from([*VARIABLES, *COMPARE, "(", ")", "and", "or", "not", "7"])).map(" ".join)
 )
 def test_anything_is_a_question_or_an_error_of_use(text: str) -> None:
     """Nothing else comes of it."""
@@ -178,6 +178,6 @@ def test_anything_is_a_question_or_an_error_of_use(text: str) -> None:
 
 def test_what_is_called_growing_grows() -> None:
     """Under every log: nothing that is said to grow ever gets smaller."""
-    for name in GROWING:
-        numbers = [NAMES[name](state) for state in CROWDED]
+    for name in MONOTONE:
+        numbers = [VARIABLES[name](state) for state in CROWDED]
         assert all(map(operator.le, numbers, numbers[1:])), name

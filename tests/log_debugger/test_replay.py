@@ -36,12 +36,12 @@ from tests.log_debugger.logs import (
     ROOM,
     START_MS,
     Script,
-    asked,
     by_interests,
     conversation,
     dumped,
     filed,
-    told,
+    run_command,
+    run_ok,
     trimmed,
 )
 
@@ -76,18 +76,18 @@ def log(tmp_path: Path) -> str:
 
 def test_a_conversation_reads_like_one(log: str) -> None:
     """Each commit is a sentence, and the state stands behind them."""
-    assert told("replay", log).out == CONVERSATION.format(digest=digest(conversation().state))
+    assert run_ok("replay", log).out == CONVERSATION.format(digest=digest(conversation().state))
 
 
 def test_a_brokers_file_is_told_as_its_dump_is(tmp_path: Path, log: str) -> None:
     """Where a log is kept makes no difference."""
-    assert told("replay", filed(tmp_path / "log.db", conversation().commits)).out == told("replay", log).out
+    assert run_ok("replay", filed(tmp_path / "log.db", conversation().commits)).out == run_ok("replay", log).out
 
 
 def test_the_end_has_those_who_wait_and_talk(tmp_path: Path) -> None:
     """The state is told in full: the queue in order, the rooms, the policy where it isn't the usual one."""
     log = dumped(tmp_path / "log.jsonl", by_interests().commits)
-    assert told("replay", log, "--to", "5").lines[-10:-1] == [
+    assert run_ok("replay", log, "--to", "5").lines[-10:-1] == [
         "after position 5, 2026-09-21T14:13:24.000Z (00:00:04.000):",
         "  queue        2 waiting",
         "    1. Ann·6f5d6 since position 2, for 3.0 s, interests chess",
@@ -102,7 +102,7 @@ def test_the_end_has_those_who_wait_and_talk(tmp_path: Path) -> None:
 
 def test_position_0_is_before_anything_happened(log: str) -> None:
     """`--to 0` is the empty log."""
-    answer = told("replay", log, "--to", "0")
+    answer = run_ok("replay", log, "--to", "0")
     assert answer.lines[:3] == ["nothing happened", "", "at position 0, before anything happened:"]
     assert answer.lines[-1].endswith(digest(INITIAL_STATE))
 
@@ -110,16 +110,16 @@ def test_position_0_is_before_anything_happened(log: str) -> None:
 def test_an_empty_log_is_no_error(tmp_path: Path) -> None:
     """Nothing happened, and that can be told."""
     empty = filed(tmp_path / "log.db", [])
-    assert told("replay", empty).lines[0] == "nothing happened"
-    assert told("replay", empty, "--json").objects[-1]["state"]["position"] == 0
+    assert run_ok("replay", empty).lines[0] == "nothing happened"
+    assert run_ok("replay", empty, "--json").objects[-1]["state"]["position"] == 0
 
 
 def test_a_position_that_is_not_there_is_named(log: str) -> None:
     """Whoever asks for too much is told what there is."""
-    answer = asked("replay", log, "--to", "10")
+    answer = run_command("replay", log, "--to", "10")
     assert answer.status == 2
     assert "has states from position 0 to 9, and none at 10" in answer.err
-    assert 'argument --to: a position is a whole number, not "+5s"' in asked("replay", log, "--to", "+5s").err
+    assert 'argument --to: a position is a whole number, not "+5s"' in run_command("replay", log, "--to", "+5s").err
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,13 @@ def test_a_position_that_is_not_there_is_named(log: str) -> None:
 )
 def test_a_time_stands_for_the_last_position_before_it(log: str, time: str, position: int) -> None:
     """Times are absolute, in UTC unless they say otherwise, or counted from the first commit, as they are printed."""
-    assert told("replay", log, "--at", time, "--json").objects[-1]["state"]["position"] == position
+    assert run_ok("replay", log, "--at", time, "--json").objects[-1]["state"]["position"] == position
 
 
 @pytest.mark.parametrize("time", ["soon", "+", "+5", "+5x", "+-5s", "+.5s", "+1.2345s", "12:00", "\x1b[31m"])
 def test_what_is_no_time_is_refused(log: str, time: str) -> None:
     """In one line, which says how times are written."""
-    answer = asked("replay", log, "--at", time)
+    answer = run_command("replay", log, "--at", time)
     assert answer.status == 2
     assert "is no time: write it as in 2026-11-22T19:29:47Z, or since the log's beginning as in" in answer.err
     assert "\x1b" not in answer.err
@@ -176,14 +176,14 @@ def test_what_is_no_time_is_refused(log: str, time: str) -> None:
 )
 def test_only_what_is_wanted_is_told(log: str, filters: tuple[str, ...], positions: list[int]) -> None:
     """Filters choose lines, by beginnings of ids and names of types; the state at the end is of the whole log."""
-    objects = told("replay", log, *filters, "--json").objects
+    objects = run_ok("replay", log, *filters, "--json").objects
     assert [one["position"] for one in objects[:-1]] == positions
     assert objects[-1]["state"]["position"] == 9
 
 
 def test_the_one_that_is_asked_for_is_described(log: str) -> None:
     """What is known of a connection and a room stands at the end."""
-    lines = told("replay", log, "--connection", "b6", "--room", "91", "--to", "6").lines
+    lines = run_ok("replay", log, "--connection", "b6", "--room", "91", "--to", "6").lines
     assert lines[-11:] == [
         "Bob·b6cd is c_b6cdb9584dcdbdfe5ccd9fdf41475920",
         "  place        in r_91aa",
@@ -211,7 +211,7 @@ def test_the_one_that_is_asked_for_is_described(log: str) -> None:
 )
 def test_what_is_not_there_is_refused(log: str, filters: tuple[str, ...], refusal: str) -> None:
     """In one line, which says what there is."""
-    answer = asked("replay", log, *filters)
+    answer = run_command("replay", log, *filters)
     assert (answer.status, answer.out) == (2, "")
     assert refusal in answer.err
     assert answer.err.count("\n") == 1
@@ -222,7 +222,7 @@ def test_what_is_not_there_is_refused(log: str, filters: tuple[str, ...], refusa
 @pytest.mark.parametrize("command", ["replay", "trace"])
 def test_a_handle_is_not_repeated(log: str, command: str, flag: str, text: str) -> None:
     """It is a secret, and whoever shows it on a screen has shown it; the line says what to take."""
-    answer = asked(command, log, flag, text)
+    answer = run_command(command, log, flag, text)
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == (
         "chat-broker: that is a handle, which is a secret and in no log; take the connection_id (c_...) that was "
@@ -233,12 +233,12 @@ def test_a_handle_is_not_repeated(log: str, command: str, flag: str, text: str) 
 def test_the_beginning_of_two_ids_is_refused(tmp_path: Path) -> None:
     """Short names are as long as they must be to be told apart, and one that is too short names both."""
     log = dumped(tmp_path / "log.jsonl", by_interests().commits)
-    answer = asked("replay", log, "--connection", "6f5d")
+    answer = run_command("replay", log, "--connection", "6f5d")
     assert answer.status == 2
     assert answer.err == (
         'chat-broker: more than one connection begins with "6f5d": Ann·6f5d6, Dan·6f5d9; give more of its id\n'
     )
-    assert told("replay", log, "--connection", "Dan·6f5d9", "--type", "room_closed").lines[0].endswith("17.0 s)")
+    assert run_ok("replay", log, "--connection", "Dan·6f5d9", "--type", "room_closed").lines[0].endswith("17.0 s)")
 
 
 def test_a_name_will_do_where_only_one_had_it(tmp_path: Path) -> None:
@@ -248,9 +248,9 @@ def test_a_name_will_do_where_only_one_had_it(tmp_path: Path) -> None:
         dumped(tmp_path / "log.jsonl", script.commits),
         trimmed(tmp_path / "l.db", script, fold(script.commits[:5])),
     ):
-        assert told("replay", log, "--connection", "bOB").out == told("replay", log, "--connection", "b6cd").out
-        assert told("trace", log, "--connection", "ANN").out == told("trace", log, "--connection", "6f5d6").out
-        assert told("replay", log, "--connection", "b6").out == told("replay", log, "--connection", "b6cd").out
+        assert run_ok("replay", log, "--connection", "bOB").out == run_ok("replay", log, "--connection", "b6cd").out
+        assert run_ok("trace", log, "--connection", "ANN").out == run_ok("trace", log, "--connection", "6f5d6").out
+        assert run_ok("replay", log, "--connection", "b6").out == run_ok("replay", log, "--connection", "b6cd").out
 
 
 def test_a_name_that_several_had_is_refused_with_all_of_them(tmp_path: Path) -> None:
@@ -261,23 +261,25 @@ def test_a_name_that_several_had_is_refused_with_all_of_them(tmp_path: Path) -> 
         script.enters(10_000 * number, who, "Ida").add(10_000 * number + 1, LeaveQueue(who))
     script.enters(200_000, ConnectionId(f"c_0000{'0' * 28}"), "Olga")
     log = dumped(tmp_path / "log.jsonl", script.commits)
-    answer = asked("replay", log, "--connection", "ida")
+    answer = run_command("replay", log, "--connection", "ida")
     ten = ", ".join(f"Ida·{number:04x}" for number in range(10))
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == (
         f'chat-broker: more than one connection is called "ida": {ten} and 2 more; give the beginning of an id\n'
     )
-    assert told("replay", log, "--connection", "Olga", "--type", "queue_entered").lines[1].endswith("and waits, alone")
-    unknown = asked("trace", log, "--connection", "Ruth").err
+    assert (
+        run_ok("replay", log, "--connection", "Olga", "--type", "queue_entered").lines[1].endswith("and waits, alone")
+    )
+    unknown = run_command("trace", log, "--connection", "Ruth").err
     assert unknown == f'chat-broker: there is no connection "Ruth" in this log; there are {ten} and 2 more\n'
-    long = asked("trace", log, "--connection", "00").err
+    long = run_command("trace", log, "--connection", "00").err
     assert f'more than one connection begins with "00": {ten.replace("Ida·0000", "Olga·0000")} and 2 more;' in long
 
 
 def test_json_holds_what_is_stored_and_who_is_told(log: str) -> None:
     """A commit's line has its command and events as they are stored, and each notification."""
     commit = conversation().commits[1]
-    second = told("replay", log, "--json").objects[1]
+    second = run_ok("replay", log, "--json").objects[1]
     stored = json.loads(encode_commit(commit))
     assert {name: second[name] for name in ("position", "at_ms", "command", "events", "facts")} == {
         name: stored[name] for name in ("position", "at_ms", "command", "events", "facts")
@@ -289,7 +291,7 @@ def test_json_holds_what_is_stored_and_who_is_told(log: str) -> None:
 def test_the_state_as_json_has_everyone(tmp_path: Path) -> None:
     """The last line says what the lines for people say."""
     log = dumped(tmp_path / "log.jsonl", by_interests().commits)
-    state = told("replay", log, "--json", "--to", "5", "--room", "23").objects[-1]["state"]
+    state = run_ok("replay", log, "--json", "--to", "5", "--room", "23").objects[-1]["state"]
     assert [(one["connection_id"], one["waited_ms"]) for one in state["queue"]] == [(ANN, 3_000), (BOB, 0)]
     assert [(one["room_id"], one["messages"]) for one in state["rooms"]] == [(ROOM, 0)]
     assert state["policy"] == {"matching": "interests", "messages_per_10s_max": 5}
@@ -302,13 +304,13 @@ def test_a_redacted_text_is_told_by_its_length(tmp_path: Path) -> None:
     lines = [redact_line(encode_commit(commit)) for commit in conversation().commits]
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\n".join(lines) + b"\n")
-    assert told("replay", str(path)).lines[2].endswith("tells Ann·6f5d in r_2370: [redacted 16 bytes] (m1)")
+    assert run_ok("replay", str(path)).lines[2].endswith("tells Ann·6f5d in r_2370: [redacted 16 bytes] (m1)")
 
 
 def test_a_long_text_is_cut(tmp_path: Path) -> None:
     """A line stays one that can be read."""
     script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM).says(2, BOB, "ab" * 2_000)
-    line = told("replay", dumped(tmp_path / "log.jsonl", script.commits)).lines[2]
+    line = run_ok("replay", dumped(tmp_path / "log.jsonl", script.commits)).lines[2]
     assert line.endswith(f'"{"ab" * 50}"… (4,000 characters)')
 
 
@@ -319,11 +321,11 @@ def test_strangers_words_are_never_obeyed(tmp_path: Path) -> None:
     script.enters(1, BOB, "Bob meets Ann·6f5d, and leaves", room=ROOM).says(2, ANN, nasty)
     log = dumped(tmp_path / "log.jsonl", script.commits)
     for arguments in (("replay", log), ("trace", log, "--room", "2370"), ("diff", log, "0", "2")):
-        answer = told(*arguments)
+        answer = run_ok(*arguments)
         assert all(one.isprintable() for one in answer.out.replace("\n", ""))
-    assert '"\\u001b[2J\\u202eevil\\n\\u009b31m\\u2028"' in told("replay", log).lines[2]
-    assert '"Bob meets Ann·6f5d, and leaves"·b6cd' in told("replay", log).lines[1]
-    answer = told("replay", log, "--json")
+    assert '"\\u001b[2J\\u202eevil\\n\\u009b31m\\u2028"' in run_ok("replay", log).lines[2]
+    assert '"Bob meets Ann·6f5d, and leaves"·b6cd' in run_ok("replay", log).lines[1]
+    answer = run_ok("replay", log, "--json")
     assert answer.out.isascii()
     assert answer.objects[2]["command"]["text"] == nasty
 
@@ -339,7 +341,7 @@ def test_ids_that_no_broker_made_are_never_obeyed(tmp_path: Path) -> None:
         ("trace", log, "--connection", who),
         ("diff", log, "0", "3"),
     ):
-        assert all(one.isprintable() for one in told(*arguments).out.replace("\n", ""))
+        assert all(one.isprintable() for one in run_ok(*arguments).out.replace("\n", ""))
 
 
 def test_a_commit_that_was_altered_ends_the_story(tmp_path: Path) -> None:
@@ -347,7 +349,7 @@ def test_a_commit_that_was_altered_ends_the_story(tmp_path: Path) -> None:
     commits = conversation().commits
     command = msgspec.structs.replace(commits[3].command, text="Goodbye!")
     commits[3] = msgspec.structs.replace(commits[3], command=command)
-    answer = asked("replay", dumped(tmp_path / "log.jsonl", commits))
+    answer = run_command("replay", dumped(tmp_path / "log.jsonl", commits))
     assert (answer.status, len(answer.lines)) == (2, 3)
     assert answer.err == f"chat-broker: the commit at position 4 was altered; {HOW_FAR}\n"
 
@@ -355,7 +357,7 @@ def test_a_commit_that_was_altered_ends_the_story(tmp_path: Path) -> None:
 def test_a_commit_that_is_missing_ends_the_story(tmp_path: Path) -> None:
     """The chain is checked as it is told."""
     commits = conversation().commits
-    answer = asked("replay", dumped(tmp_path / "log.jsonl", commits[:3] + commits[4:]))
+    answer = run_command("replay", dumped(tmp_path / "log.jsonl", commits[:3] + commits[4:]))
     assert (answer.status, len(answer.lines)) == (2, 3)
     assert answer.err == f"chat-broker: expected the commit at position 4, found 5; {HOW_FAR}\n"
 
@@ -367,7 +369,7 @@ def test_a_line_that_is_no_commit_ends_the_story(tmp_path: Path) -> None:
     lines[3] = lines[3][:-20] + b"}" * 20
     path.write_bytes(b"\n".join(lines) + b"\n")
     for arguments in (("replay", str(path)), ("replay", str(path), "--json")):
-        answer = asked(*arguments)
+        answer = run_command(*arguments)
         assert (answer.status, len(answer.lines)) == (2, 3)
         assert answer.err.startswith("chat-broker: the commit at position 4 can't be read: ")
 
@@ -377,7 +379,7 @@ def test_a_commit_of_another_log_ends_the_story(tmp_path: Path) -> None:
     tip = conversation().commits[-1].tip
     event = MessageSent(ROOM, ConnectionId("c_nobody"), ANN, "boo", None)
     strange = _stored(tip, 500_000, event)
-    answer = asked("replay", dumped(tmp_path / "log.jsonl", [*conversation().commits, strange]))
+    answer = run_command("replay", dumped(tmp_path / "log.jsonl", [*conversation().commits, strange]))
     assert (answer.status, len(answer.lines)) == (2, 9)
     assert "the commit at position 10 doesn't fit what stands before it" in answer.err
 
@@ -386,7 +388,7 @@ def test_a_trimmed_log_begins_from_its_base(tmp_path: Path) -> None:
     """It says that there was more, and knows what that led to."""
     script = conversation()
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:4]))
-    lines = told("replay", log).lines
+    lines = run_ok("replay", log).lines
     assert lines[0] == (
         "      4  -00:00:01.000  the log begins here: what was before is gone, and left 0 waiting and 1 room open"
     )
@@ -395,8 +397,8 @@ def test_a_trimmed_log_begins_from_its_base(tmp_path: Path) -> None:
         "enters the queue and meets Anonymous·0a1b, who waited 15.0 s, in r_91aa"
     )
     assert lines[-1].endswith(digest(script.state))
-    assert told("replay", log, "--json").objects[0]["base"]["position"] == 4
-    assert "states from position 4 to 9, and none at 0" in asked("replay", log, "--to", "0").err
+    assert run_ok("replay", log, "--json").objects[0]["base"]["position"] == 4
+    assert "states from position 4 to 9, and none at 0" in run_command("replay", log, "--to", "0").err
 
 
 def test_a_decision_that_would_not_be_made_again_is_found(tmp_path: Path) -> None:
@@ -406,7 +408,7 @@ def test_a_decision_that_would_not_be_made_again_is_found(tmp_path: Path) -> Non
     limited = script.add(2, AdoptPolicy(Policy(messages_per_10s_max=1))).says(3, BOB, "hello").state
     facts = Facts(START_MS + 4, None, "salt")
     script.store(commit_after(limited.tip, SendMessage(BOB, ROOM, "too much", None), facts, [said]))
-    lines = told("replay", dumped(tmp_path / "log.jsonl", script.commits), "--rejection").lines
+    lines = run_ok("replay", dumped(tmp_path / "log.jsonl", script.commits), "--rejection").lines
     assert lines[:2] == ['      5  00:00:00.004  Bob·b6cd tells Ann·6f5d in r_2370: "too much"', ""]
 
 
@@ -415,9 +417,9 @@ def test_a_log_that_is_written_meanwhile_is_told_up_to_its_tip(tmp_path: Path) -
     script = conversation()
     with SqliteFile(tmp_path / "log.db", "write") as broker:
         broker.append(script.commits[:3], expected=EMPTY_TIP)
-        assert len(told("replay", f"sqlite:{tmp_path}/log.db", "--json").objects) == 4
+        assert len(run_ok("replay", f"sqlite:{tmp_path}/log.db", "--json").objects) == 4
         broker.append(script.commits[3:], expected=script.commits[2].tip)
-        assert len(told("replay", f"sqlite:{tmp_path}/log.db", "--json").objects) == 10
+        assert len(run_ok("replay", f"sqlite:{tmp_path}/log.db", "--json").objects) == 10
 
 
 def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
@@ -437,10 +439,10 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
 
 def test_a_step_through_needs_a_terminal(log: str) -> None:
     """Without one there is nothing to press keys at."""
-    answer = asked("replay", log, "--step")
+    answer = run_command("replay", log, "--step")
     assert answer.status == 2
     assert "--step needs a terminal" in answer.err
-    assert "leave one of them out" in asked("replay", log, "--step", "--json").err
+    assert "leave one of them out" in run_command("replay", log, "--step", "--json").err
 
 
 def _stored(tip: Tip, at_ms: int, event: QueueEntered | MessageSent) -> Commit:
@@ -463,17 +465,17 @@ def _stored(tip: Tip, at_ms: int, event: QueueEntered | MessageSent) -> Commit:
 )
 def test_a_connection_is_described_wherever_it_is(log: str, who: str, to: str, line: str) -> None:
     """Before it was there, waiting, or idle."""
-    assert line in told("replay", log, "--connection", who, "--to", to).lines
-    place = told("replay", log, "--connection", who, "--to", to, "--json").objects[-1]["state"]["connection"]
+    assert line in run_ok("replay", log, "--connection", who, "--to", to).lines
+    place = run_ok("replay", log, "--connection", who, "--to", to, "--json").objects[-1]["state"]["connection"]
     assert (place is None) == ("not known" in line)
 
 
 def test_a_room_that_is_not_there_yet_is_described_as_such(log: str) -> None:
     """The log knows it, the state doesn't."""
     assert "  not known at position 1: not opened yet, or forgotten since it was closed" in (
-        told("replay", log, "--room", "91", "--to", "1").lines
+        run_ok("replay", log, "--room", "91", "--to", "1").lines
     )
-    assert told("replay", log, "--room", "91", "--to", "1", "--json").objects[-1]["state"]["room"] is None
+    assert run_ok("replay", log, "--room", "91", "--to", "1", "--json").objects[-1]["state"]["room"] is None
 
 
 @pytest.mark.parametrize(("filters", "is_shown"), [((), False), (("--type", "room_closed"), True)])
@@ -495,7 +497,7 @@ def test_no_calendar_reaches_every_time(tmp_path: Path) -> None:
     """A time that is no date is told as the number that it is."""
     script = Script().enters(10**17, ANN, "Ann")
     log = dumped(tmp_path / "log.jsonl", script.commits)
-    assert f"after position 1, {START_MS + 10**17} ms (00:00:00.000):" in told("replay", log).lines
+    assert f"after position 1, {START_MS + 10**17} ms (00:00:00.000):" in run_ok("replay", log).lines
 
 
 def test_a_gap_in_a_brokers_file_is_named_where_it_is(tmp_path: Path) -> None:
@@ -505,7 +507,7 @@ def test_a_gap_in_a_brokers_file_is_named_where_it_is(tmp_path: Path) -> None:
     db.execute("DELETE FROM commits WHERE position = 5")
     db.close()
     for command in (("replay", log), ("trace", log, "--room", "2370")):
-        answer = asked(*command)
+        answer = run_command(*command)
         assert answer.status == 2
         assert any(line.endswith('"Hello!"') for line in answer.lines[-2:])
         assert "behind position 4 commits are missing" in answer.err

@@ -29,7 +29,7 @@ from events.log import DeliveryRecord
 from events.policy import MatchingName
 from events.sqlite.file import SqliteFile
 from log_debugger.report.columns import ascending, packed
-from log_debugger.report.data import Folded, page_data
+from log_debugger.report.data import FoldedLog, page_data
 from log_debugger.report.html import embedded, page
 from mcp_facade.cli import main
 from projections.invariants import check_step
@@ -55,7 +55,7 @@ def data_of(
     recorded_after: Position = 0,
 ) -> dict[str, Any]:
     """What the page is given for `commits`, as the page reads it."""
-    folded = Folded(base, texts=texts)
+    folded = FoldedLog(base, texts=texts)
     list(folded.fold(commits))
     data: dict[str, Any] = json.loads(embedded(page_data("chat.jsonl", folded, delivery_records, recorded_after)))
     return data
@@ -128,10 +128,10 @@ def test_whom_an_event_tells_is_whom_the_commit_tells() -> None:
     data = data_of(commits)
     people, events = [None, *data["people"]], iter(rows(data["event"]))
     for commit in commits:
-        told = []
+        run_ok = []
         for event in (next(events) for _ in commit.events):
-            told += [people[event[side]] for side, bit in (("a", 1), ("b", 2)) if event["told"] & bit]
-        assert sorted(told) == sorted(who for who, _ in deliveries(commit))
+            run_ok += [people[event[side]] for side, bit in (("a", 1), ("b", 2)) if event["told"] & bit]
+        assert sorted(run_ok) == sorted(who for who, _ in deliveries(commit))
 
 
 def test_handings_stand_at_their_commits() -> None:
@@ -258,14 +258,14 @@ def hostile_page() -> str:
         commit_id=CommitId(HOSTILE),
         events=(commits[1].events[0], msgspec.structs.replace(last, room_id=room)),
     )
-    folded = Folded(INITIAL_STATE)
+    folded = FoldedLog(INITIAL_STATE)
     list(folded.fold(commits))
     return page(page_data(HOSTILE, folded, None))
 
 
 def test_a_hostile_log_adds_no_element() -> None:
     """The page of a hostile log has the elements of the page of an empty one."""
-    empty = page(page_data("x", Folded(INITIAL_STATE), None))
+    empty = page(page_data("x", FoldedLog(INITIAL_STATE), None))
     hostile = hostile_page()
     assert "alert(1)" in hostile
     assert [tag for tag, _ in _Elements(hostile).found] == [tag for tag, _ in _Elements(empty).found]
@@ -290,7 +290,7 @@ def test_the_page_allows_itself_nothing_but_its_own_script_and_style() -> None:
 
 def test_ten_thousand_commits_are_less_than_a_megabyte() -> None:
     """The page stays small enough to be sent to somebody."""
-    folded = Folded(INITIAL_STATE)
+    folded = FoldedLog(INITIAL_STATE)
     list(folded.fold(crowd(10_000, people=400, every_ms=2_000)))
     assert len(page(page_data("x", folded, None)).encode()) < 1_000_000
 

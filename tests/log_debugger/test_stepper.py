@@ -28,9 +28,9 @@ from events.ids import ConnectionId, Position, RoomId
 from events.log import Snapshot
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
-from log_debugger.reading.filters import Wanted, wanted_of
-from log_debugger.reading.history_cache import BLOCK_COMMITS, Tape
-from log_debugger.reading.search import seek
+from log_debugger.reading.filters import CommitFilter, parse_filter
+from log_debugger.reading.history_cache import BLOCK_COMMITS, HistoryCache
+from log_debugger.reading.search import search
 from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import start_of
 from log_debugger.telling.keybindings import KEY_NAMES
@@ -52,14 +52,14 @@ class Seen(msgspec.Struct):
     commit: str
     state: str
     note: str
-    wanted: Wanted
+    commit_filter: CommitFilter
 
 
-def seen(log: str, *keys: str, at: Position | None = None, wanted: str = "") -> Seen:
+def seen(log: str, *keys: str, at: Position | None = None, filter_text: str = "") -> Seen:
     """What somebody sees who steps through `log` and presses `keys`; one in quotes is typed."""
     with closing(open_source(log)) as source:
-        tape = Tape(source)
-        app = Stepper(tape, wanted_of(wanted, tape.names), wanted, at, start_of(source))
+        cache = HistoryCache(source)
+        app = Stepper(cache, parse_filter(filter_text, cache.names), filter_text, at, start_of(source))
         return asyncio.run(_pressed(app, keys))
 
 
@@ -70,7 +70,7 @@ async def _pressed(app: Stepper, keys: tuple[str, ...]) -> Seen:
             await app.workers.wait_for_complete()
             await pilot.pause()
         texts = [str(app.query_one(f"#{name}", Static).content) for name in ("where", "commit-text", "state-text")]
-        return Seen(app.position, texts[0], texts[1], texts[2], app.noted, app.wanted)
+        return Seen(app.position, texts[0], texts[1], texts[2], app.noted, app.commit_filter)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_keys_lead_everywhere(log: str) -> None:
         ("space", "n", "l", "p", "h"): 2,
     }
     with closing(open_source(log)) as source:
-        app = Stepper(Tape(source), Wanted(), "", None, start_of(source))
+        app = Stepper(HistoryCache(source), CommitFilter(), "", None, start_of(source))
 
         async def led() -> dict[tuple[str, ...], Position]:
             found = {}
@@ -149,9 +149,9 @@ def test_who_moves_up_in_the_queue_is_marked(tmp_path: Path) -> None:
     script = Script().add(0, AdoptPolicy(Policy(matching="interests"))).enters(1_000, ANN, "Ann", "go")
     script.enters(2_000, BOB, "Bob").enters(3_000, CAT, "Cat").enters(4_000, DAN, "Dan").add(5_000, LeaveQueue(BOB))
     with closing(open_source(dumped(tmp_path / "log.jsonl", script.commits))) as source:
-        tape = Tape(source)
-        tape.settle(tape.last)
-        queue = changed_sections(tape.names, *tape.step(tape.last))[0]
+        cache = HistoryCache(source)
+        cache.clamp(cache.last)
+        queue = changed_sections(cache.names, *cache.step(cache.last))[0]
     assert [f"{row.mark} {row.text}" for row in queue.rows] == [
         "- 2. Bob·b6cd",
         "  1. Ann·6f5d6 for 4.0 s (go)",
@@ -165,7 +165,7 @@ def test_what_is_too_long_for_a_line_goes_on_below_its_beginning(tmp_path: Path)
     script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM)
     script.says(2_000, ANN, "word " * 30 + "x" * 80)
     with closing(open_source(dumped(tmp_path / "log.jsonl", script.commits))) as source:
-        app = Stepper(Tape(source), Wanted(), "", 3, start_of(source))
+        app = Stepper(HistoryCache(source), CommitFilter(), "", 3, start_of(source))
 
         async def lines() -> tuple[list[str], str]:
             async with app.run_test(size=(80, 60)) as pilot:
@@ -182,7 +182,7 @@ def test_what_is_too_long_for_a_line_goes_on_below_its_beginning(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "keys", "position"),
+    ("filter_text", "keys", "position"),
     [
         ("type room_closed", ("f",), 6),
         ("type room_closed", ("f", "f"), 7),
@@ -195,17 +195,17 @@ def test_what_is_too_long_for_a_line_goes_on_below_its_beginning(tmp_path: Path)
     ],
 )
 def test_a_search_goes_to_the_next_hit_or_the_one_before(
-    log: str, wanted: str, keys: tuple[str, ...], position: int
+    log: str, filter_text: str, keys: tuple[str, ...], position: int
 ) -> None:
     """It stops at a room, a connection, a type of event, or a state."""
-    assert seen(log, *keys, wanted=wanted).position == position
+    assert seen(log, *keys, filter_text=filter_text).position == position
 
 
 def test_a_search_never_goes_around_the_end(log: str) -> None:
     """Behind the last hit there is none, and the position stays."""
-    here = seen(log, "f", "f", "f", wanted="type room_closed")
+    here = seen(log, "f", "f", "f", filter_text="type room_closed")
     assert (here.position, here.note) == (7, "there is none further on")
-    here = seen(log, "F", wanted="type room_closed")
+    here = seen(log, "F", filter_text="type room_closed")
     assert (here.position, here.note) == (1, "there is none before")
 
 
@@ -224,7 +224,7 @@ def test_a_question_that_can_not_be_read_is_answered(log: str, asked: str) -> No
     assert here.position == 1
     assert here.note
     assert "--" not in here.note, "no flag was typed"
-    assert here.wanted.is_everything
+    assert here.commit_filter.matches_all
 
 
 def test_a_question_that_can_not_be_read_can_be_mended(log: str) -> None:
@@ -268,7 +268,7 @@ def test_every_key_is_listed(log: str) -> None:
 def test_the_key_for_all_keys_is_seen_on_a_narrow_screen(log: str) -> None:
     """Where there is no room for the others."""
     with closing(open_source(log)) as source:
-        app = Stepper(Tape(source), Wanted(), "", None, start_of(source))
+        app = Stepper(HistoryCache(source), CommitFilter(), "", None, start_of(source))
 
         async def first_key() -> tuple[str, int]:
             async with app.run_test(size=(40, 20)) as pilot:
@@ -302,7 +302,7 @@ def test_a_decision_that_is_refused_today_is_found(tmp_path: Path) -> None:
     said = MessageSent(ROOM, BOB, ANN, "too late", None)
     facts = Facts(START_MS + 3, None, "salt")
     script.store(commit_after(script.state.tip, SendMessage(BOB, ROOM, "too late", None), facts, [said]))
-    here = seen(dumped(tmp_path / "log.jsonl", script.commits), "f", wanted="rejection")
+    here = seen(dumped(tmp_path / "log.jsonl", script.commits), "f", filter_text="rejection")
     assert here.position == 4
     assert "~ refused: chat_ended" in here.commit
 
@@ -320,7 +320,7 @@ def test_an_empty_log_can_be_looked_at(tmp_path: Path) -> None:
     log = filed(tmp_path / "log.db", [])
     for key in ("right", "left", "G", "r", "pagedown"):
         assert seen(log, key).position == 0
-    assert seen(log, "f", wanted="waiting > 0").note == "there is none further on"
+    assert seen(log, "f", filter_text="waiting > 0").note == "there is none further on"
 
 
 def test_a_trimmed_log_begins_at_its_base(tmp_path: Path) -> None:
@@ -346,8 +346,8 @@ def test_a_log_that_grows_is_taken_in_when_asked(tmp_path: Path) -> None:
     commits = conversation().commits
     log = filed(tmp_path / "log.db", commits[:3])
     with closing(open_source(log)) as source:
-        tape = Tape(source)
-        app = Stepper(tape, Wanted(), "", None, START_MS)
+        cache = HistoryCache(source)
+        app = Stepper(cache, CommitFilter(), "", None, START_MS)
 
         async def grow() -> tuple[int, str, str]:
             async with app.run_test() as pilot:
@@ -379,21 +379,21 @@ def long_source(long_log: tuple[str, list[Commit]]) -> Iterator[Source]:
 
 def test_every_state_of_a_long_log_is_the_folds(long_source: Source, long_log: tuple[str, list[Commit]]) -> None:
     """However one gets there: from the end to the beginning, and in leaps."""
-    tape, commits = Tape(long_source), long_log[1]
+    cache, commits = HistoryCache(long_source), long_log[1]
     last = len(commits)
     for position in (last, last - 1, BLOCK_COMMITS, BLOCK_COMMITS + 1, 1, 3 * BLOCK_COMMITS, 0, last, 700):
-        assert tape.settle(position) == position
-        assert tape.state(position) == fold(commits[:position])
+        assert cache.clamp(position) == position
+        assert cache.state(position) == fold(commits[:position])
 
 
 def test_to_step_back_folds_no_more_than_a_block(long_source: Source) -> None:
     """A long log is read again in blocks, and never from its beginning."""
-    tape = Tape(long_source)
-    tape.settle(tape.last)
+    cache = HistoryCache(long_source)
+    cache.clamp(cache.last)
     read = _counting(long_source)
-    for position in range(tape.last, tape.last - 3 * BLOCK_COMMITS, -1):
-        tape.settle(position)
-        tape.step(position)
+    for position in range(cache.last, cache.last - 3 * BLOCK_COMMITS, -1):
+        cache.clamp(position)
+        cache.step(position)
     assert sum(read) <= 4 * BLOCK_COMMITS
 
 
@@ -419,18 +419,18 @@ def test_a_snapshot_saves_the_way_to_the_end(tmp_path: Path) -> None:
     with SqliteFile(tmp_path / "log.db", "share") as file:
         file.save(Snapshot(state.tip, state), STATE_CODEC)
     with closing(open_source(log)) as source:
-        tape, read = Tape(source), _counting(source)
-        assert tape.settle(tape.last) == tape.last
+        cache, read = HistoryCache(source), _counting(source)
+        assert cache.clamp(cache.last) == cache.last
         assert sum(read) < 3 * BLOCK_COMMITS
-        assert tape.state(tape.last) == script.state
-        hits = asyncio.run(_hits(tape, wanted_of("position == 3", tape.names)))
+        assert cache.state(cache.last) == script.state
+        hits = asyncio.run(_hits(cache, parse_filter("position == 3", cache.names)))
         assert hits == [3]
-        assert tape.settle(10) == 10
-        assert tape.state(10) == fold(script.commits[:10])
+        assert cache.clamp(10) == 10
+        assert cache.state(10) == fold(script.commits[:10])
 
 
-async def _hits(tape: Tape, wanted: Wanted) -> list[Position]:
-    return [one.hit async for one in seek(tape, wanted, tape.last, -1) if one.hit is not None]
+async def _hits(cache: HistoryCache, commit_filter: CommitFilter) -> list[Position]:
+    return [one.hit async for one in search(cache, commit_filter, cache.last, -1) if one.hit is not None]
 
 
 def test_a_search_crosses_blocks_in_both_directions(long_log: tuple[str, list[Commit]]) -> None:
@@ -438,9 +438,9 @@ def test_a_search_crosses_blocks_in_both_directions(long_log: tuple[str, list[Co
     log, commits = long_log
     last = len(commits)
     far = f"position == {last - 2}"
-    assert seen(log, "f", wanted=far).position == last - 2
-    assert seen(log, "G", "F", wanted="position == 3").position == 3
-    assert seen(log, "G", "F", "F", wanted="type room_closed").position == last - 198
+    assert seen(log, "f", filter_text=far).position == last - 2
+    assert seen(log, "G", "F", filter_text="position == 3").position == 3
+    assert seen(log, "G", "F", "F", filter_text="type room_closed").position == last - 198
 
 
 def test_a_long_queue_is_cut(tmp_path: Path) -> None:
@@ -449,9 +449,9 @@ def test_a_long_queue_is_cut(tmp_path: Path) -> None:
     for number in range(30):
         script.enters(number, ConnectionId(f"c_{number:04x}"), "Anonymous")
     with closing(open_source(dumped(tmp_path / "log.jsonl", script.commits))) as source:
-        tape = Tape(source)
-        tape.settle(tape.last)
-        queue = changed_sections(tape.names, *tape.step(tape.last))[0]
+        cache = HistoryCache(source)
+        cache.clamp(cache.last)
+        queue = changed_sections(cache.names, *cache.step(cache.last))[0]
     assert queue.title == "queue: 30 waiting"
     assert [row.text for row in queue.rows][-2:] == ["and 18 more", "30. Anonymous·001d for 0 s"]
     assert [row.mark for row in queue.rows].count("+") == 1

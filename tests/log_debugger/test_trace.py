@@ -21,7 +21,7 @@ from events.events import QueueEntered, RoomOpened
 from events.log import DeliveryRecord
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
-from log_debugger.reading.delivered import NOT_NOTED, NOT_NOTED_HERE, NOTED_LATE_MS
+from log_debugger.reading.deliveries import NOT_NOTED, NOT_NOTED_HERE, NOTED_LATE_MS
 from projections.state import fold
 from tests.log_debugger.logs import (
     ANN,
@@ -32,12 +32,12 @@ from tests.log_debugger.logs import (
     ROOM,
     START_MS,
     Script,
-    asked,
     by_interests,
     conversation,
     dumped,
     filed,
-    told,
+    run_command,
+    run_ok,
     trimmed,
 )
 
@@ -61,7 +61,7 @@ def log(tmp_path: Path) -> str:
 def test_a_room_has_its_messages_and_where_they_went(log: str) -> None:
     """Who met and why, what was said, when and by what it was handed over, and how it ended."""
     assert (
-        told("trace", log, "--room", "2370").out
+        run_ok("trace", log, "--room", "2370").out
         == f"""\
 the life of {ROOM}
       2  00:00:41.200  Bob·b6cd enters the queue and meets Ann·6f5d, who waited 41.2 s, in r_2370
@@ -90,7 +90,7 @@ in all
 
 def test_a_connection_has_each_stay_and_each_room_in_turn(log: str) -> None:
     """A life goes from place to place, and adds up."""
-    lines = told("trace", log, "--connection", "b6cd").lines
+    lines = run_ok("trace", log, "--connection", "b6cd").lines
     places = [line for line in lines if line.startswith("in ")]
     assert places == ["in r_2370 with Ann·6f5d", "in r_91aa with Anonymous·0a1b", "in the queue", "in all"]
     assert [line[:7].strip() for line in lines if line[:7].strip().isdecimal()] == ["2", "3", "4", "6", "7", "8", "9"]
@@ -102,14 +102,14 @@ def test_a_connection_has_each_stay_and_each_room_in_turn(log: str) -> None:
 
 def test_only_the_part_of_a_commit_that_is_theirs_counts(log: str) -> None:
     """The one who was left is not in the room that the other went to."""
-    answer = told("trace", log, "--connection", "6f5d")
+    answer = run_ok("trace", log, "--connection", "6f5d")
     assert "1 stay in the queue (41.2 s); 1 room; 2 messages" in answer.out
     assert "handed to Anonymous" not in answer.out
 
 
 def test_a_dump_says_that_it_has_no_notes(tmp_path: Path) -> None:
     """Where nothing is noted, nothing is said of what was handed over."""
-    answer = told("trace", dumped(tmp_path / "log.jsonl", conversation().commits), "--room", "2370")
+    answer = run_ok("trace", dumped(tmp_path / "log.jsonl", conversation().commits), "--room", "2370")
     assert answer.lines[1] == NOT_NOTED
     assert "handed to" not in answer.out
 
@@ -117,7 +117,7 @@ def test_a_dump_says_that_it_has_no_notes(tmp_path: Path) -> None:
 def test_a_lost_note_is_not_taken_for_a_lost_message(tmp_path: Path) -> None:
     """Whoever was handed something later has read past it."""
     delivery_records = [DeliveryRecord(7, BOB, "result", START_MS + 430_000)]
-    answer = told("trace", filed(tmp_path / "log.db", conversation().commits, delivery_records), "--room", "2370")
+    answer = run_ok("trace", filed(tmp_path / "log.db", conversation().commits, delivery_records), "--room", "2370")
     assert (
         "no note that it was handed to Bob·b6cd, though something later was: "
         "most likely they fetched from a later cursor on, or the note was lost"
@@ -131,7 +131,7 @@ def test_of_the_last_second_nothing_is_concluded(tmp_path: Path) -> None:
     script.enters(440_000, ANN, "Ann").enters(441_000, BOB, "Bob", room=LAST_ROOM)
     script.says(442_000, BOB, "Hello again.", LAST_ROOM).says(443_500, ANN, "And to you!", LAST_ROOM)
     log = filed(tmp_path / "log.db", script.commits, HANDINGS)
-    lines = told("trace", log, "--room", "e5e5").lines
+    lines = run_ok("trace", log, "--room", "e5e5").lines
     after = {line.split('"')[1]: below.strip() for line, below in pairwise(lines) if line.endswith('"')}
     assert after == {
         "Hello again.": f"no note that it was handed to Ann·6f5d: {FETCHED}",
@@ -146,15 +146,15 @@ def test_a_file_that_was_loaded_has_notes_of_what_came_later(tmp_path: Path, mon
     dump = Path(dumped(tmp_path / "dump.jsonl", script.commits[:4]))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(dump.read_bytes())))
     log = f"sqlite:{tmp_path / 'log.db'}"
-    told("log", "load", log)
-    answer = told("trace", log, "--room", "2370")
-    assert answer.out == told("trace", str(dump), "--room", "2370").out.replace(NOT_NOTED, NOT_NOTED_HERE)
+    run_ok("log", "load", log)
+    answer = run_ok("trace", log, "--room", "2370")
+    assert answer.out == run_ok("trace", str(dump), "--room", "2370").out.replace(NOT_NOTED, NOT_NOTED_HERE)
     assert "handed to" not in answer.out
     with closing(SqliteFile(tmp_path / "log.db", "write")) as broker:
         broker.append(script.commits[4:], expected=script.commits[3].tip)
         broker.record([DeliveryRecord(4, BOB, "inbox", START_MS + 60_000)])
     not_noted = "is not noted: this log was loaded from a dump up to position 4"
-    assert [line.strip() for line in told("trace", log, "--room", "2370").lines if "handed" in line] == [
+    assert [line.strip() for line in run_ok("trace", log, "--room", "2370").lines if "handed" in line] == [
         f"whether it was handed to Ann·6f5d {not_noted}",
         f"whether it was handed to Bob·b6cd {not_noted}",
         f"whether it was handed to Ann·6f5d {not_noted}",
@@ -162,7 +162,7 @@ def test_a_file_that_was_loaded_has_notes_of_what_came_later(tmp_path: Path, mon
         f"no note that it was handed to Ann·6f5d: {FETCHED}",
         "2 messages (1 by Bob·b6cd, 1 by Ann·6f5d; 1 handed over, 1 not noted) in 18.8 s",
     ]
-    *commits, last = told("trace", log, "--room", "2370", "--json").objects
+    *commits, last = run_ok("trace", log, "--room", "2370", "--json").objects
     assert [one["handed"] for commit in commits for one in commit["told"]] == [
         None,
         None,
@@ -182,7 +182,7 @@ def test_shared_interests_are_the_reason(tmp_path: Path) -> None:
     """What the two share, who else waited, and what those shared."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests"))).enters(0, ANN, "Ann", "chess")
     script.enters(1_000, CAT, "Cat", "go", "tea").enters(3_000, DAN, "Dan", "film", "go", "tea", room=ROOM)
-    lines = told("trace", dumped(tmp_path / "log.jsonl", script.commits), "--room", "2370").lines
+    lines = run_ok("trace", dumped(tmp_path / "log.jsonl", script.commits), "--room", "2370").lines
     assert lines[3:5] == [
         "                       by interests: Cat·0a1b shares go, tea with Dan·6f5d9, and nobody else shared any",
         "                       1 other waited too: Ann·6f5d6 (3.0 s, shares nothing)",
@@ -191,7 +191,7 @@ def test_shared_interests_are_the_reason(tmp_path: Path) -> None:
 
 def test_patience_is_the_reason_where_nothing_is_shared(tmp_path: Path) -> None:
     """Whose patience had ended, and after how long."""
-    lines = told("trace", dumped(tmp_path / "log.jsonl", by_interests().commits), "--connection", "b6").lines
+    lines = run_ok("trace", dumped(tmp_path / "log.jsonl", by_interests().commits), "--connection", "b6").lines
     assert (
         "                       1 other waited, but none shared an interest with them, "
         "and nobody's patience (15.0 s) had ended"
@@ -204,7 +204,7 @@ def test_patience_is_the_reason_where_nothing_is_shared(tmp_path: Path) -> None:
 
 def test_json_has_the_reason_and_the_handings(log: str) -> None:
     """A commit a line, then what it adds up to."""
-    objects = told("trace", log, "--room", "2370", "--json").objects
+    objects = run_ok("trace", log, "--room", "2370", "--json").objects
     assert [one.get("position") for one in objects] == [2, 3, 4, 6, None]
     assert objects[0]["why"]["matching"] == "first-come"
     assert (objects[0]["why"]["seeker"], objects[0]["why"]["met"]) == (BOB, ANN)
@@ -221,7 +221,7 @@ def test_json_has_the_reason_and_the_handings(log: str) -> None:
 def test_json_of_a_dump_does_not_know_of_handings(tmp_path: Path) -> None:
     """`null` is not noted; an empty list would be never."""
     log = dumped(tmp_path / "log.jsonl", conversation().commits)
-    objects = told("trace", log, "--connection", "b6", "--json").objects
+    objects = run_ok("trace", log, "--connection", "b6", "--json").objects
     assert {one["handed"] for line in objects[:-1] for one in line["told"]} == {None}
     assert objects[-1]["totals"]["messages_handed"] is None
 
@@ -230,21 +230,21 @@ def test_a_trimmed_life_begins_at_the_base(tmp_path: Path) -> None:
     """What is left of it, and what was known where the log begins."""
     script = conversation()
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:3]))
-    lines = told("trace", log, "--room", "2370").lines
+    lines = run_ok("trace", log, "--room", "2370").lines
     assert lines[:3] == [
         f"the life of {ROOM}",
         "what was before position 4 is gone from the log; there it was:",
         f"  r_2370 is {ROOM}",
     ]
     assert [line[:7].strip() for line in lines if line[:7].strip().isdecimal()] == ["4", "6"]
-    assert told("trace", log, "--room", "2370", "--json").objects[0]["base"]["room"]["opened_position"] == 2
+    assert run_ok("trace", log, "--room", "2370", "--json").objects[0]["base"]["room"]["opened_position"] == 2
 
 
 def test_a_broken_log_is_told_as_far_as_it_goes(tmp_path: Path) -> None:
     """What stood before is told, and one line names the position."""
     commits = conversation().commits
     commits[5] = msgspec.structs.replace(commits[5], at_ms=commits[5].at_ms + 1)
-    answer = asked("trace", dumped(tmp_path / "log.jsonl", commits), "--room", "2370")
+    answer = run_command("trace", dumped(tmp_path / "log.jsonl", commits), "--room", "2370")
     assert answer.status == 2
     assert answer.lines[-1].endswith('"Hello!"')
     assert answer.err == f"chat-broker: the commit at position 6 was altered; {HOW_FAR}\n"
@@ -272,16 +272,16 @@ DAMAGES: dict[str, Callable[[Path], str]] = {
 def test_what_damage_may_hide_is_not_said_to_be_missing(tmp_path: Path, damage: str, asked_for: Sequence[str]) -> None:
     """Who or what isn't found may stand where the log can't be read; the line is the one that `replay` gives."""
     log = DAMAGES[damage](tmp_path / "log")
-    answer = asked("trace", log, *asked_for)
+    answer = run_command("trace", log, *asked_for)
     assert (answer.status, answer.out) == (2, "")
-    assert answer.err == asked("replay", log).err != ""
+    assert answer.err == run_command("replay", log).err != ""
 
 
 def test_exactly_one_life_is_asked_for(log: str) -> None:
     """A connection's or a room's, and one that is there."""
-    assert asked("trace", log).status == 2
-    assert asked("trace", log, "--room", "23", "--connection", "b6").status == 2
-    assert "there is no room" in asked("trace", log, "--room", "b6").err
+    assert run_command("trace", log).status == 2
+    assert run_command("trace", log, "--room", "23", "--connection", "b6").status == 2
+    assert "there is no room" in run_command("trace", log, "--room", "b6").err
 
 
 def test_a_meeting_that_the_rules_do_not_give_is_marked(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_a_meeting_that_the_rules_do_not_give_is_marked(tmp_path: Path) -> None:
     events = QueueEntered(DAN, "Dan", ("go",)), RoomOpened(ROOM, ANN, DAN, "Ann", "Dan")
     facts = Facts(START_MS + 2_000, ROOM)
     script.store(commit_after(tip, EnterQueue(DAN, "Dan", ("go",)), facts, events))
-    lines = told("trace", dumped(tmp_path / "log.jsonl", script.commits), "--room", "23").lines
+    lines = run_ok("trace", dumped(tmp_path / "log.jsonl", script.commits), "--room", "23").lines
     assert lines[3:6] == [
         "                       by interests: they share none, and the patience of neither had ended (15.0 s)",
         "                       asked again, the matching names somebody else: the log was made under other rules",

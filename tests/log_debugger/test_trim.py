@@ -16,7 +16,7 @@ from log_debugger.reading.sources import open_source
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, digest
 from tests.log_debugger.crowds import LITTLE, crowd, states_of
-from tests.log_debugger.logs import ANN, BOB, START_MS, Script, asked, conversation, dumped, filed, told
+from tests.log_debugger.logs import ANN, BOB, START_MS, Script, conversation, dumped, filed, run_command, run_ok
 
 SAID = conversation().commits
 STATES = states_of(SAID)
@@ -39,10 +39,10 @@ def on_disk(path: Path) -> bytes:
 def test_what_stands_before_a_position_goes_and_the_rest_is_sound(tmp_path: Path) -> None:
     """One line says what went and what is left; the fold is the same."""
     log = filed(tmp_path / "log.db", SAID)
-    answer = told("log", "trim", log, "--before", "5")
+    answer = run_ok("log", "trim", log, "--before", "5")
     assert answer.out == "trimmed 4 commits, up to position 4; 5 commits left, from position 5 to 9\n"
     assert lines_of(log) == [encode_commit(commit) for commit in SAID[4:]]
-    assert told("verify", log).out == f"every promise holds: 5 commits, position 9, digest {digest(STATES[9])}\n"
+    assert run_ok("verify", log).out == f"every promise holds: 5 commits, position 9, digest {digest(STATES[9])}\n"
 
 
 def test_what_went_is_gone_from_the_disk(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_what_went_is_gone_from_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     log = filed(path, SAID)
     assert b"Hello, stranger." in on_disk(path)
-    told("log", "trim", log, "--before", "4")
+    run_ok("log", "trim", log, "--before", "4")
     assert b"Hello, stranger." not in on_disk(path)
     assert b"Hello!" in on_disk(path)
 
@@ -58,27 +58,27 @@ def test_what_went_is_gone_from_the_disk(tmp_path: Path) -> None:
 def test_a_log_can_be_trimmed_again_and_whole(tmp_path: Path) -> None:
     """Up to behind its end; the next commit follows what went."""
     log = filed(tmp_path / "log.db", SAID)
-    told("log", "trim", log, "--before", "3")
-    assert told("log", "trim", log, "--before", "6").out.startswith(
+    run_ok("log", "trim", log, "--before", "3")
+    assert run_ok("log", "trim", log, "--before", "6").out.startswith(
         "trimmed 3 commits, up to position 5; 4 commits left"
     )
     assert (
-        told("log", "trim", log, "--before", "10").out == "trimmed 4 commits, up to position 9; no commits are left\n"
+        run_ok("log", "trim", log, "--before", "10").out == "trimmed 4 commits, up to position 9; no commits are left\n"
     )
-    assert told("verify", log).out == f"every promise holds: 0 commits, position 9, digest {digest(STATES[9])}\n"
+    assert run_ok("verify", log).out == f"every promise holds: 0 commits, position 9, digest {digest(STATES[9])}\n"
     more = Script(STATES[9]).enters(900_000, ANN, "Ann")
     with contextlib.closing(SqliteFile(tmp_path / "log.db")) as file:
         file.append(more.commits, expected=STATES[9].tip)
-    assert told("verify", log).out.startswith("every promise holds: 1 commits, position 10,")
+    assert run_ok("verify", log).out.startswith("every promise holds: 1 commits, position 10,")
 
 
 def test_nothing_is_trimmed_twice(tmp_path: Path) -> None:
     """And nothing where nothing is old enough."""
     log = filed(tmp_path / "log.db", SAID)
-    told("log", "trim", log, "--before", "4")
+    run_ok("log", "trim", log, "--before", "4")
     before = lines_of(log)
     for before_position in ("1", "3", "4"):
-        answer = told("log", "trim", log, "--before", before_position)
+        answer = run_ok("log", "trim", log, "--before", before_position)
         assert answer.out == "nothing to trim: 6 commits left, from position 4 to 9\n"
     assert lines_of(log) == before
 
@@ -93,7 +93,7 @@ def test_what_is_older_than_some_time_goes(
     """By the clock, and the times of the commits: exactly so old is old enough."""
     log = filed(tmp_path / "log.db", SAID)
     monkeypatch.setattr(time, "time", lambda: START_MS / 1_000 + now_s)
-    answer = told("log", "trim", log, "--older-than", older_than)
+    answer = run_ok("log", "trim", log, "--older-than", older_than)
     if left is None:
         assert answer.out == "nothing to trim: 9 commits left, from position 1 to 9\n"
         return
@@ -105,17 +105,17 @@ def test_a_broker_goes_on_while_its_log_is_trimmed(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     with contextlib.closing(SqliteFile(path, "write")) as broker:
         broker.append(SAID[:8], expected=INITIAL_STATE.tip)
-        told("log", "trim", f"sqlite:{path}", "--before", "6")
+        run_ok("log", "trim", f"sqlite:{path}", "--before", "6")
         broker.append(SAID[8:], expected=SAID[7].tip)
         assert [commit.position for commit in broker.read(0, 100)] == [6, 7, 8, 9]
-    assert asked("verify", f"sqlite:{path}").status == 0
+    assert run_command("verify", f"sqlite:{path}").status == 0
 
 
 def test_a_reader_that_stands_in_the_way_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commits are gone for everybody, but perhaps not yet from the disk."""
     log = filed(tmp_path / "log.db", SAID)
     monkeypatch.setattr(SqliteFile, "checkpoint", lambda self: False)
-    answer = told("log", "trim", log, "--before", "5")
+    answer = run_ok("log", "trim", log, "--before", "5")
     assert "until the next checkpoint" in answer.lines[1]
     assert len(lines_of(log)) == 5
 
@@ -130,7 +130,7 @@ def test_a_log_that_is_trimmed_under_a_reader_is_not_told_with_a_gap(tmp_path: P
             first = source.base.tip.position
             lines = source.lines(first)
             assert next(lines)
-            assert told("log", "trim", log, "--before", str(before)).status == 0
+            assert run_ok("log", "trim", log, "--before", str(before)).status == 0
             gone = f"{log} was trimmed up to position {before - 1} while it was read; start again"
             with pytest.raises(LogUnavailableError, match=gone):
                 list(lines)
@@ -145,13 +145,13 @@ def test_a_long_log_is_trimmed_in_pieces_and_its_snapshots_stay(tmp_path: Path) 
     with contextlib.closing(SqliteFile(path, "share")) as file:
         for at in (1_000, 2_300):
             file.save(Snapshot(states[at].tip, states[at]), STATE_CODEC)
-    told("log", "trim", log, "--before", "2201")
+    run_ok("log", "trim", log, "--before", "2201")
     source = open_source(log)
     assert list(source.snapshots()) == [2_200, 2_300]
     source.close()
     with SqliteReader(path, "read") as reader:
         assert reader.base == states[2_200].tip
-    assert told("verify", log).out.endswith(f"digest {digest(states[-1])}\n")
+    assert run_ok("verify", log).out.endswith(f"digest {digest(states[-1])}\n")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_long_log_is_trimmed_in_pieces_and_its_snapshots_stay(tmp_path: Path) 
 def test_what_can_t_be_trimmed_is_an_error_of_use(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
     """One line, exit status 2, and the log as it was."""
     log = filed(tmp_path / "log.db", SAID)
-    answer = asked("log", "trim", log, *arguments)
+    answer = run_command("log", "trim", log, *arguments)
     assert (answer.status, answer.out) == (2, "")
     assert says in answer.err
     assert len(lines_of(log)) == 9
@@ -178,9 +178,9 @@ def test_what_can_t_be_trimmed_is_an_error_of_use(arguments: tuple[str, ...], sa
 def test_a_log_of_which_nothing_is_left_is_told_as_one(tmp_path: Path) -> None:
     """Whoever asks for more of it hears that there is no more."""
     log = filed(tmp_path / "log.db", SAID)
-    told("log", "trim", log, "--before", "10")
-    assert "ends at position 9, so --before is from 1 to 10" in asked("log", "trim", log, "--before", "9999").err
-    assert told("trace", log, "--connection", "b6cd").lines == [
+    run_ok("log", "trim", log, "--before", "10")
+    assert "ends at position 9, so --before is from 1 to 10" in run_command("log", "trim", log, "--before", "9999").err
+    assert run_ok("trace", log, "--connection", "b6cd").lines == [
         f"the life of {BOB}",
         "what was before position 10 is gone from the log; there it was:",
         f"  Bob·b6cd is {BOB}",
@@ -192,16 +192,16 @@ def test_a_log_of_which_nothing_is_left_is_told_as_one(tmp_path: Path) -> None:
         "",
         "nothing has happened since",
     ]
-    assert [*told("trace", log, "--connection", "b6cd", "--json").objects[1]] == ["totals", "state"]
+    assert [*run_ok("trace", log, "--connection", "b6cd", "--json").objects[1]] == ["totals", "state"]
     for position in ("0", "9"):
         expected = f"there are no commits in {log}, so there is nothing to reproduce"
-        assert asked("test", log, "--to", position).err == f"chat-broker: {expected}\n"
+        assert run_command("test", log, "--to", position).err == f"chat-broker: {expected}\n"
 
 
 def test_only_a_log_in_a_file_is_trimmed(tmp_path: Path) -> None:
     """A dump is nobody's log, and a log in memory its broker's."""
     for log in (dumped(tmp_path / "dump.jsonl", SAID), "memory:", f"sqlite:{tmp_path / 'nothing.db'}"):
-        answer = asked("log", "trim", log, "--before", "3")
+        answer = run_command("log", "trim", log, "--before", "3")
         assert (answer.status, answer.out) == (2, "")
         assert answer.err.count("\n") == 1
 
@@ -210,7 +210,7 @@ def test_a_log_that_was_altered_is_not_trimmed(tmp_path: Path) -> None:
     """Its snapshot would stand for something that never was."""
     other = Script(STATES[2]).says(42_255, BOB, "Goodbye.", call="m1").commits
     log = filed(tmp_path / "log.db", [*SAID[:2], *other, *SAID[3:]])
-    answer = asked("log", "trim", log, "--before", "7")
+    answer = run_command("log", "trim", log, "--before", "7")
     assert answer.status == 2
     assert "position 4 does not follow" in answer.err
     assert len(lines_of(log)) == 9

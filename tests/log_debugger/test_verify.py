@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from broker.verification import checking
-from broker.verification.checking import PROMISES, Fault, Verdict, check_log
-from broker.verification.safe_text import shown
+from broker.verification.checking import PROMISES, ViolationReport, CheckResult, check_log
+from broker.verification.safe_text import safe_repr
 from events.codec import encode_commit
 from events.commands import EnterQueue, LeaveQueue, LeaveRoom, SendMessage
 from events.commit import Commit, Facts, commit_after, redact
@@ -34,12 +34,12 @@ from tests.log_debugger.logs import (
     CAT,
     DAN,
     ROOM,
-    asked,
     by_interests,
     conversation,
     dumped,
     filed,
-    told,
+    run_command,
+    run_ok,
     trimmed,
 )
 
@@ -48,7 +48,7 @@ STATES = states_of(SAID)
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 
-def verdict_of(name: str) -> Verdict:
+def verdict_of(name: str) -> CheckResult:
     """What checking the log comes to."""
     source = open_source(name)
     try:
@@ -57,7 +57,7 @@ def verdict_of(name: str) -> Verdict:
         source.close()
 
 
-def fault_in(tmp_path: Path, commits: list[Commit]) -> Fault:
+def fault_in(tmp_path: Path, commits: list[Commit]) -> ViolationReport:
     """The fault in a log of these commits, which is the same in a dump and in a broker's file."""
     fault = verdict_of(dumped(tmp_path / "dump.jsonl", commits)).fault
     assert fault is not None
@@ -74,15 +74,15 @@ def changed(position: int, **fields: object) -> list[Commit]:
 def test_a_sound_log_is_one_line(tmp_path: Path) -> None:
     """With how many commits there are, where they end, and the digest of the state."""
     line = f"every promise holds: 9 commits, position 9, digest {digest(STATES[-1])}\n"
-    assert told("verify", dumped(tmp_path / "dump.jsonl", SAID)).out == line
-    assert told("verify", filed(tmp_path / "log.db", SAID)).out == line
+    assert run_ok("verify", dumped(tmp_path / "dump.jsonl", SAID)).out == line
+    assert run_ok("verify", filed(tmp_path / "log.db", SAID)).out == line
 
 
 def test_an_empty_log_is_sound(tmp_path: Path) -> None:
     """It promises nothing yet."""
     SqliteFile(tmp_path / "log.db").close()
     line = f"every promise holds: 0 commits, position 0, digest {digest(State())}\n"
-    assert told("verify", f"sqlite:{tmp_path / 'log.db'}").out == line
+    assert run_ok("verify", f"sqlite:{tmp_path / 'log.db'}").out == line
 
 
 @pytest.mark.parametrize("policy", [None, LITTLE, msgspec.structs.replace(LITTLE, matching="interests")])
@@ -143,7 +143,7 @@ CHAINS: dict[str, tuple[int, Callable[[], list[Commit]]]] = {
 def test_a_broken_chain_is_found(how: str, tmp_path: Path) -> None:
     """Promise 5, at the first position that does not follow."""
     position, commits = CHAINS[how]
-    breach = fault_in(tmp_path, commits()).breach
+    breach = fault_in(tmp_path, commits()).violation
     assert (breach.promise, breach.position) == (5, position)
 
 
@@ -283,7 +283,7 @@ def adopted(policy: Policy) -> tuple[object]:
 def test_a_broken_promise_is_found_in_a_whole_chain(how: str, tmp_path: Path) -> None:
     """By the promise that it breaks, at the first position where it does."""
     position, promise, what, commits = REPAIRED[how]
-    breach = fault_in(tmp_path, commits()).breach
+    breach = fault_in(tmp_path, commits()).violation
     assert (breach.position, breach.promise) == (position, promise), breach
     assert what in breach.what
 
@@ -296,7 +296,7 @@ def test_each_promise_that_a_log_shows_has_a_fault_above() -> None:
 def test_a_breach_is_told_with_its_promise_and_the_difference(tmp_path: Path) -> None:
     """Exit status 1, and what is stored beside what should be; what strangers typed is in quotes."""
     commits = with_events(SAID, 3, MessageSent(ROOM, BOB, ANN, "\x1b[2J", ClientMessageId("m1")))
-    answer = asked("verify", dumped(tmp_path / "dump.jsonl", commits))
+    answer = run_command("verify", dumped(tmp_path / "dump.jsonl", commits))
     assert (answer.status, answer.err) == (1, "")
     event = f'MessageSent(room_id="{ROOM}", sender="{BOB}", recipient="{ANN}", text="{{}}", client_message_id="m1")'
     assert answer.lines == [
@@ -317,7 +317,7 @@ def test_a_base_that_breaks_a_promise_is_found(tmp_path: Path) -> None:
     name = trimmed(tmp_path / "log.db", conversation(), msgspec.structs.replace(state, rooms=rooms))
     fault = verdict_of(name).fault
     assert fault is not None
-    assert (fault.breach.promise, fault.breach.position) == (1, 5)
+    assert (fault.violation.promise, fault.violation.position) == (1, 5)
 
 
 # What can't be read.
@@ -328,7 +328,7 @@ def test_a_damaged_line_is_a_breach_of_promise_5(tmp_path: Path) -> None:
     lines = [encode_commit(commit) for commit in SAID]
     lines[3] = lines[3].replace(b'"message_sent"', b'"message_eaten"')
     (tmp_path / "dump.jsonl").write_bytes(b"\n".join(lines) + b"\n")
-    answer = asked("verify", str(tmp_path / "dump.jsonl"))
+    answer = run_command("verify", str(tmp_path / "dump.jsonl"))
     assert answer.status == 1
     assert answer.lines[0].startswith("promise 5 is broken at position 4: not a commit: ")
 
@@ -341,26 +341,26 @@ def test_what_is_no_log_is_an_error_of_use(content: bytes, tmp_path: Path) -> No
     """Exit status 2 and one line, rather than a verdict."""
     path = tmp_path / "file"
     path.write_bytes(content)
-    answer = asked("verify", str(path))
+    answer = run_command("verify", str(path))
     assert (answer.status, answer.out) == (2, "")
     assert answer.err.count("\n") == 1
 
 
 def test_what_is_not_there_is_an_error_of_use(tmp_path: Path) -> None:
     """There is nothing that could keep a promise."""
-    assert asked("verify", str(tmp_path / "nothing")).status == 2
+    assert run_command("verify", str(tmp_path / "nothing")).status == 2
 
 
 def test_a_dump_with_a_hole_is_a_breach_of_promise_5(tmp_path: Path) -> None:
     """Though it can't even be opened as one; and so is an old first commit that was altered."""
     path = tmp_path / "dump.jsonl"
     path.write_bytes(b"\n".join([*(encode_commit(commit) for commit in SAID[:4]), b"", encode_commit(SAID[4]), b""]))
-    answer = asked("verify", str(path))
+    answer = run_command("verify", str(path))
     assert answer.status == 1
     assert answer.lines[0].startswith("promise 5 is broken: ")
     assert "behind commit 4 is empty" in answer.lines[0]
     path.write_bytes((GOLDEN / "commits.jsonl").read_bytes().replace(b"1790000000000", b"1790000000001"))
-    answer = asked("verify", str(path))
+    answer = run_command("verify", str(path))
     assert (answer.status, answer.lines[0]) == (1, "promise 5 is broken: the commit at position 1 was altered")
 
 
@@ -390,15 +390,15 @@ def test_a_file_that_was_tampered_with_is_found(sql: str, position: int, tmp_pat
     """Promise 5, at the row that was touched."""
     fault = verdict_of(tampered(tmp_path / "log.db", sql)).fault
     assert fault is not None
-    assert (fault.breach.promise, fault.breach.position) == (5, position)
+    assert (fault.violation.promise, fault.violation.position) == (5, position)
 
 
 def test_a_row_under_another_id_than_its_commit_s_is_found(tmp_path: Path) -> None:
     """Though the chain is whole: a broker takes the id of its last row for its tip."""
     fault = verdict_of(tampered(tmp_path / "log.db", "UPDATE commits SET commit_id = 'f' WHERE position = 4")).fault
     assert fault is not None
-    assert (fault.breach.promise, fault.breach.position) == (5, 4)
-    assert "at position 4 stands another commit" in fault.breach.what
+    assert (fault.violation.promise, fault.violation.position) == (5, 4)
+    assert "at position 4 stands another commit" in fault.violation.what
 
 
 def test_how_a_commit_is_spaced_is_its_own_affair(tmp_path: Path) -> None:
@@ -411,8 +411,8 @@ def test_rows_that_are_gone_are_found(tmp_path: Path) -> None:
     """Promise 5, where the first of them should stand; all before it was checked."""
     verdict = verdict_of(tampered(tmp_path / "log.db", "DELETE FROM commits WHERE position IN (5, 6)"))
     assert verdict.fault is not None
-    assert (verdict.fault.breach.promise, verdict.fault.breach.position) == (5, 5)
-    assert "behind position 4 commits are missing" in verdict.fault.breach.what
+    assert (verdict.fault.violation.promise, verdict.fault.violation.position) == (5, 5)
+    assert "behind position 4 commits are missing" in verdict.fault.violation.what
     assert verdict.tip == SAID[3].tip
 
 
@@ -428,7 +428,7 @@ def snapshotted(path: Path, *states: State) -> str:
 def test_snapshots_are_checked_where_they_stand(tmp_path: Path) -> None:
     """Those that are what the log says don't show."""
     name = snapshotted(tmp_path / "log.db", STATES[3], STATES[6], STATES[9])
-    assert told("verify", name).out == told("verify", dumped(tmp_path / "dump.jsonl", SAID)).out
+    assert run_ok("verify", name).out == run_ok("verify", dumped(tmp_path / "dump.jsonl", SAID)).out
 
 
 def test_a_snapshot_of_something_else_is_found(tmp_path: Path) -> None:
@@ -436,7 +436,7 @@ def test_a_snapshot_of_something_else_is_found(tmp_path: Path) -> None:
     other = msgspec.structs.replace(STATES[6], messages_sent=1)
     verdict = verdict_of(snapshotted(tmp_path / "log.db", STATES[3], other))
     assert verdict.fault is not None
-    assert str(verdict.fault.breach) == (
+    assert str(verdict.fault.violation) == (
         "promise 6 is broken at position 6: the snapshot that is stored here is not what the log says, or can't be read"
     )
     assert verdict.commits == 6
@@ -450,7 +450,7 @@ def test_a_damaged_snapshot_is_found(tmp_path: Path) -> None:
     db.close()
     fault = verdict_of(name).fault
     assert fault is not None
-    assert (fault.breach.promise, fault.breach.position) == (6, 6)
+    assert (fault.violation.promise, fault.violation.position) == (6, 6)
 
 
 def test_a_log_that_ends_before_its_newest_snapshot_was_rolled_back(tmp_path: Path) -> None:
@@ -461,14 +461,14 @@ def test_a_log_that_ends_before_its_newest_snapshot_was_rolled_back(tmp_path: Pa
     db.close()
     fault = verdict_of(name).fault
     assert fault is not None
-    assert (fault.breach.promise, fault.breach.position) == (5, 7)
-    assert "position 8" in fault.breach.what
+    assert (fault.violation.promise, fault.violation.position) == (5, 7)
+    assert "position 8" in fault.violation.what
 
 
 def test_a_trimmed_log_is_checked_from_its_base_on(tmp_path: Path) -> None:
     """What went is not missed."""
     name = trimmed(tmp_path / "log.db", conversation(), STATES[4])
-    assert told("verify", name).out == f"every promise holds: 5 commits, position 9, digest {digest(fold(SAID))}\n"
+    assert run_ok("verify", name).out == f"every promise holds: 5 commits, position 9, digest {digest(fold(SAID))}\n"
 
 
 def test_a_log_that_is_trimmed_while_it_is_checked_is_no_breach(tmp_path: Path) -> None:
@@ -535,10 +535,10 @@ def test_a_command_that_can_t_even_be_decided_is_a_breach(tmp_path: Path) -> Non
     """Here, one that could match and brings no room, in a chain that is whole."""
     command = SAID[1].command
     commits = [*SAID[:1], msgspec.structs.replace(SAID[1], facts=Facts(SAID[1].at_ms)), *SAID[2:]]
-    answer = asked("verify", dumped(tmp_path / "dump.jsonl", rechained(commits)))
+    answer = run_command("verify", dumped(tmp_path / "dump.jsonl", rechained(commits)))
     assert answer.status == 1
     assert answer.lines[0].startswith("promise 3 is broken at position 2: paired were ")
-    assert answer.lines[2] == f"  the command is {shown(command)}"
+    assert answer.lines[2] == f"  the command is {safe_repr(command)}"
 
 
 def test_a_command_that_led_to_nothing_is_not_to_be_stored(tmp_path: Path) -> None:
@@ -546,4 +546,4 @@ def test_a_command_that_led_to_nothing_is_not_to_be_stored(tmp_path: Path) -> No
     nothing = commit_after(SAID[-1].tip, LeaveQueue(ConnectionId("c_nobody")), Facts(SAID[-1].at_ms), [])
     verdict = verdict_of(dumped(tmp_path / "dump.jsonl", [*SAID, nothing]))
     assert verdict.fault is not None
-    assert verdict.fault.breach == Violation(6, nothing.position, "a command that led to nothing is stored")
+    assert verdict.fault.violation == Violation(6, nothing.position, "a command that led to nothing is stored")

@@ -26,10 +26,10 @@ from tests.log_debugger.logs import (
     NEXT_ROOM,
     ROOM,
     Script,
-    asked,
     by_interests,
     dumped,
-    told,
+    run_command,
+    run_ok,
     trimmed,
 )
 
@@ -158,7 +158,7 @@ def test_what_the_other_world_has_no_place_for_is_refused(tmp_path: Path) -> Non
     script = Script().add(0, AdoptPolicy(Policy(queue_connections_max=1)))
     script.enters(1_000, ANN, "Ann", "chess").enters(2_000, BOB, "Bob", "go", room=ROOM)
     name = dumped(tmp_path / "dump.jsonl", script.commits)
-    assert "1 command would have been refused" in told("whatif", name, "--matching", "interests").lines
+    assert "1 command would have been refused" in run_ok("whatif", name, "--matching", "interests").lines
 
 
 def test_patience_that_ends_while_there_is_no_room_is_looked_at_again(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_patience_that_ends_while_there_is_no_room_is_looked_at_again(tmp_path: 
 
 def test_the_answer_for_people_names_what_is_different(tmp_path: Path) -> None:
     """A table, then who and how much, and what was assumed."""
-    lines = told("whatif", dumped(tmp_path / "dump.jsonl", four().commits), "--matching", "interests").lines
+    lines = run_ok("whatif", dumped(tmp_path / "dump.jsonl", four().commits), "--matching", "interests").lines
     assert lines[0] == "4 commits decided again under interests (patience 15.0 s); it was first-come"
     assert lines[1:9] == [
         "                                    before         after",
@@ -197,7 +197,7 @@ def test_the_answer_for_people_names_what_is_different(tmp_path: Path) -> None:
 def test_the_answer_for_programs_is_all_of_it(tmp_path: Path) -> None:
     """As one JSON object."""
     name = dumped(tmp_path / "dump.jsonl", four().commits)
-    found = json.loads(told("whatif", name, "--matching", "interests", "--patience-ms", "5000", "--json").out)
+    found = json.loads(run_ok("whatif", name, "--matching", "interests", "--patience-ms", "5000", "--json").out)
     assert (found["matching_after"], found["patience_ms"]) == ("interests", 5_000)
     assert found["pairs_lost"] == [[*pair(ANN, BOB)], [*pair(CAT, DAN)]]
     assert found["names"][ANN] == "Ann"
@@ -207,7 +207,7 @@ def test_the_answer_for_programs_is_all_of_it(tmp_path: Path) -> None:
 def test_many_differences_are_counted_and_some_are_shown(tmp_path: Path) -> None:
     """Ten of each, the greatest first."""
     name = dumped(tmp_path / "dump.jsonl", crowd(4, 600, people=40))
-    lines = told("whatif", name, "--matching", "interests").lines
+    lines = run_ok("whatif", name, "--matching", "interests").lines
     assert sum(line.startswith("  - ") for line in lines) == 11
     assert [line for line in lines if line.startswith("  - and ") and line.endswith(" more")]
 
@@ -282,7 +282,7 @@ def test_a_matching_is_found_in_the_directory_that_one_is_in(tmp_path: Path, mon
 )
 def test_a_matching_that_can_t_be_used_is_one_line(rule: str, says: str, tmp_path: Path) -> None:
     """Whatever is wrong with it; exit status 2."""
-    answer = asked("whatif", dumped(tmp_path / "dump.jsonl", four().commits), "--matching", rule)
+    answer = run_command("whatif", dumped(tmp_path / "dump.jsonl", four().commits), "--matching", rule)
     assert (answer.status, answer.out) == (2, "")
     assert says in answer.err
     assert answer.err.count("\n") == 1
@@ -291,7 +291,7 @@ def test_a_matching_that_can_t_be_used_is_one_line(rule: str, says: str, tmp_pat
 def test_patience_means_nothing_to_the_first_come(tmp_path: Path) -> None:
     """It would change nothing, so whoever gives it means something else."""
     name = dumped(tmp_path / "dump.jsonl", four().commits)
-    answer = asked("whatif", name, "--matching", "first-come", "--patience-ms", "5")
+    answer = run_command("whatif", name, "--matching", "first-come", "--patience-ms", "5")
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == "chat-broker: under --matching first-come nobody holds out: leave --patience-ms out\n"
 
@@ -300,6 +300,6 @@ def test_patience_means_nothing_to_the_first_come(tmp_path: Path) -> None:
 def test_patience_is_a_whole_number(patience: str, tmp_path: Path) -> None:
     """Of at least one millisecond."""
     name = dumped(tmp_path / "dump.jsonl", four().commits)
-    answer = asked("whatif", name, "--matching", "interests", f"--patience-ms={patience}")
+    answer = run_command("whatif", name, "--matching", "interests", f"--patience-ms={patience}")
     assert answer.status == 2
     assert "--patience-ms must be a whole number" in answer.err

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from events.commit import Commit
-from events.events import Event
+from events.events import Event, MessageSent, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position
 from events.log import DeliveredBy, DeliveryRecord
-from log_debugger.reading.names import Names
+from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Source
 from log_debugger.reading.times import end_of, span
-from log_debugger.recipients import told_by
+from projections.notifications import METHODS, ChatroomFound, MessageReceived, PartnerDisconnected, recipients
 from projections.state import State
+
+METHOD_OF: Mapping[type[Event], str] = {
+    RoomOpened: METHODS[ChatroomFound],
+    MessageSent: METHODS[MessageReceived],
+    RoomClosed: METHODS[PartnerDisconnected],
+}
+"""The notification that an event leads to."""
 
 WAYS: dict[DeliveredBy, str] = {
     "get": "the GET stream of a session",
@@ -29,12 +36,17 @@ NOTED_LATE_MS = 1_200
 """A note may come so late: `broker.delivery_log` keeps it back for a second, and the file for a little longer."""
 
 
-class Told(NamedTuple):
+class NotificationDelivery(NamedTuple):
     """One notification, and its delivery records in the order of their time; `None` where none would be kept."""
 
     connection_id: ConnectionId
     method: str
     delivery_records: tuple[DeliveryRecord, ...] | None
+
+
+def recipients_of(events: Iterable[Event]) -> list[tuple[ConnectionId, str]]:
+    """Return each recipient of `events` with the method of its notification."""
+    return [(who, METHOD_OF[type(event)]) for event in events for who in recipients(event)]
 
 
 class Deliveries:
@@ -53,23 +65,27 @@ class Deliveries:
         """What is to be said of all of them, if none is noted."""
         return None if self._is_any else NOT_NOTED if self._after is None else NOT_NOTED_HERE
 
-    def of(self, commit: Commit, events: Sequence[Event]) -> list[Told]:
+    def of(self, commit: Commit, events: Sequence[Event]) -> list[NotificationDelivery]:
         """What `events`, which are of `commit`, told whom, and when they were handed it."""
-        told = told_by(events)
+        deliveries = recipients_of(events)
         noted = (
-            self._source.delivery_records(commit.position - 1, commit.position, None) if told and self._is_any else []
+            self._source.delivery_records(commit.position - 1, commit.position, None)
+            if deliveries and self._is_any
+            else []
         )
         would_be = self._after is not None and self._after < commit.position
-        found = ((who, method, tuple(one for one in noted if one.connection_id == who)) for who, method in told)
+        found = ((who, method, tuple(one for one in noted if one.connection_id == who)) for who, method in deliveries)
         return [
-            Told(who, method, delivery_records if delivery_records or would_be else None)
+            NotificationDelivery(who, method, delivery_records if delivery_records or would_be else None)
             for who, method, delivery_records in found
         ]
 
-    def lines(self, names: Names, state: State, commit: Commit, told: list[Told]) -> Iterator[str]:
+    def lines(
+        self, names: ShortNames, state: State, commit: Commit, deliveries: list[NotificationDelivery]
+    ) -> Iterator[str]:
         """The same in words; nothing where nothing is noted of any."""
-        for one in told if self._is_any else ():
-            who = names.known(state, one.connection_id)
+        for one in deliveries if self._is_any else ():
+            who = names.person_in(state, one.connection_id)
             if one.delivery_records is None:
                 yield f"whether it was handed to {who} is not noted: {self._loaded()}"
                 continue
@@ -100,8 +116,8 @@ class Deliveries:
         return self._newest[connection_id]
 
 
-def told_json(told: list[Told]) -> list[dict[str, Any]]:
-    """`told` for a program."""
+def deliveries_json(deliveries: list[NotificationDelivery]) -> list[dict[str, Any]]:
+    """`deliveries` for a program."""
     return [
         {
             "connection_id": one.connection_id,
@@ -110,5 +126,5 @@ def told_json(told: list[Told]) -> list[dict[str, Any]]:
             if one.delivery_records is None
             else [{"to": by.to, "at_ms": by.at_ms} for by in one.delivery_records],
         }
-        for one in told
+        for one in deliveries
     ]

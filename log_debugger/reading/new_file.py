@@ -18,7 +18,7 @@ _BESIDE = ".loading"
 _PARTS = ("", "-wal", "-shm", "-journal", ".lock", ".wake")
 
 
-class NewFile:
+class NewLogFile:
     """`file` is to be filled; after `finish` it is the log at `path`, otherwise nothing has changed there.
 
     Nobody else makes or opens a broker's log at `path` meanwhile.
@@ -36,7 +36,7 @@ class NewFile:
         with refusing(name):
             self._lock = WriterLock(self._path, name)
         try:
-            self._make_sure_that_it_is_empty(name)
+            self._check_empty(name)
             self._remove(self._new)  # of a loading that was cut off
             # What is half done is thrown away: that it survives a loss of power matters once it is whole.
             self.file = SqliteFile(self._new, "write", synchronous="NORMAL")
@@ -55,7 +55,7 @@ class NewFile:
         os.replace(self._new, self._path)
         _sync(os.path.dirname(self._path))
 
-    def __enter__(self) -> NewFile:
+    def __enter__(self) -> NewLogFile:
         return self
 
     def __exit__(
@@ -65,7 +65,7 @@ class NewFile:
         self._remove(self._new)
         self._lock.release()
 
-    def _make_sure_that_it_is_empty(self, name: str) -> None:
+    def _check_empty(self, name: str) -> None:
         if not os.path.exists(self._path):
             return
         with SqliteReader(self._path, "read") as there:

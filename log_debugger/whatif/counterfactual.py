@@ -44,7 +44,7 @@ from projections.connections import Chatting, Idle, Waiting
 from projections.state import State, evolve
 from projections.view import StateView
 
-Witness = Callable[[tuple[Event, ...], int], None]
+EventObserver = Callable[[tuple[Event, ...], int], None]
 """Is told of events, and of their time."""
 
 
@@ -64,18 +64,18 @@ class Rule(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(policy, **changes)
 
 
-class OtherWorld:
+class CounterfactualRun:
     """What would have become of a log's base, had `rule` been in force from there on."""
 
-    def __init__(self, base: State, rule: Rule, witness: Witness) -> None:
+    def __init__(self, base: State, rule: Rule, observe: EventObserver) -> None:
         self.state = msgspec.structs.replace(base, policy=rule.policy(base.policy))
         self.refused = 0
         """How many commands would not have been accepted: somebody would have been told to come back later."""
         self._rule = rule
-        self._witness = witness
+        self._observe = observe
         self._origin: Position = base.position
-        self._patience: list[tuple[int, Position, ConnectionId]] = []  # due, by the clock of commits; entered
-        self._note_all()
+        self._timeouts: list[tuple[int, Position, ConnectionId]] = []  # due, by the clock of commits; entered
+        self._schedule_all()
 
     def follow(self, commit: Commit) -> None:
         """Let happen what happens up to `commit`, the next of the log, and what its command makes of it.
@@ -84,27 +84,27 @@ class OtherWorld:
             UsageError: the matching failed, or named somebody who can't be met.
         """
         self._origin = commit.position
-        self.wait_until(commit.at_ms)
-        command, facts = self._here(commit.command), commit.facts
+        self.fire_timeouts(commit.at_ms)
+        command, facts = self._adapted(commit.command), commit.facts
         if facts.room_id is None:
             facts = msgspec.structs.replace(facts, room_id=self._fresh_room())
         if command is not None and isinstance(self._carry_out(command, facts), Rejection):
             self.refused += 1
 
-    def wait_until(self, at_ms: int) -> None:
+    def fire_timeouts(self, at_ms: int) -> None:
         """Let everybody's patience end that ends by then."""
-        while self._patience and self._patience[0][0] <= at_ms:
-            due, entered, who = heappop(self._patience)
+        while self._timeouts and self._timeouts[0][0] <= at_ms:
+            due, entered, who = heappop(self._timeouts)
             if self.state.queue.entered.get(who) != entered:
                 continue
             facts = Facts(max(due, self.state.at_ms), self._fresh_room())
             if isinstance(self._carry_out(MatchDue(who), facts), Rejection):
                 # Nothing can change before the next command: the first look after it is the next that matters.
                 looks = (at_ms - due) // LOOK_AGAIN_MS + 1
-                heappush(self._patience, (due + looks * LOOK_AGAIN_MS, entered, who))
+                heappush(self._timeouts, (due + looks * LOOK_AGAIN_MS, entered, who))
 
     def _carry_out(self, command: Command, facts: Facts) -> Rejection | None:
-        decision = decide(self.state, command, facts, matching=self._ask)
+        decision = decide(self.state, command, facts, matching=self._checked_match)
         if isinstance(decision, Rejection):
             return decision
         if decision:
@@ -112,11 +112,11 @@ class OtherWorld:
             # Nobody will ever hold this commit against its id, so it has none.
             commit = Commit(SCHEMA_VERSION, position, NO_COMMIT, NO_COMMIT, facts.at_ms, command, facts, events)
             self.state = evolve(self.state, commit)
-            self._witness(events, facts.at_ms)
-            self._observe(commit)
+            self._observe(events, facts.at_ms)
+            self._schedule_after(commit)
         return None
 
-    def _here(self, command: Command) -> Command | None:
+    def _adapted(self, command: Command) -> Command | None:
         """What whoever gave `command` does in this world; `None` is nothing."""
         if isinstance(command, AdoptPolicy):
             return AdoptPolicy(self._rule.policy(command.policy))
@@ -140,7 +140,7 @@ class OtherWorld:
             case _:
                 return None
 
-    def _ask(self, state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    def _checked_match(self, state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
         """The matching, which may be anybody's."""
         where = f"{self._rule.name}, asked for the command at position {self._origin},"
         try:
@@ -155,26 +155,26 @@ class OtherWorld:
             raise UsageError(f"{where} named {printable(str(met))}, who does not wait")
         return met
 
-    def _observe(self, commit: Commit) -> None:
+    def _schedule_after(self, commit: Commit) -> None:
         """As `broker.match_timeouts` does."""
         for event in commit.events:
             if isinstance(event, PolicyAdopted):
-                self._note_all()
+                self._schedule_all()
             elif isinstance(event, QueueEntered) and event.connection_id in self.state.queue.entered:
-                self._note(event.connection_id)
+                self._schedule(event.connection_id)
 
-    def _note_all(self) -> None:
-        self._patience.clear()
+    def _schedule_all(self) -> None:
+        self._timeouts.clear()
         state = self.state
         if len(state.queue) > 1 or patience_ms(state.policy):
             for entered, who in state.queue.entries.items():
                 due = state.connections.by_id[who].last_at_ms + patience_ms(state.policy)
-                self._patience.append((due, entered, who))
-        heapify(self._patience)
+                self._timeouts.append((due, entered, who))
+        heapify(self._timeouts)
 
-    def _note(self, who: ConnectionId) -> None:
+    def _schedule(self, who: ConnectionId) -> None:
         if patience := patience_ms(self.state.policy):
-            heappush(self._patience, (self.state.at_ms + patience, self.state.position, who))
+            heappush(self._timeouts, (self.state.at_ms + patience, self.state.position, who))
 
     def _fresh_room(self) -> RoomId:
         """An id that no command brought, and the same each time."""

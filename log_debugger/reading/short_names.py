@@ -20,7 +20,7 @@ from events.commit import BrokenChainError
 from events.events import Event, QueueEntered, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
 from events.log import UnusableLogError
-from log_debugger.reading.iterate import make_sure_that_it_is_whole
+from log_debugger.reading.iterate import check_complete
 from log_debugger.reading.sources import Source
 from projections.state import State
 
@@ -52,7 +52,7 @@ def _nothing_to_check() -> None:
     """There is no log that could be damaged."""
 
 
-class Names:
+class ShortNames:
     """Every connection and room that a log names, as far as it can be read.
 
     `called` is asked only where somebody gives a name for an id, and `check` only where what they ask for is not there.
@@ -67,18 +67,18 @@ class Names:
     ) -> None:
         self._connections = sorted(set(connections))
         self._rooms = sorted(set(rooms))
-        self._called = called
+        self._display_names_in = called
         self._check = check
         self._found: dict[str, str] = {}
 
-    def who(self, connection_id: str, display_name: str | None) -> str:
+    def person(self, connection_id: str, display_name: str | None) -> str:
         """A person, as in `Ann·6f5d`."""
         name = shown_name(display_name) if display_name is not None else UNKNOWN
         return f"{name}{MARK}{self._short(self._connections, connection_id, 'c_').removeprefix('c_')}"
 
-    def known(self, state: State, connection_id: ConnectionId) -> str:
+    def person_in(self, state: State, connection_id: ConnectionId) -> str:
         """A person, by the name that `state` knows."""
-        return self.who(connection_id, name_in(state, connection_id))
+        return self.person(connection_id, name_in(state, connection_id))
 
     def room(self, room_id: str) -> str:
         """A room, as in `r_2370`."""
@@ -100,7 +100,7 @@ class Names:
             return ConnectionId(found[0])
         if found:
             known = dict.fromkeys(found[:CANDIDATES_MAX], UNKNOWN)
-            known |= {who: name for who, name in self._called() if who in known}
+            known |= {who: name for who, name in self._display_names_in() if who in known}
             raise UsageError(_several("connection", "begins with", text, self._people(known), len(found)))
         everybody, called = self._everybody(text.casefold())
         if len(called) == 1:
@@ -138,14 +138,14 @@ class Names:
         """Everybody by the first name that they had, and those who ever had `name`, in small letters, by that."""
         everybody: dict[str, str] = {}
         called: dict[str, str] = {}
-        for who, display_name in self._called():
+        for who, display_name in self._display_names_in():
             everybody.setdefault(who, display_name)
             if display_name.casefold() == name:
                 called.setdefault(who, display_name)
         return everybody, called
 
     def _people(self, known: dict[str, str]) -> Iterator[str]:
-        return (self.who(who, name if name != UNKNOWN else None) for who, name in known.items())
+        return (self.person(who, name if name != UNKNOWN else None) for who, name in known.items())
 
     def _short(self, ids: list[str], name: str, prefix: str) -> str:
         found = self._found.get(name)
@@ -156,15 +156,15 @@ class Names:
         return found
 
 
-def names_of(source: Source) -> Names:
+def names_of(source: Source) -> ShortNames:
     """All names in a log; looks through it once, without reading most of it."""
     base: State = source.base.state
     connections, rooms = _named(source, base.position)
-    return Names(
+    return ShortNames(
         [*base.connections.by_id, *connections],
         [*base.rooms.by_id, *rooms],
-        lambda: _called(source),
-        lambda: make_sure_that_it_is_whole(source),
+        lambda: _display_names_in(source),
+        lambda: check_complete(source),
     )
 
 
@@ -211,7 +211,7 @@ def _named(source: Source, after: Position) -> tuple[set[str], set[str]]:
     return connections, rooms
 
 
-def _called(source: Source) -> Iterator[tuple[str, str]]:
+def _display_names_in(source: Source) -> Iterator[tuple[str, str]]:
     base: State = source.base.state
     yield from ((who, known.display_name) for who, known in base.connections.by_id.items())
     for line in _readable(source, base.position):

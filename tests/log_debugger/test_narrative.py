@@ -14,11 +14,11 @@ from events.events import RoomClosed
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from events.text import RedactedText
-from log_debugger.reading.iterate import ENDS_KEPT, Talks, talks_after, walk
-from log_debugger.reading.names import Names, shown_name
+from log_debugger.reading.iterate import ENDS_KEPT, Conversations, conversations_after, iterate
+from log_debugger.reading.short_names import ShortNames, shown_name
 from log_debugger.reading.sources import open_source
 from log_debugger.reading.times import clock, span
-from log_debugger.telling.narrative import ordinal, said, story
+from log_debugger.telling.narrative import narrative, ordinal, quoted
 from projections.state import fold
 from tests.log_debugger.logs import (
     ANN,
@@ -55,11 +55,11 @@ SPANS = {
 """What is shown of a duration in ms, here and on the page of a report."""
 
 
-def told(tmp_path: Path, script: Script) -> list[str]:
+def narrated(tmp_path: Path, script: Script) -> list[str]:
     """Every commit of `script`, as a sentence."""
     source = open_source(dumped(tmp_path / "log.jsonl", script.commits))
-    names = Names([ANN, BOB, CAT], [ROOM, NEXT_ROOM])
-    sentences = [story(names, walked.step, walked.talks) for walked in walk(source, source.tip().position)]
+    names = ShortNames([ANN, BOB, CAT], [ROOM, NEXT_ROOM])
+    sentences = [narrative(names, entry.step, entry.conversations) for entry in iterate(source, source.tip().position)]
     source.close()
     return sentences
 
@@ -67,7 +67,7 @@ def told(tmp_path: Path, script: Script) -> list[str]:
 def test_interests_and_patience_are_told(tmp_path: Path) -> None:
     """What brought two together is said: what they share, or whose patience ended."""
     names = {"Ann·6f5d6": "Ann·6f5d", "Dan·6f5d9": "Dan·6f5d9"}
-    assert told(tmp_path, by_interests()) == [
+    assert narrated(tmp_path, by_interests()) == [
         "the policy changes: messages_per_10s_max from 20 to 5, matching from first-come to interests",
         f"{names['Ann·6f5d6']} enters the queue (interests: chess) and waits, alone",
         "Cat·0a1b enters the queue (interests: go, tea) and waits, 2nd of 2",
@@ -90,14 +90,14 @@ def test_interests_and_patience_are_told(tmp_path: Path) -> None:
 def test_whoever_is_taken_out_had_a_grace(tmp_path: Path, reason: str, at_ms: int, grace: str) -> None:
     """It is said which grace had ended, and how long it was."""
     script = Script().enters(0, ANN, "Ann").add(at_ms, Disconnect(ANN, reason, 1))
-    assert told(tmp_path, script)[1] == f"Ann·6f5d is taken out of the queue after {span(at_ms)}: {grace}"
+    assert narrated(tmp_path, script)[1] == f"Ann·6f5d is taken out of the queue after {span(at_ms)}: {grace}"
 
 
 def test_graces_are_those_of_the_logs_policy(tmp_path: Path) -> None:
     """Not those of whoever reads it."""
     script = Script().add(0, AdoptPolicy(Policy(idle_grace_room_ms=2_000))).enters(0, ANN, "Ann")
     script.enters(1, BOB, "Bob", room=ROOM).add(2_001, Disconnect(BOB, "timeout", 3))
-    assert told(tmp_path, script)[-1] == (
+    assert narrated(tmp_path, script)[-1] == (
         "Bob·b6cd is taken out of r_2370, which closes it for Ann·6f5d too (0 messages in 2.0 s): "
         "no call for 2.0 s (idle_grace_room_ms)"
     )
@@ -121,7 +121,7 @@ def test_who_looks_for_somebody_else_after_the_end_is_told_with_the_reason(
     if isinstance(ending, NextPartner):
         script.add(400_001, LeaveQueue(BOB))
     script.add(500_000, NextPartner(ANN, ROOM), NEXT_ROOM)
-    assert told(tmp_path, script)[-1] == f"Ann·6f5d, {why}, enters the queue and waits, alone"
+    assert narrated(tmp_path, script)[-1] == f"Ann·6f5d, {why}, enters the queue and waits, alone"
 
 
 def test_of_an_end_that_was_trimmed_the_room_is_told(tmp_path: Path) -> None:
@@ -130,19 +130,23 @@ def test_of_an_end_that_was_trimmed_the_room_is_told(tmp_path: Path) -> None:
     script.add(3, NextPartner(ANN, ROOM), NEXT_ROOM)
     log = trimmed(tmp_path / "log.db", script, fold(script.commits[:3]))
     with closing(open_source(log)) as source:
-        (walked,) = walk(source, 4)
-    assert story(Names([ANN], [ROOM]), walked.step, walked.talks) == (
+        (entry,) = iterate(source, 4)
+    assert narrative(ShortNames([ANN], [ROOM]), entry.step, entry.conversations) == (
         "Ann·6f5d, who was in r_2370 until it closed, enters the queue and waits, alone"
     )
 
 
 def test_only_the_newest_ends_are_kept(tmp_path: Path) -> None:
     """However long a log is: at least the newest half of `ENDS_KEPT`, never more than all of it."""
-    talks, commit = Talks(), conversation().commits[5]
+    conversations, commit = Conversations(), conversation().commits[5]
     for number in range(3 * ENDS_KEPT):
         closed = RoomClosed(RoomId(f"r_{number}"), ANN, BOB, "left")
-        talks = talks_after(talks, msgspec.structs.replace(commit, events=(closed,)))
-        kept = [n for n in (number - ENDS_KEPT, number - ENDS_KEPT // 2 + 1, number) if talks.end_of(RoomId(f"r_{n}"))]
+        conversations = conversations_after(conversations, msgspec.structs.replace(commit, events=(closed,)))
+        kept = [
+            n
+            for n in (number - ENDS_KEPT, number - ENDS_KEPT // 2 + 1, number)
+            if conversations.end_of(RoomId(f"r_{n}"))
+        ]
         assert kept == [n for n in (number - ENDS_KEPT // 2 + 1, number) if n >= 0]
 
 
@@ -151,7 +155,7 @@ def test_who_was_left_may_look_for_somebody_else(tmp_path: Path) -> None:
     script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM)
     script.add(2_000, NextPartner(BOB, ROOM), NEXT_ROOM).add(3_000, LeaveQueue(BOB))
     script.add(4_000, NextPartner(ANN, ROOM), NEXT_ROOM)
-    assert told(tmp_path, script)[2:] == [
+    assert narrated(tmp_path, script)[2:] == [
         "Bob·b6cd leaves Ann·6f5d in r_2370 for somebody else (0 messages in 2.0 s), enters the queue and waits, alone",
         "Bob·b6cd leaves the queue after 1.0 s",
         "Ann·6f5d, whose partner has left r_2370 for somebody else, enters the queue and waits, alone",
@@ -162,7 +166,7 @@ def test_patience_may_end_for_the_one_who_came_later(tmp_path: Path) -> None:
     """The one whose patience ended stands first in the sentence, whoever is first in the room."""
     script = Script().add(0, AdoptPolicy(Policy(matching="interests", interest_patience_ms=5_000)))
     script.enters(0, ANN, "Ann").enters(1_000, BOB, "Bob").add(6_000, MatchDue(BOB), ROOM)
-    assert told(tmp_path, script)[-1] == (
+    assert narrated(tmp_path, script)[-1] == (
         "Bob·b6cd has held out long enough (5.0 s): after 5.0 s they meet Ann·6f5d, who waited 6.0 s, in r_2370"
     )
 
@@ -172,23 +176,25 @@ def test_a_look_after_a_change_of_policy_is_not_patience(tmp_path: Path) -> None
     script = Script().add(0, AdoptPolicy(Policy(matching="interests")))
     script.enters(0, ANN, "Ann").enters(1_000, BOB, "Bob").add(2_000, AdoptPolicy(Policy()))
     script.add(3_000, MatchDue(BOB), ROOM)
-    assert told(tmp_path, script)[-1].startswith("Bob·b6cd is looked at again, under first come, first served: after 2")
+    assert narrated(tmp_path, script)[-1].startswith(
+        "Bob·b6cd is looked at again, under first come, first served: after 2"
+    )
 
 
 def test_short_names_are_as_long_as_they_must_be() -> None:
     """Four digits, or as many as tell an id from all others."""
-    names = Names([ANN, BOB, DAN], [ROOM, "r_2370d88192c52a48572ac5a0364508ff"])
-    assert names.who(ANN, "Ann") == "Ann·6f5d6"
-    assert names.who(BOB, "Anonymous") == "Anonymous·b6cd"
-    assert names.who("c_b6cd", None) == "?·b6cd"
+    names = ShortNames([ANN, BOB, DAN], [ROOM, "r_2370d88192c52a48572ac5a0364508ff"])
+    assert names.person(ANN, "Ann") == "Ann·6f5d6"
+    assert names.person(BOB, "Anonymous") == "Anonymous·b6cd"
+    assert names.person("c_b6cd", None) == "?·b6cd"
     assert names.room(ROOM) == "r_2370d88192c52a48572ac5a03645081"[:33]
-    assert names.connection_of(names.who(ANN, "Ann")) == ANN
+    assert names.connection_of(names.person(ANN, "Ann")) == ANN
     assert names.room_of(names.room(ROOM)) == ROOM
 
 
 def test_a_whole_id_is_meant_even_if_another_begins_with_it() -> None:
     """What is exact is never ambiguous."""
-    names = Names(["c_an", "c_ann"], [])
+    names = ShortNames(["c_an", "c_ann"], [])
     assert names.connection_of("an") == "c_an"
     assert names.connection_of("c_ann") == "c_ann"
     with pytest.raises(UsageError, match="more than one connection"):
@@ -197,7 +203,7 @@ def test_a_whole_id_is_meant_even_if_another_begins_with_it() -> None:
 
 def test_ids_that_no_broker_makes_are_harmless() -> None:
     """A dump can hold any text in the place of an id."""
-    assert Names(["c_\x1b[31mred"], []).who(ConnectionId("c_\x1b[31mred"), "Ann") == 'Ann·"c_\\u001b[31"'
+    assert ShortNames(["c_\x1b[31mred"], []).person(ConnectionId("c_\x1b[31mred"), "Ann") == 'Ann·"c_\\u001b[31"'
 
 
 @pytest.mark.parametrize(
@@ -219,10 +225,10 @@ def test_a_name_can_not_pose_as_more(name: str, shown: str) -> None:
 
 def test_texts_are_quoted_or_counted() -> None:
     """In full where that is asked for."""
-    assert said('"hi"\x07') == '"\\"hi\\"\\u0007"'
-    assert said("a" * 101) == f'"{"a" * 100}"… (101 characters)'
-    assert said("a" * 101, None) == f'"{"a" * 101}"'
-    assert said(RedactedText(1_234, "0" * 64)) == "[redacted 1,234 bytes]"
+    assert quoted('"hi"\x07') == '"\\"hi\\"\\u0007"'
+    assert quoted("a" * 101) == f'"{"a" * 100}"… (101 characters)'
+    assert quoted("a" * 101, None) == f'"{"a" * 101}"'
+    assert quoted(RedactedText(1_234, "0" * 64)) == "[redacted 1,234 bytes]"
 
 
 def test_times_are_written_for_people() -> None:

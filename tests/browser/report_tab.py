@@ -73,26 +73,26 @@ COLOURED = """([id, name]) => {
 """How many columns of pixels of a canvas hold a colour of the style."""
 
 
-def where() -> str:
+def chromium_path() -> str:
     """The path of the browser."""
     return os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
-def is_there() -> bool:
+def is_installed() -> bool:
     """Whether there is a browser."""
-    return Path(where()).exists()
+    return Path(chromium_path()).exists()
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser without a window."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=where(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
         yield browser
         browser.close()
 
 
-class Opened:
+class ReportTab:
     """A report in a tab of its own."""
 
     def __init__(self, browser: Browser, path: Path, scheme: str = "light", *, scale: int = 1) -> None:
