@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import uvloop
 
 from benchmarks.kinds import kinds
-from benchmarks.options import Options, parse
+from benchmarks.options import BenchmarkOptions, parse
 from benchmarks.report import footer, message_table, stream_table
 from benchmarks.server import raise_open_files
 from benchmarks.target import Target
@@ -25,7 +25,7 @@ FILES_BESIDES: Final = 2_000
 T = TypeVar("T")
 
 
-async def measure(options: Options, targets: list[Target]) -> None:
+async def measure(options: BenchmarkOptions, targets: list[Target]) -> None:
     """Fill the targets' samples, one server after the other in every round. `targets` gains one of each kind."""
     began = time.monotonic()
     for kind in kinds():
@@ -43,7 +43,7 @@ async def measure(options: Options, targets: list[Target]) -> None:
     await _beside_more_and_more(options, crowded, began)
 
 
-async def _beside_more_and_more(options: Options, targets: list[Target], began: float) -> None:
+async def _beside_more_and_more(options: BenchmarkOptions, targets: list[Target], began: float) -> None:
     """The same processes with few streams and then with more, so that one step is compared with the one before."""
     left_s = began + options.budget_s - time.monotonic()
     steps = [options.idle_streams_few, *options.streams]
@@ -59,7 +59,7 @@ async def _beside_more_and_more(options: Options, targets: list[Target], began: 
                 await target.talk(beside=streams)
 
 
-async def run(options: Options) -> None:
+async def run(options: BenchmarkOptions) -> None:
     """Measure and print; every server is stopped, whatever happens."""
     targets: list[Target] = []
     gc.freeze()
@@ -79,7 +79,7 @@ async def run(options: Options) -> None:
             target.close()
 
 
-def _rounds(options: Options, until: float, what: str) -> Iterator[int]:
+def _rounds(options: BenchmarkOptions, until: float, what: str) -> Iterator[int]:
     """The rounds' numbers, as long as there is time for one more."""
     for number in range(options.rounds):
         began = time.monotonic()

@@ -26,7 +26,7 @@ JSON_TYPE = (b"content-type", b"application/json")
 SSE_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache, no-transform")]
 
 
-class Arguments(msgspec.Struct):
+class BareArguments(msgspec.Struct):
     """What the tools take."""
 
     handle: str = ""
@@ -34,42 +34,42 @@ class Arguments(msgspec.Struct):
     display_name: str = "Anonymous"
 
 
-class Params(msgspec.Struct):
+class BareParams(msgspec.Struct):
     """The parameters of a request."""
 
     name: str = ""
-    arguments: Arguments = msgspec.field(default_factory=Arguments)
+    arguments: BareArguments = msgspec.field(default_factory=BareArguments)
     notifications: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
 
 
-class Request(msgspec.Struct):
+class BareRequest(msgspec.Struct):
     """A JSON-RPC request."""
 
     id: int
     method: str
-    params: Params
+    params: BareParams
 
 
-class Member:
+class BareMember:
     """One connection: its other, and its stream."""
 
     def __init__(self, name: str) -> None:
         self.handle = secrets.token_urlsafe(24)
         self.name = name
         self.room_id = ""
-        self.partner: Member | None = None
+        self.partner: BareMember | None = None
         self.subscription_id = 0
         self.frames: asyncio.Queue[bytes] = asyncio.Queue(1_000)
 
 
-class Bare:
+class BareServer:
     """The application."""
 
     def __init__(self) -> None:
-        self._members: dict[str, Member] = {}
-        self._waiting: Member | None = None
+        self._members: dict[str, BareMember] = {}
+        self._waiting: BareMember | None = None
         self._cursor = 0
-        self._decoder = msgspec.json.Decoder(Request)
+        self._decoder = msgspec.json.Decoder(BareRequest)
         self._encoder = msgspec.json.Encoder()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -93,8 +93,8 @@ class Bare:
         else:
             await self._answer(send, self._result(request.id, self._send_message(request.params.arguments)))
 
-    def _enter(self, arguments: Arguments) -> dict[str, Any]:
-        member = Member(arguments.display_name)
+    def _enter(self, arguments: BareArguments) -> dict[str, Any]:
+        member = BareMember(arguments.display_name)
         self._members[member.handle] = member
         answer = {"handle": member.handle, "connection_id": member.handle[:16], "cursor": self._cursor}
         partner, self._waiting = self._waiting, None
@@ -105,7 +105,7 @@ class Bare:
         member.room_id = partner.room_id = secrets.token_hex(16)
         return answer | {"status": "matched", "room_id": member.room_id, "partner": partner.name}
 
-    def _send_message(self, arguments: Arguments) -> dict[str, Any]:
+    def _send_message(self, arguments: BareArguments) -> dict[str, Any]:
         partner = self._members[arguments.handle].partner
         assert partner is not None, "nobody talks alone"
         self._cursor += 1
@@ -121,7 +121,7 @@ class Bare:
         partner.frames.put_nowait(self._event("message.received", params))
         return {"success": True, "timestamp": timestamp}
 
-    async def _listen(self, request: Request, receive: Receive, send: Send) -> None:
+    async def _listen(self, request: BareRequest, receive: Receive, send: Send) -> None:
         handle = request.params.notifications[STREAM_KEY]["handles"][0]
         member = self._members[handle]
         member.subscription_id = request.id
@@ -157,4 +157,4 @@ def _timestamp() -> str:
 
 
 if __name__ == "__main__":
-    serve(Bare(), __doc__)
+    serve(BareServer(), __doc__)

@@ -8,6 +8,8 @@ from typing import Final
 
 import httptools
 
+from benchmarks.wire import SESSIONS, RequestBuilder
+
 HTTP_OK: Final = 200
 HTTP_REDIRECT: Final = 300
 NARROW_BYTES: Final = 1_024
@@ -27,7 +29,7 @@ class WrongStatus(WrongAnswer):
         self.status = status
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """A connection to a server; whatever goes wrong on it is told to `on_failure`."""
 
     def __init__(self, on_failure: Callable[[Exception], None]) -> None:
@@ -79,7 +81,7 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
 
 
-class Calls(Connection):
+class CallConnection(ClientConnection):
     """One request at a time, each answered whole; `on_answer` gets the body."""
 
     def __init__(self, on_failure: Callable[[Exception], None]) -> None:
@@ -135,7 +137,7 @@ class Calls(Connection):
             self.on_answer, self.on_failure = self._unexpected, on_failure
 
 
-class SessionCalls(Calls):
+class SessionConnection(CallConnection):
     """Calls that notice the `Mcp-Session-Id` which an `initialize` is given."""
 
     session_id = ""
@@ -146,7 +148,7 @@ class SessionCalls(Calls):
             self.session_id = value.decode()
 
 
-class Stream(Connection):
+class StreamConnection(ClientConnection):
     """A response that never ends; `on_data` gets the data of each event, which is one line of JSON."""
 
     def __init__(self, on_failure: Callable[[Exception], None], on_data: Callable[[bytes], None]) -> None:
@@ -181,7 +183,7 @@ class Stream(Connection):
         raise WrongAnswer("the server ended a stream")
 
 
-async def dial(port: int, connection: Connection, *, narrow: bool = False) -> None:
+async def dial(port: int, connection: ClientConnection, *, narrow: bool = False) -> None:
     """Connect to a loopback port; a `narrow` connection has small buffers at both ends, as one to far away has."""
     loop = asyncio.get_running_loop()
     if not narrow:
@@ -193,3 +195,17 @@ async def dial(port: int, connection: Connection, *, narrow: bool = False) -> No
     connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, NARROW_BYTES)  # the server's buffer is some of these
     await loop.sock_connect(connecting, ("127.0.0.1", port))
     await loop.create_connection(lambda: connection, sock=connecting)
+
+
+async def connect_client(
+    port: int, protocol_version: str, on_failure: Callable[[Exception], None], *, reads: bool = False
+) -> tuple[SessionConnection, RequestBuilder]:
+    """Open a connection for calls, in 2025-11-25 with a new session; return it with the builder of its requests."""
+    calls = SessionConnection(on_failure)
+    await dial(port, calls)
+    wire = RequestBuilder(port, reads=reads)
+    if protocol_version == SESSIONS:
+        await calls.ask(wire.initialize())
+        wire = RequestBuilder(port, calls.session_id)
+        await calls.ask(wire.initialized())
+    return calls, wire

@@ -21,7 +21,7 @@ PROMISED_S: Final = 5.0
 FAULT: Final = "refused with 500"
 
 
-class Case(NamedTuple):
+class ShutdownCase(NamedTuple):
     """What a broker is in the middle of when it is told to end."""
 
     era: str
@@ -32,7 +32,7 @@ class Case(NamedTuple):
     """How many of all come at the same time."""
 
 
-class End(NamedTuple):
+class ShutdownResult(NamedTuple):
     """How it ended."""
 
     status: int | None
@@ -47,7 +47,7 @@ class End(NamedTuple):
         return self.status == 0 and self.seconds < PROMISED_S and not faults
 
 
-async def end_of(case: Case) -> End:
+async def end_of(case: ShutdownCase) -> ShutdownResult:
     """Bring the people in, tell the broker to end, and see how that goes.
 
     Raises:
@@ -72,12 +72,12 @@ async def end_of(case: Case) -> End:
             if visitors.returncode is None:
                 visitors.kill()
             await visitors.wait()
-        return End(status, seconds, cpu_s, ends)
+        return ShutdownResult(status, seconds, cpu_s, ends)
     finally:
         server.stop()
 
 
-async def run(cases: list[Case]) -> bool:
+async def run(cases: list[ShutdownCase]) -> bool:
     """Measure and print; whether all ended as promised."""
     print("| era | streams | coming | at once | seconds | CPU s | exit | how it was for them |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
@@ -102,9 +102,9 @@ def main() -> None:
     raise_open_files()
     streams, rush = options.streams, options.rush
     cases = [
-        Case(MODERN, streams, 0, 32),
-        Case(SESSIONS, streams, 0, 32),
-        Case(SESSIONS, max(streams - rush, 1), rush, rush),
+        ShutdownCase(MODERN, streams, 0, 32),
+        ShutdownCase(SESSIONS, streams, 0, 32),
+        ShutdownCase(SESSIONS, max(streams - rush, 1), rush, rush),
     ]
     if not asyncio.run(run(cases)):
         sys.exit("not as promised")

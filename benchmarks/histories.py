@@ -21,10 +21,10 @@ NAMED_EVERY: Final = 4
 
 def history(commits: int) -> Iterator[Commit]:
     """So many of them."""
-    return islice(Talking().commits(), commits)
+    return islice(ChatHistory().commits(), commits)
 
 
-class Talking:
+class ChatHistory:
     """Nearly all commits are messages; after every `talk` of them, one of the pairs parts and meets anew.
 
     With a `policy`, it is adopted first.

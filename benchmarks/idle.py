@@ -14,17 +14,17 @@ from typing import Final
 
 import uvloop
 
-from benchmarks.connections import Stream, WrongAnswer
-from benchmarks.crowd import Crowd, enter
+from benchmarks.clients import BenchmarkClients, enter
+from benchmarks.connections import StreamConnection, WrongAnswer
 from benchmarks.server import python, raise_open_files
 
 OPENING_AT_ONCE: Final = 32
 
 
-class Idle:
+class IdleStreams:
     """The process with the idle streams of one server, seen from the generator."""
 
-    def __init__(self, crowd: Crowd) -> None:
+    def __init__(self, crowd: BenchmarkClients) -> None:
         self._crowd = crowd
         self._process: Process | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -59,13 +59,13 @@ class Idle:
             self._process.kill()
 
 
-async def keep(crowd: Crowd) -> None:
+async def keep(crowd: BenchmarkClients) -> None:
     """Open as many streams as each line of the input says, and keep them.
 
     Raises:
         WrongAnswer: the server would not have one of them, or ended it.
     """
-    streams: list[Stream] = []
+    streams: list[StreamConnection] = []
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
@@ -76,16 +76,16 @@ async def keep(crowd: Crowd) -> None:
         print(len(streams), flush=True)
 
 
-async def _open_some(crowd: Crowd, numbers: Iterator[int]) -> list[Stream]:
+async def _open_some(crowd: BenchmarkClients, numbers: Iterator[int]) -> list[StreamConnection]:
     """One after the other, until others have taken the rest of `numbers`."""
     return [await _opened(crowd, number) for number in numbers]
 
 
-async def _opened(crowd: Crowd, number: int) -> Stream:
+async def _opened(crowd: BenchmarkClients, number: int) -> StreamConnection:
     """One TCP connection for a participant's calls, and then for the stream; they get matched, and stay silent."""
     calls, wire = await crowd.greet()
     entered = await enter(calls, wire, f"idle {number}")
-    stream = Stream(crowd.fail, lambda _: None)
+    stream = StreamConnection(crowd.fail, lambda _: None)
     assert calls.transport is not None, "the server closed a connection"
     calls.transport.set_protocol(stream)
     stream.connection_made(calls.transport)
@@ -97,7 +97,7 @@ async def _opened(crowd: Crowd, number: int) -> Stream:
 async def main(port: str, protocol_version: str, reads: str = "") -> None:
     """The command line."""
     try:
-        await keep(Crowd(int(port), protocol_version, reads=bool(reads)))
+        await keep(BenchmarkClients(int(port), protocol_version, reads=bool(reads)))
     except (WrongAnswer, OSError) as error:
         sys.exit(f"idle streams: {error}")
 

@@ -1,14 +1,30 @@
 """What is measured in one run: the limit, the broker, and the same chat on other people's libraries."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks.server import DIRECTORY, python
-from benchmarks.target import Kind
 from benchmarks.wire import MODERN, SESSIONS
 
-BARE: Final = Kind("bare ASGI", MODERN, python("benchmarks.bare"), crowded=True, times=5)
+
+@dataclass(frozen=True)
+class ServerKind:
+    """What is measured: a program, and the protocol version that it is spoken to in."""
+
+    name: str
+    protocol_version: str
+    command: tuple[str, ...]
+    crowded: bool = False
+    """Whether it is also measured beside many streams; for a reference, few are enough."""
+    times: int = 1
+    """How many times the usual messages a measurement takes: a fast server needs more to be measured as well."""
+    reads: bool = False
+    """Whether its streams only say that there is something to read."""
+
+
+BARE: Final = ServerKind("bare ASGI", MODERN, python("benchmarks.bare"), crowded=True, times=5)
 
 BROKER: Final = python("mcp_facade.main", "serve")
 _IN_A_FILE: Final = (*BROKER, "--log", f"sqlite:{DIRECTORY}/chat.db", "--log-synchronous", "full")
@@ -18,24 +34,24 @@ _TYPESCRIPT: Final = Path(__file__).parent / "typescript"
 
 _PYTHON_KINDS: Final = (
     BARE,
-    Kind(f"chat-broker, {MODERN}", MODERN, BROKER, crowded=True),
-    Kind(f"chat-broker, {SESSIONS}", SESSIONS, BROKER, crowded=True),
-    Kind(f"chat-broker, {MODERN}, log in a file", MODERN, _IN_A_FILE),
-    Kind(f"chat-broker, {SESSIONS}, log in a file", SESSIONS, _IN_A_FILE),
-    Kind(f"plain SDK, {MODERN}", MODERN, _PLAIN),
-    Kind(f"plain SDK, {SESSIONS}", SESSIONS, _PLAIN),
-    Kind(f"MCPServer, {MODERN}", MODERN, _MCPSERVER, reads=True),
-    Kind(f"MCPServer, {SESSIONS}", SESSIONS, _MCPSERVER),
+    ServerKind(f"chat-broker, {MODERN}", MODERN, BROKER, crowded=True),
+    ServerKind(f"chat-broker, {SESSIONS}", SESSIONS, BROKER, crowded=True),
+    ServerKind(f"chat-broker, {MODERN}, log in a file", MODERN, _IN_A_FILE),
+    ServerKind(f"chat-broker, {SESSIONS}, log in a file", SESSIONS, _IN_A_FILE),
+    ServerKind(f"plain SDK, {MODERN}", MODERN, _PLAIN),
+    ServerKind(f"plain SDK, {SESSIONS}", SESSIONS, _PLAIN),
+    ServerKind(f"MCPServer, {MODERN}", MODERN, _MCPSERVER, reads=True),
+    ServerKind(f"MCPServer, {SESSIONS}", SESSIONS, _MCPSERVER),
 )
 
 
-def kinds() -> tuple[Kind, ...]:
+def kinds() -> tuple[ServerKind, ...]:
     """The bare server first; those in TypeScript where Node is, and their packages are installed."""
     node = shutil.which("node")
     if node is None or not (_TYPESCRIPT / "node_modules" / "@modelcontextprotocol").is_dir():
         return _PYTHON_KINDS
     return (
         *_PYTHON_KINDS,
-        Kind(f"TypeScript SDK, {MODERN}", MODERN, (node, str(_TYPESCRIPT / "modern.mjs")), reads=True),
-        Kind(f"TypeScript SDK, {SESSIONS}", SESSIONS, (node, str(_TYPESCRIPT / "sessions.mjs"))),
+        ServerKind(f"TypeScript SDK, {MODERN}", MODERN, (node, str(_TYPESCRIPT / "modern.mjs")), reads=True),
+        ServerKind(f"TypeScript SDK, {SESSIONS}", SESSIONS, (node, str(_TYPESCRIPT / "sessions.mjs"))),
     )

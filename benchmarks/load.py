@@ -5,15 +5,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from benchmarks.clients import BenchmarkClients, Talker, now
 from benchmarks.connections import WrongAnswer
-from benchmarks.crowd import Crowd, Talker, now
 
 MEASUREMENT_S_MAX: Final = 30.0
 
 T = TypeVar("T")
 
 
-async def closed_loop(crowd: Crowd, messages: int) -> float:
+async def closed_loop(crowd: BenchmarkClients, messages: int) -> float:
     """Everyone sends their next message when their last one is delivered; the seconds that it took."""
     done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     unsent = messages
@@ -37,7 +37,7 @@ async def closed_loop(crowd: Crowd, messages: int) -> float:
     return await _within(crowd, done, lambda: undelivered) - began
 
 
-async def fixed_rate(crowd: Crowd, rate_per_second: int, messages: int) -> list[float]:
+async def fixed_rate(crowd: BenchmarkClients, rate_per_second: int, messages: int) -> list[float]:
     """Send by the clock, whatever the server does; each message's seconds from sending to delivery, sorted.
 
     A talker whose last message is still under way sends late, and the wait counts.
@@ -68,7 +68,7 @@ async def fixed_rate(crowd: Crowd, rate_per_second: int, messages: int) -> list[
     return sorted(seconds)
 
 
-async def _within(crowd: Crowd, work: Awaitable[T], missing: Callable[[], int]) -> T:
+async def _within(crowd: BenchmarkClients, work: Awaitable[T], missing: Callable[[], int]) -> T:
     try:
         async with asyncio.timeout(MEASUREMENT_S_MAX):
             return await crowd.watch(work)

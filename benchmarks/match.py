@@ -21,9 +21,9 @@ from typing import Final
 import immutables
 import uvloop
 
-from benchmarks.connections import Calls, WrongAnswer
+from benchmarks.connections import CallConnection, WrongAnswer
 from benchmarks.server import Server, python
-from benchmarks.wire import Structured, Wire, answer
+from benchmarks.wire import RequestBuilder, ToolResult, answer
 from broker.decide import Rejection, decide
 from events.commands import Command, EnterQueue, LeaveQueue
 from events.commit import Facts, Tip, commit_after
@@ -54,7 +54,7 @@ PATIENT: Final = {
 US_PER_S: Final = 1_000_000
 
 
-class Waiters:
+class WaitingServer:
     """A server in whose queue so many people wait, and a newcomer's connection to it."""
 
     def __init__(self, size: int, state: State, path: Path) -> None:
@@ -64,8 +64,8 @@ class Waiters:
         flags = [word for name, value in PATIENT.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         flags += ["--log", f"sqlite:{path}", "--log-synchronous", "normal"]
         self._server = Server(*python("mcp_facade.main", "serve", *flags))
-        self._wire = Wire(self._server.port)
-        self._calls = Calls(_fail)
+        self._wire = RequestBuilder(self._server.port)
+        self._calls = CallConnection(_fail)
         self._met = 0
         self.match_us: list[float] = []
         self.removal_us: list[float] = []
@@ -97,7 +97,7 @@ class Waiters:
             raise WrongAnswer(f"a newcomer with {interest} was {entered.status}")
         return entered.handle
 
-    async def _ask(self, tool: str, arguments: dict[str, object]) -> Structured:
+    async def _ask(self, tool: str, arguments: dict[str, object]) -> ToolResult:
         body = await self._calls.ask(self._wire.call(tool, arguments))
         result = answer(body).result
         if result is None or result.is_error or result.structured_content is None:
@@ -125,7 +125,9 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.match", description=__doc__).parse_args()
     states = [_waiting(size) for size in SIZES]
     with TemporaryDirectory() as directory, ExitStack() as stack:
-        servers = [Waiters(len(state.queue), state, Path(directory) / f"{len(state.queue)}.db") for state in states]
+        servers = [
+            WaitingServer(len(state.queue), state, Path(directory) / f"{len(state.queue)}.db") for state in states
+        ]
         for server in servers:
             stack.callback(server.close)
         uvloop.run(_measure(servers))
@@ -137,7 +139,7 @@ def main() -> None:
     _print(*(_in_turn(states, command) for command in (_newcomer, _leaver)))
 
 
-async def _measure(servers: Sequence[Waiters]) -> None:
+async def _measure(servers: Sequence[WaitingServer]) -> None:
     for server in servers:
         await server.open()
     for _ in range(ROUNDS):

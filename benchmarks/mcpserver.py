@@ -23,14 +23,14 @@ from benchmarks.serving import serve
 server = MCPServer("mcpserver", log_level="ERROR")
 
 
-class Frame(BaseModel):
+class McpServerNotification(BaseModel):
     """Any notification."""
 
     method: str
     params: dict[str, Any]
 
 
-class Entered(BaseModel):
+class EnterResult(BaseModel):
     """What `enter_queue` gives."""
 
     handle: str
@@ -38,14 +38,14 @@ class Entered(BaseModel):
     room_id: str = ""
 
 
-class Sent(BaseModel):
+class SendResult(BaseModel):
     """What `send_message` gives."""
 
     success: bool
     timestamp: str
 
 
-class Said(BaseModel):
+class InboxMessage(BaseModel):
     """A message, as its recipient sees it."""
 
     room_id: str
@@ -54,62 +54,62 @@ class Said(BaseModel):
     cursor: int
 
 
-class Member:
+class McpServerMember:
     """One connection: its other, its session if it has one, and what it has not read."""
 
     def __init__(self, session: ServerSession) -> None:
         self.handle = secrets.token_urlsafe(24)
         self.session = session
         self.room_id = ""
-        self.partner: Member | None = None
-        self.unread: list[Said] = []
+        self.partner: McpServerMember | None = None
+        self.unread: list[InboxMessage] = []
 
 
-class Chat:
+class McpServerChat:
     """Everyone."""
 
     def __init__(self) -> None:
-        self.members: dict[str, Member] = {}
-        self.waiting: Member | None = None
+        self.members: dict[str, McpServerMember] = {}
+        self.waiting: McpServerMember | None = None
         self.cursor = 0
 
 
-chat = Chat()
+chat = McpServerChat()
 
 
 @server.tool()
-async def enter_queue(ctx: Context[Any, Request], display_name: str = "Anonymous") -> Entered:
+async def enter_queue(ctx: Context[Any, Request], display_name: str = "Anonymous") -> EnterResult:
     """Wait for a stranger."""
-    member = Member(ctx.request_context.session)
+    member = McpServerMember(ctx.request_context.session)
     chat.members[member.handle] = chat.members[_session_id(ctx)] = member
     partner, chat.waiting = chat.waiting, None
     if partner is None:
         chat.waiting = member
-        return Entered(handle=member.handle, status="waiting")
+        return EnterResult(handle=member.handle, status="waiting")
     member.partner, partner.partner = partner, member
     member.room_id = partner.room_id = secrets.token_hex(16)
-    return Entered(handle=member.handle, status="matched", room_id=member.room_id)
+    return EnterResult(handle=member.handle, status="matched", room_id=member.room_id)
 
 
 @server.tool()
-async def send_message(ctx: Context[Any, Request], room_id: str, message: str, handle: str = "") -> Sent:
+async def send_message(ctx: Context[Any, Request], room_id: str, message: str, handle: str = "") -> SendResult:
     """Say something to the stranger."""
     partner = chat.members[handle or _session_id(ctx)].partner
     assert partner is not None, "nobody talks alone"
     chat.cursor += 1
     timestamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-    said = Said(room_id=room_id, message=message, timestamp=timestamp, cursor=chat.cursor)
+    said = InboxMessage(room_id=room_id, message=message, timestamp=timestamp, cursor=chat.cursor)
     if handle:
         partner.unread.append(said)
         await ctx.notify_resource_updated(f"chat://inbox/{partner.handle}")
     else:
-        frame = Frame(method="message.received", params=said.model_dump())
+        frame = McpServerNotification(method="message.received", params=said.model_dump())
         await partner.session.send_notification(cast("ServerNotification", frame))
-    return Sent(success=True, timestamp=timestamp)
+    return SendResult(success=True, timestamp=timestamp)
 
 
 @server.resource("chat://inbox/{handle}", mime_type="application/json")
-async def inbox(handle: str) -> list[Said]:
+async def inbox(handle: str) -> list[InboxMessage]:
     """What was said to the holder of `handle` since they last read it."""
     member = chat.members[handle]
     unread, member.unread = member.unread, []

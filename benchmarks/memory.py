@@ -18,10 +18,10 @@ from typing import Final
 
 import uvloop
 
-from benchmarks.kinds import kinds
-from benchmarks.options import Options, ascending
+from benchmarks.kinds import ServerKind, kinds
+from benchmarks.options import BenchmarkOptions, ascending
 from benchmarks.server import python, raise_open_files
-from benchmarks.target import Kind, Target
+from benchmarks.target import Target
 
 STREAMS: Final = "500,2000,10000"
 TRACED: Final = 1_000
@@ -36,7 +36,7 @@ Bytes = Mapping[str, float]
 """By package: how many a stream."""
 
 
-async def measure(options: Options) -> list[Target]:
+async def measure(options: BenchmarkOptions) -> list[Target]:
     """One target of each kind, with more and more streams in turns."""
     targets = [Target(kind, options) for kind in KINDS]
     try:
@@ -51,7 +51,7 @@ async def measure(options: Options) -> list[Target]:
     return targets
 
 
-async def trace(kind: Kind, options: Options, streams: int = TRACED) -> Bytes:
+async def trace(kind: ServerKind, options: BenchmarkOptions, streams: int = TRACED) -> Bytes:
     """What the memory of each of so many streams is for.
 
     :raises RuntimeError: the server does not say; with the end of its log.
@@ -73,7 +73,7 @@ async def trace(kind: Kind, options: Options, streams: int = TRACED) -> Bytes:
             target.close()
 
 
-async def run(options: Options) -> None:
+async def run(options: BenchmarkOptions) -> None:
     """Measure and print; every server is stopped, whatever happens."""
     async with asyncio.timeout(options.deadline_s):
         targets = await measure(options)
@@ -103,8 +103,8 @@ def main() -> None:
     if not steps:
         parser.error("--streams takes whole numbers that ascend, as in 500,2000")
     raise_open_files()
-    few = min(Options().idle_streams_few, steps[0] // 2)
-    uvloop.run(run(Options(streams=steps, idle_streams_few=few)))
+    few = min(BenchmarkOptions().idle_streams_few, steps[0] // 2)
+    uvloop.run(run(BenchmarkOptions(streams=steps, idle_streams_few=few)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ QUICK_STREAMS: Final = (50, 200)
 
 
 @dataclass(frozen=True)
-class Options:
+class BenchmarkOptions:
     """The size of a run; the defaults stay below ten minutes."""
 
     pairs: int = 50
@@ -33,9 +33,9 @@ class Options:
     """When this is spent, the run fails."""
 
 
-def parse(arguments: list[str] | None = None) -> Options:
+def parse(arguments: list[str] | None = None) -> BenchmarkOptions:
     """The options that a command line asks for; `--quick` is a smoke test and its figures mean little."""
-    default = Options()
+    default = BenchmarkOptions()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--pairs", type=int, default=default.pairs, help="pairs that talk (%(default)s)")
     parser.add_argument("--messages", type=int, default=default.messages, help="a measurement (%(default)s)")
@@ -49,7 +49,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         if getattr(chosen, name) < 1:
             parser.error(f"--{name} must be at least 1")
     if chosen.quick:
-        return Options(
+        return BenchmarkOptions(
             pairs=min(chosen.pairs, 10),
             messages=min(chosen.messages, QUICK_MESSAGES),
             streams=QUICK_STREAMS,
@@ -63,7 +63,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     steps = ascending(chosen.streams)
     if not steps:
         parser.error("--streams takes whole numbers that ascend, as in 500,2000")
-    return Options(
+    return BenchmarkOptions(
         chosen.pairs,
         chosen.messages,
         steps,

@@ -37,14 +37,14 @@ ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 Context = ServerRequestContext[Any, Any]
 
 
-class Frame(BaseModel):
+class PlainNotification(BaseModel):
     """Any notification."""
 
     method: str
     params: dict[str, Any]
 
 
-class Member:
+class PlainMember:
     """One connection: its other, and its stream."""
 
     def __init__(self, session: ServerSession, name: str) -> None:
@@ -52,7 +52,7 @@ class Member:
         self.session = session
         self.name = name
         self.room_id = ""
-        self.partner: Member | None = None
+        self.partner: PlainMember | None = None
         self.frames: asyncio.Queue[dict[str, Any]] | None = None  # of its listen, if it has one
 
     async def tell(self, params: dict[str, Any]) -> None:
@@ -60,16 +60,16 @@ class Member:
         if self.frames is not None:
             self.frames.put_nowait(params)
         else:
-            frame = Frame(method="message.received", params=params)
+            frame = PlainNotification(method="message.received", params=params)
             await self.session.send_notification(cast("ServerNotification", frame))
 
 
-class Chat:
+class PlainChat:
     """The handlers."""
 
     def __init__(self) -> None:
-        self._members: dict[str, Member] = {}
-        self._waiting: Member | None = None
+        self._members: dict[str, PlainMember] = {}
+        self._waiting: PlainMember | None = None
         self._cursor = 0
 
     async def call(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult:
@@ -84,13 +84,13 @@ class Chat:
         member = self._members[asked["handles"][0]]
         member.frames = asyncio.Queue(1_000)
         stamp = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
-        frame = Frame(method=ACKNOWLEDGED, params={"notifications": {STREAM_KEY: asked}, "_meta": stamp})
+        frame = PlainNotification(method=ACKNOWLEDGED, params={"notifications": {STREAM_KEY: asked}, "_meta": stamp})
         while True:
             await ctx.session.send_notification(cast("ServerNotification", frame), related_request_id=ctx.request_id)
-            frame = Frame(method="message.received", params={**await member.frames.get(), "_meta": stamp})
+            frame = PlainNotification(method="message.received", params={**await member.frames.get(), "_meta": stamp})
 
     def _enter(self, ctx: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-        member = Member(ctx.session, arguments.get("display_name", "Anonymous"))
+        member = PlainMember(ctx.session, arguments.get("display_name", "Anonymous"))
         self._members[member.handle] = self._members[_session_id(ctx)] = member
         answer = {"handle": member.handle, "connection_id": member.handle[:16], "cursor": self._cursor}
         partner, self._waiting = self._waiting, None
@@ -122,7 +122,7 @@ async def _ready(request: Request) -> Response:
 
 
 if __name__ == "__main__":
-    chat = Chat()
+    chat = PlainChat()
     server: Server[Any] = Server(
         "plain", get_tool_input_schema=lambda name: None, on_call_tool=chat.call, on_subscriptions_listen=chat.listen
     )

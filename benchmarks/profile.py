@@ -19,9 +19,9 @@ from typing import Final
 
 import uvloop
 
-from benchmarks.kinds import kinds
-from benchmarks.options import Options
-from benchmarks.target import Kind, Target
+from benchmarks.kinds import ServerKind, kinds
+from benchmarks.options import BenchmarkOptions
+from benchmarks.target import Target
 
 BROKER: Final = ("chat-broker, 2026-07-28", "chat-broker, 2025-11-25")
 RATE: Final = 400
@@ -42,8 +42,8 @@ def main() -> None:
             uvloop.run(_profile(kind, seconds))
 
 
-async def _profile(kind: Kind, seconds: int) -> None:
-    target = Target(kind, Options())
+async def _profile(kind: ServerKind, seconds: int) -> None:
+    target = Target(kind, BenchmarkOptions())
     try:
         await target.open()
         await target.talk()

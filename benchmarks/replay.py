@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.fold import a_log
-from benchmarks.histories import Talking, history
+from benchmarks.histories import ChatHistory, history
 from broker.clock import SystemClock
 from broker.verification.checking import check_log
 from broker.verification.worker_pool import cores
@@ -121,11 +121,11 @@ def _rate(what: str, commits: int, seconds: Callable[[], Iterator[float]]) -> No
 
 
 def _memory(path: Path, commits: int) -> None:
-    _peaks(path / "growing.db", commits, "state grows", Talking)
-    _peaks(path / "steady.db", commits, "state does not", lambda: Talking(talk=STEADY_TALK, policy=STEADY))
+    _peaks(path / "growing.db", commits, "state grows", ChatHistory)
+    _peaks(path / "steady.db", commits, "state does not", lambda: ChatHistory(talk=STEADY_TALK, policy=STEADY))
 
 
-def _peaks(path: Path, commits: int, how: str, talking: Callable[[], Talking]) -> None:
+def _peaks(path: Path, commits: int, how: str, talking: Callable[[], ChatHistory]) -> None:
     for size in (commits // 4, commits, commits * 4):
         name = f"sqlite:{_filled(path, size, talking())}"
         done = subprocess.run(  # our own program, on our own file
@@ -136,7 +136,7 @@ def _peaks(path: Path, commits: int, how: str, talking: Callable[[], Talking]) -
         print(f"{what:40}{int(done.stdout.split()[-1]) / 1_024:>12,.0f} MiB")
 
 
-def _filled(path: Path, commits: int, talking: Talking, snapshot_at: int = 0) -> Path:
+def _filled(path: Path, commits: int, talking: ChatHistory, snapshot_at: int = 0) -> Path:
     """A broker's file with a history, and with a snapshot in it if it is to have one."""
     with closing(SqliteFile(path, "write", synchronous="NORMAL")) as file:
         is_saved = not snapshot_at
@@ -155,7 +155,7 @@ def _pages(commits: Iterator[Commit]) -> Iterator[list[Commit]]:
 
 def _cold_start(path: Path, commits: int, tail: int) -> None:
     began = time.perf_counter()
-    _filled(path, commits, Talking(), commits - tail)
+    _filled(path, commits, ChatHistory(), commits - tail)
     print(f"(a file of {commits:,} commits made in {time.perf_counter() - began:.0f} s)")
     asyncio.run(_start(path, commits))
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Final
 
-from benchmarks.options import Options
+from benchmarks.options import BenchmarkOptions
 from benchmarks.target import Samples
 
 Row = tuple[str, Samples]
@@ -53,7 +53,7 @@ def stream_table(rows: Sequence[Row]) -> str:
     return _table(cells)
 
 
-def footer(rows: Sequence[Row], options: Options) -> str:
+def footer(rows: Sequence[Row], options: BenchmarkOptions) -> str:
     """What one needs to know to take the tables again."""
     generator = " / ".join(f"{median(samples.generator_us):.0f}" for _, samples in rows)
     bare = rows[0][1]

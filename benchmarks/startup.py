@@ -24,7 +24,7 @@ LARGEST: Final = 8
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\w+)")
 
 
-class Reached(NamedTuple):
+class TimeToAnswer(NamedTuple):
     """What it took to get an answer of 200."""
 
     seconds: float
@@ -49,7 +49,7 @@ async def _measure(rounds: int) -> None:
         print(f"{path:10} {median(times):>12.0f} {min(times):>9.0f} {max(times):>9.0f} {cpu_ms:>9.0f}")
 
 
-async def start() -> tuple[Reached, Reached]:
+async def start() -> tuple[TimeToAnswer, TimeToAnswer]:
     """One broker's way to `/healthz` and to `/readyz`; it is stopped again."""
     began = time.monotonic()
     server = Server(*python("mcp_facade.main", "serve"))
@@ -59,11 +59,11 @@ async def start() -> tuple[Reached, Reached]:
         server.stop()
 
 
-async def _reached(server: Server, path: str, began: float) -> Reached:
+async def _reached(server: Server, path: str, began: float) -> TimeToAnswer:
     while time.monotonic() - began < WITHIN_S:
         try:
             if (await server.get(path)).startswith("HTTP/1.1 200"):
-                return Reached(time.monotonic() - began, server.cpu_seconds())
+                return TimeToAnswer(time.monotonic() - began, server.cpu_seconds())
         except OSError:  # nobody listens yet
             pass
         await asyncio.sleep(POLL_S)

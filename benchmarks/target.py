@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.crowd import Crowd
-from benchmarks.idle import Idle
+from benchmarks.clients import BenchmarkClients
+from benchmarks.idle import IdleStreams
+from benchmarks.kinds import ServerKind
 from benchmarks.load import closed_loop, fixed_rate
-from benchmarks.options import Options
+from benchmarks.options import BenchmarkOptions
 from benchmarks.server import Server
 
 MEMORY_SETTLES_S: Final = 1.0
@@ -17,23 +18,8 @@ US_PER_S: Final = 1_000_000
 MS_PER_S: Final = 1_000
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What is measured: a program, and the protocol version that it is spoken to in."""
-
-    name: str
-    protocol_version: str
-    command: tuple[str, ...]
-    crowded: bool = False
-    """Whether it is also measured beside many streams; for a reference, few are enough."""
-    times: int = 1
-    """How many times the usual messages a measurement takes: a fast server needs more to be measured as well."""
-    reads: bool = False
-    """Whether its streams only say that there is something to read."""
-
-
 @dataclass
-class Paced:
+class RateSamples:
     """What the rounds gave at some rate, one value a round."""
 
     busy: list[float] = field(default_factory=list)
@@ -51,9 +37,9 @@ class Samples:
     generator_us: list[float] = field(default_factory=list)
     """CPU of the load generator for one delivered message."""
     messages_per_s: list[float] = field(default_factory=list)
-    at_rate: Paced = field(default_factory=Paced)
+    at_rate: RateSamples = field(default_factory=RateSamples)
     """At the fixed rate, the same for every server."""
-    at_half: Paced = field(default_factory=Paced)
+    at_half: RateSamples = field(default_factory=RateSamples)
     """At half of what the server itself did with everyone talking."""
     stream_kb: dict[int, float] = field(default_factory=dict)
     """By how many idle streams: resident KiB that each of those takes that were opened since the step before."""
@@ -66,13 +52,13 @@ class Samples:
 class Target:
     """One process of a kind, with its crowd."""
 
-    def __init__(self, kind: Kind, options: Options) -> None:
+    def __init__(self, kind: ServerKind, options: BenchmarkOptions) -> None:
         self.kind = kind
         self.samples = Samples()
         self._options = options
         self._server = Server(*kind.command)
-        self._crowd = Crowd(self._server.port, kind.protocol_version, reads=kind.reads)
-        self._idle = Idle(self._crowd)
+        self._crowd = BenchmarkClients(self._server.port, kind.protocol_version, reads=kind.reads)
+        self._idle = IdleStreams(self._crowd)
         self._idle_streams = 0
 
     async def open(self) -> None:
@@ -125,7 +111,7 @@ class Target:
         await self._at(self._options.rate_per_second, self.samples.at_rate)
         await self._at(round(statistics.median(self.samples.messages_per_s) / 2), self.samples.at_half)
 
-    async def _at(self, rate_per_second: int, samples: Paced) -> None:
+    async def _at(self, rate_per_second: int, samples: RateSamples) -> None:
         await self._crowd.redial()
         cpu, began = self._server.cpu_seconds(), time.monotonic()
         messages = max(1, round(rate_per_second * self._options.paced_seconds))

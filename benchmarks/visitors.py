@@ -16,11 +16,10 @@ from typing import Final
 
 import uvloop
 
-from benchmarks.connections import HTTP_OK, WrongAnswer, WrongStatus
-from benchmarks.crowd import enter
-from benchmarks.greeting import greet
+from benchmarks.clients import enter
+from benchmarks.connections import HTTP_OK, WrongAnswer, WrongStatus, connect_client
 from benchmarks.server import raise_open_files
-from benchmarks.soak.ear import Ear
+from benchmarks.soak.listener import Listener
 from benchmarks.wire import MODERN
 
 COME_WITHIN_S: Final = 300.0
@@ -29,7 +28,7 @@ ENDED_WITHIN_S: Final = 60.0
 ENDED: Final = "ended as promised"
 
 
-class LastEar(Ear):
+class WholeListener(Listener):
     """A stream that knows whether its response was whole."""
 
     was_whole = False
@@ -40,14 +39,14 @@ class LastEar(Ear):
         super().on_message_complete()
 
 
-class Visitors:
+class ShutdownClients:
     """Everyone who comes."""
 
     def __init__(self, port: int, protocol_version: str, expected: int) -> None:
         """`expected`: with so many streams open, the server may end."""
         self.there = asyncio.Event()
         """They are, or somebody could not come."""
-        self.listening: list[LastEar] = []
+        self.listening: list[WholeListener] = []
         self.ends: Counter[str] = Counter()
         self._port = port
         self._protocol_version = protocol_version
@@ -69,29 +68,31 @@ class Visitors:
 
     async def leave(self) -> None:
         """Return once the server has ended every stream."""
-        for ear in self.listening:
-            await ear.over.wait()
-            promised = ear.was_whole and (self._protocol_version != MODERN or ear.result_id is not None)
+        for listener in self.listening:
+            await listener.over.wait()
+            promised = listener.was_whole and (self._protocol_version != MODERN or listener.result_id is not None)
             self.ends[ENDED if promised else "cut"] += 1
 
-    async def _stream(self, number: int) -> LastEar:
-        calls, wire = await greet(self._port, self._protocol_version, lambda _: None)
+    async def _stream(self, number: int) -> WholeListener:
+        calls, wire = await connect_client(self._port, self._protocol_version, lambda _: None)
         entered = await enter(calls, wire, f"visitor {number}")
         if calls.transport is None:
             raise WrongAnswer("the server closed a connection between two requests")
-        ear = LastEar(lambda _: None, lambda _: None)
-        calls.transport.set_protocol(ear)
-        ear.connection_made(calls.transport)
-        ear.write(wire.stream(entered.handle))
-        await ear.opened.wait()
-        if ear.status != HTTP_OK:
-            raise WrongStatus(ear.status, b"") if ear.status else WrongAnswer("the server closed a connection")
-        return ear
+        listener = WholeListener(lambda _: None, lambda _: None)
+        calls.transport.set_protocol(listener)
+        listener.connection_made(calls.transport)
+        listener.write(wire.stream(entered.handle))
+        await listener.opened.wait()
+        if listener.status != HTTP_OK:
+            raise (
+                WrongStatus(listener.status, b"") if listener.status else WrongAnswer("the server closed a connection")
+            )
+        return listener
 
 
 async def main(port: str, protocol_version: str, streams: str, coming: str, at_once: str) -> None:
     """The command line."""
-    visitors = Visitors(int(port), protocol_version, int(streams))
+    visitors = ShutdownClients(int(port), protocol_version, int(streams))
     numbers = iter(range(int(streams) + int(coming)))
     arriving = asyncio.gather(*(visitors.come(numbers) for _ in range(int(at_once))))
     async with asyncio.timeout(COME_WITHIN_S):

@@ -18,13 +18,13 @@ _ID_FIRST: Final = 100_000_000
 _CLIENT: Final = {"name": "benchmark", "version": "1"}
 
 
-class Meta(msgspec.Struct):
+class NotificationMeta(msgspec.Struct):
     """The `_meta` of a notification on a stream."""
 
     connection_id: str = msgspec.field(default="", name="io.github.mcp-chat-broker/connection")
 
 
-class Params(msgspec.Struct):
+class NotificationParams(msgspec.Struct):
     """The parameters of a notification."""
 
     message: str | None = None
@@ -33,18 +33,18 @@ class Params(msgspec.Struct):
     partner: str = ""
     reason: str = ""
     timestamp: str = ""
-    meta: Meta = msgspec.field(default_factory=Meta, name="_meta")
+    meta: NotificationMeta = msgspec.field(default_factory=NotificationMeta, name="_meta")
 
 
-class Frame(msgspec.Struct):
+class StreamFrame(msgspec.Struct):
     """What a stream carries, and what a page of events holds; a frame with an id is the answer that ends it."""
 
     method: str = ""
-    params: Params | None = None
+    params: NotificationParams | None = None
     id: int | str | None = None
 
 
-class Structured(msgspec.Struct):
+class ToolResult(msgspec.Struct):
     """What the tools answer, as far as it matters here."""
 
     success: bool = False
@@ -54,7 +54,7 @@ class Structured(msgspec.Struct):
     room_id: str = ""
     partner: str = ""
     cursor: int = 0
-    events: list[Frame] = []
+    events: list[StreamFrame] = []
     timed_out: bool = False
     missed: bool = False
     timestamp: str = ""
@@ -62,33 +62,33 @@ class Structured(msgspec.Struct):
     retry_after_ms: int = 0
 
 
-class Content(msgspec.Struct):
+class ResourceContent(msgspec.Struct):
     """A part of a resource."""
 
     text: str = ""
 
 
-class Result(msgspec.Struct, rename="camel"):
+class CallResult(msgspec.Struct, rename="camel"):
     """The result of a `tools/call` or a `resources/read`."""
 
     is_error: bool = False
-    structured_content: Structured | None = None
-    contents: list[Content] = msgspec.field(default_factory=list)
+    structured_content: ToolResult | None = None
+    contents: list[ResourceContent] = msgspec.field(default_factory=list)
 
 
-class Answer(msgspec.Struct):
+class CallResponse(msgspec.Struct):
     """A JSON-RPC answer."""
 
     id: int
-    result: Result | None = None
+    result: CallResult | None = None
 
 
-_answers: Final = msgspec.json.Decoder(Answer)
-_frames: Final = msgspec.json.Decoder(Frame)
-_inboxes: Final = msgspec.json.Decoder(list[Params])
+_answers: Final = msgspec.json.Decoder(CallResponse)
+_frames: Final = msgspec.json.Decoder(StreamFrame)
+_inboxes: Final = msgspec.json.Decoder(list[NotificationParams])
 
 
-def answer(body: bytes) -> Answer:
+def answer(body: bytes) -> CallResponse:
     """The answer in a body, which is JSON or a stream of events whose last one is the answer."""
     if not body.startswith(b"{"):
         start = body.rfind(b"data:") + 5
@@ -96,12 +96,12 @@ def answer(body: bytes) -> Answer:
     return _answers.decode(body)
 
 
-def frame(data: bytes) -> Frame:
+def frame(data: bytes) -> StreamFrame:
     """What one event of a stream says."""
     return _frames.decode(data)
 
 
-def messages_in(read: Result) -> list[Params]:
+def messages_in(read: CallResult) -> list[NotificationParams]:
     """The messages that a read inbox holds."""
     return _inboxes.decode(read.contents[0].text)
 
@@ -125,7 +125,7 @@ def request_id(number: int) -> int:
 
 
 @dataclass(frozen=True)
-class Wire:
+class RequestBuilder:
     """How one participant speaks to one server; a session's id makes it 2025-11-25, none 2026-07-28.
 
     One that `reads` is only told on the stream that its inbox has grown, and has to read it.

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.rooms import Said, Who
-from benchmarks.wire import Frame, Params
+from benchmarks.soak.delivery_ledger import DeliveryLedger
+from benchmarks.soak.rooms import Identity, SentMessage
+from benchmarks.wire import NotificationParams, StreamFrame
 
 FRAME_WITHIN_S: Final = 15.0
 """How long a frame may take to arrive that a page holds already."""
@@ -14,21 +14,21 @@ FRAME_WITHIN_S: Final = 15.0
 CHAT_METHODS: Final = frozenset({"chatroom.found", "message.received", "partner.disconnected"})
 
 
-class Inbox:
+class ObservedInbox:
     """Everything up to `cursor` was heard. A stream is trusted to carry the rest, and held to it by `audit`.
 
     A stream that began live says nothing of what came before it: its frames are `held` until the pages from
     `cursor` on are read.
     """
 
-    def __init__(self, ledger: Ledger, who: Who, connection_id: str, cursor: int) -> None:
+    def __init__(self, ledger: DeliveryLedger, who: Identity, connection_id: str, cursor: int) -> None:
         self.begins = self.cursor = cursor
         self._ledger = ledger
         self._who = who
         self._connection_id = connection_id
-        self._held: list[Params] | None = None
+        self._held: list[NotificationParams] | None = None
         self._paged: set[int] = set()
-        self._streamed: list[Params] = []
+        self._streamed: list[NotificationParams] = []
         """What streams carried since the last audit."""
         self._audited = cursor
         self._grown = asyncio.Event()
@@ -43,7 +43,7 @@ class Inbox:
         self._held = []
         self._paged.clear()
 
-    def frame(self, frame: Frame) -> Said | None:
+    def frame(self, frame: StreamFrame) -> SentMessage | None:
         """Something arrived on the stream; the message, if it is one that was waited for."""
         told = frame.params
         if told is None or frame.method not in CHAT_METHODS:
@@ -60,7 +60,7 @@ class Inbox:
             return self._take(told)
         return None
 
-    def page(self, events: Sequence[Frame], cursor: int, *, missed: bool = False) -> None:
+    def page(self, events: Sequence[StreamFrame], cursor: int, *, missed: bool = False) -> None:
         """The result of a call that was given `cursor` as it stands: all that comes behind it, up to another one."""
         for told in _params(events):
             self._paged.add(told.cursor)
@@ -82,7 +82,7 @@ class Inbox:
                 self._ledger.problem(f"{self._who.name}: no page held the frame with cursor {told.cursor}", self._who)
         self._grown.set()
 
-    async def audit(self, events: Sequence[Frame], cursor: int, *, missed: bool) -> None:
+    async def audit(self, events: Sequence[StreamFrame], cursor: int, *, missed: bool) -> None:
         """What stands behind `audited` in the log, to be compared with what the stream carried."""
         paged = _params(events)
         await self._reach(paged[-1].cursor if paged else 0)
@@ -106,7 +106,7 @@ class Inbox:
             what = f"no frame with cursor {cursor} came in {FRAME_WITHIN_S:.0f} s, though a page holds it"
             self._ledger.problem(f"{self._who.name}: {what}", self._who)
 
-    def _take(self, told: Params) -> Said | None:
+    def _take(self, told: NotificationParams) -> SentMessage | None:
         self._who.did(f"heard {told.cursor} {told.message or told.partner or told.reason}"[:80])
         if told.cursor <= self.cursor:
             what = f"heard the notification with cursor {told.cursor}, and had all up to {self.cursor}"
@@ -123,9 +123,9 @@ class Inbox:
         self.cursor = max(self.cursor, cursor)
 
 
-def _params(events: Sequence[Frame]) -> list[Params]:
+def _params(events: Sequence[StreamFrame]) -> list[NotificationParams]:
     return [event.params for event in events if event.params is not None]
 
 
-def _key(told: Params) -> tuple[int, str, str | None, str, str, str]:
+def _key(told: NotificationParams) -> tuple[int, str, str | None, str, str, str]:
     return told.cursor, told.room_id, told.message, told.partner, told.reason, told.timestamp

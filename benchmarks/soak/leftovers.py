@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Final
 
 from benchmarks.server import Server
-from benchmarks.soak.options import Options
-from benchmarks.soak.poller import Poller
+from benchmarks.soak.options import SoakOptions
+from benchmarks.soak.polling import PollingParticipant
 from benchmarks.soak.readings import metrics
-from benchmarks.soak.town import Town
+from benchmarks.soak.run import SoakRun
 from benchmarks.wire import MODERN, SESSIONS
 
 PEOPLE: Final = ("chat_broker_streams", "chat_broker_sessions", "chat_broker_waiting", "chat_broker_rooms_open")
@@ -30,18 +30,18 @@ async def held(server: Server) -> Held:
     return {name: seen[name] for name in (*PEOPLE, TASKS)} | {FDS: server.open_fds()}
 
 
-async def held_by_an_idle_server(server: Server, options: Options) -> Held:
+async def held_by_an_idle_server(server: Server, options: SoakOptions) -> Held:
     """What it holds once it has served one visitor of each era: what is started for the first stays for all."""
-    visited = Town(server.port, replace(options, deletes=1.0))
+    visited = SoakRun(server.port, replace(options, deletes=1.0))
     visited.is_open = False
     for number, era in enumerate((SESSIONS, MODERN)):
-        visitor = Poller(visited, number, era)
+        visitor = PollingParticipant(visited, number, era)
         await visitor.come()
         await visitor.retire()
     return await _settled(server, dict.fromkeys(PEOPLE, 0.0), GONE_WITHIN_S)
 
 
-async def held_when_all_is_over(server: Server, options: Options, before: Held) -> Held:
+async def held_when_all_is_over(server: Server, options: SoakOptions, before: Held) -> Held:
     """As before, or after some time more; sessions that nobody ended go by the server's own clock."""
     sweeps_s = options.session_idle_s + SWEEP_S if options.deletes < 1 else 0.0
     return await _settled(server, before, GONE_WITHIN_S + sweeps_s)

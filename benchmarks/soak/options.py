@@ -10,7 +10,7 @@ SEED_BELOW: Final = 1_000_000
 
 
 @dataclass(frozen=True)
-class Options:
+class SoakOptions:
     """The size of a run."""
 
     minutes: float = 10.0
@@ -68,9 +68,9 @@ PAGE: Final = 50
 """Events in one result: few, so that a page is full now and then."""
 
 
-def parse(arguments: list[str] | None = None) -> Options:
+def parse(arguments: list[str] | None = None) -> SoakOptions:
     """The options that a command line asks for; without a seed, a new one."""
-    default = Options()
+    default = SoakOptions()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=default.minutes, help="of coming and going (%(default)s)")
     parser.add_argument("--connections", type=int, default=default.connections, help="with a stream (%(default)s)")
@@ -85,4 +85,4 @@ def parse(arguments: list[str] | None = None) -> Options:
     if not 0.05 <= chosen.busy <= 1:
         parser.error("--busy must be from 0.05 to 1")
     seed = chosen.seed if chosen.seed is not None else secrets.randbelow(SEED_BELOW)
-    return Options(chosen.minutes, chosen.connections, chosen.log, seed, chosen.busy)
+    return SoakOptions(chosen.minutes, chosen.connections, chosen.log, seed, chosen.busy)

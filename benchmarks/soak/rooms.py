@@ -1,5 +1,6 @@
 """Who there is, and what each member of a room has said and heard; facts alone, the ledger judges them."""
 
+import asyncio
 import math
 import time
 from collections import deque
@@ -11,16 +12,21 @@ from typing import Final
 STORY_LINES: Final = 30
 SEEN_WITHIN_S: Final = 5.0
 """A call that takes longer than this to reach the server is taken to have reached it."""
+FLOOD_MESSAGES: Final = 100
+FLOOD_BYTES: Final = 4_000
 ROUNDING_S: Final = 0.05
 """What the timestamps of two clocks of one machine may differ by."""
 
 
-class Who:
+class Identity:
     """One identity: a handle, under a name that nobody else has."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.rooms: dict[str, Member] = {}
+        self.rooms: dict[str, RoomMember] = {}
+        self.flood: Flood | None = None
+        """The request of a slow reader whose partner this is."""
+        self.has_left = False
         self._story: deque[tuple[float, str]] = deque(maxlen=STORY_LINES)
         self._streams = 0
         self._here_at = time.time()
@@ -65,7 +71,7 @@ class Who:
 
 
 @dataclass(eq=False, slots=True)
-class Said:
+class SentMessage:
     """A message."""
 
     text: str
@@ -76,18 +82,18 @@ class Said:
 
 
 @dataclass(eq=False, slots=True)
-class Member:
+class RoomMember:
     """One of the two in a room, as they see it."""
 
-    who: Who
-    room: "Room"
+    who: Identity
+    room: "ChatRoom"
     partner_name: str
     opened_at: int
     """The cursor of its opening."""
     needs_notice: bool = True
     """Whether a notification has to tell of the opening, or the result of a call was all that there is."""
     notices: int = 0
-    said: list[Said] = field(default_factory=list)
+    said: list[SentMessage] = field(default_factory=list)
     heard: int = 0
     """How many of the other's messages, those that were refused included."""
     closing: set[str] = field(default_factory=set)
@@ -101,7 +107,7 @@ class Member:
     settled: bool = False
 
     @property
-    def other(self) -> "Member | None":
+    def other(self) -> "RoomMember | None":
         """The other member, once they know of the room."""
         return next((member for who, member in self.room.members.items() if who is not self.who), None)
 
@@ -112,8 +118,18 @@ class Member:
 
 
 @dataclass(eq=False, slots=True)
-class Room:
+class ChatRoom:
     """A room, as far as anyone was told of it."""
 
     room_id: str
-    members: dict[Who, Member] = field(default_factory=dict)
+    members: dict[Identity, RoomMember] = field(default_factory=dict)
+
+
+class Flood:
+    """What a slow reader asks of their partner: more than fits between the two."""
+
+    def __init__(self, room: ChatRoom) -> None:
+        self.room = room
+        self.left = FLOOD_MESSAGES
+        self.bytes_each = FLOOD_BYTES
+        self.done = asyncio.Event()

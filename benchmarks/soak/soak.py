@@ -1,4 +1,4 @@
-"""One run: a server, a town that opens and closes, and what is left when everyone has gone."""
+"""One run: a server, a run that opens and closes, and what is left when everyone has gone."""
 
 import asyncio
 import json
@@ -10,15 +10,15 @@ from types import TracebackType
 from typing import Final, Self
 
 from benchmarks.server import DIRECTORY, Server, python
-from benchmarks.soak.finale import ENDED_WITHIN_S, end_with_streams_open
 from benchmarks.soak.leftovers import held_by_an_idle_server, held_when_all_is_over
-from benchmarks.soak.options import Options
-from benchmarks.soak.outcome import Outcome
-from benchmarks.soak.person import Person
-from benchmarks.soak.poller import Poller
-from benchmarks.soak.pusher import Pusher
+from benchmarks.soak.options import SoakOptions
+from benchmarks.soak.participant import Participant
+from benchmarks.soak.polling import PollingParticipant
 from benchmarks.soak.readings import COLLECTIONS, POSITION, Reading, metrics
-from benchmarks.soak.town import PROBLEMS_MAX, Town
+from benchmarks.soak.run import PROBLEMS_MAX, SoakRun
+from benchmarks.soak.streaming import StreamingParticipant
+from benchmarks.soak.teardown import ENDED_WITHIN_S, end_with_streams_open
+from benchmarks.soak.verdict import Verdict
 from benchmarks.wire import MODERN, SESSIONS
 
 LOGS: Final = {"memory": "memory:", "sqlite": f"sqlite:{DIRECTORY}/soak.db"}
@@ -31,13 +31,13 @@ VERIFIED_WITHIN_S: Final = 300.0
 class Soak:
     """A server and its people; to be used as a context, at whose end the server has ended too."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: SoakOptions) -> None:
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.flags().items()]
         self.server = Server(
             *python("mcp_facade.main", "serve", f"--log={LOGS[options.log]}", "--log-format=json", *flags)
         )
-        self.town = Town(self.server.port, options)
-        self.outcome = Outcome(options, self.town)
+        self.run = SoakRun(self.server.port, options)
+        self.verdict = Verdict(options, self.run)
         self._options = options
         self._began = 0.0
 
@@ -49,51 +49,53 @@ class Soak:
         """End the server, whatever happened."""
         self.server.stop()
 
-    async def run(self) -> Outcome:
+    async def execute(self) -> Verdict:
         """Everything in turn; a problem of the kind that ends a run ends it here."""
         await self.server.ready()
-        outcome = self.outcome
-        outcome.before = await held_by_an_idle_server(self.server, self._options)
+        verdict = self.verdict
+        verdict.before = await held_by_an_idle_server(self.server, self._options)
         self._began = time.monotonic()
         watching = asyncio.create_task(self._watch())
         try:
             own = time.process_time()
             await self._people()
-            outcome.busy_own = (time.process_time() - own) / (time.monotonic() - self._began)
+            verdict.busy_own = (time.process_time() - own) / (time.monotonic() - self._began)
         finally:
             watching.cancel()
-        if not self.town.failed.done():
-            self.town.ledger.finish()
-            outcome.after = await held_when_all_is_over(self.server, self._options, outcome.before)
-            outcome.ending = await end_with_streams_open(self.server, self.town)
+        if not self.run.failed.done():
+            self.run.ledger.finish()
+            verdict.after = await held_when_all_is_over(self.server, self._options, verdict.before)
+            verdict.ending = await end_with_streams_open(self.server, self.run)
         else:
             await self.server.terminate(ENDED_WITHIN_S)
         self._look_into_the_log()
-        return outcome
+        return verdict
 
     async def _people(self) -> None:
         """They come, stay, and leave when the time is up; or all at once, if something fails."""
         tasks = {asyncio.create_task(person.live()) for person in self._everyone()}
         try:
-            await asyncio.wait({self.town.failed}, timeout=self._options.minutes * 60)
-            self.town.is_open = False
+            await asyncio.wait({self.run.failed}, timeout=self._options.minutes * 60)
+            self.run.is_open = False
             left = asyncio.create_task(asyncio.wait(tasks))
-            await asyncio.wait((left, self.town.failed), timeout=LEFT_WITHIN_S, return_when="FIRST_COMPLETED")
+            await asyncio.wait((left, self.run.failed), timeout=LEFT_WITHIN_S, return_when="FIRST_COMPLETED")
             left.cancel()
             late = sum(not task.done() for task in tasks)
-            if late and not self.town.failed.done():
-                self.town.ledger.problem(f"{late} people could not leave in {LEFT_WITHIN_S:.0f} s")
+            if late and not self.run.failed.done():
+                self.run.ledger.problem(f"{late} people could not leave in {LEFT_WITHIN_S:.0f} s")
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _everyone(self) -> list[Person]:
+    def _everyone(self) -> list[Participant]:
         options = self._options
         eras = [SESSIONS, MODERN]
-        people: list[Person] = [Pusher(self.town, number, eras[number % 2]) for number in range(options.connections)]
+        people: list[Participant] = [
+            StreamingParticipant(self.run, number, eras[number % 2]) for number in range(options.connections)
+        ]
         numbers = range(options.connections, options.people)
-        return people + [Poller(self.town, number, eras[number % 2]) for number in numbers]
+        return people + [PollingParticipant(self.run, number, eras[number % 2]) for number in numbers]
 
     async def _watch(self) -> None:
         """Read what the server holds every second, and let people talk as fast as it bears."""
@@ -104,18 +106,18 @@ class Soak:
             if number % METRICS_EVERY == 0:
                 seen = metrics(await self.server.get("/metrics"))
             now = self._reading(seen)
-            if now.at_s > self.outcome.warm_up_s:
-                self.outcome.streams.append(seen["chat_broker_streams"])
+            if now.at_s > self.verdict.warm_up_s:
+                self.verdict.streams.append(seen["chat_broker_streams"])
             if last is not None:
-                lately = self.town.latencies.lately
+                lately = self.run.latencies.lately
                 busy = (now.cpu_s - last.cpu_s) / (now.at_s - last.at_s)
-                self.town.pace.adjust(busy, statistics.median(lately) if lately else 0.0)
+                self.run.rate.adjust(busy, statistics.median(lately) if lately else 0.0)
             last = now
-            self.outcome.readings.append(now)
+            self.verdict.readings.append(now)
             if number % 30 == 29:
                 self._say(now, seen)
-            if self.town.ledger.problem_count > PROBLEMS_MAX and not self.town.failed.done():
-                self.town.failed.set_result(None)
+            if self.run.ledger.problem_count > PROBLEMS_MAX and not self.run.failed.done():
+                self.run.failed.set_result(None)
 
     def _reading(self, seen: dict[str, float]) -> Reading:
         server, at_s = self.server, time.monotonic() - self._began
@@ -123,15 +125,15 @@ class Soak:
         return Reading(at_s, server.resident_kb(), server.open_fds(), server.cpu_seconds(), *counted)
 
     def _say(self, now: Reading, seen: dict[str, float]) -> None:
-        town = self.town
+        run = self.run
         said = (
-            f"{now.at_s:4.0f} s: {town.counts['messages']:,} messages",
+            f"{now.at_s:4.0f} s: {run.counts['messages']:,} messages",
             f"{seen['chat_broker_streams']:,.0f} streams",
             f"{now.resident_kb / 1_024:,.1f} MiB",
             f"{now.open_fds:,} fds",
             f"{seen['chat_broker_tasks']:,.0f} tasks",
-            f"{town.pace.think_s:.1f} s of thinking",
-            f"{town.ledger.problem_count} problems",
+            f"{run.rate.think_s:.1f} s of thinking",
+            f"{run.ledger.problem_count} problems",
         )
         print(", ".join(said), file=sys.stderr)
 
@@ -139,13 +141,13 @@ class Soak:
         """Nothing that the server logged is an error; a log in a file keeps every promise."""
         for line in self.server.log_lines():
             if '"level":"error"' in line or "Traceback" in line or not _is_json(line):
-                self.town.ledger.problem(f"the server logged {line[:500]}")
+                self.run.ledger.problem(f"the server logged {line[:500]}")
         if self._options.log == "sqlite":
             command = python("mcp_facade.main", "verify", self.server.placed(LOGS["sqlite"]))
             done = subprocess.run(command, capture_output=True, text=True, timeout=VERIFIED_WITHIN_S, check=False)
-            self.outcome.verified = (done.stdout or done.stderr).strip()
+            self.verdict.verified = (done.stdout or done.stderr).strip()
             if done.returncode:
-                self.town.ledger.problem(f"chat-broker verify: {self.outcome.verified}")
+                self.run.ledger.problem(f"chat-broker verify: {self.verdict.verified}")
 
 
 def _is_json(line: str) -> bool:

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from statistics import fmean
 
-from benchmarks.soak.outcome import Outcome
+from benchmarks.soak.verdict import Verdict
 
 
-def summary(outcome: Outcome) -> str:
+def summary(verdict: Verdict) -> str:
     """Some lines, the verdict last."""
-    return "\n".join(_lines(outcome))
+    return "\n".join(_lines(verdict))
 
 
-def _lines(outcome: Outcome) -> Iterator[str]:
-    options, counts = outcome.options, outcome.town.counts
+def _lines(verdict: Verdict) -> Iterator[str]:
+    options, counts = verdict.options, verdict.run.counts
     yield (
         f"{datetime.now(UTC).date()}, {platform.python_implementation()} {platform.python_version()}, "
         f"{len(os.sched_getaffinity(0))} cores, log: {options.log}, seed {options.seed}: {options.minutes:g} minutes, "
@@ -27,44 +27,44 @@ def _lines(outcome: Outcome) -> Iterator[str]:
     yield "  " + ", ".join(
         f"{count:,} {name}" for name, count in sorted(counts.items()) if name not in ("messages", "rooms")
     )
-    latencies = outcome.town.latencies
+    latencies = verdict.run.latencies
     yield f"  answers: {_quantiles(latencies.calls)}; from sending to hearing: {_quantiles(latencies.messages)}"
-    yield from _of_the_server(outcome)
-    if outcome.ending is not None:
-        ending = outcome.ending
+    yield from _of_the_server(verdict)
+    if verdict.ending is not None:
+        ending = verdict.ending
         yield (
             f"  SIGTERM beside {ending.streams} streams and {ending.waits} waits: exit status {ending.status} "
             f"after {ending.seconds:.2f} s"
         )
-    if outcome.verified:
-        yield f"  chat-broker verify: {outcome.verified}"
-    problems = outcome.problems
+    if verdict.verified:
+        yield f"  chat-broker verify: {verdict.verified}"
+    problems = verdict.problems
     yield from (f"PROBLEM: {problem}" for problem in problems)
-    unnamed = outcome.town.ledger.problem_count - len(outcome.town.ledger.problems)
+    unnamed = verdict.run.ledger.problem_count - len(verdict.run.ledger.problems)
     if unnamed:
         yield f"PROBLEM: and {unnamed} more"
     yield "Nothing was lost, nothing doubled, nothing is left over." if not problems else "NOT WELL."
 
 
-def _of_the_server(outcome: Outcome) -> Iterator[str]:
-    readings = outcome.readings
+def _of_the_server(verdict: Verdict) -> Iterator[str]:
+    readings = verdict.readings
     if len(readings) > 1:
         busy = (readings[-1].cpu_s - readings[0].cpu_s) / (readings[-1].at_s - readings[0].at_s)
-        yield f"  CPU: the server {busy:.0%} of a core, the generator {outcome.busy_own:.0%}"
-    if outcome.streams:
-        streams = outcome.streams
+        yield f"  CPU: the server {busy:.0%} of a core, the generator {verdict.busy_own:.0%}"
+    if verdict.streams:
+        streams = verdict.streams
         yield f"  open streams after the warm-up: {fmean(streams):,.0f} on average, {min(streams):,.0f} at least"
-    yield from _of_memory(outcome)
-    if outcome.after:
+    yield from _of_memory(verdict)
+    if verdict.after:
         held = ", ".join(
-            f"{name.removeprefix('chat_broker_')} {a:g} -> {outcome.after[name]:g}"
-            for name, a in outcome.before.items()
+            f"{name.removeprefix('chat_broker_')} {a:g} -> {verdict.after[name]:g}"
+            for name, a in verdict.before.items()
         )
         yield f"  before anyone came -> after everyone had gone: {held}"
 
 
-def _of_memory(outcome: Outcome) -> Iterator[str]:
-    memory, mib = outcome.growth, [f"{reading.resident_kb / 1_024:.1f}" for reading in outcome.readings]
+def _of_memory(verdict: Verdict) -> Iterator[str]:
+    memory, mib = verdict.growth, [f"{reading.resident_kb / 1_024:.1f}" for reading in verdict.readings]
     if memory is None:
         yield "  memory: the run was over before the warm-up, so nothing is said of it"
     else:
@@ -75,7 +75,7 @@ def _of_memory(outcome: Outcome) -> Iterator[str]:
             + (f"flat is below {memory.kb_max:,.0f}" if memory.is_judged else "too short a time to judge it")
         )
     if mib:
-        ends = outcome.readings[-1].collections, outcome.readings[0].collections
+        ends = verdict.readings[-1].collections, verdict.readings[0].collections
         collections = " / ".join(str(last - first) for last, first in zip(*ends, strict=True))
         eighths = " ".join([*mib[:: max(len(mib) // 8, 1)][:8], mib[-1]])
         yield f"  memory by eighths of the run, MiB: {eighths}; {collections} garbage collections by generation"

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 import uvicorn
 
-from benchmarks.bare import Arguments, Bare, Member
+from benchmarks.bare import BareArguments, BareMember, BareServer
+from benchmarks.clients import BenchmarkClients
 from benchmarks.connections import WrongAnswer
-from benchmarks.crowd import Crowd
 from benchmarks.load import closed_loop, fixed_rate
 from benchmarks.wire import MODERN
 
@@ -21,10 +21,10 @@ pytestmark = pytest.mark.anyio
 MESSAGES = 60
 BROKEN_AT = 40
 
-Fault = Callable[["Faulty", Member, Arguments], None]
+Fault = Callable[["Faulty", BareMember, BareArguments], None]
 
 
-class Faulty(Bare):
+class Faulty(BareServer):
     """The bare server, which does one message wrong."""
 
     def __init__(self, before: Fault | None, after: Fault | None) -> None:
@@ -34,7 +34,7 @@ class Faulty(Bare):
         self._messages = 0
         self.refuses = False
 
-    def _send_message(self, arguments: Arguments) -> dict[str, object]:
+    def _send_message(self, arguments: BareArguments) -> dict[str, object]:
         self._messages += 1
         is_due = self._messages == BROKEN_AT
         partner = self._members[arguments.handle].partner
@@ -46,7 +46,7 @@ class Faulty(Bare):
             self._after(self, partner, arguments)
         return answer | {"success": not (is_due and self.refuses)}
 
-    def members(self) -> list[Member]:
+    def members(self) -> list[BareMember]:
         """Everyone who came."""
         return list(self._members.values())
 
@@ -55,29 +55,29 @@ class Faulty(Bare):
         self._cursor = 0
 
 
-def _refuse(server: Faulty, partner: Member, arguments: Arguments) -> None:
+def _refuse(server: Faulty, partner: BareMember, arguments: BareArguments) -> None:
     server.refuses = True
 
 
-def _alter(server: Faulty, partner: Member, arguments: Arguments) -> None:
+def _alter(server: Faulty, partner: BareMember, arguments: BareArguments) -> None:
     arguments.message = arguments.message[:-1] + "!"
 
 
-def _turn_back(server: Faulty, partner: Member, arguments: Arguments) -> None:
+def _turn_back(server: Faulty, partner: BareMember, arguments: BareArguments) -> None:
     server.turn_back()
 
 
-def _lose(server: Faulty, partner: Member, arguments: Arguments) -> None:
+def _lose(server: Faulty, partner: BareMember, arguments: BareArguments) -> None:
     partner.frames.get_nowait()
 
 
-def _double(server: Faulty, partner: Member, arguments: Arguments) -> None:
+def _double(server: Faulty, partner: BareMember, arguments: BareArguments) -> None:
     frame = partner.frames.get_nowait()
     partner.frames.put_nowait(frame)
     partner.frames.put_nowait(frame)
 
 
-def _misdirect(server: Faulty, partner: Member, arguments: Arguments) -> None:
+def _misdirect(server: Faulty, partner: BareMember, arguments: BareArguments) -> None:
     another = next(member for member in server.members() if member is not partner)
     another.frames.put_nowait(partner.frames.get_nowait())
 
@@ -93,13 +93,13 @@ FAULTS: dict[str, tuple[Fault | None, Fault | None, str]] = {
 
 
 @asynccontextmanager
-async def crowd_of(server: Faulty) -> AsyncIterator[Crowd]:
+async def crowd_of(server: Faulty) -> AsyncIterator[BenchmarkClients]:
     """Two pairs who have met at `server`."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(server, http="httptools", lifespan="off", log_config=None, access_log=False)
         running = uvicorn.Server(config)
         serving = asyncio.ensure_future(running.serve([listening]))
-        crowd = Crowd(listening.getsockname()[1], MODERN)
+        crowd = BenchmarkClients(listening.getsockname()[1], MODERN)
         try:
             await crowd.watch(crowd.gather_pairs(2))
             await crowd.redial()
@@ -110,7 +110,7 @@ async def crowd_of(server: Faulty) -> AsyncIterator[Crowd]:
             await serving
 
 
-async def talk(crowd: Crowd, pace: str) -> None:
+async def talk(crowd: BenchmarkClients, pace: str) -> None:
     """Some messages, as fast as they are answered or by the clock."""
     if pace == "closed loop":
         await closed_loop(crowd, MESSAGES)

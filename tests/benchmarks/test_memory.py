@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.memory import KINDS, trace
-from benchmarks.options import Options
+from benchmarks.options import BenchmarkOptions
 
 pytestmark = pytest.mark.anyio
 
 STREAMS = 100
-SMALL = Options(pairs=1, warmup_messages=2, idle_streams_few=10)
+SMALL = BenchmarkOptions(pairs=1, warmup_messages=2, idle_streams_few=10)
 OURS = ("mcp_facade", "broker", "projections", "events")
 BARE_TIMES_MAX = 1.2
 

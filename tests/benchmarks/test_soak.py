@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.soak.options import Options, parse
+from benchmarks.soak.options import SoakOptions, parse
 from benchmarks.soak.soak import Soak
 from benchmarks.soak.summary import summary
 
 pytestmark = pytest.mark.anyio
 
-SHORT = Options(
+SHORT = SoakOptions(
     minutes=0.1, connections=40, seed=20_261_125, stream_grace_s=1.0, idle_grace_s=2.0, deletes=1.0, min_think_s=0.2
 )
 
@@ -18,13 +18,13 @@ SHORT = Options(
 @pytest.mark.parametrize("log", ["memory", "sqlite"])
 async def test_a_short_soak_of_a_real_server_is_well(log: str) -> None:
     """Forty people with streams come, talk, drop out, come back and leave; nothing is lost or left over."""
-    with Soak(Options(**{**vars(SHORT), "log": log})) as soak:
-        outcome = await soak.run()
-    told = summary(outcome)
-    assert outcome.problems == [], told
-    for kind in ("messages", "rooms", "drops", "resumptions by Last-Event-ID", "gaps read by cursor", "waits"):
-        assert outcome.town.counts[kind] > 0, kind
-    assert outcome.town.ledger.unsettled == 0
+    with Soak(SoakOptions(**{**vars(SHORT), "log": log})) as soak:
+        verdict = await soak.execute()
+    told = summary(verdict)
+    assert verdict.problems == [], told
+    for kind in ("messages", "rooms", "drops", "resumptions by LastClient-Event-ID", "gaps read by cursor", "waits"):
+        assert verdict.run.counts[kind] > 0, kind
+    assert verdict.run.ledger.unsettled == 0
     assert told.endswith("Nothing was lost, nothing doubled, nothing is left over.")
 
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import pytest
 
 from benchmarks.soak import inbox as inboxes
-from benchmarks.soak.inbox import Inbox
-from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.rooms import Member, Who
-from benchmarks.wire import Frame, Meta, Params
+from benchmarks.soak.delivery_ledger import DeliveryLedger
+from benchmarks.soak.inbox import ObservedInbox
+from benchmarks.soak.rooms import Identity, RoomMember
+from benchmarks.wire import NotificationMeta, NotificationParams, StreamFrame
 
 ROOM = "r_1"
 GRACE_S = 4.0
@@ -22,8 +22,8 @@ class Pair:
     """Ann and Bob in one room, at the positions 1 and on."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger(GRACE_S)
-        self.ann, self.bob = Who("ann"), Who("bob")
+        self.ledger = DeliveryLedger(GRACE_S)
+        self.ann, self.bob = Identity("ann"), Identity("bob")
         self.ann_in = self.ledger.found(self.ann, ROOM, "bob", 1, logged=True)
         self.bob_in = self.ledger.found(self.bob, ROOM, "ann", 1, logged=True)
 
@@ -33,12 +33,12 @@ class Pair:
 
     def hears(self, text: str) -> None:
         """Bob is notified of it."""
-        self.ledger.heard(self.bob, Params(room_id=ROOM, message=text))
+        self.ledger.heard(self.bob, NotificationParams(room_id=ROOM, message=text))
 
-    def is_told(self, who: Who, reason: str, at: float | None = None) -> None:
+    def is_told(self, who: Identity, reason: str, at: float | None = None) -> None:
         """`who` is notified of the closing."""
         stamp = datetime.fromtimestamp(time.time() if at is None else at, UTC).isoformat()
-        self.ledger.heard(who, Params(room_id=ROOM, reason=reason, timestamp=stamp))
+        self.ledger.heard(who, NotificationParams(room_id=ROOM, reason=reason, timestamp=stamp))
 
     def ends(self) -> list[str]:
         """Ann leaves, Bob is told, both have heard everything: what is wrong?"""
@@ -54,7 +54,7 @@ class Pair:
         return [problem.splitlines()[0] for problem in self.ledger.problems]
 
 
-def leaves(member: Member) -> None:
+def leaves(member: RoomMember) -> None:
     """`member` calls `leave_chat`, and is answered."""
     member.closing.add("left")
     member.left = True
@@ -115,7 +115,7 @@ def test_messages_out_of_order_are_found_out(pair: Pair) -> None:
 def test_what_nobody_said_is_found_out(pair: Pair) -> None:
     """Another text; one from a room that was not opened; one that was refused."""
     pair.hears("who is there?")
-    pair.ledger.heard(pair.bob, Params(room_id="r_2", message="and who here?"))
+    pair.ledger.heard(pair.bob, NotificationParams(room_id="r_2", message="and who here?"))
     said = pair.ledger.says(pair.ann_in, "one")
     pair.hears("one")
     pair.ledger.answered(pair.ann_in, said, accepted=False)
@@ -141,7 +141,7 @@ def test_a_closing_that_is_told_to_nobody_or_to_both_is_found_out(pair: Pair) ->
 
 def test_an_opening_that_is_told_to_one_alone_is_found_out() -> None:
     """And so is one that only the result of a call told of, where a notification had to."""
-    ledger, ann = Ledger(GRACE_S), Who("ann")
+    ledger, ann = DeliveryLedger(GRACE_S), Identity("ann")
     ledger.found(ann, ROOM, "bob", 1, logged=True)
     ledger.finish()
     assert [problem.splitlines()[0] for problem in ledger.problems] == [f"{ROOM}: 1 were told of its opening"]
@@ -174,19 +174,19 @@ def test_who_has_an_open_stream_is_not_absent(pair: Pair) -> None:
     assert pair.ledger.problem_count == 1
 
 
-class Listener:
+class BobsInbox:
     """Bob with an inbox, who is told by frames and pages."""
 
     def __init__(self) -> None:
         self.pair = Pair()
-        self.inbox = Inbox(self.pair.ledger, self.pair.bob, "c_bob", 1)
+        self.inbox = ObservedInbox(self.pair.ledger, self.pair.bob, "c_bob", 1)
         for text in ("one", "two", "three"):
             self.pair.says(text)
 
-    def told(self, cursor: int, text: str) -> Frame:
+    def told(self, cursor: int, text: str) -> StreamFrame:
         """A notification of a message."""
-        params = Params(room_id=ROOM, message=text, cursor=cursor, meta=Meta("c_bob"))
-        return Frame("message.received", params)
+        params = NotificationParams(room_id=ROOM, message=text, cursor=cursor, meta=NotificationMeta("c_bob"))
+        return StreamFrame("message.received", params)
 
     @property
     def problems(self) -> list[str]:
@@ -196,7 +196,7 @@ class Listener:
 
 def test_a_frame_that_comes_twice_is_found_out() -> None:
     """The cursors of what is heard grow."""
-    bob = Listener()
+    bob = BobsInbox()
     bob.inbox.frame(bob.told(2, "one"))
     bob.inbox.frame(bob.told(2, "one"))
     assert len(bob.problems) == 1
@@ -204,17 +204,17 @@ def test_a_frame_that_comes_twice_is_found_out() -> None:
 
 def test_a_frame_for_another_is_found_out() -> None:
     """Each frame says whom it is for."""
-    bob = Listener()
+    bob = BobsInbox()
     frame = bob.told(2, "one")
     assert frame.params is not None
-    frame.params.meta = Meta("c_ann")
+    frame.params.meta = NotificationMeta("c_ann")
     bob.inbox.frame(frame)
     assert len(bob.problems) == 1
 
 
 def test_what_a_page_and_a_stream_both_hold_is_heard_once() -> None:
     """A stream that begins live, the page before it, and one frame that comes late."""
-    bob = Listener()
+    bob = BobsInbox()
     bob.inbox.hold()
     bob.inbox.frame(bob.told(3, "two"))
     bob.inbox.page([bob.told(2, "one"), bob.told(3, "two"), bob.told(4, "three")], 4)
@@ -228,7 +228,7 @@ def test_what_a_page_and_a_stream_both_hold_is_heard_once() -> None:
 
 def test_a_frame_that_no_page_holds_is_found_out() -> None:
     """The log is the truth: what a stream carried stands in it."""
-    bob = Listener()
+    bob = BobsInbox()
     bob.inbox.hold()
     bob.inbox.frame(bob.told(2, "one"))
     bob.inbox.page([], 2)
@@ -239,7 +239,7 @@ def test_a_frame_that_no_page_holds_is_found_out() -> None:
 def test_a_stream_that_leaves_something_out_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the page of the same stretch; also where it is the last thing, for which no next frame speaks."""
     monkeypatch.setattr(inboxes, "FRAME_WITHIN_S", 0.01)
-    bob = Listener()
+    bob = BobsInbox()
     bob.inbox.frame(bob.told(2, "one"))
     asyncio.run(bob.inbox.audit([bob.told(2, "one")], 2, missed=False))
     assert bob.problems == []
@@ -249,6 +249,6 @@ def test_a_stream_that_leaves_something_out_is_found_out(monkeypatch: pytest.Mon
 
 def test_a_page_that_misses_something_is_found_out() -> None:
     """Nobody here reads from so far back that the log does not hold it."""
-    bob = Listener()
+    bob = BobsInbox()
     bob.inbox.page([], 5, missed=True)
     assert len(bob.problems) == 1

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from benchmarks.soak.finale import Ending
-from benchmarks.soak.options import Options
-from benchmarks.soak.outcome import Outcome
+from benchmarks.soak.options import SoakOptions
 from benchmarks.soak.readings import WARM_UP_SHARE, Growth, Reading, growth, metrics
-from benchmarks.soak.town import Town
+from benchmarks.soak.run import SoakRun
+from benchmarks.soak.teardown import TeardownResult
+from benchmarks.soak.verdict import Verdict
 
 MINUTES = 10.0
 COMMITS_A_SECOND = 300
@@ -45,8 +45,10 @@ async def test_a_leak_of_a_little_with_each_commit_is_found_out() -> None:
     leaky = growth_of(200 * COMMITS_A_SECOND * 60 / 1_024)
     assert not leaky.is_flat
     assert 180 < leaky.bytes_a_commit < 220
-    outcome = Outcome(Options(minutes=MINUTES), Town(0, Options()), readings(3_000), ending=Ending(0, 0, 0))
-    assert any(problem.startswith("memory grows by") and ", 3,0" in problem for problem in outcome.problems)
+    verdict = Verdict(
+        SoakOptions(minutes=MINUTES), SoakRun(0, SoakOptions()), readings(3_000), ending=TeardownResult(0, 0, 0)
+    )
+    assert any(problem.startswith("memory grows by") and ", 3,0" in problem for problem in verdict.problems)
 
 
 def test_memory_that_fills_up_to_a_limit_and_stays_is_flat() -> None:
@@ -69,14 +71,14 @@ def test_a_short_look_is_not_judged() -> None:
 @pytest.mark.anyio
 async def test_what_is_left_over_is_found_out() -> None:
     """A task or a file descriptor more than before anyone came; a run that never came to its end."""
-    outcome = Outcome(Options(minutes=0.1), Town(0, Options()), ending=Ending(0, 0, 0))
-    outcome.before = {"chat_broker_tasks": 4.0, "file descriptors": 14.0}
-    outcome.after = {"chat_broker_tasks": 4.0, "file descriptors": 14.0}
-    assert outcome.problems == []
-    outcome.after = {"chat_broker_tasks": 5.0, "file descriptors": 15.0}
-    assert len(outcome.problems) == 2
-    outcome.ending = None
-    assert len(outcome.problems) == 3
+    verdict = Verdict(SoakOptions(minutes=0.1), SoakRun(0, SoakOptions()), ending=TeardownResult(0, 0, 0))
+    verdict.before = {"chat_broker_tasks": 4.0, "file descriptors": 14.0}
+    verdict.after = {"chat_broker_tasks": 4.0, "file descriptors": 14.0}
+    assert verdict.problems == []
+    verdict.after = {"chat_broker_tasks": 5.0, "file descriptors": 15.0}
+    assert len(verdict.problems) == 2
+    verdict.ending = None
+    assert len(verdict.problems) == 3
 
 
 def test_samples_of_one_name_are_added_up() -> None:

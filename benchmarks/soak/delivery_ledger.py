@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from benchmarks.soak.rooms import Member, Room, Said, Who
-from benchmarks.wire import Params
+from benchmarks.soak.rooms import ChatRoom, Identity, RoomMember, SentMessage
+from benchmarks.wire import NotificationParams
 
 PROBLEMS_KEPT: Final = 20
 ABSENCES: Final = ("disconnected", "timeout")
 
 
-class Ledger:
+class DeliveryLedger:
     """Every room that is not settled, and every problem that was found."""
 
     def __init__(self, grace_s: float) -> None:
@@ -25,30 +25,30 @@ class Ledger:
         self.problems: list[str] = []
         self.problem_count = 0
         self._grace_s = grace_s
-        self._rooms: dict[str, Room] = {}
+        self._rooms: dict[str, ChatRoom] = {}
 
     @property
     def unsettled(self) -> int:
         """How many rooms are still to be judged."""
         return len(self._rooms)
 
-    def problem(self, what: str, *whose: Who) -> None:
+    def problem(self, what: str, *whose: Identity) -> None:
         """Something is wrong; with what those whom it concerns did last."""
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_KEPT:
             self.problems.append("\n".join([what, *(line for who in whose for line in who.story())]))
 
-    def found(self, who: Who, room_id: str, partner: str, cursor: int, *, logged: bool) -> Member:
+    def found(self, who: Identity, room_id: str, partner: str, cursor: int, *, logged: bool) -> RoomMember:
         """`who` was told of the opening: by a notification (`logged`), or by the result of their own call."""
         room = self._rooms.get(room_id)
         if room is None:
-            room = self._rooms[room_id] = Room(room_id)
+            room = self._rooms[room_id] = ChatRoom(room_id)
             self.counts["rooms"] += 1
         member = room.members.get(who)
         if member is None:
             if len(room.members) > 1:
                 self.problem(f"{who.name} was told of {room_id}, which has two members already", who, *room.members)
-            member = room.members[who] = who.rooms[room_id] = Member(who, room, partner, cursor)
+            member = room.members[who] = who.rooms[room_id] = RoomMember(who, room, partner, cursor)
             if member.other is not None and member.other.closed_at:
                 self._judge_closing(member.other, member)  # who was away longer than the room was open
         if (member.partner_name, member.opened_at) != (partner, cursor):
@@ -58,20 +58,20 @@ class Ledger:
             self.problem(f"{who.name} was told twice of the opening of {room_id}", who)
         return member
 
-    def says(self, member: Member, text: str) -> Said:
+    def says(self, member: RoomMember, text: str) -> SentMessage:
         """`member` is about to say `text`, and says nothing else before that is answered for good."""
-        said = Said(text, time.perf_counter())
+        said = SentMessage(text, time.perf_counter())
         member.said.append(said)
         return said
 
-    def answered(self, member: Member, said: Said, *, accepted: bool) -> None:
+    def answered(self, member: RoomMember, said: SentMessage, *, accepted: bool) -> None:
         """The answer that stands: `success`, or that the room is closed."""
         said.accepted = accepted
         self.counts["messages" if accepted else "messages refused"] += 1
         if not accepted and said.heard:
             self.problem(f"{member.who.name} was refused what was heard: {said.text[:40]!r}", member.who)
 
-    def heard(self, who: Who, told: Params) -> Said | None:
+    def heard(self, who: Identity, told: NotificationParams) -> SentMessage | None:
         """`who` was told something by a notification, be it on a stream or in a page; the message, if it is one."""
         member = who.rooms.get(told.room_id)
         if told.partner:
@@ -86,7 +86,7 @@ class Ledger:
             self._closed(member, told)
         return None
 
-    def _message(self, member: Member, text: str) -> Said | None:
+    def _message(self, member: RoomMember, text: str) -> SentMessage | None:
         """The next thing that the other said, or something is wrong; what was refused was never said."""
         other = member.other
         said = other.said if other is not None else []
@@ -108,14 +108,14 @@ class Ledger:
             self.problem(f"{member.who.name} heard what nobody said: {text[:40]!r}", *whose)
         return None
 
-    def _closed(self, member: Member, told: Params) -> None:
+    def _closed(self, member: RoomMember, told: NotificationParams) -> None:
         """The other, and nobody else, closed the room."""
         member.closed_for, member.closed_at = told.reason, told.timestamp
         self.counts[f"rooms closed: {told.reason}"] += 1
         if member.other is not None:
             self._judge_closing(member, member.other)
 
-    def _judge_closing(self, member: Member, other: Member) -> None:
+    def _judge_closing(self, member: RoomMember, other: RoomMember) -> None:
         """What `member` was told of the closing is what `other` did."""
         if member.closed_for in ABSENCES:
             is_so = other.who.was_absent(member.closed_at, self._grace_s)
@@ -125,7 +125,7 @@ class Ledger:
             what = f"was told at {member.closed_at} that {other.who.name} is gone: {member.closed_for}, which is not so"
             self.problem(f"{member.who.name} {what}", member.who, other.who)
 
-    def caught_up(self, who: Who) -> None:
+    def caught_up(self, who: Identity) -> None:
         """`who` has heard everything up to now: rooms that are over for them have nothing more to tell them."""
         for member in [member for member in who.rooms.values() if member.is_over]:
             member.settled = True
@@ -133,7 +133,7 @@ class Ledger:
             if other is not None and other.settled:
                 self._settle(member.room)
 
-    def gone(self, who: Who) -> None:
+    def gone(self, who: Identity) -> None:
         """`who` has left for good, and was caught up."""
         for member in who.rooms.values():
             if not member.settled:
@@ -144,7 +144,7 @@ class Ledger:
         for room in list(self._rooms.values()):
             self._settle(room)
 
-    def _settle(self, room: Room) -> None:
+    def _settle(self, room: ChatRoom) -> None:
         del self._rooms[room.room_id]
         whose = tuple(room.members)
         for who in whose:
@@ -152,7 +152,7 @@ class Ledger:
         for what in self._wrongs(room):
             self.problem(f"{room.room_id}: {what}", *whose)
 
-    def _wrongs(self, room: Room) -> Iterator[str]:
+    def _wrongs(self, room: ChatRoom) -> Iterator[str]:
         members = list(room.members.values())
         if len(members) != 2:
             yield f"{len(members)} were told of its opening"

@@ -5,16 +5,15 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.connections import HTTP_OK, WrongAnswer
-from benchmarks.crowd import enter
-from benchmarks.greeting import greet
+from benchmarks.clients import enter
+from benchmarks.connections import HTTP_OK, WrongAnswer, connect_client
 from benchmarks.server import Server
-from benchmarks.soak.ear import Ear
+from benchmarks.soak.client import ReconnectingClient
 from benchmarks.soak.leftovers import LOOKED_AT_EVERY_S, TASKS, held
-from benchmarks.soak.line import Line
-from benchmarks.soak.rooms import Who
-from benchmarks.soak.town import Town
-from benchmarks.wire import MODERN, SESSIONS, Structured, answer
+from benchmarks.soak.listener import Listener
+from benchmarks.soak.rooms import Identity
+from benchmarks.soak.run import SoakRun
+from benchmarks.wire import MODERN, SESSIONS, ToolResult, answer
 
 STREAMS: Final = 50
 """Of each era."""
@@ -25,7 +24,7 @@ LISTEN_ID: Final = 2
 
 
 @dataclass
-class Ending:
+class TeardownResult:
     """How the server ended."""
 
     streams: int
@@ -35,31 +34,31 @@ class Ending:
     problems: list[str] = field(default_factory=list)
 
 
-class Last:
+class LastClient:
     """One of the last: they have a stream, and some of them also wait."""
 
-    def __init__(self, town: Town, era: str) -> None:
+    def __init__(self, run: SoakRun, era: str) -> None:
         self.era = era
-        self._town = town
-        self._who = Who("the last")
+        self._town = run
+        self._who = Identity("the last")
         self._handle = ""
         self._cursor = 0
-        self._line = Line(town.port, era, random.Random(0), self._fail)
-        self.ear = Ear(self._fail, lambda _: None)
+        self._client = ReconnectingClient(run.port, era, random.Random(0), self._fail)
+        self.listener = Listener(self._fail, lambda _: None)
 
     async def come(self) -> None:
         """Enter the queue, and open the stream."""
-        calls, wire = await greet(self._town.port, self.era, self._fail)
+        calls, wire = await connect_client(self._town.port, self.era, self._fail)
         entered = await enter(calls, wire, "last")
         self._handle, self._cursor = entered.handle, entered.cursor
         calls.close()
-        status = await self.ear.open(self._town.port, wire.stream(self._handle))
+        status = await self.listener.open(self._town.port, wire.stream(self._handle))
         if status != HTTP_OK:
             raise WrongAnswer(f"one of the last was refused a stream: HTTP {status}")
 
     async def catch_up(self) -> None:
         """Hear all that there is to hear, so that a wait stands."""
-        await self._line.begin()
+        await self._client.begin()
         self._cursor = (await self._waited(0)).cursor
 
     async def wait(self) -> bool:
@@ -68,13 +67,13 @@ class Last:
 
     def leave(self) -> None:
         """Close what the server has not."""
-        self.ear.close()
-        self._line.hang_up()
+        self.listener.close()
+        self._client.hang_up()
 
-    async def _waited(self, seconds: int) -> Structured:
+    async def _waited(self, seconds: int) -> ToolResult:
         asked = {"handle": self._handle, "cursor": self._cursor, "wait_seconds": seconds}
-        request = self._line.wire.call("wait_for_events", asked, call_id=seconds + LISTEN_ID + 1)
-        body = await self._line.ask(request, STANDING_WITHIN_S)
+        request = self._client.wire.call("wait_for_events", asked, call_id=seconds + LISTEN_ID + 1)
+        body = await self._client.ask(request, STANDING_WITHIN_S)
         result = answer(body).result
         if result is None or result.structured_content is None:
             raise WrongAnswer(f"a wait was answered {body[:500]!r}")
@@ -84,19 +83,19 @@ class Last:
         self._town.fail(error, self._who)
 
 
-async def end_with_streams_open(server: Server, town: Town) -> Ending:
+async def end_with_streams_open(server: Server, run: SoakRun) -> TeardownResult:
     """Open streams and waits, send `SIGTERM`, and see how each of them ends."""
-    ending = Ending(2 * STREAMS, WAITS)
-    everyone = [Last(town, era) for _ in range(STREAMS) for era in (SESSIONS, MODERN)]
+    ending = TeardownResult(2 * STREAMS, WAITS)
+    everyone = [LastClient(run, era) for _ in range(STREAMS) for era in (SESSIONS, MODERN)]
     for last in everyone:
         await last.come()
     waits = await _standing(server, everyone[:WAITS])
     ending.status, ending.seconds = await server.terminate(ENDED_WITHIN_S)
     if ending.status != 0:
         ending.problems.append(f"SIGTERM: exit status {ending.status} after {ending.seconds:.1f} s")
-    if (open_still := sum(not last.ear.over.is_set() for last in everyone)) > 0:
+    if (open_still := sum(not last.listener.over.is_set() for last in everyone)) > 0:
         ending.problems.append(f"SIGTERM: {open_still} streams were not ended")
-    if (silent := sum(last.era == MODERN and last.ear.result_id != LISTEN_ID for last in everyone)) > 0:
+    if (silent := sum(last.era == MODERN and last.listener.result_id != LISTEN_ID for last in everyone)) > 0:
         ending.problems.append(f"SIGTERM: {silent} listens got no result")
     results = await asyncio.gather(*waits, return_exceptions=True)
     ending.problems += [f"SIGTERM: a wait ended with {result!r}" for result in results if result is not True]
@@ -105,7 +104,7 @@ async def end_with_streams_open(server: Server, town: Town) -> Ending:
     return ending
 
 
-async def _standing(server: Server, people: list[Last]) -> list[asyncio.Task[bool]]:
+async def _standing(server: Server, people: list[LastClient]) -> list[asyncio.Task[bool]]:
     """A wait of each, once all of them are under way."""
     for last in people:
         await last.catch_up()

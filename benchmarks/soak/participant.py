@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from benchmarks.connections import WrongAnswer, WrongStatus
-from benchmarks.soak.inbox import Inbox
-from benchmarks.soak.line import Line
+from benchmarks.soak.client import ReconnectingClient
+from benchmarks.soak.inbox import ObservedInbox
 from benchmarks.soak.options import PAGE
-from benchmarks.soak.rooms import Member, Who
-from benchmarks.soak.town import Flood, Town
-from benchmarks.wire import Structured, answer
+from benchmarks.soak.rooms import Identity, RoomMember
+from benchmarks.soak.run import SoakRun
+from benchmarks.wire import ToolResult, answer
 
 NOT_FOUND: Final = 404
 FIRST_CALL_ID: Final = 10
@@ -27,18 +27,17 @@ OVER: Final = ("chat_ended", "room_not_found")
 Deed = Callable[[], Awaitable[None]]
 
 
-class Person(ABC):
+class Participant(ABC):
     """What those with a stream and those without have in common."""
 
-    def __init__(self, town: Town, number: int, protocol_version: str) -> None:
-        self.town = town
+    def __init__(self, run: SoakRun, number: int, protocol_version: str) -> None:
+        self.run = run
         self.number = number
-        self.rng = random.Random(f"{town.options.seed}/{number}")
-        self.line = Line(town.port, protocol_version, self.rng, lambda error: town.fail(error, self.who))
-        self.who = Who(f"p{number}")
-        self.inbox: Inbox
+        self.rng = random.Random(f"{run.options.seed}/{number}")
+        self.client = ReconnectingClient(run.port, protocol_version, self.rng, lambda error: run.fail(error, self.who))
+        self.who = Identity(f"p{number}")
+        self.inbox: ObservedInbox
         self.handle = ""
-        self.flood: Flood | None = None
         self._lives = 0
         self._calls = 0
         self._texts = 0
@@ -47,24 +46,24 @@ class Person(ABC):
         self._leaves = False
 
     @property
-    def member(self) -> Member | None:
+    def member(self) -> RoomMember | None:
         """Their side of the room that they are in, as far as they know."""
         return next((member for member in self.who.rooms.values() if not member.is_over), None)
 
     async def live(self) -> None:
-        """Come and go until the town closes; whatever goes wrong fails the run."""
+        """Come and go until the run closes; whatever goes wrong fails the run."""
         try:
-            while self.town.is_open:
-                async with self.town.gate:
+            while self.run.is_open:
+                async with self.run.gate:
                     await self.come()
                 self._leaves = False
-                while self.town.is_open and not self._leaves:
+                while self.run.is_open and not self._leaves:
                     await self.turn()
                 await self.retire()
         except Exception as error:  # noqa: BLE001 (told, with what this person did)
-            self.town.fail(error, self.who)
+            self.run.fail(error, self.who)
         finally:
-            self.line.hang_up()
+            self.client.hang_up()
 
     @abstractmethod
     async def come(self) -> None:
@@ -91,28 +90,28 @@ class Person(ABC):
         if self._in_session:
             await self.end_session()
         self._shown = False
-        await self.line.begin()
-        self._in_session = self.line.has_sessions
+        await self.client.begin()
+        self._in_session = self.client.has_sessions
 
-    async def call(self, tool: str, *allowed: str, wait_s: float = 0.0, **arguments: Any) -> Structured:
+    async def call(self, tool: str, *allowed: str, wait_s: float = 0.0, **arguments: Any) -> ToolResult:
         """A tool's result; a refusal only if its code is among those that are `allowed`."""
         while True:
             result = await self._tried(tool, arguments, wait_s)
             self.who.did(f"{tool} -> {result.code or result.status or result.success} {result.cursor or ''}")
             if result.code == "rate_limited":
-                self.town.counts["rate limited"] += 1
+                self.run.counts["rate limited"] += 1
                 await asyncio.sleep(result.retry_after_ms / 1_000)
             elif result.code and result.code not in allowed:
                 raise WrongAnswer(f"{self.who.name}: {tool} was refused: {result.code}")
             else:
                 return result
 
-    async def _tried(self, tool: str, arguments: dict[str, Any], wait_s: float) -> Structured:
+    async def _tried(self, tool: str, arguments: dict[str, Any], wait_s: float) -> ToolResult:
         sent_at, started = time.time(), time.perf_counter()
         try:
-            body = await self.line.ask(self.request(tool, arguments), wait_s + 30)
+            body = await self.client.ask(self.request(tool, arguments), wait_s + 30)
         except WrongStatus as error:
-            if error.status != NOT_FOUND or not self.line.has_sessions:
+            if error.status != NOT_FOUND or not self.client.has_sessions:
                 raise
             await self.begin_after_404()
             return await self._tried(tool, arguments, wait_s)
@@ -120,7 +119,7 @@ class Person(ABC):
         if result is None or result.structured_content is None:
             raise WrongAnswer(f"{self.who.name}: {tool} was answered {body[:500]!r}")
         if not wait_s:
-            self.town.latencies.answered(time.perf_counter() - started)
+            self.run.latencies.answered(time.perf_counter() - started)
         given = result.structured_content
         self._shown = self._shown or not given.code
         self.who.called(sent_at, wait_s if given.timed_out else 0.0)
@@ -128,30 +127,29 @@ class Person(ABC):
 
     def request(self, tool: str, arguments: dict[str, Any]) -> bytes:
         """A call; within a session that knows the handle, every other one leaves it out."""
-        leave_out = self.line.has_sessions and self._shown and self.rng.random() < 0.5
+        leave_out = self.client.has_sessions and self._shown and self.rng.random() < 0.5
         handle = {} if leave_out or not self.handle else {"handle": self.handle}
         self._calls += 1  # an id is used once a session
-        return self.line.wire.call(tool, {**arguments, **handle}, FIRST_CALL_ID + self._calls)
+        return self.client.wire.call(tool, {**arguments, **handle}, FIRST_CALL_ID + self._calls)
 
-    async def enter_anew(self, stands_before: int) -> Structured:
+    async def enter_anew(self, stands_before: int) -> ToolResult:
         """Become someone new; `stands_before`: how far before its own entry this one begins to hear."""
         self._lives += 1
         result = await self.call("enter_queue", display_name=self.who.name)
         self.handle = result.handle
-        self.inbox = Inbox(self.town.ledger, self.who, result.connection_id, result.cursor - stands_before)
+        self.inbox = ObservedInbox(self.run.ledger, self.who, result.connection_id, result.cursor - stands_before)
         self.entered(result)
-        self.town.counts["identities"] += 1
+        self.run.counts["identities"] += 1
         return result
 
     def rename(self) -> None:
         """The next identity starts, without a handle and unheard of."""
-        self.who, self.handle = Who(f"p{self.number}.{self._lives}"), ""
-        self.town.persons[self.who] = self
+        self.who, self.handle = Identity(f"p{self.number}.{self._lives}"), ""
 
-    def entered(self, result: Structured) -> None:
+    def entered(self, result: ToolResult) -> None:
         """The result of a call that queues: itself the notice of a match."""
         if result.status == "matched":
-            member = self.town.ledger.found(self.who, result.room_id, result.partner, result.cursor, logged=False)
+            member = self.run.ledger.found(self.who, result.room_id, result.partner, result.cursor, logged=False)
             member.needs_notice = result.cursor > self.inbox.begins
 
     async def enter(self) -> None:
@@ -189,13 +187,13 @@ class Person(ABC):
 
     async def vanish(self) -> None:
         """Be gone for longer than any grace, then come back: the broker must have noticed."""
-        self.town.counts["absences beyond the grace"] += 1
+        self.run.counts["absences beyond the grace"] += 1
         await self.go_away()
-        await asyncio.sleep(self.town.options.absence_s + self.rng.uniform(0, 2))
+        await asyncio.sleep(self.run.options.absence_s + self.rng.uniform(0, 2))
         await self.come_back()
         status = await self.call("get_status")
         if status.status != "idle":
-            self.town.ledger.problem(f"{self.who.name} was away beyond the grace, and is {status.status}", self.who)
+            self.run.ledger.problem(f"{self.who.name} was away beyond the grace, and is {status.status}", self.who)
         else:
             await self.learn_that_all_is_over()
 
@@ -204,11 +202,11 @@ class Person(ABC):
         await self.check()
         for member in self.who.rooms.values():
             member.left = True
-        self.town.ledger.caught_up(self.who)
+        self.run.ledger.caught_up(self.who)
 
     async def step_out(self) -> None:
         """Be gone for a moment."""
-        self.town.counts["drops"] += 1
+        self.run.counts["drops"] += 1
         await self.go_away()
         await asyncio.sleep(self.rng.choice((0.0, self.rng.uniform(0, AWAY_S_MAX))))
         await self.come_back()
@@ -219,32 +217,32 @@ class Person(ABC):
 
     async def retire(self) -> None:
         """Leave for good; who is not seen out by name is waited for until their grace is over."""
-        if self.town.is_open and self.rng.random() < 0.3:
+        if self.run.is_open and self.rng.random() < 0.3:
             await self.vanish()
-        async with self.town.gate:
+        async with self.run.gate:
             while self.member is not None or (await self.call("get_status")).status != "idle":
                 await (self.leave_chat() if self.member is not None else self.leave_queue())
                 await self.check()
             await self.learn_that_all_is_over()
-            self.town.ledger.gone(self.who)
+            self.run.ledger.gone(self.who)
             if self._in_session:
                 await self.end_session()
-            self.line.hang_up()
-        del self.town.persons[self.who]
+            self.client.hang_up()
+        self.who.has_left = True
 
     async def begin_after_404(self) -> None:
         """The server has ended the session, or forgotten it."""
-        self.town.counts["sessions that the server had ended"] += 1
+        self.run.counts["sessions that the server had ended"] += 1
         self._in_session = False
         await self.begin()
 
     async def end_session(self) -> None:
         """Let go of the session: with a word, or without."""
         self._in_session = False
-        if self.rng.random() < self.town.options.deletes:
-            self.town.counts["sessions deleted"] += 1
+        if self.rng.random() < self.run.options.deletes:
+            self.run.counts["sessions deleted"] += 1
             try:
-                await self.line.ask(self.line.wire.end_session())
+                await self.client.ask(self.client.wire.end_session())
             except WrongStatus as error:
                 if error.status != NOT_FOUND:
                     raise
@@ -263,26 +261,28 @@ class Person(ABC):
         words = " ".join(self.rng.choices(WORDS, k=self.rng.randint(1, WORDS_MAX)))
         return f"{self.who.name} {self._texts} {words}{'.' * max(0, least_bytes - 2 * len(words))}"
 
-    async def say(self, least_bytes: int = 0, **more: Any) -> Structured:
+    async def say(self, least_bytes: int = 0, **more: Any) -> ToolResult:
         """Say the next thing until it is answered for good, now and then as networks and hosts make people do it."""
         member = self.member
         assert member is not None
-        said = self.town.ledger.says(member, self.text(least_bytes))
+        said = self.run.ledger.says(member, self.text(least_bytes))
         arguments = {"room_id": member.room.room_id, "message": said.text, **more}
         manner = self.rng.random()
         if manner < 0.2:
             arguments["message_id"] = f"m-{self._texts}"
         if manner < 0.07:
-            self.town.counts["messages sent again after a broken call"] += 1
-            await self.line.break_off(self.request("send_message", arguments), self.rng.uniform(0, BROKEN_AFTER_S_MAX))
+            self.run.counts["messages sent again after a broken call"] += 1
+            await self.client.break_off(
+                self.request("send_message", arguments), self.rng.uniform(0, BROKEN_AFTER_S_MAX)
+            )
         result = await self.call("send_message", *OVER, wait_s=more.get("wait_seconds", 0.0), **arguments)
         if 0.07 <= manner < 0.14 and not result.code:
-            self.town.counts["messages sent again after an answer"] += 1
+            self.run.counts["messages sent again after an answer"] += 1
             bare = {name: value for name, value in arguments.items() if name not in more}
             again = await self.call("send_message", "room_not_found", **bare)
             if again.timestamp != result.timestamp and not again.code:
-                self.town.ledger.problem(f"{self.who.name}: a repeat was answered with another time", self.who)
-        self.town.ledger.answered(member, said, accepted=not result.code)
+                self.run.ledger.problem(f"{self.who.name}: a repeat was answered with another time", self.who)
+        self.run.ledger.answered(member, said, accepted=not result.code)
         if result.code:
             member.left = True
             await self.check()
@@ -290,7 +290,7 @@ class Person(ABC):
 
     async def answer_flood(self) -> bool:
         """Say very much to one who reads slowly, if somebody asked for that; whether it was so."""
-        flood, self.flood = self.flood, None
+        flood, self.who.flood = self.who.flood, None
         if flood is None:
             return False
         while (member := self.member) is not None and member.room is flood.room and flood.left:

@@ -6,27 +6,26 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks.connections import Calls, WrongAnswer, dial
-from benchmarks.greeting import greet
-from benchmarks.wire import SESSIONS, Wire
+from benchmarks.connections import CallConnection, WrongAnswer, connect_client, dial
+from benchmarks.wire import SESSIONS, RequestBuilder
 
 ANSWERED_WITHIN_S: Final = 30.0
 KEPT_ALIVE_S: Final = 50.0
 """For how long a connection is used again; the server closes idle ones after 75 s."""
 
 
-class Line:
+class ReconnectingClient:
     """Whatever fails during a call is raised by it; `on_failure` is told what goes wrong while nobody calls."""
 
     def __init__(
         self, port: int, protocol_version: str, rng: random.Random, on_failure: Callable[[Exception], None]
     ) -> None:
         self.port = port
-        self.wire = Wire(port)
+        self.wire = RequestBuilder(port)
         self.protocol_version = protocol_version
         self._rng = rng
         self._on_failure = on_failure
-        self._calls: Calls | None = None
+        self._calls: CallConnection | None = None
         self._used_at = 0.0
 
     @property
@@ -38,7 +37,7 @@ class Line:
         """A new session, or in the stateless era a connection."""
         self.hang_up()
         async with asyncio.timeout(ANSWERED_WITHIN_S):
-            self._calls, self.wire = await greet(self.port, self.protocol_version, self._on_failure)
+            self._calls, self.wire = await connect_client(self.port, self.protocol_version, self._on_failure)
         self._used_at = time.monotonic()
 
     async def ask(self, request: bytes, within_s: float = ANSWERED_WITHIN_S) -> bytes:
@@ -71,12 +70,12 @@ class Line:
             self._calls.drop() if self._rng.random() < 0.5 else self._calls.close()
             self._calls = None
 
-    async def _connected(self) -> Calls:
+    async def _connected(self) -> CallConnection:
         if self._calls is not None and (
             self._calls.transport is None or time.monotonic() - self._used_at > KEPT_ALIVE_S
         ):
             self.hang_up()
         if self._calls is None:
-            self._calls = Calls(self._on_failure)
+            self._calls = CallConnection(self._on_failure)
             await dial(self.port, self._calls)
         return self._calls

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Sequence
 
-from benchmarks.soak.person import Deed, Person
+from benchmarks.soak.participant import Deed, Participant
 
 
-class Poller(Person):
+class PollingParticipant(Participant):
     """They wait for events, and send with a wait; waits break off, sessions are changed, nothing is lost."""
 
     async def come(self) -> None:
@@ -17,7 +17,7 @@ class Poller(Person):
 
     async def turn(self) -> None:
         """Listen while thinking, then do something."""
-        until = time.monotonic() + self.town.pace.draw(self.rng)
+        until = time.monotonic() + self.run.rate.draw(self.rng)
         before = self.member
         while (left_s := until - time.monotonic()) > 0.01 and self.member is before:
             await self._wait(left_s)
@@ -48,17 +48,17 @@ class Poller(Person):
     async def check(self) -> None:
         """Read to the log's end."""
         await self.read_next_page()
-        self.town.ledger.caught_up(self.who)
+        self.run.ledger.caught_up(self.who)
 
     async def go_away(self) -> None:
         """In the middle of a wait, or between two calls."""
         if self.rng.random() < 0.5:
             await self._break_wait()
-        self.line.hang_up()
+        self.client.hang_up()
 
     async def come_back(self) -> None:
         """A session may be another one; the cursor is where it was."""
-        if self.line.has_sessions and self.rng.random() < 0.5:
+        if self.client.has_sessions and self.rng.random() < 0.5:
             await self.begin()
         await self.read_next_page()
 
@@ -68,7 +68,7 @@ class Poller(Person):
             "wait_for_events", wait_s=seconds, cursor=self.inbox.cursor, wait_seconds=round(seconds, 2)
         )
         self.inbox.page(waited.events, waited.cursor, missed=waited.missed)
-        self.town.counts["waits"] += 1
+        self.run.counts["waits"] += 1
         if not waited.events and waited.status == "idle":
             await self._be_idle()
 
@@ -85,16 +85,16 @@ class Poller(Person):
         if self.rng.random() < 0.5:
             await self.say()
             return
-        seconds = round(self.town.pace.draw(self.rng), 2)
+        seconds = round(self.run.rate.draw(self.rng), 2)
         said = await self.say(cursor=self.inbox.cursor, wait_seconds=seconds)
         if not said.code:
             self.inbox.page(said.events, said.cursor, missed=said.missed)
 
     async def _break_wait(self) -> None:
         """A wait that is broken off loses nothing: the next one starts from the same cursor."""
-        self.town.counts["waits broken off"] += 1
+        self.run.counts["waits broken off"] += 1
         request = self.request("wait_for_events", {"cursor": self.inbox.cursor, "wait_seconds": 30})
-        await self.line.break_off(request, self.rng.uniform(0, self.town.pace.think_s))
+        await self.client.break_off(request, self.rng.uniform(0, self.run.rate.think_s))
 
     async def _change_session(self) -> None:
         """A host opens and drops sessions as it likes."""

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from benchmarks.connections import HTTP_OK, WrongAnswer
-from benchmarks.soak.ear import Ear
+from benchmarks.soak.listener import Listener
 from benchmarks.soak.options import PAGE
-from benchmarks.soak.person import NOT_FOUND, Deed, Person
-from benchmarks.soak.town import Flood, Town
-from benchmarks.wire import Frame
+from benchmarks.soak.participant import NOT_FOUND, Deed, Participant
+from benchmarks.soak.rooms import Flood
+from benchmarks.soak.run import SoakRun
+from benchmarks.wire import StreamFrame
+
+OnFrame = Callable[[StreamFrame], object]
 
 FLOODED_WITHIN_S: Final = 20.0
 CUT_WITHIN_S: Final = 1.0
@@ -19,12 +22,12 @@ CHECKED_EVERY_S: Final = 20.0
 """At least: the log does not reach back for ever."""
 
 
-class Pusher(Person):
+class StreamingParticipant(Participant):
     """They hear by their stream. By the cursor they read what it cannot have carried, and check what it did."""
 
-    def __init__(self, town: Town, number: int, protocol_version: str) -> None:
-        super().__init__(town, number, protocol_version)
-        self._ear = self._new_ear(lambda _: None)
+    def __init__(self, run: SoakRun, number: int, protocol_version: str) -> None:
+        super().__init__(run, number, protocol_version)
+        self._listener = self._new_listener(lambda _: None)
         self._event_id = b""
         self._opened_at = math.inf
         self._check_at = 0.0
@@ -34,11 +37,11 @@ class Pusher(Person):
         self._check_at = time.monotonic() + CHECKED_EVERY_S
         await self.begin()
         self.rename()
-        if self.line.has_sessions and self.rng.random() < 0.5:
-            early: list[Frame] = []
+        if self.client.has_sessions and self.rng.random() < 0.5:
+            early: list[StreamFrame] = []
             await self._open(early.append)
             await self.enter_anew(stands_before=1)
-            self._ear.on_frame = self._heard
+            self._listener.on_frame = self._heard
             for frame in early:
                 self._heard(frame)
         else:
@@ -47,8 +50,8 @@ class Pusher(Person):
 
     async def turn(self) -> None:
         """Think, then do something."""
-        await asyncio.sleep(self.town.pace.draw(self.rng))
-        if self._ear.over.is_set():
+        await asyncio.sleep(self.run.rate.draw(self.rng))
+        if self._listener.over.is_set():
             raise WrongAnswer(f"the server ended {self.who.name}'s stream, which was read")
         if not await self.answer_flood():
             await (self.check() if time.monotonic() > self._check_at else self._lot()())
@@ -80,24 +83,24 @@ class Pusher(Person):
             if len(page.events) < PAGE:
                 break
         self._check_at = time.monotonic() + CHECKED_EVERY_S
-        self.town.counts["streams held against the log"] += 1
-        self.town.ledger.caught_up(self.who)
+        self.run.counts["streams held against the log"] += 1
+        self.run.ledger.caught_up(self.who)
 
     async def go_away(self) -> None:
         """The stream is dropped, and often the connection for calls."""
         self._close()
         if self.rng.random() < 0.5:
-            self.line.hang_up()
+            self.client.hang_up()
 
     async def come_back(self) -> None:
         """By `Last-Event-ID` in the same session or in a new one; or by the cursor."""
-        if not self.line.has_sessions or self.rng.random() < 0.3:
+        if not self.client.has_sessions or self.rng.random() < 0.3:
             await self._open_and_read()
             return
         if self.rng.random() < 0.3:
             await self.begin()
             await self.call("get_status")
-            self.town.counts["resumptions in a new session"] += 1
+            self.run.counts["resumptions in a new session"] += 1
         await self._resume()
 
     async def live(self) -> None:
@@ -105,7 +108,7 @@ class Pusher(Person):
         try:
             await super().live()
         finally:
-            self._ear.close()
+            self._listener.close()
 
     async def retire(self) -> None:
         """The stream stays open to the last."""
@@ -114,11 +117,11 @@ class Pusher(Person):
 
     async def _displace(self) -> None:
         """Open another stream while one is open: the new one goes on where this one was left."""
-        old = self._ear
+        old = self._listener
         old.deafen()
         self._event_id = old.event_id
-        self.town.counts["streams displaced"] += 1
-        if self.line.has_sessions:
+        self.run.counts["streams displaced"] += 1
+        if self.client.has_sessions:
             await self._resume()
             async with asyncio.timeout(FLOODED_WITHIN_S):
                 await old.over.wait()
@@ -129,15 +132,15 @@ class Pusher(Person):
 
     async def _read_slowly(self) -> None:
         """Stop reading while the other says very much: the stream is cut, and nothing is lost."""
-        member, slowness = self.member, self.town.slowness
-        partner = self.town.persons.get(member.other.who) if member is not None and member.other is not None else None
-        if member is None or partner is None or partner.flood is not None or slowness.locked():
+        member, slowness = self.member, self.run.slowness
+        partner = member.other.who if member is not None and member.other is not None else None
+        if member is None or partner is None or partner.has_left or partner.flood is not None or slowness.locked():
             return
         async with slowness:
             self._close()
             await self._open_and_read(narrow=True)
-            assert self._ear.transport is not None
-            self._ear.transport.pause_reading()
+            assert self._listener.transport is not None
+            self._listener.transport.pause_reading()
             self._opened_at = math.inf  # what is heard late by choice is nobody's latency
             self.who.stream_dropped()  # whenever the server gives it up
             flood = partner.flood = Flood(member.room)
@@ -146,13 +149,13 @@ class Pusher(Person):
                     await flood.done.wait()
             except TimeoutError:
                 flood.left = 0
-            self.town.counts["slow readers"] += 1
-            if self._ear.transport is not None:
-                self._ear.transport.resume_reading()
+            self.run.counts["slow readers"] += 1
+            if self._listener.transport is not None:
+                self._listener.transport.resume_reading()
             try:
                 async with asyncio.timeout(CUT_WITHIN_S):
-                    await self._ear.over.wait()
-                self.town.counts["slow readers cut"] += 1
+                    await self._listener.over.wait()
+                self.run.counts["slow readers cut"] += 1
             except TimeoutError:
                 pass
             self._forget_stream()
@@ -160,7 +163,7 @@ class Pusher(Person):
 
     async def _resume(self) -> None:
         """Go on where the last stream was left."""
-        self.town.counts["resumptions by Last-Event-ID"] += 1
+        self.run.counts["resumptions by LastClient-Event-ID"] += 1
         if not self._event_id:
             await self._open_and_read()
         else:
@@ -168,38 +171,40 @@ class Pusher(Person):
 
     async def _open_and_read(self, *, narrow: bool = False) -> None:
         """Open a stream that begins now, and read by the cursor what came before."""
-        self.town.counts["gaps read by cursor"] += 1
+        self.run.counts["gaps read by cursor"] += 1
         self.inbox.hold()
         await self._open(self._heard, narrow=narrow)
         await self.read_next_page()
         self.inbox.caught_up()
 
-    async def _open(self, on_frame: Callable[[Frame], object], event_id: bytes = b"", *, narrow: bool = False) -> None:
+    async def _open(
+        self, on_frame: Callable[[StreamFrame], object], event_id: bytes = b"", *, narrow: bool = False
+    ) -> None:
         self._opened_at = math.inf
-        ear = self._new_ear(on_frame)
-        request = self.line.wire.stream(self.handle, event_id)
-        status = await ear.open(self.town.port, request, event_id=event_id, narrow=narrow)
-        if status == NOT_FOUND and self.line.has_sessions:
-            ear.drop()
+        listener = self._new_listener(on_frame)
+        request = self.client.wire.stream(self.handle, event_id)
+        status = await listener.open(self.run.port, request, event_id=event_id, narrow=narrow)
+        if status == NOT_FOUND and self.client.has_sessions:
+            listener.drop()
             await self.begin_after_404()
             await self.call("get_status")
             await self._open(on_frame, event_id, narrow=narrow)
             return
-        if status != HTTP_OK or ear.over.is_set():
+        if status != HTTP_OK or listener.over.is_set():
             raise WrongAnswer(f"{self.who.name} was refused a stream: HTTP {status}")
         self.who.did(f"has a stream after {event_id.decode() or 'nothing'}")
         self.who.stream_opened()
         self._opened_at = time.perf_counter()
-        self._ear = ear
+        self._listener = listener
 
-    def _new_ear(self, on_frame: Callable[[Frame], object]) -> Ear:
-        return Ear(lambda error: self.town.fail(error, self.who), on_frame)
+    def _new_listener(self, on_frame: OnFrame) -> Listener:
+        return Listener(lambda error: self.run.fail(error, self.who), on_frame)
 
-    def _heard(self, frame: Frame) -> None:
+    def _heard(self, frame: StreamFrame) -> None:
         """What was sent while the stream was open tells how long the way of a message takes."""
         said = self.inbox.frame(frame)
         if said is not None and said.sent_at > self._opened_at:
-            self.town.latencies.heard(time.perf_counter() - said.sent_at)
+            self.run.latencies.heard(time.perf_counter() - said.sent_at)
 
     def _close(self) -> None:
         self._forget_stream()
@@ -207,6 +212,6 @@ class Pusher(Person):
 
     def _forget_stream(self) -> None:
         """Drop it; what it carried to the last is where the next goes on."""
-        self._event_id = self._ear.event_id
-        self._ear.deafen()
-        self._ear.drop() if self.rng.random() < 0.5 else self._ear.close()
+        self._event_id = self._listener.event_id
+        self._listener.deafen()
+        self._listener.drop() if self.rng.random() < 0.5 else self._listener.close()

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.soak.finale import Ending
 from benchmarks.soak.leftovers import Held
-from benchmarks.soak.options import Options
+from benchmarks.soak.options import SoakOptions
 from benchmarks.soak.readings import WARM_UP_SHARE, Growth, Reading, growth
-from benchmarks.soak.town import Town
+from benchmarks.soak.run import SoakRun
+from benchmarks.soak.teardown import TeardownResult
 
 KINDS: Final = (
     "absences beyond the grace",
@@ -15,7 +15,7 @@ KINDS: Final = (
     "gaps read by cursor",
     "messages sent again after a broken call",
     "messages sent again after an answer",
-    "resumptions by Last-Event-ID",
+    "resumptions by LastClient-Event-ID",
     "resumptions in a new session",
     "rooms closed: disconnected",
     "rooms closed: left",
@@ -34,11 +34,11 @@ COMPLETE_MINUTES: Final = 5.0
 
 
 @dataclass
-class Outcome:
+class Verdict:
     """Everything for a summary."""
 
-    options: Options
-    town: Town
+    options: SoakOptions
+    run: SoakRun
     readings: list[Reading] = field(default_factory=list)
     streams: list[float] = field(default_factory=list)
     """How many were open, after the warm-up."""
@@ -48,7 +48,7 @@ class Outcome:
     """What the server held before anyone came."""
     after: Held = field(default_factory=dict)
     """What it held after everyone had gone."""
-    ending: Ending | None = None
+    ending: TeardownResult | None = None
     verified: str = ""
     """What `chat-broker verify` said of a log in a file."""
 
@@ -65,12 +65,12 @@ class Outcome:
     @property
     def missing(self) -> list[str]:
         """The kinds that never happened."""
-        return [kind for kind in KINDS if not self.town.counts[kind]]
+        return [kind for kind in KINDS if not self.run.counts[kind]]
 
     @property
     def problems(self) -> list[str]:
         """Everything that is wrong; none, if all is well."""
-        found = list(self.town.ledger.problems)
+        found = list(self.run.ledger.problems)
         memory = self.growth
         if memory is not None and memory.is_judged and not memory.is_flat:
             found.append(f"memory grows by {memory.kb:,.0f} KiB, {memory.kb_a_minute:,.0f} a minute")

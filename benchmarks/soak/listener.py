@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks.connections import HTTP_OK, Stream, WrongAnswer, dial
-from benchmarks.wire import Frame, frame
+from benchmarks.connections import HTTP_OK, StreamConnection, WrongAnswer, dial
+from benchmarks.wire import StreamFrame, frame
 
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 OPENED_WITHIN_S: Final = 30.0
 
 
-class Ear(Stream):
+class Listener(StreamConnection):
     """One stream; `on_frame` gets what it carries, until it is dropped or the server ends it."""
 
-    def __init__(self, on_failure: Callable[[Exception], None], on_frame: Callable[[Frame], object]) -> None:
+    def __init__(self, on_failure: Callable[[Exception], None], on_frame: Callable[[StreamFrame], object]) -> None:
         super().__init__(on_failure, self._data)
         self.on_frame = on_frame
         self.status = 0

@@ -5,16 +5,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from benchmarks.connections import Calls, Connection, Stream, WrongAnswer, dial
-from benchmarks.greeting import greet
+from benchmarks.connections import CallConnection, ClientConnection, StreamConnection, WrongAnswer, connect_client, dial
 from benchmarks.wire import (
     MODERN,
     RESOURCE_UPDATED,
     SESSIONS,
     TEXT_LENGTH,
-    Params,
-    Structured,
-    Wire,
+    NotificationParams,
+    RequestBuilder,
+    ToolResult,
     answer,
     frame,
     messages_in,
@@ -33,10 +32,10 @@ class Talker:
     any other text, a second copy, or a cursor that does not grow is a failure.
     """
 
-    def __init__(self, crowd: "Crowd", number: int) -> None:
+    def __init__(self, crowd: "BenchmarkClients", number: int) -> None:
         self.crowd = crowd
         self.number = number
-        self.wire = Wire(crowd.port, reads=crowd.reads)
+        self.wire = RequestBuilder(crowd.port, reads=crowd.reads)
         self.handle = ""
         self.partner: Talker
         self.started = 0.0
@@ -44,9 +43,9 @@ class Talker:
         self._sent = 0
         self._cursor = 0
         self._text = ""
-        self._calls = Calls(crowd.fail)
-        self._reading = Calls(crowd.fail)
-        self._stream = Stream(crowd.fail, self._heard)
+        self._calls = CallConnection(crowd.fail)
+        self._reading = CallConnection(crowd.fail)
+        self._stream = StreamConnection(crowd.fail, self._heard)
 
     async def arrive(self) -> str:
         """Queue and open the stream; the room's id, if that made a pair."""
@@ -72,8 +71,8 @@ class Talker:
             self._reading.close()
             self._reading = await self._dialled(self._read)
 
-    async def _dialled(self, on_answer: Callable[[bytes], None]) -> Calls:
-        calls = Calls(self.crowd.fail)
+    async def _dialled(self, on_answer: Callable[[bytes], None]) -> CallConnection:
+        calls = CallConnection(self.crowd.fail)
         await self.crowd.dial(calls)
         calls.on_answer = on_answer
         return calls
@@ -112,7 +111,7 @@ class Talker:
         for params in messages_in(read):
             self._received(params)
 
-    def _received(self, params: Params) -> None:
+    def _received(self, params: NotificationParams) -> None:
         sender = self.partner
         if sender.arrived or params.message != sender._text or params.cursor <= self._cursor:  # noqa: SLF001
             raise WrongAnswer(f"talker {self.number}, cursor {self._cursor}, did not expect {params!r}")
@@ -128,7 +127,7 @@ class Talker:
         self._stream.close()
 
 
-async def enter(calls: Calls, wire: Wire, name: str) -> Structured:
+async def enter(calls: CallConnection, wire: RequestBuilder, name: str) -> ToolResult:
     """The result of `enter_queue`."""
     body = await calls.ask(wire.call("enter_queue", {"display_name": name}))
     result = answer(body).result
@@ -137,7 +136,7 @@ async def enter(calls: Calls, wire: Wire, name: str) -> Structured:
     return result.structured_content
 
 
-class Crowd:
+class BenchmarkClients:
     """Everyone who uses one server."""
 
     def __init__(self, port: int, protocol_version: str, *, reads: bool = False) -> None:
@@ -154,13 +153,13 @@ class Crowd:
         if not self.failed.done():
             self.failed.set_exception(error)
 
-    async def dial(self, connection: Connection) -> None:
+    async def dial(self, connection: ClientConnection) -> None:
         """Connect."""
         await dial(self.port, connection)
 
-    async def greet(self) -> tuple[Calls, Wire]:
+    async def greet(self) -> tuple[CallConnection, RequestBuilder]:
         """A connection for calls; in 2025-11-25 with a session."""
-        return await greet(self.port, self.protocol_version, self.fail, reads=self.reads)
+        return await connect_client(self.port, self.protocol_version, self.fail, reads=self.reads)
 
     async def gather_pairs(self, pairs: int) -> None:
         """Open that many pairs, one after the other so that each meets its own other."""

@@ -1,0 +1,44 @@
+"""What all the people of a soak share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Final
+
+from benchmarks.soak.delivery_ledger import DeliveryLedger
+from benchmarks.soak.options import SoakOptions
+from benchmarks.soak.rate import Latencies, TurnRate
+from benchmarks.soak.rooms import Identity
+
+AT_ONCE: Final = 64
+"""How many may be coming or leaving for good at a time."""
+PROBLEMS_MAX: Final = 100
+"""So many, and the run ends: there is nothing more to learn."""
+
+
+class SoakRun:
+    """One server's people."""
+
+    def __init__(self, port: int, options: SoakOptions) -> None:
+        self.port = port
+        self.options = options
+        self.ledger = DeliveryLedger(min(options.stream_grace_s, options.idle_grace_s))
+        self.rate = TurnRate(options.people, options.busy, options.min_think_s)
+        self.latencies = Latencies()
+        self.is_open = True
+        self.gate = asyncio.Semaphore(AT_ONCE)
+        self.slowness = asyncio.Lock()
+        """One slow reader at a time: each costs what a hundred turns cost."""
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often each kind of thing happened."""
+        return self.ledger.counts
+
+    def fail(self, error: Exception, who: Identity) -> None:
+        """Something happened that no client should ever see: the run ends."""
+        if not self.failed.done():  # what comes after it, comes of it
+            self.ledger.problem(f"{who.name}: {type(error).__name__}: {error}", who)
+            self.failed.set_result(None)
