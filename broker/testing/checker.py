@@ -15,7 +15,7 @@ from broker.matching import Matching, Seeker
 from broker.testing.comparison import differences, plain_notification
 from broker.testing.reference_model import IllegalChoiceError, ReferenceModel, ReferenceResult
 from broker.verification.checking import PROMISES, check_log
-from broker.verification.safe_text import diff, safe, shown
+from broker.verification.safe_text import diff, safe, safe_repr
 from events.codec import encode_commit
 from events.commit import Commit, Tip
 from events.events import Event, MessageSent, RoomOpened
@@ -50,8 +50,8 @@ class Counterexample(msgspec.Struct, frozen=True):
         if self.history:
             lines.append("the shortest history that breaks it:" if self.is_shortest else "the history that breaks it:")
         for commit in self.history:
-            lines.append(f"  {commit.position}. after {commit.at_ms - begun} ms {shown(commit.command)}")
-            lines += [f"       {shown(event)}" for event in commit.events]
+            lines.append(f"  {commit.position}. after {commit.at_ms - begun} ms {safe_repr(commit.command)}")
+            lines += [f"       {safe_repr(event)}" for event in commit.events]
         return "\n".join([*lines, *(f"  {line}" for line in self.evidence)])
 
 
@@ -76,7 +76,7 @@ class Checker:
         try:
             expected = self.reference.apply(commit.command, commit.facts)
         except IllegalChoiceError as error:
-            return Counterexample(3, commit.position, safe(str(error)), [f"the command is {shown(commit.command)}"])
+            return Counterexample(3, commit.position, safe(str(error)), [f"the command is {safe_repr(commit.command)}"])
         except AssertionError:
             expected = ReferenceResult()  # no broker brings such facts
         try:
@@ -85,7 +85,8 @@ class Checker:
             what = f"it can't even be checked: {type(error).__name__} {error}"
             return Counterexample(6, commit.position, safe(what))
         if fault is not None:
-            return Counterexample(fault.breach.promise, fault.breach.position, fault.breach.what, fault.evidence)
+            violation = fault.violation
+            return Counterexample(violation.promise, violation.position, violation.what, fault.evidence)
         self.state = evolve(before, commit)
         return _compare(expected, commit) or self._compare_states(commit.position)
 
@@ -133,7 +134,7 @@ def _compare(expected: ReferenceResult, commit: Commit) -> Counterexample | None
     if expected.events != commit.events:
         decided = [expected.code] if expected.code is not None else [*expected.events]
         what = "the reference decides otherwise than was stored"
-        evidence = [f"the command is {shown(commit.command)}", *diff(commit.events, decided)]
+        evidence = [f"the command is {safe_repr(commit.command)}", *diff(commit.events, decided)]
         return Counterexample(_promise_about(commit.events, expected.events), commit.position, what, evidence)
     notified = sorted((plain_notification(*one) for one in deliveries(commit)), key=lambda one: one[0])
     owed = sorted(expected.notifications, key=lambda one: one[0])
@@ -156,10 +157,10 @@ def compare_rejection(expected: ReferenceResult, answer: Rejection | None) -> st
     given = (
         ReferenceResult() if answer is None else ReferenceResult(code=answer.code, retry_after_ms=answer.retry_after_ms)
     )
-    return None if expected == given else f"the answer was {shown(answer)}, in the reference {_text_of(expected)}"
+    return None if expected == given else f"the answer was {safe_repr(answer)}, in the reference {_text_of(expected)}"
 
 
 def _text_of(result: ReferenceResult) -> str:
     if result.code is not None:
         return f"{result.code}" + (f" for {result.retry_after_ms} ms" if result.retry_after_ms is not None else "")
-    return ", ".join(shown(event) for event in result.events) or "that it is done already"
+    return ", ".join(safe_repr(event) for event in result.events) or "that it is done already"

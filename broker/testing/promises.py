@@ -14,9 +14,9 @@ from broker.decide import Rejection, decide
 from broker.matching import Matching
 from broker.testing.checked_matching import override_matchings
 from broker.testing.checker import Checker, Counterexample
-from broker.verification.pseudonyms import with_aliases
-from broker.verification.scenario import Asked, Scenario, asked_in, connections_in, replay_scenario
-from broker.verification.smallest import smallest
+from broker.verification.pseudonyms import with_pseudonyms
+from broker.verification.reduction import reduce_scenario
+from broker.verification.scenario import LoggedCommand, Scenario, connections_in, logged_command, replay_scenario
 from events.commands import SendMessage
 from events.commit import EMPTY_TIP, SCHEMA_VERSION, BrokenChainError, Commit, Tip, check_link, commit_after
 from events.events import Event
@@ -66,8 +66,8 @@ def _with_shortest(history: Sequence[Commit], found: Counterexample, matching: M
     scenario = _scenario_of(history)
     if scenario is None or not still_broken(scenario):
         return msgspec.structs.replace(found, history=history)
-    reduced = smallest(scenario, still_broken)
-    renamed = with_aliases(reduced.scenario)
+    reduced = reduce_scenario(scenario, still_broken)
+    renamed = with_pseudonyms(reduced.scenario)
     last = _broken_by(renamed if still_broken(renamed) else reduced.scenario, found.promise, matching)
     assert last is not None, "a reduced scenario breaks the promise"
     # A prefix of the reduced history may break the same promise; the reduction has checked the last commit alone.
@@ -89,8 +89,8 @@ def _is_linked(history: Sequence[Commit]) -> bool:
 def _scenario_of(history: Sequence[Commit]) -> Scenario | None:
     """Return `history` as a scenario, or `None` if its last command can't be decided again."""
     last = history[-1]
-    past = tuple(asked_in(commit) for commit in history[:-1])
-    target = Asked(last.position, last.command, last.facts, frozenset(connections_in(last)))
+    past = tuple(logged_command(commit) for commit in history[:-1])
+    target = LoggedCommand(last.position, last.command, last.facts, frozenset(connections_in(last)))
     try:
         return Scenario(past, target, replay_scenario(past, target, {}).decided, [*last.events])
     except Exception:  # noqa: BLE001 - folding or deciding may fail on the fault itself
@@ -113,16 +113,16 @@ def _broken_by(scenario: Scenario, promise: int, matching: Matching | None) -> C
 def _history_of(scenario: Scenario) -> list[Commit]:
     """Return the commits of `scenario`; the last one has the events that were stored."""
     state, commits = INITIAL_STATE, list[Commit]()
-    for asked in scenario.past:
-        decision = decide(state, asked.command, asked.facts)
+    for logged in scenario.past:
+        decision = decide(state, logged.command, logged.facts)
         assert not isinstance(decision, Rejection)
-        commits.append(_stored(state.tip, asked, decision))
+        commits.append(_stored(state.tip, logged, decision))
         state = evolve(state, commits[-1])
     return [*commits, _stored(state.tip, scenario.target, scenario.stored)]
 
 
-def _stored(tip: Tip, asked: Asked, events: Sequence[Event]) -> Commit:
-    facts = asked.facts
-    if isinstance(asked.command, SendMessage) and facts.salt is None:
+def _stored(tip: Tip, logged: LoggedCommand, events: Sequence[Event]) -> Commit:
+    facts = logged.facts
+    if isinstance(logged.command, SendMessage) and facts.salt is None:
         facts = msgspec.structs.replace(facts, salt="salt")  # the text was redacted
-    return commit_after(tip, asked.command, facts, events)
+    return commit_after(tip, logged.command, facts, events)

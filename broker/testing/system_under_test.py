@@ -18,7 +18,7 @@ from broker.testing.comparison import plain_notification
 from broker.testing.reference_model import IllegalChoiceError
 from broker.testing.reference_state import PlainNotification
 from broker.testing.systems import Observation, System, facts_for
-from broker.verification.safe_text import safe, shown
+from broker.verification.safe_text import safe, safe_repr
 from events.commands import AdoptPolicy, Command
 from events.commit import Commit, redact
 from events.events import Event, RoomOpened
@@ -169,7 +169,7 @@ class SystemUnderTest:
     def _fail(self, promise: int, what: str, command: Command | None = None) -> NoReturn:
         """Raise for the state as it is, or (with `command`) for the next result."""
         __tracebackhide__ = True  # pytest shows the caller and the report
-        evidence = [f"the next command is {shown(command)}"] if command is not None else []
+        evidence = [f"the next command is {safe_repr(command)}"] if command is not None else []
         position = self.state.position + len(evidence)
         raise BrokenPromiseError(Counterexample(promise, position, safe(what), evidence, self.commits)) from None
 

@@ -1,4 +1,4 @@
-"""Deciding what a log holds a second time: to check it, and to find the smallest history that leads to the same.
+"""Deciding a log a second time: to check it, and to reduce a history to a small one with the same result.
 
-The debugger and the test kit stand on this package. A broker that serves does not import it.
+The debugger and the test kit use this package. A serving broker does not import it.
 """

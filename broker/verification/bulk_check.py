@@ -1,11 +1,11 @@
-"""Passes over the lines of a log, up to the first commit that something is wrong with: what checking a log costs.
+"""Checking many lines of a log at once, up to the first unsound commit: the hot loop of a check.
 
-Whatever can't have happened may fail in any way, so a pass takes any exception for a commit that is not sound.
+An impossible commit may fail in any way, so every exception counts as unsound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from broker.decide import decide
@@ -14,28 +14,25 @@ from events.commit import Commit, Tip, check_link
 from projections.invariants import CheckedFold
 from projections.state import StateMutation
 
-Pass = Callable[[StateMutation, Sequence[bytes]], int]
-"""Folds commits up to the first that it finds wrong, and says how many there are before that."""
-
 BATCH_COMMITS: Final = 64
-"""So many are read and linked, then decided and folded: each of the two finds its code in the processor's caches."""
+"""Commits that are first decoded and linked, then decided and folded: each loop keeps its code in the CPU's caches."""
 
 
 def fold_lines(folding: StateMutation, lines: Sequence[bytes]) -> int:
-    """Let the commits in `lines` have happened, unchecked."""
+    """Fold the commits in `lines`, unchecked. Return how many were folded."""
     for done, line in enumerate(lines):
         try:
             folding.fold(decode_commit(line))
-        except Exception:  # noqa: BLE001 - whoever checks these lines says what it was
+        except Exception:  # noqa: BLE001 - the check of these lines reports the error
             return done
     return len(lines)
 
 
 def check_lines(folding: StateMutation, lines: Sequence[bytes]) -> int:
-    """Let the commits in `lines` have happened, up to the first that is not sound.
+    """Fold the commits in `lines` up to the first unsound one. Return how many were sound.
 
-    One is sound if it follows the one before it, if deciding its command again with its facts gives its events, and if
-    no promise is broken by the step from the state before it to the one after.
+    A commit is sound if it follows the one before it, if deciding its command again with its facts gives its events,
+    and if the step between the states before and after it breaks no promise.
     """
     checked = CheckedFold(folding)
     for start in range(0, len(lines), BATCH_COMMITS):
@@ -47,7 +44,7 @@ def check_lines(folding: StateMutation, lines: Sequence[bytes]) -> int:
 
 
 def _decode_linked(last: Tip | Commit, lines: Sequence[bytes]) -> Sequence[Commit]:
-    """The commits in `lines`, up to the first that does not follow or is not what was stored."""
+    """Return the commits in `lines`, up to the first broken link or altered commit."""
     commits: list[Commit] = []
     try:
         for line in lines:
@@ -55,19 +52,19 @@ def _decode_linked(last: Tip | Commit, lines: Sequence[bytes]) -> Sequence[Commi
             check_link(last, commit)
             commits.append(commit)
             last = commit
-    except Exception:  # noqa: BLE001 - see above; `checking` says what it was
+    except Exception:  # noqa: BLE001 - see above; `checking` reports the error
         return commits
     return commits
 
 
 def _count_sound(checked: CheckedFold, commits: Sequence[Commit]) -> int:
-    """How many of them are sound, if they follow each other; those have happened then."""
+    """Fold linked commits up to the first unsound one, and return how many were sound."""
     folding = checked.folding
     try:
         for done, commit in enumerate(commits):
             decision = decide(folding, commit.command, commit.facts)
             if not decision or type(decision) is not list or tuple(decision) != commit.events:
-                return done  # also where it is empty: that is none to be stored
+                return done  # also if it is empty: then there is nothing to store
             if checked.step(commit):
                 return done
     except Exception:  # noqa: BLE001 - see above

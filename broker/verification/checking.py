@@ -1,7 +1,7 @@
-"""Going through a log and holding every commit of it against what was promised.
+"""Checking a whole log: every commit against the promises.
 
-Nearly all commits are sound, so `bulk_check` only says how many are; only for the first that is not
-is it worked out what is wrong with it.
+Nearly all commits are sound, so `bulk_check` only counts the sound ones. The fault is worked out for the first unsound
+commit alone.
 """
 
 from __future__ import annotations
@@ -35,54 +35,54 @@ PROMISES: Mapping[int, str] = {
     6: "Folding the log gives the state, and deciding a stored command again gives the stored events.",
     7: "Every opening of a room tells both members, every closing the one who did not close it, and nobody else.",
 }
-"""Those that can be seen in a log, by their numbers."""
+"""The promises that a log can show, by their numbers."""
 
 SEGMENT_COMMITS = 10_000
-"""So many at most are checked at a time by another process; here they are folded, and the next ones checked."""
+"""The most commits for a worker process at a time; this process folds them meanwhile and goes on."""
 
 PORTION_COMMITS = 1_000
-"""So many are checked here, before it is seen whether another process has time again."""
+"""The commits checked in this process before it looks for an idle worker again."""
 
 SEGMENTS_WAITING_MAX = 32
-"""So many may be checked out of their order, so that memory has a bound."""
+"""The most segments in memory whose result is not known yet."""
 
 OnProgress = Callable[[int], None]
 
 
 class CheckedLog(Protocol):
-    """A log that can be read from any position. Commits are as they are stored, neither decoded nor checked."""
+    """A log that can be read from any position. Commits are as stored, neither decoded nor checked."""
 
     @property
     def base(self) -> Snapshot:
-        """The state at its beginning: the initial one, or that of the snapshot that replaces trimmed commits."""
+        """The state at the log's beginning: the initial one, or the snapshot in place of trimmed commits."""
         ...
 
     def tip(self) -> Tip:
-        """The last commit; a live log's moves."""
+        """Return the last commit's tip; a live log's moves."""
         ...
 
     def lines(self, after: Position) -> Iterator[bytes]:
-        """The stored JSON of each commit after `after`, up to the tip of this moment."""
+        """Return the stored JSON of each commit after `after`, up to the present tip."""
         ...
 
     def snapshots(self) -> Sequence[Position]:
-        """Positions whose state is stored, ascending; the base is the first."""
+        """Return the positions of the stored snapshots, ascending; the base is the first."""
         ...
 
     def snapshot(self, at_most: Position) -> Snapshot:
-        """The newest of them at or below `at_most`, which is not below the base."""
+        """Return the newest snapshot at or below `at_most`, a position not below the base."""
         ...
 
 
 class ViolationReport(NamedTuple):
-    """The first promise that does not hold, and lines that show it; all of it is safe for a terminal."""
+    """The first broken promise with lines of evidence; all text is safe for a terminal."""
 
     violation: Violation
     evidence: Sequence[str] = ()
 
 
 class CheckResult(NamedTuple):
-    """How far a log is sound: up to `tip`, so many commits from its base on. `digest` is of the state there."""
+    """The result of a check: the number of sound commits after the base, their last tip and the digest of its state."""
 
     commits: int
     tip: Tip
@@ -95,12 +95,17 @@ def check_log(
 ) -> CheckResult:
     """Check `source` from its base to its tip, or to the first position that breaks a promise.
 
-    What is checked is every commit, the states at both ends, and the snapshots that are stored between them. A long
-    log is checked by as many processes as `workers` says (by default one a core), this one among them. Each holds a
-    state and the lines of a segment in memory, however long the log is. `on_progress` hears of each segment.
+    The check covers every commit, the states at both ends, and the stored snapshots between them. A long log is checked
+    by several processes, this one among them. Each holds one state and the lines of one segment in memory, however long
+    the log is.
+
+    Args:
+        source: the log.
+        on_progress: called with the number of commits of each checked segment.
+        workers: the number of processes; by default one a core for a long log, else 1.
 
     Raises:
-        LogUnavailableError: the log did not answer, or somebody trimmed it meanwhile.
+        LogUnavailableError: the log did not answer, or was trimmed meanwhile.
     """
     if workers is None:
         is_long = source.tip().position - source.base.tip.position >= SEGMENT_COMMITS
@@ -114,7 +119,7 @@ def check_log(
 
 @contextmanager
 def _gc_paused() -> Iterator[None]:
-    """States hold no cycles, and to look for some through all of one again and again costs a fifth of the time."""
+    """Pause garbage collection: states hold no cycles, and scanning them takes a fifth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -125,7 +130,7 @@ def _gc_paused() -> Iterator[None]:
 
 
 class _CheckEnd(NamedTuple):
-    """How far it goes, and what is wrong there."""
+    """The last sound state, and the fault after it, if any."""
 
     state: State
     digest: str
@@ -137,23 +142,24 @@ def _check_end(state: State, fault: ViolationReport | None = None) -> _CheckEnd:
 
 
 class _Segment(NamedTuple):
-    """Some commits in a row, and the state before them: that of folding whatever stands there, sound or not.
+    """Some commits in a row, and the state before them.
 
-    It is the right one once all the segments before have been found sound.
+    That state is the fold of all lines before, sound or not. It is right once all segments before are known to be
+    sound.
     """
 
     start: State
     lines: Sequence[bytes]
-    sound: int | Task[int]  # so many of them are, up to the first that is not
-    fault_after: ViolationReport | None  # what is wrong with what comes next, if it is neither a commit nor the end
+    sound: int | Task[int]  # commits before the first unsound one
+    fault_after: ViolationReport | None  # of the line after these, if it can't be read
 
     def is_checked(self) -> bool:
-        """Whether it is known by now how many are sound."""
+        """Return true if the number of sound commits is known."""
         return isinstance(self.sound, int) or self.sound.is_done()
 
 
 class _LogCheck:
-    """A log on the way to its end. `state` is what is folded of it."""
+    """A check in progress. `state` is the fold so far."""
 
     def __init__(self, source: CheckedLog, pool: WorkerPool) -> None:
         self.state: State = source.base.state
@@ -163,22 +169,22 @@ class _LogCheck:
         self._tip = source.tip().position
 
     def run(self, on_progress: OnProgress) -> _CheckEnd:
-        """Fold all of it, and check each segment; the first fault in their order is what counts."""
+        """Fold the whole log and check each segment. The first fault in log order counts."""
         waiting: deque[_Segment] = deque()
         for segment in self._segments():
             waiting.append(segment)
             while waiting and (waiting[0].is_checked() or len(waiting) > SEGMENTS_WAITING_MAX):
-                if (end := self._end_within(waiting.popleft(), on_progress)) is not None:
-                    return end
-        end = _check_end(self.state)  # while the last of them are still being checked
+                if (early := self._end_within(waiting.popleft(), on_progress)) is not None:
+                    return early
+        end = _check_end(self.state)  # while workers check the last segments
         for segment in waiting:
-            if (end := self._end_within(segment, on_progress)) is not None:
-                return end
+            if (early := self._end_within(segment, on_progress)) is not None:
+                return early
         return end
 
     def _end_within(self, segment: _Segment, on_progress: OnProgress) -> _CheckEnd | None:
-        """Where there is a fault in `segment` or just behind it, if there is one; may have to wait."""
-        sound = segment.sound if isinstance(segment.sound, int) else segment.sound.answer()
+        """Return the end if there is a fault in `segment` or right after it. Waits for its worker."""
+        sound = segment.sound if isinstance(segment.sound, int) else segment.sound.result()
         if sound < len(segment.lines):
             return _check_end(*_fault_after(segment, sound))
         if segment.fault_after is not None:
@@ -188,7 +194,10 @@ class _LogCheck:
         return None
 
     def _segments(self) -> Iterator[_Segment]:
-        """The log in pieces, cut where snapshots stand, checked or begun to be. It ends where one can't be folded."""
+        """Cut the log into segments at its snapshots, and begin to check each.
+
+        Ends at the first commit that can't be folded.
+        """
         lines = self._source.lines(self.state.position)
         for snapshot in [*self._snapshots, POSITION_MAX]:
             while (start := self.state).position < snapshot:
@@ -203,19 +212,19 @@ class _LogCheck:
                     return
 
     def _next_count(self) -> int:
-        """How many commits are next: for another process, if one has time, so many that all are done at once."""
+        """Return the size of the next segment: if a worker is idle, its equal share of the rest."""
         ahead = (self._tip - self.state.position) // (1 + self._pool.size)
-        return min(SEGMENT_COMMITS, max(PORTION_COMMITS, ahead)) if self._pool.has_time() else PORTION_COMMITS
+        return min(SEGMENT_COMMITS, max(PORTION_COMMITS, ahead)) if self._pool.is_idle() else PORTION_COMMITS
 
     def _check_and_fold(self, folding: StateMutation, lines: Sequence[bytes]) -> tuple[int | Task[int], int]:
-        """How many commits are sound, and how many are folded; many are checked by another process meanwhile."""
+        """Return how many commits are sound and how many are folded. A worker checks a long segment meanwhile."""
         if len(lines) <= PORTION_COMMITS:
             return (sound := check_lines(folding, lines)), sound
-        task = self._pool.begin(partial(check_lines, folding, lines))  # on its own copy
+        task = self._pool.submit(partial(check_lines, folding, lines))  # a fork has its own copy
         return task, fold_lines(folding, lines)
 
     def _fault_at_end(self, snapshot: Position, *, is_at_the_end: bool) -> ViolationReport | None:
-        """What is wrong with a log that was folded up to here, and maybe has no more."""
+        """Return the fault of a snapshot at this position, or of a log that ends here."""
         if self.state.position == snapshot:
             return self._snapshot_fault(snapshot)
         return self._rollback_fault() if is_at_the_end else None
@@ -223,14 +232,14 @@ class _LogCheck:
     def _snapshot_fault(self, snapshot: Position) -> ViolationReport | None:
         stored = self._source.snapshot(snapshot)
         if stored.tip.position != snapshot:
-            is_the_same = snapshot not in self._source.snapshots()  # a broker that runs may have dropped it meanwhile
+            is_the_same = snapshot not in self._source.snapshots()  # a running broker may have dropped it meanwhile
         else:
             is_the_same = stored.tip == self.state.tip and stored.state == self.state
         what = "the snapshot that is stored here is not what the log says, or can't be read"
         return None if is_the_same else ViolationReport(Violation(6, snapshot, what))
 
     def _rollback_fault(self) -> ViolationReport | None:
-        """What is wrong with the end of the log, where it is."""
+        """Return the fault of a log that ends before its newest snapshot."""
         newest = max(self._snapshots, default=0)
         if newest <= self.state.position:
             return None
@@ -239,7 +248,7 @@ class _LogCheck:
 
 
 def _take(lines: Iterator[bytes], count: int, position: Position) -> tuple[Sequence[bytes], ViolationReport | None]:
-    """Up to `count` of `lines`, which stand behind `position`, and what is wrong with the one that can't be had."""
+    """Return up to `count` lines after `position`, and the fault of the first unreadable one."""
     taken: list[bytes] = []
     try:
         taken.extend(islice(lines, count))
@@ -249,7 +258,7 @@ def _take(lines: Iterator[bytes], count: int, position: Position) -> tuple[Seque
 
 
 def _fault_after(segment: _Segment, sound: int) -> tuple[State, ViolationReport]:
-    """The state after so many commits of `segment`, and what is wrong with the next."""
+    """Return the state after `sound` commits of `segment`, and the fault of the next one."""
     folding = segment.start.mutate()
     fold_lines(folding, segment.lines[:sound])
     state = folding.finish()
@@ -266,7 +275,7 @@ def _state_fault(state: State) -> ViolationReport | None:
 
 
 def _explain(before: State, commit: Commit) -> ViolationReport:
-    """Why `commit`, which follows `before`, is not sound."""
+    """Return the fault of `commit`, an unsound one after `before`."""
     decided = _decide_again(before, commit)
     violations = [*_step_violations(before, commit), *_decision_violations(commit, decided)]
     evidence = diff(commit.events, decided) if [*commit.events] != [*decided] else []
@@ -278,7 +287,7 @@ def _report(violation: Violation, evidence: Sequence[str] = ()) -> ViolationRepo
 
 
 def _step_violations(before: State, commit: Commit) -> list[Violation]:
-    """What can be seen in the step itself, also where it is one that can't be folded."""
+    """Return the violations of the step, also of one that can't be folded."""
     try:
         return check_step(before, commit, evolve(before, commit))
     except Exception:  # noqa: BLE001 - see `broker.verification.bulk_check`
@@ -296,7 +305,7 @@ def _decide_again(before: State, commit: Commit) -> Sequence[Event | Rejection]:
 def _decision_violations(commit: Commit, decided: Sequence[Event | Rejection]) -> Iterator[Violation]:
     stored_pairs, pairs = _pairs(commit.events), _pairs(decided)
     if stored_pairs != pairs:
-        yield Violation(3, commit.position, f"paired were {_pairs_text(stored_pairs)}, to be paired {_pairs_text(pairs)}")
+        yield Violation(3, commit.position, f"paired were {_named(stored_pairs)}, to be paired {_named(pairs)}")
     if [*commit.events] != [*decided]:
         yield Violation(6, commit.position, "deciding the command again does not give the events that are stored")
     if not commit.events:
@@ -308,5 +317,5 @@ def _pairs(events: Sequence[Event | Rejection]) -> list[tuple[str, str]]:
     return [(event.first, event.second) for event in events if isinstance(event, RoomOpened)]
 
 
-def _pairs_text(pairs: Sequence[tuple[str, str]]) -> str:
+def _named(pairs: Sequence[tuple[str, str]]) -> str:
     return " and ".join(f"{first} with {second}" for first, second in pairs) or "nobody"

@@ -1,4 +1,4 @@
-"""Delta debugging: the few of many things that matter (after Zeller and Hildebrandt, 2002)."""
+"""Delta debugging: reduce a sequence to the few items that matter (after Zeller and Hildebrandt, 2002)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ T = TypeVar("T")
 PAIRS_AMONG_MAX = 40
 
 
-def ddmin(things: Sequence[T], is_enough: Callable[[Sequence[T]], bool]) -> list[T]:
-    """Some of `things`, in their order, that are enough and of which none can be left out, nor, if they are few, two.
+def ddmin(items: Sequence[T], is_enough: Callable[[Sequence[T]], bool]) -> list[T]:
+    """Return some of `items`, in their order, that are enough and of which none can be left out.
 
-    `things` must be enough. Long pieces are tried first, and the last before those that they may rest on, so it takes
-    O(log n) tries for each of the few that matter where they don't depend on each other, and O(n^2) at worst.
+    If few are left, no two of them can be left out either. `items` must be enough. Long pieces are tried first, and
+    pieces at the end before those at the start, on which they may depend. It takes O(log n) tries for each item that
+    matters if these are independent, and O(n^2) at worst.
     """
-    kept = list(things)
+    kept = list(items)
     size = max(1, len(kept) // 2)
     while True:
         before = len(kept)
@@ -33,7 +34,7 @@ def ddmin(things: Sequence[T], is_enough: Callable[[Sequence[T]], bool]) -> list
 
 
 def _without_two(kept: list[T], is_enough: Callable[[Sequence[T]], bool]) -> list[T] | None:
-    """`kept` without some two of them, if that is enough: in a queue, who comes and who meets them go together."""
+    """Return `kept` without some two items, or `None`: in a queue, an entry and its match go together."""
     if len(kept) > PAIRS_AMONG_MAX:
         return None
     for one, other in combinations(reversed(range(len(kept))), 2):
@@ -44,7 +45,7 @@ def _without_two(kept: list[T], is_enough: Callable[[Sequence[T]], bool]) -> lis
 
 
 def _without_pieces(kept: list[T], size: int, is_enough: Callable[[Sequence[T]], bool]) -> list[T]:
-    """`kept` less each piece of `size` that can be left out, from the end on."""
+    """Return `kept` without each piece of `size` that can be left out, from the end on."""
     end = len(kept)
     while end > 0:
         start = max(0, end - size)

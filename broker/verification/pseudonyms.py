@@ -1,4 +1,4 @@
-"""Other names for everyone and everything in a scenario: short, readable, and nobody's."""
+"""Pseudonyms for all ids, names and texts of a scenario: short, readable, and invented."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from broker.verification.scenario import LoggedCommand, Scenario
 from broker.verification.reduction import rewrite_scenario
+from broker.verification.scenario import LoggedCommand, Scenario
 from events.ids import RoomId
 
 PEOPLE = (
@@ -37,10 +37,10 @@ _NAMES = {"display_name": "connection_id", "first_name": "first", "second_name":
 
 
 def with_pseudonyms(scenario: Scenario) -> Scenario:
-    """`scenario` under other names, which come in the order in which they are needed."""
+    """Return `scenario` with pseudonyms, given in the order of first use."""
     pseudonyms = _Pseudonyms()
     past = []
-    for logged in scenario.past:  # in their order, so that the first to come are Ann and Bob, in the first room
+    for logged in scenario.past:  # in log order, so that the first two are Ann and Bob, in the first room
         pseudonyms.rename(logged.command)
         past.append(pseudonyms.rename_facts(logged, has_room=logged.opened is not None))
     renamed = rewrite_scenario(scenario, pseudonyms.rename)
@@ -51,21 +51,21 @@ def with_pseudonyms(scenario: Scenario) -> Scenario:
 
 
 class _Pseudonyms:
-    """Gives out names, each the first time that it is logged for it."""
+    """Gives each value one pseudonym, the first time that it comes up."""
 
     def __init__(self) -> None:
-        self._given: dict[tuple[str, object], str] = {}
+        self._pseudonyms: dict[tuple[str, object], str] = {}
         self._counts: dict[str, int] = {}
 
     def rename(self, value: Any) -> Any:
-        """A command or an event, with all that it says under other names."""
+        """Return a command or an event with pseudonyms in all its fields."""
         fields = {name: getattr(value, name) for name in value.__struct_fields__}
         return msgspec.structs.replace(
             value, **{name: self._field(name, field, value) for name, field in fields.items()}
         )
 
     def rename_facts(self, logged: LoggedCommand, *, has_room: bool) -> Any:
-        """The facts that `logged` was decided with."""
+        """Return the facts of `logged` with pseudonyms."""
         room_id, salt = logged.facts.room_id, logged.facts.salt
         room = RoomId(self._room(room_id)) if has_room and room_id is not None else None
         return msgspec.structs.replace(logged.facts, room_id=room, salt=SALT if salt is not None else None)
@@ -74,7 +74,7 @@ class _Pseudonyms:
         if field is None:
             return None
         if name in _IDS:
-            return self._person(field)
+            return self._connection(field)
         if name in _NAMES:
             return self._name(getattr(value, _NAMES[name]), field)
         if name == "room_id":
@@ -85,19 +85,19 @@ class _Pseudonyms:
             return self._numbered("m", field, ())
         return self._numbered("text", field, TEXTS) if name == "text" else field
 
-    def _person(self, connection_id: str) -> str:
+    def _connection(self, connection_id: str) -> str:
         return self._numbered("p", connection_id, PEOPLE)
 
     def _room(self, room_id: str) -> str:
         return self._numbered("r", room_id, ())
 
     def _name(self, connection_id: str, name: str) -> str:
-        """A display name; a person's second one, where there is one, differs from the first."""
-        person = self._person(connection_id).capitalize()
+        """Return a display name; a connection's second name differs from its first."""
+        person = self._connection(connection_id).capitalize()
         return self._numbered(person, name, (person,))
 
     def _numbered(self, kind: str, one: object, words: tuple[str, ...]) -> str:
-        if (kind, one) not in self._given:
+        if (kind, one) not in self._pseudonyms:
             number = self._counts[kind] = self._counts.get(kind, 0) + 1
-            self._given[kind, one] = words[number - 1] if number <= len(words) else f"{kind}_{number}"
-        return self._given[kind, one]
+            self._pseudonyms[kind, one] = words[number - 1] if number <= len(words) else f"{kind}_{number}"
+        return self._pseudonyms[kind, one]

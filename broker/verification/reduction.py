@@ -1,4 +1,4 @@
-"""The smallest scenario in which the same is decided: few commands, no gaps in time, nothing that plays no part."""
+"""Reducing a scenario: few commands, no gaps in time, and nothing without an effect on the decision."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from events.commands import AdoptPolicy, SendMessage
 from events.policy import Policy
 
 WORK_MAX = 500_000
-"""After so many decisions, what is left is taken as it is."""
+"""After so many decisions, the reduction stops with the result so far."""
 
 Rewrite = Callable[[Any], Any]
-"""From a command or an event to what it is in a plainer scenario."""
+"""Returns a command or an event in a simpler form."""
 
 StillHolds = Callable[[Scenario], bool]
-"""Whether something holds of a scenario that is smaller or plainer than the one it came from."""
+"""Returns true if a reduced scenario still has the property that the caller wants."""
 
 
 class ReducedScenario(NamedTuple):
-    """What was found, and whether nothing more can be left out of it, or there was no time to find out."""
+    """A reduced scenario; `is_minimal` is false if the reduction stopped at `WORK_MAX`."""
 
     scenario: Scenario
     is_minimal: bool
 
 
 def reduce_scenario(scenario: Scenario, still_holds: StillHolds = lambda scenario: True) -> ReducedScenario:
-    """`scenario`, whose past must lead to what is decided in it, with as little as still does.
+    """Return `scenario` with as little past as leads to the same decision.
 
-    Something else that has to hold of what is left can be logged for with `still`.
+    `scenario.past` must lead to `scenario.decided`. `still_holds` is a further condition on the result.
     """
     work, rooms = 0, rooms_of(scenario.past)
 
@@ -46,14 +46,15 @@ def reduce_scenario(scenario: Scenario, still_holds: StillHolds = lambda scenari
         replayed = replay_scenario(past, scenario.target, rooms)
         return replayed.decided == scenario.decided and still_holds(Scenario(*replayed, scenario.stored))
 
-    replayed = replay_scenario(ddmin(_starting_point(scenario, is_enough), is_enough), scenario.target, rooms)
-    # What it has become is a log of its own now: to replay it changes nothing more.
+    replayed = replay_scenario(ddmin(_short_past(scenario, is_enough), is_enough), scenario.target, rooms)
+    # The replayed commands are a log of their own now, so a further replay changes nothing.
     past = tuple(logged._replace(position=number, fallback=None) for number, logged in enumerate(replayed.done, 1))
-    return ReducedScenario(_simplified(scenario._replace(past=past, target=replayed.target), still), work <= WORK_MAX)
+    simplified = _simplified(scenario._replace(past=past, target=replayed.target), still_holds)
+    return ReducedScenario(simplified, work <= WORK_MAX)
 
 
-def _starting_point(scenario: Scenario, is_enough: Callable[[Sequence[LoggedCommand]], bool]) -> Sequence[LoggedCommand]:
-    """Few commands to begin with: the last ones of those whom it is about, or else of everybody."""
+def _short_past(scenario: Scenario, is_enough: Callable[[Sequence[LoggedCommand]], bool]) -> Sequence[LoggedCommand]:
+    """Return a short past to begin with: the last commands of the target's connections, or else of all."""
     past, people = scenario.past, scenario.target.connection_ids
     policies = [logged for logged in past if isinstance(logged.command, AdoptPolicy)]
     quiet = [logged for logged in past if not isinstance(logged.command, AdoptPolicy | SendMessage)]
@@ -83,7 +84,7 @@ def _simplified(scenario: Scenario, still_holds: StillHolds) -> Scenario:
 
 
 def rewrite_scenario(scenario: Scenario, rewrite: Rewrite) -> Scenario:
-    """`scenario` with `change` in all of its commands and events."""
+    """Return `scenario` with `rewrite` applied to all of its commands and events."""
     decided = scenario.decided
     return Scenario(
         tuple(
@@ -96,11 +97,11 @@ def rewrite_scenario(scenario: Scenario, rewrite: Rewrite) -> Scenario:
     )
 
 
-def _accept(changed: Scenario, scenario: Scenario, still_holds: StillHolds) -> Scenario:
-    replayed = replay_scenario(changed.past, changed.target, {})
-    is_alike = replayed.decided == changed.decided and replayed.done == changed.past
-    is_as_faulty = (changed.decided == changed.stored) == (scenario.decided == scenario.stored)
-    return changed if is_alike and is_as_faulty and still_holds(changed) else scenario
+def _accept(candidate: Scenario, scenario: Scenario, still_holds: StillHolds) -> Scenario:
+    replayed = replay_scenario(candidate.past, candidate.target, {})
+    is_alike = replayed.decided == candidate.decided and replayed.done == candidate.past
+    is_as_faulty = (candidate.decided == candidate.stored) == (scenario.decided == scenario.stored)
+    return candidate if is_alike and is_as_faulty and still_holds(candidate) else scenario
 
 
 def _without_interests(value: Any) -> Any:
@@ -112,7 +113,7 @@ def _without_message_ids(value: Any) -> Any:
 
 
 def _without_gap(scenario: Scenario, number: int) -> Scenario:
-    """`scenario` with the command `number` at the time of the one before, and all behind it so much earlier."""
+    """Return `scenario` with command `number` and all after it moved earlier, by the gap before that command."""
     logged = [*scenario.past, scenario.target]
     gap_ms = _gap_ms(scenario, number)
     logged[number:] = [_moved_earlier(one, gap_ms) for one in logged[number:]]
@@ -120,14 +121,14 @@ def _without_gap(scenario: Scenario, number: int) -> Scenario:
 
 
 def _without_delay(scenario: Scenario, number: int) -> Scenario:
-    """`scenario` with the command `number` at the time of the one before, and nothing else earlier."""
+    """Return `scenario` with command `number` at the time of the one before, and no other moved."""
     past = list(scenario.past)
     past[number] = _moved_earlier(past[number], _gap_ms(scenario, number))
     return scenario._replace(past=tuple(past))
 
 
 def _gap_ms(scenario: Scenario, number: int) -> int:
-    """How long before the command `number` nothing happens; the time before the first one is 0."""
+    """Return the time between command `number` and the one before; before the first, the time is 0."""
     times = [0, *(logged.facts.at_ms for logged in scenario.past), scenario.target.facts.at_ms]
     return times[number + 1] - times[number]
 
@@ -137,7 +138,7 @@ def _moved_earlier(logged: LoggedCommand, by_ms: int) -> LoggedCommand:
 
 
 def _defaults(policy: Policy) -> Iterator[Rewrite]:
-    """Each way to let one more value of `policy` be what it is by default."""
+    """Return rewrites of a policy, each of which sets one more value to its default."""
     for name in policy.__struct_fields__:
         default = getattr(Policy(), name)
         if getattr(policy, name) != default:

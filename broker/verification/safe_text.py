@@ -1,4 +1,4 @@
-"""What a log holds, as words that are safe for a terminal, whatever a stranger typed or an altered log says."""
+"""Content of a log as text that is safe for a terminal, whatever a stranger typed or an altered log holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEFAULT_POLICY = Policy()
 
 
 def safe_repr(value: Any) -> str:
-    """`value`, which stands in a command or an event, as an expression in Python; long texts are cut."""
+    """Return a value of a command or an event as a Python expression; long texts are cut."""
     if isinstance(value, str):
         return printable(value if len(value) <= TEXT_CHARACTERS_MAX else f"{value[:TEXT_CHARACTERS_MAX]}...")
     if isinstance(value, tuple):
@@ -30,18 +30,18 @@ def safe_repr(value: Any) -> str:
 
 
 def safe(text: str) -> str:
-    """`text`, which is mostly ours, with a mark in the place of whatever a terminal would obey."""
+    """Return `text`, mostly our own, with U+FFFD in place of every unprintable character."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def diff(stored: Sequence[Any], decided: Sequence[Any]) -> list[str]:
-    """What is stored and what should be, one a line: `-` is stored alone, `+` decided alone, and the rest is both."""
+    """Return stored and decided values, one a line: `-` is stored only, `+` is decided only, others are both."""
     lines = [f"  {safe_repr(one)}" if one in decided else f"- {safe_repr(one)}" for one in stored]
     return [*lines, *(f"+ {safe_repr(one)}" for one in decided if one not in stored)]
 
 
 def printable(text: str) -> str:
-    """`text` in quotes on one line, as a JSON string, and nothing in it that a terminal would obey."""
+    """Return `text` as a quoted JSON string on one line, without unprintable characters."""
     escaped = "".join(
         one if one.isprintable() else _escaped(one) for one in text.replace("\\", "\\\\").replace('"', '\\"')
     )
@@ -54,6 +54,6 @@ def _escaped(one: str) -> str:
 
 
 def json_escape(one: str) -> str:
-    """A character as JSON writes one that it does not want to show, of whatever plane."""
+    """Return a character of any plane as a JSON escape."""
     units = one.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))

@@ -1,4 +1,4 @@
-"""A situation that can be brought about again from nothing: what was logged for, and what was decided in the end."""
+"""A scenario: commands that can be replayed from an empty log, and the decision that they lead to."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from events.ids import NO_COMMIT, ConnectionId, Position, RoomId
 from projections.state import INITIAL_STATE, State, evolve
 
 CONNECTION_FIELDS = ("connection_id", "first", "second", "sender", "recipient", "closed_by", "other")
-"""Fields of commands and events that hold a connection's id."""
+"""Fields of commands and events with a connection's id."""
 
 MAY_MATCH = (EnterQueue, NextPartner, MatchDue)
 
 
 class LoggedCommand(NamedTuple):
-    """A command of a log, and the facts that it was decided with."""
+    """A command of a log with the facts it was decided with."""
 
     position: Position
     command: Command
     facts: Facts
     connection_ids: frozenset[ConnectionId] = frozenset()
-    """Who took part in what it led to."""
+    """The connections in its events."""
     opened: RoomOpened | None = None
-    """The room that it led to."""
+    """The room that it opened."""
     fallback: EnterQueue | None = None
-    """What somebody who moves on asks for where the room that they leave never was."""
+    """The command in place of a `NextPartner` whose room does not exist in the replay."""
 
 
 class Scenario(NamedTuple):
-    """What was logged for in the past, the command that it is about, and what was decided and what was stored for it.
+    """A past, the target command after it, the decision on that command, and the events stored for it.
 
-    The two differ where the log was written by another program, or altered.
+    The last two differ if the log was written by another program, or altered.
     """
 
     past: tuple[LoggedCommand, ...]
@@ -48,11 +48,11 @@ class Scenario(NamedTuple):
 
 
 RoomsByPair = Mapping[frozenset[ConnectionId], Sequence[RoomId]]
-"""By whom they opened to: the rooms of a log, in their order."""
+"""The rooms of a log in their order, by the pair of members."""
 
 
 class ReplayedScenario(NamedTuple):
-    """What became of a past: the commands that led to anything, as they then were, and what was decided in the end."""
+    """A replayed past: the accepted commands as they were then, and the decision on the target."""
 
     done: tuple[LoggedCommand, ...]
     target: LoggedCommand
@@ -60,10 +60,10 @@ class ReplayedScenario(NamedTuple):
 
 
 def replay_scenario(past: Sequence[LoggedCommand], target: LoggedCommand, rooms: RoomsByPair) -> ReplayedScenario:
-    """Bring about `past` from nothing; what is refused, or done already, is left out.
+    """Replay `past` from an empty log. Commands that are rejected or done already are left out.
 
-    Two who meet otherwise than they did in the log meet in the last of their `rooms`, so that it does not matter who
-    else came and went until they met.
+    A pair that the log matched by another command gets the last of its `rooms`, so that the replay does not depend on
+    the commands left out before.
     """
     state, done, positions = INITIAL_STATE, list[LoggedCommand](), list[Position]()
     for logged in past:
@@ -78,7 +78,7 @@ def replay_scenario(past: Sequence[LoggedCommand], target: LoggedCommand, rooms:
 
 
 def rooms_of(past: Iterable[LoggedCommand]) -> RoomsByPair:
-    """Who met where in a log."""
+    """Return the rooms of a log by the pair of members."""
     rooms: dict[frozenset[ConnectionId], list[RoomId]] = {}
     for logged in past:
         if logged.opened is not None:
@@ -88,7 +88,7 @@ def rooms_of(past: Iterable[LoggedCommand]) -> RoomsByPair:
 
 
 def _execute(state: State, logged: LoggedCommand, rooms: RoomsByPair) -> tuple[LoggedCommand, list[Event]]:
-    """`logged` as it is possible here, and what it leads to."""
+    """Return `logged` as it is possible in `state`, and its events."""
     events = _events(state, logged)
     if not events and logged.fallback is not None:
         logged = logged._replace(command=logged.fallback, fallback=None)
@@ -111,7 +111,7 @@ def _opened(events: Sequence[Event]) -> RoomOpened | None:
 
 
 def _logged_room(opened: RoomOpened, state: State, rooms: RoomsByPair) -> RoomId | None:
-    """The room in which the two who meet now met in the log, if it was not by this command."""
+    """Return the room of this pair in the log, if it was opened by another command."""
     theirs = rooms.get(frozenset({opened.first, opened.second}), ())
     if opened.room_id in theirs:
         return None
@@ -119,7 +119,7 @@ def _logged_room(opened: RoomOpened, state: State, rooms: RoomsByPair) -> RoomId
 
 
 def _rebased(logged: LoggedCommand, positions: list[Position]) -> LoggedCommand:
-    """`logged` in a log that holds what stood at `positions` in its own."""
+    """Return `logged` for a replayed log that holds the commits of `positions`."""
     command, facts = logged.command, logged.facts
     if isinstance(command, Disconnect):
         command = msgspec.structs.replace(command, since=bisect_right(positions, command.since))
@@ -129,7 +129,7 @@ def _rebased(logged: LoggedCommand, positions: list[Position]) -> LoggedCommand:
 
 
 def _evolve(state: State, logged: LoggedCommand, events: Sequence[Event]) -> State:
-    """The state after a commit without an id, since nobody will hold it against one."""
+    """Return the state after a commit without an id: no chain is checked here."""
     at_ms = max(state.at_ms, logged.facts.at_ms)
     position = state.position + 1
     return evolve(
@@ -139,17 +139,18 @@ def _evolve(state: State, logged: LoggedCommand, events: Sequence[Event]) -> Sta
 
 
 def logged_command(commit: Commit) -> LoggedCommand:
-    """What was logged for in `commit`, and what it led to."""
+    """Return the command of `commit`, with what it led to."""
     entries = [event for event in commit.events if isinstance(event, QueueEntered)]
     fallback = None
     if isinstance(commit.command, NextPartner) and entries:
         fallback = EnterQueue(entries[0].connection_id, entries[0].display_name, entries[0].interests)
     opened = next((event for event in commit.events if isinstance(event, RoomOpened)), None)
-    return LoggedCommand(commit.position, commit.command, commit.facts, frozenset(connections_in(commit)), opened, fallback)
+    connection_ids = frozenset(connections_in(commit))
+    return LoggedCommand(commit.position, commit.command, commit.facts, connection_ids, opened, fallback)
 
 
 def connections_in(commit: Commit) -> Iterator[ConnectionId]:
-    """Whom `commit` names; some more than once."""
+    """Return the connections in `commit`; some may come more than once."""
     for holder in (commit.command, *commit.events):
         for field in CONNECTION_FIELDS:
             if (found := getattr(holder, field, None)) is not None:

@@ -1,4 +1,4 @@
-"""Work for every core, on what is in memory already: a process that is forked has it all without a copy."""
+"""Worker processes for every core. A forked process shares the memory of this one without a copy."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ Job = Callable[[], T]
 
 
 def cores() -> int:
-    """How many processes can work at once; 1 where none can be forked."""
+    """Return the number of processes that can run at once; 1 if the system can't fork."""
     return (os.cpu_count() or 1) if "fork" in multiprocessing.get_all_start_methods() else 1
 
 
 class Task(Generic[T]):
-    """A job at work in a process of its own: nothing that it changes is seen here, and it must answer, not raise."""
+    """A job in a forked process. Its changes are not seen here; it must return, not raise."""
 
     def __init__(self, job: Job[T]) -> None:
         fork = multiprocessing.get_context("fork")
-        self._answer, there = fork.Pipe(duplex=False)
+        self._results, there = fork.Pipe(duplex=False)
         self._process = fork.Process(target=_work, args=(job, there), daemon=True)
         with _no_interrupt():
             self._process.start()
         there.close()
 
     def is_done(self) -> bool:
-        """Whether `answer` need not wait, or has been asked."""
-        return self._answer.closed or self._answer.poll()
+        """Return true if `result` would not wait, or was called before."""
+        return self._results.closed or self._results.poll()
 
-    def answer(self) -> T:
-        """What the job answers, once that is there. To be asked once."""
+    def result(self) -> T:
+        """Wait for the job's result and return it. Must be called once at most."""
         try:
-            answered: T = self._answer.recv()
+            result: T = self._results.recv()
         finally:
             self.end()
-        return answered
+        return result
 
     def end(self) -> None:
-        """Let it be over, done or not."""
+        """End the process, finished or not."""
         self._process.terminate()
         self._process.join()
-        self._answer.close()
+        self._results.close()
 
 
 class WorkerPool:
-    """Processes beside this one, of which at most so many work at once. They end with it."""
+    """At most `size` worker processes at a time. They end with the pool."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -66,12 +66,12 @@ class WorkerPool:
         for task in self._tasks:
             task.end()
 
-    def has_time(self) -> bool:
-        """Whether one of them could begin something."""
+    def is_idle(self) -> bool:
+        """Return true if another job can start at once."""
         return sum(not task.is_done() for task in self._tasks) < self.size
 
-    def begin(self, job: Job[T]) -> Task[T]:
-        """Let one of them do `job`, on what is in memory now."""
+    def submit(self, job: Job[T]) -> Task[T]:
+        """Start `job` on a copy of the present memory."""
         task = Task(job)
         self._tasks.append(task)
         return task
@@ -79,9 +79,9 @@ class WorkerPool:
 
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Hold back control-C, which a terminal sends to all of a command's processes; one that is forked never hears it.
+    """Block SIGINT while forking: a terminal sends it to all processes, and a worker must never get it.
 
-    Its end is this process's to say, which hears of it afterwards.
+    This process handles the signal afterwards, and ends the workers.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -90,6 +90,6 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(job: Job[object], answer: Any) -> None:
-    answer.send(job())
-    answer.close()
+def _work(job: Job[object], results: Any) -> None:
+    results.send(job())
+    results.close()

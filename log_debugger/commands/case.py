@@ -6,8 +6,8 @@ import argparse
 
 from broker.errors import UsageError
 from broker.verification.pseudonyms import with_pseudonyms
-from broker.verification.scenario import LoggedCommand, Scenario, connections_in, replay_scenario
 from broker.verification.reduction import ReducedScenario, reduce_scenario
+from broker.verification.scenario import LoggedCommand, Scenario, connections_in, replay_scenario
 from events.codec import decode_commit
 from events.commit import Commit
 from events.ids import Position, RoomId

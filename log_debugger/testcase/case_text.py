@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from rich.pretty import Node
 
 from broker.verification.scenario import MAY_MATCH, LoggedCommand, Scenario
 from events.commands import (
@@ -19,7 +25,15 @@ from events.commands import (
 from events.events import Event, MessageSent, QueueEntered, RoomClosed, RoomOpened
 from events.ids import Position
 from events.policy import Policy
-from log_debugger.testcase.layout import LINE_MAX, Bracket, Part, laid_out, literal
+from log_debugger.telling.describe import policy_changes
+
+LINE_MAX = 88
+"""The default of `ruff format` and of black."""
+
+INDENT = "    "
+_NO_LAST_COMMA = re.compile(r"(?<![,(\[])(?=\n *[)\]])")
+_KEYWORDS = frozenset({"client_message_id", "retry_after_ms", "since"})
+"""Fields whose values do not explain themselves."""
 
 _MODULE = '''"""A situation from the log of a chat broker, at its position {position}.
 
@@ -71,27 +85,81 @@ def case_text(scenario: Scenario, position: Position) -> str:
 
 
 def _body(scenario: Scenario) -> Iterator[str]:
-    steps = [Bracket("(", [literal(one.facts.at_ms), literal(one.command), _room(one)], ")") for one in scenario.past]
-    yield from laid_out(Bracket("given(", steps, ")", is_open=True), "state = ", indent=1)
+    steps = [_bracket("(", [literal(one.facts.at_ms), literal(one.command), _room(one)], ")") for one in scenario.past]
+    yield "    state = given(" + (")" if not steps else "")
+    for step in steps:
+        yield from _lines(step, indent=2, end=",")
+    yield from ["    )"] if steps else []
     yield ""
     target = scenario.target
-    asked: list[Part] = ["state", literal(target.command), _facts(target)]
-    yield from laid_out(Bracket("decide(", asked, ")"), "events = ", indent=1)
+    arguments = [Node(value_repr="state"), literal(target.command), _facts(target)]
+    yield from _lines(_bracket("events = decide(", arguments, ")"), indent=1)
     yield ""
     if scenario.decided != scenario.stored:
         yield "    # This is what was stored. The present code decides otherwise:"
-        yield from (f"    # {line}" for line in laid_out(literal(scenario.decided)))
-    yield from laid_out(literal(scenario.stored), "assert events == ", indent=1)
+        yield from (f"    # {line}" for line in _lines(literal(scenario.decided)))
+    yield from _lines(_bracket("assert events == [", [literal(event) for event in scenario.stored], "]"), indent=1)
 
 
-def _facts(asked: LoggedCommand) -> Part:
-    after_ms = asked.facts.at_ms
-    at_ms = f"NOON_MS + {literal(after_ms)}" if after_ms else "NOON_MS"
-    return Bracket("Facts(", [at_ms, _room(asked)] if isinstance(asked.command, MAY_MATCH) else [at_ms], ")")
+def _facts(logged: LoggedCommand) -> Node:
+    after_ms = logged.facts.at_ms
+    at_ms = Node(value_repr=f"NOON_MS + {literal(after_ms)}" if after_ms else "NOON_MS")
+    return _bracket("Facts(", [at_ms, _room(logged)] if isinstance(logged.command, MAY_MATCH) else [at_ms], ")")
 
 
-def _room(asked: LoggedCommand) -> Part:
-    return literal(asked.facts.room_id if isinstance(asked.command, MAY_MATCH) else None)
+def _room(logged: LoggedCommand) -> Node:
+    return literal(logged.facts.room_id if isinstance(logged.command, MAY_MATCH) else None)
+
+
+def literal(value: Any, keyword: str = "") -> Node:
+    """Return the expression for a command, an event or a value inside one, as the argument `keyword` if it has one."""
+    if isinstance(value, Policy):
+        parts = [literal(field, name) for name, field in policy_changes(value).items()]
+        return _bracket("Policy(", parts, ")", keyword)
+    if isinstance(value, msgspec.Struct):
+        fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
+        parts = [literal(field, name if name in _KEYWORDS else "") for name, field in fields]
+        return _bracket(f"{type(value).__name__}(", parts, ")", keyword)
+    if isinstance(value, tuple | list):
+        opening, closing = "[]" if isinstance(value, list) else "()"
+        node = _bracket(opening, [literal(item) for item in value], closing, keyword)
+        node.is_tuple = isinstance(value, tuple)
+        return node
+    text = _quoted(value) if isinstance(value, str) else _digits(value)
+    return Node(keyword, text, key_separator="=")
+
+
+def _bracket(opening: str, parts: list[Node], closing: str, keyword: str = "") -> Node:
+    for part in parts[-1:]:
+        part.last = True
+    return Node(
+        keyword,
+        key_separator="=",
+        open_brace=opening,
+        close_brace=closing,
+        empty=opening + closing,
+        children=parts,
+    )
+
+
+def _lines(node: Node, indent: int = 0, end: str = "") -> Iterator[str]:
+    """Yield `node` and `end` as lines of at most `LINE_MAX` characters, as `ruff format` and black would.
+
+    A split bracket has a comma after its last part, so it stays split at any line length.
+    """
+    text, width = f"{node}", LINE_MAX - len(INDENT) * indent
+    if len(text + end) > width:
+        # Rich counts the space after a comma, which no line ends with; and it leaves out the last comma.
+        text = _NO_LAST_COMMA.sub(",", node.render(min(len(text) - 1, width + 1)))
+    yield from (f"{INDENT * indent}{line}" for line in (text + end).split("\n"))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text).replace("\x7f", "\\x7f")
+
+
+def _digits(value: object) -> str:
+    return f"{value:_}" if isinstance(value, int) and value >= 10_000 else repr(value)
 
 
 def _imports(scenario: Scenario) -> Iterator[str]:
@@ -109,8 +177,8 @@ def _import(module: str, names: set[str]) -> Iterator[str]:
     if names:
         ordered = sorted(names)
         line = f"from {module} import {', '.join(ordered)}"
-        bracket = Bracket("(", ordered, ")", is_open=True)
-        yield from [line] if len(line) <= LINE_MAX else laid_out(bracket, f"from {module} import ")
+        split = [f"from {module} import (", *(f"{INDENT}{name}," for name in ordered), ")"]
+        yield from [line] if len(line) <= LINE_MAX else split
 
 
 def _sentence(scenario: Scenario) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from broker.verification.scenario import LoggedCommand, logged_command, connections_in
+from broker.verification.scenario import LoggedCommand, connections_in, logged_command
 from events.codec import decode_commit
 from events.commands import AdoptPolicy, Command, EnterQueue, LeaveRoom
 from events.commit import Commit, Facts

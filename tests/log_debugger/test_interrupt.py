@@ -40,7 +40,7 @@ def test_a_process_that_helps_leaves_an_interrupt_to_the_one_that_it_helps() -> 
     """A terminal sends it to both, and only one of them is to say that it ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     task = Task(_interrupted)
-    assert task.answer() == "done"
+    assert task.result() == "done"
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
