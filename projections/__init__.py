@@ -1,5 +1,5 @@
-"""What the log means: pure reducers from commits to the queue, the rooms, the places and the inboxes.
+"""The meaning of a log: pure reducers from commits to the queue, the rooms, the connections and the inboxes.
 
-No I/O, no clock, no randomness, and nothing depends on the iteration order of a hash table: the same log gives
-the same state, everywhere and always (`projections.digest`).
+No I/O, no clock, no randomness, and no dependence on the iteration order of a hash table. The same log gives the same
+state, always and everywhere (`projections.state.digest`).
 """

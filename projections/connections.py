@@ -1,4 +1,4 @@
-"""Where each connection is: idle, in the queue, or in one room. Never in two of them."""
+"""The place of each connection: idle, in the queue, or in one room, and never in two of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from projections.rate_limit import allowance_after
 
 
 class Idle(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="idle"):
-    """Neither waiting nor chatting; `key` orders the idle by how long they have been so."""
+    """Neither waiting nor chatting; `key` orders the idle by the beginning of it."""
 
     key: int
 
@@ -34,19 +34,19 @@ Place = Idle | Waiting | Chatting
 
 
 class Connection(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What is known of one participant."""
+    """The state of one participant."""
 
     display_name: str
     interests: tuple[str, ...]
     place: Place
-    last_position: Position  # of the last event that it took part in, other than being spoken to
+    last_position: Position  # of the last event it took part in, other than receiving a message
     last_at_ms: int
-    queue_spent_until_us: int  # theoretical arrival time of the rate limit, see projections.limits
+    queue_spent_until_us: int  # theoretical arrival time of the rate limit, see projections.rate_limit
     messages_spent_until_us: int
 
 
 class Connections(msgspec.Struct, frozen=True, gc=False):
-    """Every connection that is known; the idle ones also in the order in which they became so."""
+    """Every known connection; the idle ones also in the order in which they became idle."""
 
     by_id: immutables.Map[ConnectionId, Connection] = immutables.Map()
     idle: Order[ConnectionId] = Order()
@@ -55,18 +55,18 @@ class Connections(msgspec.Struct, frozen=True, gc=False):
         return len(self.by_id)
 
     def get(self, connection_id: ConnectionId) -> Connection | None:
-        """What is known of `connection_id`, if anything is."""
+        """Return the connection, or `None` if it is not known."""
         return self.by_id.get(connection_id)
 
 
 class ConnectionsMutation(msgspec.Struct, gc=False):
-    """A working copy of `Connections`, field by field; each change is of the commit at `position`, made at `at_ms`."""
+    """A working copy of `Connections`. Each change belongs to the commit at `position`, made at `at_ms`."""
 
     by_id: immutables.MapMutation[ConnectionId, Connection]
     idle: OrderMutation[ConnectionId]
 
     def record_message(self, who: ConnectionId, position: Position, at_ms: int, limit_per_10s: int) -> None:
-        """`who`, in a room, said something: it is taken off their allowance."""
+        """Take a message of `who`, in a room, off its allowance."""
         known = self.by_id[who]
         spent = allowance_after(known.messages_spent_until_us, at_ms, limit_per_10s)
         self.by_id[who] = Connection(
@@ -74,7 +74,7 @@ class ConnectionsMutation(msgspec.Struct, gc=False):
         )
 
     def set_waiting(self, entry: QueueEntered, position: Position, at_ms: int, limit_per_10s: int) -> None:
-        """Someone new or idle waits: they have the name and the interests that they came with."""
+        """Let a new or idle connection wait under the name and interests of `entry`."""
         known, spent, said = self.by_id.get(entry.connection_id), 0, 0
         if known is not None:
             assert isinstance(known.place, Idle)
@@ -91,17 +91,17 @@ class ConnectionsMutation(msgspec.Struct, gc=False):
         )
 
     def set_chatting(self, who: ConnectionId, room_id: RoomId, position: Position, at_ms: int) -> None:
-        """`who` is in an open room."""
+        """Put `who` into an open room."""
         place = Chatting(room_id)
         self.by_id[who] = replace(self.by_id[who], place=place, last_position=position, last_at_ms=at_ms)
 
     def set_idle(self, who: ConnectionId, key: int, position: Position, at_ms: int) -> None:
-        """`who` is idle, and since later than all others: `key` is the highest."""
+        """Make `who` the newest idle connection; `key` is the highest so far."""
         self.by_id[who] = replace(self.by_id[who], place=Idle(key), last_position=position, last_at_ms=at_ms)
         self.idle.append(key, who)
 
     def forget_longest_idle(self, kept_max: int) -> list[ConnectionId]:
-        """Forget the longest idle beyond `kept_max` connections, and tell who that was."""
+        """Forget the longest idle connections beyond `kept_max` connections, and return their ids."""
         gone = []
         while len(self.by_id) > kept_max and (longest := self.idle.pop_head()) is not None:
             del self.by_id[longest[1]]

@@ -1,4 +1,4 @@
-"""What happened: how the events of a commit can break a promise, seen from the state before it."""
+"""Checks of a commit's events against the promises, seen from the state before it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from projections.rooms import Room
 from projections.view import StateView
 
 Finding = tuple[int, str]
-"""A promise, and how it is broken."""
+"""A promise's number, and the violation in words."""
 
 
-def wrong_with_events(before: StateView, commit: Commit) -> list[Finding]:
-    """Every promise that `commit` breaks where it stands, whatever comes of it."""
-    found = _follows(before, commit)
+def find_violations(before: StateView, commit: Commit) -> list[Finding]:
+    """Return every promise that `commit` breaks by its events, whatever state they lead to."""
+    found = _check_position(before, commit)
     for event in commit.events:
-        found += _HAPPENED[type(event)](before, commit, event)
-    found += _told(commit)
+        found += _EVENT_CHECKS[type(event)](before, commit, event)
+    found += _check_recipients(commit)
     return found
 
 
-def _follows(before: StateView, commit: Commit) -> list[Finding]:
+def _check_position(before: StateView, commit: Commit) -> list[Finding]:
     found: list[Finding] = []
     last = before.tip
     if commit.position != last.position + 1 or commit.previous_id != last.commit_id:
@@ -89,7 +89,7 @@ def _policy_adopted(before: StateView, commit: Commit, event: PolicyAdopted) -> 
     return []
 
 
-_HAPPENED: Mapping[type[Event], Callable[[StateView, Commit, Any], list[Finding]]] = {
+_EVENT_CHECKS: Mapping[type[Event], Callable[[StateView, Commit, Any], list[Finding]]] = {
     MessageSent: _message_sent,
     QueueEntered: _queue_entered,
     QueueLeft: _queue_left,
@@ -100,7 +100,7 @@ _HAPPENED: Mapping[type[Event], Callable[[StateView, Commit, Any], list[Finding]
 
 
 def _open_room(state: StateView, room_id: RoomId, one: ConnectionId, other: ConnectionId) -> Room | None:
-    """The room, if it is open to these two and to nobody else."""
+    """Return the room if it is open to exactly these two."""
     room = state.rooms.by_id.get(room_id)
     if room is None or room.closed_position is not None:
         return None
@@ -120,20 +120,20 @@ def _opens_a_room(commit: Commit) -> bool:
     return any(type(event) is RoomOpened for event in commit.events)
 
 
-def _told(commit: Commit) -> list[Finding]:
+def _check_recipients(commit: Commit) -> list[Finding]:
     owed: tuple[ConnectionId, ...] = ()
     told: tuple[ConnectionId, ...] = ()
     for event in commit.events:
-        owed += _OWED[type(event)](event)
-        told += recipients(event)  # `deliveries` tells them, and has no others
+        owed += _EXPECTED_RECIPIENTS[type(event)](event)
+        told += recipients(event)  # `deliveries` notifies them and no others
     if len(owed) > 1 and len(set(owed)) < len(owed):
-        return [(7, "one connection would be told two things at once")]  # `deliveries` relies on that never being
+        return [(7, "one connection would be told two things at once")]  # `deliveries` relies on this
     if told != owed and sorted(told) != sorted(owed):
         return [(7, f"told {sorted(told)}, owed {sorted(owed)}")]
     return []
 
 
-_OWED: Mapping[type[Event], Callable[[Any], tuple[ConnectionId, ...]]] = {
+_EXPECTED_RECIPIENTS: Mapping[type[Event], Callable[[Any], tuple[ConnectionId, ...]]] = {
     MessageSent: lambda event: (event.recipient,),
     QueueEntered: lambda event: (),
     QueueLeft: lambda event: (),

@@ -1,7 +1,7 @@
-"""Which commits told a connection something: the index by which a cursor finds what stands after it.
+"""The positions of a connection's notifications: the index for reading on from a cursor.
 
-It holds positions alone; what was said is read from the log. Bounded: the oldest positions go, a chunk at a
-time, and `dropped_through` says up to where the log itself must be looked through.
+It holds positions alone; the content is read from the log. It is bounded: the oldest positions go, a chunk at a time.
+Up to `dropped_through`, the log itself must be searched.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class Inbox(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     newest: tuple[Position, ...] = ()
     chunks: tuple[tuple[Position, ...], ...] = ()
-    dropped_through: Position = 0  # what stands at or below it may not be listed
+    dropped_through: Position = 0  # positions at or below it may not be listed
     last_at_ms: int = 0
 
     def __len__(self) -> int:
         return CHUNK * len(self.chunks) + len(self.newest)
 
     def after(self, cursor: Position) -> list[Position]:
-        """The positions above `cursor`."""
+        """Return the positions above `cursor`."""
         found: list[Position] = [p for p in self.newest if p > cursor]
         if len(found) == len(self.newest):
             for chunk in reversed(self.chunks):
@@ -36,7 +36,7 @@ class Inbox(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return found
 
     def last(self, limit: int) -> list[Position]:
-        """The newest `limit` positions, ascending."""
+        """Return the newest `limit` positions, ascending."""
         return self.after(0)[-limit:]
 
 
@@ -45,14 +45,17 @@ EMPTY_INBOX = Inbox()
 Inboxes = immutables.Map[ConnectionId, Inbox]
 
 
-def tell(
+def add_to_inbox(
     inboxes: immutables.MapMutation[ConnectionId, Inbox],
     who: ConnectionId,
     position: Position,
     at_ms: int,
     kept_max: int,
 ) -> None:
-    """Add `position` to the inbox of `who`, and keep at most `kept_max` rounded up to a whole chunk, and a chunk."""
+    """Add `position` to the inbox of `who`.
+
+    At most `kept_max`, rounded up to a whole chunk, and one chunk more are kept.
+    """
     inbox = inboxes.get(who, EMPTY_INBOX)
     newest, chunks, dropped_through = inbox.newest, inbox.chunks, inbox.dropped_through
     if len(newest) == CHUNK:

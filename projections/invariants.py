@@ -1,8 +1,8 @@
-"""The promises that can be seen in a state or in one step of a log, as checks that name what broke.
+"""The promises about a state or a step of a log, as checks with a description of the violation.
 
-The numbers are those of the promises in the README. What needs a second witness (that a decision repeats, that a
-worker agrees) is checked where that witness is. A step from a sound state that has no breach leads to a sound state,
-so whoever checks every step need not walk through any state but the first.
+The numbers are those of the README's promises. Promises about more than one run (a decision repeats, workers agree) are
+checked elsewhere. A step without a violation leads from a sound state to a sound state. So a check of every step need
+not check any whole state but the first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from events.commit import Commit
 from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
 from projections.connections import Chatting, Idle, Waiting
-from projections.event_checks import Finding, wrong_with_events
+from projections.event_checks import Finding, find_violations
 from projections.ordered_map import Order
 from projections.queue import Queue
 from projections.rooms import Room
@@ -25,7 +25,7 @@ from projections.view import StateView
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """A promise that does not hold, and where."""
+    """A broken promise and its position."""
 
     promise: int
     position: int
@@ -36,70 +36,70 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 def check_state(state: State) -> list[Violation]:
-    """Every promise that `state` breaks; walks all of it."""
-    found = [*_counts(_headcount(state)), *_queue(state), *_open_rooms(state)]
+    """Return every promise that `state` breaks. The cost is linear in the state."""
+    found = [*_check_counts(_count(state)), *_check_queue(state), *_check_room_count(state)]
     for who in state.connections.by_id:
-        found += _person(state, state.queue, who)
+        found += _check_place(state, state.queue, who)
     for room in state.rooms.by_id.values():
         if room.is_open:
-            found += _open_room(state, state.queue, room)
-    return _breaches(state.position, found)
+            found += _check_open_room(state, state.queue, room)
+    return _violations(state.position, found)
 
 
 def check_step(before: State, commit: Commit, after: State) -> list[Violation]:
-    """Every promise that `commit` breaks, coming after `before`; looks at what it touches alone.
+    """Return every promise that `commit` breaks after `before`. The cost is that of the commit alone.
 
-    If what happened is sound, so must be what came of it: from a sound `before`, this finds each breach in `after`
-    that `check_state` would find in the people and the rooms that `commit` names, and in how many there are.
+    From a sound `before`, this finds each violation that `check_state(after)` would find in the connections and rooms
+    of `commit`, and in the counts.
     """
-    return check_events(before, commit) or _breaches(
-        commit.position, _came_of_it(_headcount(before), commit, after, _headcount(after))
+    return check_events(before, commit) or _violations(
+        commit.position, _check_outcome(_count(before), commit, after, _count(after))
     )
 
 
 def check_events(before: StateView, commit: Commit) -> list[Violation]:
-    """Every promise that `commit` breaks by its events, whatever comes of them: the first half of `check_step`."""
-    return _breaches(commit.position, wrong_with_events(before, commit))
+    """Return every promise that `commit` breaks by its events: the first half of `check_step`."""
+    return _violations(commit.position, find_violations(before, commit))
 
 
 class CheckedFold:
-    """Folds commits into a working copy, and checks each step as `check_step` does, without a state before and after.
+    """Folds commits into a working copy, and checks each step as `check_step` does, without a state for each.
 
-    The working copy must stand at a sound state, and is changed by nobody else.
+    The working copy must begin at a sound state, and must not be changed by anything else.
     """
 
     def __init__(self, folding: StateMutation) -> None:
         self.folding = folding
-        self._count = _headcount(folding)
+        self._count = _count(folding)
 
     def step(self, commit: Commit) -> list[Violation]:
-        """Every promise that `commit` breaks. It has happened, unless its events are what breaks one."""
-        found = wrong_with_events(self.folding, commit)
+        """Return every promise that `commit` breaks. It is folded unless its events break one."""
+        found = find_violations(self.folding, commit)
         if not found:
             self.folding.fold(commit)
-            before, self._count = self._count, _headcount(self.folding)
-            found = _came_of_it(before, commit, self.folding, self._count)
-        return _breaches(commit.position, found) if found else []
+            before, self._count = self._count, _count(self.folding)
+            found = _check_outcome(before, commit, self.folding, self._count)
+        return _violations(commit.position, found) if found else []
 
 
-def _breaches(position: Position, found: Sequence[Finding]) -> list[Violation]:
+def _violations(position: Position, found: Sequence[Finding]) -> list[Violation]:
     return [Violation(promise, position, what) for promise, what in found]
 
 
-_Headcount = tuple[Queue, int, int, int]
-"""Who waits, how many are idle, how many rooms are open, and how many people there are in all. One for each commit."""
+_Counts = tuple[Queue, int, int, int]
+"""The queue, and the numbers of idle connections, open rooms and all connections. One is made for each commit."""
 
 
-def _headcount(state: StateView) -> _Headcount:
+def _count(state: StateView) -> _Counts:
     rooms, places = state.rooms, state.connections
     return state.queue, places.idle.count, len(rooms.by_id) - rooms.closed.count, len(places.by_id)
 
 
-# What holds for a whole state.
+# Checks of a whole state.
 
 
-def _counts(now: _Headcount) -> list[Finding]:
-    """Whether there are as many of each as there must be."""
+def _check_counts(now: _Counts) -> list[Finding]:
+    """Compare the counts with each other."""
     found: list[Finding] = []
     queue, idle, rooms_open, people = now
     waiting, chatting = len(queue), 2 * rooms_open
@@ -110,7 +110,7 @@ def _counts(now: _Headcount) -> list[Finding]:
     return found
 
 
-def _queue(state: State) -> Iterator[Finding]:
+def _check_queue(state: State) -> Iterator[Finding]:
     entries = list(state.queue.entries.items())
     if {who: position for position, who in entries} != dict(state.queue.entered.items()):
         yield 1, "the queue and its index disagree"
@@ -125,14 +125,14 @@ def _queue(state: State) -> Iterator[Finding]:
         yield 1, "the queue and its interests disagree"
 
 
-def _open_rooms(state: State) -> Iterator[Finding]:
+def _check_room_count(state: State) -> Iterator[Finding]:
     open_rooms = sum(room.is_open for room in state.rooms.by_id.values())
     if open_rooms != state.rooms.open_count:
         yield 2, f"{open_rooms} rooms are open, {state.rooms.open_count} are counted"
 
 
-def _person(state: StateView, queue: Queue, who: ConnectionId) -> list[Finding]:
-    """Whether `who` is where they are said to be, and nowhere else; `queue` is that of `state`."""
+def _check_place(state: StateView, queue: Queue, who: ConnectionId) -> list[Finding]:
+    """Check that `who` is in its place and in no other; `queue` is that of `state`."""
     known, entered = state.connections.by_id.get(who), queue.entered.get(who)
     place = known.place if known is not None else None
     if type(place) is Chatting:
@@ -150,8 +150,8 @@ def _person(state: StateView, queue: Queue, who: ConnectionId) -> list[Finding]:
     return []
 
 
-def _open_room(state: StateView, queue: Queue, room: Room) -> list[Finding]:
-    """Whether a room that is open has two members who are in it and nowhere else; `queue` is that of `state`."""
+def _check_open_room(state: StateView, queue: Queue, room: Room) -> list[Finding]:
+    """Check that an open room has two members, in it and nowhere else; `queue` is that of `state`."""
     people, entered = state.connections.by_id, queue.entered
     found = [(2, f"{room.room_id} has one member twice")] if room.first == room.second else []
     for member in (room.first, room.second):
@@ -163,38 +163,38 @@ def _open_room(state: StateView, queue: Queue, room: Room) -> list[Finding]:
     return found
 
 
-# What came of a step.
+# Checks of the state after a step.
 
 
-def _came_of_it(before: _Headcount, commit: Commit, after: StateView, now: _Headcount) -> list[Finding]:
-    """What is wrong with those whom `commit` touched, or with how many there are."""
+def _check_outcome(before: _Counts, commit: Commit, after: StateView, now: _Counts) -> list[Finding]:
+    """Check the connections and rooms that `commit` affects, and the counts."""
     found: list[Finding] = []
     if after.tip.commit_id != commit.commit_id or after.position != commit.position:
         found.append((6, "the state is not at the commit that was folded"))
     queue, rooms = now[0], after.rooms.by_id
-    touched: tuple[ConnectionId, ...] = ()
+    affected: tuple[ConnectionId, ...] = ()
     inside: tuple[ConnectionId, ...] = ()
     for event in commit.events:
-        people, room_id = _TOUCHED[type(event)](event)
-        touched += people
+        people, room_id = _AFFECTED[type(event)](event)
+        affected += people
         room = rooms.get(room_id)
         if room is not None and room.closed_position is None:
             inside += room.first, room.second
-            found += _open_room(after, queue, room)
-    for who in touched:
+            found += _check_open_room(after, queue, room)
+    for who in affected:
         if who not in inside:
-            found += _person(after, queue, who)
-    if queue is not before[0] or now != before:  # else all is counted, and shared, as it was
-        found += _counts(now)
-        found += _openings(before, commit, now)
-        for who in dict.fromkeys(touched):
-            found += _sharing(before[0], commit, after, who)
+            found += _check_place(after, queue, who)
+    if queue is not before[0] or now != before:  # else nothing has changed
+        found += _check_counts(now)
+        found += _check_open_count(before, commit, now)
+        for who in dict.fromkeys(affected):
+            found += _check_interests(before[0], commit, after, who)
     return found
 
 
 _NO_ROOM = RoomId("")
 
-_TOUCHED: Mapping[type[Event], Callable[[Any], tuple[tuple[ConnectionId, ...], RoomId]]] = {
+_AFFECTED: Mapping[type[Event], Callable[[Any], tuple[tuple[ConnectionId, ...], RoomId]]] = {
     MessageSent: lambda event: ((event.sender, event.recipient), event.room_id),
     QueueEntered: lambda event: ((event.connection_id,), _NO_ROOM),
     QueueLeft: lambda event: ((event.connection_id,), _NO_ROOM),
@@ -204,8 +204,8 @@ _TOUCHED: Mapping[type[Event], Callable[[Any], tuple[tuple[ConnectionId, ...], R
 }
 
 
-def _openings(before: _Headcount, commit: Commit, now: _Headcount) -> list[Finding]:
-    """Whether so many more rooms are open as `commit` opened."""
+def _check_open_count(before: _Counts, commit: Commit, now: _Counts) -> list[Finding]:
+    """Check that the number of open rooms has changed as `commit` says."""
     opened = 0
     for event in commit.events:
         opened += (type(event) is RoomOpened) - (type(event) is RoomClosed)
@@ -216,8 +216,8 @@ def _openings(before: _Headcount, commit: Commit, now: _Headcount) -> list[Findi
     return []
 
 
-def _sharing(before: Queue, commit: Commit, after: StateView, who: ConnectionId) -> list[Finding]:
-    """Whether `who` can be found by the interests that they wait with, and by no others."""
+def _check_interests(before: Queue, commit: Commit, after: StateView, who: ConnectionId) -> list[Finding]:
+    """Check that `who` is found by the interests it waits with, and by no others."""
     queue = after.queue
     known, entered = after.connections.by_id.get(who), queue.entered.get(who)
     named, were = known.interests if known is not None else (), before.interests.get(who, ())
@@ -225,11 +225,11 @@ def _sharing(before: Queue, commit: Commit, after: StateView, who: ConnectionId)
     sound = queue.interests.get(who, ()) == interests
     for interest in (*named, *were):
         sharing = queue.sharing(interest)
-        sound = sound and sharing != _NOBODY
+        sound = sound and sharing != _EMPTY_ORDER
         for position in (commit.position, before.entered.get(who, commit.position)):
             there = sharing is not None and sharing.get(position) == who
             sound = sound and there == (position == entered and interest in interests)
     return [] if sound else [(1, f"{who} is in the queue with other interests than their own")]
 
 
-_NOBODY: Order[ConnectionId] = Order()
+_EMPTY_ORDER: Order[ConnectionId] = Order()

@@ -1,7 +1,7 @@
-"""What a commit tells whom: a pure function of the commit alone.
+"""The notifications of a commit: a pure function of the commit alone.
 
-So a notification replayed in a year is the first one, byte for byte, and a commit's position is a sufficient
-cursor: a commit tells one connection at most one thing.
+So a notification replayed in a year is the first one, byte for byte. A commit has at most one notification for a
+connection, so its position is a sufficient cursor.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class MessageReceived(msgspec.Struct, frozen=True, gc=False):
 
 
 class PartnerDisconnected(msgspec.Struct, frozen=True, gc=False):
-    """Your partner ended the conversation, or was gone too long."""
+    """Your partner ended the conversation, or was absent too long."""
 
     room_id: RoomId
     reason: RoomClosedReason
@@ -55,25 +55,25 @@ METHODS: dict[type[NotificationParams], str] = {
 }
 
 REDACTED_TEXT = "[redacted]"
-"""What a replay says in the place of a text that was redacted since."""
+"""The message in a replay after its text was redacted."""
 
 
 class Notification(msgspec.Struct, frozen=True, gc=False):
-    """A JSON-RPC notification: its method, and its params in their order on the wire."""
+    """A JSON-RPC notification: the method, and the params in their order on the wire."""
 
     method: str
     params: NotificationParams
 
 
 def deliveries(commit: Commit) -> list[tuple[ConnectionId, Notification]]:
-    """Everyone whom `commit` tells something, and what: the `recipients` of its events; nobody stands in it twice."""
+    """Return the notifications of `commit` with their recipients. No connection comes twice."""
     told = [(who, _notification(event, who, commit)) for event in commit.events for who in recipients(event)]
     assert len(told) < 2 or len({who for who, _ in told}) == len(told)
     return told
 
 
 def recipients(event: Event) -> tuple[ConnectionId, ...]:
-    """Whom `event` tells something."""
+    """Return the connections that `event` notifies."""
     if type(event) is MessageSent:
         return (event.recipient,)
     if type(event) is RoomOpened:
@@ -84,11 +84,11 @@ def recipients(event: Event) -> tuple[ConnectionId, ...]:
 
 
 def timestamp_of(at_ms: int) -> str:
-    """`at_ms` as ISO 8601 in UTC with milliseconds."""
+    """Return `at_ms` as ISO 8601 in UTC with milliseconds."""
     return _second(at_ms // 1_000) + _MILLISECONDS[at_ms % 1_000]
 
 
-@lru_cache(maxsize=64)  # most of what is told in a second is told in the same one
+@lru_cache(maxsize=64)  # most calls are for the present second
 def _second(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
@@ -120,4 +120,4 @@ _PARAMS: Mapping[type[Event], Callable[[Any, ConnectionId, str, Position], Notif
     RoomOpened: _partner_found,
     RoomClosed: _partner_gone,
 }
-"""Of those events that have recipients."""
+"""For the events with recipients."""

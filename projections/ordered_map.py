@@ -1,9 +1,8 @@
-"""A persistent map ordered by position: what stands longest is found first, and anything can be taken out.
+"""A persistent map ordered by position, with the lowest key first and removal from anywhere.
 
-A trie over the bits of the key, 16 ways at each branch, which counts what is below it; a branch stands only where
-keys part. Head, rank, insertion and removal touch a node a level, so their cost is O(log n): 5 levels at a million.
-Nodes are shared between versions, so an old version costs nothing to keep. Equal entries make equal orders,
-however they came about.
+A trie over the bits of the key, 16 ways at each branch; a branch exists only where keys part, and counts the entries
+below it. Head, rank, insertion and removal touch one node a level, so their cost is O(log n): 5 levels at a million.
+Versions share nodes, so an old version costs nothing to keep. Equal entries make equal orders, however they were made.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ class _Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Branch(msgspec.Struct, frozen=True, gc=False):
-    key: int  # the bits that all keys below it begin with, and zeros
+    key: int  # the common leading bits of all keys below it, then zeros
     shift: int  # its children part in the `BITS` bits of the key from this one on
     count: int
-    children: tuple[_Branch | _Entry | None, ...]  # WIDTH of them, two at least not `None`
+    children: tuple[_Branch | _Entry | None, ...]  # WIDTH of them, at least two not `None`
 
 
 _Node = _Branch | _Entry
@@ -41,13 +40,13 @@ _NO_CHILDREN: tuple[_Node | None, ...] = (None,) * WIDTH
 
 
 class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    """Values in ascending order of their keys, which are non-negative integers. Values are never `None`."""
+    """Values in ascending order of their keys, non-negative integers. Values are never `None`."""
 
     root: _Branch | _Entry | None = None
 
     @staticmethod
     def of(items: Iterable[tuple[int, T]]) -> Order[T]:
-        """The order that `items`, whose keys ascend, make; far cheaper than to insert them one by one."""
+        """Return the order of `items`, given with ascending keys; far cheaper than single insertions."""
         nodes: list[_Node] = [_Entry(key, value) for key, value in items]
         keys = [node.key for node in nodes]
         assert keys == sorted(set(keys)), "keys ascend"
@@ -62,16 +61,16 @@ class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
     @property
     def count(self) -> int:
-        """How many there are; a working copy tells it by the same name."""
+        """The number of values; a working copy has it under the same name."""
         return self.root.count if self.root is not None else 0
 
     def mutate(self) -> OrderMutation[T]:
-        """A working copy, which leaves this order what it is."""
+        """Return a working copy; this order does not change."""
         root = self.root
         return OrderMutation(self, root.count if root is not None else 0)
 
     def get(self, key: int) -> T | None:
-        """The value at `key`, if there is one."""
+        """Return the value at `key`, or `None`."""
         node = self.root
         while type(node) is _Branch:
             node = node.children[key >> node.shift & MASK]
@@ -79,23 +78,23 @@ class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
         return found
 
     def insert(self, key: int, value: T) -> Order[T]:
-        """This order with `value` at `key`, where nothing stands yet."""
+        """Return this order with `value` at `key`, a new key."""
         assert value is not None
         return Order(_with(self.root, _Entry(key, value)))
 
     def remove(self, key: int) -> Order[T]:
-        """This order without what stands at `key`, where something must."""
+        """Return this order without `key`, which must exist."""
         return Order(_without(self.root, key))
 
     def head(self) -> tuple[int, T] | None:
-        """The lowest key and its value."""
+        """Return the lowest key with its value."""
         node = self.root
         while type(node) is _Branch:
             node = next(child for child in node.children if child is not None)
         return (node.key, node.value) if type(node) is _Entry else None
 
     def rank(self, key: int) -> int:
-        """How many keys are lower than `key`."""
+        """Return the number of keys lower than `key`."""
         lower, node = 0, self.root
         while type(node) is _Branch:
             if (key ^ node.key) >> node.shift + BITS:
@@ -106,7 +105,7 @@ class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
         return lower + 1 if type(node) is _Entry and node.key < key else lower
 
     def items(self) -> Iterator[tuple[int, T]]:
-        """Keys and values in ascending order of the keys."""
+        """Return keys and values in ascending order of the keys."""
         ahead = [self.root]
         while ahead:
             node = ahead.pop()
@@ -117,32 +116,32 @@ class Order(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
 
 class OrderMutation(msgspec.Struct, Generic[T], gc=False):
-    """A working copy of an order, in which what is new stands last. What comes and goes never enters the trie."""
+    """A working copy of an order. New values come last; one that is removed again never enters the trie."""
 
     kept: Order[T]
-    count: int  # of all that is in it
+    count: int  # of all values
     appended: OrderedDict[int, T] | None = None  # keys ascend, above all in `kept`
 
     def get(self, key: int) -> T | None:
-        """The value at `key`, if there is one."""
+        """Return the value at `key`, or `None`."""
         found = self.appended.get(key) if self.appended is not None else None
         return found if found is not None else self.kept.get(key)
 
     def append(self, key: int, value: T) -> None:
-        """Let `value` stand at `key`, which is above all others."""
+        """Add `value` at `key`, higher than all others."""
         if self.appended is None:
             self.appended = OrderedDict()
         self.appended[key] = value
         self.count += 1
 
     def remove(self, key: int) -> None:
-        """Take out what stands at `key`, where something must."""
+        """Remove `key`, which must exist."""
         if self.appended is None or self.appended.pop(key, None) is None:
             self.kept = self.kept.remove(key)
         self.count -= 1
 
     def pop_head(self) -> tuple[int, T] | None:
-        """The lowest key and its value, which are taken out."""
+        """Remove the lowest key, and return it with its value."""
         head = self.kept.head()
         if head is not None:
             self.kept = self.kept.remove(head[0])
@@ -152,7 +151,7 @@ class OrderMutation(msgspec.Struct, Generic[T], gc=False):
         return head
 
     def finish(self) -> Order[T]:
-        """The order that came of it."""
+        """Return the resulting order."""
         kept, appended = self.kept, self.appended
         if not appended:
             return kept
@@ -189,7 +188,7 @@ def _without(node: _Node | None, key: int) -> _Node | None:
 
 
 def _grouped(nodes: list[_Node], shift: int) -> list[_Node]:
-    """`nodes`, with a branch for those that part at `shift`."""
+    """Return `nodes`, with a branch for each group that parts at `shift`."""
     groups = (list(group) for _, group in groupby(nodes, key=lambda node: node.key >> shift + BITS))
     return [_branch(group, shift) if len(group) > 1 else group[0] for group in groups]
 

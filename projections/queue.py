@@ -1,4 +1,4 @@
-"""Who waits, in the order in which they entered."""
+"""The waiting connections, in the order of their entry."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Interests = tuple[str, ...]
 class Queue(msgspec.Struct, frozen=True, gc=False):
     """Waiting connections by entry position.
 
-    Head, rank, removal from anywhere and the search for those who share an interest are O(log n), so a match costs
-    the same with 10 and 100,000 waiting.
+    Head, rank, removal from anywhere and the search by interest are O(log n), so a match costs the same with 10 and
+    with 100,000 waiting.
     """
 
     entries: Order[ConnectionId] = Order()
@@ -27,7 +27,7 @@ class Queue(msgspec.Struct, frozen=True, gc=False):
 
     @staticmethod
     def of(entries: Sequence[tuple[Position, ConnectionId, Interests]]) -> Queue:
-        """The queue of those who entered at these positions, which ascend."""
+        """Return the queue of `entries`, given with ascending positions."""
         sharing: dict[str, list[tuple[Position, ConnectionId]]] = {}
         for position, connection_id, interests in entries:
             for interest in dict.fromkeys(interests):
@@ -43,30 +43,30 @@ class Queue(msgspec.Struct, frozen=True, gc=False):
         return len(self.entries)
 
     def head(self) -> ConnectionId | None:
-        """Who has waited longest."""
+        """Return the longest waiting connection."""
         head = self.entries.head()
         return head[1] if head is not None else None
 
     def place_of(self, connection_id: ConnectionId) -> int:
-        """The 1-based place in the queue of someone who waits."""
+        """Return the 1-based place of a waiting connection."""
         return self.entries.rank(self.entered[connection_id]) + 1
 
     def sharing(self, interest: str) -> Order[ConnectionId] | None:
-        """Those who wait and have `interest`, by entry position; `None` if nobody has it."""
+        """Return the waiting connections with `interest` by entry position; `None` if there is none."""
         return self.by_interest.get(interest)
 
     def with_entry(self, connection_id: ConnectionId, position: Position, interests: Interests = ()) -> Queue:
-        """This queue with one more at its end."""
+        """Return this queue with one more connection at its end."""
         entries, entered = self.entries.insert(position, connection_id), self.entered.set(connection_id, position)
         if not interests:
             return Queue(entries, entered, self.interests, self.by_interest)
         by_interest = self.by_interest.mutate()
         for interest in dict.fromkeys(interests):
-            by_interest[interest] = by_interest.get(interest, _NOBODY).insert(position, connection_id)
+            by_interest[interest] = by_interest.get(interest, _EMPTY_ORDER).insert(position, connection_id)
         return Queue(entries, entered, self.interests.set(connection_id, interests), by_interest.finish())
 
     def without(self, connection_id: ConnectionId) -> Queue:
-        """This queue without someone who waits in it."""
+        """Return this queue without a waiting connection."""
         position = self.entered[connection_id]
         entries, entered = self.entries.remove(position), self.entered.delete(connection_id)
         if connection_id not in self.interests:
@@ -80,30 +80,30 @@ class Queue(msgspec.Struct, frozen=True, gc=False):
         return Queue(entries, entered, self.interests.delete(connection_id), by_interest.finish())
 
 
-_NOBODY: Order[ConnectionId] = Order()
+_EMPTY_ORDER: Order[ConnectionId] = Order()
 
 
 class QueueMutation(msgspec.Struct, gc=False):
-    """A working copy of a queue. Who comes and goes before anybody looks is never put in order."""
+    """A working copy of a queue. A connection that leaves before `flush` never enters the order."""
 
     kept: Queue
-    newcomers: dict[ConnectionId, tuple[Position, Interests]] | None = None  # in the order of their entry
+    pending: dict[ConnectionId, tuple[Position, Interests]] | None = None  # in the order of their entry
 
     def add(self, connection_id: ConnectionId, position: Position, interests: Interests) -> None:
-        """Someone waits from here on."""
-        if self.newcomers is None:
-            self.newcomers = {}
-        self.newcomers[connection_id] = position, interests
+        """Add a connection at the end."""
+        if self.pending is None:
+            self.pending = {}
+        self.pending[connection_id] = position, interests
 
     def remove(self, connection_id: ConnectionId) -> None:
-        """Someone waits no longer."""
-        if self.newcomers is None or self.newcomers.pop(connection_id, None) is None:
+        """Remove a waiting connection."""
+        if self.pending is None or self.pending.pop(connection_id, None) is None:
             self.kept = self.kept.without(connection_id)
 
-    def settled(self) -> Queue:
-        """The queue that came of it so far."""
-        if self.newcomers:
-            for connection_id, (position, interests) in self.newcomers.items():
+    def flush(self) -> Queue:
+        """Return the queue so far."""
+        if self.pending:
+            for connection_id, (position, interests) in self.pending.items():
                 self.kept = self.kept.with_entry(connection_id, position, interests)
-            self.newcomers.clear()
+            self.pending.clear()
         return self.kept

@@ -1,12 +1,12 @@
-"""States as lines of JSON, and back: what a log keeps so that a start need not fold all of it.
+"""States as lines of JSON, and back: a log's snapshots, from which a start need not fold the whole log.
 
-Only what can't be derived is written: who is known, the rooms and the inboxes; the queue and the orders follow from
-them. The first line is a header, the last one a hash over those before it, and the bytes depend on the state alone.
+Only what can't be derived is written: connections, rooms and inboxes; the queue and the orders follow from them. The
+first line is a header, the last one a hash of the lines before. The bytes depend on the state alone.
 
-`SNAPSHOT_VERSION` is raised when the form changes, and also when folding the same commits comes to mean another
-state: a snapshot of the old meaning must not be taken for one of the new, or two brokers would not agree. So an
-upcast gives exactly what folding anew would give. Where that can't be had there is none, the old snapshot is
-unreadable, and the log is folded from its commits.
+`SNAPSHOT_VERSION` is raised when the form changes, and also when the same commits come to mean another state: a
+snapshot of the old meaning must not be read as one of the new, or two brokers would disagree. So an upcast must give
+exactly the state of a new fold. Without an upcast the old snapshot is unreadable, and the log is folded from its
+commits.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, pairwise
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import immutables
 import msgspec
 
+from events.codec import Upcast
 from events.commit import Tip
 from events.ids import ClientMessageId, ConnectionId, Position, RoomId
 from events.log import UnreadableSnapshotError
@@ -35,13 +36,11 @@ from projections.state import State
 
 SNAPSHOT_VERSION = 1
 
-Upcast = Callable[[dict[str, Any]], dict[str, Any]]
-
 UPCASTS: Mapping[int, Upcast] = {}
-"""Snapshot version to the function that turns a line of it, but for the last, into the next version's."""
+"""Snapshot version to the function that turns one of its lines, except the last, into the next version's."""
 
 LINE_WEIGHT = 500
-"""A line is full when it holds as much as so many connections that have been told nothing: work for some 0.3 ms."""
+"""A line is full at the weight of this many connections without notifications: work for some 0.3 ms."""
 
 POSITIONS_PER_WEIGHT = 32
 IDS_PER_WEIGHT = 2
@@ -51,7 +50,7 @@ T = TypeVar("T")
 _Ids = dict[ConnectionId, dict[ClientMessageId, int]]
 
 
-class _Header(msgspec.Struct, forbid_unknown_fields=True):
+class _SnapshotHeader(msgspec.Struct, forbid_unknown_fields=True):
     snapshot: int
     tip: Tip
     at_ms: int
@@ -78,7 +77,7 @@ class _Rows(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     inboxes: dict[ConnectionId, Inbox] = {}
 
 
-class _End(msgspec.Struct, forbid_unknown_fields=True):
+class _Trailer(msgspec.Struct, forbid_unknown_fields=True):
     sha256: str  # of all lines before, with their ends
 
 
@@ -88,30 +87,33 @@ class _Version(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 _version_decoder = msgspec.json.Decoder(_Version)
-_header_decoder = msgspec.json.Decoder(_Header)
+_header_decoder = msgspec.json.Decoder(_SnapshotHeader)
 _rows_decoder = msgspec.json.Decoder(_Rows)
-_end_decoder = msgspec.json.Decoder(_End)
+_end_decoder = msgspec.json.Decoder(_Trailer)
 
 
 class _StateCodec:
     """The `events.log.StateCodec` of this fold."""
 
     def encode(self, state: State) -> Iterator[bytes]:
-        """`state` as lines of JSON; each is work for less than a millisecond, but the first rooms wait for a sort."""
+        """Return `state` as lines of JSON.
+
+        Each takes less than a millisecond, except that the first rooms wait for a sort.
+        """
         hashed = hashlib.sha256()
         for line in chain((_encode(_header_of(state)),), _room_lines(state), _people_lines(state)):
             hashed.update(line + b"\n")
             yield line
-        yield _encode(_End(hashed.hexdigest()))
+        yield _encode(_Trailer(hashed.hexdigest()))
 
     def decode(self, lines: Iterable[bytes]) -> State:
-        """The state that `encode` made `lines` from; equal to it, and of the same digest.
+        """Return the state that `encode` made `lines` from; equal to it, and of the same digest.
 
         Raises:
             UnreadableSnapshotError: they are damaged, cut short, or newer than this program.
         """
         try:
-            with _no_garbage():
+            with _gc_paused():
                 return _decoded(lines)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnreadableSnapshotError(f"not a snapshot: {error}") from error
@@ -120,25 +122,27 @@ class _StateCodec:
 STATE_CODEC = _StateCodec()
 
 
-def _header_of(state: State) -> _Header:
-    return _Header(SNAPSHOT_VERSION, state.tip, state.at_ms, state.policy, state.messages_sent, state.rooms_closed)
+def _header_of(state: State) -> _SnapshotHeader:
+    return _SnapshotHeader(
+        SNAPSHOT_VERSION, state.tip, state.at_ms, state.policy, state.messages_sent, state.rooms_closed
+    )
 
 
 def _room_lines(state: State) -> Iterator[bytes]:
-    """The closed rooms in the order of their closing, then the open ones in that of their opening."""
+    """Encode the closed rooms in the order of their closing, then the open ones in that of their opening."""
     closed = (state.rooms.by_id[room_id] for _, room_id in state.rooms.closed.items())
     for some in _portions(chain(closed, _open_rooms(state)), _weight_of_room):
         yield _encode(_Rows(rooms=[_stored_room(room) for room in some]))
 
 
 def _people_lines(state: State) -> Iterator[bytes]:
-    """The idle, those who wait and those who chat, each in their order, which costs no sorting, and their inboxes."""
+    """Encode the connections with their inboxes: idle, waiting, chatting, each in its own order, without sorting."""
     by_id, inboxes, count = state.connections.by_id, state.inboxes, 0
     present = (member for room in _open_rooms(state) for member in (room.first, room.second))
     absent = (who for _, who in chain(state.connections.idle.items(), state.queue.entries.items()))
     for some in _portions(chain(absent, present), lambda who: _weight_of_inbox(inboxes.get(who))):
-        told = {who: inboxes[who] for who in some if who in inboxes}
-        yield _encode(_Rows(connections={who: by_id[who] for who in some}, inboxes=told))
+        inboxes_of = {who: inboxes[who] for who in some if who in inboxes}
+        yield _encode(_Rows(connections={who: by_id[who] for who in some}, inboxes=inboxes_of))
         count += len(some)
     assert count == len(by_id), "promises 1 and 2: everyone is in exactly one place"
 
@@ -191,8 +195,8 @@ def _stored_ids(ids: MessageIds) -> _Ids:
 
 
 @contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Nothing that is made herein is garbage, and looking for some takes longer than all the rest."""
+def _gc_paused() -> Iterator[None]:
+    """Pause garbage collection: decoding makes no garbage, and the search for it would take longest of all."""
     if not gc.isenabled():
         yield
         return
@@ -204,7 +208,7 @@ def _no_garbage() -> Iterator[None]:
 
 
 def _decoded(lines: Iterable[bytes]) -> State:
-    header: _Header | None = None
+    header: _SnapshotHeader | None = None
     version, hashed, end = SNAPSHOT_VERSION, hashlib.sha256(), b""
     tables = _Tables()
     for line, following in pairwise(lines):
@@ -221,7 +225,7 @@ def _decoded(lines: Iterable[bytes]) -> State:
 
 
 class _Tables:
-    """What was read so far."""
+    """The rows read so far."""
 
     def __init__(self) -> None:
         self._rooms = immutables.Map[RoomId, Room]().mutate()
@@ -245,7 +249,7 @@ class _Tables:
             elif type(place) is Waiting:
                 self._waiting.append((place.entered_position, who, known.interests))
 
-    def state(self, header: _Header) -> State:
+    def state(self, header: _SnapshotHeader) -> State:
         return State(
             header.tip,
             header.at_ms,

@@ -1,6 +1,6 @@
-"""All that the broker knows: the composition of the projections, and the fold that makes it from a log.
+"""The whole state: the composition of the projections, and the fold that makes it from a log.
 
-`EFFECTS` says what each event does to the queue, the rooms, the connections and the inboxes.
+`EFFECTS` holds the effect of each event on the queue, the rooms, the connections and the inboxes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, Queue
 from events.ids import ConnectionId, Position
 from events.policy import Policy
 from projections.connections import Connections, ConnectionsMutation
-from projections.inbox import Inbox, Inboxes, tell
+from projections.inbox import Inbox, Inboxes, add_to_inbox
 from projections.ordered_map import Order
 from projections.queue import Queue, QueueMutation
 from projections.rooms import Rooms, RoomsMutation
 
 
 class State(msgspec.Struct, frozen=True, gc=False):
-    """The meaning of a log up to `tip`. Immutable: to keep an old one is free, to go back to it is too."""
+    """The meaning of a log up to `tip`. Immutable: keeping an old one is free."""
 
     tip: Tip = EMPTY_TIP
     at_ms: int = 0  # of the last commit; time never goes back
@@ -36,7 +36,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
     rooms: Rooms = Rooms()
     connections: Connections = Connections()
     inboxes: Inboxes = immutables.Map()
-    messages_sent: int = 0  # since position 1, as is the next
+    messages_sent: int = 0  # since position 1, as the next field
     rooms_closed: int = 0
 
     @property
@@ -45,7 +45,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
         return self.tip.position
 
     def mutate(self) -> StateMutation:
-        """A working copy, which leaves this state what it is."""
+        """Return a working copy; this state does not change."""
         rooms, connections = self.rooms, self.connections
         return StateMutation(
             self.tip,
@@ -62,12 +62,12 @@ class State(msgspec.Struct, frozen=True, gc=False):
 
 
 class StateMutation(msgspec.Struct, gc=False):
-    """A working copy of a state, field by field: many commits are folded into it before it is a state again.
+    """A working copy of a state: many commits are folded into it before it becomes a state again.
 
-    That is half the work of making a state after each. Meanwhile it can be read as a state can (`projections.view`).
+    That halves the work of a state for each commit. It can be read like a state meanwhile (`projections.view`).
     """
 
-    tip: Commit | Tip  # a commit stands for its tip, which need not be made then
+    tip: Commit | Tip  # a commit can stand for its tip, which is then not made
     position: Position
     at_ms: int
     policy: Policy
@@ -80,23 +80,23 @@ class StateMutation(msgspec.Struct, gc=False):
 
     @property
     def queue(self) -> Queue:
-        """Who waits by now. Stays what it is; to ask is what puts newcomers in order, so a mere fold does not."""
+        """The queue so far, immutable. Reading it merges the pending entries, so a mere fold does not read it."""
         waiting = self.waiting
-        return waiting.settled() if waiting.newcomers else waiting.kept
+        return waiting.flush() if waiting.pending else waiting.kept
 
     def fold_checked(self, commits: Iterable[Commit]) -> None:
-        """Let `commits` have happened, which must follow without a gap and be what was stored.
+        """Fold `commits`, which must follow without a gap and be as stored.
 
         Raises:
-            BrokenChainError: a commit is missing, was altered, or belongs to another log. What came before it has
-                happened.
+            BrokenChainError: a commit is missing, was altered, or belongs to another log. The commits before it are
+                folded.
         """
         for commit in commits:
             check_link(self.tip, commit)
             self.fold(commit)
 
     def fold(self, commit: Commit) -> None:
-        """Let `commit`, which must be the next, have happened. Never refuses: what was stored has."""
+        """Fold the next commit. Never refuses: a stored commit has happened."""
         assert commit.position == self.position + 1
         self.tip, self.position, self.at_ms = commit, commit.position, commit.at_ms
         for event in commit.events:
@@ -106,13 +106,13 @@ class StateMutation(msgspec.Struct, gc=False):
                 self.inboxes.pop(who, None)
 
     def finish(self) -> State:
-        """The state that came of it; the working copy is used up."""
+        """Return the resulting state; the working copy is used up."""
         rooms, connections = self.rooms, self.connections
         return State(
             _tip((self.position, self.tip.commit_id)),
             self.at_ms,
             self.policy,
-            self.waiting.settled(),
+            self.waiting.flush(),
             Rooms(rooms.by_id.finish(), rooms.closed.finish()),
             Connections(connections.by_id.finish(), connections.idle.finish()),
             self.inboxes.finish(),
@@ -127,14 +127,14 @@ INITIAL_STATE = State()
 
 
 def evolve(state: State, commit: Commit) -> State:
-    """The state after `commit`. Never refuses: what was stored has happened."""
+    """Return the state after `commit`. Never refuses: a stored commit has happened."""
     after = state.mutate()
     after.fold(commit)
     return after.finish()
 
 
 def fold(commits: Iterable[Commit], state: State = INITIAL_STATE) -> State:
-    """The state after `commits`, which must follow `state` without a gap and be what was stored.
+    """Return the state after `commits`, which must follow `state` without a gap and be as stored.
 
     Raises:
         BrokenChainError: a commit is missing, was altered, or belongs to another log.
@@ -145,7 +145,7 @@ def fold(commits: Iterable[Commit], state: State = INITIAL_STATE) -> State:
 
 
 def digest(state: State) -> str:
-    """A hash over all of `state`: equal digests are equal states, under any hash seed, on any machine."""
+    """Return a hash over all of `state`: equal digests are equal states, under any hash seed, on any machine."""
     return hashlib.sha256(msgspec.json.encode(_canonical(state))).hexdigest()
 
 
@@ -154,7 +154,7 @@ def _message_sent(now: StateMutation, event: MessageSent) -> None:
     now.connections.record_message(event.sender, now.position, at_ms, policy.messages_per_10s_max)
     if event.client_message_id is not None:
         now.rooms.remember(event, at_ms, policy.message_ids_kept)
-    tell(now.inboxes, event.recipient, now.position, at_ms, policy.inbox_events_max)
+    add_to_inbox(now.inboxes, event.recipient, now.position, at_ms, policy.inbox_events_max)
     now.messages_sent += 1
 
 
@@ -173,14 +173,14 @@ def _room_opened(now: StateMutation, event: RoomOpened) -> None:
     for who in (event.first, event.second):
         now.waiting.remove(who)
         now.connections.set_chatting(who, event.room_id, now.position, now.at_ms)
-        tell(now.inboxes, who, now.position, now.at_ms, now.policy.inbox_events_max)
+        add_to_inbox(now.inboxes, who, now.position, now.at_ms, now.policy.inbox_events_max)
 
 
 def _room_closed(now: StateMutation, event: RoomClosed) -> None:
     now.rooms.close(event.room_id, now.position, now.policy.closed_rooms_kept)
     now.connections.set_idle(event.closed_by, 2 * now.position, now.position, now.at_ms)
     now.connections.set_idle(event.other, 2 * now.position + 1, now.position, now.at_ms)
-    tell(now.inboxes, event.other, now.position, now.at_ms, now.policy.inbox_events_max)
+    add_to_inbox(now.inboxes, event.other, now.position, now.at_ms, now.policy.inbox_events_max)
     now.rooms_closed += 1
 
 
@@ -199,12 +199,12 @@ EFFECTS: Mapping[type[Event], Callable[[StateMutation, Any], None]] = {
 
 
 def _canonical(value: Any) -> Any:
-    """`value` as plain lists in an order that does not depend on hashing.
+    """Return `value` as plain lists in an order that does not depend on hashing.
 
-    A tuple, in which nothing but what is plain stands, is written as the list that it is.
+    A tuple holds only plain values, and is written as a list.
     """
     kind = type(value)
-    if kind is str or kind is int or value is None or isinstance(value, tuple):  # first what there is most of
+    if kind is str or kind is int or value is None or isinstance(value, tuple):  # the most frequent types first
         return value
     if kind is immutables.Map:
         items = sorted(value.items(), key=_KEY)
@@ -217,7 +217,7 @@ def _canonical(value: Any) -> Any:
 
 
 _DIGEST_NAMES: Final = {"Connections": "Places", "connections": "places"}
-"""Names that a digest covers although the code has others by now: equal states have equal digests in any version."""
+"""Earlier names of renamed classes and fields: a digest covers names, and must be the same in every version."""
 
 
 _KEY = itemgetter(0)

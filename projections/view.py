@@ -1,7 +1,7 @@
-"""What can be read of a state and of a working copy of one alike: all that a decision and a check need.
+"""The common interface of a state and a working copy: all that a decision or a check reads.
 
-So whoever goes through a whole log decides and checks on the working copy that it folds into, by the same rules as a
-broker by its states, and makes no state for each commit.
+So a program that goes through a whole log decides and checks on the working copy itself, by the same rules as a broker
+on its states, and makes no state for each commit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class MapView(Protocol[K_contra, V_co]):
     def __getitem__(self, key: K_contra, /) -> V_co: ...
 
     def get(self, key: K_contra, /) -> V_co | None:
-        """What stands there, if anything does."""
+        """Return the value at the key, or `None`."""
         ...
 
 
@@ -38,44 +38,44 @@ class OrderView(Protocol[V_co]):
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of values."""
         ...
 
     def get(self, key: int, /) -> V_co | None:
-        """What stands there, if anything does."""
+        """Return the value at the key, or `None`."""
         ...
 
 
 class RoomsView(Protocol):
-    """The rooms that are kept."""
+    """The kept rooms."""
 
     @property
     def by_id(self) -> MapView[RoomId, Room]:
-        """Every one of them."""
+        """Every kept room."""
         ...
 
     @property
     def closed(self) -> OrderView[RoomId]:
-        """Those that are over, in the order in which they ended."""
+        """The closed ones, in the order of their closing."""
         ...
 
     @property
     def open_count(self) -> int:
-        """How many conversations go on."""
+        """The number of open rooms."""
         ...
 
 
 class ConnectionsView(Protocol):
-    """Where everybody is."""
+    """The known connections."""
 
     @property
     def by_id(self) -> MapView[ConnectionId, Connection]:
-        """Everyone who is known."""
+        """Every known connection."""
         ...
 
     @property
     def idle(self) -> OrderView[ConnectionId]:
-        """Those who are idle, in the order in which they became so."""
+        """The idle ones, in the order in which they became idle."""
         ...
 
 
@@ -84,7 +84,7 @@ class StateView(Protocol):
 
     @property
     def tip(self) -> Tip | Commit:
-        """What was folded last; a commit stands for the tip that it is."""
+        """The last commit folded, or its tip."""
         ...
 
     @property
@@ -94,25 +94,25 @@ class StateView(Protocol):
 
     @property
     def at_ms(self) -> int:
-        """Its time (Unix)."""
+        """Its time (Unix ms)."""
         ...
 
     @property
     def policy(self) -> Policy:
-        """The limits that are in force."""
+        """The policy in force."""
         ...
 
     @property
     def queue(self) -> Queue:
-        """Who waits; of a working copy too it is one that stays what it is."""
+        """The waiting connections, immutable even for a working copy."""
         ...
 
     @property
     def rooms(self) -> RoomsView:
-        """The conversations."""
+        """The rooms."""
         ...
 
     @property
     def connections(self) -> ConnectionsView:
-        """Where everybody is."""
+        """The connections."""
         ...

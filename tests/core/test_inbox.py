@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projections.inbox import CHUNK, EMPTY_INBOX, Inbox, Inboxes, tell
+from projections.inbox import CHUNK, EMPTY_INBOX, Inbox, Inboxes, add_to_inbox
 from tests.support.people import ANN
 
 
 def told(inbox: Inbox, position: int, at_ms: int, kept_max: int) -> Inbox:
     """`inbox` with one more."""
     inboxes = Inboxes({ANN: inbox}).mutate()
-    tell(inboxes, ANN, position, at_ms, kept_max)
+    add_to_inbox(inboxes, ANN, position, at_ms, kept_max)
     return inboxes[ANN]
 
 
@@ -71,7 +71,7 @@ def test_an_old_inbox_stays_what_it_was() -> None:
 def test_who_was_never_told_anything_gets_an_inbox() -> None:
     """With the first that they are told."""
     inboxes = Inboxes().mutate()
-    tell(inboxes, ANN, 5, 7, kept_max=1)
+    add_to_inbox(inboxes, ANN, 5, 7, kept_max=1)
     assert dict(inboxes.finish().items()) == {ANN: Inbox((5,), (), 0, 7)}
 
 

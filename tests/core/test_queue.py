@@ -112,8 +112,8 @@ def test_a_working_copy_does_what_the_queue_does(steps: list[Step], kept: int, l
             queue = queue.without(who)
             working.remove(who)
         if position in looks:
-            assert working.settled() == queue
-    assert working.settled() == queue
+            assert working.flush() == queue
+    assert working.flush() == queue
     assert waiting_in(before) == was
 
 
