@@ -1,1 +1,1 @@
-"""What a message and an open stream cost the server, beside a bare ASGI server on the same machine."""
+"""Costs of a message and of an open stream, beside a bare ASGI server on the same machine."""

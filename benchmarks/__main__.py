@@ -17,10 +17,10 @@ from benchmarks.server import raise_open_files
 from benchmarks.target import Target
 
 FEW_SHARE: Final = 0.6
-"""Of the time, for the rounds beside few streams."""
+"""Share of the time for the rounds beside few streams."""
 
 FILES_BESIDES: Final = 2_000
-"""Of a server: all but its idle streams."""
+"""Open files of a server besides its idle streams."""
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ async def measure(options: BenchmarkOptions, targets: list[Target]) -> None:
 
 
 async def _beside_more_and_more(options: BenchmarkOptions, targets: list[Target], began: float) -> None:
-    """The same processes with few streams and then with more, so that one step is compared with the one before."""
+    """Measure the same processes beside few streams and then more, so that each step compares with the one before."""
     left_s = began + options.budget_s - time.monotonic()
     steps = [options.idle_streams_few, *options.streams]
     for passed, streams in enumerate(steps, 1):
@@ -60,7 +60,7 @@ async def _beside_more_and_more(options: BenchmarkOptions, targets: list[Target]
 
 
 async def run(options: BenchmarkOptions) -> None:
-    """Measure and print; every server is stopped, whatever happens."""
+    """Measure and print; stop every server in any case."""
     targets: list[Target] = []
     gc.freeze()
     gc.disable()  # the generator must not pause

@@ -1,8 +1,8 @@
-"""The practical limit: the same JSON-RPC bodies on uvicorn, with no MCP library and no promise kept.
+"""The practical limit: the same JSON-RPC bodies on uvicorn, without an MCP library and without promises.
 
-It queues, pairs, and puts a message as one event on the partner's stream. It checks nothing, keeps
-nothing, limits nothing and knows one protocol version, 2026-07-28. What a broker costs above it is the
-price of the protocol, of the log and of the rules.
+It queues, pairs, and puts a message as one event on the partner's stream. It checks nothing, keeps nothing, limits
+nothing and knows one protocol version, 2026-07-28. The broker's cost above it is the price of the protocol, of the log
+and of the rules.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ SSE_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-
 
 
 class BareArguments(msgspec.Struct):
-    """What the tools take."""
+    """Arguments of the tools."""
 
     handle: str = ""
     message: str = ""
@@ -51,7 +51,7 @@ class BareRequest(msgspec.Struct):
 
 
 class BareMember:
-    """One connection: its other, and its stream."""
+    """One connection: its partner and its stream."""
 
     def __init__(self, name: str) -> None:
         self.handle = secrets.token_urlsafe(24)

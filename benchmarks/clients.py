@@ -1,4 +1,4 @@
-"""Those who use a server: pairs that talk."""
+"""Clients of a server: pairs that talk."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Talker:
-    """One of a pair: sends, and hears the other. One message of each is under way at most.
+    """One of a pair: it sends, and hears the other. At most one message of each is in progress.
 
     A message is delivered when its call is answered and its exact text was seen on the other's stream;
     any other text, a second copy, or a cursor that does not grow is a failure.
@@ -48,7 +48,7 @@ class Talker:
         self._stream = StreamConnection(crowd.fail, self._heard)
 
     async def arrive(self) -> str:
-        """Queue and open the stream; the room's id, if that made a pair."""
+        """Queue and open the stream; return the room's id, empty while waiting."""
         crowd = self.crowd
         self._calls, self.wire = await crowd.greet()
         entered = await enter(self._calls, self.wire, f"talker {self.number}")
@@ -59,7 +59,7 @@ class Talker:
         return entered.room_id
 
     def meet(self, partner: "Talker", room_id: str) -> None:
-        """From now on this is the other."""
+        """Talk to `partner` in that room from now on."""
         self.partner = partner
         self._request = self.wire.message(self.handle, room_id)
 
@@ -78,7 +78,7 @@ class Talker:
         return calls
 
     def send(self, started: float) -> None:
-        """Send the next message, which counts as sent at `started`."""
+        """Send the next message; it counts as sent at `started`."""
         assert self.answered, "one message at a time"
         assert self.arrived, "one message at a time"
         self._sent += 1
@@ -121,14 +121,14 @@ class Talker:
             self.crowd.on_delivered(sender)
 
     def close(self) -> None:
-        """Leave without a word."""
+        """Close all connections."""
         self._calls.close()
         self._reading.close()
         self._stream.close()
 
 
 async def enter(calls: CallConnection, wire: RequestBuilder, name: str) -> ToolResult:
-    """The result of `enter_queue`."""
+    """Call `enter_queue` and return its result."""
     body = await calls.ask(wire.call("enter_queue", {"display_name": name}))
     result = answer(body).result
     if result is None or result.is_error or result.structured_content is None:
@@ -137,7 +137,7 @@ async def enter(calls: CallConnection, wire: RequestBuilder, name: str) -> ToolR
 
 
 class BenchmarkClients:
-    """Everyone who uses one server."""
+    """All clients of one server."""
 
     def __init__(self, port: int, protocol_version: str, *, reads: bool = False) -> None:
         assert protocol_version in (MODERN, SESSIONS)
@@ -149,7 +149,7 @@ class BenchmarkClients:
         self.protocol_version = protocol_version
 
     def fail(self, error: Exception) -> None:
-        """Something went wrong anywhere: whoever waits for this crowd is told the first error."""
+        """Record an error of any client; the first one is raised by `watch`."""
         if not self.failed.done():
             self.failed.set_exception(error)
 
@@ -158,11 +158,11 @@ class BenchmarkClients:
         await dial(self.port, connection)
 
     async def greet(self) -> tuple[CallConnection, RequestBuilder]:
-        """A connection for calls; in 2025-11-25 with a session."""
+        """Open a connection for calls, in 2025-11-25 with a session."""
         return await connect_client(self.port, self.protocol_version, self.fail, reads=self.reads)
 
     async def gather_pairs(self, pairs: int) -> None:
-        """Open that many pairs, one after the other so that each meets its own other."""
+        """Open that many pairs, one after the other, so that each client is paired with the next."""
         for number in range(0, 2 * pairs, 2):
             first, second = Talker(self, number), Talker(self, number + 1)
             self.talkers += first, second
@@ -179,12 +179,12 @@ class BenchmarkClients:
             await talker.redial()
 
     async def settle(self) -> None:
-        """Leave time for a second copy to arrive, which would be a failure."""
+        """Leave time for a second copy to arrive: it would be a failure."""
         await asyncio.sleep(LATE_FRAMES_WITHIN_S)
         await self.watch(asyncio.sleep(0))
 
     async def watch(self, work: Awaitable[T]) -> T:
-        """The work's result, or the first failure if that comes before."""
+        """Return the work's result, or raise the first failure if that comes before."""
         task = asyncio.ensure_future(work)
         await asyncio.wait((task, self.failed), return_when=asyncio.FIRST_COMPLETED)
         if self.failed.done():
@@ -194,7 +194,7 @@ class BenchmarkClients:
         return await task
 
     def close(self) -> None:
-        """Everyone leaves."""
+        """Close all clients."""
         self.failed.cancel()
         for talker in self.talkers:
             talker.close()

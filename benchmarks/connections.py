@@ -1,4 +1,4 @@
-"""The smallest HTTP/1.1 client that does the work: keep-alive calls, and streams of server-sent events."""
+"""A minimal HTTP/1.1 client: keep-alive calls, and streams of server-sent events."""
 
 import asyncio
 import socket
@@ -14,15 +14,15 @@ HTTP_OK: Final = 200
 HTTP_REDIRECT: Final = 300
 NARROW_BYTES: Final = 1_024
 RESET: Final = struct.pack("ii", 1, 0)
-"""`SO_LINGER` of a socket whose end is a reset."""
+"""Value of `SO_LINGER` that makes a close a reset."""
 
 
 class WrongAnswer(Exception):  # noqa: N818 (what happened, not what class of thing it is)
-    """A server did what the benchmark does not allow: the run stops."""
+    """A server broke a rule of the benchmark: the run stops."""
 
 
 class WrongStatus(WrongAnswer):
-    """A call was answered with an HTTP status that is none of success."""
+    """A call was answered with an HTTP status other than success."""
 
     def __init__(self, status: int, body: bytes) -> None:
         super().__init__(f"HTTP {status}: {body[:500]!r}")
@@ -30,7 +30,7 @@ class WrongStatus(WrongAnswer):
 
 
 class ClientConnection(asyncio.Protocol):
-    """A connection to a server; whatever goes wrong on it is told to `on_failure`."""
+    """A connection to a server; `on_failure` gets all errors on it."""
 
     def __init__(self, on_failure: Callable[[Exception], None]) -> None:
         self.transport: asyncio.Transport | None = None
@@ -53,13 +53,13 @@ class ClientConnection(asyncio.Protocol):
             self.on_failure(error)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """A connection that the benchmark did not close is a failure."""
+        """Report a failure unless the benchmark closed the connection."""
         self.transport = None
         if not self._closing:
             self.ended(error)
 
     def ended(self, error: Exception | None) -> None:
-        """Tell that the server closed the connection."""
+        """Report that the server closed the connection."""
         self.on_failure(WrongAnswer(f"the server closed a connection ({error})"))
 
     def write(self, request: bytes) -> None:
@@ -74,7 +74,7 @@ class ClientConnection(asyncio.Protocol):
             self.transport.close()
 
     def drop(self) -> None:
-        """Break off, as a peer does that has crashed: with a reset."""
+        """Reset the connection, like a peer after a crash."""
         self._closing = True
         if self.transport is not None:
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -121,10 +121,10 @@ class CallConnection(ClientConnection):
         raise WrongAnswer(f"an answer that nobody asked for: {body[:500]!r}")
 
     async def ask(self, request: bytes) -> bytes:
-        """The answer's body, without finish_early.
+        """Send a request and return the answer's body.
 
         Raises:
-            WrongAnswer: there is none, or one that is no success.
+            WrongAnswer: there is none, or its status is not success.
         """
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         on_failure = self.on_failure
@@ -138,7 +138,7 @@ class CallConnection(ClientConnection):
 
 
 class SessionConnection(CallConnection):
-    """Calls that notice the `Mcp-Session-Id` which an `initialize` is given."""
+    """A connection for calls that remembers the `Mcp-Session-Id` of its `initialize`."""
 
     session_id = ""
 
@@ -149,25 +149,25 @@ class SessionConnection(CallConnection):
 
 
 class StreamConnection(ClientConnection):
-    """A response that never ends; `on_data` gets the data of each event, which is one line of JSON."""
+    """A response without end; `on_data` gets the data of each event, one line of JSON."""
 
     def __init__(self, on_failure: Callable[[Exception], None], on_data: Callable[[bytes], None]) -> None:
         super().__init__(on_failure)
         self.on_data = on_data
         self.opened = asyncio.Event()
         self.event_id = b""
-        """Of the last event that was whole: what `Last-Event-ID` is to say."""
+        """The id of the last whole event, for `Last-Event-ID`."""
         self._next_event_id = b""
         self._rest = b""
 
     def on_headers_complete(self) -> None:
-        """The server took the stream, or not."""
+        """Check that the server accepted the stream."""
         if self._parser.get_status_code() != HTTP_OK:
             raise WrongAnswer(f"a stream was refused: HTTP {self._parser.get_status_code()}")
         self.opened.set()
 
     def on_body(self, body: bytes) -> None:
-        """Cut the events' data out of whatever part of the stream this is."""
+        """Cut the events' data out of a part of the stream."""
         lines = (self._rest + body).split(b"\n")
         self._rest = lines.pop()
         for line in lines:
@@ -179,7 +179,7 @@ class StreamConnection(ClientConnection):
                 self._next_event_id = line[3:].strip()
 
     def on_message_complete(self) -> None:
-        """A stream never ends."""
+        """Fail: the server must not end a stream."""
         raise WrongAnswer("the server ended a stream")
 
 

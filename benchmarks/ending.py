@@ -1,8 +1,8 @@
-"""`python -m benchmarks.ending`: how long a broker takes to end, beside many open streams and while others still come.
+"""`python -m benchmarks.ending`: time to end, beside many open streams and while more clients come.
 
-From SIGTERM to the end of the process, by the clock, and the CPU that it takes meanwhile. Every stream has to end as
-promised: the response is whole, and in 2026-07-28 the result is in it. Whoever is still coming may be served or sent
-away, as it happens, but is never told of a fault.
+Measured from SIGTERM to the end of the process, by the clock and in CPU time. Every stream has to end as promised: the
+response is whole, and in 2026-07-28 it holds the result. A client that is still coming may be served or sent away, but
+never gets a fault.
 """
 
 import argparse
@@ -22,18 +22,18 @@ FAULT: Final = "refused with 500"
 
 
 class ShutdownCase(NamedTuple):
-    """What a broker is in the middle of when it is told to end."""
+    """The load of a broker at SIGTERM."""
 
     era: str
     streams: int
     coming: int
-    """How many more want to come, each with a session where the era has them."""
+    """Clients still to come, each with a session where the era has them."""
     at_once: int
-    """How many of all come at the same time."""
+    """Clients that come at the same time."""
 
 
 class ShutdownResult(NamedTuple):
-    """How it ended."""
+    """The end of one broker."""
 
     status: int | None
     seconds: float
@@ -42,16 +42,16 @@ class ShutdownResult(NamedTuple):
 
     @property
     def is_promised(self) -> bool:
-        """Whether all went as it has to."""
+        """True if status, time and streams are as promised."""
         faults = self.ends.get(FAULT, 0) + self.ends.get("cut", 0)
         return self.status == 0 and self.seconds < PROMISED_S and not faults
 
 
 async def end_of(case: ShutdownCase) -> ShutdownResult:
-    """Bring the people in, tell the broker to end, and see how that goes.
+    """Open the streams, end the broker, and return the result.
 
     Raises:
-        TimeoutError: they could not come, or it did not end.
+        TimeoutError: the clients could not come, or the broker did not end.
     """
     server = Server(*python("mcp_facade.main", "serve"))
     try:
@@ -78,7 +78,7 @@ async def end_of(case: ShutdownCase) -> ShutdownResult:
 
 
 async def run(cases: list[ShutdownCase]) -> bool:
-    """Measure and print; whether all ended as promised."""
+    """Measure and print; return true if all ended as promised."""
     print("| era | streams | coming | at once | seconds | CPU s | exit | how it was for them |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
     ends = []

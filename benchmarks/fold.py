@@ -1,8 +1,8 @@
-"""`python -m benchmarks.fold`: what it costs to read a log, to fold it, to check it, and to keep what it means.
+"""`python -m benchmarks.fold`: cost of reading a log, folding it, checking it, and of snapshots.
 
 CPU time of this process, for a log of short conversations: 78% of its commits are messages with an id of their own.
-Commits are read and folded a page at a time, as a start does it. Each page is measured in every round, and its best
-round counts, since whatever else runs on the machine can only add to it.
+Commits are read and folded a page at a time, as at a start. Each page is measured in every round, and its best round
+counts, since other work on the machine can only add to it.
 """
 
 import gc
@@ -41,7 +41,7 @@ NOON_MS: Final = 1_790_000_000_000
 
 
 def a_log(count: int) -> list[bytes]:
-    """The lines of a log of `count` commits, always the same."""
+    """Return the lines of a log of `count` commits, always the same."""
     dice, state, lines, now_ms, number = random.Random(1), INITIAL_STATE, list[bytes](), NOON_MS, 0
     people = [ConnectionId(f"c_{number:032x}") for number in range(PEOPLE)]
     while len(lines) < count:
@@ -73,7 +73,7 @@ def _wish(state: State, who: ConnectionId, number: int, dice: random.Random) -> 
 
 
 def a_state() -> State:
-    """What a broker knows that has been busy for long: many idle people, rooms that closed, a few inboxes."""
+    """Return the state of a broker after long use: many idle clients, closed rooms, a few inboxes."""
     dice = random.Random(1)
     people = [ConnectionId(f"c_{dice.getrandbits(128):032x}") for _ in range(IDLE)]
     idle = [(6 * number, who) for number, who in enumerate(people)]
@@ -96,11 +96,11 @@ def a_state() -> State:
 
 
 Work = Callable[[list[bytes], list[Commit]], None]
-"""What is measured: something done with a page, as lines and as commits."""
+"""Work on one page, given as lines and as commits."""
 
 
 def decoding() -> Work:
-    """From lines to commits."""
+    """Decode lines to commits."""
 
     def work(lines: list[bytes], commits: list[Commit]) -> None:
         for line in lines:
@@ -110,7 +110,7 @@ def decoding() -> Work:
 
 
 def linking() -> Work:
-    """Whether each follows the one before, and is what was stored."""
+    """Check that each commit follows the one before and is as it was stored."""
     tip = INITIAL_STATE.tip
 
     def work(lines: list[bytes], commits: list[Commit]) -> None:
@@ -123,7 +123,7 @@ def linking() -> Work:
 
 
 def folding() -> Work:
-    """Many commits into one working copy."""
+    """Fold many commits into one working copy."""
     working = INITIAL_STATE.mutate()
 
     def work(lines: list[bytes], commits: list[Commit]) -> None:
@@ -134,7 +134,7 @@ def folding() -> Work:
 
 
 def folding_with_links() -> Work:
-    """As well, and every link is checked."""
+    """Fold many commits into one working copy, and check every link."""
     working = INITIAL_STATE.mutate()
 
     def work(lines: list[bytes], commits: list[Commit]) -> None:
@@ -144,7 +144,7 @@ def folding_with_links() -> Work:
 
 
 def evolving() -> Work:
-    """A state for each commit, as a broker does it."""
+    """Build a state for each commit, as a broker does."""
     state = INITIAL_STATE
 
     def work(lines: list[bytes], commits: list[Commit]) -> None:
@@ -156,7 +156,7 @@ def evolving() -> Work:
 
 
 def checking() -> Work:
-    """A state for each commit, and whether the step to it keeps every promise."""
+    """Build a state for each commit, and check the step to it."""
     state = INITIAL_STATE
 
     def work(lines: list[bytes], commits: list[Commit]) -> None:
@@ -170,7 +170,7 @@ def checking() -> Work:
 
 
 def checking_one_copy() -> Work:
-    """Whether each step keeps every promise, as `verify` asks."""
+    """Check each step on a working copy, as `verify` does."""
     checked = CheckedFold(INITIAL_STATE.mutate())
 
     def work(lines: list[bytes], commits: list[Commit]) -> None:
@@ -181,7 +181,7 @@ def checking_one_copy() -> Work:
 
 
 def deciding() -> Work:
-    """The commands once more, on the working copy that the commits are folded into."""
+    """Decide the commands again on the working copy, then fold."""
     working = INITIAL_STATE.mutate()
 
     def work(lines: list[bytes], commits: list[Commit]) -> None:
@@ -205,7 +205,7 @@ MEASUREMENTS: Final = {
 
 
 def page_seconds(prepare: Callable[[], Work], lines: list[bytes]) -> Iterator[float]:
-    """The CPU seconds of each page, whose commits were read just before."""
+    """Yield the CPU seconds of each page, not counting the decoding before it."""
     work = prepare()
     for start in range(0, len(lines), PAGE):
         page = lines[start : start + PAGE]
@@ -216,7 +216,7 @@ def page_seconds(prepare: Callable[[], Work], lines: list[bytes]) -> Iterator[fl
 
 
 def snapshot_seconds(state: State) -> tuple[float, float, list[bytes]]:
-    """The CPU seconds that it takes to write `state` and to read it, and the lines."""
+    """Return the CPU seconds of writing `state` and of reading it, and the lines."""
     began = time.process_time()
     lines = list(STATE_CODEC.encode(state))
     written = time.process_time()

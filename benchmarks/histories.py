@@ -1,4 +1,4 @@
-"""Logs to measure with: pairs who talk in turn, one of whom moves on now and then; the same log for the same size."""
+"""Logs to measure with: pairs talk in turn, and now and then one moves on. A size always gives the same log."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,18 +16,18 @@ from projections.state import INITIAL_STATE, State, fold
 START_MS: Final = 1_790_000_000_000
 TEXT: Final = "Hello there, stranger. How are you doing over there today?"
 NAMED_EVERY: Final = 4
-"""Of so many messages, one has an id by its sender."""
+"""One of so many messages has a message id."""
 
 
 def history(commits: int) -> Iterator[Commit]:
-    """So many of them."""
+    """Return the first `commits` of a log."""
     return islice(ChatHistory().commits(), commits)
 
 
 class ChatHistory:
-    """Nearly all commits are messages; after every `talk` of them, one of the pairs parts and meets anew.
+    """Commits, nearly all of them messages; after every `talk` messages one pair parts and meets anew.
 
-    With a `policy`, it is adopted first.
+    A `policy` is adopted first.
     """
 
     def __init__(self, pairs: int = 100, talk: int = 500, policy: Policy | None = None) -> None:
@@ -42,13 +42,13 @@ class ChatHistory:
         self._tip = EMPTY_TIP
 
     def state(self) -> State:
-        """What the commits so far come to."""
+        """Return the state after all commits so far."""
         self._state = fold(self._pending, self._state)
         self._pending.clear()
         return self._state
 
     def commits(self) -> Iterator[Commit]:
-        """One after the other, without an end."""
+        """Yield commits without end."""
         if self._policy is not None:
             yield self._decided(AdoptPolicy(self._policy))
         for pair in range(len(self._people)):
@@ -66,7 +66,7 @@ class ChatHistory:
             yield self._decided(EnterQueue(who, "Somebody", ("chess", "tea")), self._rooms[pair])
 
     def _decided(self, command: Command, room_id: RoomId | None = None) -> Commit:
-        """What follows from `command`."""
+        """Decide `command` and return its commit."""
         self._at_ms += self._step_ms
         facts = Facts(self._at_ms, room_id)
         decision = decide(self.state(), command, facts)
@@ -74,7 +74,7 @@ class ChatHistory:
         return self._stored(commit_after(self._tip, command, facts, decision))
 
     def _say(self, number: int) -> Commit:
-        """A message, which is what deciding would give."""
+        """Return the commit of a message, equal to a decided one."""
         self._at_ms += self._step_ms
         pair = number % len(self._people)
         turn = number // len(self._people) % 2

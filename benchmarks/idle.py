@@ -1,7 +1,7 @@
-"""Those who only keep a stream open, in a process of their own: a process may have only so many files open.
+"""Clients that only keep a stream open, in a process of their own because of the limit on open files.
 
-`python -m benchmarks.idle PORT VERSION [reads]` is told how many streams there shall be, a line each time, and answers
-with how many there are. It ends with its input, and with an error once a stream does.
+`python -m benchmarks.idle PORT VERSION [reads]` reads a number of streams from each line of its input, opens as many,
+and prints their number. It ends with its input, and with an error once a stream ends.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ OPENING_AT_ONCE: Final = 32
 
 
 class IdleStreams:
-    """The process with the idle streams of one server, seen from the generator."""
+    """The process with the idle streams of one server, as used by the generator."""
 
     def __init__(self, crowd: BenchmarkClients) -> None:
         self._crowd = crowd
@@ -33,7 +33,7 @@ class IdleStreams:
         """Open streams until there are that many.
 
         Raises:
-            WrongAnswer: the server would not have them; the process has said why.
+            WrongAnswer: the server refused one; the process has printed the reason.
         """
         if self._process is None:
             crowd = self._crowd
@@ -52,7 +52,7 @@ class IdleStreams:
         self._crowd.fail(WrongAnswer("an idle stream has ended"))
 
     def close(self) -> None:
-        """They leave."""
+        """End the process."""
         if self._watching is not None:
             self._watching.cancel()
         if self._process is not None and self._process.returncode is None:
@@ -77,12 +77,12 @@ async def keep(crowd: BenchmarkClients) -> None:
 
 
 async def _open_some(crowd: BenchmarkClients, numbers: Iterator[int]) -> list[StreamConnection]:
-    """One after the other, until others have taken the rest of `numbers`."""
+    """Open streams one after the other until `numbers` is used up by all."""
     return [await _opened(crowd, number) for number in numbers]
 
 
 async def _opened(crowd: BenchmarkClients, number: int) -> StreamConnection:
-    """One TCP connection for a participant's calls, and then for the stream; they get matched, and stay silent."""
+    """Use one TCP connection for a client's calls and then for its stream; clients are paired, and stay silent."""
     calls, wire = await crowd.greet()
     entered = await enter(calls, wire, f"idle {number}")
     stream = StreamConnection(crowd.fail, lambda _: None)

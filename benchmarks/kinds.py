@@ -1,4 +1,4 @@
-"""What is measured in one run: the limit, the broker, and the same chat on other people's libraries."""
+"""Servers measured in one run: the bare one, the broker, and the same chat on SDK servers."""
 
 import shutil
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from benchmarks.wire import MODERN, SESSIONS
 
 @dataclass(frozen=True)
 class ServerKind:
-    """What is measured: a program, and the protocol version that it is spoken to in."""
+    """A program to measure, and the protocol version of its clients."""
 
     name: str
     protocol_version: str
     command: tuple[str, ...]
     crowded: bool = False
-    """Whether it is also measured beside many streams; for a reference, few are enough."""
+    """True if it is also measured beside many streams; for a reference, few are enough."""
     times: int = 1
-    """How many times the usual messages a measurement takes: a fast server needs more to be measured as well."""
+    """Factor on the messages of a measurement: a fast server needs more of them."""
     reads: bool = False
-    """Whether its streams only say that there is something to read."""
+    """True if its streams only announce messages to read."""
 
 
 BARE: Final = ServerKind("bare ASGI", MODERN, python("benchmarks.bare"), crowded=True, times=5)
@@ -46,7 +46,7 @@ _PYTHON_KINDS: Final = (
 
 
 def kinds() -> tuple[ServerKind, ...]:
-    """The bare server first; those in TypeScript where Node is, and their packages are installed."""
+    """Return all kinds, the bare server first; TypeScript ones only if Node and their packages are installed."""
     node = shutil.which("node")
     if node is None or not (_TYPESCRIPT / "node_modules" / "@modelcontextprotocol").is_dir():
         return _PYTHON_KINDS

@@ -1,4 +1,4 @@
-"""The two ways to talk: as fast as answers come, and at a fixed rate."""
+"""Two ways to talk: as fast as answers come, and at a fixed rate."""
 
 import asyncio
 from collections import deque
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def closed_loop(crowd: BenchmarkClients, messages: int) -> float:
-    """Everyone sends their next message when their last one is delivered; the seconds that it took."""
+    """Have each client send when its last message is delivered; return the seconds it took."""
     done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     unsent = messages
     undelivered = messages
@@ -38,9 +38,9 @@ async def closed_loop(crowd: BenchmarkClients, messages: int) -> float:
 
 
 async def fixed_rate(crowd: BenchmarkClients, rate_per_second: int, messages: int) -> list[float]:
-    """Send by the clock, whatever the server does; each message's seconds from sending to delivery, sorted.
+    """Send by the clock, independent of the server; return each message's seconds to delivery, sorted.
 
-    A talker whose last message is still under way sends late, and the wait counts.
+    A talker with a message still in progress sends late, and the wait counts.
     """
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     seconds: list[float] = []

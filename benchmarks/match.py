@@ -1,10 +1,9 @@
-"""`python -m benchmarks.match`: what a match and a removal cost with 10, 10,000 and 1,000,000 people waiting.
+"""`python -m benchmarks.match`: cost of a match and of a removal with 10, 10,000 and 1,000,000 clients waiting.
 
-Under first come, first served nobody waits while another waits, so these wait under `--matching interests`, each for
-an interest of their own. A match is a newcomer's `enter_queue` with one of those interests; a removal is a newcomer's
-`leave_queue` from behind all who wait. Server CPU of the whole call, from the operating system's accounting; beside
-it, the deciding and the folding alone. The sizes take turns, and the medians of their rounds count, the ratios being
-those of each round.
+Under first come, first served at most one client waits, so these wait under `--matching interests`, each for an
+interest of its own. A match is a newcomer's `enter_queue` with one of those interests; a removal is a newcomer's
+`leave_queue` from the end of the queue. Server CPU of the whole call, from the operating system's accounting; beside
+it, deciding and folding alone. The sizes take turns; results are medians of the rounds, and ratios are of one round.
 """
 
 import argparse
@@ -55,7 +54,7 @@ US_PER_S: Final = 1_000_000
 
 
 class WaitingServer:
-    """A server in whose queue so many people wait, and a newcomer's connection to it."""
+    """A server with so many clients in its queue, and a newcomer's connection to it."""
 
     def __init__(self, size: int, state: State, path: Path) -> None:
         self.size = size
@@ -79,7 +78,7 @@ class WaitingServer:
         self.removal_us.clear()
 
     async def measure(self, calls: int) -> None:
-        """One round. Whoever is met is replaced, so that as many wait as before."""
+        """Measure one round; a matched client is replaced, so that as many wait as before."""
         matching_s = leaving_s = 0.0
         for _ in range(calls):
             self._met += 1
@@ -105,7 +104,7 @@ class WaitingServer:
         return result.structured_content
 
     async def _seconds(self, call: Awaitable[object]) -> float:
-        """Server CPU of `call`."""
+        """Return the server CPU of `call`."""
         began = self._server.cpu_seconds()
         await call
         return self._server.cpu_seconds() - began
@@ -159,7 +158,7 @@ def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
 
 
 def _waiting(size: int) -> State:
-    """So many people who wait, each since a position of their own and for an interest of their own."""
+    """Return a state with so many waiting clients, each with a position and an interest of its own."""
     entries = [(position, _person(position), (_interest(position % size),)) for position in range(1, size + 1)]
     places = {who: Connection("Somebody", named, Waiting(at), at, AT_MS, 0, 0) for at, who, named in entries}
     return State(

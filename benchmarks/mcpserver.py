@@ -1,8 +1,8 @@
-"""The reference for who writes a chat server the usual way: the official SDK's `MCPServer`, in both eras.
+"""The reference for a chat server written the usual way: the official SDK's `MCPServer`, in both eras.
 
 Tools and a resource by decorators, no log, no limits, no cursor. In a 2025 session a message goes to the partner's GET
-stream as a notification. In 2026-07-28 it can only mark the partner's inbox as grown, which the partner then reads:
-that is what `MCPServer` has for pushing.
+stream as a notification. In 2026-07-28 `MCPServer` can only mark the partner's inbox as grown; the partner then reads
+it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class McpServerNotification(BaseModel):
 
 
 class EnterResult(BaseModel):
-    """What `enter_queue` gives."""
+    """Result of `enter_queue`."""
 
     handle: str
     status: str
@@ -39,7 +39,7 @@ class EnterResult(BaseModel):
 
 
 class SendResult(BaseModel):
-    """What `send_message` gives."""
+    """Result of `send_message`."""
 
     success: bool
     timestamp: str
@@ -55,7 +55,7 @@ class InboxMessage(BaseModel):
 
 
 class McpServerMember:
-    """One connection: its other, its session if it has one, and what it has not read."""
+    """One connection: its partner, its session if it has one, and its unread messages."""
 
     def __init__(self, session: ServerSession) -> None:
         self.handle = secrets.token_urlsafe(24)
@@ -66,7 +66,7 @@ class McpServerMember:
 
 
 class McpServerChat:
-    """Everyone."""
+    """All members."""
 
     def __init__(self) -> None:
         self.members: dict[str, McpServerMember] = {}
@@ -93,7 +93,7 @@ async def enter_queue(ctx: Context[Any, Request], display_name: str = "Anonymous
 
 @server.tool()
 async def send_message(ctx: Context[Any, Request], room_id: str, message: str, handle: str = "") -> SendResult:
-    """Say something to the stranger."""
+    """Send a message to the stranger."""
     partner = chat.members[handle or _session_id(ctx)].partner
     assert partner is not None, "nobody talks alone"
     chat.cursor += 1
@@ -110,7 +110,7 @@ async def send_message(ctx: Context[Any, Request], room_id: str, message: str, h
 
 @server.resource("chat://inbox/{handle}", mime_type="application/json")
 async def inbox(handle: str) -> list[InboxMessage]:
-    """What was said to the holder of `handle` since they last read it."""
+    """Return the messages for `handle` since the last read."""
     member = chat.members[handle]
     unread, member.unread = member.unread, []
     return unread

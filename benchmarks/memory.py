@@ -1,8 +1,8 @@
-"""`python -m benchmarks.memory`: what memory an open stream takes, and what for; nobody talks meanwhile.
+"""`python -m benchmarks.memory`: memory of an open stream, and its use by package, while no messages are sent.
 
-The servers, the people and the accounting are those of `python -m benchmarks`, so the first table has the figures of
-its columns `KB a stream` and `x bare`. What for is found out by `tracemalloc`, in processes of their own: the bytes
-that stand for each of 1,000 streams, by the package that had them made.
+Servers, clients and accounting are those of `python -m benchmarks`, so the first table has the figures of its columns
+`KB a stream` and `x bare`. Use by package comes from `tracemalloc`, in processes of their own: bytes for each of 1,000
+streams, by the package that allocated them.
 """
 
 import argparse
@@ -33,11 +33,11 @@ KINDS: Final = [kind for kind in kinds() if kind.crowded]
 """The bare server first, then the broker in both eras."""
 
 Bytes = Mapping[str, float]
-"""By package: how many a stream."""
+"""Bytes a stream, by package."""
 
 
 async def measure(options: BenchmarkOptions) -> list[Target]:
-    """One target of each kind, with more and more streams in turns."""
+    """Open more and more streams at one target of each kind, in turns; return the targets."""
     targets = [Target(kind, options) for kind in KINDS]
     try:
         for target in targets:
@@ -52,9 +52,9 @@ async def measure(options: BenchmarkOptions) -> list[Target]:
 
 
 async def trace(kind: ServerKind, options: BenchmarkOptions, streams: int = TRACED) -> Bytes:
-    """What the memory of each of so many streams is for.
+    """Return the memory of each of so many streams, by package.
 
-    :raises RuntimeError: the server does not say; with the end of its log.
+    :raises RuntimeError: the server does not report it; with the end of its log.
     """
     with TemporaryDirectory() as directory:
         file = Path(directory) / "traced.json"
@@ -74,7 +74,7 @@ async def trace(kind: ServerKind, options: BenchmarkOptions, streams: int = TRAC
 
 
 async def run(options: BenchmarkOptions) -> None:
-    """Measure and print; every server is stopped, whatever happens."""
+    """Measure and print; stop every server in any case."""
     async with asyncio.timeout(options.deadline_s):
         targets = await measure(options)
         bare = targets[0].samples.stream_kb

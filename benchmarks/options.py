@@ -1,4 +1,4 @@
-"""What a run does, and the command line that says it."""
+"""Options of a run, and its command line."""
 
 import argparse
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ class BenchmarkOptions:
     messages: int = 1_000
     """Messages of one closed-loop measurement."""
     streams: tuple[int, ...] = (500, 2_000, 10_000)
-    """Idle connections with an open stream besides the talking pairs: memory and messages are measured at each."""
+    """Idle streams besides the talking pairs, step by step: memory and messages are measured at each."""
     rounds: int = 3
     rate_per_second: int = 300
     paced_seconds: float = 2.0
     """The length of one measurement by the clock."""
     rest_seconds: float = 15.0
-    """For as long nobody does anything, beside each number of streams: in that time each is sent its ping."""
+    """Idle time beside each number of streams; each stream gets its ping in that time."""
     warmup_messages: int = 500
     idle_streams_few: int = 50
-    """Idle streams that are open besides the talking pairs from the beginning."""
+    """Idle streams open from the beginning, besides the talking pairs."""
     budget_s: float = 560.0
-    """A round that would end after it does not start."""
+    """Time for all rounds; one that would end later does not start."""
     deadline_s: float = 680.0
-    """When this is spent, the run fails."""
+    """The run fails after this time."""
 
 
 def parse(arguments: list[str] | None = None) -> BenchmarkOptions:
-    """The options that a command line asks for; `--quick` is a smoke test and its figures mean little."""
+    """Return the options of a command line; `--quick` is a smoke test and its figures mean little."""
     default = BenchmarkOptions()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--pairs", type=int, default=default.pairs, help="pairs that talk (%(default)s)")
@@ -74,7 +74,7 @@ def parse(arguments: list[str] | None = None) -> BenchmarkOptions:
 
 
 def ascending(text: str) -> tuple[int, ...]:
-    """The numbers in `text`, or none if it holds anything else."""
+    """Return the numbers in `text`, or none if it holds anything else."""
     parts = text.split(",")
     steps = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
     is_sound = len(steps) == len(parts) and steps[0] > 1 and all(fewer < more for fewer, more in pairwise(steps))

@@ -1,7 +1,7 @@
 """The reference: the same chat on the official SDK's low-level server and nothing else, in both eras.
 
-No log, no limits, no cleaning, no cursor: a dictionary of members, and a notification on the partner's stream.
-What the broker costs above it is the price of its promises; what this costs above the bare one is the SDK's.
+No log, no limits, no cleaning, no cursor: a dictionary of members, and a notification on the partner's stream. The
+broker's cost above it is the price of its promises; its own cost above the bare one is the SDK's.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class PlainNotification(BaseModel):
 
 
 class PlainMember:
-    """One connection: its other, and its stream."""
+    """One connection: its partner and its stream."""
 
     def __init__(self, session: ServerSession, name: str) -> None:
         self.handle = secrets.token_urlsafe(24)

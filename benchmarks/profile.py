@@ -1,8 +1,8 @@
-"""`python -m benchmarks.profile`: where the broker's time for a message goes, by the file that it is spent in.
+"""`python -m benchmarks.profile`: the broker's time for a message, by source file.
 
-py-spy looks at the server while everyone talks, and counts which line it is in. What is written in C (encoding,
-hashing, a system call) counts for the line of Python that called it, and the event loop's own part for the loop.
-Microseconds are shares of what a message costs by the process's CPU clock, measured just before.
+py-spy samples the current line of the server while all clients talk. Work in C (encoding, hashing, a system call)
+counts for the line of Python that called it, and the event loop's own part for the loop. Microseconds are shares of a
+message's cost by the process's CPU clock, measured just before.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from benchmarks.target import Target
 
 BROKER: Final = ("chat-broker, 2026-07-28", "chat-broker, 2025-11-25")
 RATE: Final = 400
-"""Looks a second: more would slow down what they look at."""
+"""Samples a second: more would slow the server down."""
 LARGEST: Final = 24
 
 _FRAME: Final = re.compile(r"\((?:.*?site-packages/)?(?P<file>[^()]+?)(?::\d+)?\)$")

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.replay`: what folding, checking and starting from a log cost.
+"""`python -m benchmarks.replay`: cost of folding, checking and starting from a log.
 
-CPU time, a page of commits at a time, each in several rounds of which the best counts, since whatever else runs on
-the machine can only add to it. Memory is the peak of a process that checks a log in a file (Linux), of three lengths,
-each four times the one before: once where the state grows with the log, since no closed room and no notification is
-forgotten yet, and once where it does not, since few are kept.
+CPU time, a page of commits at a time, each in several rounds; the best counts, since other work on the machine can only
+add to it. Memory is the peak of a process that checks a log in a file (Linux), of three lengths, each four times the
+one before: once with a state that grows with the log, since no closed room and no notification is forgotten yet, and once
+with a state that does not, since few are kept.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def _pages_verified(log: Path) -> Iterator[float]:
 
 
 def _verified_by_all(log: Path) -> None:
-    """By the clock on the wall, since it is what more cores are for."""
+    """Measure by the wall clock, since more cores shorten only that."""
     took_s = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -137,7 +137,7 @@ def _peaks(path: Path, commits: int, how: str, talking: Callable[[], ChatHistory
 
 
 def _filled(path: Path, commits: int, talking: ChatHistory, snapshot_at: int = 0) -> Path:
-    """A broker's file with a history, and with a snapshot in it if it is to have one."""
+    """Write a broker's file with a history, and with a snapshot unless `snapshot_at` is 0."""
     with closing(SqliteFile(path, "write", synchronous="NORMAL")) as file:
         is_saved = not snapshot_at
         for page in _pages(islice(talking.commits(), commits)):

@@ -1,4 +1,4 @@
-"""The tables."""
+"""Tables of results."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ Row = tuple[str, Samples]
 """A server's name and its samples."""
 
 Column = tuple[str, Callable[[Samples, Samples], str]]
-"""A heading, and the cell of a server beside that of the first row."""
+"""A heading, and the function from a server's and the first row's samples to a cell."""
 
 MESSAGES: Final[Sequence[Column]] = (
     ("us a message", lambda of, first: f"{median(of.cpu_us):.0f}"),
@@ -30,7 +30,7 @@ MESSAGES: Final[Sequence[Column]] = (
 
 
 def message_table(rows: Sequence[Row], first: str = "bare") -> str:
-    """What a message costs: medians over the rounds; the first row, `first` in headings, is the others' unit."""
+    """Return the table of message costs: medians over the rounds, in units of the first row, headed `first`."""
     unit = rows[0][1]
     cells = [["server", *(heading.format(first=first) for heading, _ in MESSAGES)]]
     cells += [[name, *(cell(samples, unit) for _, cell in MESSAGES)] for name, samples in rows]
@@ -38,7 +38,7 @@ def message_table(rows: Sequence[Row], first: str = "bare") -> str:
 
 
 def stream_table(rows: Sequence[Row]) -> str:
-    """What open streams cost: memory, and a message beside so many of them and beside the fewest."""
+    """Return the table of stream costs: memory, and a message beside so many streams and beside the fewest."""
     bare = rows[0][1]
     cells = [["server", "idle streams", "KB a stream", "x bare", "idle", "us a message", "x few"]]
     for name, samples in rows:
@@ -54,7 +54,7 @@ def stream_table(rows: Sequence[Row]) -> str:
 
 
 def footer(rows: Sequence[Row], options: BenchmarkOptions) -> str:
-    """What one needs to know to take the tables again."""
+    """Return the conditions under which the tables were measured."""
     generator = " / ".join(f"{median(samples.generator_us):.0f}" for _, samples in rows)
     bare = rows[0][1]
     beside = {len(samples) for samples in bare.beside_us.values()}
@@ -67,7 +67,7 @@ def footer(rows: Sequence[Row], options: BenchmarkOptions) -> str:
 
 
 def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
-    """The median of the rounds' own ratios: a machine that slows down slows both sides of one round."""
+    """Return the median of the rounds' own ratios: a slower machine slows both sides of a round."""
     return median(value / other for value, other in zip(values, others, strict=False))
 
 

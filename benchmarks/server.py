@@ -1,4 +1,4 @@
-"""A server as a subprocess, and what the operating system says that it costs."""
+"""A server as a subprocess, and its cost by the operating system's accounting."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ UNLIMITED: Final = {
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """Return a loopback port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -37,40 +37,40 @@ def free_port() -> int:
 
 
 def raise_open_files() -> int:
-    """Let this process, and those that it starts, have as many files open as the system allows; how many."""
+    """Raise the limit on open files of this process and its children to the system's maximum; return it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:
-    """The command that runs a module."""
+    """Return the command to run a module."""
     return (sys.executable, "-m", module, *arguments)
 
 
 def cpu_seconds_of(pid: int) -> float:
-    """CPU time of a whole process, user and system, all threads.
+    """Return the CPU time of a whole process, user and system, all threads.
 
-    The process's CPU clock: what `utime + stime` of `/proc/<pid>/stat` is, before that is rounded to ticks of 10 ms.
-    The number is `clock_getcpuclockid(3)`, which Python has for threads only.
+    The process's CPU clock: `utime + stime` of `/proc/<pid>/stat`, not rounded to ticks of 10 ms.
+    The number is `clock_getcpuclockid(3)`; Python has it for threads only.
     """
     return time.clock_gettime((~pid << 3) | 2)
 
 
 def cpu_seconds_of_the_ended() -> float:
-    """CPU time of all children of this process that have ended: only then is a process's known to its last moment."""
+    """Return the CPU time of all ended children; before its end, a process's last moment is not counted."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 class Server:
-    """One server process on its own loopback port, with a directory of its own for what it keeps.
+    """One server process on its own loopback port, with a data directory of its own.
 
     Its log lines go to an unnamed temporary file.
     """
 
     def __init__(self, *command: str) -> None:
-        """Start `command`, in which `DIRECTORY` stands for the directory; `--port` is added."""
+        """Start `command` with the data directory in the place of `DIRECTORY`, and with `--port`."""
         self.port = free_port()
         self._directory = tempfile.TemporaryDirectory()  # removed by stop
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
@@ -88,7 +88,7 @@ class Server:
         return self._process.pid
 
     def placed(self, argument: str) -> str:
-        """`argument` with the directory in the place of `DIRECTORY`."""
+        """Return `argument` with the data directory in the place of `DIRECTORY`."""
         return argument.replace(DIRECTORY, self._directory.name)
 
     async def ready(self, within_s: float = READY_WITHIN_S) -> None:
@@ -112,9 +112,9 @@ class Server:
             return False
 
     async def get(self, path: str) -> str:
-        """The whole answer to a GET, on a connection of its own.
+        """Send a GET on a connection of its own and return the whole answer.
 
-        :raises OSError: nobody listens, or not any more.
+        :raises OSError: the server does not listen, or not any more.
         """
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
@@ -125,22 +125,22 @@ class Server:
             writer.close()
 
     def cpu_seconds(self) -> float:
-        """CPU time of the whole process; see `cpu_seconds_of`."""
+        """Return the CPU time of the whole process; see `cpu_seconds_of`."""
         return cpu_seconds_of(self._process.pid)
 
     def resident_kb(self) -> int:
-        """Resident memory in KiB (`VmRSS`)."""
+        """Return the resident memory in KiB (`VmRSS`)."""
         for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
         raise RuntimeError(f"the server is gone:\n{self.log_tail()}")
 
     def open_fds(self) -> int:
-        """How many file descriptors it has open."""
+        """Return the number of open file descriptors."""
         return len(os.listdir(f"/proc/{self._process.pid}/fd"))
 
     async def terminate(self, within_s: float) -> tuple[int | None, float]:
-        """Ask it to end; its exit status, `None` if it has not ended in time, and the seconds that it took."""
+        """Send SIGTERM; return the exit status, `None` if it has not ended in time, and the seconds it took."""
         began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -148,13 +148,13 @@ class Server:
         return self._process.returncode, time.monotonic() - began
 
     def log_lines(self) -> Iterator[str]:
-        """What the server wrote; for when it has ended."""
+        """Yield the log of a server after its end."""
         self._log.seek(0)
         for line in self._log:
             yield line.decode(errors="replace")
 
     def log_tail(self) -> str:
-        """The end of what the server wrote."""
+        """Return the end of the log."""
         self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, self._log.tell() - LOG_TAIL_BYTES))
         return self._log.read().decode(errors="replace")

@@ -1,4 +1,4 @@
-"""How the reference servers are run: uvicorn, with the broker's settings of the garbage collector."""
+"""Runs the reference servers: uvicorn, with the broker's settings of the garbage collector."""
 
 import argparse
 import gc
@@ -7,14 +7,14 @@ from typing import Any, Final
 import uvicorn
 
 GC_THRESHOLDS: Final = (5_000, 20, 50)
-"""Those of the broker (`mcp_facade.serve`)."""
+"""The broker's (`mcp_facade.serve`)."""
 
 
 class _Settled(uvicorn.Server):
-    """Settles its garbage collector when everything is loaded."""
+    """A server that freezes the heap when all modules are loaded."""
 
     async def startup(self, sockets: Any = None) -> None:
-        """Start; what is loaded by then is never looked at again."""
+        """Start, and exclude all objects so far from garbage collection."""
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
@@ -22,7 +22,7 @@ class _Settled(uvicorn.Server):
 
 
 def serve(app: Any, description: str | None) -> None:
-    """Serve `app` on the loopback port that the command line names, until a signal comes."""
+    """Serve `app` on the loopback port of the command line, until a signal comes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--port", type=int, required=True)
     config = uvicorn.Config(

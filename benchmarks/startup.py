@@ -1,7 +1,7 @@
-"""`python -m benchmarks.startup`: how long a server takes from its process's beginning to `/healthz`, and to `/readyz`.
+"""`python -m benchmarks.startup`: time from a process's start to `/healthz`, and to `/readyz`.
 
-The log is in memory; what folding a long one adds is in `benchmarks.replay`. Times by the clock, and the process's CPU
-up to there. What was imported, by package, is that of a run of its own (`-X importtime`).
+The log is in memory; `benchmarks.replay` measures folding a long one. Times by the clock, and the process's CPU up to
+there. Imports by package are those of a run of its own (`-X importtime`).
 """
 
 import argparse
@@ -25,7 +25,7 @@ _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\w+)")
 
 
 class TimeToAnswer(NamedTuple):
-    """What it took to get an answer of 200."""
+    """Time to an answer of 200."""
 
     seconds: float
     cpu_s: float
@@ -50,7 +50,7 @@ async def _measure(rounds: int) -> None:
 
 
 async def start() -> tuple[TimeToAnswer, TimeToAnswer]:
-    """One broker's way to `/healthz` and to `/readyz`; it is stopped again."""
+    """Start a broker, return its times to `/healthz` and to `/readyz`, and stop it."""
     began = time.monotonic()
     server = Server(*python("mcp_facade.main", "serve"))
     try:

@@ -1,4 +1,4 @@
-"""A server under measurement: its process, those who use it, and what was measured so far."""
+"""A server under measurement: its process, its clients, and the measurements so far."""
 
 import asyncio
 import statistics
@@ -20,17 +20,17 @@ MS_PER_S: Final = 1_000
 
 @dataclass
 class RateSamples:
-    """What the rounds gave at some rate, one value a round."""
+    """Measurements at some rate, one value a round."""
 
     busy: list[float] = field(default_factory=list)
-    """The share of one core that the server took."""
+    """The server's share of one core."""
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
 
 
 @dataclass
 class Samples:
-    """What the rounds gave, one value a round."""
+    """Measurements, one value a round."""
 
     cpu_us: list[float] = field(default_factory=list)
     """Server CPU for one delivered message."""
@@ -40,13 +40,13 @@ class Samples:
     at_rate: RateSamples = field(default_factory=RateSamples)
     """At the fixed rate, the same for every server."""
     at_half: RateSamples = field(default_factory=RateSamples)
-    """At half of what the server itself did with everyone talking."""
+    """At half of the server's own rate with all clients talking."""
     stream_kb: dict[int, float] = field(default_factory=dict)
-    """By how many idle streams: resident KiB that each of those takes that were opened since the step before."""
+    """By number of idle streams: resident KiB of each stream opened since the step before."""
     idle: dict[int, float] = field(default_factory=dict)
-    """By how many idle streams: the share of one core that they take while nobody does anything."""
+    """By number of idle streams: their share of one core while all clients are silent."""
     beside_us: dict[int, list[float]] = field(default_factory=dict)
-    """By how many idle streams: server CPU for one delivered message."""
+    """By number of idle streams: server CPU for one delivered message."""
 
 
 class Target:
@@ -71,9 +71,9 @@ class Target:
         await asyncio.sleep(MEMORY_SETTLES_S)
 
     async def open_idle(self, streams: int) -> None:
-        """Open idle streams until there are that many, and take the memory that each of the new ones needs.
+        """Open idle streams until there are that many, and measure the memory of each new one.
 
-        What grows while people talk, which is the log, is not theirs.
+        The log grows while clients talk; that is not counted.
         """
         before_kb, more = self._server.resident_kb(), streams - self._idle_streams
         await self._gather(streams)
@@ -85,13 +85,13 @@ class Target:
         self._idle_streams = streams
 
     async def rest(self, streams: int) -> None:
-        """Nobody does anything for as long as it takes to send every stream its ping."""
+        """Stay silent until every stream has been sent its ping, and measure the server's CPU."""
         cpu, began = self._server.cpu_seconds(), time.monotonic()
         await asyncio.sleep(self._options.rest_seconds)
         self.samples.idle[streams] = (self._server.cpu_seconds() - cpu) / (time.monotonic() - began)
 
     async def talk(self, *, beside: int | None = None) -> None:
-        """One closed-loop measurement; `beside` how many idle streams, if not the few."""
+        """Take one closed-loop measurement, `beside` a number of idle streams if not the few."""
         await self._crowd.redial()
         cpu, own = self._server.cpu_seconds(), time.process_time()
         messages = self._options.messages * self.kind.times
@@ -107,7 +107,7 @@ class Target:
         self.samples.messages_per_s.append(messages / seconds)
 
     async def pace(self) -> None:
-        """One measurement at the fixed rate, and one at half load."""
+        """Take one measurement at the fixed rate, and one at half load."""
         await self._at(self._options.rate_per_second, self.samples.at_rate)
         await self._at(round(statistics.median(self.samples.messages_per_s) / 2), self.samples.at_half)
 
@@ -131,7 +131,7 @@ class Target:
         return self._server.log_tail()
 
     def close(self) -> None:
-        """Everyone leaves, then the server stops."""
+        """Close all clients, then stop the server."""
         self._idle.close()
         self._crowd.close()
         self._server.stop()

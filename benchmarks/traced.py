@@ -1,7 +1,7 @@
-"""`python -m benchmarks.traced FILE MODULE [ARGUMENT]...`: run a module, and say what its memory is for.
+"""`python -m benchmarks.traced FILE MODULE [ARGUMENT]...`: run a module, and report its memory by package.
 
-At a first SIGUSR1 it begins to note what allocates memory; at the next it writes to FILE how many bytes stand since
-then, by package, as JSON. Nothing is noted before, so that it starts as fast as it does.
+At a first SIGUSR1 it starts tracing allocations; at the next it writes the bytes allocated since and still in use to
+FILE, by package, as JSON. It does not trace before, so that the start is as fast as usual.
 """
 
 import asyncio.runners
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 FRAMES: Final = 12
-"""Up to the first that is not the standard library's: who makes an `asyncio.Event` matters, not where its queue is."""
+"""Frames searched for the first outside the standard library: the maker of an `asyncio.Event` counts, not its queue."""
 
 LOOP: Final = "uvloop"
-"""What no line of Python had made that runs within the loop."""
+"""Name for allocations of the loop itself, without a line of Python in it."""
 
 _RUNS_THE_LOOP: Final = asyncio.runners.__file__
 _INSTALLED: Final = sysconfig.get_path("purelib")

@@ -1,9 +1,9 @@
-"""Those who are there when a server is told to end, in a process of their own, and how each of them fares.
+"""Clients of a server at its end, in a process of their own, and how each connection ends.
 
-`python -m benchmarks.visitors PORT VERSION STREAMS COMING AT_ONCE` brings people in, each with one connection and a
-stream at the end of it, AT_ONCE at a time. It says so on a line when STREAMS are open, lets COMING more come after
-them, and when every connection has ended prints how, as one line of JSON: how many for each kind of end. Then it waits
-for the end of its input.
+`python -m benchmarks.visitors PORT VERSION STREAMS COMING AT_ONCE` opens client connections, each with a stream at the
+end, AT_ONCE at a time. It prints a line when STREAMS are open, and lets COMING more come after them. When every
+connection has ended it prints the number of each kind of end, as one line of JSON. Then it waits for the end of its
+input.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ ENDED: Final = "ended as promised"
 
 
 class WholeListener(Listener):
-    """A stream that knows whether its response was whole."""
+    """A stream that records if its response was whole."""
 
     was_whole = False
 
@@ -40,12 +40,12 @@ class WholeListener(Listener):
 
 
 class ShutdownClients:
-    """Everyone who comes."""
+    """All clients."""
 
     def __init__(self, port: int, protocol_version: str, expected: int) -> None:
-        """`expected`: with so many streams open, the server may end."""
+        """`expected`: the number of open streams at which the server may end."""
         self.there = asyncio.Event()
-        """They are, or somebody could not come."""
+        """Set when the streams are open, or a client was refused."""
         self.listening: list[WholeListener] = []
         self.ends: Counter[str] = Counter()
         self._port = port
@@ -53,7 +53,7 @@ class ShutdownClients:
         self._expected = expected
 
     async def come(self, numbers: Iterator[int]) -> None:
-        """One after the other, until others have taken the rest of `numbers`."""
+        """Open streams one after the other until `numbers` is used up by all."""
         for number in numbers:
             try:
                 self.listening.append(await self._stream(number))

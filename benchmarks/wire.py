@@ -1,4 +1,4 @@
-"""Requests as bytes, and the parts of the answers that are looked at."""
+"""Requests as bytes, and the used parts of the answers."""
 
 import json
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class NotificationParams(msgspec.Struct):
 
 
 class StreamFrame(msgspec.Struct):
-    """What a stream carries, and what a page of events holds; a frame with an id is the answer that ends it."""
+    """A message on a stream or an event in a page; one with an id is the answer that ends the stream."""
 
     method: str = ""
     params: NotificationParams | None = None
@@ -45,7 +45,7 @@ class StreamFrame(msgspec.Struct):
 
 
 class ToolResult(msgspec.Struct):
-    """What the tools answer, as far as it matters here."""
+    """The used parts of the tools' results."""
 
     success: bool = False
     handle: str = ""
@@ -89,7 +89,7 @@ _inboxes: Final = msgspec.json.Decoder(list[NotificationParams])
 
 
 def answer(body: bytes) -> CallResponse:
-    """The answer in a body, which is JSON or a stream of events whose last one is the answer."""
+    """Return the answer in a body of JSON, or in the last event of a body that is a stream."""
     if not body.startswith(b"{"):
         start = body.rfind(b"data:") + 5
         body = body[start : body.find(b"\n", start)]
@@ -97,38 +97,38 @@ def answer(body: bytes) -> CallResponse:
 
 
 def frame(data: bytes) -> StreamFrame:
-    """What one event of a stream says."""
+    """Return the message in one event of a stream."""
     return _frames.decode(data)
 
 
 def messages_in(read: CallResult) -> list[NotificationParams]:
-    """The messages that a read inbox holds."""
+    """Return the messages in a read inbox."""
     return _inboxes.decode(read.contents[0].text)
 
 
 @dataclass(frozen=True)
 class MessageRequest:
-    """A `send_message` of which only the request's id and the text, both of fixed length, are left open."""
+    """A prepared `send_message`; the request's id and the text, both of fixed length, are left open."""
 
     head: bytes
     middle: bytes
     tail: bytes
 
     def with_text(self, number: int, text: str) -> bytes:
-        """The whole request; `answer(...).id` will be `request_id(number)`."""
+        """Return the whole request; `answer(...).id` will be `request_id(number)`."""
         return b"%s%d%s%s%s" % (self.head, _ID_FIRST + number, self.middle, text.encode(), self.tail)
 
 
 def request_id(number: int) -> int:
-    """The JSON-RPC id of the message of that number."""
+    """Return the JSON-RPC id of a numbered message."""
     return _ID_FIRST + number
 
 
 @dataclass(frozen=True)
 class RequestBuilder:
-    """How one participant speaks to one server; a session's id makes it 2025-11-25, none 2026-07-28.
+    """Builds one client's requests to one server: with a session's id those of 2025-11-25, else of 2026-07-28.
 
-    One that `reads` is only told on the stream that its inbox has grown, and has to read it.
+    A client with `reads` is only notified that its inbox has grown, and has to read it.
     """
 
     port: int
@@ -136,11 +136,11 @@ class RequestBuilder:
     reads: bool = False
 
     def call(self, tool: str, arguments: dict[str, Any], call_id: int = 1) -> bytes:
-        """A `tools/call`."""
+        """Return a `tools/call`."""
         return self._post("tools/call", {"name": tool, "arguments": arguments}, call_id, tool)
 
     def message(self, handle: str, room_id: str) -> MessageRequest:
-        """Every `send_message` of one participant; a session leaves the handle out."""
+        """Return the prepared `send_message` of one client; a session leaves the handle out."""
         arguments = {"room_id": room_id, "message": _TEXT_MARK}
         if not self.session_id:
             arguments["handle"] = handle
@@ -150,7 +150,7 @@ class RequestBuilder:
         return MessageRequest(head, middle, tail)
 
     def stream(self, handle: str, last_event_id: bytes = b"") -> bytes:
-        """The request whose response is the stream of that handle's notifications; a session's may be resumed."""
+        """Return the request for the stream of that handle's notifications; a session's may be resumed."""
         if self.session_id:
             resumed = {"Last-Event-ID": last_event_id.decode()} if last_event_id else {}
             return self._head("GET", "text/event-stream", self._session_headers() | resumed) + b"\r\n"
@@ -158,20 +158,20 @@ class RequestBuilder:
         return self._post("subscriptions/listen", {"notifications": asked}, 2)
 
     def read(self, handle: str) -> bytes:
-        """The request for what is in the inbox of that handle."""
+        """Return the request to read the inbox of that handle."""
         return self._post("resources/read", {"uri": _inbox(handle)}, 3, _inbox(handle))
 
     def initialize(self) -> bytes:
-        """The first request of a session."""
+        """Return the first request of a session."""
         params = {"protocolVersion": SESSIONS, "capabilities": {}, "clientInfo": _CLIENT}
         return self._body({}, {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
 
     def initialized(self) -> bytes:
-        """The second."""
+        """Return the second request of a session."""
         return self._body(self._session_headers(), {"jsonrpc": "2.0", "method": "notifications/initialized"})
 
     def end_session(self) -> bytes:
-        """The last."""
+        """Return the last request of a session."""
         return self._head("DELETE", "application/json", self._session_headers()) + b"\r\n"
 
     def _post(self, method: str, params: dict[str, Any], call_id: int, name: str = "") -> bytes:

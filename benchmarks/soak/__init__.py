@@ -1,1 +1,1 @@
-"""Many people on one real broker for a while: nothing lost, nothing doubled, nothing left over."""
+"""Many clients on one real broker for a while: nothing lost, nothing doubled, nothing left over."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.soak`: many people on one broker for a while; exit status 1 if anything is wrong."""
+"""`python -m benchmarks.soak`: many clients on one broker for a while; exit status 1 if there is a problem."""
 
 import asyncio
 import gc

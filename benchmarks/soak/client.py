@@ -1,4 +1,4 @@
-"""A person's way to make calls: a connection, dialled anew whenever there is none, and in 2025-11-25 a session."""
+"""A client's calls: over a connection that is replaced when it is gone, and in 2025-11-25 in a session."""
 
 import asyncio
 import random
@@ -11,11 +11,11 @@ from benchmarks.wire import SESSIONS, RequestBuilder
 
 ANSWERED_WITHIN_S: Final = 30.0
 KEPT_ALIVE_S: Final = 50.0
-"""For how long a connection is used again; the server closes idle ones after 75 s."""
+"""Idle time up to which a connection is used again; the server closes idle ones after 75 s."""
 
 
 class ReconnectingClient:
-    """Whatever fails during a call is raised by it; `on_failure` is told what goes wrong while nobody calls."""
+    """A client that reconnects: a call raises its errors; `on_failure` gets errors between calls."""
 
     def __init__(
         self, port: int, protocol_version: str, rng: random.Random, on_failure: Callable[[Exception], None]
@@ -30,21 +30,21 @@ class ReconnectingClient:
 
     @property
     def has_sessions(self) -> bool:
-        """Whether this era knows sessions."""
+        """True if this era has sessions."""
         return self.protocol_version == SESSIONS
 
     async def begin(self) -> None:
-        """A new session, or in the stateless era a connection."""
+        """Open a new session, or in the stateless era a connection."""
         self.hang_up()
         async with asyncio.timeout(ANSWERED_WITHIN_S):
             self._calls, self.wire = await connect_client(self.port, self.protocol_version, self._on_failure)
         self._used_at = time.monotonic()
 
     async def ask(self, request: bytes, within_s: float = ANSWERED_WITHIN_S) -> bytes:
-        """The answer's body.
+        """Send a request and return the answer's body.
 
         Raises:
-            WrongAnswer: there is none in time, or one that is no success.
+            WrongAnswer: there is none in time, or its status is not success.
         """
         calls = await self._connected()
         try:
@@ -56,7 +56,7 @@ class ReconnectingClient:
             self._used_at = time.monotonic()
 
     async def break_off(self, request: bytes, after_s: float) -> None:
-        """Ask, and be gone before the answer, or just as it comes."""
+        """Send a request, and hang up before the answer or just as it comes."""
         calls = await self._connected()
         calls.on_answer = lambda _: None
         calls.on_failure = lambda _: None

@@ -1,7 +1,7 @@
-"""What was said and what was heard, kept by someone who sees every side: nothing may be lost, doubled or out of order.
+"""Record of all messages sent and heard, by an observer of all clients: nothing may be lost, doubled or out of order.
 
-Every room is settled once both members have heard all that they will hear: then it must have opened for both, closed
-for exactly one, for a reason that the other gave, and each message that was answered `success` was heard once.
+A room is settled once both members have heard all that they will hear. Then it must have opened for both, and closed
+for exactly one, for a reason given by the other. Each message that was answered `success` must have been heard once.
 """
 
 import time
@@ -17,10 +17,10 @@ ABSENCES: Final = ("disconnected", "timeout")
 
 
 class DeliveryLedger:
-    """Every room that is not settled, and every problem that was found."""
+    """All unsettled rooms, and all problems found."""
 
     def __init__(self, grace_s: float) -> None:
-        """`grace_s`: the shortest time after which someone who is not there is taken out."""
+        """`grace_s`: the shortest time after which an absent client is removed."""
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
         self.problem_count = 0
@@ -29,17 +29,17 @@ class DeliveryLedger:
 
     @property
     def unsettled(self) -> int:
-        """How many rooms are still to be judged."""
+        """The number of unsettled rooms."""
         return len(self._rooms)
 
     def problem(self, what: str, *whose: Identity) -> None:
-        """Something is wrong; with what those whom it concerns did last."""
+        """Record a problem, with the last actions of the clients concerned."""
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_KEPT:
             self.problems.append("\n".join([what, *(line for who in whose for line in who.story())]))
 
     def found(self, who: Identity, room_id: str, partner: str, cursor: int, *, logged: bool) -> RoomMember:
-        """`who` was told of the opening: by a notification (`logged`), or by the result of their own call."""
+        """Record that `who` learned of an opening: by a notification (`logged`), or by a result of its own call."""
         room = self._rooms.get(room_id)
         if room is None:
             room = self._rooms[room_id] = ChatRoom(room_id)
@@ -59,20 +59,20 @@ class DeliveryLedger:
         return member
 
     def says(self, member: RoomMember, text: str) -> SentMessage:
-        """`member` is about to say `text`, and says nothing else before that is answered for good."""
+        """Record that `member` is about to send `text`; it sends nothing else before the final answer."""
         said = SentMessage(text, time.perf_counter())
         member.said.append(said)
         return said
 
     def answered(self, member: RoomMember, said: SentMessage, *, accepted: bool) -> None:
-        """The answer that stands: `success`, or that the room is closed."""
+        """Record the final answer: `success`, or that the room is closed."""
         said.accepted = accepted
         self.counts["messages" if accepted else "messages refused"] += 1
         if not accepted and said.heard:
             self.problem(f"{member.who.name} was refused what was heard: {said.text[:40]!r}", member.who)
 
     def heard(self, who: Identity, told: NotificationParams) -> SentMessage | None:
-        """`who` was told something by a notification, be it on a stream or in a page; the message, if it is one."""
+        """Record a notification to `who`, on a stream or in a page; return the message, if it is one."""
         member = who.rooms.get(told.room_id)
         if told.partner:
             self.found(who, told.room_id, told.partner, told.cursor, logged=True)
@@ -87,7 +87,7 @@ class DeliveryLedger:
         return None
 
     def _message(self, member: RoomMember, text: str) -> SentMessage | None:
-        """The next thing that the other said, or something is wrong; what was refused was never said."""
+        """Match `text` with the partner's next message, or record a problem; refused messages were never sent."""
         other = member.other
         said = other.said if other is not None else []
         whose = (member.who,) if other is None else (member.who, other.who)
@@ -109,14 +109,14 @@ class DeliveryLedger:
         return None
 
     def _closed(self, member: RoomMember, told: NotificationParams) -> None:
-        """The other, and nobody else, closed the room."""
+        """Record that the partner closed the room."""
         member.closed_for, member.closed_at = told.reason, told.timestamp
         self.counts[f"rooms closed: {told.reason}"] += 1
         if member.other is not None:
             self._judge_closing(member, member.other)
 
     def _judge_closing(self, member: RoomMember, other: RoomMember) -> None:
-        """What `member` was told of the closing is what `other` did."""
+        """Check the reason given to `member` against the acts of `other`."""
         if member.closed_for in ABSENCES:
             is_so = other.who.was_absent(member.closed_at, self._grace_s)
         else:
@@ -126,7 +126,7 @@ class DeliveryLedger:
             self.problem(f"{member.who.name} {what}", member.who, other.who)
 
     def caught_up(self, who: Identity) -> None:
-        """`who` has heard everything up to now: rooms that are over for them have nothing more to tell them."""
+        """Record that `who` has heard all up to now: closed rooms have nothing more to tell it."""
         for member in [member for member in who.rooms.values() if member.is_over]:
             member.settled = True
             other = member.other
@@ -134,13 +134,13 @@ class DeliveryLedger:
                 self._settle(member.room)
 
     def gone(self, who: Identity) -> None:
-        """`who` has left for good, and was caught up."""
+        """Record that `who` has left for good, after catching up."""
         for member in who.rooms.values():
             if not member.settled:
                 self.problem(f"{who.name} never learned that {member.room.room_id} is closed", who)
 
     def finish(self) -> None:
-        """Nobody hears anything any more: what is not settled by now never will be."""
+        """Settle all rooms: nothing more will be heard."""
         for room in list(self._rooms.values()):
             self._settle(room)
 

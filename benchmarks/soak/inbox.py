@@ -1,4 +1,4 @@
-"""What one identity hears, by streams and by pages, as one sequence by cursor; and that the two ways agree."""
+"""Notifications to one identity, by streams and by pages, as one sequence by cursor; both ways must agree."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from benchmarks.soak.rooms import Identity, SentMessage
 from benchmarks.wire import NotificationParams, StreamFrame
 
 FRAME_WITHIN_S: Final = 15.0
-"""How long a frame may take to arrive that a page holds already."""
+"""Time limit for a frame after a page has held it."""
 
 CHAT_METHODS: Final = frozenset({"chatroom.found", "message.received", "partner.disconnected"})
 
 
 class ObservedInbox:
-    """Everything up to `cursor` was heard. A stream is trusted to carry the rest, and held to it by `audit`.
+    """All notifications up to `cursor` were heard; a stream has to carry the rest, as `audit` checks.
 
-    A stream that began live says nothing of what came before it: its frames are `held` until the pages from
+    A stream that began live carries nothing from before it: its frames are `held` until the pages from
     `cursor` on are read.
     """
 
@@ -29,22 +29,22 @@ class ObservedInbox:
         self._held: list[NotificationParams] | None = None
         self._paged: set[int] = set()
         self._streamed: list[NotificationParams] = []
-        """What streams carried since the last audit."""
+        """Frames from streams since the last audit."""
         self._audited = cursor
         self._grown = asyncio.Event()
 
     @property
     def audited(self) -> int:
-        """From where on the next audit has to read."""
+        """The cursor from which the next audit has to read."""
         return self._audited
 
     def hold(self) -> None:
-        """A stream is opened that begins live."""
+        """Hold frames back, for a stream that begins live."""
         self._held = []
         self._paged.clear()
 
     def frame(self, frame: StreamFrame) -> SentMessage | None:
-        """Something arrived on the stream; the message, if it is one that was waited for."""
+        """Record a frame of the stream; return the message, if one was expected."""
         told = frame.params
         if told is None or frame.method not in CHAT_METHODS:
             return None
@@ -61,14 +61,14 @@ class ObservedInbox:
         return None
 
     def page(self, events: Sequence[StreamFrame], cursor: int, *, missed: bool = False) -> None:
-        """The result of a call that was given `cursor` as it stands: all that comes behind it, up to another one."""
+        """Record the result of a call with the current `cursor`: all after it, up to another cursor."""
         for told in _params(events):
             self._paged.add(told.cursor)
             self._take(told)
         self._advance(cursor, missed=missed)
 
     def caught_up(self) -> None:
-        """The pages are read up to the log's end: what the stream carried meanwhile goes on from there."""
+        """Release held frames after reading the pages up to the log's end; the stream goes on from there."""
         held, self._held = self._held or [], None
         paged = self.cursor
         self._streamed, self._audited = [], paged
@@ -83,7 +83,7 @@ class ObservedInbox:
         self._grown.set()
 
     async def audit(self, events: Sequence[StreamFrame], cursor: int, *, missed: bool) -> None:
-        """What stands behind `audited` in the log, to be compared with what the stream carried."""
+        """Compare the log after `audited` with the frames of the stream."""
         paged = _params(events)
         await self._reach(paged[-1].cursor if paged else 0)
         streamed = [told for told in self._streamed if told.cursor <= cursor]

@@ -1,4 +1,4 @@
-"""What a server holds that has to be gone when everyone has left: streams, sessions, tasks, file descriptors."""
+"""Resources of a server that must be free when all clients have left: streams, sessions, tasks, file descriptors."""
 
 import asyncio
 import time
@@ -13,25 +13,25 @@ from benchmarks.soak.run import SoakRun
 from benchmarks.wire import MODERN, SESSIONS
 
 PEOPLE: Final = ("chat_broker_streams", "chat_broker_sessions", "chat_broker_waiting", "chat_broker_rooms_open")
-"""Gauges that are 0 where nobody is."""
+"""Gauges that are 0 without clients."""
 TASKS: Final = "chat_broker_tasks"
 FDS: Final = "file descriptors"
 LOOKED_AT_EVERY_S: Final = 0.2
 SWEEP_S: Final = 30.0
-"""How often the server looks for sessions that are over."""
+"""Interval at which the server looks for expired sessions."""
 GONE_WITHIN_S: Final = 20.0
 
 Held = dict[str, float]
 
 
 async def held(server: Server) -> Held:
-    """What it holds now."""
+    """Return the resources held now."""
     seen = metrics(await server.get("/metrics"))
     return {name: seen[name] for name in (*PEOPLE, TASKS)} | {FDS: server.open_fds()}
 
 
 async def held_by_an_idle_server(server: Server, options: SoakOptions) -> Held:
-    """What it holds once it has served one visitor of each era: what is started for the first stays for all."""
+    """Return the resources held after one client of each era: some things start with the first and stay."""
     visited = SoakRun(server.port, replace(options, deletes=1.0))
     visited.is_open = False
     for number, era in enumerate((SESSIONS, MODERN)):
@@ -42,7 +42,7 @@ async def held_by_an_idle_server(server: Server, options: SoakOptions) -> Held:
 
 
 async def held_when_all_is_over(server: Server, options: SoakOptions, before: Held) -> Held:
-    """As before, or after some time more; sessions that nobody ended go by the server's own clock."""
+    """Return the resources held once they are as `before`, or after a time limit; sessions may have to expire."""
     sweeps_s = options.session_idle_s + SWEEP_S if options.deletes < 1 else 0.0
     return await _settled(server, before, GONE_WITHIN_S + sweeps_s)
 

@@ -1,4 +1,4 @@
-"""A person's open stream: it may be refused, ended by the server, or dropped; each is for the person to judge."""
+"""A client's open stream: it may be refused, ended by the server, or dropped, and the client judges each."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,19 +12,19 @@ OPENED_WITHIN_S: Final = 30.0
 
 
 class Listener(StreamConnection):
-    """One stream; `on_frame` gets what it carries, until it is dropped or the server ends it."""
+    """One stream; `on_frame` gets its frames, until it is dropped or the server ends it."""
 
     def __init__(self, on_failure: Callable[[Exception], None], on_frame: Callable[[StreamFrame], object]) -> None:
         super().__init__(on_failure, self._data)
         self.on_frame = on_frame
         self.status = 0
         self.result_id: int | str | None = None
-        """The id of the answer that ended it, if one did."""
+        """The id of the answer that ended it, if there was one."""
         self.over = asyncio.Event()
-        """The server has ended it, gracefully or not."""
+        """Set when the server has ended it, gracefully or not."""
 
     async def open(self, port: int, request: bytes, *, event_id: bytes = b"", narrow: bool = False) -> int:
-        """Ask for the stream; the HTTP status once it is open, which is once its first event is here, or refused.
+        """Request the stream; return the HTTP status on its first event, or once it is refused.
 
         Raises:
             WrongAnswer: nothing came.
@@ -40,17 +40,17 @@ class Listener(StreamConnection):
         return self.status
 
     def deafen(self) -> None:
-        """Whatever still arrives is not heard any more."""
+        """Ignore all further frames."""
         self.on_frame = lambda _: None
 
     def on_headers_complete(self) -> None:
-        """The server took the stream, or not."""
+        """Note the status; a refusal is an end of the wait for the stream."""
         self.status = self._parser.get_status_code()
         if self.status != HTTP_OK:
             self.opened.set()
 
     def on_body(self, body: bytes) -> None:
-        """The first event says that the stream stands."""
+        """Handle a part of the stream; the first one shows that it is open."""
         super().on_body(body)
         if self.status == HTTP_OK:
             self.opened.set()

@@ -1,4 +1,4 @@
-"""What a soak does, and the command line that says it."""
+"""Options of a soak, and its command line."""
 
 import argparse
 import secrets
@@ -14,42 +14,42 @@ class SoakOptions:
     """The size of a run."""
 
     minutes: float = 10.0
-    """For how long people come and go; before it the server starts, after it they leave and all is looked at."""
+    """Time for clients to come and go; the server's start, the leaving and the checks come on top."""
     connections: int = 2_000
-    """People with an open stream, half of each era; a tenth as many again only call tools."""
+    """Clients with an open stream, half of each era; a tenth as many again only call tools."""
     log: str = "memory"
     seed: int = 0
     busy: float = 0.6
-    """The share of one core that the server is to take: so fast do people talk."""
+    """Target share of one core for the server; it sets the rate at which clients talk."""
     stream_grace_s: float = 4.0
     idle_grace_s: float = 6.0
     session_idle_s: float = 8.0
     deletes: float = 0.3
-    """How many of the sessions that are over are ended with a DELETE; the rest is for the server to notice."""
+    """Share of sessions ended with a DELETE; the rest expire."""
     min_think_s: float = 0.1
 
     @property
     def tool_people(self) -> int:
-        """Who only calls tools."""
+        """The number of clients that only call tools."""
         return max(self.connections // 10, 2)
 
     @property
     def people(self) -> int:
-        """Everyone."""
+        """The number of clients."""
         return self.connections + self.tool_people
 
     @property
     def absence_s(self) -> float:
-        """After so long without a sign, the server must have taken someone out."""
+        """Silence after which the server must have removed a client."""
         return max(self.stream_grace_s, self.idle_grace_s) + 3.0
 
     @property
     def commits_kept(self) -> int:
-        """How many the log in memory may hold: half of them reach back further than anyone is away."""
+        """The limit of the log in memory: half of it reaches back further than any absence."""
         return max(16 * self.people, 32_000)
 
     def flags(self) -> dict[str, int]:
-        """The broker's limits: so low that whatever may grow up to one of them is there before the warm-up is over."""
+        """Return the broker's limits: low enough to be reached before the warm-up is over."""
         return {
             "stream_grace_ms": round(self.stream_grace_s * 1_000),
             "idle_grace_queue_ms": round(self.idle_grace_s * 1_000),
@@ -65,11 +65,11 @@ class SoakOptions:
 
 
 PAGE: Final = 50
-"""Events in one result: few, so that a page is full now and then."""
+"""Events in one result: few, so that some pages are full."""
 
 
 def parse(arguments: list[str] | None = None) -> SoakOptions:
-    """The options that a command line asks for; without a seed, a new one."""
+    """Return the options of a command line; the default seed is random."""
     default = SoakOptions()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=default.minutes, help="of coming and going (%(default)s)")

@@ -1,4 +1,4 @@
-"""One who comes, talks and goes, over and over, each time under a name that nobody else has."""
+"""A client that comes, talks and goes, over and over, each time under a unique name."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ from benchmarks.wire import ToolResult, answer
 NOT_FOUND: Final = 404
 FIRST_CALL_ID: Final = 10
 AWAY_S_MAX: Final = 1.2
-"""For how long someone is away who comes back within every grace."""
+"""Longest absence of a client that comes back within every grace."""
 BROKEN_AFTER_S_MAX: Final = 0.03
 WORDS: Final = ("and", "how", "is", "the", "weather", "where", "you", "are", "žluť", "雨", "🙂")
 WORDS_MAX: Final = 40
@@ -28,7 +28,7 @@ Deed = Callable[[], Awaitable[None]]
 
 
 class Participant(ABC):
-    """What those with a stream and those without have in common."""
+    """Behaviour common to clients with a stream and without."""
 
     def __init__(self, run: SoakRun, number: int, protocol_version: str) -> None:
         self.run = run
@@ -47,11 +47,11 @@ class Participant(ABC):
 
     @property
     def member(self) -> RoomMember | None:
-        """Their side of the room that they are in, as far as they know."""
+        """Its side of its room, as far as it knows."""
         return next((member for member in self.who.rooms.values() if not member.is_over), None)
 
     async def live(self) -> None:
-        """Come and go until the run closes; whatever goes wrong fails the run."""
+        """Come and go until the run closes; any error fails the run."""
         try:
             while self.run.is_open:
                 async with self.run.gate:
@@ -67,26 +67,26 @@ class Participant(ABC):
 
     @abstractmethod
     async def come(self) -> None:
-        """Enter the queue as someone new."""
+        """Enter the queue as a new identity."""
 
     @abstractmethod
     async def turn(self) -> None:
-        """Think, then do something."""
+        """Think, then act."""
 
     @abstractmethod
     async def check(self) -> None:
-        """Hear everything up to now, and hold it against what was heard already."""
+        """Read all notifications up to now, and compare them with those heard already."""
 
     @abstractmethod
     async def go_away(self) -> None:
-        """Be gone without a word."""
+        """Disconnect without notice."""
 
     @abstractmethod
     async def come_back(self) -> None:
-        """Be there again, and hear what was missed."""
+        """Reconnect, and read missed notifications."""
 
     async def begin(self) -> None:
-        """A new session, to which the handle is not known yet; of the old one they may say that it is over."""
+        """Open a new session, without a known handle; the old one may be ended first."""
         if self._in_session:
             await self.end_session()
         self._shown = False
@@ -94,7 +94,7 @@ class Participant(ABC):
         self._in_session = self.client.has_sessions
 
     async def call(self, tool: str, *allowed: str, wait_s: float = 0.0, **arguments: Any) -> ToolResult:
-        """A tool's result; a refusal only if its code is among those that are `allowed`."""
+        """Call a tool and return its result; a refusal must have a code among `allowed`."""
         while True:
             result = await self._tried(tool, arguments, wait_s)
             self.who.did(f"{tool} -> {result.code or result.status or result.success} {result.cursor or ''}")
@@ -126,14 +126,14 @@ class Participant(ABC):
         return given
 
     def request(self, tool: str, arguments: dict[str, Any]) -> bytes:
-        """A call; within a session that knows the handle, every other one leaves it out."""
+        """Return a call; in a session with a known handle, half of the calls leave it out."""
         leave_out = self.client.has_sessions and self._shown and self.rng.random() < 0.5
         handle = {} if leave_out or not self.handle else {"handle": self.handle}
         self._calls += 1  # an id is used once a session
         return self.client.wire.call(tool, {**arguments, **handle}, FIRST_CALL_ID + self._calls)
 
     async def enter_anew(self, stands_before: int) -> ToolResult:
-        """Become someone new; `stands_before`: how far before its own entry this one begins to hear."""
+        """Become a new identity; its inbox starts `stands_before` positions before its own entry."""
         self._lives += 1
         result = await self.call("enter_queue", display_name=self.who.name)
         self.handle = result.handle
@@ -143,17 +143,17 @@ class Participant(ABC):
         return result
 
     def rename(self) -> None:
-        """The next identity starts, without a handle and unheard of."""
+        """Start the next identity, without a handle."""
         self.who, self.handle = Identity(f"p{self.number}.{self._lives}"), ""
 
     def entered(self, result: ToolResult) -> None:
-        """The result of a call that queues: itself the notice of a match."""
+        """Record the result of a call that queues; it may itself announce a match."""
         if result.status == "matched":
             member = self.run.ledger.found(self.who, result.room_id, result.partner, result.cursor, logged=False)
             member.needs_notice = result.cursor > self.inbox.begins
 
     async def enter(self) -> None:
-        """Queue, or ask again how it stands: a repeat is safe."""
+        """Enter the queue, or repeat the call: that is safe."""
         result = await self.call("enter_queue", "already_chatting", display_name=self.who.name)
         if not result.code and result.handle != self.handle:
             raise WrongAnswer(f"{self.who.name} entered the queue, and has become someone else")
@@ -161,7 +161,7 @@ class Participant(ABC):
             self.entered(result)
 
     async def leave_queue(self) -> None:
-        """Wait no more."""
+        """Leave the queue."""
         await self.call("leave_queue")
 
     async def leave_chat(self) -> None:
@@ -186,7 +186,7 @@ class Participant(ABC):
             await self.check()
 
     async def vanish(self) -> None:
-        """Be gone for longer than any grace, then come back: the broker must have noticed."""
+        """Stay away for longer than any grace, then come back: the broker must have noticed."""
         self.run.counts["absences beyond the grace"] += 1
         await self.go_away()
         await asyncio.sleep(self.run.options.absence_s + self.rng.uniform(0, 2))
@@ -198,25 +198,25 @@ class Participant(ABC):
             await self.learn_that_all_is_over()
 
     async def learn_that_all_is_over(self) -> None:
-        """Who is idle is in no room, though nobody tells them of those that their own absence closed."""
+        """Settle all rooms of an idle client: rooms closed by its own absence are not announced to it."""
         await self.check()
         for member in self.who.rooms.values():
             member.left = True
         self.run.ledger.caught_up(self.who)
 
     async def step_out(self) -> None:
-        """Be gone for a moment."""
+        """Disconnect for a moment."""
         self.run.counts["drops"] += 1
         await self.go_away()
         await asyncio.sleep(self.rng.choice((0.0, self.rng.uniform(0, AWAY_S_MAX))))
         await self.come_back()
 
     async def forsake(self) -> None:
-        """Never be this one again."""
+        """Give up this identity."""
         self._leaves = True
 
     async def retire(self) -> None:
-        """Leave for good; who is not seen out by name is waited for until their grace is over."""
+        """Leave for good, with or without ending the room first."""
         if self.run.is_open and self.rng.random() < 0.3:
             await self.vanish()
         async with self.run.gate:
@@ -237,7 +237,7 @@ class Participant(ABC):
         await self.begin()
 
     async def end_session(self) -> None:
-        """Let go of the session: with a word, or without."""
+        """Drop the session, sometimes with a DELETE."""
         self._in_session = False
         if self.rng.random() < self.run.options.deletes:
             self.run.counts["sessions deleted"] += 1
@@ -248,7 +248,7 @@ class Participant(ABC):
                     raise
 
     async def read_next_page(self) -> None:
-        """Page after page, up to the log's end."""
+        """Read page after page, up to the log's end."""
         while True:
             page = await self.call("wait_for_events", cursor=self.inbox.cursor, wait_seconds=0)
             self.inbox.page(page.events, page.cursor, missed=page.missed)
@@ -256,13 +256,13 @@ class Participant(ABC):
                 return
 
     def text(self, least_bytes: int = 0) -> str:
-        """Something that was never said before."""
+        """Return a text that is unique in the run."""
         self._texts += 1
         words = " ".join(self.rng.choices(WORDS, k=self.rng.randint(1, WORDS_MAX)))
         return f"{self.who.name} {self._texts} {words}{'.' * max(0, least_bytes - 2 * len(words))}"
 
     async def say(self, least_bytes: int = 0, **more: Any) -> ToolResult:
-        """Say the next thing until it is answered for good, now and then as networks and hosts make people do it."""
+        """Send the next message until it has a final answer, sometimes with a broken call or a repeat."""
         member = self.member
         assert member is not None
         said = self.run.ledger.says(member, self.text(least_bytes))
@@ -289,7 +289,7 @@ class Participant(ABC):
         return result
 
     async def answer_flood(self) -> bool:
-        """Say very much to one who reads slowly, if somebody asked for that; whether it was so."""
+        """Flood a slow reader, if it has asked for that; return true if so."""
         flood, self.who.flood = self.who.flood, None
         if flood is None:
             return False

@@ -1,4 +1,4 @@
-"""Someone who only calls tools, as a host with a model in it does: everything is heard in results."""
+"""A client that only calls tools, like a host with a model: it hears by results."""
 
 import time
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from benchmarks.soak.participant import Deed, Participant
 
 
 class PollingParticipant(Participant):
-    """They wait for events, and send with a wait; waits break off, sessions are changed, nothing is lost."""
+    """A client that waits for events and sends with a wait; waits break off, sessions change, nothing is lost."""
 
     async def come(self) -> None:
-        """Enter; the result is where hearing begins."""
+        """Enter; notifications are read from the result's cursor on."""
         await self.begin()
         self.rename()
         await self.enter_anew(stands_before=0)
 
     async def turn(self) -> None:
-        """Listen while thinking, then do something."""
+        """Wait for events while thinking, then act."""
         until = time.monotonic() + self.run.rate.draw(self.rng)
         before = self.member
         while (left_s := until - time.monotonic()) > 0.01 and self.member is before:
@@ -51,19 +51,19 @@ class PollingParticipant(Participant):
         self.run.ledger.caught_up(self.who)
 
     async def go_away(self) -> None:
-        """In the middle of a wait, or between two calls."""
+        """Disconnect during a wait, or between two calls."""
         if self.rng.random() < 0.5:
             await self._break_wait()
         self.client.hang_up()
 
     async def come_back(self) -> None:
-        """A session may be another one; the cursor is where it was."""
+        """Reconnect, perhaps in another session, and read from the same cursor."""
         if self.client.has_sessions and self.rng.random() < 0.5:
             await self.begin()
         await self.read_next_page()
 
     async def _wait(self, seconds: float) -> None:
-        """One call, which ends when there is something to hear; who is idle is told so at once."""
+        """Wait in one call until there is an event; for an idle client it returns at once."""
         waited = await self.call(
             "wait_for_events", wait_s=seconds, cursor=self.inbox.cursor, wait_seconds=round(seconds, 2)
         )
@@ -81,7 +81,7 @@ class PollingParticipant(Participant):
             await self.enter()
 
     async def _say(self) -> None:
-        """Say something and hear the answer, in one call or in two."""
+        """Send a message and wait for the answer, in one call or in two."""
         if self.rng.random() < 0.5:
             await self.say()
             return
@@ -91,11 +91,11 @@ class PollingParticipant(Participant):
             self.inbox.page(said.events, said.cursor, missed=said.missed)
 
     async def _break_wait(self) -> None:
-        """A wait that is broken off loses nothing: the next one starts from the same cursor."""
+        """Break off a wait; the next one starts from the same cursor, so nothing is lost."""
         self.run.counts["waits broken off"] += 1
         request = self.request("wait_for_events", {"cursor": self.inbox.cursor, "wait_seconds": 30})
         await self.client.break_off(request, self.rng.uniform(0, self.run.rate.think_s))
 
     async def _change_session(self) -> None:
-        """A host opens and drops sessions as it likes."""
+        """Change to a new session, as hosts do."""
         await self.begin()

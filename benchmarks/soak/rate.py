@@ -1,4 +1,4 @@
-"""How long people think: as fast as the server and its generator bear on one machine, found while they run."""
+"""Time between two acts of a client: as short as the server and its generator bear on one machine."""
 
 import random
 from array import array
@@ -6,19 +6,19 @@ from collections import deque
 from typing import Final
 
 SECONDS_A_TURN: Final = 0.0025
-"""A first guess at what one turn of one person costs the server."""
+"""First guess at the server's cost of one act of one client."""
 LATE_S: Final = 0.25
-"""Where half of the calls take longer, the machine has less to give than its clock says."""
+"""Median of calls above which the machine is overloaded in spite of its clock."""
 SLOWER_AT_MOST: Final = 1.2
 FASTER_AT_MOST: Final = 0.97
-"""A second: nobody should still be in an old, long thought when all others have become quick."""
+"""Factor a second: an old, long think time should not outlast the others' change."""
 THINK_S_MAX: Final = 15.0
 LATELY: Final = 200
-"""Calls, of which the median tells if the machine is late."""
+"""Calls whose median shows if the machine is overloaded."""
 
 
 class TurnRate:
-    """The mean of the time between two turns of a person."""
+    """The mean time between two acts of a client."""
 
     def __init__(self, people: int, busy: float, min_think_s: float) -> None:
         self._busy = busy
@@ -26,11 +26,11 @@ class TurnRate:
         self.think_s = max(people * SECONDS_A_TURN / busy, min_think_s)
 
     def draw(self, rng: random.Random) -> float:
-        """The seconds that someone thinks."""
+        """Draw a think time in seconds."""
         return self.think_s * rng.uniform(0.5, 1.5)
 
     def adjust(self, busy: float, median_s: float) -> None:
-        """The server took that share of a core lately, and its calls that long."""
+        """Adjust to the server's recent share of a core and the median of its calls."""
         factor = (max(busy, 0.01) / self._busy) ** 0.5
         if median_s > LATE_S:
             factor = SLOWER_AT_MOST
@@ -39,7 +39,7 @@ class TurnRate:
 
 
 class Latencies:
-    """Seconds, of every call that does not wait and of every message."""
+    """Seconds of calls without a wait, and of messages."""
 
     def __init__(self) -> None:
         self.calls = array("f")
@@ -47,10 +47,10 @@ class Latencies:
         self.lately: deque[float] = deque(maxlen=LATELY)
 
     def answered(self, seconds: float) -> None:
-        """A call took so long."""
+        """Record the duration of a call."""
         self.calls.append(seconds)
         self.lately.append(seconds)
 
     def heard(self, seconds: float) -> None:
-        """A message was heard on a stream so long after it was sent."""
+        """Record the time from sending a message to hearing it on a stream."""
         self.messages.append(seconds)

@@ -1,4 +1,4 @@
-"""What the server's process holds, read every second, and whether it grows."""
+"""Memory and other resources of the server's process, read every second, and their growth."""
 
 import statistics
 from dataclasses import dataclass
@@ -7,36 +7,37 @@ from typing import Final
 POSITION: Final = "chat_broker_position"
 COLLECTIONS: Final = tuple(f'python_gc_collections_total{{generation="{generation}"}}' for generation in range(3))
 WARM_UP_SHARE: Final = 0.6
-"""Of a run, for whatever may grow up to a limit to get there."""
+"""Share of a run until all that may grow up to a limit is full."""
 JUDGED_S_MIN: Final = 180.0
-"""A shorter look at memory tells a leak from noise no more."""
+"""Shortest time of readings to tell a leak from noise."""
 GROWTH_SHARE_MAX: Final = 0.05
 GROWTH_KB_MAX: Final = 4_096
-"""Growth that is still called flat, over all of the time that is judged: a part of what is held, and in KiB; the
-larger of the two. So a longer run is stricter."""
+"""Growth up to which memory is flat, over all of the judged time: a share of the memory and a size in KiB, of which the
+larger counts. So a longer run is stricter.
+"""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at the process."""
+    """One reading of the process."""
 
     at_s: float
-    """Since the first people came."""
+    """Seconds since the first clients came."""
     resident_kb: int
     open_fds: int
     cpu_s: float
     position: int = 0
-    """Of the log, as of the last look at the metrics."""
+    """Position of the log in the last metrics."""
     collections: tuple[int, ...] = (0, 0, 0)
-    """Of Python's garbage collector, by generation."""
+    """Runs of Python's garbage collector, by generation."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """How resident memory went after the warm-up."""
+    """Growth of resident memory after the warm-up."""
 
     began_s: float
-    """When the warm-up was over."""
+    """End of the warm-up."""
     span_s: float
     kb_a_minute: float
     """The slope of a straight line, by least squares."""
@@ -47,34 +48,34 @@ class Growth:
 
     @property
     def kb(self) -> float:
-        """All in all, by the slope."""
+        """Total growth, by the slope."""
         return self.kb_a_minute * self.span_s / 60
 
     @property
     def kb_max(self) -> float:
-        """Above this it counts as growth."""
+        """The most that counts as flat."""
         return max(GROWTH_KB_MAX, GROWTH_SHARE_MAX * self.first_kb)
 
     @property
     def is_judged(self) -> bool:
-        """Whether it was looked at for long enough."""
+        """True if the readings span enough time."""
         return self.span_s >= JUDGED_S_MIN
 
     @property
     def is_flat(self) -> bool:
-        """Whether it stays within the bound."""
+        """True if growth stays within the bound."""
         return self.kb <= self.kb_max
 
     @property
     def bytes_a_commit(self) -> float:
-        """The same slope, by what happened meanwhile."""
+        """The same slope, by commits."""
         return self.kb * 1_024 / max(self.commits, 1)
 
 
 def growth(readings: list[Reading], warm_up_s: float, warm_up_commits: int) -> Growth | None:
-    """Of all that was read after the warm-up, which lasts `warm_up_s` and `warm_up_commits` at least.
+    """Return the growth after the warm-up, or `None` without readings from then.
 
-    `None` where that is nothing.
+    The warm-up lasts at least `warm_up_s` and `warm_up_commits`.
     """
     judged = [one for one in readings if one.at_s >= warm_up_s and one.position >= warm_up_commits]
     if len(judged) < 2:
@@ -94,7 +95,7 @@ def growth(readings: list[Reading], warm_up_s: float, warm_up_commits: int) -> G
 
 
 def metrics(text: str) -> dict[str, float]:
-    """The samples of the Prometheus text format; those with labels also by their name alone, added up."""
+    """Return the samples of the Prometheus text format; labelled ones also summed under their bare name."""
     samples: dict[str, float] = {}
     for line in text.splitlines():
         if line and not line.startswith("#") and " " in line:

@@ -1,4 +1,4 @@
-"""What all the people of a soak share."""
+"""State shared by all clients of a soak."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from benchmarks.soak.rate import Latencies, TurnRate
 from benchmarks.soak.rooms import Identity
 
 AT_ONCE: Final = 64
-"""How many may be coming or leaving for good at a time."""
+"""Clients that may come or leave for good at a time."""
 PROBLEMS_MAX: Final = 100
-"""So many, and the run ends: there is nothing more to learn."""
+"""Problems after which the run ends: there is nothing more to learn."""
 
 
 class SoakRun:
-    """One server's people."""
+    """Shared state of one server's clients."""
 
     def __init__(self, port: int, options: SoakOptions) -> None:
         self.port = port
@@ -29,16 +29,16 @@ class SoakRun:
         self.is_open = True
         self.gate = asyncio.Semaphore(AT_ONCE)
         self.slowness = asyncio.Lock()
-        """One slow reader at a time: each costs what a hundred turns cost."""
+        """Held by a slow reader, one at a time: each costs as much as a hundred acts."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def counts(self) -> Counter[str]:
-        """How often each kind of thing happened."""
+        """The number of events of each kind."""
         return self.ledger.counts
 
     def fail(self, error: Exception, who: Identity) -> None:
-        """Something happened that no client should ever see: the run ends."""
+        """Record an error that no client may see, and end the run."""
         if not self.failed.done():  # what comes after it, comes of it
             self.ledger.problem(f"{who.name}: {type(error).__name__}: {error}", who)
             self.failed.set_result(None)

@@ -1,4 +1,4 @@
-"""One run: a server, a run that opens and closes, and what is left when everyone has gone."""
+"""One soak: a server, its clients, and the resources left when all of them have gone."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ VERIFIED_WITHIN_S: Final = 300.0
 
 
 class Soak:
-    """A server and its people; to be used as a context, at whose end the server has ended too."""
+    """A server and its clients, as a context that ends the server."""
 
     def __init__(self, options: SoakOptions) -> None:
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.flags().items()]
@@ -42,15 +42,15 @@ class Soak:
         self._began = 0.0
 
     def __enter__(self) -> Self:
-        """As it is."""
+        """Return itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End the server, whatever happened."""
+        """End the server."""
         self.server.stop()
 
     async def execute(self) -> Verdict:
-        """Everything in turn; a problem of the kind that ends a run ends it here."""
+        """Run all phases in turn and return the verdict; a fatal problem ends the run."""
         await self.server.ready()
         verdict = self.verdict
         verdict.before = await held_by_an_idle_server(self.server, self._options)
@@ -72,7 +72,7 @@ class Soak:
         return verdict
 
     async def _people(self) -> None:
-        """They come, stay, and leave when the time is up; or all at once, if something fails."""
+        """Let clients come, stay, and leave when the time is up, or all at once after a failure."""
         tasks = {asyncio.create_task(person.live()) for person in self._everyone()}
         try:
             await asyncio.wait({self.run.failed}, timeout=self._options.minutes * 60)
@@ -98,7 +98,7 @@ class Soak:
         return people + [PollingParticipant(self.run, number, eras[number % 2]) for number in numbers]
 
     async def _watch(self) -> None:
-        """Read what the server holds every second, and let people talk as fast as it bears."""
+        """Read the server's resources every second, and adjust the rate of talking."""
         seen: dict[str, float] = {}
         last: Reading | None = None
         for number in range(round(self._options.minutes * 60 / READ_EVERY_S)):
@@ -138,7 +138,7 @@ class Soak:
         print(", ".join(said), file=sys.stderr)
 
     def _look_into_the_log(self) -> None:
-        """Nothing that the server logged is an error; a log in a file keeps every promise."""
+        """Check that the server logged no error, and that a log in a file passes `verify`."""
         for line in self.server.log_lines():
             if '"level":"error"' in line or "Traceback" in line or not _is_json(line):
                 self.run.ledger.problem(f"the server logged {line[:500]}")

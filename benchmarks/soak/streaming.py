@@ -1,4 +1,4 @@
-"""Someone with an open stream: the GET of a session, or `subscriptions/listen`."""
+"""A client with an open stream: the GET of a session, or `subscriptions/listen`."""
 
 import asyncio
 import math
@@ -19,11 +19,11 @@ OnFrame = Callable[[StreamFrame], object]
 FLOODED_WITHIN_S: Final = 20.0
 CUT_WITHIN_S: Final = 1.0
 CHECKED_EVERY_S: Final = 20.0
-"""At least: the log does not reach back for ever."""
+"""Longest time between two checks: the log does not reach back for ever."""
 
 
 class StreamingParticipant(Participant):
-    """They hear by their stream. By the cursor they read what it cannot have carried, and check what it did."""
+    """A client that hears by its stream. By the cursor it reads missed notifications, and checks the stream."""
 
     def __init__(self, run: SoakRun, number: int, protocol_version: str) -> None:
         super().__init__(run, number, protocol_version)
@@ -33,7 +33,7 @@ class StreamingParticipant(Participant):
         self._check_at = 0.0
 
     async def come(self) -> None:
-        """A session may open its stream before it has entered anything, or afterwards."""
+        """Enter; a session may open its stream before that, or after."""
         self._check_at = time.monotonic() + CHECKED_EVERY_S
         await self.begin()
         self.rename()
@@ -49,7 +49,7 @@ class StreamingParticipant(Participant):
             await self._open_and_read()
 
     async def turn(self) -> None:
-        """Think, then do something."""
+        """Think, then act."""
         await asyncio.sleep(self.run.rate.draw(self.rng))
         if self._listener.over.is_set():
             raise WrongAnswer(f"the server ended {self.who.name}'s stream, which was read")
@@ -76,7 +76,7 @@ class StreamingParticipant(Participant):
         await self.say()
 
     async def check(self) -> None:
-        """What the log holds since the last time must be what the stream carried."""
+        """Check that the stream carried all that the log holds since the last check."""
         while True:
             page = await self.call("wait_for_events", cursor=self.inbox.audited, wait_seconds=0)
             await self.inbox.audit(page.events, page.cursor, missed=page.missed)
@@ -87,13 +87,13 @@ class StreamingParticipant(Participant):
         self.run.ledger.caught_up(self.who)
 
     async def go_away(self) -> None:
-        """The stream is dropped, and often the connection for calls."""
+        """Drop the stream, and often the connection for calls."""
         self._close()
         if self.rng.random() < 0.5:
             self.client.hang_up()
 
     async def come_back(self) -> None:
-        """By `Last-Event-ID` in the same session or in a new one; or by the cursor."""
+        """Resume by `Last-Event-ID` in the same session or in a new one, or by the cursor."""
         if not self.client.has_sessions or self.rng.random() < 0.3:
             await self._open_and_read()
             return
@@ -104,19 +104,19 @@ class StreamingParticipant(Participant):
         await self._resume()
 
     async def live(self) -> None:
-        """In the end the stream is closed, whatever the end was."""
+        """Come and go as others, and close the stream in any case."""
         try:
             await super().live()
         finally:
             self._listener.close()
 
     async def retire(self) -> None:
-        """The stream stays open to the last."""
+        """Leave for good, and close the stream last."""
         await super().retire()
         self._close()
 
     async def _displace(self) -> None:
-        """Open another stream while one is open: the new one goes on where this one was left."""
+        """Open another stream while one is open: the new one goes on from the old one's last event."""
         old = self._listener
         old.deafen()
         self._event_id = old.event_id
@@ -131,7 +131,7 @@ class StreamingParticipant(Participant):
         self.who.stream_dropped()
 
     async def _read_slowly(self) -> None:
-        """Stop reading while the other says very much: the stream is cut, and nothing is lost."""
+        """Stop reading while the partner sends a flood: the stream is cut, and nothing is lost."""
         member, slowness = self.member, self.run.slowness
         partner = member.other.who if member is not None and member.other is not None else None
         if member is None or partner is None or partner.has_left or partner.flood is not None or slowness.locked():
@@ -162,7 +162,7 @@ class StreamingParticipant(Participant):
             await self.come_back()
 
     async def _resume(self) -> None:
-        """Go on where the last stream was left."""
+        """Resume after the last stream's last event."""
         self.run.counts["resumptions by LastClient-Event-ID"] += 1
         if not self._event_id:
             await self._open_and_read()
@@ -170,7 +170,7 @@ class StreamingParticipant(Participant):
             await self._open(self._heard, self._event_id)
 
     async def _open_and_read(self, *, narrow: bool = False) -> None:
-        """Open a stream that begins now, and read by the cursor what came before."""
+        """Open a stream that begins now, and read earlier notifications by the cursor."""
         self.run.counts["gaps read by cursor"] += 1
         self.inbox.hold()
         await self._open(self._heard, narrow=narrow)
@@ -201,7 +201,7 @@ class StreamingParticipant(Participant):
         return Listener(lambda error: self.run.fail(error, self.who), on_frame)
 
     def _heard(self, frame: StreamFrame) -> None:
-        """What was sent while the stream was open tells how long the way of a message takes."""
+        """Record a frame; a message sent while the stream was open gives a latency."""
         said = self.inbox.frame(frame)
         if said is not None and said.sent_at > self._opened_at:
             self.run.latencies.heard(time.perf_counter() - said.sent_at)
@@ -211,7 +211,7 @@ class StreamingParticipant(Participant):
         self.who.stream_dropped()
 
     def _forget_stream(self) -> None:
-        """Drop it; what it carried to the last is where the next goes on."""
+        """Drop the stream, and keep its last event's id for the next."""
         self._event_id = self._listener.event_id
         self._listener.deafen()
         self._listener.drop() if self.rng.random() < 0.5 else self._listener.close()

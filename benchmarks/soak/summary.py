@@ -1,4 +1,4 @@
-"""What a run did and found, to be read by people."""
+"""The summary of a run, for readers."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from benchmarks.soak.verdict import Verdict
 
 
 def summary(verdict: Verdict) -> str:
-    """Some lines, the verdict last."""
+    """Return some lines, the verdict last."""
     return "\n".join(_lines(verdict))
 
 

@@ -1,4 +1,4 @@
-"""The end of a server that is in use: every stream and every wait ends well, and so does the process."""
+"""The end of a server in use: every stream and every wait ends well, and so does the process."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ from benchmarks.soak.run import SoakRun
 from benchmarks.wire import MODERN, SESSIONS, ToolResult, answer
 
 STREAMS: Final = 50
-"""Of each era."""
+"""Streams of each era."""
 WAITS: Final = 20
 STANDING_WITHIN_S: Final = 60.0
 ENDED_WITHIN_S: Final = 5.0
@@ -25,7 +25,7 @@ LISTEN_ID: Final = 2
 
 @dataclass
 class TeardownResult:
-    """How the server ended."""
+    """The end of the server."""
 
     streams: int
     waits: int
@@ -35,7 +35,7 @@ class TeardownResult:
 
 
 class LastClient:
-    """One of the last: they have a stream, and some of them also wait."""
+    """One of the last clients: it has a stream, and may also wait."""
 
     def __init__(self, run: SoakRun, era: str) -> None:
         self.era = era
@@ -57,16 +57,16 @@ class LastClient:
             raise WrongAnswer(f"one of the last was refused a stream: HTTP {status}")
 
     async def catch_up(self) -> None:
-        """Hear all that there is to hear, so that a wait stands."""
+        """Read all notifications, so that a wait lasts."""
         await self._client.begin()
         self._cursor = (await self._waited(0)).cursor
 
     async def wait(self) -> bool:
-        """Wait for what never comes; whether they were told that the time is up."""
+        """Wait in vain; return true if the result says that the time is up."""
         return (await self._waited(60)).timed_out
 
     def leave(self) -> None:
-        """Close what the server has not."""
+        """Close all connections that are still open."""
         self.listener.close()
         self._client.hang_up()
 
@@ -84,7 +84,7 @@ class LastClient:
 
 
 async def end_with_streams_open(server: Server, run: SoakRun) -> TeardownResult:
-    """Open streams and waits, send `SIGTERM`, and see how each of them ends."""
+    """Open streams and waits, send `SIGTERM`, and check how each of them ends."""
     ending = TeardownResult(2 * STREAMS, WAITS)
     everyone = [LastClient(run, era) for _ in range(STREAMS) for era in (SESSIONS, MODERN)]
     for last in everyone:
@@ -105,7 +105,7 @@ async def end_with_streams_open(server: Server, run: SoakRun) -> TeardownResult:
 
 
 async def _standing(server: Server, people: list[LastClient]) -> list[asyncio.Task[bool]]:
-    """A wait of each, once all of them are under way."""
+    """Return a wait of each client, once all of them are in progress."""
     for last in people:
         await last.catch_up()
     before = (await held(server))[TASKS]

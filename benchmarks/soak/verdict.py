@@ -1,4 +1,4 @@
-"""What a run found, and whether it is well."""
+"""The findings of a run, and their verdict."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,47 +29,47 @@ KINDS: Final = (
     "waits",
     "waits broken off",
 )
-"""What has to have happened in a run that is long enough to prove anything."""
+"""Kinds of events that must occur in a run long enough to prove anything."""
 COMPLETE_MINUTES: Final = 5.0
 
 
 @dataclass
 class Verdict:
-    """Everything for a summary."""
+    """All data for a summary."""
 
     options: SoakOptions
     run: SoakRun
     readings: list[Reading] = field(default_factory=list)
     streams: list[float] = field(default_factory=list)
-    """How many were open, after the warm-up."""
+    """Open streams at each reading after the warm-up."""
     busy_own: float = 0.0
     """The generator's share of a core."""
     before: Held = field(default_factory=dict)
-    """What the server held before anyone came."""
+    """The server's resources before the first client."""
     after: Held = field(default_factory=dict)
-    """What it held after everyone had gone."""
+    """Its resources after the last client."""
     ending: TeardownResult | None = None
     verified: str = ""
-    """What `chat-broker verify` said of a log in a file."""
+    """Output of `chat-broker verify` for a log in a file."""
 
     @property
     def warm_up_s(self) -> float:
-        """Before that, memory is not looked at."""
+        """Time before the first judged reading of memory."""
         return self.options.minutes * 60 * WARM_UP_SHARE
 
     @property
     def growth(self) -> Growth | None:
-        """Of resident memory, once the time is up, and a log in memory has been full."""
+        """Growth of resident memory after the warm-up, with a log in memory full."""
         return growth(self.readings, self.warm_up_s, self.options.commits_kept)
 
     @property
     def missing(self) -> list[str]:
-        """The kinds that never happened."""
+        """Kinds of events that did not occur."""
         return [kind for kind in KINDS if not self.run.counts[kind]]
 
     @property
     def problems(self) -> list[str]:
-        """Everything that is wrong; none, if all is well."""
+        """All problems; none if all is well."""
         found = list(self.run.ledger.problems)
         memory = self.growth
         if memory is not None and memory.is_judged and not memory.is_flat:
