@@ -1,5 +1,5 @@
-"""What is stored: ids, commands, events, commits, their encoding, and the ordered log that holds them.
+"""The storage contract: ids, commands, events, commits, their encoding, and the ordered log.
 
-Nothing here knows a rule of chat. The types are a storage contract: a tag, once written, never changes
-(`events.codec`), and golden files in `tests/golden/` hold one specimen of each.
+Nothing here knows a rule of chat. A tag, once written, never changes (`events.codec`), and the golden files in
+`tests/golden/` hold one specimen of each type.
 """

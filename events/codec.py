@@ -1,11 +1,9 @@
 """Commits as JSON, one line each, and back.
 
-What was stored stays readable: each type has a tag that never changes, each commit a schema version, and
-`UPCASTS` brings the JSON of an older version up to the present one before it is read. What is newer than this
-program, or unknown to it, fails loudly rather than being half understood.
+Stored commits stay readable: each type has a permanent tag, each commit a schema version. `UPCASTS` converts the JSON
+of an older version before it is decoded. Anything newer or unknown raises an error; nothing is guessed.
 
-A commit's id is the hash of what was stored, so that of an old commit is checked on its stored form, before it is
-brought up to date.
+A commit's id is the hash of its stored form, so the id of an old commit is checked before the conversion.
 """
 
 from __future__ import annotations
@@ -19,14 +17,14 @@ from events.commit import SCHEMA_VERSION, Commit, altered, id_over
 from events.ids import CommitId
 from events.text import redacted
 
-Stored = dict[str, Any]
-"""A commit as its JSON object, of whatever schema version it says."""
+JsonObject = dict[str, Any]
+"""A decoded JSON object, such as a commit of any schema version."""
 
-Upcast = Callable[[Stored], Stored]
+Upcast = Callable[[JsonObject], JsonObject]
 
 
-def _name_the_matching(commit: Stored) -> Stored:
-    """1 to 2: there was one matching, and no snapshots."""
+def _add_matching(commit: JsonObject) -> JsonObject:
+    """Convert 1 to 2: there was one matching, and there were no snapshots."""
     for holder in (commit["command"], *commit["events"]):
         if "policy" in holder:
             holder["policy"] |= {
@@ -37,40 +35,39 @@ def _name_the_matching(commit: Stored) -> Stored:
     return commit
 
 
-UPCASTS: Mapping[int, Upcast] = {1: _name_the_matching}
-"""Schema version to the function that turns that version's JSON object into the next version's."""
+UPCASTS: Mapping[int, Upcast] = {1: _add_matching}
+"""Schema version to the function that converts its JSON object to the next version."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Commit)
 
 
 class UnreadableCommitError(Exception):
-    """Stored bytes that are no commit this program knows; nothing was skipped or guessed."""
+    """Stored bytes are no commit of a known version; nothing was skipped or guessed."""
 
 
-class _Header(msgspec.Struct):
+class _SchemaHeader(msgspec.Struct):
     schema: int
 
 
-_header_decoder = msgspec.json.Decoder(_Header)
+_header_decoder = msgspec.json.Decoder(_SchemaHeader)
 
 
 def encode_commit(commit: Commit) -> bytes:
-    """`commit` as one line of JSON, without its end; the same commit always gives the same bytes.
+    """Return `commit` as one line of JSON, without its end. The same commit always gives the same bytes.
 
-    One that was read from an older schema has its old line, and no other.
+    A commit of an older schema must not be encoded again; its old line is its only form.
     """
     assert commit.schema == SCHEMA_VERSION, "an old commit is copied as the line it is"
     return _encoder.encode(commit)
 
 
 def decode_commit(line: bytes) -> Commit:
-    """The commit that `encode_commit` made `line` from, at any schema version up to the present.
+    """Return the commit that `encode_commit` made `line` from, at any schema version up to the present.
 
     Raises:
-        UnreadableCommitError: the line is damaged, or newer than this program, or holds a tag or a field
-            that it does not know.
-        BrokenChainError: it is of an older schema, and was altered.
+        UnreadableCommitError: the line is damaged, or newer than this program, or has an unknown tag or field.
+        BrokenChainError: the commit is of an older schema, and was altered.
     """
     try:
         # Almost every line is of the present schema, and one pass over it is enough.
@@ -80,14 +77,14 @@ def decode_commit(line: bytes) -> Commit:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if _schema_of(line) == SCHEMA_VERSION:
             raise UnreadableCommitError(f"not a commit: {error}") from error
-    return _brought_up_to_date(line)
+    return _upcast(line)
 
 
 def redact_line(line: bytes) -> bytes:
-    """`line` without what was said in it, of whatever schema version; its id still holds.
+    """Return `line` without its texts, at any schema version; its id still holds.
 
     Raises:
-        UnreadableCommitError: it is no JSON object of a commit.
+        UnreadableCommitError: the line is no JSON object of a commit.
     """
     stored = _read(line)
     try:
@@ -96,7 +93,7 @@ def redact_line(line: bytes) -> bytes:
         raise UnreadableCommitError(f"not a commit: {error}") from error
 
 
-def _brought_up_to_date(line: bytes) -> Commit:
+def _upcast(line: bytes) -> Commit:
     stored = _read(line)
     schema = stored["schema"]
     try:
@@ -116,24 +113,24 @@ def _schema_of(line: bytes) -> int:
         raise UnreadableCommitError(f"not a commit: {error}") from error
 
 
-def _read(line: bytes) -> Stored:
+def _read(line: bytes) -> JsonObject:
     schema = _schema_of(line)
     if schema != SCHEMA_VERSION and schema not in UPCASTS:
         raise UnreadableCommitError(f"schema version {schema}; this program reads up to {SCHEMA_VERSION}")
     try:
-        stored: Stored = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # RecursionError: looking for the header goes as deep
+        stored: JsonObject = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # RecursionError: decoding the header goes as deep
         raise UnreadableCommitError(f"not a commit: {error}") from error
     return stored
 
 
-def _id_of(stored: Stored) -> CommitId:
-    """As `events.commit.commit_id_of`, from the JSON, whose order is the order in which it was stored."""
+def _id_of(stored: JsonObject) -> CommitId:
+    """Return `events.commit.commit_id_of` of a JSON object; the order of its fields is that of the stored line."""
     return id_over([value for name, value in _redacted(stored).items() if name != "commit_id"])
 
 
-def _redacted(stored: Stored) -> Stored:
-    """As `events.commit.redact`, on the JSON: a text is what stands under that name in a command or an event."""
+def _redacted(stored: JsonObject) -> JsonObject:
+    """Return `events.commit.redact` of a JSON object: a text is the value of that name in a command or an event."""
     if "text" not in stored["command"]:
         return stored
     salt = stored["facts"].get("salt")
@@ -144,6 +141,6 @@ def _redacted(stored: Stored) -> Stored:
     }
 
 
-def _without_text(holder: Stored, salt: str | None) -> Stored:
+def _without_text(holder: JsonObject, salt: str | None) -> JsonObject:
     text = holder.get("text")
     return holder | {"text": msgspec.to_builtins(redacted(text, salt))} if isinstance(text, str) else holder

@@ -1,4 +1,4 @@
-"""Requests in the imperative. A command that is accepted is stored beside the events it led to."""
+"""Requests in the imperative. An accepted command is stored with its events."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from events.policy import Policy
 from events.text import Text
 
 AbsenceReason = Literal["disconnected", "timeout"]
-"""Why a `Disconnect` was issued: the stream's grace was the later to end, or the call's."""
+"""The cause of a `Disconnect`: the grace that ended last, the stream's or the call's."""
 
 
-class _Command(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """The shape that all commands share."""
+class _CommandBase(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """The common settings of all commands."""
 
 
-class EnterQueue(_Command, frozen=True, tag="enter_queue"):
+class EnterQueue(_CommandBase, frozen=True, tag="enter_queue"):
     """Wait for a stranger. `display_name` and `interests` are clean already."""
 
     connection_id: ConnectionId
@@ -26,20 +26,20 @@ class EnterQueue(_Command, frozen=True, tag="enter_queue"):
     interests: tuple[str, ...]
 
 
-class NextPartner(_Command, frozen=True, tag="next_partner"):
+class NextPartner(_CommandBase, frozen=True, tag="next_partner"):
     """Leave `room_id` and wait for another stranger, under the same name and interests."""
 
     connection_id: ConnectionId
     room_id: RoomId
 
 
-class LeaveQueue(_Command, frozen=True, tag="leave_queue"):
+class LeaveQueue(_CommandBase, frozen=True, tag="leave_queue"):
     """Stop waiting."""
 
     connection_id: ConnectionId
 
 
-class SendMessage(_Command, frozen=True, tag="send_message"):
+class SendMessage(_CommandBase, frozen=True, tag="send_message"):
     """Say `text` to the other member of `room_id`."""
 
     connection_id: ConnectionId
@@ -48,29 +48,29 @@ class SendMessage(_Command, frozen=True, tag="send_message"):
     client_message_id: ClientMessageId | None
 
 
-class LeaveRoom(_Command, frozen=True, tag="leave_room"):
+class LeaveRoom(_CommandBase, frozen=True, tag="leave_room"):
     """End the conversation in `room_id`."""
 
     connection_id: ConnectionId
     room_id: RoomId
 
 
-class Disconnect(_Command, frozen=True, tag="disconnect"):
-    """Take an absent connection out of wherever it is, unless it has an event after position `since`."""
+class Disconnect(_CommandBase, frozen=True, tag="disconnect"):
+    """Remove an absent connection from its place, unless it has an event after position `since`."""
 
     connection_id: ConnectionId
     reason: AbsenceReason
     since: Position
 
 
-class MatchDue(_Command, frozen=True, tag="match_due"):
-    """Someone who waits has held out for a shared interest long enough: let them meet anyone."""
+class MatchDue(_CommandBase, frozen=True, tag="match_due"):
+    """End the search for a shared interest: match the waiting connection with any other."""
 
     connection_id: ConnectionId
 
 
-class AdoptPolicy(_Command, frozen=True, tag="adopt_policy"):
-    """From here on, decide under `policy`."""
+class AdoptPolicy(_CommandBase, frozen=True, tag="adopt_policy"):
+    """Decide under `policy` from now on."""
 
     policy: Policy
 

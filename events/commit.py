@@ -1,8 +1,8 @@
 """The commit: one accepted command, the facts it was decided with and all its events, in one piece.
 
-Commits form a chain. `commit_id` is a hash over everything else in the commit, `previous_id` names the commit
-before it, so a log that was altered, rolled back or replaced is noticed. A text enters the hash as its salted
-hash, so it can be redacted later without breaking the chain.
+Commits form a chain. `commit_id` is a hash over everything else in the commit, and `previous_id` names the commit
+before it. So a log that was altered, rolled back or replaced is noticed. A text enters the hash as its salted hash, so
+it can be redacted later without breaking the chain.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from events.ids import NO_COMMIT, CommitId, Position, RoomId
 from events.text import redacted
 
 SCHEMA_VERSION = 2
-"""Of what is written today. 2 brought `MatchDue`, and a policy's matching, its patience and its snapshots."""
+"""The version of new commits. 2 added `MatchDue`, and a policy's matching, its patience and its snapshots."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
-    """What the outside world gave a decision; stored, so that the decision can be repeated."""
+    """Input from the outside world to a decision; stored, so that the decision can be repeated."""
 
     at_ms: int  # Unix time; never less than the commit before
     room_id: RoomId | None = None  # fresh, for a command that may match
@@ -33,7 +33,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, o
 
 
 class Tip(NamedTuple):
-    """The end of a log, or of what somebody has folded of it."""
+    """The end of a log, or of a fold."""
 
     position: Position
     commit_id: CommitId
@@ -45,7 +45,7 @@ EMPTY_TIP = Tip(0, NO_COMMIT)
 class Commit(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One row of the log, atomic by construction."""
 
-    schema: int  # the version that it was stored under; what it holds is of the present one (`events.codec`)
+    schema: int  # the version it was stored under; the fields are of the present one (`events.codec`)
     position: Position
     commit_id: CommitId
     previous_id: CommitId
@@ -56,16 +56,16 @@ class Commit(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
     @property
     def tip(self) -> Tip:
-        """The tip of a log that ends with this commit."""
+        """The tip of a log with this commit at its end."""
         return Tip(self.position, self.commit_id)
 
 
 class BrokenChainError(Exception):
-    """A log does not say what it said before: it was altered, rolled back or replaced."""
+    """A log has changed: it was altered, rolled back or replaced."""
 
 
 def commit_after(tip: Tip, command: Command, facts: Facts, events: Sequence[Event]) -> Commit:
-    """The commit that stores `events`, next after `tip`."""
+    """Return the commit after `tip` with `events`."""
     assert facts.salt is not None or not isinstance(command, SendMessage), "a commit with a text in it has a salt"
     unsigned = Commit(
         schema=SCHEMA_VERSION,
@@ -81,27 +81,27 @@ def commit_after(tip: Tip, command: Command, facts: Facts, events: Sequence[Even
 
 
 def commit_id_of(commit: Commit) -> CommitId:
-    """The id that `commit`, of the present schema, must have: 128 bits of SHA-256 over the rest.
+    """Return the right id of `commit`, of the present schema: 128 bits of SHA-256 over the rest.
 
-    Texts stand in it as salted hashes.
+    Texts enter as salted hashes.
     """
     command, facts, events = _without_text(commit)
     return id_over((commit.schema, commit.position, commit.previous_id, commit.at_ms, command, facts, events))
 
 
 def id_over(fields: Sequence[Any]) -> CommitId:
-    """The id of a commit with `fields`: all but its id, in their order, and texts redacted."""
+    """Return the id of a commit with `fields`: all but its id, in their order, with redacted texts."""
     return CommitId(sha256(_encode(fields)).hexdigest()[:32])
 
 
 def redact(commit: Commit) -> Commit:
-    """`commit` without what was said in it; its id still holds, and nobody can find the text by trying."""
+    """Return `commit` without its texts. Its id still holds, and the texts can't be guessed."""
     command, facts, events = _without_text(commit)
     return msgspec.structs.replace(commit, command=command, facts=facts, events=tuple(events))
 
 
 def _without_text(commit: Commit) -> tuple[Command, Facts, Sequence[Event]]:
-    """What goes into the hash of every commit that is written or checked, so it takes no detours."""
+    """Return the hashed form of a commit. It runs for every commit that is written or checked."""
     command, facts = commit.command, commit.facts
     if type(command) is not SendMessage:
         return command, facts, commit.events
@@ -110,7 +110,7 @@ def _without_text(commit: Commit) -> tuple[Command, Facts, Sequence[Event]]:
     events: list[Event] = []
     for event in commit.events:
         if type(event) is MessageSent:
-            # An event that says something else than its command was altered, and must not hash alike.
+            # An event with another text than its command was altered, and must not hash alike.
             said = stand_in if event.text == text else redacted(event.text, salt)
             events.append(MessageSent(event.room_id, event.sender, event.recipient, said, event.client_message_id))
         else:
@@ -120,9 +120,9 @@ def _without_text(commit: Commit) -> tuple[Command, Facts, Sequence[Event]]:
 
 
 def check_link(last: Tip | Commit, commit: Commit) -> None:
-    """Make sure that `commit` follows `last` and is what was stored.
+    """Check that `commit` follows `last` and is as stored.
 
-    Of a commit of an older schema the codec has made sure already, since only its stored form tells.
+    The codec has checked the content of a commit of an older schema already, on its stored form.
 
     Raises:
         BrokenChainError: naming the position.
@@ -136,5 +136,5 @@ def check_link(last: Tip | Commit, commit: Commit) -> None:
 
 
 def altered(position: Position) -> BrokenChainError:
-    """The error for a commit whose id is not that of what it holds."""
+    """Return the error for a commit with a wrong id."""
     return BrokenChainError(f"the commit at position {position} was altered")

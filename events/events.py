@@ -1,4 +1,4 @@
-"""Stored facts in the past tense. They carry all that their notifications say, and have no behaviour."""
+"""Stored facts in the past tense. They carry all that their notifications contain, and have no behaviour."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ QueueLeftReason = Literal["left", "disconnected", "timeout"]
 RoomClosedReason = Literal["left", "next", "disconnected", "timeout"]
 
 
-class _Event(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """The shape that all events share."""
+class _EventBase(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """The common settings of all events."""
 
 
-class QueueEntered(_Event, frozen=True, tag="queue_entered"):
+class QueueEntered(_EventBase, frozen=True, tag="queue_entered"):
     """A connection began to wait; its place in the queue is this commit's position."""
 
     connection_id: ConnectionId
@@ -26,14 +26,14 @@ class QueueEntered(_Event, frozen=True, tag="queue_entered"):
     interests: tuple[str, ...]
 
 
-class QueueLeft(_Event, frozen=True, tag="queue_left"):
-    """A connection stopped waiting without having met anyone."""
+class QueueLeft(_EventBase, frozen=True, tag="queue_left"):
+    """A connection stopped waiting without a match."""
 
     connection_id: ConnectionId
     reason: QueueLeftReason
 
 
-class RoomOpened(_Event, frozen=True, tag="room_opened"):
+class RoomOpened(_EventBase, frozen=True, tag="room_opened"):
     """Two waiting connections were paired; both leave the queue."""
 
     room_id: RoomId
@@ -43,8 +43,8 @@ class RoomOpened(_Event, frozen=True, tag="room_opened"):
     second_name: str
 
 
-class MessageSent(_Event, frozen=True, tag="message_sent"):
-    """A member of a room said something to the other."""
+class MessageSent(_EventBase, frozen=True, tag="message_sent"):
+    """A member of a room sent a message to the other."""
 
     room_id: RoomId
     sender: ConnectionId
@@ -53,8 +53,8 @@ class MessageSent(_Event, frozen=True, tag="message_sent"):
     client_message_id: ClientMessageId | None
 
 
-class RoomClosed(_Event, frozen=True, tag="room_closed"):
-    """A conversation ended, for good; `other` is the member who did not end it."""
+class RoomClosed(_EventBase, frozen=True, tag="room_closed"):
+    """A conversation ended for good; `other` is the member that did not end it."""
 
     room_id: RoomId
     closed_by: ConnectionId
@@ -62,7 +62,7 @@ class RoomClosed(_Event, frozen=True, tag="room_closed"):
     reason: RoomClosedReason
 
 
-class PolicyAdopted(_Event, frozen=True, tag="policy_adopted"):
+class PolicyAdopted(_EventBase, frozen=True, tag="policy_adopted"):
     """The limits and graces changed."""
 
     policy: Policy

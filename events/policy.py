@@ -1,7 +1,7 @@
-"""Every limit and every grace there is, in one place.
+"""Every limit and every grace, in one place.
 
-The values that a decision reads are part of the log (`AdoptPolicy`), so that a decision can be repeated
-under the policy that it was made with, whatever the flags of the broker that repeats it.
+The values that a decision reads are part of the log (`AdoptPolicy`), so a decision can be repeated under its own
+policy, whatever the flags of the broker that repeats it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import Literal, get_args
 import msgspec
 
 MatchingName = Literal["first-come", "interests"]
-"""Who meets whom: the rules that a log can name (`broker.matching`)."""
+"""The matchings that a log can name (`broker.matching`)."""
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """Limits and graces; the unit is the end of the name. All but `matching` are positive integers.
+    """Limits and graces; the unit is at the end of the name. All but `matching` are positive integers.
 
-    The defaults are those of an empty log. To change one is to change what old logs mean, so a broker that wants
-    other values says so in the log, and the defaults stay.
+    The defaults are those of an empty log. A changed default would change the meaning of old logs. So a broker writes
+    other values into the log, and the defaults stay.
     """
 
-    # Presence: how long someone who is neither heard nor listening is waited for.
+    # Presence: how long an inactive connection without a stream counts as present.
     stream_grace_ms: int = 30_000
     idle_grace_queue_ms: int = 90_000
     idle_grace_room_ms: int = 300_000
 
-    # What one person may do.
+    # Limits of one connection.
     message_bytes_max: int = 4_096
     messages_per_10s_max: int = 20
     queue_commands_per_10s_max: int = 10
@@ -34,7 +34,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     waits_per_connection_max: int = 32
     wait_ms_max: int = 300_000
 
-    # What is remembered.
+    # Limits of the state.
     queue_connections_max: int = 100_000
     connections_kept: int = 200_000
     rooms_open_max: int = 100_000
@@ -44,7 +44,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     events_per_page_max: int = 500
     log_commits_max: int = 200_000  # memory log
 
-    # What is held open, and how much of it.
+    # Limits of open resources.
     streams_max: int = 20_000
     stream_backlog_max: int = 1_000
     handles_per_stream_max: int = 1_000
@@ -53,17 +53,17 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     body_bytes_max: int = 1_048_576
     peers_tracked_max: int = 10_000
 
-    # How long a command may take, and how many may stand in line.
+    # Limits of command processing.
     command_timeout_ms: int = 5_000
     commands_pending_max: int = 10_000
 
     # Since schema version 2.
     matching: MatchingName = "first-come"
-    interest_patience_ms: int = 15_000  # for how long someone holds out for a shared interest
+    interest_patience_ms: int = 15_000  # the wait for a shared interest
     snapshot_every_commits: int = 50_000  # a log on disk
 
     def __post_init__(self) -> None:
-        """Refuse a value that can't be.
+        """Refuse invalid values.
 
         Raises:
             ValueError: naming the field.

@@ -1,4 +1,4 @@
-"""A message's text, and what stands for it in a commit's hash and after it was redacted."""
+"""A message's text, and its stand-in in a commit's hash and after redaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class RedactedText(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """What is left of a text that an operator chose not to keep: enough for the chain of commits to hold."""
+    """The rest of a redacted text: enough for the chain of commits to hold."""
 
     length_bytes: int
     sha256: str  # of salt + text
@@ -18,9 +18,9 @@ Text = str | RedactedText
 
 
 def redacted(text: Text, salt: str | None) -> RedactedText:
-    """The stand-in for `text`; without `salt`, nobody can find the text again by trying.
+    """Return the stand-in for `text`. Without `salt`, the text can't be guessed from it.
 
-    A text that is redacted already is its own stand-in. One whose salt is gone has another than it had with it.
+    A redacted text is its own stand-in. The stand-in of a text differs with and without its salt.
     """
     if not isinstance(text, str):
         return text

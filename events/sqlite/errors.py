@@ -1,4 +1,4 @@
-"""What SQLite's errors mean for a log: either the store does not answer for now, or the file is damaged."""
+"""SQLite's errors as a log's: the store does not answer for now, or the file is damaged."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from events.ids import Position
 from events.log import LogUnavailableError, UnusableLogError
 
 _DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError, apsw.MismatchError)
-"""SQL that fails is damage too: ours is fixed, so what it speaks of must be missing or malformed."""
+"""Failing SQL is damage too: ours is fixed, so the tables must be missing or malformed."""
 
-PAGE_BYTES = 32 * 1_024  # what SQLite asks for at once
+PAGE_BYTES = 32 * 1_024  # SQLite's allocation unit
 FULL = "the disk is full; free some space"
 
 _CAUSES: tuple[tuple[type[apsw.Error], str], ...] = (
@@ -33,7 +33,7 @@ RESTORE_OR_NEWER = f"{RESTORE}, or use a newer version of this program"
 
 @contextmanager
 def translated(name: str) -> Iterator[None]:
-    """Run what speaks to SQLite about the file called `name`.
+    """Translate SQLite's errors about the file called `name`.
 
     Raises:
         LogUnavailableError: the store did not answer; it may the next time.
@@ -49,10 +49,10 @@ def translated(name: str) -> Iterator[None]:
 
 @contextmanager
 def refusing(name: str) -> Iterator[None]:
-    """Run what opens the file called `name`; whatever stands against it is one line that says so.
+    """Translate every error of opening the file called `name` into one line.
 
     Raises:
-        UnusableLogError: in place of every error of SQLite, and of the system.
+        UnusableLogError: in place of every error of SQLite and of the system.
     """
     try:
         with translated(name):
@@ -65,17 +65,17 @@ def refusing(name: str) -> Iterator[None]:
 
 
 def damaged(name: str, how: str) -> UnusableLogError:
-    """The error for a file that no longer holds what was written to it."""
+    """Return the error for a file that no longer holds what was written to it."""
     return UnusableLogError(f"{name} is damaged ({how}); {RESTORE}")
 
 
 def unreadable(name: str, position: Position, error: Exception) -> UnusableLogError:
-    """The error for a commit that was damaged, or is newer than this program."""
+    """Return the error for a commit that is damaged, or newer than this program."""
     return UnusableLogError(f"{name}: the commit at position {position} can't be read ({error}); {RESTORE_OR_NEWER}")
 
 
 def _cause_of(error: apsw.Error, name: str) -> str:
-    if isinstance(error, apsw.IOError) and _is_full(name):  # so it is when there is no space for the shared memory
+    if isinstance(error, apsw.IOError) and _is_full(name):  # raised when there is no space for the shared memory
         return FULL
     return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), str(error))
 

@@ -1,12 +1,12 @@
 """One broker a file.
 
-Compare-and-append keeps two brokers at one log from doing harm, but each would meet the other's commits at every
-turn; a second one is mostly started by mistake. The lock is `flock` on a file beside the log: the kernel gives it
-back however the process ends, `kill -9` included, so none is ever left over and none needs breaking. It is not on
-the log itself, where some file systems mix it up with SQLite's own locks.
+Compare-and-append keeps two brokers at one log from harm, but each would conflict with the other at every turn; a
+second one is mostly started by mistake. The lock is `flock` on a file beside the log. The kernel releases it however
+the process ends, `kill -9` included, so a stale lock can't exist. It is not on the log itself, since some file systems
+mix it up with SQLite's own locks.
 
-The file goes with the lock. So whoever has locked one looks whether it is still the one that others would open: if
-it is not, its holder removed it in between, and the lock on it is worth nothing.
+The file is removed with the lock. So after locking, a process checks that the file is still in place: if the holder
+removed it in between, the lock on it is worth nothing.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from events.log import UnusableLogError
 
 
 class WriterLock:
-    """The right to be the only broker at a log; held from its making until `release`."""
+    """The right to be the only broker at a log; held from construction until `release`."""
 
     def __init__(self, path: str, name: str) -> None:
-        """Take the lock of the log at `path`, which the user calls `name`.
+        """Take the lock of the log at `path`; `name` is the user's name for it.
 
         Raises:
             UnusableLogError: another process has it.
-            OSError: there can be no lock here, as on a read-only file system.
+            OSError: a lock is impossible here, as on a read-only file system.
         """
         self._path = f"{path}.lock"
         self._fd = self._locked(name)
         while not self._is_in_place():
             os.close(self._fd)
             self._fd = self._locked(name)
-        with suppress(OSError):  # a courtesy to whoever comes second, not worth failing for
+        with suppress(OSError):  # a hint for a second broker, not worth failing for
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 
     def release(self) -> None:
-        """Let another have it; what it was for has to be over."""
-        with suppress(OSError):  # it is in nobody's way where it may not be removed
-            if self._is_in_place():  # and no other, since somebody had removed this one by hand
+        """Release the lock. The log must be closed already."""
+        with suppress(OSError):  # a file that may not be removed does no harm
+            if self._is_in_place():  # not another file, after this one was removed by hand
                 os.unlink(self._path)
         os.close(self._fd)
 
     def _locked(self, name: str) -> int:
-        """The file that is there, or a new one, locked."""
+        """Open the file, make it if it is missing, and lock it."""
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _lock(fd)
@@ -66,6 +66,6 @@ class WriterLock:
 
 
 def _lock(fd: int) -> None:
-    import fcntl  # not on every system, and a broker without a file needs none
+    import fcntl  # missing on some systems, and a broker without a file needs none
 
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

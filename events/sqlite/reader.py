@@ -1,6 +1,6 @@
-"""Reading a log's file, also while a broker writes to it: for the broker itself, and for whoever looks into the log.
+"""Reading a log's file, also while a broker writes to it: for the broker itself and for the debugger.
 
-No reading lasts longer than the call that it is for, so none keeps the WAL from being used anew.
+A read transaction ends with its call, so it does not keep the WAL from being reused.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from events.sqlite.errors import RESTORE_OR_NEWER, damaged, translated, unreadab
 from events.sqlite.open import BASE_SQL, Mode, Opened, Synchronous
 
 
-class _Dated(msgspec.Struct):
+class _CommitTime(msgspec.Struct):
     at_ms: int
 
 
-_dated = msgspec.json.Decoder(_Dated)
+_commit_time_decoder = msgspec.json.Decoder(_CommitTime)
 
 _LINES_SQL = """
 SELECT position, CAST(body AS BLOB), CASE
@@ -37,11 +37,12 @@ SELECT position, CAST(body AS BLOB), CASE
 END
 FROM commits WHERE position > ? ORDER BY position LIMIT ?
 """
-"""Also whether a commit stands in the row of its own id, so far as it can be read: nearly always at a glance."""
+"""The third column is false for a commit in the row of another id, as far as it can be read. `instr` is nearly always
+enough."""
 
 
 class SqliteReader:
-    """One connection to a log's file, and what can be read through it; one thread at a time may use it.
+    """One read connection to a log's file, for one thread at a time.
 
     Every method raises `LogUnavailableError` if the file can't be reached for now, and `UnusableLogError` if it is
     damaged.
@@ -51,13 +52,13 @@ class SqliteReader:
         """Open the log at `path`.
 
         Raises:
-            UnusableLogError: it can't be; its text is one line that says why and what to do. The file is untouched.
+            UnusableLogError: it can't be opened; one line gives the cause and the remedy. The file is untouched.
         """
         self._opened = Opened(path, mode, synchronous)
         self._db = self._opened.db
         self.name, self.path = self._opened.name, self._opened.path
         self.base: Tip
-        """Up to where the commits are gone, as of the last call."""
+        """The last trimmed commit, as of the last call."""
         try:
             with self._reading() as db:
                 self.epoch: str = first(db, "SELECT value FROM meta WHERE name = 'epoch'")
@@ -65,13 +66,13 @@ class SqliteReader:
                 self.redacted_to: Position = redacted_to or 0
                 recorded_after = first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'handings_after'")
                 self.recorded_after: Position = recorded_after or 0
-                """Commits up to here may have been handed over unnoted; see `SqliteFile.end_loading`."""
+                """Deliveries of commits up to here may not be recorded; see `SqliteFile.end_loading`."""
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Give the file back; again is no error."""
+        """Release the file; calling it again is no error."""
         self._opened.close()
 
     def __enter__(self) -> Self:
@@ -83,16 +84,15 @@ class SqliteReader:
         self.close()
 
     def tip(self) -> Tip:
-        """The last commit's position and id."""
+        """Return the last commit's position and id."""
         with self._reading():
             return self._tip()
 
     def lines(self, after: Position, limit: int) -> list[bytes]:
-        """Up to `limit` commits behind `after`, in order, as lines of JSON without their ends.
+        """Return up to `limit` commits after `after`, in order, as lines of JSON without their ends.
 
         Raises:
-            UnusableLogError: the first of them is missing, or stands in the row of another; what stands before such a
-                one is given.
+            UnusableLogError: the first of them is missing, or in the row of another. A later one ends the result.
         """
         rows, fault = self._numbered_lines(after, limit)
         other = next((n for n, (_, _, is_its_own) in enumerate(rows) if not is_its_own), None)
@@ -103,11 +103,11 @@ class SqliteReader:
         return [line for _, line, _ in rows]
 
     def read(self, after: Position, limit: int) -> list[Commit]:
-        """As `EventLog.read`.
+        """Read as `EventLog.read`.
 
         Raises:
-            BrokenChainError: a commit of an older schema was altered; one of the present schema the fold finds.
-            UnusableLogError: one of them is missing; unlike those of `lines`, who reads commits gets none of them then.
+            BrokenChainError: a commit of an older schema was altered; the fold checks those of the present one.
+            UnusableLogError: one of them is missing. Unlike `lines`, this returns none of them then.
         """
         rows, gap = self._numbered_lines(after, limit)
         if gap is not None:
@@ -121,7 +121,7 @@ class SqliteReader:
         return commits
 
     def position_at(self, at_ms: int) -> Position:
-        """The last position whose commit is of Unix time `at_ms` or before; the base's if none is.
+        """Return the last position with a commit at Unix time `at_ms` or before; the base's if there is none.
 
         It reads O(log n) commits.
         """
@@ -138,9 +138,9 @@ class SqliteReader:
     def delivery_records(
         self, *, after: Position, last: Position, connection_id: ConnectionId | None
     ) -> list[DeliveryRecord]:
-        """What was handed over of the commits behind `after` up to `last`, to one connection or (`None`) to all.
+        """Return the deliveries of the commits after `after` up to `last`, to one connection or (`None`) to all.
 
-        In order of position, and of time.
+        In order of position, then of time.
         """
         with self._reading() as db:
             rows: Iterable[Any] = db.execute(
@@ -151,17 +151,17 @@ class SqliteReader:
             return [DeliveryRecord(*row) for row in rows]
 
     def snapshot_tips(self) -> list[Tip]:
-        """Where snapshots stand, from the base on, in order."""
+        """Return the tips of the snapshots, from the base on, in order."""
         with self._reading() as db:
             return [stored.tip for stored in reversed(snapshots.finished(db, self.base))]
 
     def load_snapshot(self, at_most: Position | None, codec: StateCodec) -> Snapshot | None:
-        """The newest snapshot at or below position `at_most` (`None`: wherever); one that is damaged is passed over.
+        """Return the newest readable snapshot at or below position `at_most` (`None`: of all).
 
-        `None` where nothing stands between it and the beginning of the log, or where `at_most` is below the base.
+        Return `None` if there is none and the log begins at position 0, or if `at_most` is below the base.
 
         Raises:
-            UnusableLogError: the commits before it are gone, and what stands in for them can't be read.
+            UnusableLogError: the commits before are trimmed, and the snapshot in their place can't be read.
         """
         with self._reading() as db:
             stored = snapshots.finished(db, self.base, at_most)
@@ -175,7 +175,7 @@ class SqliteReader:
 
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
-        """One view of the file, in which `base` is as it stands there."""
+        """Open one view of the file, and set `base` from it."""
         with translated(self.name):
             self._db.execute("BEGIN")
             try:
@@ -193,11 +193,11 @@ class SqliteReader:
         return max(self.base, Tip(row[0], CommitId(row[1]))) if row is not None else self.base
 
     def _numbered_lines(self, after: Position, limit: int) -> tuple[list[Any], UnusableLogError | None]:
-        """The rows behind `after` up to the first gap, and what is to be said of that if there is one."""
+        """Return the rows after `after` up to the first gap, and the error for a gap."""
         with self._reading() as db:
             start = max(after, self.base.position)
             rows: list[Any] = db.execute(_LINES_SQL, (start, limit)).fetchall()
-        if not rows or rows[-1][0] == start + len(rows):  # positions ascend, so there is none among them
+        if not rows or rows[-1][0] == start + len(rows):  # positions ascend, so there is no gap
             return rows, None
         sound = next(n for n, row in enumerate(rows) if row[0] != start + 1 + n)
         return rows[:sound], damaged(self.name, f"behind position {start + sound} commits are missing")
@@ -207,12 +207,12 @@ class SqliteReader:
         if body is None:
             raise damaged(self.name, f"the commit at position {position} is missing")
         try:
-            return _dated.decode(body).at_ms
+            return _commit_time_decoder.decode(body).at_ms
         except (msgspec.DecodeError, RecursionError) as error:
             raise unreadable(self.name, position, error) from error
 
 
 def first(db: apsw.Connection, sql: str, *bindings: Any) -> Any:
-    """The first value of the first row; `None` if there is no row."""
+    """Return the first value of the first row; `None` if there is no row."""
     row = db.execute(sql, bindings).fetchone()
     return row[0] if row is not None else None

@@ -22,7 +22,7 @@ from projections import notifications as deliveries
 from projections import ordered_map as order
 
 STORED = (commands, happened, commit, policy, text)
-READ_IN_PASSING = {codec._Header, sqlite_reader._Dated, snapshots._Version}
+READ_IN_PASSING = {codec._SchemaHeader, sqlite_reader._CommitTime, snapshots._Version}
 """Types that pick one field out of many, and are gone at once."""
 
 
