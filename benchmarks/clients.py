@@ -189,7 +189,7 @@ class BenchmarkClients:
         await asyncio.wait((task, self.failed), return_when=asyncio.FIRST_COMPLETED)
         if self.failed.done():
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)  # or what it ended with is reported besides
+            await asyncio.gather(task, return_exceptions=True)  # or its own end is reported too
             self.failed.result()
         return await task
 

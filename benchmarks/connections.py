@@ -17,7 +17,7 @@ RESET: Final = struct.pack("ii", 1, 0)
 """Value of `SO_LINGER` that makes a close a reset."""
 
 
-class WrongAnswer(Exception):  # noqa: N818 (what happened, not what class of thing it is)
+class WrongAnswer(Exception):  # noqa: N818 (it names an event)
     """A server broke a rule of the benchmark: the run stops."""
 
 

@@ -164,7 +164,7 @@ def _waiting(size: int) -> State:
     return State(
         Tip(size, CommitId("0" * 32)),
         AT_MS,
-        Policy(**PATIENT),  # type: ignore[arg-type] # what a dict holds, no checker can tell
+        Policy(**PATIENT),  # type: ignore[arg-type] # the types in a dict are not checked
         Queue.of(entries),
         connections=Connections(immutables.Map(places)),
     )

@@ -2,8 +2,8 @@
 
 CPU time, a page of commits at a time, each in several rounds; the best counts, since other work on the machine can only
 add to it. Memory is the peak of a process that checks a log in a file (Linux), of three lengths, each four times the
-one before: once with a state that grows with the log, since no closed room and no notification is forgotten yet, and once
-with a state that does not, since few are kept.
+one before: once with a state that grows with the log, since no closed room and no notification is forgotten yet, and
+once with a state that does not, since few are kept.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def _fold_and_verify(path: Path, commits: int) -> None:
     log.write_bytes(b"".join(encode_commit(commit) + b"\n" for commit in history(commits)))
     lines = log.read_bytes().splitlines()
     made = [decode_commit(line) for line in lines]
-    gc.freeze()  # what is measured are commits that come and go
+    gc.freeze()  # only commits that come and go are measured
     _rate("folded, with the chain checked", commits, lambda: _pages_folded(made))
     made.clear()
     _rate("folded from its lines", commits, lambda: _pages_folded(lines))

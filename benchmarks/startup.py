@@ -64,7 +64,7 @@ async def _reached(server: Server, path: str, began: float) -> TimeToAnswer:
         try:
             if (await server.get(path)).startswith("HTTP/1.1 200"):
                 return TimeToAnswer(time.monotonic() - began, server.cpu_seconds())
-        except OSError:  # nobody listens yet
+        except OSError:  # it does not listen yet
             pass
         await asyncio.sleep(POLL_S)
     raise RuntimeError(f"{path} did not answer in {WITHIN_S:.0f} s:\n{server.log_tail()}")

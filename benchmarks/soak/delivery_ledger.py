@@ -50,7 +50,7 @@ class DeliveryLedger:
                 self.problem(f"{who.name} was told of {room_id}, which has two members already", who, *room.members)
             member = room.members[who] = who.rooms[room_id] = RoomMember(who, room, partner, cursor)
             if member.other is not None and member.other.closed_at:
-                self._judge_closing(member.other, member)  # who was away longer than the room was open
+                self._judge_closing(member.other, member)  # it was away longer than the room was open
         if (member.partner_name, member.opened_at) != (partner, cursor):
             self.problem(f"{who.name} was told of {room_id} in two ways that differ", who)
         member.notices += logged

@@ -60,7 +60,7 @@ class Participant(ABC):
                 while self.run.is_open and not self._leaves:
                     await self.turn()
                 await self.retire()
-        except Exception as error:  # noqa: BLE001 (told, with what this person did)
+        except Exception as error:  # noqa: BLE001 (reported, with the last acts of this client)
             self.run.fail(error, self.who)
         finally:
             self.client.hang_up()

@@ -39,6 +39,6 @@ class SoakRun:
 
     def fail(self, error: Exception, who: Identity) -> None:
         """Record an error that no client may see, and end the run."""
-        if not self.failed.done():  # what comes after it, comes of it
+        if not self.failed.done():  # later errors follow from the first
             self.ledger.problem(f"{who.name}: {type(error).__name__}: {error}", who)
             self.failed.set_result(None)

@@ -141,7 +141,7 @@ class StreamingParticipant(Participant):
             await self._open_and_read(narrow=True)
             assert self._listener.transport is not None
             self._listener.transport.pause_reading()
-            self._opened_at = math.inf  # what is heard late by choice is nobody's latency
+            self._opened_at = math.inf  # messages read late by choice are no latency
             self.who.stream_dropped()  # whenever the server gives it up
             flood = partner.flood = Flood(member.room)
             try:
