@@ -63,7 +63,9 @@ def test_the_garbage_collector_need_not_look_at_it(each: type[msgspec.Struct]) -
 
 
 @pytest.mark.parametrize(
-    "each", [*types_in(*STORED), snapshots._SnapshotHeader, snapshots._Rows, snapshots._Trailer], ids=lambda each: each.__qualname__
+    "each",
+    [*types_in(*STORED), snapshots._SnapshotHeader, snapshots._Rows, snapshots._Trailer],
+    ids=lambda each: each.__qualname__,
 )
 def test_a_field_that_it_does_not_know_is_an_error(each: type[msgspec.Struct]) -> None:
     """What a newer program stored is not half understood."""
