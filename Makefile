@@ -9,11 +9,12 @@ SEEDS ?= 1000
 TYPESCRIPT := benchmarks/typescript/node_modules
 MINUTES ?= 10
 CONNECTIONS ?= 2000
-LOG ?= memory
-# What all else rests on: tests run every branch of it, and 95 in 100 of the rest.
-CORE := events/*,projections/*,broker/decide.py,broker/matching.py,broker/reads.py,broker/waits.py
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+# Tests run every branch of these, and 95 in 100 of the rest.
+CORE := events projections broker.decide broker.matching broker.reads broker.waits
+CORE_FILES := events/*,projections/*,broker/decide.py,broker/matching.py,broker/reads.py,broker/waits.py
 
-.PHONY: serve test test-no-lane check lint types imports install test-clients test-browser bench soak fuzz mutate simulate plant clean
+.PHONY: serve check lint types imports test test-all test-suite test-no-lane test-clients test-browser fuzz simulate bench soak install clean
 
 install: $(INSTALLED)
 
@@ -32,18 +33,10 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[dev]'
 	touch $(RUNTIME) $(INSTALLED)
 
-serve: $(RUNTIME)  ## run the broker on http://127.0.0.1:8000/mcp
-	$(BIN)/chat-broker serve
+serve: $(RUNTIME)  ## run the broker on http://127.0.0.1:8000/mcp: PORT=8000, LOG=memory or sqlite:PATH
+	$(BIN)/chat-broker serve$(if $(PORT), --port $(PORT))$(if $(LOG), --log '$(LOG)')
 
-test: install  ## the whole Python suite, one worker a core; too little branch coverage is a failure
-	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=
-	$(BIN)/python -m coverage report --include='$(CORE)' --fail-under=100
-	$(BIN)/python -m coverage report --omit='$(CORE)' --fail-under=95
-
-NO_LANE := tools waits handles subscriptions get_stream http presence cursors resources
-
-test-no-lane: install  ## what clients see with the SDK alone, without the fast lane
-	TEST_FAST_LANE=0 $(BIN)/python -m pytest -n auto --dist worksteal $(NO_LANE:%=tests/facade/test_%.py)
+check: lint types imports  ## what needs no test to run
 
 lint: install
 	$(BIN)/ruff check .
@@ -55,22 +48,34 @@ types: install
 imports: install
 	$(BIN)/lint-imports
 
-check: lint types imports test test-no-lane  ## all that CI runs, but for the clients written in other languages
+test: install  ## the daily loop: all but the slow tests; a branch of the core that none of them runs is a failure
+	HYPOTHESIS_PROFILE=daily $(PYTEST) -m 'not slow' $(CORE:%=--cov=%) --cov-fail-under=100
 
-test-clients: install  ## official clients and the conformance suite, from npm
+test-all: SEEDS = 400
+test-all: JOBS = 2
+test-all: test-suite test-no-lane test-clients test-browser fuzz simulate  ## every test at its full size; needs npm and Chromium
+
+test-suite: install  ## the whole Python suite, slow tests included; too little branch coverage is a failure
+	$(PYTEST) --cov --cov-report=
+	$(BIN)/python -m coverage report --include='$(CORE_FILES)' --fail-under=100
+	$(BIN)/python -m coverage report --omit='$(CORE_FILES)' --fail-under=95
+
+NO_LANE := tools waits handles subscriptions get_stream http presence cursors resources
+
+test-no-lane: install  ## the facade with the SDK alone, without the fast lane
+	TEST_FAST_LANE=0 $(PYTEST) $(NO_LANE:%=tests/facade/test_%.py)
+
+test-clients: install  ## official clients and the conformance suite, from npm, with the fast lane and without it
 	$(MAKE) -C tests/clients test PYTHON="$(abspath $(BIN)/python)"
 	CHAT_BROKER_NO_FAST_LANE=1 $(MAKE) -C tests/clients test PYTHON="$(abspath $(BIN)/python)"
 
 test-browser: install  ## the report in a real browser: Chromium at /usr/bin/chromium, or where CHROMIUM says
 	$(BIN)/python -m pytest tests/browser
 
-fuzz: install  ## requests that are wrong in every way, over HTTP: EXAMPLES=100 thought up, ten times as many bred of them, SEED=
+fuzz: install  ## malformed requests over HTTP: EXAMPLES=100 generated, ten times as many bred from them, SEED=
 	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz -s
 
-mutate: install  ## whether tests notice small faults in what all else rests on, one by one; in a file: ONLY=projections/queue.py
-	$(BIN)/python -m tests.mutation $(ONLY)
-
-simulate: install  ## the whole broker against faults, on a simulated loop: make simulate SEEDS=1000 JOBS=2
+simulate: install  ## the whole broker against faults, on a simulated loop: SEEDS=1000 JOBS=1
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(or $(JOBS),1)
 
 bench: install $(TYPESCRIPT)/.installed  ## what messages, streams, matches, folding, checking and starting cost
@@ -86,10 +91,7 @@ $(TYPESCRIPT)/.installed: benchmarks/typescript/package-lock.json  # without npm
 	touch $@
 
 soak: install  ## many people on one broker for MINUTES=10, CONNECTIONS=2000, LOG=memory or sqlite, SEED=
-	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --connections $(CONNECTIONS) --log $(LOG) $(if $(SEED),--seed $(SEED))
-
-plant: install  ## bugs planted one at a time, and what catches each
-	$(BIN)/python -m tests.planted --jobs 2 --evidence
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --connections $(CONNECTIONS) --log $(or $(LOG),memory) $(if $(SEED),--seed $(SEED))
 
 clean:
-	rm -rf .venv tests/clients/node_modules $(TYPESCRIPT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .mutation
+	rm -rf .venv tests/clients/node_modules $(TYPESCRIPT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,17 +22,20 @@ COPIED = [
 ]
 DEVELOPERS = [
     "install",
-    "test",
+    "check",
     "lint",
     "types",
     "imports",
-    "check",
+    "test",
+    "test-all",
+    "test-suite",
+    "test-no-lane",
     "test-clients",
     "test-browser",
+    "fuzz",
+    "simulate",
     "bench",
     "soak",
-    "fuzz",
-    "mutate",
 ]
 
 
@@ -46,9 +49,9 @@ class Clone:
             shutil.copy(ROOT / name, root / name)
             os.utime(root / name, (1, 1))
 
-    def make(self, target: str) -> str:
-        """What it would do for `target`."""
-        command = ["make", "--dry-run", "--no-print-directory", target]
+    def make(self, *arguments: str) -> str:
+        """Return the commands that `make` would run with `arguments`."""
+        command = ["make", "--dry-run", "--no-print-directory", *arguments]
         # This test may itself be run by a make, whose flags are not meant for this one.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
         done = subprocess.run(
@@ -79,6 +82,47 @@ def test_a_broker_is_served_without_the_tools_of_developers(clone: Clone) -> Non
     assert "--editable ." in done
     assert "installing what the broker runs on" in done
     assert done.splitlines()[-1] == ".venv/bin/chat-broker serve"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flags"),
+    [
+        (["PORT=8140"], " --port 8140"),
+        (["LOG=sqlite:chat.db"], " --log 'sqlite:chat.db'"),
+        (["PORT=8140", "LOG=sqlite:my chat.db"], " --port 8140 --log 'sqlite:my chat.db'"),
+    ],
+)
+def test_a_broker_is_served_with_the_flags_that_are_given(clone: Clone, arguments: list[str], flags: str) -> None:
+    """`PORT` and `LOG` become flags of `chat-broker serve`."""
+    assert clone.make("serve", *arguments).splitlines()[-1] == f".venv/bin/chat-broker serve{flags}"
+
+
+@pytest.mark.parametrize(("arguments", "log"), [([], "memory"), (["LOG=sqlite"], "sqlite")])
+def test_a_soak_has_its_own_log(clone: Clone, arguments: list[str], log: str) -> None:
+    """It is in memory, unless `LOG` names the other kind."""
+    assert f" --log {log} " in clone.make("soak", *arguments).splitlines()[-1]
+
+
+def test_the_check_runs_no_test(clone: Clone) -> None:
+    """`make check` is quick: lint, types and import contracts."""
+    done = clone.make("check")
+    assert "pytest" not in done
+    assert [tool for tool in ("ruff", "mypy", "lint-imports") if f".venv/bin/{tool}" not in done] == []
+
+
+def test_the_slow_tests_wait_for_test_all(clone: Clone) -> None:
+    """`make test` leaves them out and holds the core to every branch; `make test-all` runs everything at full size."""
+    daily, *more = [line for line in clone.make("test").splitlines() if "pytest" in line]
+    assert more == []
+    assert "HYPOTHESIS_PROFILE=daily" in daily
+    assert "-m 'not slow'" in daily
+    assert "--cov-fail-under=100" in daily
+    everything = clone.make("test-all")
+    assert "not slow" not in everything
+    assert "HYPOTHESIS_PROFILE" not in everything
+    for part in ("--fail-under=95", "TEST_FAST_LANE=0", "CHAT_BROKER_NO_FAST_LANE=1", "tests/browser", "tests/fuzz"):
+        assert part in everything
+    assert "tests.simulation --seeds 400 --jobs 2" in everything
 
 
 @pytest.mark.parametrize("target", DEVELOPERS)
