@@ -1,5 +1,13 @@
-"""The debugger: what a log tells whoever asks what happened, and why.
+"""The debugger: commands that read a log, explain it, and never write to the log they read.
 
-Each command is a module with `add_arguments` and `run`; `mcp_facade.cli` lists them. All of them read a `Source`
-(a live broker's file, a dump), fold it as the broker does, and write nothing to it.
+Folders by task:
+
+- `commands/`: one module for each command, with `add_arguments(parser)` and `run(options, terminal)`;
+  `mcp_facade.cli` lists them. `log load` and `log trim` are the two commands that write a log.
+- `reading/`: opening a log as a `Source`, folding it as the broker does, filters, predicates, short names, times.
+- `telling/`: output for people and programs: narrative lines, states, differences, timelines, the stepper.
+- `testcase/`: the pytest case written by `test`.
+- `whatif/`: the counterfactual run under another matching, and its comparison with the log.
+- `report/`: the HTML page written by `report`; its script and style are in `report/page/`.
+- `terminal`: standard output, progress bars, and JSON that is safe for a terminal.
 """

@@ -1,4 +1,4 @@
-"""Where a command writes: its answer to standard output, its progress to a terminal."""
+"""A command's terminal: output on standard output, progress on standard error."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 
 
 class Terminal:
-    """The two ends of a command that talk to a person or to a pipe."""
+    """The output streams of a command."""
 
     def __init__(self, out: TextIO, err: TextIO) -> None:
         self.out = out
         self.err = err
 
     def line(self, text: str = "") -> None:
-        """One line of the answer."""
+        """Write one line of output."""
         self.out.write(f"{text}\n")
 
     def data(self, data: bytes) -> None:
-        """Bytes as they are, whatever the encoding of the terminal; one that has no bytes is a test's."""
+        """Write raw bytes in any encoding of the terminal; a text-only stream gets them decoded."""
         out = getattr(self.out, "buffer", None)
         if out is None:
             self.out.write(data.decode())
@@ -40,7 +40,12 @@ class Terminal:
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Advance]:
-        """A bar on standard error while it is open, if that is a terminal; `total` and steps are in one unit."""
+        """Show a progress bar on standard error while open, if that is a terminal.
+
+        Args:
+            what: the label.
+            total: the amount of work, in the unit of the steps.
+        """
         if not self.err.isatty():
             yield lambda steps: None
             return

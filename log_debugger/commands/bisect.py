@@ -1,8 +1,8 @@
-"""`chat-broker bisect LOG --when PREDICATE`: the first position at which something holds.
+"""`chat-broker bisect LOG --when PREDICATE`: find the first position at which a predicate holds.
 
-What goes on to hold once it does can be searched for: first among the stored snapshots, then in the gap between two
-of them, of which every so many states are kept, and again until each is. Anything else may hold for a moment only,
-so every state is looked at.
+A monotone predicate is found by binary search: first among the stored snapshots, then in the gap between two of them.
+At most `STATES_KEPT` evenly spaced states of the gap are kept in each round. Any other predicate may hold for one
+position only, so every state is checked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class FirstMatch(NamedTuple):
-    """The first state for which a predicate holds, and what led to it; nothing did to a log's base."""
+    """The first state that satisfies a predicate, and the step to it; the log's base has no step."""
 
     state: State
     step: Step | None
@@ -39,24 +39,27 @@ class FirstMatch(NamedTuple):
 
 
 class BisectResult(NamedTuple):
-    """What was found, if anything was, and how many states were looked at."""
+    """The first match, if any, and the number of states checked."""
 
     found: FirstMatch | None
     looked_at: int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the arguments of the command to `parser`."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
     about = f"as in 'waiting > 3 and not rooms_open == 0', about {', '.join(VARIABLES)}"
     parser.add_argument("--when", metavar="PREDICATE", required=True, help=about)
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Tell where it first holds; 1 if it never does.
+    """Print the first match.
+
+    Returns:
+        The exit status: 0 if a position satisfies the predicate, 1 if none does.
 
     Raises:
-        UsageError: the predicate can't be read.
+        UsageError: the log can't be opened or the predicate can't be parsed.
     """
     predicate = parse_predicate(options.when)
     source = open_source(options.log)
@@ -75,11 +78,11 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def first_holding(source: Source, predicate: Predicate, advance: Advance = lambda steps: None) -> BisectResult:
-    """The first state from the base to the tip for which `predicate` holds.
+    """Return the first state from the base to the tip that satisfies `predicate`.
 
     Raises:
-        BrokenChainError: a commit on the way is not what was stored.
-        UnreadableCommitError: likewise.
+        BrokenChainError: a commit on the way was altered, or does not follow the one before.
+        UnreadableCommitError: a commit on the way can't be decoded.
     """
     return _searched(source, predicate, advance) if predicate.is_monotone else _scanned(source, predicate, advance)
 
@@ -119,7 +122,7 @@ def _searched(source: Source, predicate: Predicate, advance: Advance) -> BisectR
 def _in_gap(
     source: Source, before: State, last: Position, holds: Callable[[State], bool], advance: Advance
 ) -> Step | None:
-    """What made it hold, between `before`, where it does not, and `last`, behind which there is nothing to know."""
+    """Return the step to the first match after `before`, which is none itself; `None` if there is none up to `last`."""
     while before.position < last:
         stride = -(-(last - before.position) // STATES_KEPT)
         kept = list(_every(stride, before, last, source, advance))
@@ -134,7 +137,7 @@ def _in_gap(
 
 
 def _every(stride: int, state: State, last: Position, source: Source, advance: Advance) -> Iterator[State]:
-    """Of the states behind `state`, each `stride`th, and the one at `last`."""
+    """Yield each `stride`th state after `state`, and the state at `last`."""
     behind = commits(source, state.position)
     while state.position < last:
         count = min(stride, last - state.position)
@@ -147,7 +150,10 @@ def _every(stride: int, state: State, last: Position, source: Source, advance: A
 
 
 def _first(values: Sequence[T], holds: Callable[[T], bool]) -> int:
-    """The index of the first of `values` that `holds`, as all behind it do; how many there are, if none does."""
+    """Return the index of the first of `values` for which `holds` is true; their number if there is none.
+
+    `holds` must be true for every value after the first match.
+    """
     low, high = 0, len(values)
     while low < high:
         middle = (low + high) // 2

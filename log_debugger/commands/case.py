@@ -1,4 +1,4 @@
-"""`chat-broker test LOG --to N`: the situation at a position as a test for pytest, with as little in it as can be."""
+"""`chat-broker test LOG --to N`: write the situation at a position as a minimal pytest case."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from projections.state import State
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the arguments of the command to `parser`."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
     what = "the position of the commit to reproduce"
     parser.add_argument("--to", metavar="N", type=position_number, required=True, help=what)
@@ -33,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Write the test.
+    """Write the case; return 0.
 
     Raises:
-        UsageError: there is no such commit, or nothing that the log holds leads to it.
+        UsageError: there is no such commit, or the commands in the log don't lead to it.
     """
     source = open_source(options.log)
     try:
@@ -55,10 +55,10 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def scenario_of(source: Source, commit: Commit) -> ReducedScenario:
-    """The smallest scenario in which what is decided for `commit`'s command is what is decided for it in `source`.
+    """Return a minimal scenario with the same decision on `commit`'s command as `source`.
 
     Raises:
-        UsageError: nothing that `source` holds leads there.
+        UsageError: the commands in `source` don't lead to that decision.
     """
     before = _state_before(source, commit.position)
     decided = decide_again(Step(before, commit, before))

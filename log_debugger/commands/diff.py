@@ -1,6 +1,6 @@
-"""`diff`: what changed between two positions, either of which may be the later one.
+"""`chat-broker diff LOG N M`: print the changes between two positions, in either order.
 
-Exit status: 0; 2 where a commit in between can't be read or doesn't follow the one before.
+Exit status: 0; 2 if a commit in between can't be read or doesn't follow the one before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from projections.state import State
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let `parser` take what `run` reads."""
+    """Add the arguments of the command to `parser`."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for stdin")
     parser.add_argument("n", metavar="N", help=POSITION_HELP)
     parser.add_argument("m", metavar="M", help="another, before or after it")
@@ -31,12 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Tell what changed.
+    """Print the changes; return 0.
 
     Raises:
-        UsageError: the log does not have one of the positions, or it is none.
-        UnreadableCommitError: naming the position.
-        BrokenChainError: likewise.
+        UsageError: an argument is no position, or the log does not have it.
+        UnreadableCommitError: a commit can't be decoded; the message names its position.
+        BrokenChainError: a commit does not follow the one before; the message names its position.
     """
     with closing(open_source(options.log)) as source:
         start_ms = start_of(source)
@@ -51,7 +51,10 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def change_lines(names: ShortNames, changes: StateChanges, start_ms: int) -> Iterator[str]:
-    """`changes` for a reader: `+` is there at the second position alone, `-` at the first alone, `~` has changed."""
+    """Yield `changes` as lines.
+
+    `+` marks an item present at the second position only, `-` at the first only, `~` a changed one.
+    """
     before, after = changes.before, changes.after
     back = "back " if changes.is_backwards else ""
     commits = count(abs(after.position - before.position), "commit")
@@ -71,7 +74,7 @@ def change_lines(names: ShortNames, changes: StateChanges, start_ms: int) -> Ite
 
 
 def changes_json(changes: StateChanges) -> JsonObject:
-    """`changes` for a program, all of them."""
+    """Return all of `changes` as a JSON object."""
     before, after = changes.before, changes.after
     return {
         "from": _end_json(before),
@@ -141,7 +144,7 @@ def _room_text(names: ShortNames, changes: StateChanges, one: RoomChange) -> str
 
 
 def _room_mark(changes: StateChanges, one: RoomChange) -> str:
-    """` ` for one that was open at neither."""
+    """Return the mark of a room; a space if it was open at neither position."""
     was, now = (_is_open(state, one) for state in (changes.before, changes.after))
     return "~" if was and now else "-" if was else "+" if now else " "
 

@@ -1,4 +1,4 @@
-"""`chat-broker log dump LOG`: the commits as they are stored, one JSON object a line."""
+"""`chat-broker log dump LOG`: write the stored commits to standard output, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINES_AT_ONCE = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the arguments of the command to `parser`."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
     parser.add_argument(
         "--after", metavar="N", type=position_number, default=0, help="only the commits behind this position"
@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Write the dump.
+    """Write the dump; return 0.
 
     Raises:
-        UsageError: there is no such log.
+        UsageError: the log can't be opened, or it ends before `--after`.
     """
     if options.after < 0:
         raise UsageError(f"--after must be a position, not {options.after}")
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _write(lines: Iterator[bytes], terminal: Terminal, advance: Advance) -> None:
-    """Write `lines`; where they break off, all before that."""
+    """Write `lines`; if the iterator fails, the lines before the failure are written."""
     page: list[bytes] = []
     try:
         for line in lines:
@@ -66,7 +66,7 @@ def _joined(lines: Sequence[bytes]) -> bytes:
 
 
 def _dumped(source: Source, after: Position, *, is_redacted: bool) -> Iterator[bytes]:
-    """The base's lines, where there is one and it is asked for, and those of the commits behind `after`."""
+    """Yield the lines of the base, if there is one and `after` includes it, and of the commits after `after`."""
     state: State = source.base.state
     start = state.position
     if not is_redacted:
@@ -75,7 +75,7 @@ def _dumped(source: Source, after: Position, *, is_redacted: bool) -> Iterator[b
         return
     redactor = Redactor(secrets.token_bytes(KEY_BYTES), state)
     yield from _base(redactor.base(), after)
-    # The ids of the commits rest on those of all before them, so these are gone through too.
+    # A commit's id depends on all before it, so these are redacted too.
     yield from islice(redactor.lines(source.lines(start)), max(0, after - start), None)
 
 

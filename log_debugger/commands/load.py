@@ -1,7 +1,7 @@
-"""`chat-broker log load LOG < FILE`: a dump becomes a log again, with an epoch of its own.
+"""`chat-broker log load LOG < FILE`: load a dump into a new log with a new epoch.
 
-It is loaded into a file beside the log's, which takes the name once the last line has been checked and folded: so
-whatever goes wrong, even a loss of power, there is the whole log or what was there before.
+The dump goes into a temporary file beside the log. It takes the log's name after the last line was checked and folded.
+Any failure before that, even a loss of power, leaves the previous state in place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from events.log import Snapshot, UnreadableSnapshotError
 from events.sqlite.file import SqliteFile
 from log_debugger.reading.dumps import STDIN_NAME, begins_a_dump, is_commit
 from log_debugger.reading.files import path_of
-from log_debugger.reading.iterate import step_of
+from log_debugger.reading.iterate import FOLD_ERRORS, step_of
 from log_debugger.reading.new_file import NewLogFile
 from log_debugger.reading.sources import GZIP_MAGIC, UNTRIMMED_BASE
 from log_debugger.telling.narrative import count
@@ -34,24 +34,21 @@ from projections.state import State, fold
 
 LINES_AT_ONCE = 2_000
 
-FOLD_ERRORS = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
-"""What folding may come to, where a commit doesn't fit what stands before it."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the arguments of the command to `parser`."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, where there is no log yet, or an empty one")
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Load the dump that stands in standard input, plain or compressed by gzip.
+    """Load the dump on standard input, plain or compressed by gzip; return 0.
 
     Raises:
-        UsageError: it is no dump, or there is a log already; nothing was changed.
+        UsageError: the input is no dump, or the log is not empty; nothing was changed.
     """
     path, stream = path_of(options.log), sys.stdin.buffer
     try:
-        lines = _of_a_dump(_lines(stream))  # before anything is made
+        lines = _of_a_dump(_lines(stream))  # before any file is created
         with NewLogFile(path, options.log) as new, terminal.progress("loading", _size(stream)) as advance:
             loading = _Loading(new.file, advance)
             loading.take(lines)
@@ -65,22 +62,22 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 class _LoadError(Exception):
-    """What is wrong with which line."""
+    """A fault in the dump; the message names the line."""
 
 
 class _Loading:
-    """A log as far as it is loaded."""
+    """A log in the course of being loaded."""
 
     def __init__(self, file: SqliteFile, advance: Advance) -> None:
         self.state: State = UNTRIMMED_BASE.state
         self.base = 0
         self._file = file
         self._advance = advance
-        self._number = 0  # of the last line that was taken
+        self._number = 0  # of the last appended line
         self._saved = 0
 
     def take(self, lines: Iterator[bytes]) -> None:
-        """Take in all of a dump."""
+        """Append all of a dump."""
         first = self._begin(lines)
         page = [*first, *islice(lines, LINES_AT_ONCE - len(first))]
         while page:
@@ -88,7 +85,7 @@ class _Loading:
             page = list(islice(lines, LINES_AT_ONCE))
 
     def _begin(self, lines: Iterator[bytes]) -> list[bytes]:
-        """Take in what stands before the first commit, if anything does; the line of that commit."""
+        """Load the snapshot before the first commit, if there is one; return the line of that commit."""
         before: list[bytes] = []
         for line in lines:
             if self._is_commit(line, len(before) + 1):
@@ -140,7 +137,7 @@ class _Loading:
 
 
 def _of_a_dump(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """`lines`, of which the first has been looked at."""
+    """Return `lines` after checking that the first can begin a dump."""
     first = next(lines, None)
     if first is None:
         raise _LoadError(f"there is nothing in {STDIN_NAME}; give it a dump")
@@ -150,7 +147,7 @@ def _of_a_dump(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines of `stream` without their ends."""
+    """Yield the lines of `stream` without line ends, decompressed if necessary."""
     peek: Any = getattr(stream, "peek", None)
     is_compressed = peek is not None and peek(len(GZIP_MAGIC))[: len(GZIP_MAGIC)] == GZIP_MAGIC
     plain: Any = gzip.GzipFile(fileobj=stream) if is_compressed else stream

@@ -1,6 +1,6 @@
-"""`replay`: what happened, a line a commit, and what there was in the end.
+"""`chat-broker replay LOG`: print the commits, one line each, and the state after them.
 
-Exit status: 0, or 2 where a commit can't be read or doesn't follow the one before; all before it has been told.
+Exit status: 0; 2 if a commit can't be read or doesn't follow the one before, after printing all before it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PROGRESS_COMMITS = 1_000
 
 
 class _AsStored(msgspec.Struct):
-    """The parts of a stored commit that are shown as they are, whatever their schema."""
+    """The parts of a stored commit that are printed as stored, in any schema version."""
 
     command: msgspec.Raw
     events: msgspec.Raw
@@ -42,7 +42,7 @@ _decode = msgspec.json.Decoder(_AsStored).decode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let `parser` take what `run` reads."""
+    """Add the arguments of the command to `parser`."""
     parser.add_argument(
         "log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
     )
@@ -65,12 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Tell the log, or step through it.
+    """Print the log, or step through it; return 0.
 
     Raises:
-        UsageError: something asked for is not there.
-        UnreadableCommitError: naming the position, after all before it has been told.
-        BrokenChainError: likewise.
+        UsageError: the log, or an argument's position, time, room, connection or type, does not exist.
+        UnreadableCommitError: a commit can't be decoded; all before it was printed.
+        BrokenChainError: a commit does not follow the one before; all before it was printed.
     """
     if options.step and options.json:
         raise UsageError("--step is for people, --json for programs: leave one of them out")
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         start_ms = start_of(source)
         last = position_asked(source, options.to, options.at, start_ms)
         if options.step:
-            from log_debugger.telling.stepper import step_through  # which loads a whole user interface
+            from log_debugger.telling.stepper import step_through  # slow to import
 
             asked = options.to is not None or options.at is not None
             return step_through(source, terminal, options, last if asked else None, start_ms)
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         try:
             _print_log(source, last, printer, terminal, commit_filter)
         except (UnreadableCommitError, BrokenChainError, UnusableLogError):
-            terminal.out.flush()  # what was told comes first, also where both go to one terminal
+            terminal.out.flush()  # before the error message, if both go to one terminal
             raise
     return 0
 
@@ -102,7 +102,7 @@ def _print_log(
     state, conversations, shown = base, conversations_in(base), 0
     if base.position:
         printer.base(base)
-    # Where every commit is told, the telling itself shows how far it is.
+    # If every commit is printed, the lines themselves show the progress.
     quiet = not commit_filter.matches_all and not terminal.out.isatty()
     with terminal.progress("reading", last - base.position) if quiet else nullcontext(_no_progress) as advance:
         for entry in iterate(source, last):
@@ -116,17 +116,17 @@ def _print_log(
 
 
 def _no_progress(steps: int) -> None:
-    """Nobody has to be told."""
+    """Show no progress."""
 
 
 class ReplayPrinter:
-    """Tells people."""
+    """Prints a log for people."""
 
     def __init__(self, terminal: Terminal, names: ShortNames, commit_filter: CommitFilter, start_ms: int) -> None:
         self._line, self._names, self._filter, self._start_ms = terminal.line, names, commit_filter, start_ms
 
     def base(self, base: State) -> None:
-        """What there was before the first commit that is left."""
+        """Print a summary of the state before the first commit of a trimmed log."""
         rooms = count(base.rooms.open_count, "room")
         self._line(
             f"{base.position:>7}  {clock(base.at_ms - self._start_ms)}  the log begins here: what was before is gone, "
@@ -134,11 +134,11 @@ class ReplayPrinter:
         )
 
     def commit(self, entry: LogEntry) -> None:
-        """One commit."""
+        """Print one commit."""
         self._line(narrative_line(self._names, entry.step, entry.conversations, self._start_ms))
 
     def end(self, state: State, conversations: Conversations, shown: int) -> None:
-        """The state after the last."""
+        """Print the state after the last commit; `shown` commits were printed."""
         if not shown:
             self._line("nothing happened" if self._filter.matches_all else "no commit is like that")
         self._line()
@@ -152,7 +152,7 @@ class ReplayPrinter:
 
 
 class JsonReplayPrinter(ReplayPrinter):
-    """Tells programs: one object a line, in ASCII, so that no terminal obeys what strangers typed."""
+    """Prints a log for programs: one ASCII object a line, so typed text can't control a terminal."""
 
     def base(self, base: State) -> None:
         """See `ReplayPrinter.base`."""

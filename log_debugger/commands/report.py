@@ -1,4 +1,4 @@
-"""`chat-broker report LOG -o FILE.html`: a log's timeline as one page, for whoever asks what happened and why."""
+"""`chat-broker report LOG -o FILE.html`: write a log's timeline as one HTML page."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ RECORDS_COMMITS = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the arguments of the command to `parser`."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or -")
     add_output_argument(parser, "the page to write; a file that is there is replaced")
     parser.add_argument("--no-texts", action="store_true", help="leave out what was said, and names and interests")
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Write the page. What is broken in the log is in it; the status is 1 then, as that of `verify`, and 0 otherwise.
+    """Write the page, including any broken promises.
+
+    Returns:
+        The exit status, as for `verify`: 1 if a promise is broken, else 0.
 
     Raises:
-        UsageError: the log can't be opened, or the file not be written.
+        UsageError: the log can't be opened, or the file can't be written.
     """
     with (
         contextlib.closing(open_source(options.log)) as source,
@@ -65,10 +68,10 @@ def _fold(source: Source, terminal: Terminal, *, texts: bool) -> FoldedLog:
 
 
 def _commits(source: Source) -> Iterator[Commit]:
-    """Those of `source`, up to where it is damaged.
+    """Yield the commits of `source` up to the first damaged one.
 
     Raises:
-        UnreadableCommitError: saying how, for the page.
+        UnreadableCommitError: the log is damaged; the message, which the page shows, omits the log's directory.
     """
     try:
         yield from commits(source, source.base.tip.position)
@@ -87,7 +90,7 @@ def _delivery_records(source: Source, folded: FoldedLog) -> list[DeliveryRecord]
 
 
 def _shown(log: str) -> str:
-    """The log's name without where it lies: the page may be shown to others."""
+    """Return the log's name without its directory, since the page may be shown to others."""
     path = urlsplit(log).path if log.startswith(WEB_SCHEMES) else log.removeprefix(SQLITE_SCHEME)
     return PurePath(path).name or log
 

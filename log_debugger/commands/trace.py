@@ -1,6 +1,6 @@
-"""`trace`: the life of one connection or one room, commit by commit, and where each message went.
+"""`chat-broker trace LOG`: print the timeline of one connection or room, and the delivery of each message.
 
-Exit status: 0; 2 where a commit can't be read or doesn't follow the one before, after all before it has been told.
+Exit status: 0; 2 if a commit can't be read or doesn't follow the one before, after printing all before it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROGRESS_COMMITS = 1_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let `parser` take what `run` reads."""
+    """Add the arguments of the command to `parser`."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for stdin")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--connection", metavar="C", help="whose life: an id, the beginning of one, or a name")
@@ -32,12 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Tell a life.
+    """Print a timeline; return 0.
 
     Raises:
         UsageError: there is no such connection or room.
-        UnreadableCommitError: naming the position, after all before it has been told.
-        BrokenChainError: likewise.
+        UnreadableCommitError: a commit can't be decoded; all before it was printed.
+        BrokenChainError: a commit does not follow the one before; all before it was printed.
     """
     with closing(open_source(options.log)) as source:
         names = names_of(source)

@@ -1,7 +1,7 @@
-"""`chat-broker log trim LOG`: forget the oldest commits; a snapshot stands in for them.
+"""`chat-broker log trim LOG`: remove the oldest commits; a snapshot takes their place.
 
-Works beside a running broker: it takes its turn among the appends. What went is overwritten in the file, and the WAL
-is emptied.
+Safe while a broker is running: trimming takes turns with its appends. The removed commits are overwritten in the file,
+and the WAL is emptied.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from projections.snapshots import STATE_CODEC
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the arguments of the command to `parser`."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH; a broker may be running")
     upto = parser.add_mutually_exclusive_group(required=True)
     upto.add_argument(
@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Trim, and say what went and what is left.
+    """Trim the log and print a summary; return 0.
 
     Raises:
-        UsageError: there is no such position.
+        UsageError: there is no such log or position.
     """
     path = path_of(options.log)
     source = SqliteSource(f"{SQLITE_SCHEME}{path}")
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _last(source: Source, options: argparse.Namespace) -> Position:
-    """The last position to go."""
+    """Return the last position to remove."""
     if options.before is not None:
         tip = source.tip().position
         if not 1 <= options.before <= tip + 1:

@@ -1,4 +1,4 @@
-"""`chat-broker verify LOG`: whether a log keeps every promise, and where it first does not."""
+"""`chat-broker verify LOG`: check every promise at every position, and print the first violation."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from log_debugger.terminal import Terminal
 EXIT_SOUND, EXIT_BROKEN = 0, 1
 
 _SOME_OF_IT_IS_A_LOG = re.compile(r": a line behind commit (?!0)[0-9]+ is empty")
-"""What is said of a dump with a hole in it, which is found when it is opened."""
+"""The error for a dump with an empty line, found on opening it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the arguments of the command to `parser`."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Check the log; 0 if it is sound, 1 if it is not.
+    """Check the log.
+
+    Returns:
+        The exit status: 0 if every promise holds, else 1.
 
     Raises:
-        UsageError: it can't be opened.
+        UsageError: the log can't be opened.
     """
     try:
         source = open_source(options.log)

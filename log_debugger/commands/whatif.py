@@ -1,4 +1,4 @@
-"""`chat-broker whatif LOG --matching RULE`: who would have met whom, and how long everybody would have waited."""
+"""`chat-broker whatif LOG --matching RULE`: compare a log with a counterfactual run under another matching."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from projections.state import INITIAL_STATE
 DIGITS_MAX = 15
 
 _FITTING = frozenset({ConnectionId, str, NoneType, Any})
-"""Types of which what a matching gives back may be said to be."""
+"""The accepted result annotations of a matching."""
 
 _PATH = re.compile(r"(?P<module>\w+(?:\.\w+)*)[:.](?P<function>\w+)", re.ASCII)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the arguments of the command to `parser`."""
     parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
     rule = f"{', '.join(MATCHINGS)}, or a broker.matching.Matching of yours, as package.module:function"
     parser.add_argument("--matching", metavar="RULE", required=True, help=rule)
@@ -43,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Tell what would have been different.
+    """Print the comparison; return 0.
 
     Raises:
-        UsageError: there is no such matching, or it failed.
+        UsageError: there is no such log or matching, or the matching failed.
     """
     rule = rule_of(options.matching, _patience_ms(options.patience_ms))
     source = open_source(options.log)
@@ -61,10 +61,14 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def rule_of(name: str, patience_ms: int | None = None) -> Rule:
-    """The matching that somebody calls `name`.
+    """Return the rule for `--matching` and `--patience-ms`.
+
+    Args:
+        name: a key of `MATCHINGS`, or `package.module:function`.
+        patience_ms: the time to hold out for a shared interest; `None` is the log's policy.
 
     Raises:
-        UsageError: there is none, or `patience_ms` means nothing to it.
+        UsageError: there is no such matching, or it has no patience to set.
     """
     for known, matching in MATCHINGS.items():
         if known == name:
@@ -83,7 +87,7 @@ def _imported(name: str) -> Matching:
         sys.path.insert(0, os.getcwd())  # as `python -m` does; a console script does not
     try:
         found: object = getattr(import_module(path["module"]), path["function"])
-    except Exception as error:  # whatever somebody's module does when it is imported
+    except Exception as error:  # importing a user's module may fail in any way
         raise UsageError(f"can't import {name}: {type(error).__name__}: {printable(str(error))}") from error
     if not callable(found):
         raise UsageError(f"{name} is no function; it has to be a broker.matching.Matching")
@@ -93,7 +97,7 @@ def _imported(name: str) -> Matching:
 
 
 def _check_signature(name: str, found: Callable[..., object]) -> None:
-    """Make sure that it is not a function of another kind, as far as it says what it takes and gives back."""
+    """Refuse a function whose parameters or annotated result don't fit a matching."""
     try:
         inspect.signature(found).bind(INITIAL_STATE, None, 0)
     except TypeError:

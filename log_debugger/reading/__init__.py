@@ -1,1 +1,1 @@
-"""Reading a log: where its commits come from, which of them are asked for, and the state around each."""
+"""Reading a log: sources, filters, predicates, short names, times, and the state around each commit."""

@@ -1,4 +1,4 @@
-"""When what a commit told somebody was handed over to them, as far as that was noted."""
+"""Delivery records: the times at which the notifications of a commit were handed over."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ WAYS: dict[DeliveredBy, str] = {
 NOT_NOTED = "when a notification was handed over is not noted in a dump; a broker's own file (sqlite:PATH) has it"
 NOT_NOTED_HERE = "when a notification was handed over is not noted in this file, which was loaded from a dump"
 
-NOTED_LATE_MS = 1_200
-"""A note may come so late: `broker.delivery_log` keeps it back for a second, and the file for a little longer."""
+RECORD_DELAY_MS_MAX = 1_200
+"""The greatest delay of a record: `broker.delivery_log` buffers it for a second, and the file for a little longer."""
 
 
 class NotificationDelivery(NamedTuple):
-    """One notification, and its delivery records in the order of their time; `None` where none would be kept."""
+    """One notification and its delivery records, oldest first; `None` if none would have been kept."""
 
     connection_id: ConnectionId
     method: str
@@ -50,41 +50,38 @@ def recipients_of(events: Iterable[Event]) -> list[tuple[ConnectionId, str]]:
 
 
 class Deliveries:
-    """What was handed over of the commits up to `last`."""
+    """The delivery records of a log's commits up to `last`."""
 
     def __init__(self, source: Source, last: Position) -> None:
         self._source, self._last = source, last
         self._newest: dict[ConnectionId, Position] = {}
         self._after = source.recorded_after
         base: Position = source.base.tip.position
-        self._is_any = self._after is not None and (
+        self._has_records = self._after is not None and (
             self._after < last or bool(source.delivery_records(base, last, None))
         )
 
     def heading(self) -> str | None:
-        """What is to be said of all of them, if none is noted."""
-        return None if self._is_any else NOT_NOTED if self._after is None else NOT_NOTED_HERE
+        """Return why the log has no delivery records at all; `None` if it has some."""
+        return None if self._has_records else NOT_NOTED if self._after is None else NOT_NOTED_HERE
 
     def of(self, commit: Commit, events: Sequence[Event]) -> list[NotificationDelivery]:
-        """What `events`, which are of `commit`, told whom, and when they were handed it."""
-        deliveries = recipients_of(events)
-        noted = (
-            self._source.delivery_records(commit.position - 1, commit.position, None)
-            if deliveries and self._is_any
-            else []
-        )
-        would_be = self._after is not None and self._after < commit.position
-        found = ((who, method, tuple(one for one in noted if one.connection_id == who)) for who, method in deliveries)
-        return [
-            NotificationDelivery(who, method, delivery_records if delivery_records or would_be else None)
-            for who, method, delivery_records in found
-        ]
+        """Return the notifications of `events`, a part of `commit`'s, with their delivery records."""
+        notified = recipients_of(events)
+        has_any = notified and self._has_records
+        records = self._source.delivery_records(commit.position - 1, commit.position, None) if has_any else []
+        is_complete = self._after is not None and self._after < commit.position
+        deliveries = []
+        for who, method in notified:
+            theirs = tuple(record for record in records if record.connection_id == who)
+            deliveries.append(NotificationDelivery(who, method, theirs if theirs or is_complete else None))
+        return deliveries
 
     def lines(
         self, names: ShortNames, state: State, commit: Commit, deliveries: list[NotificationDelivery]
     ) -> Iterator[str]:
-        """The same in words; nothing where nothing is noted of any."""
-        for one in deliveries if self._is_any else ():
+        """Yield `deliveries` in words; nothing if the log has no records at all."""
+        for one in deliveries if self._has_records else ():
             who = names.person_in(state, one.connection_id)
             if one.delivery_records is None:
                 yield f"whether it was handed to {who} is not noted: {self._loaded()}"
@@ -96,7 +93,7 @@ class Deliveries:
         return f"this log was loaded from a dump up to position {self._after:,}"
 
     def _missing(self, who: str, connection_id: ConnectionId, commit: Commit) -> str:
-        if self._ends_at_ms - commit.at_ms < NOTED_LATE_MS:
+        if self._ends_at_ms - commit.at_ms < RECORD_DELAY_MS_MAX:
             why = "it is of the last second of the log, and notes come up to a second late"
             return f"no note yet that it was handed to {who}: {why}"
         if self._newest_of(connection_id) > commit.position:
@@ -117,7 +114,7 @@ class Deliveries:
 
 
 def deliveries_json(deliveries: list[NotificationDelivery]) -> list[dict[str, Any]]:
-    """`deliveries` for a program."""
+    """Return `deliveries` as JSON objects."""
     return [
         {
             "connection_id": one.connection_id,

@@ -1,4 +1,4 @@
-"""A dump: one JSON commit a line, after the lines of a snapshot where the log had been trimmed."""
+"""A dump: one JSON commit a line; a trimmed log's begins with the lines of a snapshot."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from projections.state import INITIAL_STATE, State
 
 BLOCK_LINES = 500
 
-
 LOG_IS = "a LOG is sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
 STDIN_NAME = "standard input"
 
 _BEGINNINGS = (b'{"schema":', b'{"snapshot":')
-"""Of a commit's line, and of the first one of a snapshot."""
+"""The first bytes of a commit's line, and of a snapshot's first line."""
 
 
 class _Kind(msgspec.Struct):
@@ -35,17 +34,17 @@ _kind = msgspec.json.Decoder(_Kind)
 
 
 def is_commit(line: bytes) -> bool:
-    """Whether a line of a dump is a commit, rather than one of the snapshot that stands before the first.
+    """Return `True` if a line of a dump is a commit, `False` if it belongs to a snapshot.
 
     Raises:
-        msgspec.DecodeError: it is neither.
-        UnicodeDecodeError: likewise.
+        msgspec.DecodeError: the line is neither.
+        UnicodeDecodeError: the line is neither.
     """
     return _kind.decode(line).schema is not None
 
 
 def begins_a_dump(line: bytes) -> bool:
-    """Whether it can be the first line of one, all of it or as much of it as there is."""
+    """Return `True` if `line`, which may be cut off, can be the first of a dump."""
     try:
         kind = _kind.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -54,22 +53,22 @@ def begins_a_dump(line: bytes) -> bool:
 
 
 class Dump:
-    """A `Source` over a file that can be read from anywhere. It notes where every so many lines begin."""
+    """A `Source` over a seekable file, with an index of every `BLOCK_LINES`th line."""
 
     recorded_after = None
 
     def __init__(self, name: str, file: BinaryIO) -> None:
-        """Read what stands where in `file`, which `close` closes, and an error as well.
+        """Index `file`. The dump owns it from here on: `close` closes it, and so does an error.
 
         Raises:
             UsageError: it is no dump, or one that does not begin where a log does.
-            UnreadableCommitError: what it begins with can't be read.
+            UnreadableCommitError: its first lines can't be decoded.
         """
         self.name = name
         self._file = file
-        self._blocks = array("q")  # where each begins, in bytes
+        self._blocks = array("q")  # the offset of each in bytes
         self._is_cut_off = False
-        """The last line is not all there: it counts, but is never given."""
+        """The last line is incomplete: it counts, but is never yielded."""
         try:
             self.base = self._read_base()
             self._count = self._index()
@@ -86,7 +85,7 @@ class Dump:
         """See `Source.lines`.
 
         Raises:
-            UnreadableCommitError: after the others, where the last line is not all there.
+            UnreadableCommitError: the last line is cut off; all lines before it were yielded.
         """
         skipped = max(0, after - self.base.tip.position)
         for block in range(skipped // BLOCK_LINES, len(self._blocks)):
@@ -95,7 +94,7 @@ class Dump:
             raise self._cut_off_in(f"position {self.base.tip.position + self._count}")
 
     def snapshots(self) -> Sequence[Position]:
-        """See `Source.snapshots`: a dump has no other than its base."""
+        """See `Source.snapshots`: a dump has only its base."""
         return [self.base.tip.position]
 
     def snapshot(self, at_most: Position) -> Snapshot:
@@ -103,7 +102,7 @@ class Dump:
         return self.base
 
     def position_at(self, at_ms: int) -> Position:
-        """See `Source.position_at`; looks at one line of each block that it has to."""
+        """See `Source.position_at`; a binary search over the indexed lines."""
         low, high = 0, self._count - self._is_cut_off  # the answer, counted from the base, is in between
         while low < high:
             middle = (low + high + 1) // 2
@@ -124,7 +123,7 @@ class Dump:
         self._file.close()
 
     def _read_base(self) -> Snapshot:
-        """The snapshot before the first commit; leaves the file there."""
+        """Read the snapshot before the first commit, and leave the file at that commit."""
         lines: list[bytes] = []
         while line := self._file.readline():
             if not lines and not begins_a_dump(line):
@@ -182,7 +181,7 @@ class Dump:
             )
         try:
             return self._commit(self._count - 1).tip
-        except (UnreadableCommitError, BrokenChainError, IndexError):  # whoever comes that far is told
+        except (UnreadableCommitError, BrokenChainError, IndexError):  # reported on reading that far
             return Tip(self.base.tip.position + self._count, NO_COMMIT)
 
     def _commit(self, index: int) -> Commit:
@@ -206,7 +205,7 @@ def _is_whole(line: bytes) -> bool:
 
 
 def _some(file: BinaryIO, count: int) -> Iterator[bytes]:
-    """Up to `count` lines, from where `file` is; `readline`, unlike iteration, leaves it where they end."""
+    """Yield up to `count` lines; unlike iteration, `readline` leaves the file after the last one."""
     for _ in range(count):
         line = file.readline()
         if not line:

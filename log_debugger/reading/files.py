@@ -1,4 +1,4 @@
-"""Logs that a command writes to: those in a file, and no others."""
+"""Names of log files for the commands that write to one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from log_debugger.reading.sources import SQLITE_MAGIC
 
 
 def path_of(name: str) -> str:
-    """The path of the log that `name` names: `sqlite:PATH`, or the path of such a file that is there.
+    """Return the path of the log file `name`: `sqlite:PATH`, or the path of an existing broker's file.
 
     Raises:
         UsageError: it names something else.

@@ -1,4 +1,4 @@
-"""Which commits somebody wants to see: those of a room, a connection or a type, those after which something holds."""
+"""Filters over commits: by room, connection, command or event type, and the state after them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TYPES: Mapping[str, type[Any]] = {
     for one in (*get_args(Command), *get_args(Event))
     for name in (one.__name__, str(one.__struct_config__.tag))
 }
-"""Commands and events, by their stored tags and by the names of their classes, in small letters."""
+"""Commands and events by stored tag and by class name, both in lower case."""
 
 
 class CommitFilter(NamedTuple):
-    """What a commit must have to be wanted: all of it."""
+    """Conditions on a commit, all of which must hold; the default has none."""
 
     connection: ConnectionId | None = None
     room: RoomId | None = None
@@ -37,11 +37,11 @@ class CommitFilter(NamedTuple):
 
     @property
     def matches_all(self) -> bool:
-        """Whether every commit is wanted."""
+        """`True` if there is no condition."""
         return self == _MATCH_ALL
 
     def matches(self, step: Step) -> bool:
-        """Whether this one is."""
+        """Return `True` if the step's commit satisfies every condition."""
         commit = step.commit
         if self.types and not (type(commit.command) in self.types or any(type(e) in self.types for e in commit.events)):
             return False
@@ -58,7 +58,7 @@ _MATCH_ALL = CommitFilter()
 
 
 def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let `parser` take all that a commit can be wanted for."""
+    """Add `--room`, `--connection`, `--type`, `--when` and `--rejection` to `parser`."""
     parser.add_argument("--room", metavar="R", help="commits of this room: its id, or the beginning of it")
     parser.add_argument(
         "--connection", metavar="C", help="commits of this connection: its id, the beginning of it, or a name"
@@ -80,10 +80,10 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def filter_from_options(options: argparse.Namespace, names: ShortNames) -> CommitFilter:
-    """What `options` ask for.
+    """Return the filter in parsed `options`.
 
     Raises:
-        UsageError: there is no such room, connection or type, or the expression can't be read.
+        UsageError: there is no such room, connection or type, or the expression can't be parsed.
     """
     return CommitFilter(
         names.connection_of(options.connection) if options.connection is not None else None,
@@ -95,10 +95,12 @@ def filter_from_options(options: argparse.Namespace, names: ShortNames) -> Commi
 
 
 def parse_filter(text: str, names: ShortNames) -> CommitFilter:
-    """What `text` asks for: conditions with commas between them, as in `room 2370, type message_sent, waiting > 3`.
+    """Return the filter in `text`, conditions separated by commas.
+
+    An example is `room 2370, type message_sent, waiting > 3`.
 
     Raises:
-        UsageError: one of them can't be read, or there is no such room, connection or type.
+        UsageError: a condition can't be parsed, or there is no such room, connection or type.
     """
     commit_filter = CommitFilter()
     for condition in filter(None, map(str.strip, text.split(","))):
@@ -120,10 +122,10 @@ def parse_filter(text: str, names: ShortNames) -> CommitFilter:
 
 
 def type_of(name: str) -> type[Any]:
-    """The command or event that `name` stands for.
+    """Return the class of the command or event `name`: a stored tag or a class name, in any case.
 
     Raises:
-        UsageError: listing them.
+        UsageError: there is none; the message lists them.
     """
     found = TYPES.get(name.casefold())
     if found is None:
@@ -133,39 +135,39 @@ def type_of(name: str) -> type[Any]:
 
 
 def condition_of(text: str, where: str = "--when") -> Callable[[State], bool]:
-    """The condition on a state that `text`, which was given as `where`, says.
+    """Return the condition on a state in `text`; errors name `where` as its origin.
 
     Raises:
-        UsageError: it can't be read.
+        UsageError: it can't be parsed.
     """
-    from log_debugger.reading.predicate import parse_predicate  # who doesn't ask for one doesn't wait for it
+    from log_debugger.reading.predicate import parse_predicate  # slow to import, and rarely needed
 
     return parse_predicate(text, where).holds
 
 
 def rooms_in(commit: Commit) -> Iterator[RoomId]:
-    """The rooms that `commit` names; some more than once."""
+    """Yield the rooms in `commit`, some more than once."""
     for holder in (commit.command, *commit.events):
         if (found := getattr(holder, "room_id", None)) is not None:
             yield found
 
 
 def concerns(event: Event, commit_filter: CommitFilter) -> bool:
-    """Whether `event` is of the connection or the room that is wanted; every one is, where neither is."""
+    """Return `True` if `event` involves the filter's connection, or else its room, or if it has neither."""
     if commit_filter.connection is not None:
         return any(getattr(event, field, None) == commit_filter.connection for field in CONNECTION_FIELDS)
     return commit_filter.room is None or getattr(event, "room_id", None) == commit_filter.room
 
 
 def decide_again(step: Step) -> Decision | None:
-    """What is decided if the stored command is decided again; `None` if it can't be."""
+    """Return the present decision on the stored command; `None` if deciding it fails."""
     try:
         return decide(step.before, step.commit.command, step.commit.facts)
     except (AssertionError, AttributeError, LookupError, TypeError):
-        return None  # a commit that no broker made
+        return None  # no broker made this commit
 
 
 def is_reproduced(step: Step) -> bool:
-    """Whether the stored command leads to the stored events, decided again."""
+    """Return `True` if deciding the stored command again gives the stored events."""
     decision = decide_again(step)
     return not isinstance(decision, Rejection) and decision is not None and tuple(decision) == step.commit.events

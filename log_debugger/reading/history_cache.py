@@ -1,7 +1,7 @@
-"""Any state of a long log, soon: to go back is to fold forwards from a little before.
+"""Fast access to any state of a long log: stepping back is folding forward from a checkpoint.
 
-States are kept at checkpoints, every `BLOCK_COMMITS` commits of what was passed. They share almost all they hold, so
-one costs little; between two of them, at most `BLOCK_COMMITS` commits are folded.
+A checkpoint is kept after every `BLOCK_COMMITS` commits that were passed. Checkpoints share most of their memory. A
+position in between costs at most `BLOCK_COMMITS` folded commits.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from projections.state import State, fold
 BLOCK_COMMITS = 500
 BLOCKS_KEPT = 8
 READ_ERRORS = (UnreadableCommitError, BrokenChainError, UnusableLogError)
-"""What it means that a log can't be read on."""
+"""Errors at a position beyond which a log can't be read."""
 
 _Checkpoint = tuple[State, Conversations]
 
 
 class HistoryCache:
-    """A log that can be wound to any position. It reads no further than `last`, until `reload`."""
+    """A log with random access by position. It reads no further than `last`, until `reload`."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -36,12 +36,12 @@ class HistoryCache:
         self.first: Position = base.position
         self.last: Position = source.tip().position
         self.names: ShortNames = names_of(source)
-        self.broken: str | None = None  # what is wrong behind `last`, where the log can't be read on
+        self.broken: str | None = None  # the fault after `last`, if the log can't be read further
         self._checkpoints: dict[Position, _Checkpoint] = {self.first: (base, conversations_in(base))}
         self._blocks: OrderedDict[Position, list[tuple[Step, Conversations]]] = OrderedDict()
 
     def seek(self, position: Position) -> Iterator[Position]:
-        """Pass what lies before `position`, a block at a time, each time naming how far it has come."""
+        """Fold the blocks before `position`; yield the position reached after each."""
         start = self._start_of(min(position, self.last))
         if not self.is_near(position):
             self._checkpoint_near(start)
@@ -52,64 +52,67 @@ class HistoryCache:
             yield known
 
     def is_near(self, position: Position) -> bool:
-        """Whether `position` can be had without passing other blocks."""
+        """Return `True` if `position` needs no other block to be folded first."""
         return self._start_of(min(position, self.last)) in self._checkpoints
 
     def clamp(self, position: Position) -> Position:
-        """`position`, or the nearest that there is; the log is wound there."""
+        """Load and return `position`, or the nearest existing one."""
         position = max(self.first, min(position, self.last))
         for _ in self.seek(position):
             pass
         if position > self.first:
             self._block(self._start_of(position))
-        return min(position, self.last)  # the log may have turned out to be broken before it
+        return min(position, self.last)  # a fault may have been found before it
 
     def state(self, position: Position) -> State:
-        """The state after the commit at `position`, which has been settled on."""
+        """Return the state after the commit at `position`, a result of `clamp`."""
         return self._checkpoints[position][0] if position == self.first else self.step(position)[0].after
 
     def step(self, position: Position) -> tuple[Step, Conversations]:
-        """The commit at `position`, above `first` and settled on, and the conversations that went on before it."""
+        """Return the step to `position`, and the conversations before it.
+
+        `position` must be a result of `clamp`, and greater than `first`.
+        """
         start = self._start_of(position)
         return self._block(start)[position - start - 1]
 
     def has(self, position: Position) -> bool:
-        """Whether there is a commit at `position`, as far as is known."""
+        """Return `True` if there is a commit at `position`, as far as the log was read."""
         return self.first < position <= self.last
 
     def position_at(self, at_ms: int) -> Position:
-        """The last position of that time (Unix, ms) or before."""
+        """Return the last position at or before `at_ms` (Unix time)."""
         return self._source.position_at(at_ms)
 
     def block_of(self, position: Position) -> tuple[Position, Sequence[Step]]:
-        """The commits among which the one at `position` is, which has been settled on, and the position before them."""
+        """Return the position before the block of `position`, a result of `clamp`, and the block's steps."""
         start = self._start_of(position)
         return start, [step for step, _ in self._block(start)]
 
     def reload(self) -> Position:
-        """Take in what was appended since, and answer how many commits that is."""
+        """Take in the commits appended since; return their number."""
         tip, before = self._source.tip().position, self.last
         if tip <= before:
             return 0
         self.names.learn(self._source, before)
-        self._blocks.pop(self._start_of(max(before, self.first + 1)), None)  # it may have been cut off by the end
+        self._blocks.pop(self._start_of(max(before, self.first + 1)), None)  # the end may have cut it short
         self.last, self.broken = tip, None
         return tip - before
 
     def _start_of(self, position: Position) -> Position:
-        """The checkpoint before the commit at `position`; marks stand at whole blocks from the beginning."""
+        """Return the checkpoint's position before the commit at `position`, a multiple of whole blocks."""
         passed = max(0, position - self.first - 1)
         return self.first + passed // BLOCK_COMMITS * BLOCK_COMMITS
 
     def _nearest(self, start: Position) -> Position:
-        """The last mark at or before `start`."""
+        """Return the position of the last checkpoint at or before `start`."""
         known = start
         while known not in self._checkpoints:
             known -= BLOCK_COMMITS
         return known
 
     def _checkpoint_near(self, start: Position) -> None:
-        """Have a mark from the newest snapshot before `start`, if that saves folding all that lies before it."""
+        """Add a checkpoint from the newest snapshot before `start`, if that saves folding blocks."""
         snapshot = self._source.snapshot(start)
         state: State = snapshot.state
         behind = (self.first - state.position) % BLOCK_COMMITS
@@ -122,12 +125,12 @@ class HistoryCache:
                 step = step_of(state, line)
                 state, conversations = step.after, conversations_after(conversations, step.commit)
         except READ_ERRORS:
-            return  # whoever comes from before will find it
+            return  # found again on folding up to it
         if state.position == marked:
             self._checkpoints[marked] = state, conversations
 
     def _pass(self, start: Position) -> None:
-        """Have a mark behind the block at `start`, without the states in between."""
+        """Add a checkpoint after the block at `start`, without keeping the states in between."""
         if start + BLOCK_COMMITS in self._checkpoints:
             return
         state, conversations = self._checkpoints[start]
@@ -137,14 +140,14 @@ class HistoryCache:
         except (*READ_ERRORS, *FOLD_ERRORS):
             commits = []
         if len(commits) < BLOCK_COMMITS:
-            self._block(start)  # it finds where the log ends, or what is wrong with it
+            self._block(start)  # finds the end of the log, or the fault
             return
         for commit in commits:
             conversations = conversations_after(conversations, commit)
         self._checkpoints[state.position] = state, conversations
 
     def _block(self, start: Position) -> list[tuple[Step, Conversations]]:
-        """The commits behind the checkpoint at `start`; fewer than a block where the log ends or breaks."""
+        """Return the steps after the checkpoint at `start`; fewer than a block where the log ends or breaks."""
         if start in self._blocks:
             self._blocks.move_to_end(start)
             return self._blocks[start]

@@ -1,4 +1,4 @@
-"""The fold that every telling rests on: each commit with the states around it, in a chain that was checked."""
+"""The fold of a log with its chain checked: each commit, the states around it, the open conversations."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from log_debugger.reading.sources import Source, Step
 from projections.state import State, evolve
 
 FOLD_ERRORS = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
-"""What comes of folding a commit that doesn't fit: a fold takes it for granted that its log was made by a broker."""
+"""Errors of folding a commit that doesn't fit the state: a fold relies on its log being made by a broker."""
 
 
 class Conversation(NamedTuple):
-    """What goes on in an open room."""
+    """The progress of an open room."""
 
-    opened_at_ms: int | None  # unknown where that was trimmed
-    messages: int  # since then, or since where the fold began
+    opened_at_ms: int | None  # unknown if it was trimmed
+    messages: int  # since then, or since the start of the fold
 
 
 ENDS_KEPT = 20_000
-"""As many rooms as can still be asked for by default have at least their end told: a broker keeps half as many."""
+"""Closed rooms remembered: at least half of these, the number kept by a broker by default."""
 
 _Ends = immutables.Map[RoomId, RoomClosed]
 
 
 class Conversations(NamedTuple):
-    """What goes on in every open room, and how the newest of those that have closed ended."""
+    """The progress of every open room, and the closing events of the newest closed ones."""
 
     ongoing: immutables.Map[RoomId, Conversation] = immutables.Map()
     newest_ends: _Ends = immutables.Map()
     older_ends: _Ends = immutables.Map()
 
     def get(self, room_id: RoomId) -> Conversation | None:
-        """What goes on in an open room, if anything is known of it."""
+        """Return the progress of an open room, if known."""
         return self.ongoing.get(room_id)
 
     def end_of(self, room_id: RoomId) -> RoomClosed | None:
-        """How a room ended, if it has and that is known."""
+        """Return the closing event of a room, if known."""
         return self.newest_ends.get(room_id, self.older_ends.get(room_id))
 
     def with_conversation(self, room_id: RoomId, conversation: Conversation) -> Conversations:
-        """These, and what goes on in one room."""
+        """Return a copy with the progress of one room."""
         return Conversations(self.ongoing.set(room_id, conversation), self.newest_ends, self.older_ends)
 
     def ended(self, event: RoomClosed) -> Conversations:
-        """These, but of one room the end."""
+        """Return a copy with one room closed."""
         room_id, newest, older = event.room_id, self.newest_ends, self.older_ends
         if 2 * len(newest) >= ENDS_KEPT:
             newest, older = immutables.Map(), newest
@@ -61,7 +61,7 @@ class Conversations(NamedTuple):
 
 
 class LogEntry(NamedTuple):
-    """One commit as it is stored, the states around it, and the conversations that went on before and after it."""
+    """One stored commit, the states around it, and the conversations before and after it."""
 
     line: bytes
     step: Step
@@ -70,11 +70,11 @@ class LogEntry(NamedTuple):
 
 
 def iterate(source: Source, last: Position) -> Iterator[LogEntry]:
-    """Each commit from the base up to `last`.
+    """Yield each commit from the base up to `last`.
 
     Raises:
-        UnreadableCommitError: naming the position; all before it has been given.
-        BrokenChainError: likewise.
+        UnreadableCommitError: a commit can't be decoded; all before it were yielded.
+        BrokenChainError: a commit does not follow the one before; all before it were yielded.
     """
     state: State = source.base.state
     conversations = conversations_in(state)
@@ -90,11 +90,11 @@ def iterate(source: Source, last: Position) -> Iterator[LogEntry]:
 
 
 def step_of(before: State, line: bytes) -> Step:
-    """What `line`, which must be the next commit, makes of `before`.
+    """Return the step from `before` to the state after the commit in `line`, which must be the next.
 
     Raises:
-        UnreadableCommitError: naming the position.
-        BrokenChainError: likewise.
+        UnreadableCommitError: the line can't be decoded; the message names the position.
+        BrokenChainError: the commit does not follow, or does not fit the state; the message names the position.
     """
     position = before.position + 1
     commit = commit_at(position, line)
@@ -102,18 +102,18 @@ def step_of(before: State, line: bytes) -> Step:
     try:
         return Step(before, commit, evolve(before, commit))
     except FOLD_ERRORS as error:
-        # Its hash is right, so it was made by another program than a broker, or for another log.
+        # Its hash is right, so another program than a broker made it, or it belongs to another log.
         raise BrokenChainError(
             f"the commit at position {position} doesn't fit what stands before it ({type(error).__name__})"
         ) from error
 
 
 def commit_at(position: Position, line: bytes) -> Commit:
-    """What `line`, which stands at `position`, says.
+    """Decode `line`, stored at `position`.
 
     Raises:
-        UnreadableCommitError: naming the position.
-        BrokenChainError: it is of an older schema, and was altered.
+        UnreadableCommitError: the line can't be decoded; the message names the position.
+        BrokenChainError: a commit of an older schema was altered.
     """
     try:
         return decode_commit(line)
@@ -122,12 +122,12 @@ def commit_at(position: Position, line: bytes) -> Commit:
 
 
 def check_complete(source: Source) -> None:
-    """Read every commit, and look whether each follows the one before; what they say is not checked.
+    """Read every commit and check the chain, but not the commits' contents.
 
     Raises:
-        UnreadableCommitError: naming the position.
-        BrokenChainError: likewise.
-        UnusableLogError: likewise.
+        UnreadableCommitError: a commit can't be decoded; the message names the position.
+        BrokenChainError: a commit does not follow the one before; the message names the position.
+        UnusableLogError: the file is damaged.
     """
     tip: Tip = source.base.tip
     for line in source.lines(tip.position):
@@ -138,13 +138,13 @@ def check_complete(source: Source) -> None:
 
 
 def conversations_in(state: State) -> Conversations:
-    """The conversations that go on in `state`, of which nothing else is known."""
+    """Return the open conversations of `state`, with opening times and earlier messages unknown."""
     ongoing = {room.room_id: Conversation(None, 0) for room in state.rooms.by_id.values() if room.is_open}
     return Conversations(immutables.Map(ongoing))
 
 
 def conversations_after(conversations: Conversations, commit: Commit) -> Conversations:
-    """`conversations` after `commit`."""
+    """Return `conversations` after `commit`."""
     for event in commit.events:
         match event:
             case MessageSent(room_id=room_id) if (conversation := conversations.get(room_id)) is not None:

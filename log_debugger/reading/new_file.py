@@ -1,4 +1,4 @@
-"""A log's file in the making: under another name until it is whole."""
+"""A log file under construction, under a temporary name until it is complete."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _PARTS = ("", "-wal", "-shm", "-journal", ".lock", ".wake")
 
 
 class NewLogFile:
-    """`file` is to be filled; after `finish` it is the log at `path`, otherwise nothing has changed there.
+    """An empty `file` to fill. `finish` makes it the log at `path`; without it, nothing changes there.
 
-    Nobody else makes or opens a broker's log at `path` meanwhile.
+    A lock keeps other processes from creating or opening a broker's log at `path` meanwhile.
     """
 
     def __init__(self, path: str, name: str) -> None:
-        """Begin; the user calls it `name`.
+        """Lock `path` and create the temporary file; errors call the log `name`.
 
         Raises:
-            UsageError: there is a log at `path` already that is not empty.
-            UnusableLogError: there can be none.
+            UsageError: the log at `path` is not empty.
+            UnusableLogError: no log can be created there.
         """
         self._path = os.path.realpath(path)
         self._new = f"{self._path}{_BESIDE}"
@@ -37,20 +37,20 @@ class NewLogFile:
             self._lock = WriterLock(self._path, name)
         try:
             self._check_empty(name)
-            self._remove(self._new)  # of a loading that was cut off
-            # What is half done is thrown away: that it survives a loss of power matters once it is whole.
+            self._remove(self._new)  # left by an interrupted load
+            # An incomplete file is thrown away, so durability matters only for the complete one.
             self.file = SqliteFile(self._new, "write", synchronous="NORMAL")
         except BaseException:
             self._lock.release()
             raise
 
     def finish(self) -> None:
-        """Let it be the log at `path`."""
+        """Atomically replace the log at `path`, and flush the change to disk."""
         self.file.end_loading()
         if not self.file.checkpoint():
             raise UnusableLogError(f"{self._new} is in use by another program; end that one")
         self.file.close()
-        # An empty log has nothing in its WAL that anybody would want, and the new log must not inherit it.
+        # The WAL of the empty log holds no commits, and the new log must not inherit it.
         self._remove(self._path, _PARTS[1:4])
         os.replace(self._new, self._path)
         _sync(os.path.dirname(self._path))

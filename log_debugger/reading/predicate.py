@@ -1,4 +1,4 @@
-"""A question about a state, as people write it: `waiting > 3 and not rooms_open == 0`.
+"""Predicates over a state, as typed by users: `waiting > 3 and not rooms_open == 0`.
 
     or:         and ("or" and)*
     and:        not ("and" not)*
@@ -6,9 +6,9 @@
     comparison: operand (("<" | "<=" | ">" | ">=" | "==" | "!=") operand)+
     operand:    a name of `VARIABLES`, or a whole number
 
-It is read with a limit on its length and its depth, and nothing of it is ever run as a program. Negations are
-pushed down to the comparisons, so `not messages < 5` is `messages >= 5`: what is left is joined by `and` and `or`
-alone, and is monotone where each of its comparisons is.
+The parser limits length and depth, and nothing is evaluated as Python. Negations are pushed down to the comparisons,
+so `not messages < 5` is `messages >= 5`. The rest is joined by `and` and `or` alone, and is monotone if each of its
+comparisons is.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ VARIABLES: Mapping[str, StateValue] = {
     "messages": lambda state: state.messages_sent,
     "position": lambda state: state.position,
 }
-"""What can be asked for. Messages and closed rooms are all there ever were; connections are those still known."""
+"""The variables of a predicate. Messages and closed rooms count from the beginning, connections only while known."""
 
 MONOTONE = frozenset({"messages", "position", "rooms_closed"})
-"""Those that never get smaller."""
+"""The variables that never decrease."""
 
 COMPARE: Mapping[str, Callable[[int, int], bool]] = {
     "<": operator.lt,
@@ -53,31 +53,31 @@ NEGATED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
 OTHER_SPELLINGS = {"=": "==", "&&": "and", "&": "and", "||": "or", "|": "or", "!": "not"}
-"""How others write it."""
+"""Spellings of other languages."""
 
 _WHAT_IS_EXPECTED = f"a name ({', '.join(VARIABLES)}) or a whole number"
 _TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+)|(?P<word>[a-z_]+)|(?P<sign>[<>=!]=|[<>()]))", re.ASCII)
 
 
 class Predicate(NamedTuple):
-    """A question that every state answers."""
+    """A condition on a state."""
 
     holds: Condition
     names: frozenset[str]
-    """What it reads."""
+    """The variables in it."""
     is_monotone: bool
-    """Whether it goes on to hold for ever, once it does."""
+    """Once it holds, it holds at every later position."""
 
     def __call__(self, state: State) -> bool:
-        """Whether it holds for `state`."""
+        """Return `True` if `state` satisfies the condition."""
         return self.holds(state)
 
 
 def parse_predicate(text: str, where: str = "--when") -> Predicate:
-    """The question that `text`, which was given as `where`, asks.
+    """Parse `text`; errors name `where` as its origin.
 
     Raises:
-        UsageError: naming the column, counted from 1, and what was expected there.
+        UsageError: naming the column, counted from 1, and the expected token.
     """
     if len(text) > LENGTH_MAX:
         raise UsageError(f"a predicate has at most {LENGTH_MAX} characters")
@@ -88,7 +88,7 @@ def parse_predicate(text: str, where: str = "--when") -> Predicate:
 
 
 class _PredicateError(Exception):
-    """What is wrong at which column."""
+    """A fault in the text; the message begins with its column."""
 
 
 class _Token(NamedTuple):
@@ -112,7 +112,7 @@ def _tokens(text: str) -> list[_Token]:
 
 
 class _PredicateParser:
-    """Reads tokens from the left; `negated` says that an odd number of `not` stands before what it reads."""
+    """A recursive descent parser; `negated` means an odd number of `not` before the part being parsed."""
 
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens = tokens

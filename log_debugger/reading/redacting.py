@@ -1,10 +1,9 @@
-"""A log that can be given away: who did what when, without a word of what was said and without a name.
+"""Redaction of a whole log: the events stay, without texts, names or interests.
 
-Texts are replaced by their lengths and salted hashes, and the salts go; names become `Anonymous`; interests, and the
-ids that clients give to their messages, become pseudonyms under a key that is drawn for the occasion and kept nowhere,
-so one can see that two people share something, or that a message is a repeat, and not what. All of that is under the
-commits' hashes, so the commits get ids of their own: what comes out is a log in its own right, in which the same
-decisions lead to the same events.
+Texts are replaced by their lengths and salted hashes, and the salts are dropped. Names become `Anonymous`. Interests,
+and clients' message ids, become pseudonyms under a random key; the key is stored nowhere. So shared interests and
+repeated messages stay visible, but not their contents. Since the commits' hashes cover these fields, the commits get
+new ids: the result is a valid log of its own, with the same decisions and events.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Redactor:
         self._base = base
 
     def base(self) -> State:
-        """The base as it is to be written; its queue is none, since a written state has none of its own."""
+        """Return the redacted base. Its queue is empty, since a stored state has none."""
         base = self._base
         connections = {who: self._plain(one) for who, one in base.connections.by_id.items()}
         rooms = {room_id: self._plain(room) for room_id, room in base.rooms.by_id.items()}
@@ -54,11 +53,11 @@ class Redactor:
         )
 
     def lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        """The commits behind the base as they are to be written.
+        """Yield the redacted commits after the base.
 
         Raises:
-            BrokenChainError: what is read is not what was stored.
-            UnreadableCommitError: likewise.
+            BrokenChainError: a commit was altered, or does not follow the one before.
+            UnreadableCommitError: a commit can't be decoded.
         """
         for line in lines:
             commit = decode_commit(line)
@@ -83,7 +82,7 @@ class Redactor:
         return msgspec.structs.replace(unsigned, commit_id=commit_id_of(unsigned))
 
     def _plain(self, value: Any) -> Any:
-        """A command, an event, a connection or a room without what somebody typed or chose."""
+        """Return a command, event, connection or room without texts typed or chosen by people."""
         fields = value.__struct_fields__
         changes: dict[str, Any] = {name: NAME for name in _NAMES if name in fields}
         if "interests" in fields:
@@ -99,7 +98,7 @@ class Redactor:
         )
 
     def _tip(self, tip: Tip) -> Tip:
-        """A base's id is the hash of a commit that is gone, with a name in it perhaps."""
+        """Return the base's tip with a pseudonym for its id: the id is a hash over a removed commit's names."""
         return EMPTY_TIP if tip == EMPTY_TIP else Tip(tip.position, CommitId(self._pseudonym(tip.commit_id)))
 
     def _pseudonym(self, text: str) -> str:

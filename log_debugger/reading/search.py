@@ -1,4 +1,4 @@
-"""The search for a commit that is wanted, forwards or backwards, a block at a time so that others get their turn."""
+"""Asynchronous search for a commit in either direction, one block at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from log_debugger.reading.history_cache import HistoryCache
 
 
 class SearchProgress(NamedTuple):
-    """How far a search has come, and what it has found."""
+    """The position reached by a search, and the hit, if any."""
 
     passed: Position
     hit: Position | None
@@ -21,14 +21,14 @@ class SearchProgress(NamedTuple):
 async def search(
     cache: HistoryCache, commit_filter: CommitFilter, position: Position, direction: int
 ) -> AsyncIterator[SearchProgress]:
-    """Look for a wanted commit behind `position`, or before it; ends with the hit, or at the end of the log."""
+    """Search after `position`, or before it if `direction` is -1; end at the first hit or the end of the log."""
     ahead = position + direction
     while cache.has(ahead):
         for passed in cache.seek(ahead):
             yield SearchProgress(passed, None)
-            await asyncio.sleep(0)  # whoever shows it, or stops it, has a turn
+            await asyncio.sleep(0)  # let the screen update, and a cancellation through
         clamped = cache.clamp(ahead)
-        if clamped != ahead:  # the log turned out to be broken before it
+        if clamped != ahead:  # a fault was found before it
             return
         start, steps = cache.block_of(ahead)
         index = ahead - start - 1
@@ -38,5 +38,5 @@ async def search(
         yield SearchProgress(passed, hit)
         if hit is not None:
             return
-        await asyncio.sleep(0)  # whoever shows it, or stops it, has a turn
+        await asyncio.sleep(0)  # let the screen update, and a cancellation through
         ahead = passed + (1 if direction > 0 else 0)

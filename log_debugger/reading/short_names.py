@@ -1,8 +1,7 @@
-"""Short names for connections and rooms, which nobody could tell apart by 32 hexadecimal digits.
+"""Short names for connections and rooms in place of 32 hexadecimal digits.
 
-A short name holds as many digits of the id as no other id in the log begins with, and at least four; so it is the
-same in every command over a log, and can be given back to one (`--connection`, `--room`). A connection may also be
-asked for by a display name, where it alone had it.
+A short name has enough digits to be unique within the log, and at least four. So every command over a log prints the
+same names, and takes them back (`--connection`, `--room`). A unique display name also names a connection.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ HANDLE_PREFIX = "cb_"
 MARK = "·"
 UNKNOWN = "?"
 
-# As they are stored. Within a JSON string both quotes would be escaped, so no stranger's words are taken for these.
+# As stored. Inside a JSON string both quotes would be escaped, so no typed text matches.
 _ENTERED = re.compile(rb'"type":"queue_entered","connection_id":"([^"\\]+)"')
 _OPENED = re.compile(rb'"type":"room_opened","room_id":"([^"\\]+)"')
 
@@ -42,20 +41,24 @@ _NAME_MARKS = frozenset(" -_.'")
 
 
 Called = Callable[[], Iterable[tuple[str, str]]]
-"""Looks through a log for each connection and the display name that it came with, in their order."""
+"""Scans a log for connections and their display names, in order of entry."""
 
 Check = Callable[[], None]
-"""Raises what keeps a log from being read to its end, as whoever folds it would."""
+"""Raises the error of folding a log to its end, if there is one."""
 
 
 def _nothing_to_check() -> None:
-    """There is no log that could be damaged."""
+    """Accept: there is no log to check."""
 
 
 class ShortNames:
-    """Every connection and room that a log names, as far as it can be read.
+    """Every connection and room of a log, as far as the log can be read.
 
-    `called` is asked only where somebody gives a name for an id, and `check` only where what they ask for is not there.
+    Args:
+        connections: the ids of connections, in any order.
+        rooms: the ids of rooms, in any order.
+        called: called only to look up or list display names.
+        check: called only after a failed lookup.
     """
 
     def __init__(
@@ -72,28 +75,28 @@ class ShortNames:
         self._found: dict[str, str] = {}
 
     def person(self, connection_id: str, display_name: str | None) -> str:
-        """A person, as in `Ann·6f5d`."""
+        """Return a person's short name, as in `Ann·6f5d`."""
         name = shown_name(display_name) if display_name is not None else UNKNOWN
         return f"{name}{MARK}{self._short(self._connections, connection_id, 'c_').removeprefix('c_')}"
 
     def person_in(self, state: State, connection_id: ConnectionId) -> str:
-        """A person, by the name that `state` knows."""
+        """Return a person's short name with the display name in `state`."""
         return self.person(connection_id, name_in(state, connection_id))
 
     def room(self, room_id: str) -> str:
-        """A room, as in `r_2370`."""
+        """Return a room's short name, as in `r_2370`."""
         return self._short(self._rooms, room_id, "r_")
 
     def connection_of(self, text: str) -> ConnectionId:
-        """The connection that is called `text`: its id or the beginning of it, with or without `c_`, or a short name.
+        """Return the connection for `text`: its id, a prefix with or without `c_`, a short or display name.
 
-        If there is none, the one that came with `text` as its display name, in whatever case.
+        Display names are tried last, in any case.
 
         Raises:
-            UsageError: there is none, or more than one; it lists some.
-            UnreadableCommitError: there is none, and it may be behind the commit that can't be read.
-            BrokenChainError: likewise.
-            UnusableLogError: likewise.
+            UsageError: there is none, or more than one; the message lists some.
+            UnreadableCommitError: there is none in the readable part of a damaged log.
+            BrokenChainError: there is none in the readable part of a damaged log.
+            UnusableLogError: there is none in the readable part of a damaged log.
         """
         found = _beginning(self._connections, text, "c_")
         if len(found) == 1:
@@ -111,13 +114,13 @@ class ShortNames:
         raise _none("connection", text, self._people(everybody), len(everybody))
 
     def room_of(self, text: str) -> RoomId:
-        """The room whose id is `text`, or begins with it, with or without `r_`.
+        """Return the room for `text`: its id, or a prefix with or without `r_`.
 
         Raises:
-            UsageError: there is none, or more than one; it lists some.
-            UnreadableCommitError: there is none, and it may be behind the commit that can't be read.
-            BrokenChainError: likewise.
-            UnusableLogError: likewise.
+            UsageError: there is none, or more than one; the message lists some.
+            UnreadableCommitError: there is none in the readable part of a damaged log.
+            BrokenChainError: there is none in the readable part of a damaged log.
+            UnusableLogError: there is none in the readable part of a damaged log.
         """
         found = _beginning(self._rooms, text, "r_")
         if len(found) == 1:
@@ -128,14 +131,14 @@ class ShortNames:
         raise _none("room", text, map(self.room, self._rooms), len(self._rooms))
 
     def learn(self, source: Source, after: Position) -> None:
-        """Take in what the commits behind `after` name."""
+        """Add the connections and rooms of the commits after `after`."""
         connections, rooms = _named(source, after)
         self._found.clear()
         _add(self._connections, connections)
         _add(self._rooms, rooms)
 
     def _everybody(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Everybody by the first name that they had, and those who ever had `name`, in small letters, by that."""
+        """Return all connections by first display name, and the ones ever called `name` (casefolded)."""
         everybody: dict[str, str] = {}
         called: dict[str, str] = {}
         for who, display_name in self._display_names_in():
@@ -157,7 +160,7 @@ class ShortNames:
 
 
 def names_of(source: Source) -> ShortNames:
-    """All names in a log; looks through it once, without reading most of it."""
+    """Return the short names of a log after one scan, without decoding most commits."""
     base: State = source.base.state
     connections, rooms = _named(source, base.position)
     return ShortNames(
@@ -169,13 +172,13 @@ def names_of(source: Source) -> ShortNames:
 
 
 def name_in(state: State, connection_id: str) -> str | None:
-    """The display name that `state` knows someone by."""
+    """Return the display name of a connection in `state`, if known."""
     known = state.connections.get(ConnectionId(connection_id))
     return known.display_name if known is not None else None
 
 
 def shown_name(name: str) -> str:
-    """A display name as it is, if it is one that a broker lets in; else in quotes, so that it can't pose as more."""
+    """Return a display name as it is if a broker accepts it; else quoted, so it can't imitate other output."""
     if len(name) > NAME_CHARS_MAX:
         return printable(name[:NAME_CHARS_MAX]) + "…"
     if _PLAIN_NAME.fullmatch(name):
@@ -186,7 +189,7 @@ def shown_name(name: str) -> str:
 
 
 def shown_id(text: str) -> str:
-    """An id as it is, unless no broker made it; then in quotes."""
+    """Return an id as it is, or quoted if no broker made it."""
     return text if _PLAIN_ID.fullmatch(text) else printable(text)
 
 
@@ -222,13 +225,13 @@ def _display_names_in(source: Source) -> Iterator[tuple[str, str]]:
 
 
 def _readable(source: Source, after: Position) -> Iterator[bytes]:
-    """The lines behind `after`, up to where some are missing or cut off: whoever folds them will say so."""
+    """Yield the lines after `after` up to the first missing or damaged one; folding reports the fault."""
     with suppress(UnreadableCommitError, UnusableLogError):
         yield from source.lines(after)
 
 
 def _events(line: bytes) -> Sequence[Event]:
-    """What `line` says; nothing where it can't be read, which whoever folds it will say."""
+    """Return the events in `line`; none if it can't be decoded, since folding reports the fault."""
     try:
         return decode_commit(line).events
     except (UnreadableCommitError, BrokenChainError):
@@ -236,7 +239,7 @@ def _events(line: bytes) -> Sequence[Event]:
 
 
 def _read_in_full(line: bytes, connections: set[str], rooms: set[str]) -> None:
-    """A line that no broker wrote like this."""
+    """Decode a line in an unusual format, and add its connections and rooms."""
     events = _events(line)
     connections.update(event.connection_id for event in events if isinstance(event, QueueEntered))
     rooms.update(event.room_id for event in events if isinstance(event, RoomOpened))
@@ -254,7 +257,7 @@ def _common(one: str, other: str) -> int:
 
 
 def _beginning(ids: list[str], text: str, prefix: str) -> list[str]:
-    """Those of `ids` that are `text`, with or without `prefix`; if none is, those that begin so."""
+    """Return the ids equal to `text`, with or without `prefix`; if there is none, the ids with that beginning."""
     asked = text.rpartition(MARK)[2]
     found = [name for name in (asked, prefix + asked) if _has(ids, name)]
     if found or asked in ("", prefix):
@@ -268,7 +271,7 @@ def _several(kind: str, does: str, text: str, candidates: Iterable[str], total: 
 
 
 def _none(kind: str, text: str, candidates: Iterable[str], total: int) -> UsageError:
-    if text.startswith(HANDLE_PREFIX):  # it must not be on the screen once more
+    if text.startswith(HANDLE_PREFIX):  # a secret, not to be printed again
         what = "that is a handle, which is a secret and in no log"
         return UsageError(f"{what}; take the connection_id (c_...) that was given with it")
     there = f"there are {_listed(candidates, total)}" if total else "there is none at all"

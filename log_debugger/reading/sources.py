@@ -1,7 +1,7 @@
-"""Where a debugger's commits come from: a broker's file, which may be in use, or a dump of a log.
+"""Sources of commits: a broker's own file, even in use, or a dump of a log.
 
-A `Source` is only read. Every one can be read from any position as often as needed; a dump that comes from standard
-input or is compressed goes into a temporary file first.
+A `Source` is read-only, and can be read from any position repeatedly. A dump from standard input, and a compressed
+one, is first copied into a temporary file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from projections.state import INITIAL_STATE, State, evolve, fold
 STDIN = "-"
 PAGE_COMMITS = 1_000
 BUFFER_BYTES = 65_536
-"""Of a dump: so much is read at once, or every few lines would ask the system."""
+"""The read buffer of a dump; the default would need a system call for every few lines."""
 SQLITE_MAGIC = b"SQLite format 3\0"
 GZIP_MAGIC = b"\x1f\x8b"
 WEB_SCHEMES = ("http://", "https://")
@@ -40,44 +40,47 @@ WEB_TIMEOUT_SECONDS = 30
 URL_IS = "a LOG's URL is that of a dump (.jsonl, .jsonl.gz); a broker's own log is looked into by its file, sqlite:PATH"
 
 UNTRIMMED_BASE = Snapshot(EMPTY_TIP, INITIAL_STATE)
-"""The base of a log that has all of its commits."""
+"""The base of a log with all of its commits."""
 
 
 class Source(CheckedLog, Protocol):
-    """A log to look into. Its `base` is `UNTRIMMED_BASE` unless commits were trimmed."""
+    """A log to read. Its `base` is `UNTRIMMED_BASE` unless commits were trimmed."""
 
     name: str
 
     @property
     def recorded_after(self) -> Position | None:
-        """Behind which position it is noted when notifications were handed over; `None`: nowhere.
+        """The position after which deliveries are recorded completely; `None` if they are not recorded.
 
-        Up to there, those that were handed over late may be noted.
+        Records of late deliveries may exist up to that position.
         """
         ...
 
     def position_at(self, at_ms: int) -> Position:
-        """The last position of that time (Unix, ms) or before; the base's if there is none."""
+        """Return the last position at or before `at_ms` (Unix time); the base's if there is none."""
         ...
 
     def delivery_records(
         self, after: Position, last: Position, connection_id: ConnectionId | None
     ) -> Sequence[DeliveryRecord]:
-        """What was handed over of the commits behind `after` up to `last`, in the order of its time."""
+        """Return the delivery records of the commits after `after` up to `last`, oldest record first.
+
+        `connection_id` limits them to one recipient.
+        """
         ...
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the file."""
         ...
 
 
 def open_source(name: str) -> Source:
-    """The log that `name` names: `sqlite:PATH`, a path to such a file or to a dump, a dump's URL, or `-`.
+    """Open the log `name`: `sqlite:PATH`, a path to such a file or to a dump, a dump's URL, or `-`.
 
     Raises:
-        UsageError: there is no such log, or nothing can read it.
+        UsageError: there is no such log, or its format is unknown.
         UnusableLogError: it is damaged, or newer than this program.
-        UnreadableCommitError: it is a dump whose beginning can't be read.
+        UnreadableCommitError: it is a dump, and its first lines can't be decoded.
     """
     if name in ("", SQLITE_SCHEME):
         raise UsageError(f"the path is missing in {printable(name)}; {LOG_IS}")
@@ -93,10 +96,10 @@ def open_source(name: str) -> Source:
 
 
 def commits(source: Source, after: Position) -> Iterator[Commit]:
-    """Each commit behind `after`.
+    """Yield each commit after `after`.
 
     Raises:
-        UnreadableCommitError: naming the position.
+        UnreadableCommitError: a commit can't be decoded; the message names the position.
     """
     for position, line in enumerate(source.lines(after), max(after, source.base.tip.position) + 1):
         try:
@@ -106,7 +109,7 @@ def commits(source: Source, after: Position) -> Iterator[Commit]:
 
 
 def state_at(source: Source, position: Position) -> State:
-    """The state after the commit at `position`, folded from the nearest snapshot.
+    """Return the state after the commit at `position`, folded from the nearest snapshot.
 
     Raises:
         UsageError: the log does not have that position.
@@ -121,10 +124,10 @@ def state_at(source: Source, position: Position) -> State:
 
 
 def check_position(source: Source, position: Position) -> None:
-    """Make sure that there is a state at `position`.
+    """Check that there is a state at `position`.
 
     Raises:
-        UsageError: saying what there is.
+        UsageError: there is none; the message names the available range.
     """
     first, last = source.base.tip.position, source.tip().position
     if not first <= position <= last:
@@ -141,7 +144,7 @@ class Step(NamedTuple):
 
 
 def steps(source: Source, last: Position | None = None) -> Iterator[Step]:
-    """Each commit from the base on, up to `last`, with the states around it; nothing is checked."""
+    """Yield each commit from the base up to `last`, with the states around it; nothing is checked."""
     before: State = source.base.state
     for commit in commits(source, before.position):
         if last is not None and commit.position > last:
@@ -166,10 +169,10 @@ class SqliteSource:
         return self._file.tip()
 
     def lines(self, after: Position) -> Iterator[bytes]:
-        """See `Source.lines`; a page at a time, so that the broker's file can be tidied meanwhile.
+        """See `Source.lines`; reads one page at a time, so the broker can checkpoint its file meanwhile.
 
         Raises:
-            LogUnavailableError: the next ones were trimmed meanwhile.
+            LogUnavailableError: the next commits were trimmed meanwhile.
         """
         after = max(after, self.base.tip.position)
         while page := self._page(after):
@@ -227,7 +230,7 @@ def _from_path(name: str) -> Source:
 
 
 def _spooled(stream: BinaryIO) -> BinaryIO:
-    """What `stream` holds, decompressed if it has to be, as a file that can be read anywhere and is gone afterwards."""
+    """Copy `stream`, decompressed if necessary, to a seekable temporary file, which is deleted on close."""
     spooled = _copy(stream)
     if spooled.read(len(GZIP_MAGIC)) == GZIP_MAGIC:
         spooled.seek(0)

@@ -1,4 +1,4 @@
-"""Times as a log has them and as people write them."""
+"""Times: parsing and formatting of points in time, durations and positions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CLOCK = re.compile(r"([0-9]{1,6}):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,3}))?"
 
 
 def timestamp(at_ms: int) -> str:
-    """`at_ms` as ISO 8601, or as the number that it is if no calendar reaches so far."""
+    """Return `at_ms` (Unix time) as ISO 8601, or as a number if it is outside the calendar."""
     try:
         return timestamp_of(at_ms)
     except (OverflowError, ValueError, OSError):
@@ -39,7 +39,7 @@ def timestamp(at_ms: int) -> str:
 
 
 def clock(ms: int) -> str:
-    """A time since the log began, as `hh:mm:ss.mmm`."""
+    """Return a time since the log began as `hh:mm:ss.mmm`."""
     seconds, milliseconds = divmod(abs(ms), 1_000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
@@ -47,9 +47,9 @@ def clock(ms: int) -> str:
 
 
 def span(ms: int) -> str:
-    """A duration, to as much as a reader wants to know: `250 ms`, `41.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+    """Return a duration at readable precision: `250 ms`, `41.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
 
-    What is not shown is rounded, halves up; `duration` in `report/page/text.js` says the same.
+    The rest is rounded, halves up. `duration` in `report/page/text.js` must give the same text.
     """
     if ms < 0:
         return f"-{span(-ms)}"
@@ -70,15 +70,15 @@ def _rounded(ms: int, unit_ms: int) -> int:
 
 
 def start_of(source: Source) -> int:
-    """When a log began: the time of its first commit, of the base where there is none."""
-    with suppress(UnreadableCommitError, BrokenChainError):  # whoever folds it will say so
+    """Return the start of a log in ms: the time of its first commit, or of the base if there is none."""
+    with suppress(UnreadableCommitError, BrokenChainError):  # reported by folding it
         for line in source.lines(source.base.tip.position):
             return decode_commit(line).at_ms
     return int(source.base.state.at_ms)
 
 
 def end_of(source: Source, last: Position) -> int:
-    """When a log ended whose tip is `last`: the time of that commit, or of the base if it stands there."""
+    """Return the time in ms of the commit at `last`, the log's tip, or of the base if that is the tip."""
     with suppress(UnreadableCommitError, BrokenChainError):
         for line in source.lines(last - 1) if last > source.base.tip.position else ():
             return decode_commit(line).at_ms
@@ -86,10 +86,10 @@ def end_of(source: Source, last: Position) -> int:
 
 
 def position_asked(source: Source, to: int | None, at: str | None, start_ms: int) -> Position:
-    """The position that `--to` or `--at` names; the tip if neither does.
+    """Return the position for `--to` or `--at`; the tip if both are `None`.
 
     Raises:
-        UsageError: the log does not have it, or it is no time.
+        UsageError: the log does not have that position, or the time can't be parsed.
     """
     if to is not None:
         check_position(source, to)
@@ -101,10 +101,15 @@ def position_asked(source: Source, to: int | None, at: str | None, start_ms: int
 
 
 def position_of(text: str, start_ms: int, position_at: Callable[[int], Position]) -> Position:
-    """The position that `text` names: by its number, whether there is one or not, or by a time (`position_at`).
+    """Parse `text`, a position or a time.
+
+    Args:
+        text: a number, taken as it is, or a time in one of the forms of `AT_HELP`.
+        start_ms: the time of the log's first commit.
+        position_at: maps a time in ms to a position.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither a number nor a time.
     """
     if _is_number(text):
         return int(text)
@@ -119,7 +124,7 @@ def _is_number(text: str) -> bool:
 
 
 def position_number(text: str) -> int:
-    """`text` as a position, for an `argparse` parser.
+    """Parse a position for `argparse`.
 
     Raises:
         argparse.ArgumentTypeError: it is no whole number.
@@ -130,10 +135,10 @@ def position_number(text: str) -> int:
 
 
 def parse_time(text: str, start_ms: int) -> int:
-    """`text` as Unix time in ms; see `AT_HELP` for its forms.
+    """Parse `text`, in one of the forms of `AT_HELP`, to Unix time in ms.
 
     Raises:
-        UsageError: it has none of them.
+        UsageError: it has none of these forms.
     """
     at_ms = _time(text, start_ms)
     if at_ms is None:

@@ -1,16 +1,11 @@
-"""What a report shows of a log, as columns of numbers: commits, events, waits, rooms, messages.
+"""The data of a report as columns of numbers: commits, events, waits, rooms, messages.
 
 A moment is counted from the base: 0 is the base itself, and `n` is after the n-th commit. A wait or a room is a span of
-moments, of which the last one is no part. Wherever a number names something, 0 is nobody or nothing.
+moments, without the last one. In columns of references, 0 means none.
 """
 
 from __future__ import annotations
 
-import base64
-import sys
-from array import array
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import get_args
 
 import msgspec
@@ -30,6 +25,7 @@ from events.events import (
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from events.text import RedactedText
+from log_debugger.report.tables import SparseColumn, StringTable, Table
 from projections.notifications import recipients
 from projections.rooms import Room
 from projections.state import State
@@ -38,124 +34,50 @@ COMMANDS = tuple(str(kind.__struct_config__.tag) for kind in get_args(Command))
 EVENTS = tuple(str(kind.__struct_config__.tag) for kind in get_args(Event))
 REASONS = ("", *get_args(RoomClosedReason))
 
-_WIDTHS = {"B": (0, 2**8 - 1), "H": (0, 2**16 - 1), "i": (-(2**31), 2**31 - 1)}
-
-
-def packed(values: Sequence[int]) -> str:
-    """`values` in base64 as numbers of the least width that holds them all, least byte first; the width goes before.
-
-    `B` and `H` are unsigned of 1 and 2 bytes, `i` is signed of 4, `d` is a double.
-    """
-    low, high = min(values, default=0), max(values, default=0)
-    width = next((width for width, (least, most) in _WIDTHS.items() if least <= low and high <= most), "d")
-    column = array(width, values)
-    if sys.byteorder == "big":
-        column.byteswap()
-    return width + base64.b64encode(column.tobytes()).decode()
-
-
-def ascending(values: Sequence[int]) -> str:
-    """As `packed`, but each number stands as what it adds to the one before; `+` goes before that."""
-    return "+" + packed([after - before for before, after in pairwise((0, *values))])
-
-
-class StringTable:
-    """Texts by number from 1 on, in the order in which they were first seen."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self._numbers: dict[str, int] = {}
-
-    def number(self, text: str | None) -> int:
-        """The number of `text`, new if it has none; 0 for none."""
-        if text is None:
-            return 0
-        number = self._numbers.setdefault(text, len(self.texts) + 1)
-        if number > len(self.texts):
-            self.texts.append(text)
-        return number
-
-
-class Table:
-    """Columns of equal length; a subclass names them."""
-
-    columns: tuple[str, ...] = ()
-
-    def __init__(self) -> None:
-        self._of = {name: list[int]() for name in self.columns}
-
-    def __len__(self) -> int:
-        return len(self._of[self.columns[0]])
-
-    def __getitem__(self, name: str) -> list[int]:
-        return self._of[name]
-
-    def add(self, *values: int) -> int:
-        """One row more, and its number from 1 on."""
-        for column, value in zip(self._of.values(), values, strict=True):
-            column.append(value)
-        return len(self)
-
-    def packed(self, rising: Iterable[str] = ()) -> dict[str, str]:
-        """The columns by name; those in `rising` as `ascending`."""
-        return {name: (ascending if name in rising else packed)(column) for name, column in self._of.items()}
-
 
 class CommitTable(Table):
-    """`room` is the command's, `id` the first 28 bits of the commit's, `events` how many there are of them."""
+    """`room` is the command's, `id` the first 28 bits of the commit's, `events` the number of its events."""
 
     columns = ("at_ms", "command", "who", "room", "id", "events")
 
 
 class EventTable(Table):
-    """`a` and `b` are who takes part; of `told`, bit 1 is that `a` is told of it, bit 2 that `b` is."""
+    """`a` and `b` take part; in `told`, bit 1 marks a notification of `a`, bit 2 one of `b`."""
 
     columns = ("kind", "a", "b", "room", "reason", "told")
 
 
 class WaitTable(Table):
-    """`room` is the one that ended it, `reason` why it ended without one."""
+    """`room` is set if a room ended the wait, `reason` if something else did."""
 
     columns = ("who", "start", "end", "name", "interests", "room", "reason")
 
 
 class RoomTable(Table):
-    """One row for each opening, and one that is never open for each other id that something names."""
+    """One row for each opening, and one, never open, for each other room id in use."""
 
     columns = ("id", "first", "second", "first_name", "second_name", "start", "end", "closer", "reason")
 
 
-class SparseColumn:
-    """What few commits have: at which moment, and what."""
-
-    def __init__(self) -> None:
-        self.moments: list[int] = []
-        self.values: list[object] = []
-
-    def add(self, moment: int, value: object) -> None:
-        """That commit has it."""
-        self.moments.append(moment)
-        self.values.append(value)
-
-    def packed(self) -> dict[str, object]:
-        """Both columns."""
-        return {"moment": ascending(self.moments), "value": self.values}
-
-
 class ReportColumns:
-    """All of a log's columns; grows by a commit at a time. Nothing that a commit may say makes it fail."""
+    """All columns of a log; grows by one commit at a time. No content of a commit makes it fail."""
 
     def __init__(self, base: State, *, texts: bool) -> None:
-        """Whoever waits or chats at `base` does so from moment 0 on. Without `texts`, nothing that a person typed."""
+        """Begin at `base`: waits and rooms in it start at moment 0.
+
+        Args:
+            base: the state before the first commit.
+            texts: keep texts, names and interests.
+        """
         self.texts = texts
         self.people, self.room_ids, self.names = StringTable(), StringTable(), StringTable()
         self.interests: list[list[str]] = []
         self.commits, self.events, self.waits, self.rooms = CommitTable(), EventTable(), WaitTable(), RoomTable()
-        self.said: list[str | int] = []  # a number is the length of a text that is not there, in bytes
+        self.said: list[str | int] = []  # a number is the length in bytes of an omitted text
         self.message_ids, self.absent_since, self.drawn = SparseColumn(), SparseColumn(), SparseColumn()
         self.policies = SparseColumn()
-        self.waiting_since_ms: list[int] = []  # of the waits that began before the base
-        self.opened_positions: list[int] = []  # of the rooms that opened before it
+        self.waiting_since_ms: list[int] = []  # of the waits in the base
+        self.opened_positions: list[int] = []  # of the rooms in the base
         self._policy = base.policy
         self._interests: dict[tuple[str, ...], int] = {}
         self._waiting: dict[ConnectionId, int] = {}
@@ -163,7 +85,7 @@ class ReportColumns:
         self._begin(base)
 
     def add(self, commit: Commit) -> None:
-        """One commit more."""
+        """Append one commit."""
         moment = len(self.commits) + 1
         command = commit.command
         self._note_facts(moment, commit)
@@ -179,7 +101,7 @@ class ReportColumns:
             self._apply(moment, event)
 
     def close(self) -> None:
-        """What is still going on ends behind the last moment."""
+        """End the waits and rooms still open, after the last moment."""
         for ends in (self.waits["end"], self.rooms["end"]):
             ends[:] = [end or len(self.commits) + 1 for end in ends]
 
@@ -260,7 +182,7 @@ class ReportColumns:
             self.rooms["reason"][index] = REASONS.index(event.reason)
 
     def _room(self, room_id: RoomId | None) -> int:
-        """The newest room of that id; one that is never open, if there is none."""
+        """Return the number of the newest room with that id, adding one that is never open if there is none."""
         if room_id is None:
             return 0
         number = self._open.get(room_id)

@@ -1,4 +1,4 @@
-"""What the page of a report is made of: a log folded once, with every promise checked on the way."""
+"""The data of a report's page: a log folded once, with every promise checked on the way."""
 
 from __future__ import annotations
 
@@ -9,38 +9,40 @@ from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError, Commit, check_link
 from events.ids import Position
 from events.log import DeliveryRecord
-from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, ReportColumns, StringTable, ascending, packed
+from log_debugger.reading.iterate import FOLD_ERRORS
+from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, ReportColumns
+from log_debugger.report.tables import StringTable, ascending, packed
 from projections.invariants import Violation, check_events, check_state, check_step
 from projections.state import State, evolve
 
 FORMAT = 1
-"""Of the data that the page reads; both are written together."""
+"""The version of the data format; the page and its data are written together."""
 
 PageData = dict[str, Any]
 
 _CHAIN, _FOLDS = 5, 6
-"""The promises that the chain is whole, and that folding it gives the state."""
+"""The numbers of two promises: the chain is whole, and folding it gives the state."""
 
 
 class FoldedLog:
-    """A log, folded as far as it goes."""
+    """A log, folded up to the first commit that can't be."""
 
     def __init__(self, base: State, *, texts: bool = True) -> None:
-        """Begin at `base`; without `texts`, nothing that a person typed is kept."""
+        """Begin at `base`; without `texts`, drop texts, names and interests."""
         self.base = base
         self.state = base
         self.columns = ReportColumns(base, texts=texts)
         self.breaches: list[Violation] = []
         self.stopped: str | None = None
-        """Why it can't be folded to its end."""
+        """The fault at the end, if the log can't be folded further."""
 
     @property
     def last(self) -> Position:
-        """The last position that is in the columns."""
+        """The last position in the columns."""
         return self.base.position + len(self.columns.commits)
 
     def fold(self, commits: Iterable[Commit]) -> Iterator[Position]:
-        """Fold `commits`, and say so after each; what is wrong with them is noted, and never raised."""
+        """Fold `commits`, yielding each position; faults are recorded, not raised."""
         try:
             for commit in commits:
                 self._step(commit)
@@ -61,8 +63,8 @@ class FoldedLog:
         self.columns.add(commit)
         try:
             self.state = evolve(before, commit)
-        except (AssertionError, LookupError, AttributeError, TypeError, ValueError) as error:
-            # `evolve` takes what is stored for true; what can't be true is named by the checks, as far as they know it.
+        except FOLD_ERRORS as error:
+            # `evolve` trusts the stored events; the checks name impossible ones where they can.
             self.breaches += check_events(before, commit)
             self._stop(_FOLDS, commit.position, f"the commit can't be folded: {type(error).__name__}")
             return
@@ -87,14 +89,18 @@ def _link(state: State, commit: Commit) -> BrokenChainError | None:
 def page_data(
     name: str, folded: FoldedLog, delivery_records: Sequence[DeliveryRecord] | None, recorded_after: Position = 0
 ) -> PageData:
-    """What the page shows, as plain JSON; `delivery_records` is `None` where the log notes none.
+    """Return the page's data as plain JSON.
 
-    That one is missing says something behind `recorded_after` alone.
+    Args:
+        name: the log's name, for the title.
+        folded: the log.
+        delivery_records: its delivery records; `None` if it keeps none.
+        recorded_after: the position after which a missing record means a missing delivery.
     """
     columns, base = folded.columns, folded.base
     handed = (
         _handed(folded, delivery_records) if delivery_records is not None else None
-    )  # first: it may name one more person
+    )  # first, since it may add a person
     at_ms = columns.commits["at_ms"]
     start_ms = base.at_ms if base.position or not at_ms else at_ms[0]
     return {

@@ -1,6 +1,6 @@
-"""The page of a report: its parts put together into one file that loads nothing and runs nothing but its own script.
+"""A report's page: one HTML file that loads nothing, and runs only its own script.
 
-What strangers typed stands in one block of JSON, in which nothing can end the block, and becomes text, never markup.
+Typed texts are in one block of JSON. No text can end the block, and the script shows them as text, never as markup.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ SCRIPTS = (
     "transport.js",
     "main.js",
 )
-"""In the order in which they are run; they share one scope."""
+"""In the order of execution; they share one scope."""
 
 _ESCAPES = {
     b"<": b"\\u003c",  # no `</script`, no `<!--`
     b">": b"\\u003e",
     b"&": b"\\u0026",
-    "\u2028".encode(): b"\\u2028",  # ends of lines to some readers
+    "\u2028".encode(): b"\\u2028",  # line ends to some parsers
     "\u2029".encode(): b"\\u2029",
 }
 
 
 def embedded(data: Any) -> str:
-    """`data` as JSON that can stand inside a script element: the same data, and no markup, whatever is in it."""
+    """Return `data` as JSON for a script element: the same data, without any markup."""
     raw = msgspec.json.encode(data)
     for plain, escaped in _ESCAPES.items():
         raw = raw.replace(plain, escaped)
@@ -54,7 +54,7 @@ def embedded(data: Any) -> str:
 
 
 def page(data: Any) -> str:
-    """The whole page that shows `data` (`report_data.page_data`)."""
+    """Return the whole page for `data`, a result of `data.page_data`."""
     style = _part("page.css")
     script = "(() => {\n'use strict';\n" + "\n".join(_part(name) for name in SCRIPTS) + "\n})();"
     # The hashes let these two texts run, and nothing else.

@@ -1,1 +1,1 @@
-"""Telling what a log says: in words, as a table, and one commit at a time."""
+"""Output for people and programs: lines, JSON, timelines, and the stepper."""

@@ -1,4 +1,4 @@
-"""What is different between two states, and what happened between them."""
+"""The differences between two states, and the conversations between them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from projections.connections import Place
 from projections.state import State
 
 Mark = str
-"""`+` is there at the second position alone, `-` at the first alone, `~` at both, and changed."""
+"""`+` for an item at the second position only, `-` at the first only, `~` at both and changed."""
 
 
 class QueueChange(NamedTuple):
-    """Somebody who waits at one of the two positions, or at both in another place."""
+    """A connection in the queue at one of the two positions, or at both in different places."""
 
     mark: Mark
     connection_id: ConnectionId
@@ -38,14 +38,14 @@ class RoomChange(msgspec.Struct):
     first_name: str
     second_name: str
     messages: int = 0
-    opened_position: Position | None = None  # where that is in between, as is the next
+    opened_position: Position | None = None  # set if between the positions, like the next
     closed_position: Position | None = None
     closed_by: ConnectionId | None = None
     reason: str | None = None
 
 
 class PlaceChange(NamedTuple):
-    """A connection that came to be known, was forgotten, or is somewhere else."""
+    """A connection that is new, was forgotten, or moved to another place."""
 
     mark: Mark
     connection_id: ConnectionId
@@ -54,28 +54,28 @@ class PlaceChange(NamedTuple):
 
 
 class StateChanges(NamedTuple):
-    """From `before` to `after`, whichever of them comes first in the log."""
+    """The changes from `before` to `after`; either may be the earlier one in the log."""
 
     before: State
     after: State
     queue: list[QueueChange]
-    rooms: list[RoomChange]  # that opened, closed, or in which something was said, in that order of time
+    rooms: list[RoomChange]  # opened, closed, or with a message in between; ordered by opening
     moved: list[PlaceChange]
     policy: list[tuple[str, Any, Any]]
 
     @property
     def is_backwards(self) -> bool:
-        """Whether `before` comes later in the log."""
+        """`True` if `before` comes later in the log."""
         return self.before.position > self.after.position
 
 
 def changes_between(source: Source, one: Position, other: Position) -> StateChanges:
-    """What changes from the position `one` to the position `other`.
+    """Return the changes from position `one` to position `other`.
 
     Raises:
         UsageError: the log does not have one of them.
-        UnreadableCommitError: naming the position.
-        BrokenChainError: likewise.
+        UnreadableCommitError: a commit can't be decoded; the message names its position.
+        BrokenChainError: a commit does not follow the one before; the message names its position.
     """
     check_position(source, max(one, other))
     earlier = state_at(source, min(one, other))
@@ -86,7 +86,7 @@ def changes_between(source: Source, one: Position, other: Position) -> StateChan
 
 
 def queue_changes(before: State, after: State) -> list[QueueChange]:
-    """Who waits no longer, in their order; then who waits now and did not then, or stands elsewhere, in theirs."""
+    """Return the connections that left the queue, in its old order, then the new and moved, in its new order."""
     was = {who: place for place, (_, who) in enumerate(before.queue.entries.items(), 1)}
     now = {who: place for place, (_, who) in enumerate(after.queue.entries.items(), 1)}
     entered, entered_before = after.queue.entered, before.queue.entered
@@ -100,7 +100,7 @@ def queue_changes(before: State, after: State) -> list[QueueChange]:
 
 
 def moves(before: State, after: State) -> list[PlaceChange]:
-    """Connections whose place is another, in the order of what they last did."""
+    """Return the connections with another place, ordered by their last activity."""
     found: list[tuple[int, PlaceChange]] = []
     for who, known in after.connections.by_id.items():
         past = before.connections.get(who)
@@ -115,13 +115,13 @@ def moves(before: State, after: State) -> list[PlaceChange]:
 
 
 def policy_fields(before: State, after: State) -> list[tuple[str, Any, Any]]:
-    """Which fields of the policy differ, and what they are in both."""
+    """Return the name, old value and new value of each policy field that differs."""
     pairs = ((field, getattr(before.policy, field), getattr(after.policy, field)) for field in Policy.__struct_fields__)
     return [(field, was, now) for field, was, now in pairs if was != now]
 
 
 def _differs(was: Place, now: Place) -> bool:
-    """To be idle since another moment is no other place."""
+    """Return `True` for another place; the start of idleness does not count."""
     return type(was) is not type(now) or getattr(was, "room_id", None) != getattr(now, "room_id", None)
 
 

@@ -1,4 +1,4 @@
-"""A state, for people and for programs; and what is known in it of one connection or one room."""
+"""Descriptions of a state, and of one connection or room in it, for people and for programs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from projections.state import State, digest
 JsonObject = dict[str, Any]
 
 ROWS_MAX = 50
-"""More of a kind are counted, not shown."""
+"""Rows shown of one kind; the rest is counted."""
 
 
 def state_lines(names: ShortNames, state: State, conversations: Conversations, start_ms: int) -> Iterator[str]:
-    """`state` for a reader."""
+    """Yield `state` as lines."""
     if state.position:
         yield f"after position {state.position:,}, {timestamp(state.at_ms)} ({clock(state.at_ms - start_ms)}):"
     else:
@@ -40,7 +40,7 @@ def state_lines(names: ShortNames, state: State, conversations: Conversations, s
 
 
 def state_json(state: State, conversations: Conversations) -> JsonObject:
-    """`state` for a program: everyone who waits, and every open room."""
+    """Return `state` as a JSON object, with the whole queue and every open room."""
     return {
         "position": state.position,
         "at_ms": state.at_ms,
@@ -63,7 +63,7 @@ def state_json(state: State, conversations: Conversations) -> JsonObject:
 
 
 def counts(state: State) -> dict[str, int]:
-    """How many there are of each."""
+    """Return the number of connections, rooms and messages, by kind."""
     chatting = 2 * state.rooms.open_count
     return {
         "connections": len(state.connections),
@@ -77,25 +77,25 @@ def counts(state: State) -> dict[str, int]:
 
 
 def open_rooms(state: State) -> list[Room]:
-    """The rooms in which two people can talk, in the order in which they opened."""
+    """Return the open rooms in the order of opening."""
     rooms = (room for room in state.rooms.by_id.values() if room.is_open)
     return sorted(rooms, key=lambda room: (room.opened_position, room.room_id))
 
 
 def waited_ms(state: State, who: ConnectionId) -> int:
-    """For how long someone who waits has done so, at the time of the last commit."""
+    """Return the time that `who`, a waiting connection, had waited at the last commit."""
     return state.at_ms - state.connections.by_id[who].last_at_ms
 
 
 def policy_changes(policy: Policy) -> JsonObject:
-    """The values that differ from the defaults."""
+    """Return the fields that differ from the defaults."""
     usual = Policy()
     fields = Policy.__struct_fields__
     return {field: getattr(policy, field) for field in fields if getattr(policy, field) != getattr(usual, field)}
 
 
 def policy_text(policy: Policy) -> str:
-    """The same in words."""
+    """Return the fields that differ from the defaults, in words."""
     changed = policy_changes(policy)
     usual = Policy()
     parts = [f"{field} {value} (default {getattr(usual, field)})" for field, value in changed.items()]
@@ -103,7 +103,7 @@ def policy_text(policy: Policy) -> str:
 
 
 def place_text(names: ShortNames, place: Place | None) -> str:
-    """Where somebody is."""
+    """Return a connection's place in words."""
     match place:
         case Waiting():
             return "in the queue"
@@ -116,7 +116,7 @@ def place_text(names: ShortNames, place: Place | None) -> str:
 
 
 def connection_lines(names: ShortNames, state: State, connection_id: ConnectionId) -> Iterator[str]:
-    """What is known of one connection."""
+    """Yield the known facts about one connection."""
     known = state.connections.get(connection_id)
     yield f"{names.person_in(state, connection_id)} is {shown_id(connection_id)}"
     if known is None:
@@ -137,7 +137,7 @@ def connection_lines(names: ShortNames, state: State, connection_id: ConnectionI
 
 
 def room_lines(names: ShortNames, state: State, conversations: Conversations, room_id: RoomId) -> Iterator[str]:
-    """What is known of one room."""
+    """Yield the known facts about one room."""
     room = state.rooms.get(room_id)
     yield f"{names.room(room_id)} is {shown_id(room_id)}"
     if room is None:
@@ -154,7 +154,7 @@ def room_lines(names: ShortNames, state: State, conversations: Conversations, ro
 
 
 def allowances_ms(state: State, connection_id: ConnectionId) -> tuple[int, int]:
-    """How long somebody must wait until they may say something, and until they may enter the queue."""
+    """Return the times until a connection may send a message, and until it may enter the queue."""
     known, policy = state.connections.by_id[connection_id], state.policy
     return (
         retry_after_ms(known.messages_spent_until_us, state.at_ms, policy.messages_per_10s_max),
@@ -165,7 +165,7 @@ def allowances_ms(state: State, connection_id: ConnectionId) -> tuple[int, int]:
 def detail_json(
     state: State, conversations: Conversations, connection: ConnectionId | None, room: RoomId | None
 ) -> JsonObject:
-    """What is known of one connection, one room, or both; `None` for one that is not known."""
+    """Return the known facts about one connection, one room, or both; `None` for an unknown one."""
     detail: JsonObject = {}
     if connection is not None:
         known = state.connections.get(connection)

@@ -1,4 +1,4 @@
-"""Why somebody met the one they met, and not another: what the log's matching saw at that moment."""
+"""Explanations of matches: the choices of the log's matching at that moment, and the reason for its pick."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ NameOf = Callable[[ConnectionId], str]
 
 
 class OtherWaiting(NamedTuple):
-    """Somebody else who waited then."""
+    """Another connection in the queue at that moment."""
 
     connection_id: ConnectionId
     display_name: str
     waited_ms: int
-    shared: tuple[str, ...]  # with the one who looked
+    shared: tuple[str, ...]  # with the seeker
 
 
 class MatchExplanation(NamedTuple):
-    """A meeting, and what spoke for it."""
+    """A match, and the reasons for it."""
 
     matching: MatchingName
-    seeker: ConnectionId  # who came, or whose patience ended
+    seeker: ConnectionId  # the one who entered, or whose patience ended
     met: ConnectionId
     seeker_waited_ms: int
     met_waited_ms: int
     shared: tuple[str, ...]
-    others: tuple[OtherWaiting, ...]  # of those who waited too: who shared most, then who had waited longest
+    others: tuple[OtherWaiting, ...]  # the most shared interests first, then the longest wait
     others_count: int
     others_sharing: int
     patience_ms: int
-    by_the_rules: bool  # whether the matching, asked again, names the same one
+    by_the_rules: bool  # the matching, run again, gives the same result
 
 
 def explain_match(step: Step, opened: RoomOpened) -> MatchExplanation:
-    """Why `opened` is the pair that it is."""
+    """Explain the pair in `opened`, an event of `step`."""
     before, commit = step.before, step.commit
     seeker = opened.first if getattr(commit.command, "connection_id", None) == opened.first else opened.second
     met = opened.second if seeker == opened.first else opened.first
@@ -72,7 +72,7 @@ def explain_match(step: Step, opened: RoomOpened) -> MatchExplanation:
 
 
 def explanation_lines(names: ShortNames, state: State, reason: MatchExplanation) -> Iterator[str]:
-    """`reason` in words; `state` knows the names."""
+    """Yield `reason` in words, with the display names in `state`."""
     yield (_first_come if reason.matching == "first-come" else _by_interests)(partial(names.person_in, state), reason)
     if not reason.by_the_rules:
         yield "asked again, the matching names somebody else: the log was made under other rules"
@@ -90,13 +90,13 @@ def explanation_lines(names: ShortNames, state: State, reason: MatchExplanation)
 
 
 def no_match_lines(step: Step) -> Iterator[str]:
-    """Why somebody who entered the queue met nobody at once."""
+    """Yield why an entry into the queue led to no match at once."""
     entered = any(isinstance(event, QueueEntered) for event in step.commit.events)
     if not entered or any(isinstance(event, RoomOpened) for event in step.commit.events):
         return
     waited = len(step.before.queue)
     if not waited:
-        return  # that they wait alone has been said
+        return  # the narrative says "alone"
     if step.before.policy.matching == "interests":
         others, patience = count(waited, "other"), span(step.before.policy.interest_patience_ms)
         yield f"{others} waited, but none shared an interest with them, and nobody's patience ({patience}) had ended"
@@ -128,7 +128,7 @@ def _about(other: OtherWaiting, reason: MatchExplanation) -> str:
 
 
 def _interests(step: Step, seeker: ConnectionId) -> tuple[str, ...]:
-    """Those with which they looked: of the entry in the same commit, if there is one."""
+    """Return the seeker's interests: from the entry in the same commit, or from the state before it."""
     for event in step.commit.events:
         if isinstance(event, QueueEntered) and event.connection_id == seeker:
             return event.interests
@@ -144,7 +144,7 @@ def _waited(state: State, who: ConnectionId, at_ms: int) -> int:
 def _others(
     state: State, pair: set[ConnectionId], interests: tuple[str, ...], at_ms: int
 ) -> tuple[tuple[OtherWaiting, ...], int, int]:
-    """The first of those who waited beside the two, how many there were, and how many of them shared an interest."""
+    """Return the first others in the queue, the number of all, and the number with a shared interest."""
     sharing = {who for interest in interests for _, who in _sharing(state, interest)} - pair
     best = sorted(sharing, key=lambda who: (-len(shared_with(state, who, interests)), state.queue.entered[who]))
     longest = (who for _, who in state.queue.entries.items() if who not in pair and who not in sharing)

@@ -1,4 +1,4 @@
-"""What the keys of the stepper do."""
+"""The stepper's keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from textual.binding import Binding
 
 BINDINGS: Sequence[Binding] = (
-    # First, so that it is seen where there is no room for the others.
+    # First, so it stays visible on a narrow screen.
     Binding("question_mark", "keys", "keys", key_display="?", tooltip="lists the keys"),
     Binding("right,n,l,space", "go(1)", "next", key_display="→", tooltip="a commit on"),
     Binding("left,p,h", "go(-1)", "prev", key_display="←", tooltip="a commit back"),
@@ -45,10 +45,10 @@ KEY_NAMES: Mapping[str, str] = {
     "escape": "Esc",
     "ctrl+c": "Ctrl+C",
 }
-"""What is written on a key, where Textual calls it otherwise."""
+"""Key labels, if they differ from the names in Textual."""
 
 BOUND_KEYS = frozenset(key for binding in BINDINGS for key in binding.key.split(","))
 KEYS_HELP = "; ".join(
     f"{' '.join(KEY_NAMES.get(key, key) for key in binding.key.split(','))}  {binding.tooltip}" for binding in BINDINGS
 )
-"""All of them, for people."""
+"""Help text with all keys."""

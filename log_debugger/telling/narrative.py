@@ -1,4 +1,4 @@
-"""A commit as one line that a person reads."""
+"""Narrative lines: a commit as one line of English."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ _MEETS = "and meets "
 
 
 def narrative_line(names: ShortNames, step: Step, conversations: Conversations | None, start_ms: int) -> str:
-    """Position, time since `start_ms`, and what happened; see `narrative`."""
+    """Return position, time since `start_ms`, and the narrative of `step`."""
     return f"{step.commit.position:>7}  {clock(step.commit.at_ms - start_ms)}  {narrative(names, step, conversations)}"
 
 
 def narrative(
     names: ShortNames, step: Step, conversations: Conversations | None, chars_max: int | None = TEXT_CHARS_MAX
 ) -> str:
-    """What happened in `step`, before which `conversations` went on, with so much of a text.
+    """Return one line about `step`.
 
-    Where `conversations` are `None` because nobody looked, nothing is said of them.
+    Args:
+        names: the short names of the log.
+        step: the commit, and the states around it.
+        conversations: the open conversations before it; if `None`, the line does not mention them.
+        chars_max: the length at which message texts are cut; `None` for no limit.
     """
     narrator = _Narrator(names, step, conversations, chars_max)
     text = narrator.opening()
@@ -44,7 +48,7 @@ def narrative(
 
 
 def quoted(text: Text, chars_max: int | None = TEXT_CHARS_MAX) -> str:
-    """What somebody said: in quotes, and not all of it if it is long, or what is left of it."""
+    """Return a message's text in quotes, cut to `chars_max` characters, or the length of a redacted one."""
     if isinstance(text, RedactedText):
         return f"[redacted {text.length_bytes:,} bytes]"
     if chars_max is None or len(text) <= chars_max:
@@ -53,19 +57,19 @@ def quoted(text: Text, chars_max: int | None = TEXT_CHARS_MAX) -> str:
 
 
 def interests_text(interests: tuple[str, ...]) -> str:
-    """Interests, in their order."""
+    """Return interests, in their order."""
     return ", ".join(shown_name(one) for one in interests)
 
 
 def policy_changes_text(before: Policy, after: Policy) -> str:
-    """Which values of a policy changed."""
+    """Return the changed fields of a policy, in words."""
     fields = [f for f in Policy.__struct_fields__ if getattr(before, f) != getattr(after, f)]
     text = [f"{field} from {getattr(before, field)} to {getattr(after, field)}" for field in fields]
     return ", ".join(text) or "nothing"
 
 
 def grace_text(before: State, commit: Commit, who: ConnectionId) -> str:
-    """Which grace had ended when the absent were taken out; graces are those of `before`."""
+    """Return the grace period that ended before a disconnection; periods are those of `before`."""
     command, known = commit.command, before.connections.get(who)
     if not isinstance(command, Disconnect) or known is None:
         return "for no reason that the log holds"
@@ -78,24 +82,24 @@ def grace_text(before: State, commit: Commit, who: ConnectionId) -> str:
 
 
 def message_id_text(message_id: ClientMessageId | None) -> str:
-    """The sender's own name for a message, if they gave one."""
+    """Return the client's id for a message in parentheses, if there is one."""
     return f" ({shown_message_id(message_id)})" if message_id is not None else ""
 
 
 def shown_message_id(message_id: str) -> str:
-    """A message's id, which is plain unless no broker let it in."""
+    """Return a message's id as it is, or quoted if a broker would refuse it."""
     plain = message_id.isascii() and message_id.isprintable() and " " not in message_id
     return message_id[:64] if plain else printable(message_id[:64])
 
 
 def shared_with(state: State, one: ConnectionId, interests: tuple[str, ...]) -> tuple[str, ...]:
-    """Which of `interests` someone in `state` has too, in their order."""
+    """Return the `interests` that a connection in `state` has too, in their order."""
     known = state.connections.get(one)
     return tuple(i for i in interests if known is not None and i in known.interests)
 
 
 class _Narrator:
-    """Tells the events of one commit."""
+    """Writes the clauses of one commit."""
 
     def __init__(
         self, names: ShortNames, step: Step, conversations: Conversations | None, chars_max: int | None
@@ -104,24 +108,24 @@ class _Narrator:
         self._before, self._commit, self._after = step
 
     def person(self, connection_id: ConnectionId, name: str | None = None) -> str:
-        """A person, by the name of the moment."""
+        """Return a person's short name, with the display name at that moment."""
         known = name or name_in(self._after, connection_id) or name_in(self._before, connection_id)
         return self._names.person(connection_id, known)
 
     def actor(self) -> str:
-        """Whoever gave the command."""
+        """Return the author of the command."""
         who = getattr(self._commit.command, "connection_id", None)
         return self.person(who) if who is not None else "the broker"
 
     def opening(self) -> str:
-        """What has to be said before the events, since they don't say it."""
+        """Return the clause before the events; empty unless the command says more than they do."""
         command = self._commit.command
         if isinstance(command, MatchDue):
             return f"{self.person(command.connection_id)} {self._why_due(command)}: "
         return ""
 
     def _why_due(self, command: MatchDue) -> str:
-        """Whose patience it was, if it was that: after a change of policy, all who wait are looked at again."""
+        """Return the cause of a `MatchDue`: the end of patience, or another look after a policy change."""
         policy, known = self._before.policy, self._before.connections.get(command.connection_id)
         if policy.matching == "first-come":
             return "is looked at again, under first come, first served"
@@ -130,7 +134,7 @@ class _Narrator:
         return f"has held out long enough ({span(policy.interest_patience_ms)})" if held_out else "is looked at again"
 
     def part(self, event: Event) -> str:
-        """What `event` says."""
+        """Return the clause for `event`."""
         match event:
             case QueueEntered():
                 return self._entered(event)
@@ -147,7 +151,7 @@ class _Narrator:
                 return f"the policy changes: {policy_changes_text(self._before.policy, policy)}"
 
     def _entered(self, event: QueueEntered) -> str:
-        """Somebody enters; they are named already if they left a room before."""
+        """Return the clause for an entry; it names the person unless a closed room did before."""
         name = self.person(event.connection_id, event.display_name)
         subject = "" if self._has(RoomClosed) else f"{name}{self._after_what()} "
         queue = self._after.queue
@@ -158,7 +162,7 @@ class _Narrator:
         return f"{subject}enters the queue{named} and waits, {place}"
 
     def _after_what(self) -> str:
-        """For `next_partner` in a room that had been closed: what had ended it, as far as that is known."""
+        """Return how the room in a `next_partner` command had ended, if it was closed before and is known."""
         command = self._commit.command
         if not isinstance(command, NextPartner):
             return ""
@@ -224,7 +228,7 @@ class _Narrator:
 
 
 def conversation_text(conversation: Conversation | None, at_ms: int) -> str:
-    """How much was said in a room, and for how long."""
+    """Return the number of messages in a room, and its duration."""
     if conversation is None:
         return "nothing is known of what was said"
     messages = count(conversation.messages, "message")
@@ -234,11 +238,11 @@ def conversation_text(conversation: Conversation | None, at_ms: int) -> str:
 
 
 def count(number: int, noun: str, plural: Literal["s", "es"] = "s") -> str:
-    """So many of them."""
+    """Return a number with its noun."""
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def ordinal(number: int) -> str:
-    """1st, 2nd, 3rd, 4th."""
+    """Return a number as 1st, 2nd, 3rd, 4th."""
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number:,}{ending}"

@@ -1,4 +1,4 @@
-"""`-o FILE`: where a command writes what it has made."""
+"""The argument `-o FILE`, and the file for a command's output."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STDOUT = "-"
 
 
 class Output(NamedTuple):
-    """What is written to, and whether it is standard output, which then must not hold anything else."""
+    """A destination; `is_stdout` means that nothing else may be written to standard output."""
 
     write: Callable[[bytes], object]
     is_stdout: bool
 
 
 def add_output_argument(parser: argparse.ArgumentParser, what: str, default: str | None = None) -> None:
-    """Let `parser` take the name of what is written: `what`."""
+    """Add `-o` to `parser`; `what` describes the output."""
     standard = f"{STDOUT} is standard output" + (", the default" if default == STDOUT else "")
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=default is None, default=default, help=f"{what}; {standard}"
@@ -37,13 +37,13 @@ def add_output_argument(parser: argparse.ArgumentParser, what: str, default: str
 
 @contextmanager
 def output(name: str, log: str, terminal: Terminal) -> Iterator[Output]:
-    """Where to write what is made of `log`, and is to be had as `name`.
+    """Open `name` for writing a command's output; refuse if it is `log` itself.
 
-    A regular file is replaced once its successor is whole: until then, what was there stays. Links are followed. What
-    is no regular file, as a pipe or a device, is written into.
+    A regular file is replaced once the new one is complete. Until then, the old one stays. Links are followed. A pipe
+    or a device is written into.
 
     Raises:
-        UsageError: there is no name, it is a directory or the log itself, or it can't be written.
+        UsageError: `name` is empty, a directory, or the log itself, or can't be written.
     """
     if not name:
         raise UsageError(f"the path is missing behind -o; name a file, or {STDOUT} for standard output")
@@ -67,7 +67,7 @@ def output(name: str, log: str, terminal: Terminal) -> Iterator[Output]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path`, and its permissions, once it is whole."""
+    """Open a temporary file; on success it replaces `path` and takes its permissions."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with aside.open("wb") as file:
@@ -93,10 +93,10 @@ def _status(name: str) -> os.stat_result | None:
 
 
 def _is_stdout(there: os.stat_result, terminal: Terminal) -> bool:
-    """Whether it is where the answer goes, by another name."""
+    """Return `True` if the file is standard output under another name."""
     try:
         return os.path.samestat(there, os.fstat(terminal.out.fileno()))
-    except (OSError, UnsupportedOperation):  # closed, or none that the system knows of
+    except (OSError, UnsupportedOperation):  # closed, or without a file descriptor
         return False
 
 

@@ -1,10 +1,13 @@
-"""What a stepper shows of one position: the commit, the state, and what the commit changed in it."""
+"""The stepper's panels for one position: the commit, the state after it, and the changes between."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
 
 from broker.decide import Rejection
 from broker.verification.safe_text import safe_repr
@@ -22,10 +25,13 @@ from projections.rooms import Room
 from projections.state import State
 
 ROWS_MAX = 12
+STYLES = {"+": "green", "-": "red strike", "~": "yellow"}
+INDENT = 3
+"""In columns: a mark between two spaces."""
 
 
 class PanelRow(NamedTuple):
-    """One line, and what became of it: `+` came, `-` went, `~` changed, and nothing for what stayed."""
+    """One line with its mark: `+` added, `-` removed, `~` changed, a space for the rest."""
 
     mark: str
     text: str
@@ -38,8 +44,31 @@ class PanelSection(NamedTuple):
     rows: list[PanelRow]
 
 
+class RenderedPanel:
+    """Sections for Rich: continuation lines are indented, and nothing is interpreted as markup."""
+
+    def __init__(self, sections: Sequence[PanelSection]) -> None:
+        self._sections = sections
+
+    def __str__(self) -> str:
+        """Return all text without wrapping."""
+        rows = ([section.title, *(f" {row.mark} {row.text}" for row in section.rows), ""] for section in self._sections)
+        return "".join(f"{line}\n" for lines in rows for line in lines)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the wrapped lines (called by Rich)."""
+        for section in self._sections:
+            yield Text(section.title, style="bold")
+            for mark, text in section.rows:
+                style = STYLES.get(mark, "")
+                lines = Text(text, style).wrap(console, max(1, options.max_width - INDENT))
+                for number, line in enumerate(lines):
+                    yield Text.assemble(" ", (mark if number == 0 else " ", style), " ", line)
+            yield Text()
+
+
 def commit_sections(names: ShortNames, step: Step, conversations: Conversations) -> list[PanelSection]:
-    """The commit: what it says, what it is made of, whom it tells, and whether it would be decided so again."""
+    """Return the commit's sections: narrative, contents, recipients, and the present decision on its command."""
     commit = step.commit
     stored = f"{commit.commit_id} after {commit.previous_id or 'nothing'}, schema version {commit.schema}"
     told = [f"{_who(names, step, who)} hears {method}" for who, method in recipients_of(commit.events)]
@@ -55,7 +84,7 @@ def commit_sections(names: ShortNames, step: Step, conversations: Conversations)
 
 
 def state_sections(names: ShortNames, state: State, conversations: Conversations) -> list[PanelSection]:
-    """A state that nothing is known to have led to."""
+    """Return the sections of a state without a commit before it."""
     queue = [_plain(text) for text in _queue(names, state)]
     rooms = [_plain(_room_text(names, state, conversations, room)) for room in open_rooms(state)[:ROWS_MAX]]
     return [
@@ -69,7 +98,7 @@ def state_sections(names: ShortNames, state: State, conversations: Conversations
 
 
 def changed_sections(names: ShortNames, step: Step, conversations: Conversations) -> list[PanelSection]:
-    """The state after `step`, with marks at what it changed."""
+    """Return the sections of the state after `step`, with marks at the changes."""
     before, after = step.before, step.after
     return [
         PanelSection(f"queue: {len(after.queue):,} waiting", _queue_rows(names, step)),

@@ -1,4 +1,4 @@
-"""`replay --step`: a log in the terminal, forwards and backwards, and what each commit changed."""
+"""`replay --step`: an interactive view of a log, one commit at a time in both directions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import ClassVar, TypeVar
 
-from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
@@ -31,13 +30,10 @@ from log_debugger.reading.search import search
 from log_debugger.reading.sources import Source
 from log_debugger.reading.times import clock, position_of, timestamp
 from log_debugger.telling.keybindings import BINDINGS, BOUND_KEYS, KEYS_HELP, QUESTIONS
-from log_debugger.telling.panels import PanelSection, changed_sections, commit_sections, state_sections
+from log_debugger.telling.panels import RenderedPanel, changed_sections, commit_sections, state_sections
 from log_debugger.terminal import Terminal
 
 LOG_ERRORS = (LogUnavailableError, UnusableLogError, UnreadableCommitError, BrokenChainError)
-STYLES = {"+": "green", "-": "red strike", "~": "yellow"}
-INDENT = 3
-"""Columns: a mark between two spaces."""
 
 PROGRESS_SECONDS = 0.1
 
@@ -47,10 +43,17 @@ T = TypeVar("T")
 def step_through(
     source: Source, terminal: Terminal, options: argparse.Namespace, at: Position | None, start_ms: int
 ) -> int:
-    """Let somebody step through `source`, from position `at` on, until they have enough; the exit status.
+    """Run the stepper over `source`, starting at `at`; return the exit status.
+
+    Args:
+        source: the log.
+        terminal: the command's terminal.
+        options: the parsed filter arguments, for the first search.
+        at: the first position; the first commit's if `None`.
+        start_ms: the time of the log's first commit.
 
     Raises:
-        UsageError: there is no terminal that could show it, or something asked for is not there.
+        UsageError: there is no suitable terminal, or a filter's room, connection or type does not exist.
     """
     if not (sys.stdin.isatty() and terminal.out.isatty() and terminal.err.isatty()):
         raise UsageError("--step needs a terminal for its input and output; without it, replay tells the log as lines")
@@ -62,14 +65,14 @@ def step_through(
 
 
 def filter_text_of(options: argparse.Namespace) -> str:
-    """What `options` look for, as it is typed at the question where to stop."""
+    """Return the filter in `options` as it would be typed in the stepper."""
     asked = [f"{name} {value}" for name in ("room", "connection") if (value := getattr(options, name)) is not None]
     asked += [f"type {name}" for name in options.type] + ["rejection"] * options.rejection
     return ", ".join(asked + ([options.when] if options.when is not None else []))
 
 
 class Stepper(App[None]):
-    """Shows one position; keys lead to others."""
+    """Shows one position; keys move to others."""
 
     CSS = """
     #where { height: auto; background: $primary; color: $text; padding: 0 1; }
@@ -89,13 +92,13 @@ class Stepper(App[None]):
         self.position: Position = cache.first
         self.commit_filter, self.filter_text, self.noted = commit_filter, filter_text, ""
         self._cache, self._start_ms = cache, start_ms
-        self._target: Position = at if at is not None else cache.first + 1  # where the keys have led so far
+        self._target: Position = at if at is not None else cache.first + 1  # the destination of the keys so far
         self._question = "jump"
         self._to_be_noted = ""  # on arrival
         self._told_at = time.monotonic()
 
     def compose(self) -> ComposeResult:
-        """Textual's hook: what there is to see."""
+        """Lay out the screen (called by Textual)."""
         yield Static(id="where")
         with Horizontal():
             for name in ("commit", "state"):
@@ -106,23 +109,23 @@ class Stepper(App[None]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        """Textual's hook: begin where it was asked for."""
+        """Show the first position (called by Textual)."""
         self._go_to(self._target)
 
     def action_go(self, commits: int) -> None:
-        """So many commits on, or back."""
+        """Move by so many commits."""
         self._go_to(self._target + commits)
 
     def action_first(self) -> None:
-        """To where the log begins."""
+        """Move to the beginning of the log."""
         self._go_to(self._cache.first)
 
     def action_last(self) -> None:
-        """To the last commit that is known."""
+        """Move to the last known commit."""
         self._go_to(self._cache.last)
 
     def action_ask(self, question: str) -> None:
-        """Ask where to jump or to stop."""
+        """Ask for a position to jump to, or a filter to stop at."""
         self._question = question
         ask = self.query_one("#ask", Input)
         ask.value, ask.placeholder = "", QUESTIONS[question]
@@ -130,26 +133,26 @@ class Stepper(App[None]):
         ask.focus()
 
     def action_find(self, direction: int) -> None:
-        """To the next commit that is wanted, or the one before; never around the end."""
+        """Move to the next match of the filter, or the one before; the search never wraps around."""
         if self.commit_filter.matches_all:
             self._note("nothing is looked for yet: b says at what to stop")
             return
         self._work(lambda: self._find(direction))
 
     def action_reload(self) -> None:
-        """Take in what a running broker has appended."""
+        """Take in the commits appended by a running broker."""
         new = self._guarded(self._cache.reload)
         if new is not None:
             self._go_to(self._cache.last if new else self.position)
             self._note(f"{new:,} commits more" if new else "nothing new")
 
     def action_scroll(self, lines: int) -> None:
-        """Move what is shown up or down."""
+        """Scroll the panels."""
         for name in ("commit", "state"):
             self.query_one(f"#{name}", VerticalScroll).scroll_relative(y=lines, animate=False)
 
     def action_stop(self) -> None:
-        """Leave the question, or the search."""
+        """Close the question, or cancel the search."""
         self.query_one("#ask", Input).display = False
         self.set_focus(None)
         self.workers.cancel_group(self, "work")
@@ -161,12 +164,12 @@ class Stepper(App[None]):
         self._note(KEYS_HELP)
 
     def on_key(self, event: Key) -> None:
-        """Textual's hook: say that a key means nothing."""
+        """Report an unbound key (called by Textual)."""
         if event.key not in BOUND_KEYS and not self.query_one("#ask", Input).display:
             self._note("that key does nothing; ? lists those that do")
 
     def on_input_submitted(self, answer: Input.Submitted) -> None:
-        """Textual's hook: do what was asked for; if it can't be read, the question stays."""
+        """Act on the answer (called by Textual); an answer with an error leaves the question open."""
         text = answer.value.strip()
         what_to_do = self._guarded(lambda: self._jump(text) if self._question == "jump" else self._stop_at(text))
         if what_to_do is not None:
@@ -192,7 +195,7 @@ class Stepper(App[None]):
         return stop_at
 
     def _go_to(self, position: Position, note: str = "") -> None:
-        """Show `position`, or the nearest there is, and then `note`; at once if it is near."""
+        """Show `position`, or the nearest existing one, and then `note`; at once if it is near."""
         self._target, self._to_be_noted = max(self._cache.first, min(position, self._cache.last)), note
         self._note("")
         if self._cache.is_near(self._target):
@@ -202,7 +205,7 @@ class Stepper(App[None]):
             self._work(lambda: self._seek(self._target))
 
     def _work(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Do what takes long beside the keys, one such thing at a time."""
+        """Run a long task in the background, in place of the one before."""
 
         async def guarded() -> None:
             try:
@@ -219,7 +222,7 @@ class Stepper(App[None]):
     async def _pass_to(self, position: Position) -> None:
         for passed in self._cache.seek(position):
             self._tell_progress(f"at position {passed:,} of {position:,}; Esc stops it")
-            await asyncio.sleep(0)  # the screen has a turn
+            await asyncio.sleep(0)  # let the screen update
 
     async def _find(self, direction: int) -> None:
         found: Position | None = None
@@ -270,32 +273,9 @@ class Stepper(App[None]):
         self._put("note", Text(text))
 
     def _guarded(self, action: Callable[[], T]) -> T | None:
-        """What `action` answers; what is wrong is noted."""
+        """Return the result of `action`; an expected error becomes the note, and the result `None`."""
         try:
             return action()
         except (UsageError, *LOG_ERRORS) as error:
             self._note(str(error))
             return None
-
-
-class RenderedPanel:
-    """Sections as they are shown: what is too long for a line goes on below its beginning. Nothing is markup."""
-
-    def __init__(self, sections: Sequence[PanelSection]) -> None:
-        self._sections = sections
-
-    def __str__(self) -> str:
-        """All of it, whatever the width."""
-        rows = ([section.title, *(f" {row.mark} {row.text}" for row in section.rows), ""] for section in self._sections)
-        return "".join(f"{line}\n" for lines in rows for line in lines)
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Rich's hook."""
-        for section in self._sections:
-            yield Text(section.title, style="bold")
-            for mark, text in section.rows:
-                style = STYLES.get(mark, "")
-                lines = Text(text, style).wrap(console, max(1, options.max_width - INDENT))
-                for number, line in enumerate(lines):
-                    yield Text.assemble(" ", (mark if number == 0 else " ", style), " ", line)
-            yield Text()

@@ -1,4 +1,4 @@
-"""The life of one connection or one room, told commit by commit."""
+"""Timelines: the commits of one connection or one room, with deliveries and explanations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INDENT = " " * 23
 
 
 class Timeline:
-    """Tells people."""
+    """Prints a timeline for people."""
 
     def __init__(self, source: Source, terminal: Terminal, names: ShortNames, commit_filter: CommitFilter) -> None:
         self.last = source.tip().position
@@ -34,7 +34,7 @@ class Timeline:
         self._totals, self._room_totals = Totals(), Totals()
 
     def begin(self, base: State) -> None:
-        """Say whose life it is, and what is known of it where the log begins."""
+        """Print the subject, and its state in the base of a trimmed log."""
         self._line(f"the life of {shown_id(self._filter.connection or self._filter.room or '')}")
         if base.position:
             self._line(f"what was before position {base.position + 1:,} is gone from the log; there it was:")
@@ -44,7 +44,7 @@ class Timeline:
             self._line(heading)
 
     def commit(self, entry: LogEntry) -> None:
-        """One commit of that life."""
+        """Print one commit of the timeline."""
         step = entry.step
         events, deliveries = self._counted(step)
         self._room_totals.add(step, events, deliveries, None)
@@ -64,7 +64,7 @@ class Timeline:
             self._room_totals = Totals()
 
     def end(self, state: State, conversations: Conversations) -> None:
-        """What it adds up to, and what there is in the end."""
+        """Print the totals, and the subject's state at the end."""
         if state.position == self._source.base.tip.position:
             self._line("\nnothing has happened since")
             return
@@ -80,7 +80,7 @@ class Timeline:
             self._line(f"  {line}")
 
     def _counted(self, step: Step) -> tuple[Sequence[Event], list[NotificationDelivery]]:
-        """The events of a commit that are of this life, and what they told, after they were counted."""
+        """Add a commit to the totals; return its events about the subject, and their deliveries."""
         events = [event for event in step.commit.events if concerns(event, self._filter)]
         deliveries = self._deliveries.of(step.commit, events)
         self._totals.add(step, events, deliveries, self._filter.connection)
@@ -97,7 +97,7 @@ class Timeline:
             yield f"that was {self._room_totals.messages_text(self._names, step.after)}"
 
     def _heading(self, step: Step) -> str | None:
-        """Where they are from here on, if that is somewhere else."""
+        """Return the connection's new place; `None` if it did not move."""
         who = self._filter.connection
         if who is None:
             return None
@@ -118,7 +118,7 @@ class Timeline:
 
 
 class JsonTimeline(Timeline):
-    """Tells programs: one object a commit, in ASCII, then what it adds up to."""
+    """Prints a timeline for programs: one ASCII object a commit, then the totals."""
 
     def begin(self, base: State) -> None:
         """See `Timeline.begin`."""

@@ -1,4 +1,4 @@
-"""What somebody's life, or a room's, adds up to."""
+"""Totals over the commits of a connection or a room."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from projections.state import State
 
 
 class Totals:
-    """Counts the commits that it is given."""
+    """Counters over commits."""
 
     def __init__(self) -> None:
         self.stays = self.rooms = self.messages = self.handed = self.not_noted = self.waited_ms = 0
@@ -28,7 +28,7 @@ class Totals:
     def add(
         self, step: Step, events: Sequence[Event], deliveries: list[NotificationDelivery], whose: ConnectionId | None
     ) -> None:
-        """Count `events` of one more commit, and what they told; stays in the queue are those of `whose`."""
+        """Count `events` of one more commit, and their `deliveries`; stays in the queue are `whose`."""
         commit = step.commit
         self.first_at_ms = commit.at_ms if self.first_at_ms is None else self.first_at_ms
         self.last_at_ms = commit.at_ms
@@ -46,18 +46,18 @@ class Totals:
             self.waited_ms += _waited_until(step, whose)
 
     def messages_text(self, names: ShortNames, state: State) -> str:
-        """How many messages there were, by whom, and of how many it is noted that they were handed over."""
+        """Return the number of messages, by sender, and the number recorded as handed over."""
         by = ", ".join(f"{said} by {names.person_in(state, who)}" for who, said in self.said_by.items())
         not_noted = f", {self.not_noted:,} not noted" if self.not_noted else ""
         handed = f"; {self.handed:,} handed over{not_noted}" if self.not_noted < self.messages else ""
         return count(self.messages, "message") + (f" ({by}{handed})" if by else "")
 
     def lasted_text(self) -> str:
-        """For how long it went on."""
+        """Return the time between the first and last commit."""
         return span((self.last_at_ms or 0) - (self.first_at_ms or 0))
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, for a program."""
+        """Return all totals as a JSON object."""
         return {
             "stays_in_queue": self.stays,
             "waited_ms": self.waited_ms,
@@ -72,7 +72,7 @@ class Totals:
 
 
 def _waited_until(step: Step, who: ConnectionId) -> int:
-    """How long a stay in the queue lasted that ends with `step`."""
+    """Return the length of the stay in the queue that `step` ends, in ms; 0 if it ends none."""
     known, now = step.before.connections.get(who), step.after.connections.get(who)
     if known is None or not isinstance(known.place, Waiting) or (now is not None and isinstance(now.place, Waiting)):
         return 0

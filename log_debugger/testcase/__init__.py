@@ -1,1 +1,1 @@
-"""A pytest case that reproduces what was decided at a position of a log."""
+"""Generating a pytest case for the decision at a position of a log."""

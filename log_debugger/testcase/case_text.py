@@ -1,4 +1,4 @@
-"""A scenario as a module for pytest, as `ruff format` would have it."""
+"""The text of a pytest module for a scenario, formatted as `ruff format` would."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ _DOING: dict[type[Command], str] = {
 
 
 def case_text(scenario: Scenario, position: Position) -> str:
-    """The module that tests `scenario`, which was found at `position` of a log."""
+    """Return the module for `scenario`, found at `position` of a log."""
     return _MODULE.format(
         position=position,
         imports="\n".join(_imports(scenario)),
@@ -182,7 +182,7 @@ def _import(module: str, names: set[str]) -> Iterator[str]:
 
 
 def _sentence(scenario: Scenario) -> str:
-    """What happens, in the words of somebody who tells it."""
+    """Return one sentence about the scenario, for the docstring of the test."""
     command = scenario.target.command
     who = "the broker" if isinstance(command, AdoptPolicy) else command.connection_id
     parts = [_DOING[type(command)], *(words for event in scenario.stored if (words := _words(event, who)))]

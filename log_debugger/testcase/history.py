@@ -1,4 +1,4 @@
-"""What came before a commit, as far as it may have to do with it: little at first, then more and more."""
+"""The relevant history before a commit, in growing portions."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _POLICY = b'"adopt_policy"'
 
 
 def histories(source: Source, commit: Commit) -> Iterator[list[LoggedCommand]]:
-    """The commands before `commit` of those who take part in it, then also of those whom they met, and so on.
+    """Yield the commands before `commit`: its connections', then also their partners', and so on.
 
-    The last is that of everybody. Where there are more than `COMMANDS_MAX`, they are the newest. Of what was trimmed,
-    there is what leads to the same queue and rooms.
+    The last history is complete. Each has at most the `COMMANDS_MAX` newest commands. For trimmed commits, it has
+    commands leading to the same queue and rooms.
     """
     people: People | None = People(connections_in(commit))
     for _ in range(HOPS_MAX):
@@ -41,7 +41,7 @@ def histories(source: Source, commit: Commit) -> Iterator[list[LoggedCommand]]:
 
 
 def _commands(source: Source, position: Position, people: People | None) -> list[LoggedCommand]:
-    """The commands before `position` that have to do with `people`; `None` is everybody."""
+    """Return the commands before `position` by or about `people`; all if `None`."""
     base: State = source.base.state
     found = deque(_of_base(base, people), COMMANDS_MAX)
     names = [who.encode() for who in people] if people is not None else [b""]
@@ -54,15 +54,15 @@ def _commands(source: Source, position: Position, people: People | None) -> list
 
 
 def _of_base(base: State, people: People | None) -> Iterator[LoggedCommand]:
-    """Commands that lead from nothing to about `base`, if there is anything in it."""
+    """Yield commands leading from an empty log to roughly `base`, if the log was trimmed."""
     if not base.position:
         return
     waiting = [who for _, who in base.queue.entries.items() if people is None or who in people]
     began_ms = min((base.connections.by_id[who].last_at_ms for who in waiting), default=base.at_ms)
-    # Who moves on closes a room and opens another at one position.
+    # Moving on closes one room and opens another at the same position.
     of_rooms = sorted(_of_rooms(base, people), key=lambda made: (made[0], isinstance(made[1], EnterQueue)))
     for number, (position, command, room) in enumerate(of_rooms):
-        at_ms = began_ms - APART_MS * (len(of_rooms) - number)  # so far apart that no rate limit is met
+        at_ms = began_ms - APART_MS * (len(of_rooms) - number)  # far enough apart for every rate limit
         yield LoggedCommand(position, command, Facts(at_ms, room.room_id), frozenset({room.first, room.second}))
     yield LoggedCommand(base.position, AdoptPolicy(base.policy), Facts(began_ms))
     for who in waiting:

@@ -1,1 +1,1 @@
-"""What would have been under another matching."""
+"""Running a log's commands under another matching."""

@@ -1,4 +1,4 @@
-"""What another matching would have changed: the log's own world beside the other one."""
+"""Comparison of a log with its counterfactual run under another matching."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASSUMED = (
 
 
 class WaitChange(msgspec.Struct, frozen=True):
-    """How long one person waited in all, in each of the worlds."""
+    """The total waiting time of one person before and after."""
 
     connection_id: ConnectionId
     before_ms: int
@@ -29,7 +29,7 @@ class WaitChange(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """All that is different. A pair that met twice counts twice."""
+    """All differences. A pair that met twice counts twice."""
 
     log: str
     commits: int
@@ -44,17 +44,17 @@ class Comparison(msgspec.Struct, frozen=True):
     longer: list[WaitChange]  # the greatest first
     shorter: list[WaitChange]
     alike: int
-    refused: int  # commands that somebody would have been told to repeat later
+    refused: int  # commands rejected in the run
     names: dict[ConnectionId, str]
     assumed: tuple[str, ...] = ASSUMED
 
 
 def compare(source: Source, rule: Rule, advance: Advance = lambda steps: None) -> Comparison:
-    """`source` as it is, and as it would have been under `rule` from its base on.
+    """Compare `source` with a counterfactual run under `rule` from its base on.
 
     Raises:
-        UsageError: the matching failed, or named somebody who can't be met.
-        BrokenChainError: the log is not what was stored.
+        UsageError: the matching failed, or named a connection that is not in the queue.
+        BrokenChainError: a commit was altered, or does not follow the one before.
     """
     base: State = source.base.state
     before, after = MatchStats(base), MatchStats(base)

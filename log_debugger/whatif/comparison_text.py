@@ -1,4 +1,4 @@
-"""A comparison of two worlds, for people."""
+"""A comparison of a log with its counterfactual run, in words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROWS = (
 
 
 def comparison_lines(comparison: Comparison, names: ShortNames) -> Iterator[str]:
-    """As much of it as somebody wants to read."""
+    """Yield the comparison as lines, with long lists cut."""
     patience = f" (patience {span(comparison.patience_ms)})" if comparison.patience_ms is not None else ""
     was = " and ".join(comparison.matching_before) or "none, since nobody entered"
     decided = f"{count(comparison.commits, 'commit')} decided again under {comparison.matching_after}{patience}"

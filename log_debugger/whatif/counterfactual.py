@@ -1,15 +1,15 @@
-"""A log's commands, carried out once more under another matching.
+"""A counterfactual run: a log's commands, decided again under another matching.
 
-The commands come in their order, with the facts that are stored with them. In the other world people are in other
-rooms, so what somebody did is done wherever they are then:
+The commands keep their order and their stored facts. Since people are in other rooms than in the log, each command is
+adapted to its sender's place in the run:
 
-- Who says something says it to whoever they are with, or to nobody.
-- Who left a room, or the queue, leaves whichever they are in, and so does who was found absent.
-- `next_partner` of someone who waits changes nothing, and that of someone who is alone already enters the queue.
-- Entering the queue from within a room is `next_partner`.
-- Who was left by their partner and then did nothing more is not known to have gone: they stay where they are.
-- When somebody's patience ends is the other matching's affair, so the log's own `MatchDue` are dropped, and others
-  come at the moment at which a broker's would, before the next command.
+- A message goes to the sender's present partner; without one, it is dropped.
+- Leaving a room or the queue, and being found absent, applies to the present room or to the queue.
+- `next_partner` is dropped in the queue, and enters the queue for an idle connection.
+- Entering the queue from a room is `next_partner`.
+- A connection left by its partner that does nothing more may not have gone: it stays in its place.
+- Patience ends by the other matching, so the log's own `MatchDue` are dropped. The run issues its own when a broker
+  would, before the next command.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ from projections.state import State, evolve
 from projections.view import StateView
 
 EventObserver = Callable[[tuple[Event, ...], int], None]
-"""Is told of events, and of their time."""
+"""Called with events and their time in ms."""
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Who meets whom in the other world; `patience_ms`, where it is not that of the log's policy."""
+    """A matching for the run; `patience_ms` replaces the log's unless it is `None`."""
 
     name: str
     matching: Matching
@@ -57,7 +57,7 @@ class Rule(msgspec.Struct, frozen=True):
     patience_ms: int | None = None
 
     def policy(self, policy: Policy) -> Policy:
-        """`policy` as it is in the other world."""
+        """Return `policy` under this rule."""
         changes: dict[str, object] = {"matching": "interests" if self.has_patience else "first-come"}
         if self.patience_ms is not None:
             changes["interest_patience_ms"] = self.patience_ms
@@ -65,12 +65,18 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class CounterfactualRun:
-    """What would have become of a log's base, had `rule` been in force from there on."""
+    """A run from a log's base on, with `rule` in force.
+
+    Args:
+        base: the state at the start.
+        rule: the matching.
+        observe: called with the events of each commit of the run and their time in ms.
+    """
 
     def __init__(self, base: State, rule: Rule, observe: EventObserver) -> None:
         self.state = msgspec.structs.replace(base, policy=rule.policy(base.policy))
         self.refused = 0
-        """How many commands would not have been accepted: somebody would have been told to come back later."""
+        """The number of commands rejected in the run, mostly by rate limits."""
         self._rule = rule
         self._observe = observe
         self._origin: Position = base.position
@@ -78,10 +84,10 @@ class CounterfactualRun:
         self._schedule_all()
 
     def follow(self, commit: Commit) -> None:
-        """Let happen what happens up to `commit`, the next of the log, and what its command makes of it.
+        """Advance the run to the time of `commit`, the next of the log, and adapt and decide its command.
 
         Raises:
-            UsageError: the matching failed, or named somebody who can't be met.
+            UsageError: the matching failed, or named a connection that is not in the queue.
         """
         self._origin = commit.position
         self.fire_timeouts(commit.at_ms)
@@ -92,14 +98,14 @@ class CounterfactualRun:
             self.refused += 1
 
     def fire_timeouts(self, at_ms: int) -> None:
-        """Let everybody's patience end that ends by then."""
+        """Fire every match timeout due by `at_ms`."""
         while self._timeouts and self._timeouts[0][0] <= at_ms:
             due, entered, who = heappop(self._timeouts)
             if self.state.queue.entered.get(who) != entered:
                 continue
             facts = Facts(max(due, self.state.at_ms), self._fresh_room())
             if isinstance(self._carry_out(MatchDue(who), facts), Rejection):
-                # Nothing can change before the next command: the first look after it is the next that matters.
+                # Nothing changes before the next command, so the next look is the first one after it.
                 looks = (at_ms - due) // LOOK_AGAIN_MS + 1
                 heappush(self._timeouts, (due + looks * LOOK_AGAIN_MS, entered, who))
 
@@ -109,7 +115,7 @@ class CounterfactualRun:
             return decision
         if decision:
             position, events = self.state.position + 1, tuple(decision)
-            # Nobody will ever hold this commit against its id, so it has none.
+            # The commit needs no id, since its chain is never checked.
             commit = Commit(SCHEMA_VERSION, position, NO_COMMIT, NO_COMMIT, facts.at_ms, command, facts, events)
             self.state = evolve(self.state, commit)
             self._observe(events, facts.at_ms)
@@ -117,7 +123,7 @@ class CounterfactualRun:
         return None
 
     def _adapted(self, command: Command) -> Command | None:
-        """What whoever gave `command` does in this world; `None` is nothing."""
+        """Return `command` adapted to its sender's place in this run; `None` to drop it."""
         if isinstance(command, AdoptPolicy):
             return AdoptPolicy(self._rule.policy(command.policy))
         who = command.connection_id
@@ -141,7 +147,7 @@ class CounterfactualRun:
                 return None
 
     def _checked_match(self, state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-        """The matching, which may be anybody's."""
+        """Ask the matching, and refuse an invalid result; the matching may be a user's own."""
         where = f"{self._rule.name}, asked for the command at position {self._origin},"
         try:
             met = self._rule.matching(state, seeker, at_ms)
@@ -156,7 +162,7 @@ class CounterfactualRun:
         return met
 
     def _schedule_after(self, commit: Commit) -> None:
-        """As `broker.match_timeouts` does."""
+        """Schedule match timeouts after `commit`, as `broker.match_timeouts` does."""
         for event in commit.events:
             if isinstance(event, PolicyAdopted):
                 self._schedule_all()
@@ -177,6 +183,6 @@ class CounterfactualRun:
             heappush(self._timeouts, (self.state.at_ms + patience, self.state.position, who))
 
     def _fresh_room(self) -> RoomId:
-        """An id that no command brought, and the same each time."""
+        """Return a deterministic room id for a command without one."""
         seed = hashlib.sha256(b"what if %d %d" % (self._origin, self.state.position))
         return room_id_from(seed.digest()[:ID_BYTES])

@@ -1,4 +1,4 @@
-"""Who met whom, and how long everybody waited: what a matching is judged by."""
+"""Statistics of matches: pairs and waiting times."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from events.ids import ConnectionId
 from projections.state import State
 
 MatchedPair = tuple[ConnectionId, ConnectionId]
-"""Two people who met, in the order of their ids."""
+"""Two matched connections, ordered by id."""
 
 
 class MatchSummary(msgspec.Struct, frozen=True):
-    """What came of it, in numbers. A time is within how long so many of those who met somebody did; 0 if nobody did."""
+    """The results of a run. A time is the longest wait among that share of those matched; 0 if there are none."""
 
     pairs: int
     half_met_within_ms: int
@@ -27,22 +27,22 @@ class MatchSummary(msgspec.Struct, frozen=True):
 
 
 class MatchStats:
-    """Counts the meetings in one world; who and what comes first there stands first in it."""
+    """Counts the matches of one run; collections keep the order of first occurrence."""
 
     def __init__(self, base: State) -> None:
         self.pairs: Counter[MatchedPair] = Counter()
         self.matchings: dict[str, None] = {}
-        """Those that were in force when somebody entered the queue."""
+        """The matchings in force at entries into the queue."""
         self.names = {who: known.display_name for who, known in sorted(base.connections.by_id.items())}
         self.waited_ms: dict[ConnectionId, int] = {}
-        """How long each waited in all, whatever came of it."""
+        """The total waiting time of each, matched or not."""
         self._policy = base.policy
         self._gave_up = 0
         self._met_ms: list[int] = []
         self._since = {who: base.connections.by_id[who].last_at_ms for who in sorted(base.queue.entered)}
 
     def record(self, events: Sequence[Event], at_ms: int) -> None:
-        """Take in one commit's events."""
+        """Count the events of one commit."""
         for event in events:
             match event:
                 case QueueEntered(connection_id=who, display_name=name):
@@ -58,7 +58,7 @@ class MatchStats:
                     self._policy = policy
 
     def finish(self, at_ms: int) -> MatchSummary:
-        """The numbers, once everything has been noted that happened up to then."""
+        """Return the results at `at_ms`, after all events up to then were recorded."""
         waiting = sorted(self._since, key=lambda who: (self._since[who], who))
         for who in waiting:
             self._end(who, at_ms)
@@ -73,5 +73,5 @@ class MatchStats:
 
 
 def _share(ordered: Sequence[int], percent: int) -> int:
-    """The lowest that so many percent of `ordered` do not exceed."""
+    """Return the smallest value at or above `percent` percent of `ordered`."""
     return ordered[-(-len(ordered) * percent // 100) - 1] if ordered else 0

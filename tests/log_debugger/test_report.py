@@ -28,9 +28,9 @@ from events.ids import CommitId, ConnectionId, Position, RoomId
 from events.log import DeliveryRecord
 from events.policy import MatchingName
 from events.sqlite.file import SqliteFile
-from log_debugger.report.columns import ascending, packed
 from log_debugger.report.data import FoldedLog, page_data
 from log_debugger.report.html import embedded, page
+from log_debugger.report.tables import ascending, packed
 from mcp_facade.cli import main
 from projections.invariants import check_step
 from projections.notifications import deliveries
