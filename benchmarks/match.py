@@ -59,7 +59,7 @@ class WaitingServer:
     def __init__(self, size: int, state: State, path: Path) -> None:
         self.size = size
         with closing(SqliteFile(path, "write", synchronous="NORMAL")) as file:
-            file.begin_behind(Snapshot(state.tip, state), STATE_CODEC)
+            file.start_from(Snapshot(state.tip, state), STATE_CODEC)
         flags = [word for name, value in PATIENT.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         flags += ["--log", f"sqlite:{path}", "--log-synchronous", "normal"]
         self._server = Server(*python("mcp_facade.main", "serve", *flags))

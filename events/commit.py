@@ -45,7 +45,7 @@ EMPTY_TIP = Tip(0, NO_COMMIT)
 class Commit(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One row of the log, atomic by construction."""
 
-    schema: int  # the version it was stored under; the fields are of the present one (`events.codec`)
+    schema: int  # as stored; the fields are of the present version (`events.codec`)
     position: Position
     commit_id: CommitId
     previous_id: CommitId

@@ -1,4 +1,4 @@
-"""Stored facts in the past tense. They carry all that their notifications contain, and have no behaviour."""
+"""Stored facts in the past tense, with all the content of their notifications, and without behaviour."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A log that lives and dies with its process.
+"""A log in memory; it ends with its process.
 
-Ordering and atomicity come from the event loop: an append never awaits. Durability: none, which is why its
-epoch is new each time. Bounded by whoever calls `compact`.
+Ordering and atomicity come from the event loop: an append never awaits. Durability: none, so the epoch is new each
+time. Its size is bounded by the calls of `compact`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class MemoryLog:
         self.epoch = epoch if epoch is not None else secrets.token_hex(8)
         self.redacted_to: Position = 0
         self._base: Snapshot | None = None
-        self._commits: list[Commit] = []  # the one at position p stands at p - 1 - base position
-        self._grown: asyncio.Event | None = None  # what followers at the tip wait for
+        self._commits: list[Commit] = []  # index: position - 1 - base position
+        self._grown: asyncio.Event | None = None  # set when the log grows; for followers at the tip
         self._closed = False
 
     @property
     def base(self) -> Tip:
-        """Up to where the commits are gone; see `EventLog.base`."""
+        """The last forgotten commit; see `EventLog.base`."""
         return self._base.tip if self._base is not None else EMPTY_TIP
 
     async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
@@ -42,12 +42,12 @@ class MemoryLog:
         return self._tip
 
     async def read(self, after: Position, limit: int) -> Sequence[Commit]:
-        """Commits behind `after`; see `EventLog.read`. Never suspends."""
+        """Return the commits after `after`; see `EventLog.read`. Never suspends."""
         start = max(0, after - self.base.position)
         return self._commits[start : start + limit]
 
     async def follow(self, after: Position) -> AsyncIterator[Commit]:
-        """Each commit behind `after`; see `EventLog.follow`."""
+        """Follow the commits after `after`; see `EventLog.follow`."""
         while not self._closed:
             commits = await self.read(after, 1_000)
             for commit in commits:
@@ -58,18 +58,18 @@ class MemoryLog:
                 await self._grown.wait()
 
     async def tip(self) -> Tip:
-        """The last commit; see `EventLog.tip`."""
+        """Return the last commit's tip; see `EventLog.tip`."""
         return self._tip
 
     async def newest_snapshot(self) -> Snapshot | None:
-        """What stands in for the commits that are gone; see `EventLog.newest_snapshot`."""
+        """Return the base, if there is one; see `EventLog.newest_snapshot`."""
         return self._base
 
     async def save(self, snapshot: Snapshot) -> None:
-        """Nothing: there is no later start."""
+        """Do nothing: there is no later start."""
 
     async def compact(self, snapshot: Snapshot) -> None:
-        """Forget the commits that `snapshot` stands in for; see `EventLog.compact`."""
+        """Replace commits by `snapshot`; see `EventLog.compact`."""
         dropped = snapshot.tip.position - self.base.position
         if dropped <= 0:
             return
@@ -79,7 +79,7 @@ class MemoryLog:
         self._base = snapshot
 
     async def redact(self, positions: Sequence[Position], *, done_to: Position) -> None:
-        """Forget what was said there; see `EventLog.redact`. Never suspends."""
+        """Redact the texts at `positions`; see `EventLog.redact`. Never suspends."""
         for position in positions:
             index = position - 1 - self.base.position
             if 0 <= index < len(self._commits):
@@ -100,7 +100,7 @@ class MemoryLog:
 
     def _has_landed(self, commits: Sequence[Commit]) -> bool:
         start = commits[0].position - 1 - self.base.position
-        stored = self._commits[start : start + len(commits)]  # one before the base is none of them, wherever this is
+        stored = self._commits[start : start + len(commits)]  # a commit before the base matches none of them
         return [c.commit_id for c in stored] == [c.commit_id for c in commits]
 
     def _wake_followers(self) -> None:

@@ -32,7 +32,7 @@ RESTORE_OR_NEWER = f"{RESTORE}, or use a newer version of this program"
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
+def translate_errors(name: str) -> Iterator[None]:
     """Translate SQLite's errors about the file called `name`.
 
     Raises:
@@ -48,14 +48,14 @@ def translated(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def refusing(name: str) -> Iterator[None]:
+def translate_open_errors(name: str) -> Iterator[None]:
     """Translate every error of opening the file called `name` into one line.
 
     Raises:
         UnusableLogError: in place of every error of SQLite and of the system.
     """
     try:
-        with translated(name):
+        with translate_errors(name):
             yield
     except LogUnavailableError as error:
         raise UnusableLogError(str(error)) from error

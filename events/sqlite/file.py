@@ -1,7 +1,7 @@
 """A log's file in SQLite: the SQL, and nothing else. Every call blocks until the disk has answered.
 
-Atomicity: an append is one transaction. Order: the position is the primary key. Durability: `Synchronous` says. Any
-number of processes may read while one writes; reading never waits for writing, nor the other way round.
+Atomicity: an append is one transaction. Order: the position is the primary key. Durability: see `SynchronousMode`. Any
+number of processes may read while one writes; reads never wait for writes, nor writes for reads.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, Position
 from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, StateCodec
 from events.sqlite import snapshots
-from events.sqlite.errors import translated, unreadable
-from events.sqlite.open import Identity, Mode, Synchronous, identity_of
+from events.sqlite.errors import translate_errors, unreadable
+from events.sqlite.open import FileIdentity, Mode, SynchronousMode, identity_of
 from events.sqlite.reader import SqliteReader, first
 
 PURGED_ROWS = 1_000
@@ -34,31 +34,31 @@ class _Row(NamedTuple):
 
 
 class SqliteFile(SqliteReader):
-    """A log's file, to be read and (in the modes `write` and `share`) written; one thread at a time may use it.
+    """A log's file for reading and (in the modes `write` and `share`) writing, for one thread at a time.
 
-    Every method raises `LogUnavailableError` if the file can't be reached for now: a full disk, an error of the disk,
-    a lock that another process holds for longer than 0.8 s. Nothing was stored then, unless it was the answer that
-    got lost. It raises `UnusableLogError` if the file is damaged.
+    Every method raises `LogUnavailableError` if the file can't be reached for now: a full disk, a disk error, or
+    another process's lock for longer than 0.8 s. Nothing was stored then, unless only the answer was lost. It raises
+    `UnusableLogError` if the file is damaged.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], mode: Mode = "write", *, synchronous: Synchronous = "FULL"
+        self, path: str | os.PathLike[str], mode: Mode = "write", *, synchronous: SynchronousMode = "FULL"
     ) -> None:
-        """Open the log at `path`; in the mode `write` a missing one is made, which only its owner may read.
+        """Open the log at `path`. The mode `write` makes a missing file, readable by its owner alone.
 
         Raises:
-            UnusableLogError: it can't be; its text is one line that says why and what to do. The file is untouched.
+            UnusableLogError: it can't be opened; one line gives the cause and the remedy. The file is untouched.
         """
         super().__init__(path, mode, synchronous)
         self._synchronous = synchronous
         if mode == "write":
-            # Nobody else writes any that a broker will want to have: those without an end are of a start cut short.
+            # Only a broker writes snapshots of use to a broker: an unfinished one is from a start that was cut short.
             with self._transaction() as db:
                 db.execute("DELETE FROM snapshots WHERE sha256 IS NULL")
-        self._files = self._files_now()
+        self._opened_files = self._identities()
 
     def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
-        """As `EventLog.append`.
+        """Append as `EventLog.append`.
 
         Raises:
             Conflict: the tip is another; nothing was stored.
@@ -66,7 +66,7 @@ class SqliteFile(SqliteReader):
         return self._append([_Row(c.position, c.commit_id, encode_commit(c).decode()) for c in commits], expected)
 
     def append_lines(self, lines: Sequence[bytes], *, expected: Tip) -> Tip:
-        """`append` of commits that were dumped, of whatever schema version: each line is stored as it is.
+        """Append dumped commits of any schema version; each line is stored as it is.
 
         Raises:
             Conflict: the tip is another; nothing was stored.
@@ -86,9 +86,9 @@ class SqliteFile(SqliteReader):
             db.executemany("INSERT OR IGNORE INTO handings VALUES (?, ?, ?, ?)", rows)
 
     def redact(self, positions: Iterable[Position], *, done_to: Position | None = None) -> int:
-        """Replace the texts at `positions` by their lengths and hashes, all or none, and keep `done_to` if it is given.
+        """Replace the texts at `positions` by their lengths and hashes, all or none, and store `done_to` if given.
 
-        It answers how many commits changed. What stood there is in the WAL until `checkpoint`.
+        Return the number of changed commits. The old texts are in the WAL until `checkpoint`.
         """
         changed = 0
         with self._transaction() as db:
@@ -107,33 +107,33 @@ class SqliteFile(SqliteReader):
         return changed
 
     def checkpoint(self) -> bool:
-        """Move everything into the file and empty the WAL: what was deleted or redacted is gone from the disk then.
+        """Move everything into the file and empty the WAL: deleted and redacted content is gone from the disk then.
 
-        False if another process stood in the way for 0.8 s.
+        Return false if another process blocked it for 0.8 s.
         """
-        with translated(self.name):
+        with translate_errors(self.name):
             return bool(first(self._db, "PRAGMA wal_checkpoint(TRUNCATE)") == 0)
 
-    def save(self, snapshot: Snapshot, codec: StateCodec, call: snapshots.Caller = snapshots.directly) -> None:
-        """Keep `snapshot`; some of the older ones may go for it. One at or below the base changes nothing.
+    def save(self, snapshot: Snapshot, codec: StateCodec, run: snapshots.Runner = snapshots.run_inline) -> None:
+        """Keep `snapshot`; some older ones may be dropped for it. One at or below the base changes nothing.
 
-        It is encoded in the calling thread; what speaks to the file goes through `call`, in short pieces.
+        Encoding happens in the calling thread. All access to the file goes through `run`, in short pieces.
         """
         if snapshot.tip.position > self.base.position:
-            snapshots.write(self, snapshot, codec, is_base=False, call=call)
+            snapshots.write(self, snapshot, codec, is_base=False, run=run)
 
-    def compact(self, snapshot: Snapshot, codec: StateCodec, call: snapshots.Caller = snapshots.directly) -> None:
-        """Let `snapshot` be the base: the commits up to it count as gone at once, and go with `purge`.
+    def compact(self, snapshot: Snapshot, codec: StateCodec, run: snapshots.Runner = snapshots.run_inline) -> None:
+        """Make `snapshot` the base: the commits up to it count as gone at once, and are deleted by `purge`.
 
-        One at or below the present base changes nothing. As to `call` see `save`.
+        One at or below the present base changes nothing. For `run` see `save`.
         """
         if snapshot.tip.position > self.base.position:
-            snapshots.write(self, snapshot, codec, is_base=True, call=call)
+            snapshots.write(self, snapshot, codec, is_base=True, run=run)
 
     def purge(self) -> bool:
-        """Delete a piece of what counts as gone, and answer whether there may be more.
+        """Delete a piece of what counts as gone. Return true if there may be more.
 
-        A piece is little, so that somebody else's append gets its turn in between.
+        A piece is small, so that another process's append gets its turn in between.
         """
         with self._transaction(is_durable=False) as db:
             for table in ("commits", "handings"):
@@ -146,48 +146,48 @@ class SqliteFile(SqliteReader):
                     return True
             return snapshots.purge_parts(db, PURGED_PARTS) or _vacuum(db)
 
-    # What `sqlite_snapshots.write` needs of a store.
+    # The `SnapshotStore` for `snapshots.write`.
 
     def begin_snapshot(self, tip: Tip) -> int:
-        """Begin a snapshot of the state at `tip`, and answer its id."""
+        """Begin a snapshot of the state at `tip`, and return its id."""
         with self._transaction(is_durable=False) as db:
-            is_ours = tip.position <= self.base.position or self._stands(tip) or self._tip() == EMPTY_TIP
+            is_ours = tip.position <= self.base.position or self._holds(tip) or self._tip() == EMPTY_TIP
             assert is_ours, "a snapshot of another log"
             return snapshots.begin(db, tip)
 
     def add_snapshot_part(self, snapshot: int, number: int, lines: str) -> None:
-        """Add the part `number` to it."""
+        """Add part `number`."""
         with self._transaction(is_durable=False) as db:
             db.execute("INSERT INTO snapshot_parts VALUES (?, ?, ?)", (snapshot, number, lines))
 
     def finish_snapshot(self, snapshot: int, tip: Tip, sha256: str, *, is_base: bool) -> None:
-        """Let it count, as the base if `is_base`; unless the base has gone past it."""
+        """Make the snapshot count, as the base if `is_base`, unless the base has moved past it."""
         with self._transaction() as db:
             if tip.position <= self.base.position:
                 snapshots.drop(db, snapshot)
             elif not snapshots.finish(db, snapshot, tip, sha256, is_base=is_base):
                 raise LogUnavailableError(f"{self.name}: the snapshot was dropped while it was written; try again")
-            self._see_base()
+            self._read_base()
 
     def drop_snapshot(self, snapshot: int) -> None:
-        """Forget one that could not be finished."""
+        """Drop an unfinished snapshot."""
         with self._transaction(is_durable=False) as db:
             snapshots.drop(db, snapshot)
 
-    # For a log that is loaded from a dump.
+    # For loading a dump.
 
-    def begin_behind(self, snapshot: Snapshot, codec: StateCodec) -> None:
-        """Let an empty log begin behind `snapshot`, which stands in for commits that were never here: a trimmed log's.
+    def start_from(self, snapshot: Snapshot, codec: StateCodec) -> None:
+        """Start an empty log from `snapshot` (for loading a trimmed log).
 
         Raises:
-            Conflict: it is not empty; nothing was stored.
+            Conflict: the log is not empty; nothing was stored.
         """
         if self.tip() != EMPTY_TIP:
             raise Conflict
         self.compact(snapshot, codec)
 
-    def end_loading(self) -> None:
-        """Keep in mind that the commits so far were loaded: that some were handed over before is not noted here."""
+    def finish_loading(self) -> None:
+        """Note that the commits so far were loaded: the file may lack their deliveries."""
         with self._transaction() as db:
             self.recorded_after = self._tip().position
             db.execute(
@@ -197,17 +197,17 @@ class SqliteFile(SqliteReader):
 
     @contextmanager
     def _transaction(self, *, is_durable: bool = True) -> Iterator[apsw.Connection]:
-        """All or nothing; `base` is as it stands in the file."""
+        """Run one transaction. `base` is read from the file at its beginning."""
         db = self._db
-        with translated(self.name):
-            if db.in_transaction:  # one that failed so badly that it could not even be rolled back
+        with translate_errors(self.name):
+            if db.in_transaction:  # a failed one that could not be rolled back
                 db.execute("ROLLBACK")
             if not is_durable:
-                # What may be lost need not cost the disk's time: it gets there with the next append.
+                # Not worth a wait for the disk: it is written with the next append.
                 db.execute("PRAGMA synchronous = NORMAL")
             try:
                 db.execute("BEGIN IMMEDIATE")
-                self._see_base()
+                self._read_base()
                 yield db
                 db.execute("COMMIT")
             finally:
@@ -217,7 +217,7 @@ class SqliteFile(SqliteReader):
                     db.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     def _append(self, rows: Sequence[_Row], expected: Tip) -> Tip:
-        self._make_sure_that_it_is_there()
+        self._check_file_identity()
         with self._transaction() as db:
             tip = self._tip()
             if tip != expected:
@@ -229,9 +229,9 @@ class SqliteFile(SqliteReader):
         return Tip(rows[-1].position, rows[-1].commit_id) if rows else tip
 
     def _has_landed(self, rows: Sequence[_Row]) -> bool:
-        return rows[0].position > self.base.position and all(self._stands(Tip(*row[:2])) for row in rows)
+        return rows[0].position > self.base.position and all(self._holds(Tip(*row[:2])) for row in rows)
 
-    def _stands(self, tip: Tip) -> bool:
+    def _holds(self, tip: Tip) -> bool:
         return bool(first(self._db, "SELECT commit_id FROM commits WHERE position = ?", tip.position) == tip.commit_id)
 
     def _redacted(self, position: Position, line: bytes) -> bytes:
@@ -240,17 +240,17 @@ class SqliteFile(SqliteReader):
         except UnreadableCommitError as error:
             raise unreadable(self.name, position, error) from error
 
-    def _make_sure_that_it_is_there(self) -> None:
-        """SQLite would go on writing to a file that was removed, and every answer would be lost with the process."""
-        if self._files_now() != self._files:
+    def _check_file_identity(self) -> None:
+        """Raise if the file was replaced: SQLite would go on writing to a removed file, and lose it all at exit."""
+        if self._identities() != self._opened_files:
             raise LogUnavailableError(f"{self.name} was moved, removed or replaced; put it back, or start again")
 
-    def _files_now(self) -> list[Identity | None]:
+    def _identities(self) -> list[FileIdentity | None]:
         return [identity_of(self.path), identity_of(f"{self.path}-wal")]
 
 
 def _vacuum(db: apsw.Connection) -> bool:
-    """Give a piece of the free space back to the disk, where it is much; some is kept, to be written to again."""
+    """Return a piece of the free space to the disk if there is much; some is kept for reuse."""
     free, pages = first(db, "PRAGMA freelist_count"), first(db, "PRAGMA page_count")
     if free <= max(pages // 4, VACUUMED_PAGES):
         return False

@@ -1,4 +1,4 @@
-"""Opening a log's file, or saying in one line why not; a file that is refused is left as it was, byte for byte."""
+"""Opening a log's file, or refusing it with one line. A refused file is left as it was, byte for byte."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Tip
 from events.ids import CommitId
 from events.log import UnusableLogError
-from events.sqlite.errors import damaged, refusing, unreadable
+from events.sqlite.errors import damaged, translate_open_errors, unreadable
 from events.sqlite.lock import WriterLock
 from events.sqlite.schema import check_header, check_layout, create, has_wal, use_wal
 
 Mode = Literal["write", "share", "read"]
-"""`write`: the broker's own, the only one of its kind; makes a missing file. `share`: may write beside a running
-broker, for what an operator does to a log. `read`: writes nothing, and needs no right to."""
+"""`write`: the broker's own, one process at a time; makes a missing file. `share`: may write beside a running broker,
+for an operator's changes to a log. `read`: writes nothing, and needs no permission to."""
 
-Synchronous = Literal["FULL", "NORMAL"]
-"""`FULL`: what was stored survives the loss of power. `NORMAL`: it survives the end of the process, however it ends,
-and the log stays whole; the last moments before the loss of power may be missing."""
+SynchronousMode = Literal["FULL", "NORMAL"]
+"""`FULL`: an append survives a power failure. `NORMAL`: it survives the end of the process, however it ends, and the
+log stays whole; the last moments before a power failure may be lost."""
 
 BUSY_TIMEOUT_MS = 800
 WAL_BYTES_KEPT = 16 * 1024 * 1024
@@ -31,27 +31,27 @@ WAL_BYTES_KEPT = 16 * 1024 * 1024
 BASE_SQL = "SELECT position, commit_id FROM snapshots WHERE is_base = 1"
 
 
-Identity = tuple[int, int]
-"""A file, by whatever name: its device and its number there."""
+FileIdentity = tuple[int, int]
+"""A file under any name: its device and inode."""
 
-_held: Counter[Identity] = Counter()
+_held: Counter[FileIdentity] = Counter()
 """The files that this process has open. POSIX drops a process's locks on a file, SQLite's among them, as soon as the
-process closes any descriptor of that file; and whoever looks at it with the `sqlite3` shell then takes themselves for
-the last, and clears the WAL away. So a file that is held is never opened but by SQLite."""
+process closes any descriptor of that file. A `sqlite3` shell would then take itself for the last user, and delete
+the WAL. So only SQLite may open a file that is held."""
 
 
-class Opened:
-    """A connection to a log's file that was found in order, and the lock that goes with its mode."""
+class OpenedFile:
+    """A connection to a checked log file, with the lock of its mode."""
 
-    def __init__(self, path: str | os.PathLike[str], mode: Mode, synchronous: Synchronous) -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: Mode, synchronous: SynchronousMode) -> None:
         self.name = os.fspath(path)
-        self.path = os.path.realpath(self.name)  # so that a link leads to the same lock
+        self.path = os.path.realpath(self.name)  # a link leads to the same lock
         self._lock: WriterLock | None = None
-        with refusing(self.name):
+        with translate_open_errors(self.name):
             try:
                 self._prepare(mode)
                 self.db = _connect(self.path, mode)
-                self._identity: Identity | None = _identity(os.stat(self.path))
+                self._identity: FileIdentity | None = _identity(os.stat(self.path))
             except BaseException:
                 self._release()
                 raise
@@ -63,7 +63,7 @@ class Opened:
                 raise
 
     def close(self) -> None:
-        """Give the file back, and the lock."""
+        """Close the connection, and release the lock."""
         self.db.close()
         if self._identity is not None:
             _held[self._identity] -= 1
@@ -95,10 +95,10 @@ class Opened:
             if not os.path.exists(self.path):
                 create(self.path, self.name)
 
-    def _set_up(self, mode: Mode, synchronous: Synchronous) -> None:
+    def _set_up(self, mode: Mode, synchronous: SynchronousMode) -> None:
         db = self.db
         if has_wal(self.path):
-            # Until the file is found in order, not even closing it may move what stands in its WAL.
+            # Until the file is checked, not even closing it may move the content of its WAL.
             db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         for setting in ("trusted_schema = OFF", "cell_size_check = ON", "temp_store = MEMORY"):
             db.execute(f"PRAGMA {setting}")
@@ -108,30 +108,30 @@ class Opened:
         if mode == "read":
             return
         _check_content(db, self.name)
-        # What was redacted or trimmed must not stay behind in pages that are free, nor in a long WAL.
+        # Redacted or trimmed content must not stay in free pages, nor in a long WAL.
         db.execute("PRAGMA secure_delete = ON")
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
         db.execute(f"PRAGMA synchronous = {synchronous}")
         use_wal(db, self.name)
-        # A disk that is full or can't be written is to show now, not at the first stranger's command.
+        # A full or read-only disk must show now, not at the first command.
         db.execute("UPDATE meta SET value = value + 1 WHERE name = 'openings'")
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
 
-def identity_of(path: str) -> Identity | None:
-    """The file at `path`; `None` if there is none."""
+def identity_of(path: str) -> FileIdentity | None:
+    """Return the identity of the file at `path`; `None` if there is none."""
     try:
         return _identity(os.stat(path))
     except OSError:
         return None
 
 
-def _identity(found: os.stat_result) -> Identity:
+def _identity(found: os.stat_result) -> FileIdentity:
     return found.st_dev, found.st_ino
 
 
 def _connect(path: str, mode: Mode) -> apsw.Connection:
-    # A reader as well, if it may: one that may not write can't clear away the WAL's files that it needs meanwhile.
+    # A reader needs write access too, if it may have it, to remove the WAL's files that it makes.
     db = apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE)
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
     if mode != "read":
@@ -141,7 +141,7 @@ def _connect(path: str, mode: Mode) -> apsw.Connection:
         db.execute("SELECT 1 FROM sqlite_schema").fetchone()
     except (apsw.CantOpenError, apsw.ReadOnlyError):
         db.close()
-        # There is no WAL, and none can be made: nobody writes to this file, so it may be read as it is.
+        # There is no WAL, and none can be made: this file has no writer, so it can be read as it is.
         if has_wal(path):
             raise OSError("commits stand in its -wal, which can't be opened here") from None
         return apsw.Connection(f"file:{quote(path)}?immutable=1", apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
@@ -158,7 +158,7 @@ def _pragma(db: apsw.Connection, name: str) -> int:
 
 
 def _check_content(db: apsw.Connection, name: str) -> None:
-    """What a broker would stumble over later is found now, as far as a few rows tell."""
+    """Check the first and last rows now, so that a broker does not fail on them later."""
     base = Tip(*(db.execute(BASE_SQL).fetchone() or EMPTY_TIP))
     db.execute("SELECT position, commit_id, sha256 FROM snapshots").fetchall()
     first = db.execute(

@@ -19,8 +19,8 @@ from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, ConnectionId, Position
 from events.log import DeliveryRecord, Snapshot, StateCodec, UnreadableSnapshotError, UnusableLogError
 from events.sqlite import snapshots
-from events.sqlite.errors import RESTORE_OR_NEWER, damaged, translated, unreadable
-from events.sqlite.open import BASE_SQL, Mode, Opened, Synchronous
+from events.sqlite.errors import RESTORE_OR_NEWER, damaged, translate_errors, unreadable
+from events.sqlite.open import BASE_SQL, Mode, OpenedFile, SynchronousMode
 
 
 class _CommitTime(msgspec.Struct):
@@ -48,13 +48,13 @@ class SqliteReader:
     damaged.
     """
 
-    def __init__(self, path: str | os.PathLike[str], mode: Mode, synchronous: Synchronous = "FULL") -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: Mode, synchronous: SynchronousMode = "FULL") -> None:
         """Open the log at `path`.
 
         Raises:
             UnusableLogError: it can't be opened; one line gives the cause and the remedy. The file is untouched.
         """
-        self._opened = Opened(path, mode, synchronous)
+        self._opened = OpenedFile(path, mode, synchronous)
         self._db = self._opened.db
         self.name, self.path = self._opened.name, self._opened.path
         self.base: Tip
@@ -66,7 +66,7 @@ class SqliteReader:
                 self.redacted_to: Position = redacted_to or 0
                 recorded_after = first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'handings_after'")
                 self.recorded_after: Position = recorded_after or 0
-                """Deliveries of commits up to here may not be recorded; see `SqliteFile.end_loading`."""
+                """Deliveries of commits up to here may not be recorded; see `SqliteFile.finish_loading`."""
         except BaseException:
             self.close()
             raise
@@ -166,7 +166,7 @@ class SqliteReader:
         with self._reading() as db:
             stored = snapshots.finished(db, self.base, at_most)
         for each in stored:
-            with suppress(UnreadableSnapshotError, UnusableLogError), translated(self.name):
+            with suppress(UnreadableSnapshotError, UnusableLogError), translate_errors(self.name):
                 return snapshots.load(self._db, each, codec)
         if self.base == EMPTY_TIP or (at_most is not None and at_most < self.base.position):
             return None
@@ -176,15 +176,15 @@ class SqliteReader:
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
         """Open one view of the file, and set `base` from it."""
-        with translated(self.name):
+        with translate_errors(self.name):
             self._db.execute("BEGIN")
             try:
-                self._see_base()
+                self._read_base()
                 yield self._db
             finally:
                 self._db.execute("ROLLBACK")
 
-    def _see_base(self) -> None:
+    def _read_base(self) -> None:
         position, commit_id = self._db.execute(BASE_SQL).fetchone() or EMPTY_TIP
         self.base = Tip(position, commit_id)
 

@@ -1,8 +1,8 @@
-"""The layout of a log's file: what it holds, how it is known for what it is, how a new one is made.
+"""The layout of a log's file: its tables, its identification, and the creation of a new one.
 
-One commit is one row, its body the line of JSON that a dump holds, so the `sqlite3` shell can read and query it. A
-file says by SQLite's `application_id` whose it is, and by `user_version` which layout it has; both stand in its
-first hundred bytes and are looked at before SQLite is let near the file.
+One commit is one row with the JSON line of a dump as its body, so the `sqlite3` shell can read and query it. SQLite's
+`application_id` identifies the file, and `user_version` is its layout. Both are in its first hundred bytes, and are
+checked before SQLite opens the file.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ CREATE TABLE handings (
 
 
 def create(path: str, name: str) -> None:
-    """Make an empty log at `path`, whole or not at all; only its owner may read what strangers will say in it.
+    """Make an empty log at `path`, whole or not at all, readable by its owner alone.
 
     Raises:
-        UnusableLogError: it can't be there.
+        UnusableLogError: it can't be made.
     """
     new = f"{path}.new"
-    _remove(new)  # of a start that was cut off
+    _remove(new)  # left by a start that was cut short
     os.close(os.open(new, os.O_CREAT | os.O_EXCL, 0o600))
     try:
         _fill(new, name)
@@ -65,7 +65,7 @@ def create(path: str, name: str) -> None:
 def _fill(path: str, name: str) -> None:
     db = apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE)
     try:
-        # Space that a trimmed log no longer needs goes back to the disk piece by piece; it has to be said first.
+        # A trimmed log returns its space to the disk piece by piece; this must be set first.
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute(f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT_VERSION}")
         db.execute(
@@ -78,7 +78,7 @@ def _fill(path: str, name: str) -> None:
 
 
 def use_wal(db: apsw.Connection, name: str) -> None:
-    """Let readers and the writer not wait for each other.
+    """Use a WAL, so that readers and the writer do not wait for each other.
 
     Raises:
         UnusableLogError: the file system can't do that.
@@ -102,7 +102,7 @@ def _sync_directory_of(path: str) -> None:
 
 
 def check_header(path: str, name: str) -> None:
-    """Make sure that the file at `path`, which the user calls `name`, is a log that is all there; it is only read.
+    """Check that the file at `path` is a complete log; `name` is the user's name for it. The file is only read.
 
     Raises:
         UnusableLogError: it is something else, or of a newer layout, or cut off.
@@ -120,7 +120,7 @@ def check_header(path: str, name: str) -> None:
     if len(header) < _HEADER_BYTES:
         raise damaged(name, "cut off within its first bytes")
     check_layout(name, application_id=_number(header, 68), version=_number(header, 60))
-    # Where commits stand in the WAL still, the file itself may rightly be shorter than it says.
+    # While the WAL holds commits, the file itself may be shorter than its header says.
     if not has_wal(path) and _number(header, 24) == _number(header, 92):
         page_bytes = int.from_bytes(header[16:18], "big")
         expected = _number(header, 28) * (65_536 if page_bytes == 1 else page_bytes)
@@ -129,7 +129,7 @@ def check_header(path: str, name: str) -> None:
 
 
 def check_layout(name: str, *, application_id: int, version: int) -> None:
-    """Make sure that this program knows what it is about to read.
+    """Check that this program knows the file's layout.
 
     Raises:
         UnusableLogError: the file is another program's, or of a newer layout.
@@ -145,7 +145,7 @@ def check_layout(name: str, *, application_id: int, version: int) -> None:
 
 
 def has_wal(path: str) -> bool:
-    """Whether commits may stand in the WAL that are not in the file."""
+    """Return true if the WAL may hold commits that are not in the file."""
     with suppress(FileNotFoundError):
         return os.stat(f"{path}-wal").st_size > 0
     return False

@@ -1,7 +1,7 @@
 """Snapshots in a log's file, in parts of some hundred kilobytes, so that no transaction is long.
 
-A snapshot counts once it has its digest, which comes last; one without was never finished. Those that are dropped
-lose their row at once, and their parts piece by piece in `SqliteFile.purge`.
+A snapshot counts once it has its digest, which comes last; one without is unfinished. A dropped snapshot loses its row
+at once, and its parts piece by piece in `SqliteFile.purge`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from events.ids import CommitId, Position
 from events.log import LogUnavailableError, Snapshot, StateCodec, UnreadableSnapshotError
 
 SNAPSHOTS_MAX = 16
-"""As soon as there are as many, every other one goes: the further back, the further they stand apart."""
+"""At this number, every other snapshot is dropped: the older they are, the further apart they are."""
 
 PART_BYTES = 256 * 1024
 WORK_SECONDS = 0.001
@@ -29,8 +29,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Stored(NamedTuple):
-    """A finished snapshot, without what it holds."""
+class SnapshotRow(NamedTuple):
+    """A finished snapshot, without its content."""
 
     id: int
     tip: Tip
@@ -39,55 +39,55 @@ class Stored(NamedTuple):
 
 
 class SnapshotStore(Protocol):
-    """What a `SqliteFile` does for a snapshot that is being written."""
+    """The methods of `SqliteFile` for writing a snapshot."""
 
     def begin_snapshot(self, tip: Tip) -> int:
-        """A new snapshot's id."""
+        """Begin a snapshot, and return its id."""
         ...
 
     def add_snapshot_part(self, snapshot: int, number: int, lines: str) -> None:
-        """The next piece of it."""
+        """Add the next part."""
         ...
 
     def finish_snapshot(self, snapshot: int, tip: Tip, sha256: str, *, is_base: bool) -> None:
-        """From now on it counts."""
+        """Make the snapshot count."""
         ...
 
     def drop_snapshot(self, snapshot: int) -> None:
-        """It was not to be."""
+        """Drop an unfinished snapshot."""
         ...
 
 
-class Caller(Protocol):
-    """Runs a function where the connection is at home, and answers what it answers."""
+class Runner(Protocol):
+    """Runs a function in the connection's thread, and returns its result."""
 
     def __call__(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Its errors are those of `work`."""
+        """Raise what `work` raises."""
         ...
 
 
-def directly(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """The caller that is at home itself."""
+def run_inline(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `work` in the calling thread: a `Runner` for the connection's own thread."""
     return work(*args, **kwargs)
 
 
-def write(store: SnapshotStore, snapshot: Snapshot, codec: StateCodec, *, is_base: bool, call: Caller) -> None:
-    """Encode `snapshot` into `store`, bit by bit: encoding happens here, and only the writing by `call`."""
+def write(store: SnapshotStore, snapshot: Snapshot, codec: StateCodec, *, is_base: bool, run: Runner) -> None:
+    """Encode `snapshot` into `store`, part by part: encoding happens here, and only the writing in `run`."""
     digest = hashlib.sha256()
-    number = call(store.begin_snapshot, snapshot.tip)
+    number = run(store.begin_snapshot, snapshot.tip)
     try:
         for part, lines in enumerate(_parts(codec.encode(snapshot.state))):
             digest.update(lines)
-            call(store.add_snapshot_part, number, part, lines.decode())
-        call(store.finish_snapshot, number, snapshot.tip, digest.hexdigest(), is_base=is_base)
+            run(store.add_snapshot_part, number, part, lines.decode())
+        run(store.finish_snapshot, number, snapshot.tip, digest.hexdigest(), is_base=is_base)
     except BaseException:
-        with suppress(LogUnavailableError):  # if this fails as well, the next start forgets it
-            call(store.drop_snapshot, number)
+        with suppress(LogUnavailableError):  # if this fails as well, the next start drops it
+            run(store.drop_snapshot, number)
         raise
 
 
 def _parts(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """`lines` with their ends, in pieces of about `PART_BYTES`."""
+    """Return `lines` with their ends, in pieces of about `PART_BYTES`."""
     part: list[bytes] = []
     size = 0
     for line in _gently(lines):
@@ -101,32 +101,32 @@ def _parts(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _gently(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """`lines` with pauses: a thread that does nothing but compute has an event loop wait 5 ms at each turn."""
+    """Return `lines` with pauses: a thread that only computes makes an event loop wait 5 ms at each turn."""
     rested = time.perf_counter()
     for line in lines:
         yield line
         if time.perf_counter() - rested > WORK_SECONDS:
-            time.sleep(PAUSE_SECONDS)  # the event loop has the interpreter meanwhile
+            time.sleep(PAUSE_SECONDS)  # the event loop gets the interpreter meanwhile
             rested = time.perf_counter()
 
 
-def finished(db: apsw.Connection, base: Tip, at_most: Position | None = None) -> list[Stored]:
-    """The snapshots that count, from `base` on up to `at_most`, the newest first."""
+def finished(db: apsw.Connection, base: Tip, at_most: Position | None = None) -> list[SnapshotRow]:
+    """Return the finished snapshots from `base` on up to `at_most`, the newest first."""
     rows: Iterable[Any] = db.execute(
         "SELECT id, position, commit_id, is_base, sha256 FROM snapshots WHERE sha256 IS NOT NULL"
         " AND position >= ?1 AND (?2 IS NULL OR position <= ?2) ORDER BY position DESC, id DESC",
         (base.position, at_most),
     )
-    return [Stored(id_, Tip(at, CommitId(commit)), bool(is_base), sha) for id_, at, commit, is_base, sha in rows]
+    return [SnapshotRow(id_, Tip(at, CommitId(commit)), bool(is_base), sha) for id_, at, commit, is_base, sha in rows]
 
 
-def load(db: apsw.Connection, stored: Stored, codec: StateCodec) -> Snapshot:
-    """The snapshot itself.
+def load(db: apsw.Connection, stored: SnapshotRow, codec: StateCodec) -> Snapshot:
+    """Return the snapshot of a row.
 
     Raises:
         UnreadableSnapshotError: it is damaged, or gone since, or newer than this program.
     """
-    # Part by part, each a reading of its own: a long one would keep the WAL from being used anew.
+    # Part by part, each in a read of its own: a long read would keep the WAL from being reused.
     parts: list[bytes] = []
     digest = hashlib.sha256()
     while row := db.execute(
@@ -140,13 +140,13 @@ def load(db: apsw.Connection, stored: Stored, codec: StateCodec) -> Snapshot:
 
 
 def begin(db: apsw.Connection, tip: Tip) -> int:
-    """A new snapshot of the state at `tip`, which does not count yet; its id."""
+    """Insert an unfinished snapshot of the state at `tip`, and return its id."""
     db.execute("INSERT INTO snapshots (position, commit_id) VALUES (?, ?)", tip)
     return db.last_insert_rowid()
 
 
 def finish(db: apsw.Connection, snapshot: int, tip: Tip, sha256: str, *, is_base: bool) -> bool:
-    """Let `snapshot` count; false if somebody has dropped it."""
+    """Make `snapshot` count. Return false if another process has dropped it."""
     if is_base:
         db.execute("UPDATE snapshots SET is_base = 0 WHERE is_base = 1")
         db.execute("DELETE FROM snapshots WHERE position < ?", (tip.position,))
@@ -158,12 +158,12 @@ def finish(db: apsw.Connection, snapshot: int, tip: Tip, sha256: str, *, is_base
 
 
 def drop(db: apsw.Connection, snapshot: int) -> None:
-    """Forget `snapshot`, unless it counts."""
+    """Drop `snapshot`, unless it is finished."""
     db.execute("DELETE FROM snapshots WHERE id = ? AND sha256 IS NULL", (snapshot,))
 
 
 def purge_parts(db: apsw.Connection, limit: int) -> bool:
-    """Delete up to `limit` parts of what was dropped; whether there were any."""
+    """Delete up to `limit` parts of dropped snapshots. Return false if there were none."""
     db.execute(
         "DELETE FROM snapshot_parts WHERE rowid IN (SELECT rowid FROM snapshot_parts"
         " WHERE snapshot NOT IN (SELECT id FROM snapshots) LIMIT ?)",

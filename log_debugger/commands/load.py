@@ -102,7 +102,7 @@ class _Loading:
             self.state = STATE_CODEC.decode(lines)
         except UnreadableSnapshotError as error:
             raise _LoadError(f"the snapshot in lines 1 to {len(lines)} can't be read: {safe(str(error))}") from None
-        self._file.begin_behind(Snapshot(self.state.tip, self.state), STATE_CODEC)
+        self._file.start_from(Snapshot(self.state.tip, self.state), STATE_CODEC)
         self._number, self.base, self._saved = len(lines), self.state.position, self.state.position
 
     def _take_page(self, page: list[bytes]) -> None:

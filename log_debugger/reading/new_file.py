@@ -9,7 +9,7 @@ from types import TracebackType
 from broker.errors import UsageError
 from events.commit import EMPTY_TIP
 from events.log import UnusableLogError
-from events.sqlite.errors import refusing
+from events.sqlite.errors import translate_open_errors
 from events.sqlite.file import SqliteFile
 from events.sqlite.lock import WriterLock
 from events.sqlite.reader import SqliteReader
@@ -33,7 +33,7 @@ class NewLogFile:
         """
         self._path = os.path.realpath(path)
         self._new = f"{self._path}{_BESIDE}"
-        with refusing(name):
+        with translate_open_errors(name):
             self._lock = WriterLock(self._path, name)
         try:
             self._check_empty(name)
@@ -46,7 +46,7 @@ class NewLogFile:
 
     def finish(self) -> None:
         """Atomically replace the log at `path`, and flush the change to disk."""
-        self.file.end_loading()
+        self.file.finish_loading()
         if not self.file.checkpoint():
             raise UnusableLogError(f"{self._new} is in use by another program; end that one")
         self.file.close()

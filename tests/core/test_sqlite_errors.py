@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 from events.log import LogUnavailableError, UnusableLogError
-from events.sqlite.errors import PAGE_BYTES, refusing, translated, unreadable
+from events.sqlite.errors import PAGE_BYTES, translate_errors, translate_open_errors, unreadable
 
 LOCKED = "another process keeps it locked; find out which, and end that one"
 UNOPENED = "it can't be opened; check the owners and modes of it and of its directory"
@@ -23,7 +23,7 @@ BAD_DISK = "the disk reports an error; see the system's own log"
 )
 def test_damage_is_for_good(error: type[apsw.Error]) -> None:
     """Also SQL that fails: what it speaks of must be missing."""
-    with pytest.raises(UnusableLogError) as told, translated("chat.db"):
+    with pytest.raises(UnusableLogError) as told, translate_errors("chat.db"):
         raise error("so")
     assert str(told.value) == "chat.db is damaged (so); restore it from a backup"
 
@@ -44,10 +44,10 @@ def test_damage_is_for_good(error: type[apsw.Error]) -> None:
 def test_anything_else_may_be_over_the_next_time(tmp_path: Path, error: type[apsw.Error], cause: str) -> None:
     """It says what stands in the way, and whoever opens the log is told the same."""
     name = str(tmp_path / "chat.db")
-    with pytest.raises(LogUnavailableError) as told, translated(name):
+    with pytest.raises(LogUnavailableError) as told, translate_errors(name):
         raise error("so")
     assert str(told.value) == f"{name}: {cause}"
-    with pytest.raises(UnusableLogError) as refused, refusing(name):
+    with pytest.raises(UnusableLogError) as refused, translate_open_errors(name):
         raise error("so")
     assert str(refused.value) == f"{name}: {cause}"
 
@@ -69,7 +69,7 @@ def test_an_error_of_a_disk_without_space_is_that_it_is_full(
     (tmp_path / "chat.db").symlink_to(tmp_path / "far" / "real.db")
     space = {str(tmp_path / "far"): SimpleNamespace(f_bavail=pages, f_frsize=page_bytes)}
     monkeypatch.setattr(os, "statvfs", space.__getitem__)
-    with pytest.raises(LogUnavailableError, match=f": {cause}$"), translated(str(tmp_path / "chat.db")):
+    with pytest.raises(LogUnavailableError, match=f": {cause}$"), translate_errors(str(tmp_path / "chat.db")):
         raise apsw.IOError
 
 
@@ -80,7 +80,7 @@ def test_a_disk_that_can_not_be_asked_has_an_error(monkeypatch: pytest.MonkeyPat
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "statvfs", gone)
-    with pytest.raises(LogUnavailableError, match=f": {BAD_DISK}$"), translated("chat.db"):
+    with pytest.raises(LogUnavailableError, match=f": {BAD_DISK}$"), translate_errors("chat.db"):
         raise apsw.IOError
 
 
@@ -89,7 +89,7 @@ def test_a_disk_that_can_not_be_asked_has_an_error(monkeypatch: pytest.MonkeyPat
 )
 def test_what_the_system_refuses_is_refused_in_its_words(error: OSError, words: str) -> None:
     """With what to look at."""
-    with pytest.raises(UnusableLogError) as told, refusing("chat.db"):
+    with pytest.raises(UnusableLogError) as told, translate_open_errors("chat.db"):
         raise error
     why = "check the owners and modes of it and of its directory, and the space on its disk"
     assert str(told.value) == f"chat.db: {words}; {why}"
@@ -97,7 +97,7 @@ def test_what_the_system_refuses_is_refused_in_its_words(error: OSError, words: 
 
 def test_a_bug_stays_one() -> None:
     """Nothing else is called damage, or a disk's fault."""
-    with pytest.raises(ZeroDivisionError), refusing("chat.db"):
+    with pytest.raises(ZeroDivisionError), translate_open_errors("chat.db"):
         raise ZeroDivisionError
 
 

@@ -27,7 +27,7 @@ from events.sqlite import open as sqlite_open
 from events.sqlite import snapshots as sqlite_snapshots
 from events.sqlite.errors import RESTORE, RESTORE_OR_NEWER
 from events.sqlite.file import SqliteFile, _vacuum
-from events.sqlite.open import Mode, Synchronous
+from events.sqlite.open import Mode, SynchronousMode
 from events.sqlite.snapshots import SNAPSHOTS_MAX
 from projections.state import fold
 from tests.support.disk import watched_disk
@@ -106,7 +106,7 @@ class TestKeeping:
         assert os.listdir(tmp_path / "there") == ["chat.db"]
 
     @pytest.mark.parametrize(("synchronous", "number"), [("FULL", 2), ("NORMAL", 1)])
-    def test_the_disk_is_waited_for_as_was_asked(self, path: Path, synchronous: Synchronous, number: int) -> None:
+    def test_the_disk_is_waited_for_as_was_asked(self, path: Path, synchronous: SynchronousMode, number: int) -> None:
         """Also after what needs no waiting."""
         with SqliteFile(path, synchronous=synchronous) as log:
             for _ in range(2):
@@ -133,7 +133,7 @@ class TestKeeping:
             assert not waits(lambda: log.drop_snapshot(snapshots[1]))
             assert waits(lambda: log.finish_snapshot(snapshots[0], at(6).tip, "digest", is_base=True))
             assert not waits(lambda: purge(log))
-            assert waits(log.end_loading)
+            assert waits(log.finish_loading)
             assert waits(lambda: log.redact([9], done_to=9))
             assert waits(lambda: log.append([another_after(COMMITS)], expected=COMMITS[-1].tip))
 
@@ -674,7 +674,7 @@ class TestLoading:
     def test_it_may_begin_behind_a_snapshot(self, path: Path) -> None:
         """As one that was trimmed."""
         with SqliteFile(path) as log:
-            log.begin_behind(at(4), STATES)
+            log.start_from(at(4), STATES)
             assert log.base == log.tip() == COMMITS[3].tip
             log.append(COMMITS[4:], expected=COMMITS[3].tip)
             assert log.read(0, 100) == COMMITS[4:]
@@ -683,16 +683,16 @@ class TestLoading:
     def test_one_that_is_not_empty_has_begun(self, log: SqliteFile) -> None:
         """Nothing is forgotten."""
         with pytest.raises(Conflict):
-            log.begin_behind(at(4), STATES)
+            log.start_from(at(4), STATES)
         assert (log.base, log.read(0, 100)) == (EMPTY_TIP, COMMITS)
 
     def test_it_keeps_in_mind_what_was_loaded(self, log: SqliteFile, path: Path) -> None:
         """Of what stands behind it, delivery records will be there; the last word counts."""
         assert log.recorded_after == 0
-        log.end_loading()
+        log.finish_loading()
         assert log.recorded_after == 12
         log.append([another_after(COMMITS)], expected=COMMITS[-1].tip)
-        log.end_loading()
+        log.finish_loading()
         assert log.recorded_after == 13
         with SqliteFile(path, "read") as reader:
             assert reader.recorded_after == 13
@@ -1092,4 +1092,4 @@ def test_a_full_disk_shows_at_the_start(path: Path, exists: bool) -> None:
 
 def test_there_are_three_ways_to_open_a_log_and_two_to_wait_for_the_disk() -> None:
     """And no others."""
-    assert (get_args(Mode), get_args(Synchronous)) == (("write", "share", "read"), ("FULL", "NORMAL"))
+    assert (get_args(Mode), get_args(SynchronousMode)) == (("write", "share", "read"), ("FULL", "NORMAL"))

@@ -29,7 +29,7 @@ from events.sqlite.log import SqliteLog
 from events.sqlite.open import Mode
 from events.sqlite.reader import SqliteReader
 from events.sqlite.snapshots import SNAPSHOTS_MAX
-from events.sqlite.wakeup import Bell, bell_of, listen
+from events.sqlite.wakeup import Wakeup, wakeup_path, watch
 from projections.state import fold
 from tests.support.disk import Disk, watched_disk
 from tests.support.fake_clock import settle
@@ -84,8 +84,8 @@ class Logs(LogContract):
             asyncio.run(log.close())
 
     def log_at(self, path: Path, mode: Mode) -> SqliteLog:
-        """One of them; it hears of others by the bell or not at all."""
-        self.logs.append(SqliteLog(path, STATES, mode=mode, look_afresh_seconds=NEVER_SECONDS))
+        """One of them; it hears of others by the wakeup or not at all."""
+        self.logs.append(SqliteLog(path, STATES, mode=mode, poll_seconds=NEVER_SECONDS))
         return self.logs[-1]
 
 
@@ -258,7 +258,7 @@ class TestManyAtOnce:
         """It is stored or it is not; followers hear of it, and the next one goes well."""
 
         async def scenario() -> None:
-            async with opened(path, look_afresh_seconds=NEVER_SECONDS) as log:
+            async with opened(path, poll_seconds=NEVER_SECONDS) as log:
                 append, begun = log._file.append, threading.Event()
                 log._file.append = lambda *args, **kwargs: begun.set() or append(*args, **kwargs)
                 heard = asyncio.ensure_future(first_of(log, 0))
@@ -477,10 +477,10 @@ class TestFollowing:
     """Others hear of what is stored, in this process and in others."""
 
     def test_a_follower_hears_another_process(self, path: Path) -> None:
-        """It rings a bell, long before anybody would look."""
+        """It rings a wakeup, long before anybody would look."""
 
         async def scenario(child: Child) -> None:
-            async with opened(path, "read", look_afresh_seconds=NEVER_SECONDS) as log:
+            async with opened(path, "read", poll_seconds=NEVER_SECONDS) as log:
                 following = log.follow(0)
                 async with aclosing(following):
                     for number in range(1, 4):
@@ -500,12 +500,12 @@ class TestFollowing:
 
         async def scenario() -> None:
             await SqliteLog(path, STATES).close()
-            async with opened(path, mode, look_afresh_seconds=0.01) as log:
-                os.unlink(bell_of(str(path)))
+            async with opened(path, mode, poll_seconds=0.01) as log:
+                os.unlink(wakeup_path(str(path)))
                 hearing = asyncio.ensure_future(first_of(log, 0))
                 for _ in range(3):
                     await log.tip()  # behind its first look
-                with SqliteFile(path, "share") as other:  # which has no bell
+                with SqliteFile(path, "share") as other:  # which has no wakeup
                     other.append(COMMITS[:1], expected=EMPTY_TIP)
                 assert await asyncio.wait_for(hearing, 5) == COMMITS[0]
 
@@ -523,11 +523,11 @@ class TestFollowing:
                 for follower in followers:
                     hearing = asyncio.ensure_future(anext(follower))
                     await log.tip()
-                    listening.add(log._listening)
+                    listening.add(log._watching)
                     hearing.cancel()
                     await asyncio.gather(hearing, return_exceptions=True)
                 assert len(listening) == 1
-                assert (log._listening is None) == (mode == "write")
+                assert (log._watching is None) == (mode == "write")
 
         run(scenario)
 
@@ -579,10 +579,10 @@ class TestFollowing:
     def test_a_bell_that_can_not_be_made_is_not_missed(self, tmp_path: Path) -> None:
         """Nor is one that nobody can listen to."""
         nowhere = str(tmp_path / "nowhere" / "chat.db")
-        bell = Bell(nowhere)
-        bell.ring()
-        bell.close()
-        run(lambda: listen(nowhere, lambda: None))
+        wakeup = Wakeup(nowhere)
+        wakeup.notify()
+        wakeup.close()
+        run(lambda: watch(nowhere, lambda: None))
 
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
     def test_followers_end_with_the_log_whatever_they_do(self, path: Path, mode: Mode) -> None:
@@ -623,14 +623,14 @@ async def first_of(log: SqliteLog, after: Position) -> Commit:
 
 
 async def listening(log: SqliteLog) -> None:
-    """Until `log` hears the bell: what was rung before a watcher was there it does not hear."""
-    grown, bell = log._grown, Bell(log._file.path)
+    """Until `log` hears the wakeup: what was rung before a watcher was there it does not hear."""
+    grown, wakeup = log._grown, Wakeup(log._file.path)
     while True:
-        bell.ring()
+        wakeup.notify()
         with suppress(TimeoutError):
             await asyncio.wait_for(grown.wait(), 0.05)
             break
-    bell.close()
+    wakeup.close()
 
 
 class Child(Protocol):
@@ -794,7 +794,7 @@ class TestThreads:
 
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
     def test_it_reads_through_a_connection_that_only_reads(self, path: Path, mode: Mode) -> None:
-        """And has a bell only if it may ring one; it waits for the disk as was asked."""
+        """And has a wakeup only if it may ring one; it waits for the disk as was asked."""
         SqliteFile(path).close()
 
         async def scenario() -> None:
@@ -890,9 +890,9 @@ class TestThreads:
             await log.close()
             with suppress(StopAsyncIteration):
                 await hearing
-            assert log._listening is not None
+            assert log._watching is not None
             with pytest.raises(asyncio.CancelledError):
-                await log._listening
+                await log._watching
             await log.record([DeliveryRecord(1, ANN, "get", 1)])
             with SqliteFile(path, "read") as reader:
                 assert reader.delivery_records(after=0, last=100, connection_id=None) == []
@@ -963,4 +963,4 @@ class TestThreads:
 
     def test_a_follower_looks_afresh_every_second(self) -> None:
         """Where files can't be watched."""
-        assert inspect.signature(SqliteLog).parameters["look_afresh_seconds"].default == 1
+        assert inspect.signature(SqliteLog).parameters["poll_seconds"].default == 1

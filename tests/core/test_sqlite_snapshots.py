@@ -16,7 +16,7 @@ from events.ids import CommitId
 from events.log import LogUnavailableError, Snapshot, UnreadableSnapshotError
 from events.sqlite import schema as sqlite_schema
 from events.sqlite import snapshots
-from events.sqlite.snapshots import Stored
+from events.sqlite.snapshots import SnapshotRow
 
 PART = 256 * 1_024
 
@@ -85,7 +85,7 @@ def written(lines: list[Any], store: Store, *, is_base: bool = False) -> list[tu
         return work(*args, **kwargs)
 
     try:
-        snapshots.write(store, Snapshot(at(5), lines), Lines(), is_base=is_base, call=call)
+        snapshots.write(store, Snapshot(at(5), lines), Lines(), is_base=is_base, run=call)
     finally:
         assert len(calls) == len(store.done), "everything goes through `call`"
     return store.done
@@ -147,10 +147,10 @@ def test_the_newest_that_counts_comes_first(db: apsw.Connection) -> None:
     first, second, third, fourth = kept(db, 3, 5, 9, 5)
     snapshots.begin(db, at(6))
     assert snapshots.finished(db, EMPTY_TIP) == [
-        Stored(third, at(9), False, "sha 9"),
-        Stored(fourth, at(5), False, "sha 5"),
-        Stored(second, at(5), False, "sha 5"),
-        Stored(first, at(3), False, "sha 3"),
+        SnapshotRow(third, at(9), False, "sha 9"),
+        SnapshotRow(fourth, at(5), False, "sha 5"),
+        SnapshotRow(second, at(5), False, "sha 5"),
+        SnapshotRow(first, at(3), False, "sha 3"),
     ]
     assert positions(db, at(5)) == [9, 5, 5]
     assert positions(db, at(6)) == [9]
@@ -194,7 +194,7 @@ def test_every_other_one_goes_when_there_are_sixteen(db: apsw.Connection) -> Non
     assert positions(db) == [16, 14, 12, 10, 8, 6, 4, 2, 1]
 
 
-def with_parts(db: apsw.Connection, position: int, *parts: str) -> Stored:
+def with_parts(db: apsw.Connection, position: int, *parts: str) -> SnapshotRow:
     """A finished snapshot of these parts."""
     snapshot = snapshots.begin(db, at(position))
     for number, lines in enumerate(parts):
@@ -240,5 +240,5 @@ def test_parts_that_belong_to_none_go_a_few_at_a_time(db: apsw.Connection) -> No
 
 def test_directly_is_the_caller_at_home() -> None:
     """It calls, and answers what is answered."""
-    assert snapshots.directly(divmod, 7, 2) == (3, 1)
-    assert snapshots.directly(dict, a=1) == {"a": 1}
+    assert snapshots.run_inline(divmod, 7, 2) == (3, 1)
+    assert snapshots.run_inline(dict, a=1) == {"a": 1}

@@ -1,4 +1,4 @@
-"""The bell by which one process tells others that it has stored something."""
+"""Wake-ups from one process to others after an append."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from events.sqlite.wakeup import Bell, bell_of, listen
+from events.sqlite.wakeup import Wakeup, wakeup_path, watch
 
 
 @pytest.fixture
@@ -22,65 +22,65 @@ def path(tmp_path: Path) -> str:
 
 def test_it_is_a_file_beside_the_log(path: str) -> None:
     """Of a byte, however often it is rung; only its owner may ring it, and no process that is started has it."""
-    bell = Bell(path)
-    assert bell_of(path) == f"{path}.wake"
-    assert stat.S_IMODE(os.stat(bell_of(path)).st_mode) == 0o600
-    assert bell._fd is not None
-    assert not os.get_inheritable(bell._fd)
+    wakeup = Wakeup(path)
+    assert wakeup_path(path) == f"{path}.wake"
+    assert stat.S_IMODE(os.stat(wakeup_path(path)).st_mode) == 0o600
+    assert wakeup._fd is not None
+    assert not os.get_inheritable(wakeup._fd)
     for _ in range(3):
-        bell.ring()
-    assert Path(bell_of(path)).read_bytes() == b"\n"
-    bell.close()
+        wakeup.notify()
+    assert Path(wakeup_path(path)).read_bytes() == b"\n"
+    wakeup.close()
 
 
 def test_a_ring_is_a_write(path: str) -> None:
     """That is what others see: the file's time is another."""
-    bell = Bell(path)
-    bell.ring()
-    os.utime(bell_of(path), (1, 1))
-    bell.ring()
-    assert os.stat(bell_of(path)).st_mtime > 1
-    bell.close()
+    wakeup = Wakeup(path)
+    wakeup.notify()
+    os.utime(wakeup_path(path), (1, 1))
+    wakeup.notify()
+    assert os.stat(wakeup_path(path)).st_mtime > 1
+    wakeup.close()
 
 
 def test_one_that_is_there_already_is_rung(path: str) -> None:
     """It was another broker's."""
-    Path(bell_of(path)).write_bytes(b"x")
-    bell = Bell(path)
-    assert Path(bell_of(path)).read_bytes() == b"x"
-    bell.ring()
-    assert Path(bell_of(path)).read_bytes() == b"\n"
-    bell.close()
+    Path(wakeup_path(path)).write_bytes(b"x")
+    wakeup = Wakeup(path)
+    assert Path(wakeup_path(path)).read_bytes() == b"x"
+    wakeup.notify()
+    assert Path(wakeup_path(path)).read_bytes() == b"\n"
+    wakeup.close()
 
 
 def test_a_bell_that_can_not_be_is_silent(path: str) -> None:
     """It costs others time, and nobody anything else."""
-    bell = Bell(f"{path}/deep")
-    bell.ring()
-    bell.close()
+    wakeup = Wakeup(f"{path}/deep")
+    wakeup.notify()
+    wakeup.close()
 
 
 def test_one_that_can_not_be_rung_any_more_is_silent(path: str) -> None:
     """The disk has gone, say."""
-    bell = Bell(path)
-    assert bell._fd is not None
-    os.close(bell._fd)
-    bell.ring()
-    bell._fd = None
+    wakeup = Wakeup(path)
+    assert wakeup._fd is not None
+    os.close(wakeup._fd)
+    wakeup.notify()
+    wakeup._fd = None
 
 
 def test_it_is_given_back_once(path: str) -> None:
     """By then its number may be another file's."""
-    bell = Bell(path)
-    fd = bell._fd
+    wakeup = Wakeup(path)
+    fd = wakeup._fd
     assert fd is not None
-    bell.close()
+    wakeup.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
     with open(os.devnull) as other:
         assert other.fileno() == fd
-        bell.close()
-        bell.ring()
+        wakeup.close()
+        wakeup.notify()
         os.fstat(fd)
 
 
@@ -94,31 +94,31 @@ def test_the_watcher_has_no_line_for_each_ring() -> None:
 def test_whoever_listens_hears_each_ring_until_there_is_nothing_to_hear(
     path: str, monkeypatch: pytest.MonkeyPatch, end: Exception
 ) -> None:
-    """Of the bell alone, whatever is done to it, within 20 ms."""
+    """Of the wakeup alone, whatever is done to it, within 20 ms."""
     asked: list[tuple[tuple[str, ...], dict[str, object]]] = []
 
-    async def watch(*paths: str, **how: object) -> AsyncIterator[set[object]]:
+    async def fake_awatch(*paths: str, **how: object) -> AsyncIterator[set[object]]:
         asked.append((paths, how))
         yield set()
         yield set()
         raise end
 
-    monkeypatch.setattr("events.sqlite.wakeup.awatch", watch)
+    monkeypatch.setattr("events.sqlite.wakeup.awatch", fake_awatch)
     heard: list[int] = []
-    asyncio.run(listen(path, lambda: heard.append(1)))
+    asyncio.run(watch(path, lambda: heard.append(1)))
     assert heard == [1, 1]
     assert asked == [((f"{path}.wake",), {"watch_filter": None, "step": 10, "debounce": 20, "recursive": False})]
 
 
 def test_an_error_of_the_listeners_own_is_one(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not taken for the end of the bell."""
+    """It is not taken for the end of the wakeup."""
 
-    async def watch(*_: str, **__: object) -> AsyncIterator[set[object]]:
+    async def fake_awatch(*_: str, **__: object) -> AsyncIterator[set[object]]:
         yield set()
 
     def break_down() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("events.sqlite.wakeup.awatch", watch)
+    monkeypatch.setattr("events.sqlite.wakeup.awatch", fake_awatch)
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(listen(path, break_down))
+        asyncio.run(watch(path, break_down))
