@@ -47,7 +47,7 @@ class HistoryCache:
             self._checkpoint_near(start)
         known = self._nearest(start)
         while known < start and known < self.last:
-            self._pass(known)
+            self._skip_block(known)
             known = min(known + BLOCK_COMMITS, self.last)
             yield known
 
@@ -61,7 +61,7 @@ class HistoryCache:
         for _ in self.seek(position):
             pass
         if position > self.first:
-            self._block(self._start_of(position))
+            self._load_block(self._start_of(position))
         return min(position, self.last)  # a fault may have been found before it
 
     def state(self, position: Position) -> State:
@@ -74,7 +74,7 @@ class HistoryCache:
         `position` must be a result of `clamp`, and greater than `first`.
         """
         start = self._start_of(position)
-        return self._block(start)[position - start - 1]
+        return self._load_block(start)[position - start - 1]
 
     def has(self, position: Position) -> bool:
         """Return `True` if there is a commit at `position`, as far as the log was read."""
@@ -87,7 +87,7 @@ class HistoryCache:
     def block_of(self, position: Position) -> tuple[Position, Sequence[Step]]:
         """Return the position before the block of `position`, a result of `clamp`, and the block's steps."""
         start = self._start_of(position)
-        return start, [step for step, _ in self._block(start)]
+        return start, [step for step, _ in self._load_block(start)]
 
     def reload(self) -> Position:
         """Take in the commits appended since; return their number."""
@@ -129,7 +129,7 @@ class HistoryCache:
         if state.position == marked:
             self._checkpoints[marked] = state, conversations
 
-    def _pass(self, start: Position) -> None:
+    def _skip_block(self, start: Position) -> None:
         """Add a checkpoint after the block at `start`, without keeping the states in between."""
         if start + BLOCK_COMMITS in self._checkpoints:
             return
@@ -140,13 +140,13 @@ class HistoryCache:
         except (*READ_ERRORS, *FOLD_ERRORS):
             commits = []
         if len(commits) < BLOCK_COMMITS:
-            self._block(start)  # finds the end of the log, or the fault
+            self._load_block(start)  # finds the end of the log, or the fault
             return
         for commit in commits:
             conversations = conversations_after(conversations, commit)
         self._checkpoints[state.position] = state, conversations
 
-    def _block(self, start: Position) -> list[tuple[Step, Conversations]]:
+    def _load_block(self, start: Position) -> list[tuple[Step, Conversations]]:
         """Return the steps after the checkpoint at `start`; fewer than a block where the log ends or breaks."""
         if start in self._blocks:
             self._blocks.move_to_end(start)

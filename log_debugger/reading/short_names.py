@@ -40,10 +40,10 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9 _.'-]+")
 _NAME_MARKS = frozenset(" -_.'")
 
 
-Called = Callable[[], Iterable[tuple[str, str]]]
+DisplayNames = Callable[[], Iterable[tuple[str, str]]]
 """Scans a log for connections and their display names, in order of entry."""
 
-Check = Callable[[], None]
+CompletenessCheck = Callable[[], None]
 """Raises the error of folding a log to its end, if there is one."""
 
 
@@ -57,7 +57,7 @@ class ShortNames:
     Args:
         connections: the ids of connections, in any order.
         rooms: the ids of rooms, in any order.
-        called: called only to look up or list display names.
+        display_names: called only to look up or list display names.
         check: called only after a failed lookup.
     """
 
@@ -65,12 +65,12 @@ class ShortNames:
         self,
         connections: Iterable[str],
         rooms: Iterable[str],
-        called: Called = tuple,
-        check: Check = _nothing_to_check,
+        display_names: DisplayNames = tuple,
+        check: CompletenessCheck = _nothing_to_check,
     ) -> None:
         self._connections = sorted(set(connections))
         self._rooms = sorted(set(rooms))
-        self._display_names_in = called
+        self._display_names = display_names
         self._check = check
         self._found: dict[str, str] = {}
 
@@ -103,15 +103,15 @@ class ShortNames:
             return ConnectionId(found[0])
         if found:
             known = dict.fromkeys(found[:CANDIDATES_MAX], UNKNOWN)
-            known |= {who: name for who, name in self._display_names_in() if who in known}
-            raise UsageError(_several("connection", "begins with", text, self._people(known), len(found)))
-        everybody, called = self._everybody(text.casefold())
+            known |= {who: name for who, name in self._display_names() if who in known}
+            raise UsageError(_ambiguous("connection", "begins with", text, self._people(known), len(found)))
+        by_first_name, called = self._by_display_name(text.casefold())
         if len(called) == 1:
             return ConnectionId(*called)
         if called:
-            raise UsageError(_several("connection", "is called", text, self._people(called), len(called)))
+            raise UsageError(_ambiguous("connection", "is called", text, self._people(called), len(called)))
         self._check()
-        raise _none("connection", text, self._people(everybody), len(everybody))
+        raise _unknown("connection", text, self._people(by_first_name), len(by_first_name))
 
     def room_of(self, text: str) -> RoomId:
         """Return the room for `text`: its id, or a prefix with or without `r_`.
@@ -126,26 +126,26 @@ class ShortNames:
         if len(found) == 1:
             return RoomId(found[0])
         if found:
-            raise UsageError(_several("room", "begins with", text, map(self.room, found), len(found)))
+            raise UsageError(_ambiguous("room", "begins with", text, map(self.room, found), len(found)))
         self._check()
-        raise _none("room", text, map(self.room, self._rooms), len(self._rooms))
+        raise _unknown("room", text, map(self.room, self._rooms), len(self._rooms))
 
     def learn(self, source: Source, after: Position) -> None:
         """Add the connections and rooms of the commits after `after`."""
-        connections, rooms = _named(source, after)
+        connections, rooms = _ids_in(source, after)
         self._found.clear()
         _add(self._connections, connections)
         _add(self._rooms, rooms)
 
-    def _everybody(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    def _by_display_name(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return all connections by first display name, and the ones ever called `name` (casefolded)."""
-        everybody: dict[str, str] = {}
+        by_first_name: dict[str, str] = {}
         called: dict[str, str] = {}
-        for who, display_name in self._display_names_in():
-            everybody.setdefault(who, display_name)
+        for who, display_name in self._display_names():
+            by_first_name.setdefault(who, display_name)
             if display_name.casefold() == name:
                 called.setdefault(who, display_name)
-        return everybody, called
+        return by_first_name, called
 
     def _people(self, known: dict[str, str]) -> Iterator[str]:
         return (self.person(who, name if name != UNKNOWN else None) for who, name in known.items())
@@ -162,7 +162,7 @@ class ShortNames:
 def names_of(source: Source) -> ShortNames:
     """Return the short names of a log after one scan, without decoding most commits."""
     base: State = source.base.state
-    connections, rooms = _named(source, base.position)
+    connections, rooms = _ids_in(source, base.position)
     return ShortNames(
         [*base.connections.by_id, *connections],
         [*base.rooms.by_id, *rooms],
@@ -200,7 +200,7 @@ def _add(known: list[str], more: set[str]) -> None:
             insort(known, one)
 
 
-def _named(source: Source, after: Position) -> tuple[set[str], set[str]]:
+def _ids_in(source: Source, after: Position) -> tuple[set[str], set[str]]:
     connections: set[str] = set()
     rooms: set[str] = set()
     for line in _readable(source, after):
@@ -210,7 +210,7 @@ def _named(source: Source, after: Position) -> tuple[set[str], set[str]]:
                 connections.update(one.decode("utf-8", "replace") for one in entered)
                 rooms.update(one.decode("utf-8", "replace") for one in opened)
             else:
-                _read_in_full(line, connections, rooms)
+                _decode_into(line, connections, rooms)
     return connections, rooms
 
 
@@ -238,7 +238,7 @@ def _events(line: bytes) -> Sequence[Event]:
         return ()
 
 
-def _read_in_full(line: bytes, connections: set[str], rooms: set[str]) -> None:
+def _decode_into(line: bytes, connections: set[str], rooms: set[str]) -> None:
     """Decode a line in an unusual format, and add its connections and rooms."""
     events = _events(line)
     connections.update(event.connection_id for event in events if isinstance(event, QueueEntered))
@@ -265,12 +265,12 @@ def _beginning(ids: list[str], text: str, prefix: str) -> list[str]:
     return _starting(ids, asked) or _starting(ids, prefix + asked)
 
 
-def _several(kind: str, does: str, text: str, candidates: Iterable[str], total: int) -> str:
+def _ambiguous(kind: str, does: str, text: str, candidates: Iterable[str], total: int) -> str:
     give = "give more of its id" if does == "begins with" else "give the beginning of an id"
     return f"more than one {kind} {does} {printable(text)}: {_listed(candidates, total)}; {give}"
 
 
-def _none(kind: str, text: str, candidates: Iterable[str], total: int) -> UsageError:
+def _unknown(kind: str, text: str, candidates: Iterable[str], total: int) -> UsageError:
     if text.startswith(HANDLE_PREFIX):  # a secret, not to be printed again
         what = "that is a handle, which is a secret and in no log"
         return UsageError(f"{what}; take the connection_id (c_...) that was given with it")
