@@ -30,6 +30,7 @@ from events.events import Event, QueueLeft, RoomClosed
 from events.ids import CommitId
 from events.policy import Policy
 from events.text import RedactedText
+from tests.support.examples import scaled
 from tests.support.people import ANN
 from tests.support.specs import state_after, waiting
 
@@ -56,7 +57,7 @@ def specimen() -> dict[str, Any]:
     return line
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=scaled(150))
 @given(commits())
 def test_a_commit_comes_back_as_it_was(commit: Commit) -> None:
     """Equal in every field and type, from one line of JSON, and to the same bytes again."""
@@ -127,7 +128,7 @@ def test_a_line_can_be_redacted_as_it_is(line: bytes) -> None:
     assert redact_line(redacted) == redacted
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=scaled(100))
 @given(commits())
 def test_a_line_is_redacted_as_its_commit_is(commit: Commit) -> None:
     """Byte for byte."""
@@ -291,7 +292,7 @@ def test_the_reasons_are_these(kind: type[Disconnect | QueueLeft | RoomClosed], 
             msgspec.convert(stored | {"reason": reason}, kind)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(200))
 @given(st.sampled_from(LINES), st.data())
 def test_a_line_cut_short_is_no_commit(line: bytes, data: st.DataObject) -> None:
     """As a crash in the middle of a write would leave it."""

@@ -35,6 +35,7 @@ from events.ids import (
     room_id_from,
 )
 from events.text import RedactedText, redacted
+from tests.support.examples import scaled
 from tests.support.people import ANN, BOB, enter, entered, opened, said, say
 
 SALT = "0123456789abcdef" * 2
@@ -189,7 +190,7 @@ def test_a_text_without_a_salt_is_a_bug() -> None:
         spoken(salt=None)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(200))
 @given(commits())
 def test_every_commit_links_and_redacts(commit: Commit) -> None:
     """Anything that can be stored holds in the chain, as it is and redacted."""
@@ -198,7 +199,7 @@ def test_every_commit_links_and_redacts(commit: Commit) -> None:
     check_link(before, redact(commit))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=scaled(100))
 @given(st.binary(min_size=24, max_size=24), st.binary(min_size=16, max_size=16))
 def test_ids_look_as_they_are_described(handle_bytes: bytes, room_bytes: bytes) -> None:
     """A handle, the public name behind it, and a room's name."""

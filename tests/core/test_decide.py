@@ -23,6 +23,7 @@ from events.ids import RoomId
 from events.policy import Policy
 from events.text import redacted
 from projections.state import digest
+from tests.support.examples import scaled
 from tests.support.people import (
     ANN,
     BOB,
@@ -373,7 +374,7 @@ class TestAdoptPolicy:
         ).then_rejected("rate_limited", 500)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=scaled(150))
 @given_any(commands(rooms=st.just(ROOM)))
 def test_deciding_changes_nothing_and_repeats(command: Command) -> None:
     """The same state, command and facts give the same answer, and the state is what it was."""

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projections.inbox import CHUNK, EMPTY_INBOX, Inbox, Inboxes, add_to_inbox
+from tests.support.examples import scaled
 from tests.support.people import ANN
 
 
@@ -30,7 +31,7 @@ def test_an_empty_inbox_holds_nothing() -> None:
     assert (len(EMPTY_INBOX), EMPTY_INBOX.after(0), EMPTY_INBOX.last(10)) == (0, [], [])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(200))
 @given(st.integers(0, 400), st.integers(0, 1_300), st.integers(1, 500), st.integers(1, 300))
 def test_it_finds_what_a_list_would(count: int, cursor: int, limit: int, kept_max: int) -> None:
     """Against the naive model: of the positions that are kept, those above the cursor and the newest."""
@@ -41,7 +42,7 @@ def test_it_finds_what_a_list_would(count: int, cursor: int, limit: int, kept_ma
     assert inbox.last_at_ms == (positions[-1] + 1_000 if positions else 0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(200))
 @given(st.integers(0, 600), st.integers(1, 300))
 def test_it_keeps_the_newest_and_says_what_went(count: int, kept_max: int) -> None:
     """At least `kept_max` of them, at most a chunk and its rounding more; the rest is at or below `dropped_through`."""

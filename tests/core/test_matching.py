@@ -16,6 +16,7 @@ from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from projections.invariants import check_state, check_step
 from projections.state import INITIAL_STATE, State, evolve
+from tests.support.examples import scaled
 from tests.support.people import ANN, BOB, CAT, DAN, FRESH, enter, entered, leave_queue, opened
 from tests.support.specs import NOON_MS, Step, chatting, given, state_after, under, waiting
 
@@ -130,7 +131,7 @@ INTERESTS = st.lists(st.sampled_from("abcd"), unique=True, max_size=3).map(lambd
 MOVES = st.lists(st.tuples(st.integers(0, 11), INTERESTS, st.integers(0, 9_000), st.sampled_from("eeedl")), max_size=30)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=scaled(150))
 @given_any(MOVES)
 def test_the_index_finds_whom_a_look_at_everyone_finds(moves: list[tuple[int, tuple[str, ...], int, str]]) -> None:
     """Whatever has happened before, and every step keeps the promises."""

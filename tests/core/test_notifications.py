@@ -16,6 +16,7 @@ from events.events import Event, PolicyAdopted
 from events.ids import CommitId, ConnectionId
 from events.policy import Policy
 from projections.notifications import _second, deliveries, recipients, timestamp_of
+from tests.support.examples import scaled
 from tests.support.people import ANN, BOB, CAT, closed, entered, left, opened, said, say
 from tests.support.specs import PAST
 
@@ -88,7 +89,7 @@ def test_two_things_at_once_for_one_connection_are_a_bug() -> None:
         deliveries(commit_of(said(ANN, BOB), said(ANN, BOB)))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(200))
 @given(events(), st.integers(0, 4_000_000_000_000))
 def test_the_same_people_are_told_and_counted(event: Event, at_ms: int) -> None:
     """The inbox counts by `recipients` what `deliveries` tells."""

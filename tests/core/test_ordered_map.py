@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from projections import ordered_map as order_module
 from projections.ordered_map import BITS, Order
+from tests.support.examples import scaled
 
 KEYS = st.integers(0, 40) | st.integers(0, 2**40)
 
@@ -58,11 +59,11 @@ class OrderModel(RuleBasedStateMachine):
             assert list(version.items()) == sorted(model.items())
 
 
-OrderModel.TestCase.settings = settings(deadline=None, max_examples=40, stateful_step_count=40)
+OrderModel.TestCase.settings = settings(deadline=None, max_examples=scaled(40), stateful_step_count=40)
 TestOrder = OrderModel.TestCase
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=scaled(100))
 @given(st.sets(KEYS, min_size=1))
 def test_the_same_entries_make_the_same_order(keys: set[int]) -> None:
     """Whatever the order of insertion, and what stood there once: so equal states have equal digests."""
@@ -77,7 +78,7 @@ def test_the_same_entries_make_the_same_order(keys: set[int]) -> None:
     assert ascending == descending == Order.of((key, "v") for key in sorted(keys))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(200))
 @given(st.lists(st.tuples(st.sampled_from(["append", "remove", "pop"]), st.integers(0, 30))), st.integers(0, 60))
 def test_a_working_copy_does_what_an_order_does(steps: list[tuple[str, int]], size: int) -> None:
     """What is new stands last; the order that it was made of stays what it was."""

@@ -25,6 +25,7 @@ from projections.ordered_map import Order
 from projections.queue import Queue
 from projections.rooms import Room, Rooms
 from projections.state import INITIAL_STATE, State, StateMutation, digest, evolve
+from tests.support.examples import scaled
 from tests.support.people import (
     ANN,
     BOB,
@@ -127,7 +128,7 @@ STRANGER = Connection("Stranger", (), Idle(10**6), 1, NOON_MS, 0, 0)
 _PEOPLE_FIELDS = ("connection_id", "sender", "recipient", "first", "second", "closed_by", "other")
 
 
-Checked.TestCase.settings = settings(deadline=None, max_examples=30, stateful_step_count=50)
+Checked.TestCase.settings = settings(deadline=None, max_examples=scaled(30), stateful_step_count=50)
 TestChecked = Checked.TestCase
 
 

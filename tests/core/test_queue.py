@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from events.ids import ConnectionId
 from projections.queue import Interests, Queue, QueueMutation
+from tests.support.examples import scaled
 from tests.support.people import ANN, BOB, CAT
 
 Step = tuple[bool, int, Interests]
@@ -73,7 +74,7 @@ def test_without_interests_there_is_no_index() -> None:
     assert (queue.interests, queue.by_interest) == (empty.interests, empty.by_interest)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(200))
 @given(STEPS)
 def test_a_queue_is_a_list_that_people_join_at_the_end(steps: list[Step]) -> None:
     """Against the naive model: a list, which is scanned for whoever shares an interest."""
@@ -95,7 +96,7 @@ def test_a_queue_is_a_list_that_people_join_at_the_end(steps: list[Step]) -> Non
         assert queue == Queue.of(model)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(200))
 @given(STEPS, st.integers(0, 20), st.sets(st.integers(1, 20)))
 def test_a_working_copy_does_what_the_queue_does(steps: list[Step], kept: int, looks: set[int]) -> None:
     """Wherever it begins and however often it is looked at; and the queue that it was made of stays what it was."""

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projections.rate_limit import WINDOW_MS, allowance_after, retry_after_ms
+from tests.support.examples import scaled
 
 LIMITS = st.integers(1, 50)
 NOON_MS = 1_790_000_000_000
@@ -19,7 +20,7 @@ def uses_at(spent_until_us: int, at_ms: int, limit: int) -> tuple[int, int]:
     return uses, spent_until_us
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=scaled(100))
 @given(LIMITS)
 def test_a_newcomer_may_use_the_whole_limit_at_once(limit: int) -> None:
     """A burst of exactly `limit`, and the next only after a limit-th of the window."""
@@ -28,7 +29,7 @@ def test_a_newcomer_may_use_the_whole_limit_at_once(limit: int) -> None:
     assert 0 < retry_after_ms(spent, NOON_MS, limit) <= -(-WINDOW_MS // limit)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(200))
 @given(LIMITS, st.lists(st.integers(0, 20_000), max_size=40))
 def test_the_time_to_wait_is_exact(limit: int, pauses_ms: list[int]) -> None:
     """A millisecond less is too soon; that long is enough."""
@@ -43,7 +44,7 @@ def test_the_time_to_wait_is_exact(limit: int, pauses_ms: list[int]) -> None:
         spent = allowance_after(spent, now_ms, limit)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(200))
 @given(LIMITS, st.lists(st.integers(0, 3_000), min_size=1, max_size=120))
 def test_no_window_holds_more_than_twice_the_limit(limit: int, pauses_ms: list[int]) -> None:
     """A burst, and what became free again during the window behind it."""

@@ -19,6 +19,7 @@ from events.policy import Policy
 from projections.inbox import CHUNK
 from projections.notifications import MessageReceived
 from projections.state import INITIAL_STATE, State, fold
+from tests.support.examples import scaled
 from tests.support.fake_clock import settle
 from tests.support.logs import FaultyLog, log_of, run, stored
 from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, move_on, say
@@ -237,7 +238,7 @@ def test_a_log_that_is_compacted_while_it_is_read_says_so() -> None:
     run(scenario)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=scaled(60))
 @given(st.lists(st.tuples(st.sampled_from([ANN, BOB, CAT, DAN]), st.integers(0, 3)), max_size=60), st.integers(1, 7))
 def test_page_by_page_gives_everything_once(script: list[tuple[ConnectionId, int]], limit: int) -> None:
     """Whatever the size of a page: in order, without a gap, without a repeat, and only what was told."""
@@ -339,7 +340,7 @@ def test_a_replay_over_the_base_gives_what_is_left() -> None:
     run(scenario)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(200))
 @given(st.sets(st.integers(1, 5_000)))
 def test_reading_goes_in_few_spans_of_bounded_length(positions: set[int]) -> None:
     """They cover what is wanted, do not overlap, and what stands far apart is not read in between."""

@@ -31,6 +31,7 @@ from projections.ordered_map import Order
 from projections.rooms import Room, Rooms
 from projections.snapshots import LINE_WEIGHT, STATE_CODEC
 from projections.state import INITIAL_STATE, State, digest, evolve, fold
+from tests.support.examples import scaled
 from tests.support.people import ANN, BOB, CAT, DAN, closed, enter, entered, leave, leave_queue, left, said, say
 from tests.support.specs import NOON_MS, chatting, state_after, then_also, under, waiting
 
@@ -299,7 +300,7 @@ def log_of_what_is_taken(commands: list[Command]) -> list[Commit]:
     return commits
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=scaled(150))
 @given(st.lists(COMMANDS, max_size=60), st.integers(0, 60))
 def test_a_state_goes_on_as_if_it_had_never_been_written(commands: list[Command], cut: int) -> None:
     """After any history, and through any that follows."""

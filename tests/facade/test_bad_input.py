@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.facade.people import ACCEPT, Crowd, Era, Person, crowd, last_answer, texts
+from tests.support.examples import scaled
 from tests.support.server import Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
@@ -316,7 +317,7 @@ async def targets() -> AsyncIterator[list[Person]]:
 
 @given(tool=st.sampled_from(TOOLS), arguments=ARGUMENTS)
 @settings(
-    max_examples=60,
+    max_examples=scaled(60),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # one server takes all of it
 )

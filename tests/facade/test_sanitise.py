@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mcp_facade.tools.sanitise import LoneSurrogate, clean_interests, clean_message, clean_name
+from tests.support.examples import scaled
 
 ZWNJ, ZWJ, VS16 = "\u200c", "\u200d", "\ufe0f"
 
@@ -35,7 +36,7 @@ AWKWARD = (
     "-_.'*\u2019\u2605ßİŉſ\u0390\u1e9e"
 )
 texts = st.text() | st.text(st.sampled_from(AWKWARD))
-thorough = settings(max_examples=500, deadline=None)
+thorough = settings(max_examples=scaled(500), deadline=None)
 
 
 @pytest.mark.parametrize(

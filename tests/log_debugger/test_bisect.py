@@ -21,6 +21,7 @@ from projections.snapshots import STATE_CODEC
 from projections.state import State
 from tests.log_debugger.crowds import crowd, states_of
 from tests.log_debugger.logs import conversation, dumped, filed, run_command, run_ok, trimmed
+from tests.support.examples import scaled
 
 COMMITS = crowd(5, 400)
 STATES = states_of(COMMITS)
@@ -77,7 +78,7 @@ PASSING = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=scaled(30))
 @given(
     text=st.one_of(
         MONOTONE,

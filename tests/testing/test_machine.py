@@ -32,6 +32,7 @@ from events.policy import Policy
 from projections.inbox import Inbox
 from projections.state import State
 from projections.view import StateView
+from tests.support.examples import scaled
 from tests.testing.planted import BUGS, newest_first
 
 FOREVER_MS = 10**9
@@ -140,7 +141,7 @@ for machine, examples, steps in (
     (Agreeing, 6, 30),
     (BrokersWithTimeouts, 6, 30),
 ):
-    machine.TestCase.settings = settings(deadline=None, max_examples=examples, stateful_step_count=steps)
+    machine.TestCase.settings = settings(deadline=None, max_examples=scaled(examples), stateful_step_count=steps)
 
 TestFirstCome = FirstCome.TestCase
 TestByInterests = ByInterests.TestCase

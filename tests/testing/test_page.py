@@ -15,6 +15,7 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from broker.testing import BrokerMachine, machine, strategies
+from tests.support.examples import scaled
 from tests.test_debugging_page import ROOT, differences
 
 PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
@@ -66,7 +67,7 @@ def test_what_is_said_to_be_sound_is() -> None:
     sound = carried_out(FAILING, SOUND)
     kindred: type[BrokerMachine] = type("Kindred", (BrokerMachine,), {"matching": staticmethod(sound["kindred"])})
     for one in (kindred, carried_out(FAILING, SOUND, MORE)["Kindred"]):
-        run_state_machine_as_test(one, settings=settings(max_examples=15, deadline=None))
+        run_state_machine_as_test(one, settings=settings(max_examples=scaled(15), deadline=None))
 
 
 def test_brokers_agree() -> None:

@@ -17,6 +17,7 @@ from events.commit import Commit, commit_after, redact
 from events.events import MessageSent, RoomOpened
 from events.ids import POSITION_MAX, CommitId, ConnectionId
 from events.policy import Policy
+from tests.support.examples import scaled
 from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, leave_queue, move_on, opened, say
 from tests.testing.planted import BUGS, newest_first
 
@@ -45,7 +46,7 @@ def bustle(policy: Policy) -> list[Commit]:
     return log_of(scripts, policy)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=scaled(60))
 @given(logs())
 def test_whatever_happens_keeps_the_promises(log: list[Commit]) -> None:
     """Every generated log is sound, as stored and redacted."""

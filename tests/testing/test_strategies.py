@@ -32,9 +32,10 @@ from events.events import MessageSent, RoomClosed, RoomOpened
 from events.policy import LIMITS, Policy
 from mcp_facade.tools.sanitise import LoneSurrogate, clean_interests, clean_message, clean_name
 from projections.state import INITIAL_STATE, fold
+from tests.support.examples import scaled
 from tests.support.people import ANN, BOB, enter, say
 
-quick = settings(deadline=None, max_examples=80)
+quick = settings(deadline=None, max_examples=scaled(80))
 
 
 @pytest.mark.parametrize(
