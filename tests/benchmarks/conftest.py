@@ -1,4 +1,4 @@
-"""What every test of the benchmarks stands on."""
+"""Fixtures for the tests of the benchmarks."""
 
 from __future__ import annotations
 

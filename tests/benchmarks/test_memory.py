@@ -1,4 +1,4 @@
-"""What an open stream of a broker takes, in bytes that its interpreter allocates: the same on every machine."""
+"""Memory of a broker's open stream, in bytes that its interpreter allocates: the same on every machine."""
 
 from __future__ import annotations
 

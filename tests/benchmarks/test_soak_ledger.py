@@ -36,7 +36,7 @@ class Pair:
         self.ledger.heard(self.bob, NotificationParams(room_id=ROOM, message=text))
 
     def is_told(self, who: Identity, reason: str, at: float | None = None) -> None:
-        """`who` is notified of the closing."""
+        """Notify `who` of the closing."""
         stamp = datetime.fromtimestamp(time.time() if at is None else at, UTC).isoformat()
         self.ledger.heard(who, NotificationParams(room_id=ROOM, reason=reason, timestamp=stamp))
 
@@ -87,7 +87,7 @@ def test_a_message_that_is_lost_is_found_out(pair: Pair) -> None:
 
 
 def test_a_message_that_is_lost_is_noticed_at_the_next(pair: Pair) -> None:
-    """Nobody has to wait for the end to learn of it."""
+    """A loss is found before the end."""
     pair.says("one")
     pair.says("two")
     pair.hears("two")
@@ -190,7 +190,7 @@ class BobsInbox:
 
     @property
     def problems(self) -> list[str]:
-        """What was found out."""
+        """The problems found."""
         return self.pair.ledger.problems
 
 
@@ -203,7 +203,7 @@ def test_a_frame_that_comes_twice_is_found_out() -> None:
 
 
 def test_a_frame_for_another_is_found_out() -> None:
-    """Each frame says whom it is for."""
+    """Each frame names its recipient."""
     bob = BobsInbox()
     frame = bob.told(2, "one")
     assert frame.params is not None

@@ -18,7 +18,7 @@ HELD_KB = 150_000
 
 
 def growth_of(kb_a_minute: float) -> Growth:
-    """What ten minutes of readings say, the first four of which fill what may fill; noise is on all of them."""
+    """Return the growth over ten minutes of noisy readings; in the first four, memory fills up to its limits."""
     found = growth(readings(kb_a_minute), MINUTES * 60 * WARM_UP_SHARE, 30_000)
     assert found is not None
     return found

@@ -1,4 +1,4 @@
-"""How long a broker takes to answer at all."""
+"""Time of a broker's start up to its first answer."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What failed, once more, byte for byte; each time against a fresh server.
-
-python -m tests.fuzz replay FILE    the scenarios in it, one after the other
-python -m tests.fuzz smaller FILE   what fails of them by itself, which is written to another file
-"""
+"""Replay of failed scenarios, byte for byte; each time against a fresh server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold of every answer and of every line of the log, whatever was asked."""
+"""Checks of every answer and of every line of the log, for any request."""
 
 from __future__ import annotations
 

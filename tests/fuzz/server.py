@@ -89,7 +89,7 @@ class ProbedApp(ChatApp):
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    """What a task is, and what it waits for at last."""
+    """Return a task's coroutine and the innermost one that it awaits."""
     coroutine: Any = task.get_coro()
     name = coroutine.__qualname__
     while (awaited := getattr(coroutine, "cr_await", None)) is not None:

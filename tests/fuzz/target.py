@@ -53,11 +53,7 @@ class ServerUnderFire:
         self._at_rest = self._settled()
 
     def attack(self, scenario: Scenario) -> list[Dialogue]:
-        """Carry out `scenario` between two strangers who are paired; what came back.
-
-        Raises:
-            AssertionError: something that must hold does not.
-        """
+        """Carry out `scenario` between two paired strangers; return the dialogues."""
         if self._uses == 0:
             _in_time(self._meet)
         self._uses = (self._uses + 1) % self.scenarios_a_pair
@@ -70,7 +66,7 @@ class ServerUnderFire:
         return dialogues
 
     def _meet(self) -> None:
-        """Two strangers are paired, whoever was here before them leaves."""
+        """Pair two strangers, after the earlier ones have left."""
         values = {name: value.decode() for name, value in self._values.items()}
         for name in (b"@SESSION@", b"@OTHER@"):
             if name in values:
@@ -94,11 +90,7 @@ class ServerUnderFire:
         self._secrets = [*self._secrets[-8:], *secrets]
 
     def rest(self) -> None:
-        """Hold the server to what it held before anyone came: nobody is served now.
-
-        Raises:
-            AssertionError: something was left behind, or strangers can't talk.
-        """
+        """Check that the server is back to its state before the first client."""
         self._uses = 0
         _in_time(self._meet_and_talk)
         metrics = self.client.get(b"/metrics")
@@ -114,14 +106,14 @@ class ServerUnderFire:
         self._actors.talk()
 
     def _settled(self) -> dict[str, Any]:
-        """What it holds once that does not change any more."""
+        """Return the server's report once it no longer changes."""
         held: dict[str, Any] = {}
         while held != (held := self._report("sweep")):
             time.sleep(0.2)  # another process comes to rest in its own time
         return held
 
     def new_log(self) -> str:
-        """What it has logged since the last call."""
+        """Return the log since the last call."""
         with self._log.open() as log:
             log.seek(self._read_to)
             text = log.read()
@@ -152,11 +144,7 @@ def _difference(held: Mapping[str, Any], at_rest: Mapping[str, Any]) -> dict[str
 
 
 def _in_time(act: Callable[[], None]) -> None:
-    """Have strangers do something; again, if it took so long that they might rightly be taken for gone meanwhile.
-
-    Raises:
-        AssertionError: it failed though they were quick, or each time.
-    """
+    """Carry out an act of strangers; repeat it if it took long enough for them to be taken for gone."""
     for _ in range(TRIES_MAX - 1):
         began = time.monotonic()
         try:
@@ -199,7 +187,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def fails(scenarios: Sequence[Scenario]) -> bool:
-    """Whether something does not hold once a fresh server has taken all of `scenarios`."""
+    """Return true if a fresh server fails a check after all of `scenarios`."""
     with under_fire() as target:
         if len(scenarios) == 1:
             target.scenarios_a_pair = 1

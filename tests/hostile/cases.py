@@ -30,7 +30,7 @@ HEALTHZ = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
 
 
 class Pause(Enum):
-    """What a client does between two things that it sends."""
+    """An act of a client between two sends."""
 
     ROUND_TRIP = auto()  # waits until the server has read what was sent, so that what follows is a segment of its own
     ANSWERED = auto()  # waits for one more answer
@@ -79,7 +79,7 @@ ClientStep = Sent | Pause
 
 
 class Case(NamedTuple):
-    """What a client does on a connection, and how many answers that has to have; fewer if the server closes it."""
+    """Steps of a client on a connection, and the number of answers to them; fewer if the server closes it."""
 
     steps: Callable[[ChatRequests], Sequence[ClientStep]]
     answers: int = 1

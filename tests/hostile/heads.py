@@ -1,4 +1,4 @@
-"""What the heads of hostile requests hold: methods, targets and header values; and bytes that are hardly HTTP."""
+"""Heads of hostile requests: methods, targets and header values; and bytes that are hardly HTTP."""
 
 from __future__ import annotations
 

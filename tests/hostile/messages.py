@@ -177,7 +177,7 @@ def posted(message: Json, session_id: str | None = None, version: str | None = N
 
 
 class Known(NamedTuple):
-    """What arguments refer to: strategies of what exists by now, and now and then of what does not."""
+    """Strategies for the values that arguments refer to: mostly existing ones, and rarely others."""
 
     handles: st.SearchStrategy[Any] = HANDLES
     rooms: st.SearchStrategy[Any] = ROOMS

@@ -44,7 +44,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture(scope="module")
 async def servers() -> AsyncIterator[Servers]:
-    """Both, whatever the environment says of the lane; they end in peace, and have logged no fault."""
+    """Start both, independent of the environment; they end cleanly, and have logged no fault."""
     async with AsyncExitStack() as stack:
         both = [
             await stack.enter_async_context(serving("--log-level", "warning", CHAT_BROKER_NO_FAST_LANE=no_lane))
@@ -64,10 +64,10 @@ def requests_of(person: Modern | InSession, cursor: int) -> ChatRequests:
 
 
 class CaseClient:
-    """Carries out a case on one connection."""
+    """A client that carries out a case on one connection."""
 
     def __init__(self, connection: RawConnection, bob: Modern) -> None:
-        """`bob`: whom it chats with."""
+        """`bob`: its partner."""
         self._connection = connection
         self._bob = bob
         self._has_ended = False
@@ -75,7 +75,7 @@ class CaseClient:
         self._events = 0
 
     async def take(self, step: ClientStep) -> None:
-        """The next thing."""
+        """Carry out the next step."""
         connection = self._connection
         match step:
             case Request():
@@ -99,7 +99,7 @@ class CaseClient:
                 self._has_ended = True
 
     async def end(self, answers: int) -> str:
-        """What becomes of the connection once there are so many answers."""
+        """Wait for so many answers; return the state of the connection after them."""
         connection = self._connection
         await connection.until(lambda: connection.final_answers >= answers)
         if self._has_ended:
@@ -112,7 +112,7 @@ class CaseClient:
 
     @property
     def answers(self) -> list[WireResponse]:
-        """What has come; how far an answer had come that the client cut short is a matter of time."""
+        """The answers so far; one that the client cut short is left out, since its length depends on time."""
         return [answer for answer in self._connection.answers if answer.is_whole or not self._has_ended]
 
 
@@ -135,7 +135,7 @@ def is_answered_at_once(request: Request) -> bool:
 
 
 async def outcome(server: Process, era: Era, case: Case) -> str:
-    """All that can be seen of `case`, done by one of two who have just met at `server`; but for ids and times."""
+    """Return all visible effects of `case`, done by one of a new pair at `server`, but for ids and times."""
     async with crowd(cast("Running", server)) as there, connected_to(server.port) as connection:
         ann, bob = await there.pair(era, "2026")
         met_at = bob.cursor
@@ -149,7 +149,7 @@ async def outcome(server: Process, era: Era, case: Case) -> str:
 
 
 def shown(answer: WireResponse) -> str:
-    """What a client goes by in it."""
+    """Return the parts of an answer that clients use."""
     headers = (f"{name}: {value}" for name, value in answer.headers_that_matter)
     end = "" if answer.is_whole else "..."
     return "\n".join([f"{answer.status} {answer.reason}", *headers, "", *answer.body.splitlines(), end])
@@ -161,7 +161,7 @@ TIMES = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z|(idle_seconds\\?": ?
 
 
 def masked(text: str, port: int, met_at: int) -> str:
-    """`text` with ids numbered as they come, and positions counted from `met_at`."""
+    """Return `text` with ids numbered in order, and positions counted from `met_at`."""
     numbers: dict[str, int] = {}
     text = IDS.sub(lambda found: f"<id {numbers.setdefault(found[0], len(numbers))}>", text)
     text = POSITIONS.sub(lambda found: f"{found[1]}<{int(found[2]) - met_at} later>", text)

@@ -32,7 +32,7 @@ RUN = settings(
 
 
 async def converse(data: st.DataObject, tally: Counter[str], likely: Collection[str] = ()) -> None:
-    """A pair that has met, each of another era, and then whatever happens, what is `likely` above all."""
+    """Pair two clients of different eras, and draw steps after that, mostly those in `likely`."""
     async with twins(tally) as both:
         conversation = Conversation(both, data, likely)
         await conversation.begin()
@@ -42,7 +42,7 @@ async def converse(data: st.DataObject, tally: Counter[str], likely: Collection[
 
 
 def test_whatever_is_asked_is_answered_alike() -> None:
-    """No request makes a difference that anyone could see; and the lane has really answered its share."""
+    """No request makes a visible difference, and the lane has answered its share."""
     tally: Counter[str] = Counter()
 
     @RUN
@@ -58,7 +58,7 @@ def test_whatever_is_asked_is_answered_alike() -> None:
 
 @pytest.mark.parametrize("levels", [10, 150, 195, 200, 205, 900, 5_000])
 def test_what_is_nested_deeply_is_answered_alike(levels: int) -> None:
-    """The SDK's parser of sessions gives up at some depth; where it does, nothing but a parse error is said."""
+    """Beyond the depth limit of the SDK's parser for sessions, the answer is only a parse error."""
 
     async def compare() -> None:
         async with twins(Counter()) as both:

@@ -32,12 +32,12 @@ class WireResponse(NamedTuple):
 
     @property
     def framing(self) -> set[str]:
-        """How its end is told."""
+        """Headers that tell its end."""
         return FRAMING.intersection(name for name, _ in self.headers)
 
     @property
     def headers_that_matter(self) -> list[tuple[str, str]]:
-        """Those that a client goes by."""
+        """Headers that clients use."""
         return [header for header in self.headers if header[0] not in NOT_COMPARED]
 
 
@@ -111,22 +111,22 @@ class RawConnection(asyncio.Protocol):
 
     @property
     def answers(self) -> list[WireResponse]:
-        """What has come."""
+        """The responses so far."""
         return answers_in(self._received, self._methods)
 
     @property
     def final_answers(self) -> int:
-        """How many requests are answered, to the last byte."""
+        """The number of complete final responses."""
         return sum(answer.is_whole and answer.status >= 200 for answer in self.answers)
 
     @property
     def events(self) -> int:
-        """How many events have come, in all answers together."""
+        """The number of events in all responses together."""
         return sum(answer.body.count(EVENT_END) for answer in self.answers)
 
     @property
     def is_streaming(self) -> bool:
-        """Whether an answer has begun and not ended."""
+        """True if a response has begun and not ended."""
         return any(not answer.is_whole for answer in self.answers)
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -137,7 +137,7 @@ class RawConnection(asyncio.Protocol):
                 await self._changed.wait()
 
     async def stays_open(self) -> bool:
-        """Whether one more request on it is answered."""
+        """Send one more request; return true if it is answered."""
         answered = self.final_answers
         self._methods[answered:] = []
         self.ask(b"GET", HEALTHZ)
