@@ -15,6 +15,7 @@ OURS = ("mcp_facade", "broker", "projections", "events")
 BARE_TIMES_MAX = 1.2
 
 
+@pytest.mark.slow
 async def test_an_open_stream_takes_hardly_more_than_that_of_a_bare_server() -> None:
     """In a session of 2025 that is so of what the broker itself has made; most there is the SDK's."""
     bare, modern, session = [await trace(kind, SMALL, STREAMS) for kind in KINDS]

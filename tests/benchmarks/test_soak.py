@@ -15,6 +15,7 @@ SHORT = SoakOptions(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", ["memory", "sqlite"])
 async def test_a_short_soak_of_a_real_server_is_well(log: str) -> None:
     """Forty people with streams come, talk, drop out, come back and leave; nothing is lost or left over."""

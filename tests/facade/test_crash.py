@@ -226,6 +226,7 @@ async def crashing(broker: Broker, talkers: list[Talker], seed: int) -> None:
         await broker.crash()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [random.SystemRandom().randrange(2**32)], ids=["seed"])
 async def test_a_killed_broker_loses_nothing_that_it_had_answered(tmp_path: Path, seed: int) -> None:
     """Every message is heard once and in order, in the same room, by whatever way; who waits still waits."""

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.anyio
 PEOPLE = 200
 
 
+@pytest.mark.slow
 async def test_two_hundred_who_enter_at_once_make_a_hundred_pairs(there: Crowd) -> None:
     """Each is in exactly one room with exactly one other, and each pair hears each other."""
     callers = [await there.modern() for _ in range(20)]

@@ -73,6 +73,7 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
         await there.close()
 
 
+@pytest.mark.slow
 async def test_a_stream_resumes_in_another_process(tmp_path: Path) -> None:
     """By `Last-Event-ID`, in a new session that has shown the handle, without a gap or a double."""
     _, url = file_of(tmp_path)
@@ -96,6 +97,7 @@ async def test_a_stream_resumes_in_another_process(tmp_path: Path) -> None:
         await there.close()
 
 
+@pytest.mark.slow
 async def test_a_start_from_a_snapshot_is_a_start(tmp_path: Path) -> None:
     """With snapshots, without them, and with one that is damaged."""
     path, url = file_of(tmp_path)
@@ -217,6 +219,7 @@ async def test_a_disk_that_fills_up_costs_refusals_and_nothing_else(tmp_path: Pa
     assert logged.count("Traceback") == 0
 
 
+@pytest.mark.slow
 async def test_what_was_said_is_forgotten_in_time(tmp_path: Path) -> None:
     """With `--redact-after`, no byte of it is left in the files; that it was said stays, and the chain is whole."""
     path, url = file_of(tmp_path)

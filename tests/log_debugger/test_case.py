@@ -136,6 +136,7 @@ def test_whatever_many_people_do_can_be_tested(policy: Policy, tmp_path: Path) -
         assert len(past_of(module)) <= 8, module
 
 
+@pytest.mark.slow
 def test_what_is_written_is_formatted_and_without_a_fault(tmp_path: Path) -> None:
     """As `ruff format` would have it, at its own length of a line and at ours; pytest runs it from anywhere."""
     log = dumped(tmp_path / "dump.jsonl", crowd(22, 120, policy=INTERESTS))

@@ -288,6 +288,7 @@ def test_the_page_allows_itself_nothing_but_its_own_script_and_style() -> None:
     )
 
 
+@pytest.mark.slow
 def test_ten_thousand_commits_are_less_than_a_megabyte() -> None:
     """The page stays small enough to be sent to somebody."""
     folded = FoldedLog(INITIAL_STATE)

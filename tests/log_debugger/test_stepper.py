@@ -92,6 +92,7 @@ def long_script(commits: int) -> Script:
     return script
 
 
+@pytest.mark.slow
 def test_keys_lead_everywhere(log: str) -> None:
     """By one, by ten, to the ends, to a position or a time; never beyond the ends."""
     ways: dict[tuple[str, ...], Position] = {

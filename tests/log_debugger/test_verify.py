@@ -487,7 +487,7 @@ def test_a_log_that_is_trimmed_while_it_is_checked_is_no_breach(tmp_path: Path) 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("ahead", [0, 32])
-@pytest.mark.parametrize("altered", [None, 1, 300, 301, 777])
+@pytest.mark.parametrize("altered", [*(pytest.param(one, marks=pytest.mark.slow) for one in (None, 1, 300, 301)), 777])
 def test_several_workers_find_what_one_finds(
     altered: int | None, ahead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

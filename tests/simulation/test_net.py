@@ -132,6 +132,7 @@ PLANTED: list[Plant] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a few seeds, by a failure that names it."""

@@ -17,7 +17,7 @@ from tests.simulation.run import Outcome, Simulation
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("first", range(0, 40, 10))
+@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in (10, 20, 30))])
 def test_nothing_is_found(first: int) -> None:
     """Ten seeds at a time; `make simulate` runs as many as one likes."""
     for seed in range(first, first + 10):
@@ -25,6 +25,7 @@ def test_nothing_is_found(first: int) -> None:
         assert outcome.failure is None, f"seed {seed} at step {outcome.steps}: {outcome.failure}"
 
 
+@pytest.mark.slow
 def test_a_log_in_memory_is_written_at_once() -> None:
     """Some seeds have one, and with it no command waits for a turn of the loop; with the others all do."""
     for seed in range(8, 12):
@@ -45,6 +46,7 @@ def _printed(*arguments: str, hash_seed: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", ["3", "8", "20"])
 def test_a_seed_is_the_same_under_any_hash_seed(seed: str) -> None:
     """Step by step: the digests of the trace and of the state agree, and so does every line of it."""
@@ -67,6 +69,7 @@ def test_a_seed_stops_at_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.rstrip().splitlines()[-1].split()[0] == "700"
 
 
+@pytest.mark.slow
 def test_a_seed_that_fails_says_how_to_see_it_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

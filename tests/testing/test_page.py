@@ -45,6 +45,7 @@ def shown(language: str) -> list[str]:
     return block.splitlines()
 
 
+@pytest.mark.slow
 def test_the_test_is_twenty_lines_long_and_fails_as_shown(tmp_path: Path) -> None:
     """The first test is short and fails as shown; lines that depend on Hypothesis's version are elided there."""
     assert len(FAILING.splitlines()) <= 20
@@ -83,6 +84,7 @@ def test_a_log_is_held_to_a_matching(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert differences(shown("text"), capsys.readouterr().out.splitlines()) == ""
 
 
+@pytest.mark.slow
 def test_the_property_holds(tmp_path: Path) -> None:
     """The page's property holds for whole logs."""
     module = tmp_path / "test_reader.py"

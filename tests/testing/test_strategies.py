@@ -142,12 +142,14 @@ def is_there(*kinds: type[Any]) -> Callable[[list[Commit]], bool]:
     return in_it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [NextPartner, LeaveQueue, LeaveRoom, Disconnect, MatchDue, AdoptPolicy, RoomOpened])
 def test_all_that_can_happen_happens_in_some_log(kind: type[Any]) -> None:
     """Each command comes up in a log, with its effects."""
     find(logs(), is_there(kind), settings=seeking())
 
 
+@pytest.mark.slow
 def test_people_talk_in_some_log() -> None:
     """A log with messages and a closed room comes up."""
     find(logs(), is_there(MessageSent, RoomClosed), settings=seeking())

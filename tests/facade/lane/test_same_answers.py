@@ -41,6 +41,7 @@ async def converse(data: st.DataObject, tally: Counter[str], likely: Collection[
         both.compare_samples()
 
 
+@pytest.mark.slow
 def test_whatever_is_asked_is_answered_alike() -> None:
     """No request makes a visible difference, and the lane has answered its share."""
     tally: Counter[str] = Counter()
