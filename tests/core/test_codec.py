@@ -1,4 +1,4 @@
-"""What was stored stays readable, and what this program does not know fails loudly."""
+"""Stored commits stay readable, and unknown content is an error."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ LINES = [line for file in FILES for line in file.read_bytes().splitlines()]
 
 
 def line_of_schema(line: bytes) -> int:
-    """The schema version that `line` was stored under."""
+    """Return the schema version of `line`."""
     schema: int = json.loads(line)["schema"]
     return schema
 
 
 def line_of(commit: Commit) -> dict[str, Any]:
-    """`commit` as the JSON object that is stored."""
+    """Return `commit` as its stored JSON object."""
     line: dict[str, Any] = json.loads(encode_commit(commit))
     return line
 
 
 def specimen() -> dict[str, Any]:
-    """Some line of a log, of the present schema."""
+    """Return a line of the present schema."""
     line: dict[str, Any] = json.loads(NEWEST[0])
     return line
 
@@ -60,7 +60,7 @@ def specimen() -> dict[str, Any]:
 @settings(deadline=None, max_examples=scaled(150))
 @given(commits())
 def test_a_commit_comes_back_as_it_was(commit: Commit) -> None:
-    """Equal in every field and type, from one line of JSON, and to the same bytes again."""
+    """A decoded commit equals the original, and encodes to the same bytes."""
     line = encode_commit(commit)
     again = decode_commit(line)
     assert again == commit
@@ -74,7 +74,7 @@ OLD = [line for line in LINES if line_of_schema(line) < SCHEMA_VERSION]
 
 @pytest.mark.parametrize("line", NEWEST, ids=range(1, len(NEWEST) + 1))
 def test_a_stored_line_is_read_and_written_the_same(line: bytes) -> None:
-    """These bytes are for ever: a change of the types that breaks one breaks somebody's log."""
+    """A golden line is decoded and encoded to the same bytes; a change here breaks stored logs."""
     commit = decode_commit(line)
     assert encode_commit(commit) == line
     assert commit_id_of(commit) == commit.commit_id
@@ -82,7 +82,7 @@ def test_a_stored_line_is_read_and_written_the_same(line: bytes) -> None:
 
 @pytest.mark.parametrize("line", OLD, ids=range(1, len(OLD) + 1))
 def test_an_old_line_is_read_as_what_it_meant(line: bytes) -> None:
-    """Nothing that it says is lost; what there was no word for then has the value that it had."""
+    """An old line keeps all its content, and new fields have the values implied then."""
     stored, commit = json.loads(line), decode_commit(line)
     now = json.loads(msgspec.json.encode(commit))
     for holder in (now["command"], *now["events"]):
@@ -95,7 +95,7 @@ def test_an_old_line_is_read_as_what_it_meant(line: bytes) -> None:
 
 @pytest.mark.parametrize("line", OLD, ids=range(1, len(OLD) + 1))
 def test_an_old_line_that_was_altered_is_noticed(line: bytes) -> None:
-    """Its id is that of what was stored, and is checked before anything is brought up to date."""
+    """The id of an old line is checked on its stored form, before the upcast."""
     stored = json.loads(line)
     stored["at_ms"] += 1
     with pytest.raises(BrokenChainError, match=f"position {stored['position']} was altered"):
@@ -104,7 +104,7 @@ def test_an_old_line_that_was_altered_is_noticed(line: bytes) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=[file.name for file in FILES])
 def test_the_stored_lines_are_one_log(file: Path) -> None:
-    """Each follows the one before it."""
+    """The golden lines are one chain."""
     lines = file.read_bytes().splitlines()
     tip = Tip(0, decode_commit(lines[0]).previous_id)
     for line in lines:
@@ -115,7 +115,7 @@ def test_the_stored_lines_are_one_log(file: Path) -> None:
 
 @pytest.mark.parametrize("line", LINES, ids=range(1, len(LINES) + 1))
 def test_a_line_can_be_redacted_as_it_is(line: bytes) -> None:
-    """Of whatever schema: no text and no salt is left, its id holds, and doing it again changes nothing."""
+    """A redacted line of any schema has no text and no salt, a valid id, and redacting it again changes nothing."""
     redacted = redact_line(line)
     commit = decode_commit(redacted)
     check_link(Tip(commit.position - 1, commit.previous_id), commit)
@@ -131,12 +131,12 @@ def test_a_line_can_be_redacted_as_it_is(line: bytes) -> None:
 @settings(deadline=None, max_examples=scaled(100))
 @given(commits())
 def test_a_line_is_redacted_as_its_commit_is(commit: Commit) -> None:
-    """Byte for byte."""
+    """Redacting a line gives the bytes of the redacted commit."""
     assert redact_line(encode_commit(commit)) == encode_commit(redact(commit))
 
 
 def test_there_is_a_stored_line_for_every_type() -> None:
-    """Each command, each event, and a redacted text."""
+    """The golden lines have each command, each event and a redacted text."""
     stored = [decode_commit(line) for line in LINES]
     assert {type(commit.command) for commit in stored} == set(get_args(Command))
     assert {type(event) for commit in stored for event in commit.events} == set(get_args(Event))
@@ -144,7 +144,7 @@ def test_there_is_a_stored_line_for_every_type() -> None:
 
 
 def test_the_default_policy_never_changes() -> None:
-    """An old log says nothing of its limits where it has the defaults, so the defaults are part of every log."""
+    """The default policy never changes, since old logs do not store defaults."""
     stored = [json.loads(file.read_text()) for file in sorted(GOLDEN.glob("policy*.json"))]
     assert {name: getattr(Policy(), name) for name in Policy.__struct_fields__} == {
         name: value for values in stored for name, value in values.items()
@@ -152,14 +152,14 @@ def test_the_default_policy_never_changes() -> None:
 
 
 def test_a_matching_is_one_that_there_is() -> None:
-    """The refusal lists them."""
+    """An unknown matching is refused with a list of the known ones."""
     with pytest.raises(ValueError, match="matching must be one of first-come, interests"):
         Policy(matching="at random")
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.5, "7", None])
 def test_a_limit_is_a_positive_integer(value: object) -> None:
-    """Anything else is refused, by name."""
+    """A limit that is no positive integer is refused by name."""
     with pytest.raises(ValueError, match="streams_max must be a whole number of at least 1"):
         Policy(streams_max=value)
 
@@ -181,7 +181,7 @@ CORRUPTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 def corrupted(change: str) -> bytes:
-    """A line with something in it that this program does not know."""
+    """Return a line with unknown content."""
     line = specimen()
     CORRUPTIONS[change](line)
     return json.dumps(line).encode()
@@ -189,7 +189,7 @@ def corrupted(change: str) -> bytes:
 
 @pytest.mark.parametrize("change", CORRUPTIONS)
 def test_what_is_not_known_fails_loudly(change: str) -> None:
-    """Nothing is skipped, guessed or half understood."""
+    """An unknown tag, field or value is an error."""
     with pytest.raises(UnreadableCommitError):
         decode_commit(corrupted(change))
 
@@ -198,7 +198,7 @@ def test_what_is_not_known_fails_loudly(change: str) -> None:
     "line", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema":1}', b'{"schema":1,"x":' + b"[" * 5_000], ids=range(7)
 )
 def test_what_is_damaged_fails_loudly(line: bytes) -> None:
-    """Whatever stands there instead of a commit."""
+    """Anything else than a commit is an error."""
     with pytest.raises(UnreadableCommitError):
         decode_commit(line)
 
@@ -206,7 +206,7 @@ def test_what_is_damaged_fails_loudly(line: bytes) -> None:
 @pytest.mark.parametrize("line", [NEWEST[0], OLD[0]], ids=["present", "old"])
 @pytest.mark.parametrize("read", [decode_commit, redact_line])
 def test_a_byte_that_is_no_text_is_damage(line: bytes, read: Callable[[bytes], object]) -> None:
-    """Of whatever schema, and whatever is to be done with the line."""
+    """Invalid UTF-8 is damage in a line of any schema, for decoding and redacting."""
     at = line.index(b'"connection_id":"') if b'"connection_id":"' in line else line.index(b'"type":"')
     at = line.index(b'":"', at) + 3
     with pytest.raises(UnreadableCommitError, match=r"^not a commit: 'utf-8' codec can't decode"):
@@ -232,7 +232,7 @@ def test_a_byte_that_is_no_text_is_damage(line: bytes, read: Callable[[bytes], o
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(line: bytes, why: str) -> None:
-    """For the one who has to restore it."""
+    """The error's text is one line."""
     with pytest.raises((UnreadableCommitError, BrokenChainError), match=why):
         decode_commit(line)
 
@@ -247,13 +247,13 @@ def test_what_is_wrong_is_said_in_one_line(line: bytes, why: str) -> None:
     ],
 )
 def test_what_is_no_commit_can_not_be_redacted(line: bytes, why: str) -> None:
-    """It is not passed over: what was said may stand in it."""
+    """A line that is no commit is an error for redaction, since it may hold a text."""
     with pytest.raises(UnreadableCommitError, match=f"^not a commit: {why}$"):
         redact_line(line)
 
 
 def test_an_old_line_whose_id_holds_may_still_be_no_commit() -> None:
-    """Whoever wrote it knew a field that this program does not."""
+    """An old line with a valid id and an unknown field is an error."""
     stored = json.loads(OLD[0]) | {"more": 1}
     stored["commit_id"] = id_over([value for name, value in stored.items() if name != "commit_id"])
     with pytest.raises(
@@ -263,7 +263,7 @@ def test_an_old_line_whose_id_holds_may_still_be_no_commit() -> None:
 
 
 def test_only_a_policy_of_an_old_line_is_brought_up_to_date() -> None:
-    """What it did not say is what it was then."""
+    """The upcast adds the old values to policies alone."""
     holders: list[dict[str, Any]] = [{"policy": {"streams_max": 7}}, {"text": "x"}]
     line = {"schema": 1, "command": holders[0], "events": holders}
     then = {"matching": "first-come", "interest_patience_ms": 15_000, "snapshot_every_commits": 50_000}
@@ -281,7 +281,7 @@ def test_only_a_policy_of_an_old_line_is_brought_up_to_date() -> None:
     ],
 )
 def test_the_reasons_are_these(kind: type[Disconnect | QueueLeft | RoomClosed], reasons: tuple[str, ...]) -> None:
-    """Stored ones are read for ever, and no other ever was."""
+    """The stored reasons are exactly these."""
     known = {"connection_id": "c_ann", "since": 1, "room_id": "r_1", "closed_by": "c_ann", "other": "c_bob"}
     tag = kind.__struct_config__.tag
     stored = {name: known[name] for name in kind.__struct_fields__ if name != "reason"} | {"type": tag}
@@ -295,13 +295,13 @@ def test_the_reasons_are_these(kind: type[Disconnect | QueueLeft | RoomClosed], 
 @settings(deadline=None, max_examples=scaled(200))
 @given(st.sampled_from(LINES), st.data())
 def test_a_line_cut_short_is_no_commit(line: bytes, data: st.DataObject) -> None:
-    """As a crash in the middle of a write would leave it."""
+    """Every prefix of a line is an error, as after a crash in the middle of a write."""
     with pytest.raises(UnreadableCommitError):
         decode_commit(line[: data.draw(st.integers(0, len(line) - 1))])
 
 
 def test_a_newer_schema_is_named() -> None:
-    """So that an operator knows to update."""
+    """The error for a newer schema names its version."""
     with pytest.raises(
         UnreadableCommitError, match=f"schema version {SCHEMA_VERSION + 1}; this program reads up to {SCHEMA_VERSION}"
     ):
@@ -309,7 +309,7 @@ def test_a_newer_schema_is_named() -> None:
 
 
 def test_versions_are_brought_up_to_date_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each version to the next, before it is read."""
+    """Each version is upcast to the next before decoding."""
 
     def from_minus_one(commit: dict[str, Any]) -> dict[str, Any]:
         return commit | {"command": commit["command"] | {"type": commit["command"]["type"].removeprefix("old_")}}
@@ -327,12 +327,12 @@ def test_versions_are_brought_up_to_date_one_by_one(monkeypatch: pytest.MonkeyPa
 
 
 def test_facts_that_were_not_needed_are_not_stored() -> None:
-    """Neither as null nor at all."""
+    """Missing facts are not in the line, not even as null."""
     facts = line_of(decode_commit(LINES[0]))["facts"]
     assert None not in facts.values()
 
 
 def test_no_handle_can_stand_in_a_commit() -> None:
-    """There is no field for one: connections are named by their public names."""
+    """No type of a commit has a field for a handle."""
     assert state_after(waiting(ANN)).connections.get(ANN) is not None
     assert not [line for line in LINES if b"cb_" in line or b"handle" in line.replace(b"handles_", b"")]

@@ -1,4 +1,4 @@
-"""The chain of commits: whatever was altered is noticed, and a text can be forgotten without breaking it."""
+"""The chain of commits: alterations are noticed, and redaction keeps the chain."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ BEFORE = Tip(41, CommitId("f" * 32))
 
 
 def spoken(text: str = "a secret", salt: str | None = SALT) -> Commit:
-    """A commit with a text in it."""
+    """Return a commit with a text."""
     return commit_after(BEFORE, say(ANN, text, "m1"), Facts(1_000, None, salt), [said(ANN, BOB, text, "m1")])
 
 
 def met() -> Commit:
-    """A commit without one."""
+    """Return a commit without a text."""
     return commit_after(BEFORE, enter(BOB), Facts(1_000, room_id_from(bytes(16))), [entered(BOB), opened(ANN, BOB)])
 
 
 def test_a_commit_follows_its_tip() -> None:
-    """Position, link and time come from where it stands and from the facts."""
+    """Position, link and time come from the tip and the facts."""
     commit = met()
     assert (commit.position, commit.previous_id, commit.at_ms) == (42, BEFORE.commit_id, 1_000)
     assert commit.tip == Tip(42, commit.commit_id)
@@ -62,14 +62,14 @@ def test_a_commit_follows_its_tip() -> None:
 
 @pytest.mark.parametrize("commit", [spoken(), met()], ids=["with a text", "without"])
 def test_an_id_is_128_bits_in_hexadecimal(commit: Commit) -> None:
-    """And depends on nothing but the commit."""
+    """An id is 128 bits in hexadecimal, and depends on the commit alone."""
     assert len(commit.commit_id) == 32
     assert int(commit.commit_id, 16) >= 0
     assert commit_id_of(decode_commit(encode_commit(commit))) == commit.commit_id
 
 
 def leaves(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Where in a JSON value anything stands that is no object or list."""
+    """Return the paths of all scalars in a JSON value."""
     if isinstance(value, dict):
         return [leaf for key, item in value.items() for leaf in leaves(item, (*path, key))]
     if isinstance(value, list):
@@ -78,7 +78,7 @@ def leaves(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | 
 
 
 def with_other(line: bytes, path: tuple[str | int, ...]) -> bytes:
-    """`line` with something else of the same kind at `path`."""
+    """Return `line` with another value of the same kind at `path`."""
     commit = json.loads(line)
     place = commit
     for key in path[:-1]:
@@ -98,7 +98,7 @@ def with_other(line: bytes, path: tuple[str | int, ...]) -> bytes:
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else type(value.command).__name__,
 )
 def test_whatever_is_altered_is_noticed(commit: Commit, path: tuple[str | int, ...]) -> None:
-    """Every single field: the line can't be read any more, or it breaks the chain."""
+    """An altered field makes the line unreadable or breaks the chain."""
     line = with_other(encode_commit(commit), path)
     with pytest.raises((BrokenChainError, UnreadableCommitError)):
         check_link(BEFORE, decode_commit(line))
@@ -106,7 +106,7 @@ def test_whatever_is_altered_is_noticed(commit: Commit, path: tuple[str | int, .
 
 @pytest.mark.parametrize("part", ["command", "events", "both"])
 def test_a_text_that_is_altered_anywhere_is_noticed(part: str) -> None:
-    """In the request, in what was delivered, or in both alike."""
+    """An altered text breaks the chain, in the command, in the event or in both."""
     commit = spoken()
     if part != "events":
         commit = msgspec.structs.replace(commit, command=say(ANN, "another", "m1"))
@@ -117,13 +117,13 @@ def test_a_text_that_is_altered_anywhere_is_noticed(part: str) -> None:
 
 
 def test_a_dropped_salt_is_noticed() -> None:
-    """A text without its salt can't be what was stored."""
+    """A dropped salt breaks the chain."""
     with pytest.raises(BrokenChainError, match="altered"):
         check_link(BEFORE, msgspec.structs.replace(spoken(), facts=Facts(1_000)))
 
 
 def test_an_added_salt_is_noticed() -> None:
-    """Facts that no decision had."""
+    """An added salt breaks the chain."""
     commit = met()
     salted = msgspec.structs.replace(commit, facts=Facts(1_000, commit.facts.room_id, SALT))
     with pytest.raises(BrokenChainError, match="altered"):
@@ -131,33 +131,33 @@ def test_an_added_salt_is_noticed() -> None:
 
 
 def test_events_that_are_added_or_dropped_are_noticed() -> None:
-    """The commit is atomic on disk too."""
+    """An added or dropped event breaks the chain."""
     for events in ((), (entered(BOB),), (*met().events, entered(ANN)), tuple(reversed(met().events))):
         with pytest.raises(BrokenChainError, match=r"^the commit at position 42 was altered$"):
             check_link(BEFORE, msgspec.structs.replace(met(), events=events))
 
 
 def test_a_gap_is_noticed() -> None:
-    """Positions follow each other."""
+    """A gap in the positions breaks the chain."""
     with pytest.raises(BrokenChainError, match=r"^expected the commit at position 41, found 42$"):
         check_link(Tip(40, BEFORE.commit_id), met())
 
 
 def test_another_past_is_noticed() -> None:
-    """A log that was rolled back and went on differently."""
+    """A commit of another past breaks the chain, as after a rollback."""
     with pytest.raises(BrokenChainError, match=r"^the commit at position 42 does not follow the one before it$"):
         check_link(Tip(41, CommitId("e" * 32)), met())
 
 
 def test_a_redacted_commit_keeps_its_place_in_the_chain() -> None:
-    """Its id is the same, so what follows it holds too."""
+    """A redacted commit has the same id, so the next commit still follows it."""
     commit = redact(spoken())
     check_link(BEFORE, commit)
     check_link(commit.tip, commit_after(spoken().tip, LeaveQueue(ANN), Facts(2_000), []))
 
 
 def test_a_redacted_commit_forgets_the_text() -> None:
-    """Its length and a hash are left, and without the salt nobody can find it by trying."""
+    """A redacted commit has only the text's length and salted hash."""
     commit = redact(spoken("Grüße"))
     line = encode_commit(commit)
     assert "Gr" not in line.decode()
@@ -169,23 +169,23 @@ def test_a_redacted_commit_forgets_the_text() -> None:
 
 
 def test_redacting_twice_is_redacting_once() -> None:
-    """What is gone stays gone, and the stand-in stays."""
+    """Redacting a second time changes nothing."""
     assert redact(redact(spoken())) == redact(spoken())
 
 
 def test_what_holds_no_text_is_not_redacted() -> None:
-    """Nothing in it was said by anyone."""
+    """A commit without a text is not changed by redaction."""
     assert redact(met()) == met()
 
 
 def test_the_same_text_has_another_stand_in_under_another_salt() -> None:
-    """So equal messages can't be told from each other's hashes."""
+    """Equal texts have different hashes under different salts."""
     assert redacted("yes", "a") != redacted("yes", "b")
     assert redacted("yes", "a") == redacted("yes", "a")
 
 
 def test_a_text_without_a_salt_is_a_bug() -> None:
-    """Whoever commits a text brings random bits."""
+    """Committing a text without a salt fails an assertion."""
     with pytest.raises(AssertionError, match="salt"):
         spoken(salt=None)
 
@@ -193,7 +193,7 @@ def test_a_text_without_a_salt_is_a_bug() -> None:
 @settings(deadline=None, max_examples=scaled(200))
 @given(commits())
 def test_every_commit_links_and_redacts(commit: Commit) -> None:
-    """Anything that can be stored holds in the chain, as it is and redacted."""
+    """Any commit is valid in the chain, as it is and redacted."""
     before = Tip(commit.position - 1, commit.previous_id)
     check_link(before, commit)
     check_link(before, redact(commit))
@@ -202,7 +202,7 @@ def test_every_commit_links_and_redacts(commit: Commit) -> None:
 @settings(deadline=None, max_examples=scaled(100))
 @given(st.binary(min_size=24, max_size=24), st.binary(min_size=16, max_size=16))
 def test_ids_look_as_they_are_described(handle_bytes: bytes, room_bytes: bytes) -> None:
-    """A handle, the public name behind it, and a room's name."""
+    """A handle, a connection id and a room id have their documented forms."""
     handle, room_id = handle_from(handle_bytes), room_id_from(room_bytes)
     connection_id = connection_id_of(handle)
     assert re.fullmatch("cb_[A-Za-z0-9_-]{32}", handle)
@@ -213,18 +213,18 @@ def test_ids_look_as_they_are_described(handle_bytes: bytes, room_bytes: bytes) 
 
 
 def test_a_connection_id_never_changes() -> None:
-    """Logs hold it, so this value is for ever."""
+    """The connection id of a handle never changes, since logs hold it."""
     assert connection_id_of(Handle("cb_example")) == "c_8bb8bc7140b55948b30160521c237534"
 
 
 def test_a_position_is_a_number_that_every_json_reader_keeps() -> None:
-    """Above it, JavaScript rounds."""
+    """Positions stay in the range of exact integers in JavaScript."""
     assert POSITION_MAX == 9_007_199_254_740_992
 
 
 @pytest.mark.parametrize(("make", "right"), [(handle_from, 24), (room_id_from, 16)])
 def test_an_id_of_another_length_is_a_bug(make: Callable[[bytes], str], right: int) -> None:
-    """Fewer bits could be guessed."""
+    """Too few or too many random bytes fail an assertion."""
     make(bytes(right))
     for wrong in (right - 1, right + 1):
         with pytest.raises(AssertionError):
@@ -232,21 +232,21 @@ def test_an_id_of_another_length_is_a_bug(make: Callable[[bytes], str], right: i
 
 
 def test_a_log_begins_at_nothing() -> None:
-    """Position 0, behind which the first commit stands."""
+    """The empty tip is position 0, before the first commit."""
     assert EMPTY_TIP == (0, "")
     first = commit_after(EMPTY_TIP, enter(ANN), Facts(1), [entered(ANN)])
     assert (first.schema, first.position, first.previous_id) == (2, 1, "")
 
 
 def test_a_stand_in_is_the_hash_of_salt_and_text() -> None:
-    """For ever: stored ids depend on it. Where the salt is gone, of the text alone; one of a stand-in is itself."""
+    """A stand-in hashes salt and text (without a salt, the text), and is its own stand-in."""
     assert redacted("Grüße", "ab") == RedactedText(7, hashlib.sha256("abGrüße".encode()).hexdigest())
     assert redacted("Grüße", None) == RedactedText(7, hashlib.sha256("Grüße".encode()).hexdigest())
     assert redacted(redacted("Grüße", "ab"), "cd") == redacted("Grüße", "ab")
 
 
 def test_a_redacted_commit_is_the_same_but_for_its_texts_and_its_salt() -> None:
-    """A fresh room id that stood in its facts, and events that say nothing, stay."""
+    """Redaction changes only texts and the salt."""
     facts = Facts(1_000, room_id_from(bytes(16)), SALT)
     commit = commit_after(BEFORE, say(ANN, "a secret", "m1"), facts, [entered(BOB), said(ANN, BOB, "a secret", "m1")])
     stand_in = redacted("a secret", SALT)
@@ -259,11 +259,11 @@ def test_a_redacted_commit_is_the_same_but_for_its_texts_and_its_salt() -> None:
 
 
 def test_an_event_that_says_something_else_is_redacted_as_what_it_says() -> None:
-    """It must not hash like the one that was stored."""
+    """An event with another text than its command gets a hash of its own text."""
     commit = commit_after(BEFORE, say(ANN, "one", "m1"), Facts(1_000, None, SALT), [said(ANN, BOB, "two", "m1")])
     assert redact(commit).events == (msgspec.structs.replace(said(ANN, BOB, "", "m1"), text=redacted("two", SALT)),)
 
 
 def test_any_text_at_all_names_a_connection() -> None:
-    """A handle that somebody made up, even one that is no Unicode, is just not known."""
+    """Any text, even invalid Unicode, has a connection id."""
     assert connection_id_of("\ud800") != connection_id_of("\ud801")

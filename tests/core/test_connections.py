@@ -1,4 +1,4 @@
-"""What is known of each connection, and since when."""
+"""The state of each connection, and its history."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SHARE_US = WINDOW_US // LIMIT
 
 
 def working_on(places: Connections) -> ConnectionsMutation:
-    """A working copy."""
+    """Return a working copy."""
     return ConnectionsMutation(places.by_id.mutate(), places.idle.mutate())
 
 
 def finished(working: ConnectionsMutation) -> Connections:
-    """What came of it."""
+    """Return the resulting connections."""
     return Connections(working.by_id.finish(), working.idle.finish())
 
 
 def after(*steps: tuple[str, *tuple[Any, ...]], places: Connections = Connections()) -> Connections:  # noqa: B008 - it never changes
-    """The places after `steps`: the name of a method and its arguments."""
+    """Return the connections after `steps`: names of methods with arguments."""
     working = working_on(places)
     for name, *arguments in steps:
         getattr(working, name)(*arguments)
@@ -50,26 +50,26 @@ ENTERED_US, SPOKE_US = 5_000_000 + SHARE_US, 7_000_000 + SHARE_US
     ],
 )
 def test_each_step_says_where_one_is_and_when_one_was_heard_of(steps: list[Any], known: Connection) -> None:
-    """Also the position, and how much of the allowances is spent; the name and the interests stay."""
+    """Each step sets place, position, time and allowances, and keeps name and interests."""
     assert after(*steps).get(ANN) == known
 
 
 def test_coming_back_keeps_what_is_spent() -> None:
-    """Of both allowances: leaving frees nothing. The name and the interests are those that one comes with now."""
+    """Coming back keeps both allowances, and takes the new name and interests."""
     again = ("set_waiting", entered(ANN, "Anna"), 7, 5_001, LIMIT)
     known = after(ENTERED, MET, SPOKE, LEFT, again).get(ANN)
     assert known == Connection("Anna", (), Waiting(7), 7, 5_001, ENTERED_US + SHARE_US, SPOKE_US)
 
 
 def test_a_newcomer_has_spent_nothing() -> None:
-    """Even where time begins."""
+    """A new connection has spent nothing, even at time 0."""
     known = after(("set_waiting", entered(ANN), 1, 0, LIMIT)).get(ANN)
     assert known is not None
     assert (known.queue_spent_until_us, known.messages_spent_until_us) == (SHARE_US, 0)
 
 
 def test_who_waits_or_chats_is_not_among_the_idle() -> None:
-    """Who rests is, in the order of it."""
+    """Only idle connections are in the idle order."""
     places = after(
         ("set_waiting", entered(ANN), 1, 0, LIMIT),
         ("set_idle", ANN, 4, 2, 0),
@@ -81,7 +81,7 @@ def test_who_waits_or_chats_is_not_among_the_idle() -> None:
 
 
 def three_of_whom_two_rest() -> Connections:
-    """Ann has rested longest, then Bob; Cat waits."""
+    """Return Ann, idle longest, Bob, idle too, and Cat, waiting."""
     steps: list[Any] = []
     for number, who in enumerate((ANN, BOB, CAT), 1):
         steps.append(("set_waiting", entered(who), 2 * number, 0, LIMIT))
@@ -92,7 +92,7 @@ def three_of_whom_two_rest() -> Connections:
 
 @pytest.mark.parametrize(("kept_max", "gone"), [(4, []), (3, []), (2, [ANN]), (1, [ANN, BOB]), (0, [ANN, BOB])])
 def test_the_longest_idle_are_forgotten_first(kept_max: int, gone: list[ConnectionId]) -> None:
-    """As few as need be, and nobody who is somewhere."""
+    """As few as necessary are forgotten, and only idle ones."""
     working = working_on(three_of_whom_two_rest())
     assert working.forget_longest_idle(kept_max) == gone
     left = finished(working)

@@ -1,4 +1,4 @@
-"""The promises of the log, kept by every backend."""
+"""The log contract, for the backends in memory."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from tests.support.logs import FaultyLog, run
 
 
 class TestMemoryLog(LogContract):
-    """The log that lives and dies with its process."""
+    """The contract for the log in memory."""
 
     async def make(self) -> EventLog:
-        """An empty one."""
+        """Return an empty log."""
         return MemoryLog()
 
 
 class TestFaultyLog(LogContract):
-    """The log of the tests is one too, as long as no fault is asked for."""
+    """The contract for the log with faults of the tests, without any fault."""
 
     async def make(self) -> EventLog:
-        """An empty one."""
+        """Return an empty log."""
         return FaultyLog()
 
 
 def test_a_memory_log_may_be_given_its_epoch() -> None:
-    """For tests; otherwise it is random, since nothing of the log survives."""
+    """The epoch is random unless it is given."""
     assert MemoryLog("before").epoch == "before"
     assert MemoryLog().epoch != MemoryLog().epoch
 
 
 def test_an_epoch_is_short() -> None:
-    """It stands in the id of every frame of a stream: 64 random bits, in hexadecimal."""
+    """An epoch is 64 random bits in hexadecimal."""
     assert re.fullmatch("[0-9a-f]{16}", MemoryLog().epoch)
 
 
 def test_the_first_commit_alone_can_be_forgotten() -> None:
-    """A snapshot may stand anywhere."""
+    """A log can be compacted to its first commit."""
 
     async def scenario() -> None:
         log, commits = MemoryLog(), chain(3)
@@ -56,7 +56,7 @@ def test_the_first_commit_alone_can_be_forgotten() -> None:
 
 
 def test_behind_a_base_an_append_that_had_landed_is_still_known() -> None:
-    """And one of what is gone is a conflict: nobody can tell any more."""
+    """A repeated append after the base is done already, and one before it is a conflict."""
 
     async def scenario() -> None:
         log, commits = MemoryLog(), chain(5)
@@ -72,7 +72,7 @@ def test_behind_a_base_an_append_that_had_landed_is_still_known() -> None:
 
 @pytest.mark.parametrize("base", [0, 2])
 def test_every_commit_that_is_there_can_be_redacted(base: int) -> None:
-    """The first behind the base and the last; one that is gone, or not there yet, is passed over."""
+    """The first and the last stored commit can be redacted; positions before and after are skipped."""
 
     async def scenario() -> None:
         log, commits = MemoryLog(), conversation("a", "b", "c")
@@ -88,7 +88,7 @@ def test_every_commit_that_is_there_can_be_redacted(base: int) -> None:
 
 
 def test_positions_with_a_gap_are_a_bug() -> None:
-    """A writer numbers its commits from the tip that it names."""
+    """Appending positions with a gap fails an assertion."""
 
     async def scenario() -> None:
         with pytest.raises(AssertionError):
@@ -98,7 +98,7 @@ def test_positions_with_a_gap_are_a_bug() -> None:
 
 
 def test_a_snapshot_of_another_log_is_a_bug() -> None:
-    """It stands for commits that are not these, or not there yet."""
+    """Compacting with a snapshot of another log fails an assertion."""
 
     async def scenario() -> None:
         log, commits = MemoryLog(), chain(3)
@@ -111,7 +111,7 @@ def test_a_snapshot_of_another_log_is_a_bug() -> None:
 
 
 def test_an_append_that_was_forgotten_since_is_a_conflict() -> None:
-    """Whether it landed can't be told any more; the writer folds what is there."""
+    """A repeated append of forgotten commits is a conflict."""
 
     async def scenario() -> None:
         log, commits = MemoryLog(), chain(3)

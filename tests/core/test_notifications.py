@@ -1,4 +1,4 @@
-"""What a commit tells whom."""
+"""The notifications of a commit."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ AT_MS = 1_790_000_000_007
 
 
 def commit_of(*stored: Event, at_ms: int = AT_MS) -> Commit:
-    """The seventh commit of a log."""
+    """Return a commit at position 7."""
     return commit_after(Tip(6, CommitId("0" * 32)), PAST, Facts(at_ms, None, "salt"), stored)
 
 
 def told(commit: Commit) -> dict[ConnectionId, object]:
-    """Who is told what, as it stands on the wire."""
+    """Return the recipients with their notifications in wire form."""
     return {who: msgspec.json.decode(msgspec.json.encode(what)) for who, what in deliveries(commit)}
 
 
 def test_a_room_that_opens_is_told_to_both() -> None:
-    """Each hears the other's name."""
+    """Each member of a new room is told the other's name."""
     found = {"room_id": "r_fresh", "timestamp": "2026-09-21T14:13:20.007Z", "cursor": 7}
     assert told(commit_of(entered(BOB), opened(ANN, BOB))) == {
         ANN: {"method": "chatroom.found", "params": found | {"partner": "Bob"}},
@@ -43,7 +43,7 @@ def test_a_room_that_opens_is_told_to_both() -> None:
 
 
 def test_a_message_is_told_to_its_recipient_alone() -> None:
-    """The sender has the answer to the call; its own id for the message is shown to nobody."""
+    """Only the recipient is notified of a message, without the sender's id of it."""
     assert told(commit_of(said(ANN, BOB, "hi", "m1"))) == {
         BOB: {
             "method": "message.received",
@@ -60,7 +60,7 @@ def test_a_message_is_told_to_its_recipient_alone() -> None:
 
 @pytest.mark.parametrize("reason", ["left", "next", "disconnected", "timeout"])
 def test_an_ending_is_told_to_the_one_who_did_not_end_it(reason: str) -> None:
-    """With the reason."""
+    """Only the other member is notified of a closing, with the reason."""
     assert told(commit_of(closed(ANN, BOB, reason))) == {
         BOB: {
             "method": "partner.disconnected",
@@ -70,7 +70,7 @@ def test_an_ending_is_told_to_the_one_who_did_not_end_it(reason: str) -> None:
 
 
 def test_moving_on_tells_three_people() -> None:
-    """The one who was left, and the two who meet; one thing each."""
+    """A match after a closing notifies three connections, once each."""
     commit = commit_of(closed(ANN, BOB, "next"), entered(ANN), opened(CAT, ANN))
     methods = {who: what.method for who, what in deliveries(commit)}
     assert methods == {BOB: "partner.disconnected", CAT: "chatroom.found", ANN: "chatroom.found"}
@@ -78,13 +78,13 @@ def test_moving_on_tells_three_people() -> None:
 
 @pytest.mark.parametrize("event", [entered(ANN), left(ANN), PolicyAdopted(Policy())])
 def test_what_concerns_nobody_else_is_told_to_nobody(event: Event) -> None:
-    """Waiting, leaving the queue and other limits are answers, not news."""
+    """Entering, leaving the queue and a new policy notify no connection."""
     assert deliveries(commit_of(event)) == []
     assert recipients(event) == ()
 
 
 def test_two_things_at_once_for_one_connection_are_a_bug() -> None:
-    """A position is a sufficient cursor only because that never happens."""
+    """Two notifications of one commit for one connection fail an assertion."""
     with pytest.raises(AssertionError):
         deliveries(commit_of(said(ANN, BOB), said(ANN, BOB)))
 
@@ -92,13 +92,13 @@ def test_two_things_at_once_for_one_connection_are_a_bug() -> None:
 @settings(deadline=None, max_examples=scaled(200))
 @given(events(), st.integers(0, 4_000_000_000_000))
 def test_the_same_people_are_told_and_counted(event: Event, at_ms: int) -> None:
-    """The inbox counts by `recipients` what `deliveries` tells."""
+    """`recipients` and `deliveries` agree for every event."""
     if len(set(recipients(event))) == len(recipients(event)):
         assert [who for who, _ in deliveries(commit_of(event, at_ms=at_ms))] == list(recipients(event))
 
 
 def test_a_replay_says_the_same_byte_for_byte() -> None:
-    """A stored commit tells what it told when it was new."""
+    """A decoded commit gives the same notifications, byte for byte."""
     commit = commit_of(said(ANN, BOB, 'é "x" \u2028 👍'))
     again = decode_commit(encode_commit(commit))
     assert msgspec.json.encode([d[1] for d in deliveries(again)]) == msgspec.json.encode(
@@ -107,7 +107,7 @@ def test_a_replay_says_the_same_byte_for_byte() -> None:
 
 
 def test_a_redacted_text_is_replayed_as_such() -> None:
-    """What was said is gone; that something was said is not."""
+    """A redacted message is delivered as `[redacted]`."""
     commit = commit_after(EMPTY_TIP, say(ANN, "hush"), Facts(AT_MS, None, "salt"), [said(ANN, BOB, "hush")])
     ((_, notification),) = deliveries(redact(commit))
     assert notification.params.message == "[redacted]"
@@ -123,12 +123,12 @@ def test_a_redacted_text_is_replayed_as_such() -> None:
     ],
 )
 def test_timestamps_are_iso_8601_in_utc_with_milliseconds(at_ms: int, text: str) -> None:
-    """Whatever the machine's time zone."""
+    """Timestamps have milliseconds and end in Z."""
     assert timestamp_of(at_ms) == text
 
 
 def test_times_are_in_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own time zone is nobody's business."""
+    """Timestamps do not depend on the machine's time zone."""
     _second.cache_clear()
     with monkeypatch.context() as there:
         there.setenv("TZ", "Asia/Kathmandu")
@@ -138,7 +138,7 @@ def test_times_are_in_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_second_is_written_once() -> None:
-    """Whatever is told in it: that is most of the work. A minute's worth is remembered, and no more."""
+    """A second is formatted once, and a minute's worth is cached."""
     _second.cache_clear()
     assert len({timestamp_of(AT_MS - 7 + milliseconds) for milliseconds in range(1_000)}) == 1_000
     assert _second.cache_info().misses == 1

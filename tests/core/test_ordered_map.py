@@ -1,4 +1,4 @@
-"""The persistent order: against a naive model, with its old versions, and what it costs."""
+"""The persistent order: compared with a naive model, with its old versions, and its costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEYS = st.integers(0, 40) | st.integers(0, 2**40)
 
 
 class OrderModel(RuleBasedStateMachine):
-    """An order beside a dict that says what should be in it, and every version that there was."""
+    """An order, a dict with the expected content, and all earlier versions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class OrderModel(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def insert(self, key: int) -> None:
-        """Something new stands in the order."""
+        """Insert a new key."""
         if key not in self.model:
             self.versions.append((self.order, dict(self.model)))
             self.order = self.order.insert(key, f"v{key}")
@@ -34,7 +34,7 @@ class OrderModel(RuleBasedStateMachine):
     @precondition(lambda self: self.model)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
-        """Something is taken out, from anywhere."""
+        """Remove any key."""
         key = data.draw(st.sampled_from(sorted(self.model)))
         self.versions.append((self.order, dict(self.model)))
         self.order = self.order.remove(key)
@@ -42,19 +42,19 @@ class OrderModel(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def look(self, key: int) -> None:
-        """What stands at a key, and how much stands below it."""
+        """Compare the value and the rank of a key."""
         assert self.order.get(key) == self.model.get(key)
         assert self.order.rank(key) == sum(k < key for k in self.model)
 
     @invariant()
     def says_the_same(self) -> None:
-        """Items, length and head are the model's."""
+        """Compare items, length and head."""
         assert list(self.order.items()) == sorted(self.model.items())
         assert len(self.order) == len(self.model)
         assert self.order.head() == min(self.model.items(), default=None)
 
     def teardown(self) -> None:
-        """Every old version is what it was."""
+        """Compare every old version."""
         for version, model in self.versions:
             assert list(version.items()) == sorted(model.items())
 
@@ -66,7 +66,7 @@ TestOrder = OrderModel.TestCase
 @settings(deadline=None, max_examples=scaled(100))
 @given(st.sets(KEYS, min_size=1))
 def test_the_same_entries_make_the_same_order(keys: set[int]) -> None:
-    """Whatever the order of insertion, and what stood there once: so equal states have equal digests."""
+    """Equal entries make equal orders, in any order of insertion and after removals."""
     ascending = descending = Order[str]()
     gone = [key for key in range(0, 3_000, 7) if key not in keys]
     for key in [*sorted(keys), *gone]:
@@ -81,7 +81,7 @@ def test_the_same_entries_make_the_same_order(keys: set[int]) -> None:
 @settings(deadline=None, max_examples=scaled(200))
 @given(st.lists(st.tuples(st.sampled_from(["append", "remove", "pop"]), st.integers(0, 30))), st.integers(0, 60))
 def test_a_working_copy_does_what_an_order_does(steps: list[tuple[str, int]], size: int) -> None:
-    """What is new stands last; the order that it was made of stays what it was."""
+    """A working copy agrees with the order, and leaves its origin unchanged."""
     before = Order.of((key, f"v{key}") for key in range(0, 3 * size, 3))
     was, order, working = list(before.items()), before, before.mutate()
     for number, (what, which) in enumerate(steps):
@@ -107,7 +107,7 @@ def test_a_working_copy_does_what_an_order_does(steps: list[tuple[str, int]], si
 @pytest.mark.parametrize("kept", [0, 10, 60, 61, 62, 63, 64, 65, 200])
 @pytest.mark.parametrize("new", [1, 15, 16, 17, 18, 31, 32, 33])
 def test_however_much_is_new_a_working_copy_ends_as_the_same_order(kept: int, new: int) -> None:
-    """It is put in one by one, or all is made anew, whichever is cheaper."""
+    """A working copy ends as the same order, by single insertions or a rebuild."""
     working = Order.of((key, "old") for key in range(kept)).mutate()
     for key in range(500, 500 + 3 * new, 3):
         working.append(key, "new")
@@ -116,14 +116,14 @@ def test_however_much_is_new_a_working_copy_ends_as_the_same_order(kept: int, ne
 
 
 def test_keys_must_ascend_to_make_an_order_of_them() -> None:
-    """Anything else is a bug of the caller's."""
+    """`Order.of` asserts ascending keys."""
     for keys in ((2, 1), (1, 1)):
         with pytest.raises(AssertionError, match="ascend"):
             Order.of((key, "v") for key in keys)
 
 
 def test_only_what_is_there_can_be_taken_out_of_a_working_copy() -> None:
-    """As out of an order."""
+    """Removing a missing key from a working copy fails an assertion."""
     working = Order[str]().insert(7, "a").mutate()
     working.append(8, "b")
     with pytest.raises(AssertionError, match="only what is there"):
@@ -131,14 +131,14 @@ def test_only_what_is_there_can_be_taken_out_of_a_working_copy() -> None:
 
 
 def test_an_empty_order_has_no_head() -> None:
-    """Nothing is first of nothing."""
+    """An empty order has no head."""
     empty = Order[str]()
     assert (len(empty), empty.head(), empty.get(0), empty.get(10**9), list(empty.items())) == (0, None, None, None, [])
     assert (empty.rank(0), empty.rank(10**9)) == (0, 0)
 
 
 def test_ranks_are_known_of_keys_far_off_too() -> None:
-    """Below all others and above them, where the trie has no branch for them."""
+    """Ranks are right for keys far below and above all others."""
     order = Order.of((key, "v") for key in range(1_000, 1_040))
     assert [order.rank(key) for key in (0, 5, 999, 1_000, 1_039, 1_040, 10**6)] == [0, 0, 0, 0, 39, 40, 40]
     order = Order.of((key, "v") for key in (0x305, 0x30A))
@@ -146,27 +146,27 @@ def test_ranks_are_known_of_keys_far_off_too() -> None:
 
 
 def test_an_emptied_order_can_be_filled_again() -> None:
-    """Also after it had grown deep."""
+    """An emptied order can be filled again after it was deep."""
     order = Order[str]().insert(10**6, "a").remove(10**6)
     assert (len(order), order.head(), order.rank(10**6)) == (0, None, 0)
     assert list(order.insert(3, "b").insert(10**9, "c").items()) == [(3, "b"), (10**9, "c")]
 
 
 def test_a_key_stands_once() -> None:
-    """Inserting what is there is a bug of the caller's."""
+    """Inserting an existing key fails an assertion."""
     with pytest.raises(AssertionError, match="once"):
         Order[str]().insert(7, "a").insert(7, "b")
 
 
 def test_nothing_cannot_be_inserted() -> None:
-    """`None` means that nothing is there."""
+    """Inserting `None` fails an assertion."""
     with pytest.raises(AssertionError):
         Order[str | None]().insert(7, None)
 
 
 @pytest.mark.parametrize(("present", "absent"), [(7, 8), (17, 18), (0, 16), (1, 17), (300, 301), (300, 44)])
 def test_only_what_is_there_can_be_removed(present: int, absent: int) -> None:
-    """Anything else is a bug of the caller's, and is noticed however few stand there."""
+    """Removing a missing key fails an assertion at any size."""
     with pytest.raises(AssertionError, match="only what is there"):
         Order[str]().insert(present, "a").remove(absent)
     with pytest.raises(AssertionError):
@@ -174,7 +174,7 @@ def test_only_what_is_there_can_be_removed(present: int, absent: int) -> None:
 
 
 def branches(order: Order[str]) -> dict[int, order_module._Branch]:
-    """Every branch of its trie, by identity."""
+    """Return every branch of the trie by identity."""
     found: dict[int, order_module._Branch] = {}
     ahead: list[object] = [order.root]
     while ahead:
@@ -186,7 +186,7 @@ def branches(order: Order[str]) -> dict[int, order_module._Branch]:
 
 
 def branches_made(size: int) -> int:
-    """How many branches the costliest of insertion and removal at both ends makes among `size` entries."""
+    """Return the most branches made by an insertion or a removal at either end of `size` entries."""
     order = Order.of((key, "v") for key in range(size))
     shared = branches(order)
     changed = [order.insert(size, "v"), order.remove(0), order.remove(size // 2), order.remove(size - 1)]
@@ -194,13 +194,13 @@ def branches_made(size: int) -> int:
 
 
 def test_a_change_costs_a_branch_a_level() -> None:
-    """Among 10 entries as among 100,000: at most one new branch for each 4 bits of the key."""
+    """A change makes at most one branch for each 4 bits of the key, among 10 entries and 100,000."""
     assert branches_made(10) <= 2
     assert all(len(branch.children) == 16 for branch in branches(Order.of((key, "v") for key in range(300))).values())
     assert branches_made(100_000) <= -(-(100_000).bit_length() // BITS)
 
 
 def test_a_few_entries_are_near_whatever_their_keys() -> None:
-    """A branch stands only where keys part, so a short queue costs little however long the log is."""
+    """A short order is shallow, however high its keys."""
     order = Order.of((2**40 + 1_000 * n, "v") for n in range(3))
     assert len(branches(order)) <= 2

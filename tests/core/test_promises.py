@@ -1,4 +1,4 @@
-"""The promises, kept under any sequence of commands, and a check for each that finds its breach."""
+"""The promises under any sequence of commands, and a check for each that finds its violation."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ from tests.support.specs import NOON_MS, PAST, assert_same, chatting, state_afte
 
 
 class Checked(BrokerMachine):
-    """What a look at all of a state would find wrong, the look at the step finds, on a working copy too."""
+    """A machine that compares the checks of a state, of a step, and of a working copy."""
 
     def __init__(self) -> None:
         self.checked = CheckedFold(INITIAL_STATE.mutate())
         super().__init__()
 
     def submit(self, command: Command) -> Outcome:
-        """Decide it on the working copy too."""
+        """Decide the command on the working copy too."""
         asked, facts = self.under_test[0].with_system_room(command), Facts(self.state.at_ms, FRESH, "salt")
         assert decide(self.checked.folding, asked, facts) == decide(self.state, asked, facts)
         return super().submit(command)
@@ -67,13 +67,13 @@ class Checked(BrokerMachine):
             assert_same(CheckedFold(misfolding(before, broken)).step(commit), found)
 
     def teardown(self) -> None:
-        """The working copy is the state."""
+        """Compare the working copy with the state."""
         assert digest(self.checked.folding.finish()) == digest(self.state)
         super().teardown()
 
 
 def breakages(before: State, commit: Commit, after: State) -> Iterator[State]:
-    """`after` with something wrong in it about those whom `commit` names, in many ways."""
+    """Return variants of `after`, each with one fault in the connections of `commit`."""
     rooms, places, queue = after.rooms, after.connections, after.queue
     fields = [(name, getattr(event, name)) for event in commit.events for name in event.__struct_fields__]
     for who in dict.fromkeys(value for name, value in fields if name in _PEOPLE_FIELDS):
@@ -110,7 +110,7 @@ def breakages(before: State, commit: Commit, after: State) -> Iterator[State]:
 
 
 def misfolding(before: State, broken: State) -> StateMutation:
-    """A working copy of `before` which any commit turns into `broken`."""
+    """Return a working copy of `before` that any commit turns into `broken`."""
 
     class Misfolding:
         now = before.mutate()
@@ -138,12 +138,12 @@ CHATTING = state_after(chatting(ANN, BOB), waiting(CAT))
 
 
 def replaced(state: State, **parts: object) -> State:
-    """`state` with something wrong in it."""
+    """Return `state` with other fields."""
     return msgspec.structs.replace(state, **parts)
 
 
 def with_place(state: State, who: ConnectionId, place: object) -> State:
-    """`state`, in which `who` is said to be somewhere else."""
+    """Return `state` with `who` in another place."""
     connection = msgspec.structs.replace(state.connections.by_id[who], place=place)
     return replaced(
         state,
@@ -152,12 +152,12 @@ def with_place(state: State, who: ConnectionId, place: object) -> State:
 
 
 def with_room(state: State, room: Room) -> State:
-    """`state` with `room` in it."""
+    """Return `state` with `room`."""
     return replaced(state, rooms=Rooms(state.rooms.by_id.set(room.room_id, room), state.rooms.closed))
 
 
 def with_queue(state: State, *entries: tuple[int, ConnectionId]) -> State:
-    """`state` with another queue."""
+    """Return `state` with another queue."""
     order = Order[ConnectionId]()
     for position, who in entries:
         order = order.insert(position, who)
@@ -256,14 +256,14 @@ BROKEN_STATES = {
 
 @pytest.mark.parametrize("broken", BROKEN_STATES)
 def test_a_broken_state_is_found(broken: str) -> None:
-    """By the promise that it breaks, with the place and what is wrong."""
+    """A broken state gives the promise, the position and the violation."""
     found, state = BROKEN_STATES[broken]
     breaches = [Violation(promise, state.position, what) for promise, what in found]
     assert sorted(check_state(state), key=str) == sorted(breaches, key=str)
 
 
 def test_a_sound_state_has_no_breach() -> None:
-    """The ones that are broken above are broken by what was done to them."""
+    """The state from which the broken ones are made is sound."""
     assert check_state(CHATTING) == []
 
 
@@ -332,7 +332,7 @@ BROKEN_STEPS: dict[str, tuple[list[tuple[int, str]], State, list[Event]]] = {
 
 @pytest.mark.parametrize("broken", BROKEN_STEPS)
 def test_a_broken_step_is_found(broken: str) -> None:
-    """By the promise that it breaks; `evolve` is not asked."""
+    """A broken step gives the promise without evolving."""
     found, before, events = BROKEN_STEPS[broken]
     if broken == "a room's id comes again":
         before = with_room(before, Room(ROOM, CAT, DAN, "Cat", "Dan", 1))
@@ -345,7 +345,7 @@ def test_a_broken_step_is_found(broken: str) -> None:
 
 
 def test_with_interests_many_may_wait_and_be_passed_over() -> None:
-    """What is still promised of a pair is that `first` entered before `second`."""
+    """With interests, a pair must only have entered in the order of its members."""
 
     def breaches(*events: Event) -> list[tuple[int, str]]:
         commit = commit_after(CHOOSY.tip, PAST, Facts(NOON_MS), events)
@@ -358,7 +358,7 @@ def test_with_interests_many_may_wait_and_be_passed_over() -> None:
 
 
 def test_what_came_of_a_sound_step_is_checked() -> None:
-    """Where nothing else is wrong with it: what can't have happened is not to be blamed on the fold."""
+    """A fault in the state after is reported only if the events are sound."""
     commit = commit_after(TALKING.tip, PAST, Facts(NOON_MS), [closed(ANN, BOB, "left")])
     after = evolve(TALKING, commit)
     broken = with_place(after, BOB, Chatting(ROOM))
@@ -378,14 +378,14 @@ def test_what_came_of_a_sound_step_is_checked() -> None:
     ],
 )
 def test_a_broken_link_is_found(promise: int, what: str, change: dict[str, object]) -> None:
-    """A gap, another past, or a clock that went back."""
+    """A gap, another previous commit and a wrong time break promise 5."""
     commit = msgspec.structs.replace(commit_after(LONE.tip, PAST, Facts(NOON_MS), []), **change)
     breaches = check_events(LONE, commit)
     assert breaches == [Violation(promise, commit.position, what)]
 
 
 def test_a_state_that_stands_elsewhere_is_found() -> None:
-    """After a commit, the state is at that commit."""
+    """A state at another commit than the folded one breaks promise 6."""
     commit = commit_after(LONE.tip, enter(BOB), Facts(NOON_MS, FRESH), [entered(BOB), opened(ANN, BOB)])
     after = evolve(LONE, commit)
     assert check_step(LONE, commit, after) == []
@@ -460,7 +460,7 @@ TWO_ROOMS = [entered(DAN), opened(CAT, DAN), said(ANN, BOB)]
 def test_what_came_of_each_event_is_looked_at(
     events: list[Event], harm: Callable[[State], State], found: list[tuple[int, str]]
 ) -> None:
-    """And each breach is told once."""
+    """The state after each event is checked, and each violation is reported once."""
     commit = commit_after(CHATTING.tip, PAST, Facts(NOON_MS, FRESH), events)
     after = evolve(CHATTING, commit)
     assert check_step(CHATTING, commit, after) == []
@@ -474,20 +474,20 @@ CURIOUS = state_after(
 
 
 def with_sharing(state: State, who: ConnectionId, *positions: int) -> State:
-    """`state` with nobody but `who` to be found by their interest in tea, at `positions`."""
+    """Return `state` with only `who` in the index of the interest in tea, at `positions`."""
     order = Order[ConnectionId].of([(position, who) for position in positions])
     queue = msgspec.structs.replace(state.queue, by_interest=state.queue.by_interest.set("tea", order))
     return replaced(state, queue=queue)
 
 
 def with_interests(state: State, who: ConnectionId, *interests: str) -> State:
-    """`state`, in which `who` waits with `interests`."""
+    """Return `state` with `who` waiting with `interests`."""
     queue = msgspec.structs.replace(state.queue, interests=state.queue.interests.set(who, interests))
     return replaced(state, queue=queue)
 
 
 def without(state: State, who: ConnectionId) -> State:
-    """`state`, which does not know `who`."""
+    """Return `state` without the connection `who`."""
     return replaced(state, connections=Connections(state.connections.by_id.delete(who), Order()))
 
 
@@ -512,7 +512,7 @@ ENTERED = [entered(DAN, "Dan", "tea")]
 def test_whoever_is_touched_is_found_by_their_interests_alone(
     events: list[Event], harm: Callable[[State], State], is_found: bool
 ) -> None:
-    """By those that they wait with, where they wait; what is wrong with others is not theirs."""
+    """The index entries of an affected connection are checked, and those of others are not."""
     commit = commit_after(CURIOUS.tip, PAST, Facts(NOON_MS, FRESH), events)
     after = evolve(CURIOUS, commit)
     assert check_step(CURIOUS, commit, after) == []
@@ -534,7 +534,7 @@ def test_whoever_is_touched_is_found_by_their_interests_alone(
 def test_a_wrong_delivery_is_found(
     events: list[Event], told: list[ConnectionId], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One too few, one too many, or the wrong one."""
+    """A missing, extra or wrong recipient breaks promise 7."""
     monkeypatch.setattr(happened, "recipients", lambda event: tuple(told) if event is events[-1] else ())
     commit = commit_after(TALKING.tip, PAST, Facts(NOON_MS), events)
     owed = sorted(who for event in events for who in recipients(event))
@@ -543,14 +543,14 @@ def test_a_wrong_delivery_is_found(
 
 
 def test_the_order_in_which_people_are_told_is_no_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has a stream of their own."""
+    """The order of recipients does not matter."""
     monkeypatch.setattr(happened, "recipients", lambda event: recipients(event)[::-1])
     commit = commit_after(LONE.tip, PAST, Facts(NOON_MS), [entered(BOB), opened(ANN, BOB)])
     assert check_events(LONE, commit) == []
 
 
 def test_each_breach_of_a_commit_is_found() -> None:
-    """One that does not follow may be wrong in itself too."""
+    """All violations of one commit are reported."""
     commit = msgspec.structs.replace(commit_after(LONE.tip, PAST, Facts(NOON_MS), [left(BOB), left(CAT)]), position=9)
     assert check_events(LONE, commit) == [
         Violation(5, 9, "the commit does not follow the one before it"),
@@ -560,7 +560,7 @@ def test_each_breach_of_a_commit_is_found() -> None:
 
 
 def test_who_is_unknown_must_not_stand_anywhere() -> None:
-    """As little as who is idle."""
+    """An unknown connection in the queue breaks promise 1."""
     commit = commit_after(TALKING.tip, PAST, Facts(NOON_MS), [closed(ANN, BOB, "left")])
     after = evolve(TALKING, commit)
     gone = replaced(
@@ -574,19 +574,19 @@ def test_who_is_unknown_must_not_stand_anywhere() -> None:
 
 
 def test_a_breach_says_what_where_and_which() -> None:
-    """On one line."""
+    """A violation's text is one line with the promise, the position and the violation."""
     text = "promise 3 is broken at position 7: someone waits while another waits"
     assert str(Violation(3, 7, "someone waits while another waits")) == text
 
 
 def test_every_promise_about_states_and_steps_has_a_broken_specimen() -> None:
-    """Promises 1 to 5 above; 6 and 7 in tests of their own; 8 is about what is not there."""
+    """Promises 1 to 5 have specimens here; 6 and 7 have tests of their own."""
     specimens = [found for found, _ in BROKEN_STATES.values()] + [found for found, _, _ in BROKEN_STEPS.values()]
     assert {promise for found in specimens for promise, _ in found} >= {1, 2, 3, 4, 5}
 
 
 def test_moving_on_again_and_again_meets_each_once() -> None:
-    """A and B part; A meets C; A's repeated `next_partner` for the first room leaves C alone."""
+    """A repeated `next_partner` for a closed room leaves the new conversation alone."""
     state = CHATTING
     for _ in range(3):
         decision = decide(state, move_on(ANN), Facts(NOON_MS, FRESH))

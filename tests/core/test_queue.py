@@ -1,4 +1,4 @@
-"""Who waits: head, places, interests and removal, and that they cost the same with 10 and 100,000 waiting."""
+"""The queue: head, places, interests, removal, and equal costs with 10 and 100,000 waiting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.examples import scaled
 from tests.support.people import ANN, BOB, CAT
 
 Step = tuple[bool, int, Interests]
-"""Whether someone enters or leaves, who, and with which interests."""
+"""True for an entry, the connection, and its interests."""
 
 STEPS = st.lists(
     st.tuples(st.booleans(), st.integers(0, 8), st.lists(st.sampled_from("abcd"), max_size=3, unique=True).map(tuple))
@@ -21,7 +21,7 @@ STEPS = st.lists(
 
 
 def queue_of(*waiting: ConnectionId) -> Queue:
-    """These wait, in this order."""
+    """Return a queue of these connections in this order."""
     queue = Queue()
     for position, who in enumerate(waiting, 1):
         queue = queue.with_entry(who, position)
@@ -29,24 +29,24 @@ def queue_of(*waiting: ConnectionId) -> Queue:
 
 
 def waiting_in(queue: Queue) -> list[ConnectionId]:
-    """Who waits, in order."""
+    """Return the waiting connections in order."""
     return [who for _, who in queue.entries.items()]
 
 
 def test_an_empty_queue_has_no_head() -> None:
-    """Nobody waits longest, and nobody shares anything."""
+    """An empty queue has no head, and finds no shared interest."""
     assert (len(Queue()), Queue().head(), Queue().sharing("tea")) == (0, None, None)
 
 
 def test_who_entered_first_stands_first() -> None:
-    """Places in the queue count from 1, in the order of entering."""
+    """Places count from 1, in the order of entry."""
     queue = queue_of(BOB, ANN, CAT)
     assert queue.head() == BOB
     assert {who: queue.place_of(who) for who in (ANN, BOB, CAT)} == {BOB: 1, ANN: 2, CAT: 3}
 
 
 def test_who_leaves_from_the_middle_lets_the_others_move_up() -> None:
-    """The ones before keep their places."""
+    """A removal moves the later connections up, and leaves the earlier ones."""
     queue = queue_of(ANN, BOB, CAT).without(BOB)
     assert waiting_in(queue) == [ANN, CAT]
     assert (queue.place_of(ANN), queue.place_of(CAT)) == (1, 2)
@@ -54,14 +54,14 @@ def test_who_leaves_from_the_middle_lets_the_others_move_up() -> None:
 
 
 def test_those_who_share_an_interest_are_found() -> None:
-    """By their entry positions, as long as they wait."""
+    """Waiting connections with an interest are found by entry position."""
     queue = Queue().with_entry(ANN, 1, ("chess", "tea")).with_entry(BOB, 2, ("tea",)).with_entry(CAT, 3)
     assert [list((queue.sharing(one) or ()).items()) for one in ("chess", "tea")] == [[(1, ANN)], [(1, ANN), (2, BOB)]]
     assert queue.without(ANN).sharing("chess") is None
 
 
 def test_who_leaves_takes_what_they_look_for_along() -> None:
-    """What is left is the queue of the others, whether they look for something or not."""
+    """After a removal the queue equals one without that connection, interests included."""
     entries = [(1, ANN, ("chess", "tea")), (2, BOB, ("tea",)), (3, CAT, ())]
     queue = Queue.of(entries)
     for gone in (ANN, BOB, CAT):
@@ -69,7 +69,7 @@ def test_who_leaves_takes_what_they_look_for_along() -> None:
 
 
 def test_without_interests_there_is_no_index() -> None:
-    """First come, first served costs nothing more."""
+    """Connections without interests leave the index empty."""
     empty, queue = Queue(), queue_of(ANN, BOB)
     assert (queue.interests, queue.by_interest) == (empty.interests, empty.by_interest)
 
@@ -77,7 +77,7 @@ def test_without_interests_there_is_no_index() -> None:
 @settings(deadline=None, max_examples=scaled(200))
 @given(STEPS)
 def test_a_queue_is_a_list_that_people_join_at_the_end(steps: list[Step]) -> None:
-    """Against the naive model: a list, which is scanned for whoever shares an interest."""
+    """The queue agrees with a list after any entries and removals."""
     queue, model = Queue(), list[tuple[int, ConnectionId, Interests]]()
     for position, (enters, number, interests) in enumerate(steps, 1):
         who, waits = ConnectionId(f"c_{number}"), number in {int(one[2:]) for _, one, _ in model}
@@ -99,7 +99,7 @@ def test_a_queue_is_a_list_that_people_join_at_the_end(steps: list[Step]) -> Non
 @settings(deadline=None, max_examples=scaled(200))
 @given(STEPS, st.integers(0, 20), st.sets(st.integers(1, 20)))
 def test_a_working_copy_does_what_the_queue_does(steps: list[Step], kept: int, looks: set[int]) -> None:
-    """Wherever it begins and however often it is looked at; and the queue that it was made of stays what it was."""
+    """A working copy agrees with the queue however often it is read, and leaves its origin unchanged."""
     queue = before = Queue()
     working, was = QueueMutation(before), list[ConnectionId]()
     for position, (enters, number, interests) in enumerate(steps, 1):
@@ -119,7 +119,7 @@ def test_a_working_copy_does_what_the_queue_does(steps: list[Step], kept: int, l
 
 
 def test_a_match_costs_the_same_with_10_and_100_000_waiting() -> None:
-    """Best of many, and a generous factor: a scan of the queue would be thousands of times slower."""
+    """A match costs the same at both sizes, within a factor that a scan would exceed thousands of times."""
 
     def best_ns(size: int) -> int:
         queue = Queue.of([(n, ConnectionId(f"c_{n}"), ("tea",)) for n in range(size)])

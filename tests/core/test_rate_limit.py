@@ -13,7 +13,7 @@ NOON_MS = 1_790_000_000_000
 
 
 def uses_at(spent_until_us: int, at_ms: int, limit: int) -> tuple[int, int]:
-    """How often in a row one may at `at_ms`, and the allowance after it."""
+    """Return the number of uses allowed in a row at `at_ms`, and the allowance after them."""
     uses = 0
     while retry_after_ms(spent_until_us, at_ms, limit) == 0:
         spent_until_us, uses = allowance_after(spent_until_us, at_ms, limit), uses + 1
@@ -23,7 +23,7 @@ def uses_at(spent_until_us: int, at_ms: int, limit: int) -> tuple[int, int]:
 @settings(deadline=None, max_examples=scaled(100))
 @given(LIMITS)
 def test_a_newcomer_may_use_the_whole_limit_at_once(limit: int) -> None:
-    """A burst of exactly `limit`, and the next only after a limit-th of the window."""
+    """A burst of exactly `limit` is allowed, and the next use after a limit-th of the window."""
     uses, spent = uses_at(0, NOON_MS, limit)
     assert uses == limit
     assert 0 < retry_after_ms(spent, NOON_MS, limit) <= -(-WINDOW_MS // limit)
@@ -32,7 +32,7 @@ def test_a_newcomer_may_use_the_whole_limit_at_once(limit: int) -> None:
 @settings(deadline=None, max_examples=scaled(200))
 @given(LIMITS, st.lists(st.integers(0, 20_000), max_size=40))
 def test_the_time_to_wait_is_exact(limit: int, pauses_ms: list[int]) -> None:
-    """A millisecond less is too soon; that long is enough."""
+    """The returned wait is enough, and a millisecond less is not."""
     now_ms, spent = NOON_MS, 0
     for pause_ms in pauses_ms:
         now_ms += pause_ms
@@ -47,7 +47,7 @@ def test_the_time_to_wait_is_exact(limit: int, pauses_ms: list[int]) -> None:
 @settings(deadline=None, max_examples=scaled(200))
 @given(LIMITS, st.lists(st.integers(0, 3_000), min_size=1, max_size=120))
 def test_no_window_holds_more_than_twice_the_limit(limit: int, pauses_ms: list[int]) -> None:
-    """A burst, and what became free again during the window behind it."""
+    """A window allows a burst and one refill at most."""
     now_ms, spent, used_at_ms = NOON_MS, 0, list[int]()
     for pause_ms in pauses_ms:
         now_ms += pause_ms
@@ -58,7 +58,7 @@ def test_no_window_holds_more_than_twice_the_limit(limit: int, pauses_ms: list[i
 
 
 def test_who_was_silent_for_a_window_may_use_all_of_it_again() -> None:
-    """Nothing is saved up beyond that."""
+    """A silent window restores the whole limit, and no more."""
     _, spent = uses_at(0, NOON_MS, 20)
     assert uses_at(spent, NOON_MS + WINDOW_MS, 20)[0] == 20
     assert uses_at(spent, NOON_MS + 100 * WINDOW_MS, 20)[0] == 20
@@ -73,7 +73,7 @@ def test_each_use_frees_its_share_of_the_window() -> None:
 
 
 def test_a_microsecond_too_soon_is_too_soon() -> None:
-    """A part of a millisecond is waited for as a whole one."""
+    """A part of a millisecond is rounded up in the wait."""
     for limit in (1, 7, 20):
         free_us = NOON_MS * 1_000 + WINDOW_MS * 1_000 - WINDOW_MS * 1_000 // limit
         assert retry_after_ms(free_us, NOON_MS, limit) == 0

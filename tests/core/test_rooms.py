@@ -1,4 +1,4 @@
-"""Rooms: who is in one, what was said in it under which name, and which are kept."""
+"""Rooms: their members, the remembered message ids, and the limits."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from tests.support.people import ANN, BOB, CAT, ROOM, opened, said
 
 
 def working_on(rooms: Rooms) -> RoomsMutation:
-    """A working copy."""
+    """Return a working copy."""
     return RoomsMutation(rooms.by_id.mutate(), rooms.closed.mutate())
 
 
 def finished(working: RoomsMutation) -> Rooms:
-    """What came of it."""
+    """Return the resulting rooms."""
     return Rooms(working.by_id.finish(), working.closed.finish())
 
 
 def one_room() -> Rooms:
-    """Ann and Bob have met at 2."""
+    """Return rooms in which Ann and Bob were paired at 2."""
     working = working_on(Rooms())
     working.open(opened(ANN, BOB, ROOM), 2)
     return finished(working)
 
 
 def test_a_room_is_of_two() -> None:
-    """Each is the other's partner, by the name that they came with."""
+    """Each member is the other's partner, by the name at the opening."""
     room = one_room().get(ROOM)
     assert room == Room(ROOM, ANN, BOB, "Ann", "Bob", 2)
     assert [room.has(who) for who in (ANN, BOB, CAT)] == [True, True, False]
@@ -38,7 +38,7 @@ def test_a_room_is_of_two() -> None:
 
 @pytest.mark.parametrize("ids_kept", [20, 21, 2, 1])
 def test_at_least_the_newest_half_of_the_names_is_remembered(ids_kept: int) -> None:
-    """And never more than all that may be, rounded up to an even number; each with its time."""
+    """At least the newest half of the ids is remembered, at most all rounded up to even, each with its time."""
     working = working_on(one_room())
     for number in range(1, 3 * ids_kept):
         working.remember(said(ANN, BOB, "hi", f"m{number}"), 100 + number, ids_kept)
@@ -49,7 +49,7 @@ def test_at_least_the_newest_half_of_the_names_is_remembered(ids_kept: int) -> N
 
 
 def test_a_name_is_its_senders() -> None:
-    """The other may use it too."""
+    """The same id from the other member is another message."""
     working = working_on(one_room())
     working.remember(said(ANN, BOB, "hi", "m1"), 7, 10)
     room = working.by_id[ROOM]
@@ -57,7 +57,7 @@ def test_a_name_is_its_senders() -> None:
 
 
 def test_remembering_changes_nothing_else() -> None:
-    """Not even whether it is closed."""
+    """Remembering an id changes no other field."""
     working = working_on(one_room())
     working.close(ROOM, 5, closed_kept=10)
     working.remember(said(ANN, BOB, "hi", "m1"), 7, 10)
@@ -68,7 +68,7 @@ def test_remembering_changes_nothing_else() -> None:
 
 @pytest.mark.parametrize(("closed_kept", "kept"), [(3, [1, 2, 3]), (2, [2, 3]), (1, [3])])
 def test_the_rooms_that_closed_last_are_kept(closed_kept: int, kept: list[int]) -> None:
-    """And every open one."""
+    """The newest closed rooms and every open one are kept."""
     working = working_on(one_room())
     for number in (1, 2, 3):
         working.open(opened(ANN, CAT, RoomId(f"r_{number}")), 10 * number)

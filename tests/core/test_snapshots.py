@@ -1,4 +1,4 @@
-"""States as lines of JSON: equal when read back, the same bytes always, and never half understood."""
+"""States as lines of JSON: equal when read back, always the same bytes, and never half understood."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ LIMITS: dict[str, Any] = {
 
 
 def every_shape() -> State:
-    """Every place, with interests and without; rooms, open and closed; inboxes, short and long."""
+    """Return a state with every place, room and inbox, with interests and without."""
     return state_after(
         under(**LIMITS),
         chatting(ANN, BOB, ENDED),
@@ -71,18 +71,18 @@ def every_shape() -> State:
 
 
 def written(state: State) -> list[bytes]:
-    """`state` as it is written."""
+    """Return the lines of `state`."""
     return list(STATE_CODEC.encode(state))
 
 
 def test_it_is_what_a_log_asks_for() -> None:
-    """The codec that a log on disk is opened with."""
+    """The codec implements the protocol of a log on disk."""
     codec: StateCodec = STATE_CODEC
     assert codec.decode(codec.encode(INITIAL_STATE)) == INITIAL_STATE
 
 
 def test_what_is_read_is_what_was_written() -> None:
-    """Equal, of the same digest, and whole."""
+    """A decoded state is equal to the original, of the same digest, and sound."""
     state = every_shape()
     read = STATE_CODEC.decode(written(state))
     assert read == state
@@ -91,7 +91,7 @@ def test_what_is_read_is_what_was_written() -> None:
 
 
 def test_the_specimen_has_every_shape() -> None:
-    """So that the golden file has."""
+    """The specimen, and so the golden file, has every shape."""
     state = every_shape()
     assert {type(known.place) for known in state.connections.by_id.values()} == {Idle, Waiting, Chatting}
     assert state.queue.interests
@@ -102,22 +102,22 @@ def test_the_specimen_has_every_shape() -> None:
 
 
 def test_the_golden_file_is_read_as_ever() -> None:
-    """It was written by version 1 and is never edited; if this fails, old logs are misunderstood.
+    """The golden file of version 1 is decoded as ever; it is never edited.
 
-    Its digest changes only with what a digest covers: a new field of a policy, say.
+    Its digest changes only with the fields of a digest, such as a new field of a policy.
     """
     assert digest(STATE_CODEC.decode(GOLDEN)) == GOLDEN_DIGEST
 
 
 def test_what_a_fold_means_is_what_it_meant() -> None:
-    """If this fails, folding means something else than it did: raise `SNAPSHOT_VERSION`, and add a golden file."""
+    """Folding has not changed its meaning; if it has, raise `SNAPSHOT_VERSION` and add a golden file."""
     read, state = STATE_CODEC.decode(GOLDEN), every_shape()
     assert msgspec.structs.replace(read, tip=state.tip) == state
     assert written(read)[1:-1] == GOLDEN[1:-1]
 
 
 def test_the_bytes_are_the_same_under_any_hash_seed() -> None:
-    """On every worker and after every restart."""
+    """The bytes are the same under any hash seed."""
     program = (
         "from tests.core.test_snapshots import every_shape, written; import hashlib;"
         "print(hashlib.sha256(b''.join(written(every_shape()))).hexdigest())"
@@ -137,7 +137,7 @@ def test_the_bytes_are_the_same_under_any_hash_seed() -> None:
 
 
 def test_no_line_holds_too_much() -> None:
-    """A line is short work, however many people and rooms there are, and whatever they were told."""
+    """A line is short work for any number of connections, rooms and notifications."""
     state = state_after(
         under(messages_per_10s_max=100_000, message_ids_kept=100_000),
         *[
@@ -157,7 +157,7 @@ def test_no_line_holds_too_much() -> None:
 
 
 def idle(count: int, told: int = 0) -> State:
-    """So many who are idle, and have been told so many things each."""
+    """Return so many idle connections with so many notifications each."""
     people = {ConnectionId(f"c_{n:04}"): Connection("X", (), Idle(n), n, n, 0, 0) for n in range(count)}
     inbox = Inbox(tuple(range(1, told + 1)))
     inboxes = immutables.Map(dict.fromkeys(people, inbox) if told else {})
@@ -166,14 +166,14 @@ def idle(count: int, told: int = 0) -> State:
 
 
 def closed_rooms(count: int, ids: int) -> State:
-    """So many rooms that are closed, in each of which so many things with a name were said."""
+    """Return so many closed rooms with so many remembered message ids each."""
     names = immutables.Map({(ANN, ClientMessageId(f"m{n}")): n for n in range(ids)})
     rooms = {RoomId(f"r_{n:04}"): Room(RoomId(f"r_{n:04}"), ANN, BOB, "A", "B", n, n, names) for n in range(count)}
     return State(rooms=Rooms(immutables.Map(rooms), Order.of(enumerate(rooms))))
 
 
 def in_each_line(state: State, of: str) -> list[int]:
-    """How many rooms, or connections, stand in each line that holds any."""
+    """Return the number of rooms, or of connections, in each line with any."""
     return [len(rows[of]) for rows in map(msgspec.json.decode, written(state)) if of in rows]
 
 
@@ -193,13 +193,13 @@ def in_each_line(state: State, of: str) -> list[int]:
     ids=range(9),
 )
 def test_a_line_is_full_when_it_is_enough_work(state: State, of: str, expected: list[int]) -> None:
-    """500 people who were told nothing, or fewer who were told much; a room is as much as four of them."""
+    """A line holds 500 connections without notifications, or fewer with many; a room counts as four."""
     assert in_each_line(state, of) == expected
     assert STATE_CODEC.decode(written(state)) == state
 
 
 def test_what_was_said_long_ago_counts_too() -> None:
-    """A room's older names as well as its newest."""
+    """A room's older message ids add to its weight like its newest."""
     state = closed_rooms(130, ids=1)
     rooms = {name: msgspec.structs.replace(room, older_ids=room.newest_ids) for name, room in state.rooms.by_id.items()}
     state = State(rooms=Rooms(immutables.Map(rooms), state.rooms.closed))
@@ -207,7 +207,7 @@ def test_what_was_said_long_ago_counts_too() -> None:
 
 
 def test_rooms_and_people_stand_in_their_order() -> None:
-    """Closed rooms by their end, then open ones by their beginning; the idle, who waits, and who chats."""
+    """Rooms are in order of closing, then of opening; connections are idle, waiting, then chatting."""
     state = every_shape()
     rows = [msgspec.json.decode(line) for line in written(state)[1:-1]]
     assert [room[0] for line in rows for room in line.get("rooms", ())] == ["r_ended", "r_old"]
@@ -215,14 +215,14 @@ def test_rooms_and_people_stand_in_their_order() -> None:
 
 
 def test_of_open_rooms_the_oldest_stands_first() -> None:
-    """Whatever their names."""
+    """Open rooms are ordered by opening, not by id."""
     state = state_after(chatting(ANN, BOB, RoomId("r_b")), chatting(CAT, DAN, RoomId("r_a")))
     rooms = [room[0] for line in written(state)[1:-1] for room in msgspec.json.decode(line).get("rooms", ())]
     assert rooms == ["r_b", "r_a"]
 
 
 def test_someone_who_is_nowhere_is_a_bug() -> None:
-    """They would be lost without a word."""
+    """A connection without a place fails an assertion, since the snapshot would lose it."""
     state = idle(3)
     with pytest.raises(AssertionError, match="everyone is in exactly one place"):
         written(State(connections=Connections(state.connections.by_id, state.connections.idle.remove(1))))
@@ -237,7 +237,7 @@ def test_someone_who_is_nowhere_is_a_bug() -> None:
     ],
 )
 def test_what_is_wrong_with_it_is_said(lines: list[bytes], why: str) -> None:
-    """In one line."""
+    """The error for damaged lines is one line."""
     with pytest.raises(UnreadableSnapshotError) as told:
         STATE_CODEC.decode(lines)
     assert str(told.value) == why
@@ -245,7 +245,7 @@ def test_what_is_wrong_with_it_is_said(lines: list[bytes], why: str) -> None:
 
 @pytest.mark.parametrize("change", ["rows", "end", "header"])
 def test_a_field_that_is_not_known_is_an_error(change: str) -> None:
-    """It would be lost at the next snapshot."""
+    """An unknown field is an error, since the next snapshot would lose it."""
     lines = written(every_shape())
     at = {"header": 0, "rows": 1, "end": -1}[change]
     lines[at] = lines[at][:-1] + b',"more":1}'
@@ -288,7 +288,7 @@ COMMANDS = st.one_of(
 
 
 def log_of_what_is_taken(commands: list[Command]) -> list[Commit]:
-    """The commits of those that are not refused; of six rooms, whose names come again."""
+    """Return the commits of the accepted commands; six room ids come again."""
     state, commits = INITIAL_STATE, []
     for number, command in enumerate(commands):
         room_id = next((f"r_{n}" for n in range(6) if RoomId(f"r_{n}") not in state.rooms.by_id), "r_more")
@@ -303,7 +303,7 @@ def log_of_what_is_taken(commands: list[Command]) -> list[Commit]:
 @settings(deadline=None, max_examples=scaled(150))
 @given(st.lists(COMMANDS, max_size=60), st.integers(0, 60))
 def test_a_state_goes_on_as_if_it_had_never_been_written(commands: list[Command], cut: int) -> None:
-    """After any history, and through any that follows."""
+    """A decoded state evolves like the original, after any history and with any commands."""
     commits = log_of_what_is_taken(commands)
     state = fold(commits[:cut])
     read = STATE_CODEC.decode(written(state))
@@ -341,21 +341,21 @@ LINES = written(every_shape())
     ],
 )
 def test_what_is_damaged_is_not_read(lines: list[bytes]) -> None:
-    """Cut short, out of order, altered, or no snapshot at all."""
+    """Lines that are cut short, out of order, altered or no snapshot are refused."""
     with pytest.raises(UnreadableSnapshotError):
         STATE_CODEC.decode(lines)
 
 
 @pytest.mark.parametrize("version", [0, 2, -1, 10**6])
 def test_a_version_that_is_not_known_is_not_read(version: int) -> None:
-    """Neither one that is newer than this program, nor one without an upcast."""
+    """A newer version, and one without an upcast, are refused."""
     newer = [LINES[0].replace(b'"snapshot":1', b'"snapshot":%d' % version), *LINES[1:]]
     with pytest.raises(UnreadableSnapshotError, match=f"version {version}; this program reads version 1"):
         STATE_CODEC.decode(newer)
 
 
 def test_an_older_version_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Line by line, one version after the other."""
+    """Each line is upcast through every version in order."""
 
     def from_minus_one(line: dict[str, Any]) -> dict[str, Any]:
         return {"tip" if name == "end" else name: value for name, value in line.items()}
@@ -374,7 +374,7 @@ def test_an_older_version_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nothing_is_looked_through_for_garbage_meanwhile() -> None:
-    """There is none, and looking for some takes longer than all the rest."""
+    """Garbage collection is paused while a snapshot is decoded."""
     looked = []
 
     def lines() -> Iterator[bytes]:
@@ -388,7 +388,7 @@ def test_nothing_is_looked_through_for_garbage_meanwhile() -> None:
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_garbage_is_collected_afterwards_as_before(enabled: bool) -> None:
-    """Also if the snapshot can't be read."""
+    """Garbage collection is as before afterwards, also after an error."""
     was = gc.isenabled()
     (gc.enable if enabled else gc.disable)()
     try:

@@ -1,4 +1,4 @@
-"""What SQLite's errors come to: one line that says what is wrong, and what to do."""
+"""The texts for SQLite's errors: one line with the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BAD_DISK = "the disk reports an error; see the system's own log"
     "error", [apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError, apsw.MismatchError]
 )
 def test_damage_is_for_good(error: type[apsw.Error]) -> None:
-    """Also SQL that fails: what it speaks of must be missing."""
+    """Damage, including failing SQL, makes the log unusable."""
     with pytest.raises(UnusableLogError) as told, translate_errors("chat.db"):
         raise error("so")
     assert str(told.value) == "chat.db is damaged (so); restore it from a backup"
@@ -42,7 +42,7 @@ def test_damage_is_for_good(error: type[apsw.Error]) -> None:
     ],
 )
 def test_anything_else_may_be_over_the_next_time(tmp_path: Path, error: type[apsw.Error], cause: str) -> None:
-    """It says what stands in the way, and whoever opens the log is told the same."""
+    """Any other error makes the log unavailable, and opening it unusable with the same text."""
     name = str(tmp_path / "chat.db")
     with pytest.raises(LogUnavailableError) as told, translate_errors(name):
         raise error("so")
@@ -64,7 +64,7 @@ def test_anything_else_may_be_over_the_next_time(tmp_path: Path, error: type[aps
 def test_an_error_of_a_disk_without_space_is_that_it_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: int, page_bytes: int, cause: str
 ) -> None:
-    """SQLite asks for 32 KiB at once. The disk is the one that a link leads to."""
+    """An I/O error on a disk with less than 32 KiB free means a full disk, also through a link."""
     (tmp_path / "far").mkdir()
     (tmp_path / "chat.db").symlink_to(tmp_path / "far" / "real.db")
     space = {str(tmp_path / "far"): SimpleNamespace(f_bavail=pages, f_frsize=page_bytes)}
@@ -74,7 +74,7 @@ def test_an_error_of_a_disk_without_space_is_that_it_is_full(
 
 
 def test_a_disk_that_can_not_be_asked_has_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not called full."""
+    """An I/O error on a disk without a known size is not called full."""
 
     def gone(path: str) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -88,7 +88,7 @@ def test_a_disk_that_can_not_be_asked_has_an_error(monkeypatch: pytest.MonkeyPat
     ("error", "words"), [(OSError(errno.EACCES, "Permission denied"), "Permission denied"), (OSError("odd"), "odd")]
 )
 def test_what_the_system_refuses_is_refused_in_its_words(error: OSError, words: str) -> None:
-    """With what to look at."""
+    """A system error is refused with its own text and a remedy."""
     with pytest.raises(UnusableLogError) as told, translate_open_errors("chat.db"):
         raise error
     why = "check the owners and modes of it and of its directory, and the space on its disk"
@@ -96,13 +96,13 @@ def test_what_the_system_refuses_is_refused_in_its_words(error: OSError, words: 
 
 
 def test_a_bug_stays_one() -> None:
-    """Nothing else is called damage, or a disk's fault."""
+    """Other exceptions pass through."""
     with pytest.raises(ZeroDivisionError), translate_open_errors("chat.db"):
         raise ZeroDivisionError
 
 
 def test_a_commit_that_can_not_be_read_may_be_newer() -> None:
-    """So there are two things to try."""
+    """An unreadable commit has two remedies: a backup or a newer program."""
     told = unreadable("chat.db", 7, ValueError("so"))
     why = "restore it from a backup, or use a newer version of this program"
     assert str(told) == f"chat.db: the commit at position 7 can't be read (so); {why}"

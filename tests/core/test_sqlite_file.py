@@ -1,4 +1,4 @@
-"""A log's file: what it keeps, what can be asked of it, and what is refused without being touched."""
+"""A log's file: its content, the questions to it, and refusals that leave it untouched."""
 
 from __future__ import annotations
 
@@ -40,32 +40,32 @@ COMMITS = chain(12)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a log may be made."""
+    """Return the path for a log."""
     return tmp_path / "chat.db"
 
 
 @pytest.fixture
 def log(path: Path) -> Iterator[SqliteFile]:
-    """A log with `COMMITS` in it."""
+    """Return a log with `COMMITS`."""
     with SqliteFile(path) as file:
         file.append(COMMITS, expected=EMPTY_TIP)
         yield file
 
 
 def stored(path: Path, commits: list[Commit] = COMMITS) -> Path:
-    """A log with `commits`, which nobody has open."""
+    """Return a closed log with `commits`."""
     with SqliteFile(path) as file:
         file.append(commits, expected=EMPTY_TIP)
     return path
 
 
 def at(position: int) -> Snapshot:
-    """The state of `COMMITS` there."""
+    """Return the snapshot of `COMMITS` at a position."""
     return Snapshot(COMMITS[position - 1].tip, fold(COMMITS[:position]))
 
 
 def copied(path: Path, directory: Path, *suffixes: str) -> Path:
-    """The log at `path` as it is on the disk, in another directory; with what stands beside it under `suffixes`."""
+    """Return a copy in another directory of the log at `path` and its files with `suffixes`."""
     directory.mkdir(exist_ok=True)
     for name in (path.name, *(path.name + suffix for suffix in suffixes)):
         shutil.copy(path.parent / name, directory)
@@ -73,22 +73,22 @@ def copied(path: Path, directory: Path, *suffixes: str) -> Path:
 
 
 def by_hand(path: Path, sql: str) -> None:
-    """Somebody changes the file with a tool of their own."""
+    """Change the file as with a separate tool."""
     with closing(apsw.Connection(str(path))) as db:
         db.execute(sql)
 
 
 def purge(file: SqliteFile) -> None:
-    """Delete all that counts as gone."""
+    """Delete everything that counts as gone."""
     while file.purge():
         pass
 
 
 class TestKeeping:
-    """What was stored is there the next time."""
+    """A stored log is the same after opening it again."""
 
     def test_a_log_is_the_same_after_it_was_closed(self, path: Path) -> None:
-        """Its commits and its name for its lifetime."""
+        """Commits and epoch are the same after closing and opening."""
         with SqliteFile(path) as file:
             epoch = file.epoch
             file.append(COMMITS, expected=EMPTY_TIP)
@@ -97,9 +97,9 @@ class TestKeeping:
         assert os.listdir(path.parent) == ["chat.db"]
 
     def test_a_log_needs_no_farewell(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
-        """What is on the disk while it is open is all that there is to keep, as after the loss of power.
+        """A copy of the open files is a complete log, as after a power failure.
 
-        Whoever closes it then leaves it in one file, as ever.
+        Closing then leaves it in one file.
         """
         with SqliteFile(copied(path, tmp_path / "there", "-wal")) as file:
             assert (file.epoch, file.read(0, 100)) == (log.epoch, COMMITS)
@@ -107,7 +107,7 @@ class TestKeeping:
 
     @pytest.mark.parametrize(("synchronous", "number"), [("FULL", 2), ("NORMAL", 1)])
     def test_the_disk_is_waited_for_as_was_asked(self, path: Path, synchronous: SynchronousMode, number: int) -> None:
-        """Also after what needs no waiting."""
+        """The synchronous setting holds, also after work that does not wait for the disk."""
         with SqliteFile(path, synchronous=synchronous) as log:
             for _ in range(2):
                 assert log._db.execute("PRAGMA synchronous").fetchone() == (number,)
@@ -116,7 +116,7 @@ class TestKeeping:
             assert log._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
     def test_the_disk_is_waited_for_only_where_something_would_be_lost(self, path: Path) -> None:
-        """What can be done without, or done again, gets there with what can not."""
+        """Work that can be lost or repeated does not wait for the disk."""
         with watched_disk() as disk, SqliteFile(path) as log:
             log.append(COMMITS, expected=EMPTY_TIP)
             snapshots: list[int] = []
@@ -146,7 +146,7 @@ class TestKeeping:
         ],
     )
     def test_a_connection_is_what_a_log_needs(self, path: Path, mode: Mode, settings: dict[str, int]) -> None:
-        """It trusts nothing in the file, leaves no trace of what was removed, and waits 0.8 s for others."""
+        """A connection trusts no schema, deletes securely, and waits 0.8 s for locks."""
         always = {"trusted_schema": 0, "cell_size_check": 1, "temp_store": 2, "busy_timeout": 800, "auto_vacuum": 2}
         with SqliteFile(stored(path), mode) as log:
             for name, value in (always | {"journal_mode": "wal"} | settings).items():
@@ -154,7 +154,7 @@ class TestKeeping:
 
     @pytest.mark.parametrize("mode", ["write", "share"])
     def test_a_log_that_was_copied_with_sql_is_one(self, path: Path, tmp_path: Path, mode: Mode) -> None:
-        """Such a copy has no WAL; it gets one, so that its readers and its writer do not wait for each other."""
+        """A copy without a WAL is opened and gets one."""
         copy = tmp_path / "copy.db"
         by_hand(stored(path), f"VACUUM INTO '{copy}'")
         late = another_after(COMMITS)
@@ -164,7 +164,7 @@ class TestKeeping:
             assert log.append([late], expected=COMMITS[-1].tip) == late.tip
 
     def test_a_log_counts_how_often_it_was_written_to(self, path: Path) -> None:
-        """So that a disk that can't be written shows at the start; its name is 64 random bits in hexadecimal."""
+        """Each opening for writing is counted, and the epoch is 64 random bits in hexadecimal."""
         for mode in ("write", "share", "read", "write"):
             with SqliteFile(path, mode) as log:
                 assert re.fullmatch("[0-9a-f]{16}", log.epoch)
@@ -177,14 +177,14 @@ class TestKeeping:
 
     @pytest.mark.parametrize("suffix", ["", "-journal", "-wal", "-shm"])
     def test_what_a_start_that_was_cut_off_has_left_is_out_of_the_way(self, path: Path, suffix: str) -> None:
-        """Whatever of it there is; a new log is on the disk, name and all, before it is used."""
+        """Leftovers of a start that was cut short are removed, and a new log is on the disk before it is used."""
         path.with_name(f"chat.db.new{suffix}").write_bytes(b"half")
         with SqliteFile(path) as log:
             assert log.tip() == EMPTY_TIP
             assert sorted(os.listdir(path.parent)) == ["chat.db", "chat.db-shm", "chat.db-wal", "chat.db.lock"]
 
     def test_a_new_log_is_on_the_disk_with_its_name(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The directory is waited for as well; nothing is kept open."""
+        """Creating a log syncs its directory, and leaves no file open."""
         synced: list[str] = []
         sync = os.fsync
         monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), sync(fd)))
@@ -195,19 +195,19 @@ class TestKeeping:
         assert len(os.listdir("/proc/self/fd")) == before
 
     def test_only_its_owner_may_read_it(self, log: SqliteFile, path: Path) -> None:
-        """It holds what strangers said; so do the files beside it."""
+        """The log and the files beside it are readable by their owner alone."""
         files = os.listdir(path.parent)
         assert sorted(files) == ["chat.db", "chat.db-shm", "chat.db-wal", "chat.db.lock"]
         assert {os.stat(path.parent / name).st_mode & 0o777 for name in files} == {0o600}
 
     def test_a_row_is_the_line_of_a_dump(self, log: SqliteFile, path: Path) -> None:
-        """So that SQL can look into it."""
+        """A row's body is the line of a dump, open to SQL."""
         with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as db:
             rows = db.execute("SELECT position, commit_id, json_extract(body, '$.at_ms'), body FROM commits").fetchall()
         assert rows == [(c.position, c.commit_id, c.at_ms, encode_commit(c).decode()) for c in COMMITS]
 
     def test_a_dump_can_be_loaded_as_it_is(self, log: SqliteFile, tmp_path: Path) -> None:
-        """Line by line; what is no commit is no part of a log."""
+        """The lines of a dump are stored unchanged, and a line that is no commit is refused."""
         lines = log.lines(0, 100)
         with SqliteFile(tmp_path / "other.db") as other:
             assert other.append_lines(lines[:5], expected=EMPTY_TIP) == COMMITS[4].tip
@@ -218,7 +218,7 @@ class TestKeeping:
             assert other.epoch != log.epoch
 
     def test_old_lines_are_kept_as_they_are(self, path: Path) -> None:
-        """A commit of an older schema hashes as what it was, so it is copied, never written anew."""
+        """A line of an older schema is stored unchanged, since its id is the hash of that form."""
         lines = Path("tests/golden/commits.jsonl").read_bytes().splitlines()
         whole = [line for line in lines if json.loads(line)["position"] == 1][:1]
         with SqliteFile(path) as file:
@@ -229,14 +229,14 @@ class TestKeeping:
                 file.append_lines([altered], expected=file.tip())
 
     def test_what_counts_as_gone_is_no_append_that_had_landed(self, log: SqliteFile) -> None:
-        """Even while its row is there still."""
+        """A repeated append of trimmed commits is a conflict, even while their rows exist."""
         log.compact(at(6), STATES)
         with pytest.raises(Conflict):
             log.append(COMMITS[5:6], expected=COMMITS[4].tip)
         assert log.append(COMMITS[6:8], expected=COMMITS[5].tip) == COMMITS[-1].tip
 
     def test_redacting_passes_over_what_is_not_there(self, log: SqliteFile) -> None:
-        """And goes on behind it; it tells how many commits it has changed."""
+        """Redaction skips missing positions, and returns the number of changed commits."""
         commits = conversation("one", "two")
         with SqliteFile(Path(log.path).with_name("other.db")) as other:
             other.append(commits, expected=EMPTY_TIP)
@@ -245,7 +245,7 @@ class TestKeeping:
             assert (other.read(0, 10), other.redacted_to) == ([redact(commit) for commit in commits], 3)
 
     def test_a_failed_append_leaves_nothing_behind(self, log: SqliteFile) -> None:
-        """No transaction is left open, and the next one goes well."""
+        """After a failed append no transaction is open, and the next append works."""
         with pytest.raises(Conflict):
             log.append([another_after(COMMITS[:4])], expected=COMMITS[3].tip)
         late = another_after(COMMITS)
@@ -253,16 +253,16 @@ class TestKeeping:
 
 
 class TestAsking:
-    """What a debugger asks, also of a log that a broker writes to."""
+    """The debugger's questions, also to a log in use."""
 
     @pytest.fixture
     def reader(self, log: SqliteFile, path: Path) -> Iterator[SqliteFile]:
-        """A reader beside a writer."""
+        """Return a reader beside a writer."""
         with SqliteFile(path, "read") as reader:
             yield reader
 
     def test_a_reader_sees_what_is_stored_meanwhile(self, reader: SqliteFile, log: SqliteFile) -> None:
-        """And asks for no lock."""
+        """A reader sees new commits, and takes no lock."""
         assert (reader.tip(), reader.epoch, reader.base) == (COMMITS[-1].tip, log.epoch, EMPTY_TIP)
         late = another_after(COMMITS)
         log.append([late], expected=COMMITS[-1].tip)
@@ -270,7 +270,7 @@ class TestAsking:
         assert reader.lines(10, 2) == [encode_commit(c) for c in COMMITS[10:12]]
 
     def test_a_reader_moves_nothing(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
-        """Not even what stands in the WAL of a broker that was killed."""
+        """A reader leaves the WAL of a killed broker as it is."""
         there = copied(path, tmp_path / "there", "-wal")
         before = {file.name: file.read_bytes() for file in there.parent.glob("*")}
         with SqliteFile(there, "read") as reader:
@@ -278,14 +278,14 @@ class TestAsking:
         assert {name: (there.parent / name).read_bytes() for name in before} == before
 
     def test_a_reader_leaves_nothing_behind(self, path: Path) -> None:
-        """Beside a log that nobody else has open."""
+        """A reader of a closed log leaves no files beside it."""
         before = {file.name: file.read_bytes() for file in stored(path).parent.glob("*")}
         with SqliteFile(path, "read") as reader:
             assert reader.tip() == COMMITS[-1].tip
         assert {file.name: file.read_bytes() for file in path.parent.glob("*")} == before
 
     def test_a_reader_writes_nothing(self, reader: SqliteFile, log: SqliteFile) -> None:
-        """Whatever it is asked to do."""
+        """Every writing method of a reader fails."""
         for attempt in (
             lambda: reader.append([another_after(COMMITS)], expected=COMMITS[-1].tip),
             lambda: reader.redact([1], done_to=1),
@@ -298,7 +298,7 @@ class TestAsking:
 
     @pytest.mark.parametrize("base", [0, 5])
     def test_a_time_is_turned_into_a_position(self, reader: SqliteFile, log: SqliteFile, base: int) -> None:
-        """The last one that had happened by then; before all of them it is the base."""
+        """A time gives the last position at or before it, or the base."""
         if base:
             log.compact(at(base), STATES)
         for commit in COMMITS[base:]:
@@ -307,7 +307,7 @@ class TestAsking:
         assert (reader.position_at(0), reader.position_at(2**60)) == (base, 12)
 
     def test_handings_are_found_by_position_and_connection(self, reader: SqliteFile, log: SqliteFile) -> None:
-        """Each once, in the order in which they happened."""
+        """Deliveries are found by position and connection, each once, in order."""
         first, second, third, fourth = (
             DeliveryRecord(2, BOB, "result", 70),
             DeliveryRecord(2, BOB, "get", 80),
@@ -323,7 +323,7 @@ class TestAsking:
         assert reader.delivery_records(after=0, last=12, connection_id=None) == [fourth]
 
     def test_the_newest_snapshot_before_a_position_is_found(self, reader: SqliteFile, log: SqliteFile) -> None:
-        """So that looking at any moment folds little."""
+        """The newest snapshot at or below a position is found, so looking at any moment folds little."""
         for position in (3, 6, 9):
             log.save(at(position), STATES)
         assert reader.snapshot_tips() == [COMMITS[n - 1].tip for n in (3, 6, 9)]
@@ -333,7 +333,7 @@ class TestAsking:
         assert reader.load_snapshot(2, STATES) is None
 
     def test_a_gap_is_noticed_where_it_is_read(self, reader: SqliteFile, log: SqliteFile, path: Path) -> None:
-        """Rather than folded over; a broker gets nothing of such a page, a debugger all that stands before the gap."""
+        """A gap is an error for `read`, and ends `lines` after the commits before it."""
         missing = rf"^{path} is damaged \(behind position 4 commits are missing\); {RESTORE}$"
         by_hand(path, "DELETE FROM commits WHERE position = 5")
         assert reader.read(0, 4) == COMMITS[:4]
@@ -352,7 +352,7 @@ class TestAsking:
     def test_a_row_of_another_commit_is_noticed_where_it_is_read(
         self, reader: SqliteFile, log: SqliteFile, path: Path
     ) -> None:
-        """What stands before it is given, and what stands behind it can be asked for."""
+        """A commit in the row of another ends `lines` before it, and later rows can be read."""
         by_hand(path, "UPDATE commits SET commit_id = 'x' WHERE position = 5")
         words = f"^{path} is damaged \\(at position 5 stands another commit\\); {RESTORE}$"
         assert len(reader.lines(0, 100)) == 4
@@ -361,7 +361,7 @@ class TestAsking:
         assert len(reader.lines(5, 100)) == 7
 
     def test_a_body_that_is_no_commit_is_named(self, reader: SqliteFile, path: Path) -> None:
-        """As far as it can be told without the chain; a dump gives the line as it is."""
+        """An unreadable body is an error with its position for `read`, and is returned as it is by `lines`."""
         for harm in ("substr(body, 2)", "'{\"x\":' || printf('%.*c', 5000, '[')"):
             by_hand(path, f"UPDATE commits SET body = {harm} WHERE position = 6")
             words = rf"^{path}: the commit at position 6 can't be read \([^N].*\); {RESTORE_OR_NEWER}$"
@@ -371,7 +371,7 @@ class TestAsking:
             assert len(reader.lines(0, 100)) == 12
 
     def test_what_can_not_be_redacted_changes_nothing(self, log: SqliteFile, path: Path) -> None:
-        """All or none."""
+        """A redaction with an unreadable commit changes no commit."""
         by_hand(path, "UPDATE commits SET body = substr(body, 2) WHERE position = 6")
         lines = log.lines(0, 100)
         words = rf"^{path}: the commit at position 6 can't be read \([^N].*\); {RESTORE_OR_NEWER}$"
@@ -381,17 +381,17 @@ class TestAsking:
 
 
 class TestSnapshots:
-    """They are many, they may be damaged, and one of them may be all that is left."""
+    """Many snapshots, damaged ones, and the base."""
 
     def test_a_large_one_comes_back_as_it_was(self, log: SqliteFile) -> None:
-        """It is stored in parts."""
+        """A snapshot of several parts comes back unchanged."""
         large = Snapshot(COMMITS[0].tip, list(range(300_000)))
         log.save(large, STATES)
         assert log.load_snapshot(None, STATES) == large
 
     @pytest.mark.parametrize("harm", ["UPDATE snapshot_parts SET lines = 'x'", "DELETE FROM snapshot_parts"])
     def test_the_next_older_stands_in_for_a_damaged_one(self, log: SqliteFile, path: Path, harm: str) -> None:
-        """As the beginning does for all, while it is there."""
+        """A damaged snapshot is skipped for the next older one, or for the beginning."""
         for position in (3, 6, 9):
             log.save(at(position), STATES)
         by_hand(path, f"{harm} WHERE snapshot = (SELECT max(id) FROM snapshots)")
@@ -400,7 +400,7 @@ class TestSnapshots:
         assert log.load_snapshot(None, STATES) is None
 
     def test_one_whose_pages_are_damaged_is_passed_over(self, log: SqliteFile, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As one is that is not what was written. A disk that does not answer is another matter."""
+        """A snapshot on damaged pages is skipped, but a disk that does not answer is an error."""
         errors: list[Exception] = [apsw.CorruptError(), apsw.IOError()]
         load = sqlite_snapshots.load
 
@@ -418,13 +418,13 @@ class TestSnapshots:
         assert log.load_snapshot(None, STATES) == at(3)
 
     def test_one_that_its_codec_does_not_know_is_passed_over(self, log: SqliteFile) -> None:
-        """As one is that a newer program has written."""
+        """A snapshot of a newer program is skipped."""
 
         class Newer(PickledStates):
-            """Another way to write states down."""
+            """Another codec."""
 
             def encode(self, state: object) -> Iterator[bytes]:
-                """Not hexadecimal."""
+                """Return lines that are not hexadecimal."""
                 yield b'"state"'
 
         log.save(at(3), STATES)
@@ -432,7 +432,7 @@ class TestSnapshots:
         assert log.load_snapshot(None, STATES) == at(3)
 
     def test_nothing_stands_in_for_a_damaged_base(self, log: SqliteFile, path: Path) -> None:
-        """What it stood for is gone; a newer snapshot does as well."""
+        """A damaged base makes a log unusable, unless a newer snapshot exists."""
         log.compact(at(6), STATES)
         log.save(at(9), STATES)
         by_hand(path, "UPDATE snapshot_parts SET lines = 'x' WHERE snapshot = (SELECT min(id) FROM snapshots)")
@@ -445,7 +445,7 @@ class TestSnapshots:
         assert log.load_snapshot(5, STATES) is None
 
     def test_they_thin_out_towards_the_past(self, path: Path) -> None:
-        """The newest and the base stay; what was dropped takes no space for long."""
+        """Older snapshots thin out, the newest and the base stay, and dropped ones are purged."""
         commits = chain(3 * SNAPSHOTS_MAX)
         with SqliteFile(path) as log:
             log.append(commits, expected=EMPTY_TIP)
@@ -462,13 +462,13 @@ class TestSnapshots:
                 assert db.execute("SELECT count(*) FROM snapshot_parts").fetchone() == (len(positions),)
 
     def test_one_that_was_cut_short_never_counts(self, path: Path) -> None:
-        """The next start of a broker forgets it."""
+        """An unfinished snapshot never counts, and the next start of a broker deletes it."""
 
         class Failing(PickledStates):
-            """It gets no further than its first parts."""
+            """A codec that fails after its first parts."""
 
             def encode(self, state: object) -> Iterator[bytes]:
-                """More than one part, and then nothing."""
+                """Return more than one part, then fail."""
                 yield b'"' + b"x" * 300_000 + b'"'
                 raise LogUnavailableError
 
@@ -485,7 +485,7 @@ class TestSnapshots:
             assert db.execute("SELECT * FROM snapshot_parts").fetchall() == []
 
     def test_one_that_somebody_dropped_is_no_base(self, log: SqliteFile, path: Path) -> None:
-        """The commits stay, and the one who asked is told."""
+        """Compacting with a snapshot that was dropped meanwhile is an error, and keeps the commits."""
         snapshot = log.begin_snapshot(at(6).tip)
         log.drop_snapshot(snapshot)
         words = rf"^{path}: the snapshot was dropped while it was written; try again$"
@@ -494,7 +494,7 @@ class TestSnapshots:
         assert (log.base, log.read(0, 100)) == (EMPTY_TIP, COMMITS)
 
     def test_one_that_the_base_has_passed_is_dropped(self, log: SqliteFile, path: Path) -> None:
-        """It was long in the making."""
+        """A snapshot below a base that moved meanwhile is dropped."""
         snapshot = log.begin_snapshot(at(3).tip)
         log.compact(at(6), STATES)
         log.finish_snapshot(snapshot, at(3).tip, "digest", is_base=False)
@@ -508,14 +508,14 @@ class TestSnapshots:
     def test_one_that_is_no_newer_than_the_base_is_not_even_begun(
         self, log: SqliteFile, path: Path, position: int
     ) -> None:
-        """It would be work for nothing."""
+        """A snapshot at or below the base is not encoded at all."""
         log.compact(at(6), STATES)
 
         class Unasked(PickledStates):
-            """Nobody asks it."""
+            """A codec that must not be called."""
 
             def encode(self, state: object) -> Iterator[bytes]:
-                """Not even for a line."""
+                """Fail."""
                 raise AssertionError
 
         log.save(at(position), Unasked())
@@ -523,24 +523,24 @@ class TestSnapshots:
         assert (log.base, count(path, "snapshots")) == (COMMITS[5].tip, 1)
 
     def test_an_empty_state_is_one(self, log: SqliteFile) -> None:
-        """A codec may have nothing to say."""
+        """A state without lines can be stored."""
 
         class Silent(PickledStates):
-            """It takes a state for granted."""
+            """A codec without lines."""
 
             def encode(self, state: object) -> Iterator[bytes]:
-                """Nothing."""
+                """Return no lines."""
                 yield from ()
 
             def decode(self, lines: Iterable[bytes]) -> object:
-                """Out of nothing."""
+                """Return the state for no lines."""
                 return list(lines)
 
         log.save(at(3), Silent())
         assert log.load_snapshot(None, Silent()) == Snapshot(at(3).tip, [])
 
     def test_one_of_another_log_is_a_bug(self, log: SqliteFile) -> None:
-        """It stands for commits that are not these."""
+        """Saving a snapshot of another log fails an assertion."""
         for tip in (Tip(6, CommitId("f" * 32)), Tip(13, COMMITS[5].commit_id)):
             with pytest.raises(AssertionError):
                 log.compact(Snapshot(tip, None), STATES)
@@ -549,17 +549,17 @@ class TestSnapshots:
 
 
 def count(path: Path, table: str) -> int:
-    """How many rows are in it."""
+    """Return the number of rows in a table."""
     with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as db:
         found: Any = db.execute(f"SELECT count(*) FROM {table}").fetchone()
         return int(found[0])
 
 
 class TestTrimming:
-    """What counts as gone is gone at once for a reader, and bit by bit from the disk."""
+    """Trimmed commits are gone at once for readers, and piece by piece from the disk."""
 
     def test_a_large_log_shrinks(self, path: Path) -> None:
-        """Its space goes back, in pieces; a cut in between harms nothing."""
+        """A trimmed log shrinks in pieces, and a copy between two pieces is sound."""
         commits = conversation(*("x" * 2_000 for _ in range(6_000)))
         with SqliteFile(path) as log:
             log.append(commits, expected=EMPTY_TIP)
@@ -575,7 +575,7 @@ class TestTrimming:
             assert log.append([], expected=commits[-1].tip) == commits[-1].tip
 
     def test_it_goes_in_little_pieces(self, path: Path) -> None:
-        """A thousand commits, as many delivery records, then four parts of a snapshot; an append gets in between."""
+        """A piece is a thousand commits, a thousand delivery records, or four parts, with appends in between."""
         commits = chain(1_500)
         with SqliteFile(path) as log:
             log.append(commits, expected=EMPTY_TIP)
@@ -598,7 +598,7 @@ class TestTrimming:
             assert log.read(0, 2_000) == commits[1_400:]
 
     def test_space_goes_back_in_little_pieces_too(self, path: Path) -> None:
-        """A megabyte at once, while more than that and more than a quarter of the file is free."""
+        """Space is returned a megabyte at a time, while more than that and a quarter of the file is free."""
         with SqliteFile(path) as log:
             log.append(conversation(*("x" * 2_000 for _ in range(1_000))), expected=EMPTY_TIP)
             by_hand(path, "DELETE FROM commits WHERE position < 950")
@@ -614,29 +614,29 @@ class TestTrimming:
         ("free", "pages", "is_much"), [(250, 300, False), (251, 300, True), (300, 1_200, False), (301, 1_200, True)]
     )
     def test_some_free_space_is_kept(self, free: int, pages: int, is_much: bool) -> None:
-        """A megabyte, or a quarter of a file that is larger than four: it will be written to again."""
+        """A megabyte, or a quarter of a larger file, stays free."""
         asked: list[str] = []
 
         class Database:
-            """That much of it is free."""
+            """A database with that much free space."""
 
             def execute(self, sql: str, _: tuple[()] = ()) -> Database:
-                """One question after the other."""
+                """Record the statement."""
                 asked.append(sql)
                 return self
 
             def fetchone(self) -> tuple[int]:
-                """What was asked for last."""
+                """Return the answer to the last statement."""
                 return ({"PRAGMA freelist_count": free, "PRAGMA page_count": pages}[asked[-1]],)
 
             def fetchall(self) -> None:
-                """It is done."""
+                """Return nothing."""
 
         assert _vacuum(cast("apsw.Connection", Database())) == is_much
         assert ("PRAGMA incremental_vacuum(250)" in asked) == is_much
 
     def test_no_byte_is_left_of_what_was_trimmed(self, path: Path) -> None:
-        """Neither in free pages nor in the WAL."""
+        """No byte of trimmed commits is left in free pages or the WAL."""
         commits = conversation(*(f"secret {n:03} " + "x" * (n % 7) * 400 for n in range(400)))
         with SqliteFile(path) as log:
             log.append(commits, expected=EMPTY_TIP)
@@ -647,7 +647,7 @@ class TestTrimming:
         assert [n for n in range(400) if b"secret %03d" % n in left] == list(range(300, 400))
 
     def test_no_byte_is_left_of_what_was_redacted(self, path: Path) -> None:
-        """Long texts and short ones, one after the other or scattered; and it says how many there were."""
+        """No byte of redacted texts is left, long or short, adjacent or scattered."""
         commits = conversation(*(f"secret {n:03} " + "x" * (n % 7) * 900 for n in range(300)))
         gone = {*range(20, 90), *range(0, 300, 13)}
         with SqliteFile(path) as log:
@@ -660,7 +660,7 @@ class TestTrimming:
         assert [n for n in range(300) if b"secret %03d" % n not in left] == sorted(gone)
 
     def test_a_reader_may_keep_the_wal_from_being_emptied(self, log: SqliteFile, path: Path) -> None:
-        """Which is said, since old bytes stand there still."""
+        """A checkpoint returns false while a reader keeps the WAL, since old bytes are in it."""
         with closing(apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)) as slow:
             slow.execute("BEGIN")
             slow.execute("SELECT * FROM commits").fetchone()
@@ -669,10 +669,10 @@ class TestTrimming:
 
 
 class TestLoading:
-    """A log that comes from a dump."""
+    """A log that is loaded from a dump."""
 
     def test_it_may_begin_behind_a_snapshot(self, path: Path) -> None:
-        """As one that was trimmed."""
+        """A loaded log may start from a snapshot, as a trimmed one."""
         with SqliteFile(path) as log:
             log.start_from(at(4), STATES)
             assert log.base == log.tip() == COMMITS[3].tip
@@ -681,13 +681,13 @@ class TestLoading:
             assert log.load_snapshot(None, STATES) == at(4)
 
     def test_one_that_is_not_empty_has_begun(self, log: SqliteFile) -> None:
-        """Nothing is forgotten."""
+        """Starting a log with commits from a snapshot is a conflict."""
         with pytest.raises(Conflict):
             log.start_from(at(4), STATES)
         assert (log.base, log.read(0, 100)) == (EMPTY_TIP, COMMITS)
 
     def test_it_keeps_in_mind_what_was_loaded(self, log: SqliteFile, path: Path) -> None:
-        """Of what stands behind it, delivery records will be there; the last word counts."""
+        """The end of the loaded commits is stored, and a second call replaces it."""
         assert log.recorded_after == 0
         log.finish_loading()
         assert log.recorded_after == 12
@@ -699,10 +699,10 @@ class TestLoading:
 
 
 class TestTrouble:
-    """A file that can't be written for now; nothing was stored then, and it goes on as soon as it can."""
+    """A file that can't be written for now: nothing is stored, and it works again later."""
 
     def test_a_full_disk_is_not_for_ever(self, path: Path) -> None:
-        """Nothing of the append is there, and once there is space it can be done."""
+        """A failed append on a full disk stores nothing, and works once there is space."""
         log = SqliteFile(path)
         commits = conversation(*("x" * 1_000 for _ in range(100)))
         log._db.execute("PRAGMA max_page_count = 1")  # as many as there are
@@ -717,7 +717,7 @@ class TestTrouble:
         log.close()
 
     def test_a_lock_that_lasts_is_an_error_within_a_second(self, log: SqliteFile, path: Path) -> None:
-        """Reading goes on meanwhile."""
+        """A lasting lock fails an append within a second, and reads go on."""
         late = [another_after(COMMITS)]
         with closing(apsw.Connection(str(path))) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -727,21 +727,21 @@ class TestTrouble:
         assert log.append(late, expected=COMMITS[-1].tip) == late[0].tip
 
     def test_whatever_fails_names_the_log(self, log: SqliteFile, path: Path) -> None:
-        """Whoever has several finds out which."""
+        """Every error names the log."""
         log._db.close()
         for attempt in (log.checkpoint, log.purge, log.tip):
             with pytest.raises(LogUnavailableError, match=f"^{path}: "):
                 attempt()
 
     def test_a_transaction_that_could_not_be_rolled_back_is_out_of_the_way(self, log: SqliteFile) -> None:
-        """Nothing of it is stored with the next one."""
+        """A transaction that failed to roll back is not stored with the next one."""
         late = another_after(COMMITS)
         log._db.execute("BEGIN; INSERT INTO commits VALUES (13, 'x', 'x')")
         assert log.append([late], expected=COMMITS[-1].tip) == late.tip
         assert log.read(12, 5) == [late]
 
     def test_a_file_that_is_gone_takes_no_commits(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
-        """They would be stored where nobody finds them."""
+        """Appending to a removed or replaced file is an error."""
         late = [another_after(COMMITS)]
         path.rename(tmp_path / "moved")
         words = f"{path} was moved, removed or replaced; put it back, or start again"
@@ -753,7 +753,7 @@ class TestTrouble:
     def test_a_file_that_vanishes_while_it_is_opened_is_no_log(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What would be written to it, nobody would find; and nothing is held back for the next try."""
+        """A file that is removed during opening is refused, and no lock is kept."""
         connect = sqlite_open._connect
 
         def connect_late(real: str, mode: Mode) -> apsw.Connection:
@@ -772,7 +772,7 @@ class TestTrouble:
     def test_a_file_that_vanishes_before_it_is_opened_is_not_made_anew(
         self, path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode
     ) -> None:
-        """An empty file would take its place, which is no log."""
+        """A file that is removed before opening is not replaced by an empty one."""
         connect = sqlite_open._connect
 
         def connect_late(real: str, mode: Mode) -> apsw.Connection:
@@ -786,7 +786,7 @@ class TestTrouble:
         assert not path.exists()
 
     def test_damage_is_not_taken_for_an_empty_place(self, path: Path) -> None:
-        """A page that is not what it was is an error, not the end of the log."""
+        """A damaged page is an error, not the end of the log."""
         size = stored(path, conversation(*("x" * 3_000 for _ in range(40)))).stat().st_size
         with open(path, "r+b") as file:
             file.seek(size // 2 // 4096 * 4096)
@@ -796,11 +796,11 @@ class TestTrouble:
 
 
 class TestRefusals:
-    """A file that is not fit is left as it is, and one line says why."""
+    """An unfit file is left as it is, and one line gives the reason."""
 
     @staticmethod
     def refuses(path: Path, words: str, mode: Mode = "write", *, leaves: tuple[str, ...] = ()) -> None:
-        """It does, in these words, touches nothing, and leaves nothing but empty files of these names."""
+        """Check the text of a refusal, and that it leaves the file and nothing but these empty files."""
 
         def seen() -> dict[str, bytes]:
             return {file.name: file.read_bytes() for file in path.parent.glob("*") if file.is_file()}
@@ -827,24 +827,24 @@ class TestRefusals:
     )
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
     def test_something_else_is_no_log(self, path: Path, content: bytes, words: str, mode: Mode) -> None:
-        """Whatever it is, it is not overwritten."""
+        """Any other file is refused and not overwritten."""
         path.write_bytes(content)
         self.refuses(path, words, mode)
 
     def test_another_programs_database_is_no_log(self, path: Path) -> None:
-        """It says so itself."""
+        """A database with another application id is refused."""
         by_hand(path, "CREATE TABLE friends (name)")
         self.refuses(path, "LOG is an SQLite database of another program; name another file")
         self.refuses(path, "LOG is an SQLite database of another program; name another file", "read")
 
     def test_a_newer_layout_is_not_guessed_at(self, path: Path) -> None:
-        """The program is too old for it, and says which it knows."""
+        """A newer layout is refused with the known one."""
         by_hand(stored(path), "PRAGMA user_version = 2")
         self.refuses(path, "LOG has layout 2, and this program knows up to 1; use a newer version")
         self.refuses(path, "LOG has layout 2, and this program knows up to 1; use a newer version", "read")
 
     def test_a_file_that_was_cut_off_is_noticed(self, path: Path) -> None:
-        """By the number of pages that it says it has."""
+        """A file shorter than its page count is refused."""
         stored(path, conversation(*("x" * 3_000 for _ in range(40))))
         whole = path.stat().st_size
         for size in (whole - 1, whole // 2, 4096):
@@ -853,7 +853,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize(("begin", "mode"), [(4096, "write"), (100, "write"), (100, "read")])
     def test_damaged_pages_are_noticed(self, path: Path, begin: int, mode: Mode) -> None:
-        """Those that a start needs."""
+        """Damage in the pages that a start reads is refused."""
         size = stored(path).stat().st_size
         with open(path, "r+b") as file:
             file.seek(begin)
@@ -862,7 +862,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("mode", ["write", "share"])
     def test_damaged_snapshots_are_noticed(self, path: Path, mode: Mode) -> None:
-        """Before anything is written: the next one is to stand among them."""
+        """Damage in the table of snapshots is refused before anything is written."""
         with closing(apsw.Connection(str(stored(path)))) as db:
             root: Any = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'snapshots'").fetchone()
         with open(path, "r+b") as file:
@@ -871,7 +871,7 @@ class TestRefusals:
         self.refuses(path, f"LOG is damaged (*); {RESTORE}", mode)
 
     def test_a_network_file_system_is_refused(self, path: Path) -> None:
-        """SQLite would do without what lets readers and the writer pass each other; no half-made log is left."""
+        """A file system without a WAL is refused, and no half-made log is left."""
         vfs = apsw.VFS("remote", "unix-none", makedefault=True)
         try:
             self.refuses(path, "LOG is on a file system where processes share no memory; put it on a local disk")
@@ -880,7 +880,7 @@ class TestRefusals:
             vfs.unregister()
 
     def test_a_log_that_was_copied_to_one_is_refused(self, path: Path) -> None:
-        """Though SQLite can read it there."""
+        """An existing log on such a file system is refused too."""
         by_hand(stored(path), "PRAGMA journal_mode = DELETE")
         vfs = apsw.VFS("remote", "unix-none", makedefault=True)
         try:
@@ -913,18 +913,18 @@ class TestRefusals:
         ],
     )
     def test_a_log_that_lacks_something_is_noticed(self, path: Path, harm: str, words: str) -> None:
-        """Rather than begun anew where it is not whole."""
+        """A log with missing parts is refused."""
         by_hand(stored(path), harm)
         self.refuses(path, words)
 
     @pytest.mark.parametrize("harm", ["DELETE FROM meta", "DROP TABLE meta"])
     def test_a_log_without_a_name_can_not_even_be_read(self, path: Path, harm: str) -> None:
-        """Cursors and event ids are made of it."""
+        """A log without an epoch is refused for reading too."""
         by_hand(stored(path), harm)
         self.refuses(path, f"LOG is damaged (*); {RESTORE}", "read")
 
     def test_a_reader_that_is_locked_out_is_told(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """And holds on to nothing."""
+        """A reader that can't get a lock is refused, and keeps nothing open."""
 
         def locked_out(*_: object) -> None:
             raise apsw.BusyError
@@ -936,18 +936,18 @@ class TestRefusals:
         SqliteFile(path).close()
 
     def test_a_file_system_without_locks_is_named(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Rather than served from by two brokers."""
+        """A file system without locks is refused."""
 
         def no_locks(_: int) -> None:
             raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
         monkeypatch.setattr("events.sqlite.lock._lock", no_locks)
         why = "check the owners and modes of it and of its directory, and the space on its disk"
-        # Who has no lock can't tell whether another has it, and may not remove its file.
+        # A process without the lock must not remove its file.
         self.refuses(path, f"LOG: No locks available; {why}", leaves=("chat.db.lock",))
 
     def test_a_damaged_log_can_still_be_looked_at(self, path: Path) -> None:
-        """As far as it goes."""
+        """A damaged log can be opened for reading."""
         by_hand(stored(path), "UPDATE commits SET body = 'x' WHERE position = 12")
         with SqliteFile(path, "read") as reader:
             assert reader.read(0, 11) == COMMITS[:11]
@@ -962,7 +962,7 @@ class TestRefusals:
     def test_what_stands_in_the_wal_stays_there(
         self, log: SqliteFile, path: Path, tmp_path: Path, harm: str, words: str
     ) -> None:
-        """A log that was not closed and is damaged, or newer: it is refused without so much as a checkpoint."""
+        """A refused log keeps its WAL: there is not even a checkpoint."""
         by_hand(path, harm)
         there = copied(path, tmp_path / "there", "-wal")
         before = {file.name: file.read_bytes() for file in there.parent.glob("*")}
@@ -972,7 +972,7 @@ class TestRefusals:
         assert {name: (there.parent / name).read_bytes() for name in before} == before
 
     def test_a_second_broker_is_told_of_the_first(self, log: SqliteFile, path: Path, tmp_path: Path) -> None:
-        """Also under another name for the file; whoever shares or reads may come in."""
+        """A second broker is refused, also through a link; the other modes are not."""
         (tmp_path / "link.db").symlink_to(path)
         for name in ("chat.db", "link.db"):
             with pytest.raises(
@@ -988,25 +988,25 @@ class TestRefusals:
 
     @pytest.mark.parametrize("mode", ["share", "read"])
     def test_only_a_broker_makes_a_log(self, path: Path, mode: Mode) -> None:
-        """Whoever wants to look at one has mistyped its name."""
+        """Only the mode `write` makes a missing file."""
         self.refuses(path, "LOG does not exist; name a log that does", mode)
 
     @pytest.mark.parametrize("mode", ["write", "share"])
     def test_a_log_with_two_names_is_not_written(self, path: Path, mode: Mode) -> None:
-        """Each name would have a lock and a WAL of its own. Reading does no harm."""
+        """A log with a hard link is refused for writing, and can be read."""
         os.link(stored(path), path.with_name("other.db"))
         self.refuses(path, "LOG has another name too, a hard link; remove one of them, or copy the log", mode)
         with SqliteFile(path, "read") as reader:
             assert reader.read(0, 100) == COMMITS
 
     def test_a_directory_is_not_made(self, path: Path) -> None:
-        """Nor is a file made in the place of one."""
+        """A missing directory, and a directory in place of a file, are refused."""
         self.refuses(path / "deep" / "chat.db", f"LOG: there is no directory {path}/deep; make it first")
         path.mkdir()
         self.refuses(path, "LOG is a directory; name a file in it")
 
     def test_a_start_that_was_cut_short_is_no_log_yet(self, path: Path) -> None:
-        """A log is made under another name first."""
+        """A log is made under another name first, so a start that is cut short leaves none."""
         path.with_name("chat.db.new").write_bytes(b"half")
         with SqliteFile(path) as file:
             assert file.tip() == EMPTY_TIP
@@ -1015,7 +1015,7 @@ class TestRefusals:
 
 @contextmanager
 def read_only(path: Path, *suffixes: str) -> Iterator[Path]:
-    """The log at `path` in a directory where nothing may be written, with what stands beside it under `suffixes`."""
+    """Return the log at `path`, with its files of `suffixes`, in a read-only directory."""
     with tempfile.TemporaryDirectory() as directory:
         for file in copied(path, Path(directory), *suffixes).parent.iterdir():
             file.chmod(0o444)
@@ -1031,20 +1031,20 @@ def read_only(path: Path, *suffixes: str) -> Iterator[Path]:
 
 
 class TestReadOnly:
-    """A log where nothing may be written."""
+    """A log in a read-only directory."""
 
     def test_it_can_be_read(self, path: Path) -> None:
-        """Where its broker has closed it, it is all in one file."""
+        """A closed log can be read."""
         with read_only(stored(path)) as there, SqliteFile(there, "read") as reader:
             assert (reader.read(0, 100), reader.tip()) == (COMMITS, COMMITS[-1].tip)
 
     def test_it_can_be_read_while_it_is_open(self, log: SqliteFile, path: Path) -> None:
-        """Or after its broker was killed: what is beside it is read as well."""
+        """An open or killed broker's log can be read with its WAL."""
         with read_only(path, "-wal", "-shm") as there, SqliteFile(there, "read") as reader:
             assert reader.read(0, 100) == COMMITS
 
     def test_commits_that_can_not_be_got_at_are_not_left_out(self, log: SqliteFile, path: Path) -> None:
-        """Half a log would be taken for the whole. Whoever is told keeps nothing open."""
+        """A log with an unreadable WAL is refused, not read in part, and nothing is kept open."""
         with read_only(path, "-wal") as there:
             before = os.listdir("/proc/self/fd")
             with pytest.raises(UnusableLogError) as caught:
@@ -1056,7 +1056,7 @@ class TestReadOnly:
 
     @pytest.mark.parametrize("mode", ["write", "share"])
     def test_it_can_not_be_served_from(self, path: Path, mode: Mode) -> None:
-        """Which shows at the start, not at the first command."""
+        """Opening it for writing is refused at once."""
         with read_only(stored(path)) as there, pytest.raises(UnusableLogError, match="owners and modes") as caught:
             SqliteFile(there, mode)
         assert "\n" not in str(caught.value)
@@ -1064,7 +1064,7 @@ class TestReadOnly:
 
 @contextmanager
 def no_space_on_the_disk() -> Iterator[None]:
-    """No file grows any more."""
+    """Keep all files from growing."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -1077,7 +1077,7 @@ def no_space_on_the_disk() -> Iterator[None]:
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_full_disk_shows_at_the_start(path: Path, exists: bool) -> None:
-    """Before anybody is answered; what there was is as it was, and nothing half made is left."""
+    """Opening on a full disk is refused, and leaves the log as it was."""
     if exists:
         stored(path)
     before = {file.name: file.read_bytes() for file in path.parent.glob("*.db")}
@@ -1091,5 +1091,5 @@ def test_a_full_disk_shows_at_the_start(path: Path, exists: bool) -> None:
 
 
 def test_there_are_three_ways_to_open_a_log_and_two_to_wait_for_the_disk() -> None:
-    """And no others."""
+    """The modes and the synchronous settings are exactly these."""
     assert (get_args(Mode), get_args(SynchronousMode)) == (("write", "share", "read"), ("FULL", "NORMAL"))

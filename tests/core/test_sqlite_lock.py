@@ -1,4 +1,4 @@
-"""One broker a file: who has the lock, who is told so, and that neither it nor its file outlives its holder."""
+"""One broker a file: the lock, its refusal, and its removal with the holder."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ TAKERS, TURNS = 4, 100
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """Where a log would be."""
+    """Return the path of a log."""
     return str(tmp_path / "chat.db")
 
 
 def lock_file(path: str) -> Path:
-    """What stands beside it."""
+    """Return the path of its lock file."""
     return Path(f"{path}.lock")
 
 
 def open_files() -> int:
-    """How many files this process has open."""
+    """Return the number of this process's open files."""
     gc.collect()
     return len(os.listdir("/proc/self/fd"))
 
 
 def test_the_second_is_told_who_the_first_is(path: str) -> None:
-    """And gets it once the first has let go."""
+    """A second process is refused with the holder's number, and gets the lock after the release."""
     first = WriterLock(path, "my log")
     with pytest.raises(UnusableLogError) as told:
         WriterLock(path, "my log")
@@ -49,7 +49,7 @@ def test_the_second_is_told_who_the_first_is(path: str) -> None:
 
 
 def test_the_file_goes_with_the_lock(path: str) -> None:
-    """Whether it was there before or not, as after a `kill -9`."""
+    """The release removes the file, also one left by `kill -9`."""
     WriterLock(path, "my log").release()
     assert not lock_file(path).exists()
     lock_file(path).write_text("1234567890\n")
@@ -58,7 +58,7 @@ def test_the_file_goes_with_the_lock(path: str) -> None:
 
 
 def test_a_file_that_went_while_it_was_being_locked_is_no_lock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether nobody has made another since, or somebody has: the lock is on the one that the next will find."""
+    """A file that is removed or replaced while it is locked is locked anew."""
     lock = sqlite_lock._lock
     meanwhile: list[Callable[[], object]] = []
 
@@ -85,7 +85,7 @@ def test_a_file_that_went_while_it_was_being_locked_is_no_lock(path: str, monkey
 
 
 def test_nobody_removes_what_is_anothers(path: str) -> None:
-    """Somebody has removed the file by hand, and a second broker was started; another may not be, once one ends."""
+    """A holder whose file was replaced does not remove the other broker's file."""
     first = WriterLock(path, "my log")
     lock_file(path).unlink()
     second = WriterLock(path, "my log")
@@ -99,7 +99,7 @@ def test_nobody_removes_what_is_anothers(path: str) -> None:
 
 
 def test_a_file_that_can_not_be_removed_is_left(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lock is given back all the same."""
+    """The lock is released even if the file can't be removed."""
 
     def forbidden(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -111,7 +111,7 @@ def test_a_file_that_can_not_be_removed_is_left(path: str, monkeypatch: pytest.M
 
 
 def test_two_never_have_it_at_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many take it and let go of it, at whatever moments; threads are as far apart as processes to `flock`."""
+    """Of many threads that lock and release at random, only one holds it at a time."""
     lock_at_once = sqlite_lock._lock
     inside: list[int] = []
     most: list[int] = []
@@ -147,7 +147,7 @@ def test_two_never_have_it_at_once(path: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_holder_may_be_unknown(path: str) -> None:
-    """Its number is a courtesy."""
+    """An empty lock file gives an unknown holder."""
     first = WriterLock(path, "my log")
     lock_file(path).write_bytes(b"")
     with pytest.raises(UnusableLogError, match=r"in use by another broker \(process unknown\)"):
@@ -159,7 +159,7 @@ def test_the_holder_may_be_unknown(path: str) -> None:
 
 
 def test_it_says_no_more_than_whose_it_is(path: str) -> None:
-    """What an earlier holder left there is gone; only its owner may look."""
+    """The file holds only the holder's number, and is readable by its owner alone."""
     lock = WriterLock(path, "my log")
     assert stat.S_IMODE(lock_file(path).stat().st_mode) == 0o600
     lock.release()
@@ -170,14 +170,14 @@ def test_it_says_no_more_than_whose_it_is(path: str) -> None:
 
 
 def test_a_process_that_it_starts_does_not_have_it(path: str) -> None:
-    """Or the lock would outlive the broker in some helper."""
+    """A child process does not inherit the lock."""
     lock = WriterLock(path, "my log")
     assert not os.get_inheritable(lock._fd)
     lock.release()
 
 
 def test_a_disk_that_takes_no_number_takes_a_lock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is full, say."""
+    """The lock works on a full disk."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -190,7 +190,7 @@ def test_a_disk_that_takes_no_number_takes_a_lock(path: str, monkeypatch: pytest
 
 
 def test_whoever_does_not_get_it_keeps_nothing_open(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither if another has it, nor where there are no locks; that is the system's own error."""
+    """A refused lock leaves no file open, also where locks are impossible."""
     first = WriterLock(path, "my log")
     before = open_files()
     with pytest.raises(UnusableLogError):

@@ -1,4 +1,4 @@
-"""The log in a file: the promises of every log, and those that go beyond its process."""
+"""The log in a file: the contract, and the guarantees beyond its process."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ NEVER_SECONDS = 3_600
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a log may be made."""
+    """Return the path for a log."""
     return tmp_path / "chat.db"
 
 
 @asynccontextmanager
 async def opened(path: Path, mode: Mode = "write", **options: Any) -> AsyncIterator[SqliteLog]:
-    """The log at `path`, once it has done what it does at its start."""
+    """Open the log at `path`, and wait for the work of its start."""
     log = SqliteLog(path, STATES, mode=mode, **options)
     try:
         await log._on(log._writing, lambda: None)
@@ -61,7 +61,7 @@ async def opened(path: Path, mode: Mode = "write", **options: Any) -> AsyncItera
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Another process is in the middle of writing."""
+    """Hold a write lock as another process."""
     with closing(apsw.Connection(str(path))) as other:
         other.set_busy_timeout(1_000)
         other.execute("BEGIN IMMEDIATE")
@@ -69,12 +69,12 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def at(position: int) -> Snapshot:
-    """The state of `COMMITS` there."""
+    """Return the snapshot of `COMMITS` at a position."""
     return Snapshot(COMMITS[position - 1].tip, fold(COMMITS[:position]))
 
 
 class Logs(LogContract):
-    """The contract over logs in files, which are closed after the test."""
+    """The contract for logs in files, closed after the test."""
 
     @pytest.fixture(autouse=True)
     def _files(self, tmp_path: Path) -> Iterator[None]:
@@ -84,30 +84,30 @@ class Logs(LogContract):
             asyncio.run(log.close())
 
     def log_at(self, path: Path, mode: Mode) -> SqliteLog:
-        """One of them; it hears of others by the wakeup or not at all."""
+        """Open a log that is woken by wake-ups alone."""
         self.logs.append(SqliteLog(path, STATES, mode=mode, poll_seconds=NEVER_SECONDS))
         return self.logs[-1]
 
 
 class TestSqliteLog(Logs):
-    """A broker's."""
+    """The contract for a broker's log."""
 
     async def make(self) -> EventLog:
-        """An empty one."""
+        """Return an empty log."""
         return self.log_at(self.directory / f"{len(self.logs)}.db", "write")
 
 
 class TestSharedSqliteLog(Logs):
-    """Two at one file, of which one writes, and the other is asked."""
+    """The contract for two logs at one file: one writes, the other reads."""
 
     async def make(self) -> EventLog:
-        """An empty one, made by the one that writes."""
+        """Return an empty log, made by the writer."""
         path = self.directory / f"{len(self.logs)}.db"
         return TwoLogs(self.log_at(path, "write"), self.log_at(path, "share"))
 
 
 class TwoLogs:
-    """An `EventLog` that is two; see `TestSharedSqliteLog`."""
+    """An `EventLog` of two; see `TestSharedSqliteLog`."""
 
     def __init__(self, writer: SqliteLog, other: SqliteLog) -> None:
         self._writer, self._other = writer, other
@@ -118,31 +118,31 @@ class TwoLogs:
 
     @property
     def redacted_to(self) -> Position:
-        """The writer's."""
+        """The writer's position."""
         return self._writer.redacted_to
 
     @property
     def base(self) -> Tip:
-        """Whoever compacts sees it at once, whoever reads with the next reading."""
+        """The base, new at once for the writer, and with the next read for the reader."""
         return self._writer.base
 
     async def tip(self) -> Tip:
-        """Both say the same."""
+        """Return the common tip."""
         tip = await self._other.tip()
         assert (await self._writer.tip(), self._writer.base) == (tip, self._other.base)
         return tip
 
     async def close(self) -> None:
-        """Both."""
+        """Close both."""
         await self._other.close()
         await self._writer.close()
 
 
 class TestRestart:
-    """A broker that starts again finds all that was answered."""
+    """A restarted broker finds everything that was answered."""
 
     def test_a_log_goes_on_where_it_was(self, path: Path) -> None:
-        """With its name, its commits, its base and its snapshots."""
+        """Epoch, commits, base and snapshots survive a restart."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -161,7 +161,7 @@ class TestRestart:
         run(scenario)
 
     def test_what_was_answered_survives_a_kill(self, path: Path) -> None:
-        """Whenever it comes; and the next broker may start at once."""
+        """Answered appends survive a kill at any moment, and the next broker can start at once."""
         with running(APPEND_ON_AND_ON, path) as child:
             answered = [int(child.stdout.readline()) for _ in range(20)][-1]
             child.send_signal(signal.SIGKILL)
@@ -176,7 +176,7 @@ class TestRestart:
         run(scenario)
 
     def test_an_append_whose_answer_was_lost_is_done_once(self, path: Path) -> None:
-        """Also when it is tried again after a restart."""
+        """A repeated append is done once, also after a restart."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -188,7 +188,7 @@ class TestRestart:
         run(scenario)
 
     def test_a_trim_that_was_cut_short_is_finished(self, path: Path) -> None:
-        """What it was about counts as gone all the while."""
+        """The next start finishes a trim, and its commits count as gone meanwhile."""
 
         async def scenario() -> None:
             with SqliteFile(path) as file:
@@ -204,7 +204,7 @@ class TestRestart:
     def test_a_log_that_can_not_be_opened_leaves_nothing_open(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """No thread, and no lock: once it is in order, it can be."""
+        """A failed opening leaves no thread and no lock."""
         path.write_bytes(b"something else")
         threads = threading.active_count()
         with pytest.raises(UnusableLogError):
@@ -219,10 +219,10 @@ class TestRestart:
 
 
 class TestManyAtOnce:
-    """Nobody waits for what does not concern them."""
+    """Concurrent work does not wait without need."""
 
     def test_a_slow_disk_stalls_nobody_but_the_writer(self, path: Path) -> None:
-        """Others read what was there, and whatever else there is to do is done."""
+        """During a slow append, reads and the event loop go on."""
 
         async def scenario(disk: Disk) -> None:
             async with opened(path) as log:
@@ -241,7 +241,7 @@ class TestManyAtOnce:
             run(lambda: scenario(disk))
 
     def test_a_lock_that_lasts_is_an_error_and_then_all_is_well(self, path: Path) -> None:
-        """Nothing was stored."""
+        """A lasting lock fails an append that stores nothing, and later ones work."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -255,7 +255,7 @@ class TestManyAtOnce:
         run(scenario)
 
     def test_an_append_whose_caller_is_gone_leaves_a_whole_log(self, path: Path) -> None:
-        """It is stored or it is not; followers hear of it, and the next one goes well."""
+        """A cancelled append is stored completely or not at all, and followers get it."""
 
         async def scenario() -> None:
             async with opened(path, poll_seconds=NEVER_SECONDS) as log:
@@ -273,14 +273,14 @@ class TestManyAtOnce:
         run(scenario)
 
     def test_appends_go_on_while_a_snapshot_is_written(self, path: Path) -> None:
-        """However long it takes; a log that closes does not wait for it."""
+        """Appends go on during a long snapshot, and closing does not wait for it."""
         encoding, go_on = threading.Event(), threading.Event()
 
         class Slow(PickledStates):
-            """A large state."""
+            """A codec for a large state."""
 
             def encode(self, state: object) -> Iterator[bytes]:
-                """In the middle of it."""
+                """Block in the middle."""
                 yield b'"' + b"0" * 300_000 + b'"'
                 encoding.set()
                 go_on.wait(10)
@@ -303,7 +303,7 @@ class TestManyAtOnce:
         run(scenario)
 
     def test_a_log_is_trimmed_while_a_broker_serves_from_it(self, path: Path) -> None:
-        """Its appends get their turn, and its base moves by itself."""
+        """During a trim by another process, appends go on and the base moves."""
         commits = conversation(*("x" * 500 for _ in range(9_000)))
         half = 6_000
 
@@ -324,7 +324,7 @@ class TestManyAtOnce:
         run(scenario)
 
     def test_a_snapshot_that_finds_no_space_is_no_error(self, path: Path) -> None:
-        """It may be lost, and the log goes on; whoever trims is told."""
+        """A snapshot without space is no error for `save`, and one for `compact`."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -342,7 +342,7 @@ class TestManyAtOnce:
         run(scenario)
 
     def test_a_trim_that_fails_on_its_way_is_told_of(self, path: Path) -> None:
-        """The commits are gone already; the rest is for the next time."""
+        """A failing trim is an error; the commits count as gone, and the rest is deleted later."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -358,7 +358,7 @@ class TestManyAtOnce:
         run(scenario)
 
     def test_a_trim_that_meets_damage_is_told_of(self, path: Path) -> None:
-        """Rather than waited for without an end."""
+        """Damage during a trim is an error, not an endless wait."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -372,7 +372,7 @@ class TestManyAtOnce:
         run(scenario)
 
     def test_a_trim_ends_when_the_log_is_closed(self, path: Path) -> None:
-        """However much there is to delete."""
+        """Closing the log ends a trim."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -389,7 +389,7 @@ class TestManyAtOnce:
         run(scenario)
 
     def test_a_closed_log_says_so(self, path: Path) -> None:
-        """Instead of waiting for threads that are gone; what may be lost is."""
+        """Calls on a closed log raise an error, except those whose work may be lost."""
 
         async def scenario() -> None:
             log = SqliteLog(path, STATES)
@@ -406,10 +406,10 @@ class TestManyAtOnce:
 
 
 class TestRedaction:
-    """What was said can be forgotten for good."""
+    """Texts can be removed for good."""
 
     def test_no_byte_of_it_is_left(self, path: Path) -> None:
-        """In no file, while the log is open and while somebody reads it."""
+        """No byte of a redacted text is in any file, even with the log open and read."""
 
         async def scenario() -> None:
             commits = conversation("a secret", "no secret " + "x" * 5_000, "a secret " + "x" * 10_000)
@@ -425,7 +425,7 @@ class TestRedaction:
         run(scenario)
 
     def test_bytes_that_can_not_be_removed_are_told_of(self, path: Path) -> None:
-        """It is to be done again, once the one who reads is done."""
+        """A reader that keeps the WAL makes redaction an error, and a retry works later."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -443,10 +443,10 @@ class TestRedaction:
 
 
 class TestDeliveryRecords:
-    """Kept for debugging, at no cost to those who talk."""
+    """Delivery records for debugging."""
 
     def test_they_are_in_the_file_afterwards(self, path: Path) -> None:
-        """A reader finds them at once."""
+        """A reader finds the records."""
         some = [DeliveryRecord(1 + n % 12, ANN, "get", n) for n in range(1_000)]
 
         async def scenario() -> None:
@@ -460,7 +460,7 @@ class TestDeliveryRecords:
         run(scenario)
 
     def test_those_that_can_not_be_stored_are_lost(self, path: Path) -> None:
-        """No caller is told, and the next are stored."""
+        """Records that can't be stored are lost without an error, and later ones are stored."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -474,10 +474,10 @@ class TestDeliveryRecords:
 
 
 class TestFollowing:
-    """Others hear of what is stored, in this process and in others."""
+    """Followers get commits of this process and of others."""
 
     def test_a_follower_hears_another_process(self, path: Path) -> None:
-        """It rings a wakeup, long before anybody would look."""
+        """A wake-up brings another process's commit long before the next poll."""
 
         async def scenario(child: Child) -> None:
             async with opened(path, "read", poll_seconds=NEVER_SECONDS) as log:
@@ -496,7 +496,7 @@ class TestFollowing:
 
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
     def test_a_follower_looks_by_itself_where_it_hears_nothing(self, path: Path, mode: Mode) -> None:
-        """Files can't be watched everywhere."""
+        """Without wake-ups, a follower polls."""
 
         async def scenario() -> None:
             await SqliteLog(path, STATES).close()
@@ -504,8 +504,8 @@ class TestFollowing:
                 os.unlink(wakeup_path(str(path)))
                 hearing = asyncio.ensure_future(first_of(log, 0))
                 for _ in range(3):
-                    await log.tip()  # behind its first look
-                with SqliteFile(path, "share") as other:  # which has no wakeup
+                    await log.tip()  # after its first read
+                with SqliteFile(path, "share") as other:  # without a wake-up
                     other.append(COMMITS[:1], expected=EMPTY_TIP)
                 assert await asyncio.wait_for(hearing, 5) == COMMITS[0]
 
@@ -513,7 +513,7 @@ class TestFollowing:
 
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
     def test_one_listens_for_all_followers_where_others_may_store(self, path: Path, mode: Mode) -> None:
-        """A broker hears itself."""
+        """All followers share one watcher, and a broker has none."""
 
         async def scenario() -> None:
             SqliteFile(path).close()
@@ -532,7 +532,7 @@ class TestFollowing:
         run(scenario)
 
     def test_followers_of_a_loop_that_is_over_are_not_waited_for(self, path: Path) -> None:
-        """The log goes on in another."""
+        """The log works in another event loop after the first has ended."""
         log = SqliteLog(path, STATES)
 
         async def follow() -> None:
@@ -546,7 +546,7 @@ class TestFollowing:
             run(part)
 
     def test_a_follower_is_told_when_the_log_fails(self, path: Path) -> None:
-        """Rather than left to wait."""
+        """A follower raises the error of a damaged log."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -559,7 +559,7 @@ class TestFollowing:
         run(scenario)
 
     def test_a_follower_is_told_when_the_log_does_not_answer(self, path: Path) -> None:
-        """It may follow again; but a log that is being closed only ends it."""
+        """A follower raises the error of an unavailable log, but ends quietly with a closing one."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -576,8 +576,8 @@ class TestFollowing:
 
         run(scenario)
 
-    def test_a_bell_that_can_not_be_made_is_not_missed(self, tmp_path: Path) -> None:
-        """Nor is one that nobody can listen to."""
+    def test_a_wakeup_file_that_can_not_be_made_is_not_missed(self, tmp_path: Path) -> None:
+        """A wake-up file that can't be made or watched is no error."""
         nowhere = str(tmp_path / "nowhere" / "chat.db")
         wakeup = Wakeup(nowhere)
         wakeup.notify()
@@ -586,7 +586,7 @@ class TestFollowing:
 
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
     def test_followers_end_with_the_log_whatever_they_do(self, path: Path, mode: Mode) -> None:
-        """Waiting, reading or listening."""
+        """Closing ends followers that wait, read or watch."""
 
         async def scenario() -> None:
             SqliteFile(path).close()
@@ -607,23 +607,23 @@ class TestFollowing:
 
 
 def failing(*_: object) -> Any:
-    """The file does not answer."""
+    """Raise as an unavailable file."""
     raise LogUnavailableError
 
 
 async def in_file(log: SqliteLog) -> Sequence[DeliveryRecord]:
-    """The delivery records that are in its file, once what was begun is done."""
+    """Return the delivery records in the file, after all pending work."""
     return await log._on(log._writing, lambda: log._file.delivery_records(after=0, last=100, connection_id=None))
 
 
 async def first_of(log: SqliteLog, after: Position) -> Commit:
-    """The first commit that a follower hears."""
+    """Return the first commit of a follower."""
     async with aclosing(log.follow(after)) as following:
         return await anext(following)
 
 
 async def listening(log: SqliteLog) -> None:
-    """Until `log` hears the wakeup: what was rung before a watcher was there it does not hear."""
+    """Wait until `log` reacts to a wake-up: earlier ones are lost before its watcher runs."""
     grown, wakeup = log._grown, Wakeup(log._file.path)
     while True:
         wakeup.notify()
@@ -634,19 +634,19 @@ async def listening(log: SqliteLog) -> None:
 
 
 class Child(Protocol):
-    """A process that we talk with."""
+    """A child process with pipes."""
 
     stdin: IO[bytes]
     stdout: IO[bytes]
 
     def send_signal(self, number: int) -> None:
-        """As `kill` does."""
+        """Send a signal."""
         ...
 
 
 @contextmanager
 def running(program: str, path: Path) -> Iterator[Child]:
-    """A process of our own that runs `program` on the log at `path`; it does not outlive the test."""
+    """Run `program` on the log at `path` in a process that ends with the test."""
     child = subprocess.Popen([sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with child:
         try:
@@ -664,7 +664,7 @@ log.close()
 
 
 def test_a_look_with_another_sqlite_costs_nothing(path: Path) -> None:
-    """As with the `sqlite3` shell: whoever looks and goes leaves the WAL to those who are still there."""
+    """A visit with the `sqlite3` shell leaves the WAL to the processes that use it."""
 
     async def scenario() -> None:
         async with opened(path) as log:
@@ -680,7 +680,7 @@ def test_a_look_with_another_sqlite_costs_nothing(path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not list its locks")
 def test_a_log_that_is_open_is_locked_against_those_who_would_tidy_up(path: Path) -> None:
-    """SQLite's own lock on the file is there for as long as the log is open, whatever else this process opens."""
+    """SQLite's lock lasts as long as the log is open, whatever else this process opens."""
 
     async def scenario() -> None:
         async with opened(path) as log:
@@ -694,7 +694,7 @@ def test_a_log_that_is_open_is_locked_against_those_who_would_tidy_up(path: Path
 
 
 def test_a_wal_that_was_taken_away_is_noticed(path: Path) -> None:
-    """What SQLite would go on writing to it is lost with the process: so nothing is answered."""
+    """An append with a removed WAL is an error, since its content would be lost."""
 
     async def scenario() -> None:
         async with opened(path) as log:
@@ -707,7 +707,7 @@ def test_a_wal_that_was_taken_away_is_noticed(path: Path) -> None:
 
 
 def test_a_file_with_two_names_is_refused(path: Path) -> None:
-    """Each name would have a lock and a WAL of its own, and two brokers would write over each other."""
+    """A file with a hard link is refused, since each name would have its own lock and WAL."""
     SqliteFile(path).close()
     path.with_name("other.db").hardlink_to(path)
     with pytest.raises(UnusableLogError, match="has another name"):
@@ -739,10 +739,10 @@ APPEND_WHEN_TOLD = _CHILD.format(
 
 
 class TestThreads:
-    """Each kind of work has one of its own, and none is left over."""
+    """Each kind of work has its own thread, and none is left over."""
 
     def test_each_has_a_name(self, path: Path) -> None:
-        """For whoever looks into a process."""
+        """The threads have names."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -755,7 +755,7 @@ class TestThreads:
         run(scenario)
 
     def test_each_kind_of_work_is_done_in_its_own(self, path: Path) -> None:
-        """Two at once in one connection would be two halves of one transaction."""
+        """Each kind of work runs in its thread, so a connection has one transaction at a time."""
         seen: dict[str, set[str]] = {}
 
         def watch(part: object, *names: str) -> None:
@@ -794,7 +794,7 @@ class TestThreads:
 
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
     def test_it_reads_through_a_connection_that_only_reads(self, path: Path, mode: Mode) -> None:
-        """And has a wakeup only if it may ring one; it waits for the disk as was asked."""
+        """Reads use a read-only connection, and only a writing log has a wake-up file."""
         SqliteFile(path).close()
 
         async def scenario() -> None:
@@ -810,7 +810,7 @@ class TestThreads:
         run(scenario)
 
     def test_a_follower_that_waits_does_nothing(self, path: Path) -> None:
-        """Until it is woken."""
+        """A waiting follower reads nothing until it is woken."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -826,7 +826,7 @@ class TestThreads:
                 async with aclosing(following):
                     hearing = asyncio.ensure_future(anext(following))
                     for _ in range(20):
-                        await log.tip()  # takes its turn in the same thread
+                        await log.tip()  # queued in the same thread
                     assert reads == [0]
                     await log.append(COMMITS[:1], expected=EMPTY_TIP)
                     assert await hearing == COMMITS[0]
@@ -834,7 +834,7 @@ class TestThreads:
         run(scenario)
 
     def test_a_snapshot_that_can_not_be_kept_is_no_error(self, path: Path) -> None:
-        """Whatever the reason: it can be done without."""
+        """A snapshot that can't be saved for any reason is no error."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -849,7 +849,7 @@ class TestThreads:
         run(scenario)
 
     def test_what_a_snapshot_replaces_goes_with_it(self, path: Path) -> None:
-        """The file does not grow by one for each."""
+        """Saving snapshots purges the dropped ones."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -868,7 +868,7 @@ class TestThreads:
         run(scenario)
 
     def test_a_trim_empties_the_wal(self, path: Path) -> None:
-        """What was trimmed is gone from the disk."""
+        """A trim empties the WAL."""
 
         async def scenario() -> None:
             async with opened(path) as log:
@@ -879,7 +879,7 @@ class TestThreads:
         run(scenario)
 
     def test_a_closed_log_is_deaf(self, path: Path) -> None:
-        """Nobody listens for it any more, and nothing is noted."""
+        """A closed log has no watcher, and records no deliveries."""
 
         async def scenario() -> None:
             SqliteFile(path).close()
@@ -901,7 +901,7 @@ class TestThreads:
 
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
     def test_a_closed_log_holds_nothing(self, path: Path, mode: Mode) -> None:
-        """No file, no thread, no lock; a second time is no error."""
+        """A closed log holds no file, thread or lock, and closing again is no error."""
         SqliteFile(path).close()
         gc.collect()
         files = len(os.listdir("/proc/self/fd"))
@@ -922,7 +922,7 @@ class TestThreads:
     def test_whoever_shares_a_log_leaves_its_broker_half_of_the_time(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It rests after each piece of a trim for as long as that took; the broker itself does not."""
+        """In the mode `share` a trim rests after each piece for as long as that took; a broker's does not."""
         now, slept = [100.0], list[float]()
 
         def perf_counter() -> float:
@@ -944,7 +944,7 @@ class TestThreads:
 
     @pytest.mark.parametrize("sees", ["writer", "reader"])
     def test_its_base_is_the_newest_that_it_has_seen(self, path: Path, sees: str) -> None:
-        """By writing or by reading, whichever was later."""
+        """The base is the newest seen by writing or reading."""
 
         async def scenario() -> None:
             async with opened(path) as log, opened(path, "share") as other:
@@ -962,5 +962,5 @@ class TestThreads:
         run(scenario)
 
     def test_a_follower_looks_afresh_every_second(self) -> None:
-        """Where files can't be watched."""
+        """The default poll interval is a second."""
         assert inspect.signature(SqliteLog).parameters["poll_seconds"].default == 1

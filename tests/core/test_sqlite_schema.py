@@ -1,4 +1,4 @@
-"""What the first hundred bytes of a file tell, before SQLite is let near it."""
+"""The checks of a file's first hundred bytes, before SQLite opens it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHAT = 0x63686174
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a log would be."""
+    """Return the path of a log."""
     return tmp_path / "chat.db"
 
 
@@ -28,7 +28,7 @@ def header(
     version: int = 1,
     application: int = CHAT,
 ) -> bytes:
-    """The first hundred bytes of a database."""
+    """Return the first hundred bytes of a database."""
     made = bytearray(b"SQLite format 3\0".ljust(100, b"\x05"))
     made[16:18] = page_bytes.to_bytes(2, "big")
     for at, number in ((24, changes), (28, pages), (60, version), (68, application), (92, valid_for)):
@@ -37,7 +37,7 @@ def header(
 
 
 def refusal(path: Path, content: bytes) -> str:
-    """What is said of such a file; nothing if it is in order."""
+    """Return the text of the refusal, or nothing."""
     path.write_bytes(content)
     try:
         check_header(str(path), "my log")
@@ -48,7 +48,7 @@ def refusal(path: Path, content: bytes) -> str:
 
 @pytest.mark.parametrize(("page_bytes", "size"), [(4_096, 12_288), (512, 1_536), (1, 196_608)])
 def test_a_file_is_as_long_as_it_says(path: Path, page_bytes: int, size: int) -> None:
-    """So many pages of so many bytes, where 1 stands for 65,536; a byte less is too little, and more does no harm."""
+    """A file shorter than its header's page count is damaged; page size 1 means 65,536."""
     content = header(page_bytes=page_bytes).ljust(size + 1, b"\0")
     assert refusal(path, content) == ""
     assert refusal(path, content[:size]) == ""
@@ -58,12 +58,12 @@ def test_a_file_is_as_long_as_it_says(path: Path, page_bytes: int, size: int) ->
 
 @pytest.mark.parametrize("valid_for", [0x01020305, 0x01020204, 0x02020304])
 def test_an_older_program_may_have_left_the_length_as_it_was(path: Path, valid_for: int) -> None:
-    """Then it says nothing."""
+    """A page count from another change counter is ignored."""
     assert refusal(path, header(valid_for=valid_for)) == ""
 
 
 def test_what_is_missing_may_stand_in_the_wal(path: Path) -> None:
-    """Unless that is empty, or not there."""
+    """A short file is accepted with a WAL that is not empty."""
     wal = path.with_name("chat.db-wal")
     assert not has_wal(str(path))
     assert refusal(path, header()) != ""
@@ -77,7 +77,7 @@ def test_what_is_missing_may_stand_in_the_wal(path: Path) -> None:
 
 @pytest.mark.parametrize("application", [CHAT + 1, CHAT + 2**24, 0])
 def test_another_programs_file_is_none_of_ours(path: Path, application: int) -> None:
-    """Whatever layout it has."""
+    """Another application id is refused at any layout."""
     words = "my log is an SQLite database of another program; name another file"
     assert refusal(path, header(application=application, version=2, pages=0)) == words
 
@@ -92,12 +92,12 @@ def test_another_programs_file_is_none_of_ours(path: Path, application: int) -> 
     ],
 )
 def test_a_layout_is_known_or_newer_or_none(path: Path, version: int, words: str) -> None:
-    """The first is 1."""
+    """Layout 1 is accepted, a newer one refused, and 0 is damage."""
     assert refusal(path, header(version=version, pages=0)) == words
 
 
 def test_a_file_begins_as_a_database_does(path: Path) -> None:
-    """And has a hundred bytes at least."""
+    """A file without SQLite's header of a hundred bytes is refused."""
     assert refusal(path, b"x" * 200) == "my log is no log of this program, nor any SQLite database; name another file"
     assert refusal(path, header()[:99]) == f"my log is damaged (cut off within its first bytes); {RESTORE}"
     assert refusal(path, header(pages=0)) == ""
@@ -106,6 +106,6 @@ def test_a_file_begins_as_a_database_does(path: Path) -> None:
 
 
 def test_a_layout_below_the_first_is_damage() -> None:
-    """SQLite knows negative ones."""
+    """A negative layout is damage."""
     with pytest.raises(UnusableLogError, match=r"^my log is damaged \(layout -1\)"):
         check_layout("my log", application_id=CHAT, version=-1)

@@ -1,4 +1,4 @@
-"""Snapshots in a log's file: their parts, what counts, and what goes."""
+"""Snapshots in a log's file: their parts, their order, and their removal."""
 
 from __future__ import annotations
 
@@ -23,61 +23,61 @@ PART = 256 * 1_024
 
 @pytest.fixture
 def db() -> Iterator[apsw.Connection]:
-    """An empty log's tables."""
+    """Return an empty log's tables."""
     with closing(apsw.Connection(":memory:")) as db:
         db.execute(sqlite_schema._SCHEMA)
         yield db
 
 
 def at(position: int) -> Tip:
-    """A place in some log."""
+    """Return a tip."""
     return Tip(position, CommitId(f"{position:032x}"))
 
 
 class Lines:
-    """A codec of states that are lines."""
+    """A codec whose states are lines."""
 
     def encode(self, state: Any) -> Iterator[bytes]:
-        """As they are; an error among them is raised."""
+        """Return the lines; an exception among them is raised."""
         for line in state:
             if isinstance(line, BaseException):
                 raise line
             yield line
 
     def decode(self, lines: Iterable[bytes]) -> Any:
-        """As they are."""
+        """Return the lines."""
         return list(lines)
 
 
 class Store:
-    """Keeps what is done with it."""
+    """A store that records its calls."""
 
     def __init__(self, *, fails_to_drop: bool = False) -> None:
         self.done: list[tuple[Any, ...]] = []
         self._fails_to_drop = fails_to_drop
 
     def begin_snapshot(self, tip: Tip) -> int:
-        """It is the seventh."""
+        """Return the id 7."""
         self.done.append(("begin", tip))
         return 7
 
     def add_snapshot_part(self, snapshot: int, number: int, lines: str) -> None:
-        """Keep it."""
+        """Record the part."""
         self.done.append(("add", snapshot, number, lines))
 
     def finish_snapshot(self, snapshot: int, tip: Tip, sha256: str, *, is_base: bool) -> None:
-        """It counts."""
+        """Record the end."""
         self.done.append(("finish", snapshot, tip, sha256, is_base))
 
     def drop_snapshot(self, snapshot: int) -> None:
-        """It does not."""
+        """Record the drop."""
         self.done.append(("drop", snapshot))
         if self._fails_to_drop:
             raise LogUnavailableError("no disk")
 
 
 def written(lines: list[Any], store: Store, *, is_base: bool = False) -> list[tuple[Any, ...]]:
-    """What is done to write a state of `lines`."""
+    """Return the calls for writing a state of `lines`."""
     calls = []
 
     def call(work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -93,7 +93,7 @@ def written(lines: list[Any], store: Store, *, is_base: bool = False) -> list[tu
 
 @pytest.mark.parametrize("is_base", [True, False])
 def test_it_is_written_in_parts_and_counts_at_the_end(is_base: bool) -> None:
-    """A part is full with the line that makes it 256 KiB, ends of lines counted; the digest is of them all."""
+    """A part ends with the line that reaches 256 KiB, and the digest is of all parts."""
     exact, under = b"a" * (PART - 1), b"b" * (PART - 2)
     parts = ["".join(f"{line.decode()}\n" for line in part) for part in ([under, b"c"], [exact], [under, b"d"], [b"e"])]
     digest = hashlib.sha256("".join(parts).encode()).hexdigest()
@@ -107,7 +107,7 @@ def test_it_is_written_in_parts_and_counts_at_the_end(is_base: bool) -> None:
 @pytest.mark.parametrize("store", [Store(), Store(fails_to_drop=True)], ids=["well", "no disk"])
 @pytest.mark.parametrize("error", [KeyError("lost"), KeyboardInterrupt()])
 def test_one_that_is_cut_short_is_dropped(store: Store, error: BaseException) -> None:
-    """As far as that can be; the caller hears of the error that cut it short."""
+    """A failing snapshot is dropped if possible, and the error is raised."""
     store.done.clear()
     with pytest.raises(type(error)):
         written([b"a", error], store)
@@ -115,7 +115,7 @@ def test_one_that_is_cut_short_is_dropped(store: Store, error: BaseException) ->
 
 
 def test_writing_pauses_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fifth of a millisecond after each one of work."""
+    """Encoding pauses 0.2 ms after each ms of work."""
     now_ms, slept = [0.0], list[tuple[float, float]]()
 
     def sleep(seconds: float) -> None:
@@ -128,7 +128,7 @@ def test_writing_pauses_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def kept(db: apsw.Connection, *positions: int, is_base: bool = False) -> list[int]:
-    """The ids of finished snapshots there."""
+    """Return the ids of finished snapshots at these positions."""
     ids = []
     for position in positions:
         snapshot = snapshots.begin(db, at(position))
@@ -138,12 +138,12 @@ def kept(db: apsw.Connection, *positions: int, is_base: bool = False) -> list[in
 
 
 def positions(db: apsw.Connection, base: Tip = EMPTY_TIP, at_most: int | None = None) -> list[int]:
-    """Where those stand that count."""
+    """Return the positions of finished snapshots."""
     return [stored.tip.position for stored in snapshots.finished(db, base, at_most)]
 
 
 def test_the_newest_that_counts_comes_first(db: apsw.Connection) -> None:
-    """From the base on, up to where it is asked for; of two at one position the later."""
+    """Finished snapshots from the base up to the limit are returned, newest first, by id at one position."""
     first, second, third, fourth = kept(db, 3, 5, 9, 5)
     snapshots.begin(db, at(6))
     assert snapshots.finished(db, EMPTY_TIP) == [
@@ -160,7 +160,7 @@ def test_the_newest_that_counts_comes_first(db: apsw.Connection) -> None:
 
 
 def test_a_base_stands_alone(db: apsw.Connection) -> None:
-    """What is older goes with the one before, which is none any more; what is newer or as old stays."""
+    """A new base removes older snapshots with the old base, and keeps newer ones."""
     kept(db, 2)
     kept(db, 4, is_base=True)
     kept(db, 6, 8)
@@ -175,7 +175,7 @@ def test_a_base_stands_alone(db: apsw.Connection) -> None:
 
 
 def test_one_that_was_dropped_can_not_be_finished(db: apsw.Connection) -> None:
-    """One that counts can't be dropped, and neither goes for another."""
+    """A dropped snapshot can't be finished, and a finished one can't be dropped."""
     (counts,) = kept(db, 3)
     one, other = snapshots.begin(db, at(5)), snapshots.begin(db, at(5))
     snapshots.drop(db, one)
@@ -186,7 +186,7 @@ def test_one_that_was_dropped_can_not_be_finished(db: apsw.Connection) -> None:
 
 
 def test_every_other_one_goes_when_there_are_sixteen(db: apsw.Connection) -> None:
-    """Not the newest, nor the base."""
+    """At sixteen, every other snapshot goes, but not the newest or the base."""
     kept(db, 1, is_base=True)
     kept(db, *range(2, 16))
     assert positions(db) == list(range(15, 0, -1))
@@ -195,7 +195,7 @@ def test_every_other_one_goes_when_there_are_sixteen(db: apsw.Connection) -> Non
 
 
 def with_parts(db: apsw.Connection, position: int, *parts: str) -> SnapshotRow:
-    """A finished snapshot of these parts."""
+    """Insert a finished snapshot with these parts."""
     snapshot = snapshots.begin(db, at(position))
     for number, lines in enumerate(parts):
         db.execute("INSERT INTO snapshot_parts VALUES (?, ?, ?)", (snapshot, number, lines))
@@ -205,7 +205,7 @@ def with_parts(db: apsw.Connection, position: int, *parts: str) -> SnapshotRow:
 
 
 def test_it_is_read_part_by_part(db: apsw.Connection) -> None:
-    """Its own, in their order, line by line."""
+    """A snapshot is read from its own parts, in order, line by line."""
     with_parts(db, 3, "x\n")
     stored = with_parts(db, 5, "a\nb\n", "c\n", "\n")
     with_parts(db, 7, "y\n", "z\n")
@@ -222,7 +222,7 @@ def test_it_is_read_part_by_part(db: apsw.Connection) -> None:
     ],
 )
 def test_one_that_is_not_what_was_written_is_not_read(db: apsw.Connection, harm: str) -> None:
-    """Whatever is missing, other or too much."""
+    """A missing, altered or extra part makes a snapshot unreadable."""
     stored = with_parts(db, 5, "a\n", "b\n")
     db.execute(harm)
     with pytest.raises(UnreadableSnapshotError, match=r"^the snapshot at position 5 is not what was written$"):
@@ -230,7 +230,7 @@ def test_one_that_is_not_what_was_written_is_not_read(db: apsw.Connection, harm:
 
 
 def test_parts_that_belong_to_none_go_a_few_at_a_time(db: apsw.Connection) -> None:
-    """Those of the others stay."""
+    """Parts of dropped snapshots are deleted a few at a time, and others stay."""
     with_parts(db, 3, "a\n", "b\n")
     gone = with_parts(db, 5, "c\n", "d\n", "e\n")
     db.execute("DELETE FROM snapshots WHERE id = ?", (gone.id,))
@@ -238,7 +238,7 @@ def test_parts_that_belong_to_none_go_a_few_at_a_time(db: apsw.Connection) -> No
     assert db.execute("SELECT lines FROM snapshot_parts ORDER BY number").fetchall() == [("a\n",), ("b\n",)]
 
 
-def test_directly_is_the_caller_at_home() -> None:
-    """It calls, and answers what is answered."""
+def test_run_inline_calls_the_function() -> None:
+    """`run_inline` calls the function and returns its result."""
     assert snapshots.run_inline(divmod, 7, 2) == (3, 1)
     assert snapshots.run_inline(dict, a=1) == {"a": 1}

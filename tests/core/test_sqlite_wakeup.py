@@ -16,12 +16,12 @@ from events.sqlite.wakeup import Wakeup, wakeup_path, watch
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """Where a log would be."""
+    """Return the path of a log."""
     return str(tmp_path / "chat.db")
 
 
 def test_it_is_a_file_beside_the_log(path: str) -> None:
-    """Of a byte, however often it is rung; only its owner may ring it, and no process that is started has it."""
+    """The file has one byte after any number of wake-ups, is its owner's alone, and is not inherited."""
     wakeup = Wakeup(path)
     assert wakeup_path(path) == f"{path}.wake"
     assert stat.S_IMODE(os.stat(wakeup_path(path)).st_mode) == 0o600
@@ -33,8 +33,8 @@ def test_it_is_a_file_beside_the_log(path: str) -> None:
     wakeup.close()
 
 
-def test_a_ring_is_a_write(path: str) -> None:
-    """That is what others see: the file's time is another."""
+def test_a_wakeup_is_a_write(path: str) -> None:
+    """Each wake-up changes the file's time."""
     wakeup = Wakeup(path)
     wakeup.notify()
     os.utime(wakeup_path(path), (1, 1))
@@ -43,8 +43,8 @@ def test_a_ring_is_a_write(path: str) -> None:
     wakeup.close()
 
 
-def test_one_that_is_there_already_is_rung(path: str) -> None:
-    """It was another broker's."""
+def test_an_existing_file_is_used(path: str) -> None:
+    """An existing file of another broker is reused."""
     Path(wakeup_path(path)).write_bytes(b"x")
     wakeup = Wakeup(path)
     assert Path(wakeup_path(path)).read_bytes() == b"x"
@@ -53,15 +53,15 @@ def test_one_that_is_there_already_is_rung(path: str) -> None:
     wakeup.close()
 
 
-def test_a_bell_that_can_not_be_is_silent(path: str) -> None:
-    """It costs others time, and nobody anything else."""
+def test_a_file_that_can_not_be_made_is_no_error(path: str) -> None:
+    """A file that can't be made is no error."""
     wakeup = Wakeup(f"{path}/deep")
     wakeup.notify()
     wakeup.close()
 
 
-def test_one_that_can_not_be_rung_any_more_is_silent(path: str) -> None:
-    """The disk has gone, say."""
+def test_a_file_that_can_not_be_written_is_no_error(path: str) -> None:
+    """A file that can't be written any more is no error."""
     wakeup = Wakeup(path)
     assert wakeup._fd is not None
     os.close(wakeup._fd)
@@ -70,7 +70,7 @@ def test_one_that_can_not_be_rung_any_more_is_silent(path: str) -> None:
 
 
 def test_it_is_given_back_once(path: str) -> None:
-    """By then its number may be another file's."""
+    """Closing twice closes the descriptor once."""
     wakeup = Wakeup(path)
     fd = wakeup._fd
     assert fd is not None
@@ -84,17 +84,17 @@ def test_it_is_given_back_once(path: str) -> None:
         os.fstat(fd)
 
 
-def test_the_watcher_has_no_line_for_each_ring() -> None:
-    """Whatever the level of the log is."""
+def test_the_watcher_logs_no_line_for_each_wakeup() -> None:
+    """`watchfiles` logs nothing below warnings."""
     assert logging.getLogger("watchfiles").level == logging.WARNING
     assert logging.getLogger().level <= logging.WARNING
 
 
 @pytest.mark.parametrize("end", [RuntimeError("the watcher is gone"), FileNotFoundError()])
-def test_whoever_listens_hears_each_ring_until_there_is_nothing_to_hear(
+def test_a_watcher_is_called_for_each_wakeup_until_the_watch_ends(
     path: str, monkeypatch: pytest.MonkeyPatch, end: Exception
 ) -> None:
-    """Of the wakeup alone, whatever is done to it, within 20 ms."""
+    """A watcher is called for each wake-up within 20 ms, until the watch ends or fails."""
     asked: list[tuple[tuple[str, ...], dict[str, object]]] = []
 
     async def fake_awatch(*paths: str, **how: object) -> AsyncIterator[set[object]]:
@@ -110,8 +110,8 @@ def test_whoever_listens_hears_each_ring_until_there_is_nothing_to_hear(
     assert asked == [((f"{path}.wake",), {"watch_filter": None, "step": 10, "debounce": 20, "recursive": False})]
 
 
-def test_an_error_of_the_listeners_own_is_one(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not taken for the end of the wakeup."""
+def test_an_error_of_the_callback_is_raised(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the callback is raised."""
 
     async def fake_awatch(*_: str, **__: object) -> AsyncIterator[set[object]]:
         yield set()

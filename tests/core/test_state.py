@@ -1,4 +1,4 @@
-"""The fold: what a log means, under any hash seed, and what of it is kept."""
+"""The fold: the meaning of a log, under any hash seed, and its limits."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ EVENING = (
 
 
 def test_an_empty_log_means_nothing_yet() -> None:
-    """Nobody waits, nobody chats, and the limits are the defaults."""
+    """The initial state is empty, with the default policy."""
     assert fold([]) is INITIAL_STATE
     assert (INITIAL_STATE.position, INITIAL_STATE.at_ms, INITIAL_STATE.policy) == (0, 0, Policy())
     assert check_state(INITIAL_STATE) == []
 
 
 def test_folding_is_evolving_commit_by_commit() -> None:
-    """From the beginning, or from any state on the way."""
+    """A fold from any state on the way equals evolving commit by commit."""
     commits, state = log_of(*EVENING), INITIAL_STATE
     for commit in commits:
         state = evolve(state, commit)
@@ -93,13 +93,13 @@ def test_a_state_knows_where_it_stands() -> None:
     ids=["no beginning", "a gap", "altered", "another past"],
 )
 def test_a_log_that_is_not_what_it_was_is_not_folded(broken: object) -> None:
-    """Not even the part before what broke is answered."""
+    """A broken chain raises an error, and no part is returned."""
     with pytest.raises(BrokenChainError):
         fold(broken(log_of(*EVENING)))
 
 
 def test_an_old_state_stays_what_it_was() -> None:
-    """To keep one is free: nothing that comes later changes it."""
+    """An old state does not change when the log grows."""
     commits, states = log_of(*EVENING), [INITIAL_STATE]
     for commit in commits:
         states.append(evolve(states[-1], commit))
@@ -107,7 +107,7 @@ def test_an_old_state_stays_what_it_was() -> None:
 
 
 def test_many_commits_are_folded_into_one_working_copy() -> None:
-    """Into the state that evolving one by one gives; the one that it was made of stays what it was."""
+    """A working copy ends as the same state as single steps, and leaves its origin unchanged."""
     commits = log_of(*EVENING)
     before = fold(commits[:4])
     was, working = digest(before), before.mutate()
@@ -119,7 +119,7 @@ def test_many_commits_are_folded_into_one_working_copy() -> None:
 
 
 def test_a_working_copy_tells_who_waits_by_now() -> None:
-    """Before it is a state again, and what it told stays what it was."""
+    """The queue of a working copy can be read between commits, and does not change afterwards."""
     working, commits = INITIAL_STATE.mutate(), log_of(enter(ANN), leave_queue(ANN), enter(BOB))
     told = []
     for commit in commits:
@@ -129,7 +129,7 @@ def test_a_working_copy_tells_who_waits_by_now() -> None:
 
 
 def test_a_state_counts_what_was_said_and_what_ended() -> None:
-    """Since the first commit, whatever of it is still kept."""
+    """The counts go back to the first commit, also for rooms that are no longer kept."""
     state = fold(log_of(*EVENING))
     assert (state.messages_sent, state.rooms_closed) == (4, 2)
     state = state_after(under(closed_rooms_kept=1), *[_and_it_ends(RoomId(f"r_{n}")) for n in range(3)])
@@ -141,7 +141,7 @@ def _and_it_ends(room: RoomId) -> list[Step]:
 
 
 def test_what_happens_in_rooms_leaves_the_queue_alone() -> None:
-    """Messages and endings move nobody in it."""
+    """Messages and closings keep the very same queue."""
     state = state_after(chatting(ANN, BOB), waiting(CAT))
     for event in (said(ANN, BOB), closed(ANN, BOB, "left")):
         after = evolve(state, commit_after(state.tip, PAST, Facts(NOON_MS), [event]))
@@ -149,7 +149,7 @@ def test_what_happens_in_rooms_leaves_the_queue_alone() -> None:
 
 
 def test_a_commit_that_does_not_follow_is_a_bug() -> None:
-    """`fold` has checked it by then."""
+    """Evolving with a commit that does not follow fails an assertion."""
     with pytest.raises(AssertionError):
         evolve(INITIAL_STATE, log_of(*EVENING)[1])
 
@@ -158,30 +158,30 @@ class TestDigest:
     """Equal digests are equal states."""
 
     def test_every_commit_changes_it(self) -> None:
-        """No two states of a log are the same."""
+        """No two states of a log have the same digest."""
         commits = log_of(*EVENING)
         assert len({digest(fold(commits[:n])) for n in range(len(commits) + 1)}) == len(commits) + 1
 
     def test_it_is_a_sha_256(self) -> None:
-        """In hexadecimal."""
+        """A digest is a SHA-256 in hexadecimal."""
         assert len(digest(INITIAL_STATE)) == 64
 
     @pytest.mark.parametrize("name", INITIAL_STATE.__struct_fields__)
     def test_it_covers_every_part_of_the_state(self, name: str) -> None:
-        """Were a part left out, two workers could disagree on it unseen."""
+        """A change of any field changes the digest."""
         state = fold(log_of(*EVENING))
         emptied = msgspec.structs.replace(state, **{name: getattr(INITIAL_STATE, name)})
         assert digest(emptied) != digest(state)
 
     def test_it_does_not_depend_on_how_a_map_came_about(self) -> None:
-        """Only on what is in it."""
+        """Equal maps with different histories give the same digest."""
         state = fold(log_of(*EVENING))
         people = list(state.inboxes.items())
         backwards = immutables.Map(reversed(people))
         assert digest(msgspec.structs.replace(state, inboxes=backwards)) == digest(state)
 
     def test_it_is_the_same_under_any_hash_seed(self) -> None:
-        """On every worker and after every restart."""
+        """The digest is the same under any hash seed."""
         program = (
             "from tests.core.test_state import EVENING; from tests.support.logs import log_of;"
             "from projections.state import digest, fold; print(digest(fold(log_of(*EVENING))))"
@@ -201,23 +201,23 @@ class TestDigest:
 
 
 class TestPlaces:
-    """Where everyone is."""
+    """The places of connections."""
 
     def test_people_wait_chat_and_are_idle(self) -> None:
-        """One place each."""
+        """Each connection has one place."""
         state = state_after(chatting(ANN, BOB), waiting(CAT), waiting(DAN), then_also(left(DAN)))
         where = {who: connection.place for who, connection in state.connections.by_id.items()}
         assert where == {ANN: Chatting(ROOM), BOB: Chatting(ROOM), CAT: Waiting(3), DAN: Idle(10)}
 
     def test_the_last_position_is_of_what_one_did(self) -> None:
-        """To meet and to be left count, to be spoken to does not."""
+        """A match or a partner's leaving moves the last position; a received message does not."""
         state = state_after(chatting(ANN, BOB), then_also(said(ANN, BOB)))
         assert (state.connections.by_id[ANN].last_position, state.connections.by_id[BOB].last_position) == (3, 2)
         state = state_after(chatting(ANN, BOB), then_also(closed(ANN, BOB, "left")))
         assert (state.connections.by_id[ANN].last_position, state.connections.by_id[BOB].last_position) == (3, 3)
 
     def test_a_new_entry_brings_its_name_and_keeps_what_was_spent(self) -> None:
-        """Neither allowance starts anew by leaving and coming back."""
+        """Coming back changes the name and keeps both spent allowances."""
         before = state_after(chatting(ANN, BOB), then_also(said(ANN, BOB)), then_also(closed(BOB, ANN, "left")))
         after = evolve(before, log_of(enter(ANN, "Anna", "tea"), state=before)[0]).connections.by_id[ANN]
         assert (after.display_name, after.interests) == ("Anna", ("tea",))
@@ -226,7 +226,7 @@ class TestPlaces:
         assert after.queue_spent_until_us > spent.queue_spent_until_us > 0
 
     def test_the_longest_idle_are_forgotten_beyond_the_limit(self) -> None:
-        """With their inboxes; those who wait or chat are kept, however many they are."""
+        """The longest idle are forgotten with their inboxes; waiting and chatting connections are kept."""
         state = state_after(
             under(connections_kept=3),
             chatting(ANN, BOB),
@@ -239,38 +239,38 @@ class TestPlaces:
         assert [who for _, who in state.connections.idle.items()] == [ANN]
 
     def test_the_present_are_kept_beyond_the_limit(self) -> None:
-        """A limit on memory takes nobody out of a conversation."""
+        """The limit never removes a connection from a conversation."""
         state = state_after(under(connections_kept=1), chatting(ANN, BOB), waiting(CAT))
         assert set(state.connections.by_id) == {ANN, BOB, CAT}
 
     def test_who_ended_a_conversation_is_forgotten_before_who_was_left(self) -> None:
-        """Both are idle since the same position."""
+        """Of two members idle since the same position, the closer is forgotten first."""
         state = state_after(under(connections_kept=1), chatting(ANN, BOB), then_also(closed(BOB, ANN, "left")))
         assert set(state.connections.by_id) == {ANN}
 
     def test_a_smaller_limit_takes_hold_at_once(self) -> None:
-        """With the commit that adopts it."""
+        """A smaller limit takes effect with the commit that adopts it."""
         state = state_after(*([*waiting(who), (left(who),)] for who in (ANN, BOB, CAT)), under(connections_kept=1))
         assert set(state.connections.by_id) == {CAT}
 
     def test_who_was_forgotten_comes_back_as_new(self) -> None:
-        """With nothing spent and nothing heard."""
+        """A forgotten connection comes back with full allowances and an empty inbox."""
         state = state_after(under(connections_kept=1), chatting(ANN, BOB), then_also(closed(BOB, ANN, "left")))
         state = evolve(state, log_of(enter(BOB), state=state)[0])
         assert state.connections.by_id[BOB].place == Waiting(state.position)
         assert BOB not in state.inboxes
 
     def test_entering_from_anywhere_but_idle_is_a_bug(self) -> None:
-        """A connection is in at most one place."""
+        """An entry from the queue or a room fails an assertion."""
         with pytest.raises(AssertionError):
             state_after(waiting(ANN), waiting(ANN))
 
 
 class TestRooms:
-    """The conversations."""
+    """The rooms of a state."""
 
     def test_a_room_knows_its_two_members(self) -> None:
-        """And tells each who the other is."""
+        """A room has two members, and tells each the other's name."""
         state = state_after(chatting(ANN, BOB))
         room = state.rooms.by_id[ROOM]
         assert (room.is_open, room.opened_position, state.rooms.open_count) == (True, 2, 1)
@@ -279,7 +279,7 @@ class TestRooms:
         assert (room.partner_name_of(ANN), room.partner_name_of(BOB)) == ("Bob", "Ann")
 
     def test_a_room_remembers_so_many_message_ids(self) -> None:
-        """At least the newest half of `message_ids_kept`, never more than all of it."""
+        """A room remembers at least the newest half of `message_ids_kept` ids, and never more than all."""
         state = state_after(under(message_ids_kept=4, messages_per_10s_max=1_000), chatting(ANN, BOB))
         for number in range(9):
             facts = Facts(NOON_MS, salt="s")
@@ -293,7 +293,7 @@ class TestRooms:
         assert len(remembered) <= 4
 
     def test_a_closed_room_is_kept_for_a_while(self) -> None:
-        """With when and why it ended, and what was sent in it."""
+        """A closed room keeps its closing position and its message ids."""
         state = state_after(
             chatting(ANN, BOB), then_also(said(ANN, BOB, "hi", "m1")), then_also(closed(BOB, ANN, "next"))
         )
@@ -303,7 +303,7 @@ class TestRooms:
         assert state.rooms.open_count == 0
 
     def test_only_the_rooms_that_closed_last_are_kept(self) -> None:
-        """Open rooms do not count."""
+        """Only the newest closed rooms are kept; open rooms do not count."""
         state = state_after(
             under(closed_rooms_kept=1),
             chatting(ANN, BOB),
@@ -315,7 +315,7 @@ class TestRooms:
         assert (state.rooms.get(ROOM_2), state.rooms.open_count) == (None, 0)
 
     def test_a_smaller_limit_takes_hold_with_the_next_ending(self) -> None:
-        """Then as many go as it takes."""
+        """A smaller limit takes effect with the next closing, for as many rooms as it takes."""
         rooms = [RoomId(f"r_{n}") for n in range(3)]
         past = [step for room in rooms for step in ([*chatting(ANN, BOB, room), (closed(ANN, BOB, "left", room),)])]
         state = state_after(past, under(closed_rooms_kept=1))
@@ -324,24 +324,24 @@ class TestRooms:
         assert set(state.rooms.by_id) == {ROOM}
 
     def test_a_message_without_an_id_leaves_no_trace(self) -> None:
-        """What was said is in the log alone."""
+        """A message without an id changes nothing in its room."""
         state = state_after(chatting(ANN, BOB))
         after = evolve(state, log_of(say(ANN), state=state)[0])
         assert after.rooms == state.rooms
 
 
 class TestInboxes:
-    """Who was told something at which positions."""
+    """The inboxes of a state."""
 
     def test_everyone_told_has_it_in_their_inbox(self) -> None:
-        """And nobody else."""
+        """Exactly the recipients have the position in their inboxes."""
         state = state_after(
             chatting(ANN, BOB), then_also(said(ANN, BOB)), waiting(CAT), then_also(closed(ANN, BOB, "next"))
         )
         assert {who: inbox.last(9) for who, inbox in state.inboxes.items()} == {ANN: [2], BOB: [2, 3, 5]}
 
     def test_only_the_newest_are_kept(self) -> None:
-        """A chunk at a time, and the inbox says what went."""
+        """The oldest positions go a chunk at a time, and the inbox records it."""
         talk = [then_also(said(ANN, BOB)) for _ in range(3 * CHUNK)]
         state = state_after(under(inbox_events_max=CHUNK, messages_per_10s_max=10_000), chatting(ANN, BOB), *talk)
         inbox = state.inboxes[BOB]
@@ -350,13 +350,13 @@ class TestInboxes:
 
 
 def test_a_policy_holds_from_its_commit_on() -> None:
-    """Also for what else stands in that commit behind it."""
+    """A new policy already applies to the later events of its commit."""
     state = state_after(under(messages_per_10s_max=3))
     assert state.policy == Policy(messages_per_10s_max=3)
 
 
 def test_a_commit_without_events_moves_nothing_but_the_tip() -> None:
-    """None is ever made; were there one in a log, it would have happened."""
+    """A commit without events changes the tip alone."""
     state = state_after(chatting(ANN, BOB))
     commit: Commit = msgspec.structs.replace(log_of(leave(ANN), state=state)[0], events=())
     after = evolve(state, commit)

@@ -1,4 +1,4 @@
-"""What the types of the log and of the state have in common."""
+"""Common properties of the log's and the state's types."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from projections import ordered_map as order
 
 STORED = (commands, happened, commit, policy, text)
 READ_IN_PASSING = {codec._SchemaHeader, sqlite_reader._CommitTime, snapshots._Version}
-"""Types that pick one field out of many, and are gone at once."""
+"""Short-lived types that read one field of many."""
 
 
 def types_in(*modules: ModuleType) -> list[type[msgspec.Struct]]:
-    """The structs that `modules` define."""
+    """Return the structs defined in `modules`."""
     return [
         each
         for module in modules
@@ -37,7 +37,7 @@ def types_in(*modules: ModuleType) -> list[type[msgspec.Struct]]:
 
 
 def everything_in(package: ModuleType) -> list[type[msgspec.Struct]]:
-    """The structs that all modules of `package` define."""
+    """Return the structs defined in all modules of `package`."""
     names = [module.name for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
     return types_in(*map(importlib.import_module, names))
 
@@ -47,7 +47,7 @@ ALL = [*everything_in(events), *everything_in(projections), *types_in(decide, pa
 
 @pytest.mark.parametrize("each", ALL, ids=lambda each: each.__qualname__)
 def test_a_value_never_changes(each: type[msgspec.Struct]) -> None:
-    """But for working copies, and what the encoding of a snapshot has in its hands for a moment."""
+    """Every struct is frozen, except working copies and the rows of a snapshot."""
     is_passing = each in READ_IN_PASSING or each.__module__ == snapshots.__name__
     assert each.__struct_config__.frozen or each.__name__.endswith("Mutation") or is_passing
 
@@ -58,7 +58,7 @@ def test_a_value_never_changes(each: type[msgspec.Struct]) -> None:
     ids=lambda each: each.__qualname__,
 )
 def test_the_garbage_collector_need_not_look_at_it(each: type[msgspec.Struct]) -> None:
-    """A state holds millions; none is in a cycle, and to look at all of them is a pause."""
+    """The garbage collector tracks no struct of the state: there are millions, and none is in a cycle."""
     assert not each.__struct_config__.gc
 
 
@@ -68,23 +68,23 @@ def test_the_garbage_collector_need_not_look_at_it(each: type[msgspec.Struct]) -
     ids=lambda each: each.__qualname__,
 )
 def test_a_field_that_it_does_not_know_is_an_error(each: type[msgspec.Struct]) -> None:
-    """What a newer program stored is not half understood."""
+    """An unknown field is an error, so content of a newer program is not half understood."""
     assert each.__struct_config__.forbid_unknown_fields
 
 
 @pytest.mark.parametrize("each", types_in(inbox, places), ids=lambda each: each.__qualname__)
 def test_what_a_snapshot_holds_of_many_people_has_no_names_in_it(each: type[msgspec.Struct]) -> None:
-    """Names of fields, a hundred thousand times over, would be most of it."""
+    """Frequent structs are encoded as arrays, since field names would be most of a snapshot."""
     of_many = {inbox.Inbox, places.Idle, places.Waiting, places.Chatting, places.Connection}
     assert each.__struct_config__.array_like == (each in of_many)
 
 
 def test_facts_that_are_not_there_take_no_room() -> None:
-    """Every commit has some."""
+    """Missing facts are not encoded."""
     assert msgspec.json.encode(commit.Facts(1)) == b'{"at_ms":1}'
     assert (commit.Facts(1).room_id, commit.Facts(1).salt) == (None, None)
 
 
 def test_a_part_of_a_snapshot_says_only_what_it_holds() -> None:
-    """Rooms or people."""
+    """A line encodes only the tables that it holds."""
     assert msgspec.json.encode(snapshots._Rows()) == b"{}"

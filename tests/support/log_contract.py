@@ -1,4 +1,4 @@
-"""What every `EventLog` promises, as tests that any backend can run: subclass `LogContract` and name a factory."""
+"""The guarantees of `EventLog` as tests for any backend: subclass `LogContract` with a factory."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue, say
 
 
 def chain(length: int) -> list[Commit]:
-    """A log of that many commits."""
+    """Return a log of that many commits."""
     again: list[Command] = [enter(ANN), leave_queue(ANN)]
     return log_of(*(again * (length // 2 + 1)), step_ms=20_000)[:length]
 
 
 def another_after(commits: Sequence[Commit]) -> Commit:
-    """A commit that could stand behind `commits` as well."""
+    """Return a commit that could follow `commits` too."""
     return log_of(enter(DAN), state=fold(commits))[0]
 
 
 def conversation(*texts: str) -> list[Commit]:
-    """Ann and Bob meet, at position 2, and one commit for each text that Ann says."""
+    """Return a log in which Ann and Bob are paired at position 2, and Ann sends each text."""
     return log_of(enter(ANN), enter(BOB), *(say(ANN, text, room=RoomId("r_2")) for text in texts))
 
 
 async def all_of(log: EventLog) -> list[Commit]:
-    """Everything that a log holds."""
+    """Return all commits of a log."""
     return list(await log.read(0, 10_000))
 
 
 class PickledStates:
-    """The states of tests as lines of JSON, for logs that write them down."""
+    """A codec of test states as lines of JSON."""
 
     def encode(self, state: Any) -> Iterator[bytes]:
-        """A line for each 500 bytes."""
+        """Return a line for each 500 bytes."""
         pickled = pickle.dumps(state).hex()
         for start in range(0, len(pickled), 1_000):
             yield msgspec.json.encode(pickled[start : start + 1_000])
 
     def decode(self, lines: Iterable[bytes]) -> Any:
-        """What went in."""
+        """Return the original state."""
         try:
             return pickle.loads(bytes.fromhex("".join(msgspec.json.decode(line, type=str) for line in lines)))
         except (msgspec.DecodeError, ValueError, EOFError, pickle.UnpicklingError) as error:
@@ -60,14 +60,14 @@ class PickledStates:
 
 
 class LogContract:
-    """The promises of `events.log.EventLog`."""
+    """The guarantees of `events.log.EventLog`."""
 
     async def make(self) -> EventLog:
-        """An empty log."""
+        """Return an empty log."""
         raise NotImplementedError
 
     def test_an_empty_log_is_at_position_0(self) -> None:
-        """Nothing to read, no base, no snapshot."""
+        """An empty log has no commits, no base and no snapshot."""
 
         async def scenario() -> None:
             log = await self.make()
@@ -77,7 +77,7 @@ class LogContract:
         run(scenario)
 
     def test_what_was_appended_is_read_in_order(self) -> None:
-        """One by one or in batches, and it comes back as it was."""
+        """Commits are read as they were appended, one by one or in batches."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(7)
@@ -90,7 +90,7 @@ class LogContract:
         run(scenario)
 
     def test_a_read_begins_behind_its_position_and_keeps_its_limit(self) -> None:
-        """So a reader can go on where it was."""
+        """A read begins after its position and returns up to its limit."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(7)
@@ -104,7 +104,7 @@ class LogContract:
         run(scenario)
 
     def test_a_batch_of_nothing_changes_nothing(self) -> None:
-        """At the tip it is done; elsewhere it is a conflict like any."""
+        """An empty append is done at the tip, and a conflict elsewhere."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(2)
@@ -118,7 +118,7 @@ class LogContract:
 
     @pytest.mark.parametrize("expected", [EMPTY_TIP, Tip(2, CommitId("f" * 32)), Tip(9, CommitId("f" * 32))])
     def test_another_tip_is_a_conflict_that_stores_nothing(self, expected: Tip) -> None:
-        """Too early, of another past, or from the future."""
+        """An append after any other tip is a conflict, and stores nothing."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(2)
@@ -132,7 +132,7 @@ class LogContract:
         run(scenario)
 
     def test_a_batch_is_stored_as_a_whole_or_not_at_all(self) -> None:
-        """One that only begins like what is stored is a conflict."""
+        """A batch that only begins like the stored commits is a conflict."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(3)
@@ -146,7 +146,7 @@ class LogContract:
         run(scenario)
 
     def test_an_append_that_had_landed_is_answered_as_done(self) -> None:
-        """The same commit ids at the same positions, also when others have come behind them."""
+        """A repeated append is done already, also after later commits."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(5)
@@ -160,7 +160,7 @@ class LogContract:
         run(scenario)
 
     def test_of_two_writers_at_one_tip_one_wins(self) -> None:
-        """The other is told, and nothing of it is stored."""
+        """One of two writers gets a conflict, and stores nothing."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(2)
@@ -177,7 +177,7 @@ class LogContract:
         run(scenario)
 
     def test_many_writers_that_try_again_make_one_chain(self) -> None:
-        """Each folds what it missed and decides again: all get through, none twice."""
+        """Writers that fold and retry all succeed, each once, in one chain."""
 
         async def scenario() -> None:
             log = await self.make()
@@ -204,7 +204,7 @@ class LogContract:
         run(scenario)
 
     def test_a_follower_gets_each_commit_once_in_order(self) -> None:
-        """Those that are there, then those that come."""
+        """A follower gets the stored commits, then the new ones, each once and in order."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(6)
@@ -231,7 +231,7 @@ class LogContract:
         run(scenario)
 
     def test_two_followers_hear_the_same(self) -> None:
-        """Each has a place of its own in the log."""
+        """Two followers get the same commits."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(4)
@@ -254,7 +254,7 @@ class LogContract:
         run(scenario)
 
     def test_followers_end_when_the_log_is_closed(self) -> None:
-        """They would wait for ever."""
+        """Closing the log ends its followers."""
 
         async def scenario() -> None:
             log = await self.make()
@@ -270,7 +270,7 @@ class LogContract:
         run(scenario)
 
     def test_a_snapshot_stands_in_for_what_is_forgotten(self) -> None:
-        """The state from the base on is the state from the beginning."""
+        """After compaction, the fold from the base gives the same state."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(6)
@@ -288,7 +288,7 @@ class LogContract:
         run(scenario)
 
     def test_a_compacted_log_goes_on(self) -> None:
-        """Also where nothing but the base is left."""
+        """A compacted log takes appends, also if only the base is left."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(4)
@@ -303,7 +303,7 @@ class LogContract:
         run(scenario)
 
     def test_an_older_snapshot_changes_nothing(self) -> None:
-        """What is forgotten does not come back."""
+        """Compacting with an older snapshot changes nothing."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(6)
@@ -319,7 +319,7 @@ class LogContract:
         run(scenario)
 
     def test_a_snapshot_of_a_log_that_is_all_there_shortens_a_start(self) -> None:
-        """If the log keeps any, the state from there on is the state from the beginning; nothing is forgotten."""
+        """A saved snapshot gives the same state, and no commit is lost."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(6)
@@ -335,7 +335,7 @@ class LogContract:
         run(scenario)
 
     def test_a_snapshot_behind_the_base_is_of_no_use(self) -> None:
-        """One that was long in the making, while the log was trimmed."""
+        """Saving a snapshot at or below the base changes nothing."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(6)
@@ -348,7 +348,7 @@ class LogContract:
         run(scenario)
 
     def test_what_was_said_can_be_forgotten(self) -> None:
-        """The chain holds, and the rest stays; what is gone or says nothing is passed over, and again does no harm."""
+        """Redaction removes texts, keeps the chain, skips other positions, and can be repeated."""
 
         async def scenario() -> None:
             log, commits = await self.make(), conversation("one", "two", "three")
@@ -366,7 +366,7 @@ class LogContract:
         run(scenario)
 
     def test_delivery_records_are_never_an_error(self) -> None:
-        """Also of commits that are not there; nothing of the log changes."""
+        """Delivery records of any position are accepted, and do not change the log."""
 
         async def scenario() -> None:
             log, commits = await self.make(), chain(2)
@@ -384,7 +384,7 @@ class LogContract:
         run(scenario)
 
     def test_an_epoch_names_one_log_for_its_lifetime(self) -> None:
-        """Another log has another; it has no dot, since ids of events are made of it."""
+        """Each log has its own constant epoch, without a dot."""
 
         async def scenario() -> None:
             log, other = await self.make(), await self.make()
