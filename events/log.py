@@ -7,6 +7,7 @@ several brokers can share a log, and none can decide on a state that another has
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -14,9 +15,20 @@ import msgspec
 from events.commit import Commit, Tip
 from events.ids import ConnectionId, Position
 
+MISSED_COMMITS_MAX = 256
+"""The most commits that a conflict or a turn brings; the rest is read."""
+
+TURN_MS = 100
+"""The longest wait for a turn, and the longest time to hold one."""
+
 
 class Conflict(Exception):  # noqa: N818 - the field's name for it
     """The log's tip is not the expected one; nothing was stored."""
+
+    def __init__(self, missed: Sequence[Commit] = ()) -> None:
+        """Take the commits right after the expected tip, in order; `missed` may hold only the first of them, or none."""
+        super().__init__()
+        self.missed = missed
 
 
 class LogUnavailableError(Exception):
@@ -83,6 +95,16 @@ class EventLog(Protocol):
         ...
 
     @property
+    def is_shared(self) -> bool:
+        """True if other brokers write this log too. It never changes."""
+        ...
+
+    @property
+    def never_waits(self) -> bool:
+        """True if `append`, `read` and `compact` return without ever suspending. It never changes."""
+        ...
+
+    @property
     def base(self) -> Tip:
         """The last commit replaced by a snapshot; `EMPTY_TIP` if all commits are there.
 
@@ -114,7 +136,21 @@ class EventLog(Protocol):
         ...
 
     async def tip(self) -> Tip:
-        """Return the last commit's position and id."""
+        """Return the last commit's position and id at a moment between call and answer.
+
+        Raises:
+            LogUnavailableError: the store did not answer.
+        """
+        ...
+
+    def turn(self, after: Position) -> AbstractAsyncContextManager[Sequence[Commit]]:
+        """Wait in line to write; yield the next commits after `after`, `MISSED_COMMITS_MAX` at most.
+
+        Turns are advisory: an append without one is as safe, but may make another writer conflict. Order: first come,
+        first served. A turn ends with its context, with the holder's next append, or `TURN_MS` after it began. Yield
+        nothing if no turn came within `TURN_MS` or if the store does not answer. Never raise. A log that is not shared
+        has no turns.
+        """
         ...
 
     async def newest_snapshot(self) -> Snapshot | None:

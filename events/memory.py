@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from events.commit import EMPTY_TIP, Commit, Tip, redact
 from events.ids import Position
-from events.log import Conflict, DeliveryRecord, Snapshot
+from events.log import MISSED_COMMITS_MAX, Conflict, DeliveryRecord, Snapshot
 
 
 class MemoryLog:
     """`EventLog` over a list."""
+
+    is_shared = False
 
     def __init__(self, epoch: str | None = None) -> None:
         self.epoch = epoch if epoch is not None else secrets.token_hex(8)
@@ -25,6 +28,11 @@ class MemoryLog:
         self._commits: list[Commit] = []  # index: position - 1 - base position
         self._grown: asyncio.Event | None = None  # set when the log grows; for followers at the tip
         self._closed = False
+
+    @property
+    def never_waits(self) -> bool:
+        """True, unless a derived class may have changed that; see `EventLog.never_waits`."""
+        return type(self) is MemoryLog
 
     @property
     def base(self) -> Tip:
@@ -38,7 +46,7 @@ class MemoryLog:
             self._commits.extend(commits)
             self._wake_followers()
         elif not commits or not self._has_landed(commits):
-            raise Conflict
+            raise Conflict(self._missed(expected))
         return self._tip
 
     async def read(self, after: Position, limit: int) -> Sequence[Commit]:
@@ -60,6 +68,10 @@ class MemoryLog:
     async def tip(self) -> Tip:
         """Return the last commit's tip; see `EventLog.tip`."""
         return self._tip
+
+    def turn(self, after: Position) -> AbstractAsyncContextManager[Sequence[Commit]]:
+        """None: there is one writer; see `EventLog.turn`."""
+        return nullcontext(())
 
     async def newest_snapshot(self) -> Snapshot | None:
         """Return the base, if there is one; see `EventLog.newest_snapshot`."""
@@ -97,6 +109,13 @@ class MemoryLog:
     @property
     def _tip(self) -> Tip:
         return self._commits[-1].tip if self._commits else self.base
+
+    def _missed(self, expected: Tip) -> Sequence[Commit]:
+        """The commits after `expected`, if that is a tip which this log had."""
+        start = expected.position - self.base.position
+        if start < 0 or expected != (self._commits[start - 1].tip if 0 < start <= len(self._commits) else self.base):
+            return ()
+        return self._commits[start : start + MISSED_COMMITS_MAX]
 
     def _has_landed(self, commits: Sequence[Commit]) -> bool:
         start = commits[0].position - 1 - self.base.position

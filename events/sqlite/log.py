@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import ParamSpec, TypeVar, TypeVarTuple
 
 from events.commit import Commit, Tip
@@ -37,6 +37,9 @@ class SqliteLog:
     disk, a disk error, a lock held for longer than 0.8 s), and works again once it can. It raises `UnusableLogError` if
     the file is damaged. A cancelled caller's work is done completely, or not at all if it had not begun.
     """
+
+    is_shared = False
+    never_waits = False
 
     def __init__(
         self,
@@ -108,6 +111,10 @@ class SqliteLog:
     async def tip(self) -> Tip:
         """Return the last commit's tip; see `EventLog.tip`."""
         return await self._on(self._reading, self._reader.tip)
+
+    def turn(self, after: Position) -> AbstractAsyncContextManager[Sequence[Commit]]:
+        """None: one broker writes a file; see `EventLog.turn`."""
+        return nullcontext(())
 
     async def newest_snapshot(self) -> Snapshot | None:
         """Return the newest readable snapshot; see `EventLog.newest_snapshot`."""

@@ -11,7 +11,7 @@ from events.ids import CommitId
 from events.log import Conflict, EventLog, Snapshot
 from events.memory import MemoryLog
 from projections.state import fold
-from tests.support.log_contract import LogContract, chain, conversation
+from tests.support.log_contract import LogContract, SharedLogContract, chain, conversation
 from tests.support.logs import FaultyLog, run
 
 
@@ -29,6 +29,29 @@ class TestFaultyLog(LogContract):
     async def make(self) -> EventLog:
         """Return an empty log."""
         return FaultyLog()
+
+
+class TestSharedLog(SharedLogContract):
+    """So are several ways to one log."""
+
+    async def make(self) -> EventLog:
+        """The way to an empty one."""
+        return FaultyLog.shared(1)[0]
+
+    async def make_another(self, log: EventLog) -> EventLog:
+        """Another way to it."""
+        assert isinstance(log, FaultyLog)
+        return FaultyLog(log.inner, log.turns)
+
+
+def test_a_log_that_derives_from_the_one_in_memory_may_wait() -> None:
+    """Nothing is known of it, so nothing is taken for granted."""
+
+    class Derived(MemoryLog):
+        pass
+
+    assert MemoryLog().never_waits
+    assert not Derived().never_waits
 
 
 def test_a_memory_log_may_be_given_its_epoch() -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Self, TypeVar
 
 from broker.decide import Rejection, decide
 from events.commands import Command
 from events.commit import Commit, Facts, Tip, commit_after
 from events.ids import Position, RoomId
-from events.log import DeliveryRecord, LogUnavailableError, Snapshot
+from events.log import MISSED_COMMITS_MAX, TURN_MS, Conflict, DeliveryRecord, LogUnavailableError, Snapshot
 from events.memory import MemoryLog
 from projections.state import INITIAL_STATE, State, evolve
 from tests.support.specs import NOON_MS
+from tests.support.turns import Leave, TurnLine
 
 T = TypeVar("T")
 
@@ -47,10 +49,24 @@ async def stored(*commands: Command) -> tuple[MemoryLog, State]:
 
 
 class FaultyLog:
-    """An `EventLog` in front of another; each append and read may be told to go wrong first."""
+    """An `EventLog` in front of another; each append, read and tip may be told to go wrong first.
 
-    def __init__(self, inner: MemoryLog | None = None) -> None:
+    With a line of turns it is one of several brokers' way to a log that they share.
+    """
+
+    never_waits = False
+
+    def __init__(self, inner: MemoryLog | None = None, turns: TurnLine | None = None) -> None:
         self.inner = inner if inner is not None else MemoryLog()
+        self.is_shared = turns is not None
+        self.turns_taken = 0
+        self.tips = 0
+        self.before_tip: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.gives_missed = True
+        self.may_hear = asyncio.Event()
+        self.may_hear.set()
+        self.turns = turns
+        self._end_turn: Leave = lambda: None
         self.batches: list[list[Commit]] = []
         self.reads = 0
         self.before_append: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -81,7 +97,14 @@ class FaultyLog:
         """Do what comes before, append, do what comes after."""
         self.batches.append(list(commits))
         await _next(self.before_append)
-        tip = await self.inner.append(commits, expected=expected)
+        try:
+            tip = await self.inner.append(commits, expected=expected)
+        except Conflict:
+            if self.gives_missed:
+                raise
+            raise Conflict from None
+        finally:
+            self._end_turn()
         await _next(self.after_append)
         return tip
 
@@ -91,13 +114,33 @@ class FaultyLog:
         await _next(self.before_read)
         return await self.inner.read(after, limit)
 
-    def follow(self, after: Position) -> AsyncIterator[Commit]:
-        """See `EventLog.follow`."""
-        return self.inner.follow(after)
+    async def follow(self, after: Position) -> AsyncIterator[Commit]:
+        """Each commit after `after`, once it may be heard; see `EventLog.follow`."""
+        async for commit in self.inner.follow(after):
+            await self.may_hear.wait()
+            yield commit
 
     async def tip(self) -> Tip:
-        """See `EventLog.tip`."""
+        """Do what comes before, and answer the tip."""
+        self.tips += 1
+        await _next(self.before_tip)
         return await self.inner.tip()
+
+    @asynccontextmanager
+    async def turn(self, after: Position) -> AsyncIterator[Sequence[Commit]]:
+        """Stand in line; see `EventLog.turn`."""
+        if self.turns is None:
+            yield ()
+            return
+        self.turns_taken += 1
+        came = asyncio.Event()
+        self._end_turn = leave = self.turns.join(came.set)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(came.wait(), TURN_MS / 1_000)
+        try:
+            yield await self.inner.read(after, MISSED_COMMITS_MAX) if came.is_set() else ()
+        finally:
+            leave()
 
     async def compact(self, snapshot: Snapshot) -> None:
         """Do what comes before, and compact."""
@@ -126,6 +169,13 @@ class FaultyLog:
     async def close(self) -> None:
         """See `EventLog.close`."""
         await self.inner.close()
+
+    @classmethod
+    def shared(cls, brokers: int) -> list[Self]:
+        """As many ways to one log as it has brokers."""
+        inner, loop = MemoryLog(), asyncio.get_running_loop()
+        turns = TurnLine(lambda delay_ms, callback: loop.call_later(delay_ms / 1_000, callback))
+        return [cls(inner, turns) for _ in range(brokers)]
 
     async def appended_by_another(self, *commands: Command, state: State) -> None:
         """Another writer carries out `commands` in this log, at the tip that `state` has folded."""

@@ -1,0 +1,42 @@
+"""The line in which the writers of one store wait for their turn, for stores that tests stand in for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from events.log import TURN_MS
+
+Leave = Callable[[], None]
+"""Leaves the line, or ends the turn; again does no harm."""
+
+
+class TurnLine:
+    """First come, first served. A holder that does not leave loses its turn after `TURN_MS`."""
+
+    def __init__(self, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+        """`call_later`: runs a callback after a delay in milliseconds."""
+        self._call_later = call_later
+        self._line: deque[Callable[[], None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    def join(self, on_turn: Callable[[], None]) -> Leave:
+        """Stand in line; `on_turn` is called when the turn comes, which may be at once."""
+
+        def entry() -> None:
+            self._call_later(TURN_MS, leave)
+            on_turn()
+
+        def leave() -> None:
+            if entry in self._line:
+                was_first = self._line[0] is entry
+                self._line.remove(entry)
+                if was_first and self._line:
+                    self._line[0]()
+
+        self._line.append(entry)
+        if len(self._line) == 1:
+            entry()
+        return leave
