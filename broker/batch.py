@@ -14,6 +14,8 @@ from events.ids import ID_BYTES, RoomId, room_id_from
 from projections.state import State, evolve
 
 SALT_BYTES = 16
+BATCH_COMMITS_MAX = 256
+"""Commands that are decided together in a shared log: what takes long to decide loses against quicker writers."""
 
 
 class Accepted(NamedTuple):

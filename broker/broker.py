@@ -41,13 +41,12 @@ class Broker:
         clock: Clock,
         *,
         keep_commits: int | None = None,
-        shared: bool = False,
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
-        """`keep_commits`, `shared`: see `LogWriter`; `random_bytes` is where handles, room ids and salts come from."""
+        """`keep_commits`: see `LogWriter`; `random_bytes` is where handles, room ids and salts come from."""
         self.log = log
         self.clock = clock
-        self.writer = LogWriter(log, clock, keep_commits=keep_commits, shared=shared, random_bytes=random_bytes)
+        self.writer = LogWriter(log, clock, keep_commits=keep_commits, random_bytes=random_bytes)
         self.hub = Hub(clock)
         self.presence = Presence(clock, lambda: self.state)
         self.metrics = Metrics(lambda: self.state, lambda: len(asyncio.all_tasks()))
@@ -64,9 +63,9 @@ class Broker:
         self._tasks: set[asyncio.Task[object]] = set()
         self.writer.overdue = self.presence.overdue
         self.writer.on_append = self.metrics.appended
-        self.writer.on_log_truncated = self._on_log_truncated
+        self.writer.replica.on_log_truncated = self._on_log_truncated
         self.writer.on_foreign_commits = self.presence.on_foreign_commits
-        self.writer.observers = [
+        self.writer.replica.observers = [
             self.metrics.committed,
             self.presence.observe,
             self._patience.observe,
@@ -78,12 +77,12 @@ class Broker:
     @property
     def state(self) -> State:
         """What is known right now; immutable, so it can be kept."""
-        return self.writer.state
+        return self.writer.replica.state
 
     @property
     def policy(self) -> Policy:
         """The limits and graces in force."""
-        return self.writer.state.policy
+        return self.writer.replica.state.policy
 
     async def start(self, policy: Policy, *, redact_after_ms: int | None = None) -> None:
         """Fold the log and take up `policy`; ready afterwards.
@@ -146,6 +145,10 @@ class Broker:
     def knows(self, connection_id: ConnectionId) -> bool:
         """Whether that connection is known (still)."""
         return self.state.connections.get(connection_id) is not None
+
+    async def caught_up(self, position: Position | None = None) -> bool:
+        """Return once the state is at `position` at least, or at the log's tip; see `Replica.caught_up`."""
+        return await self.writer.replica.caught_up(position)
 
     async def submit(self, command: Command) -> Answer:
         """Carry out `command`; see `LogWriter.submit`."""

@@ -5,40 +5,37 @@ the ones before it lead to, and appends all their commits in one batch (group co
 makes the next batch, so an idle broker adds no delay. Over a log in memory there is nothing to wait for, and each
 command is carried out in the turn in which it comes. Only once the batch is stored does the state move, are the
 commits announced, in order, and the commands answered, in the order in which they were committed.
+
+If other brokers write the log too, an append confirms its batch: the log was where it was decided. A batch that leads
+to no commit is confirmed by the log's tip, asked for after its commands came. While appends conflict, each batch waits
+for a turn first and takes all commands that have come by then.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Protocol
 
 import structlog
 
-from broker.batch import Answer, Batch, PendingCommand
+from broker.batch import BATCH_COMMITS_MAX, Answer, Batch, PendingCommand
 from broker.clock import SYSTEM_ENTROPY, Clock, CommitClock, RandomBytes, Timer, sleep_until
-from broker.compaction import SnapshotKeeper, read_next_page
+from broker.compaction import SnapshotKeeper
 from broker.decide import Rejection
+from broker.replica import Replica
 from events.commands import AdoptPolicy, Command, Disconnect
-from events.commit import BrokenChainError, Commit, check_link
-from events.ids import Position
-from events.log import Conflict, EventLog, LogUnavailableError, Snapshot
-from events.memory import MemoryLog
+from events.commit import BrokenChainError
+from events.log import Conflict, EventLog, LogUnavailableError
 from events.policy import Policy
-from projections.state import INITIAL_STATE, State, evolve
+from projections.state import State
 
 logger = structlog.get_logger(__name__)
 
 RETRY_MS = 50
-FOLLOW_AGAIN_MS = 1_000
+CONTENDED_MS = 2_000
+"""After so long without a conflict or another's commit, appends need no turn any more."""
 
-
-class Observer(Protocol):
-    """Is told of every commit once it is stored and folded; must not block and must not raise."""
-
-    def __call__(self, commit: Commit, state: State) -> None:
-        """`state` is the one right after `commit`."""
-        ...
+NEVER = -1.0
 
 
 class LogWriter:
@@ -53,27 +50,21 @@ class LogWriter:
         clock: Clock,
         *,
         keep_commits: int | None = None,
-        shared: bool = False,
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
-        """`keep_commits`: at how many commits `log` is compacted to half of them; `None` keeps all.
-
-        `shared`: others write `log` too, and what they write is followed; else it is found when an append conflicts.
-        """
-        self.state = INITIAL_STATE
-        self.observers: list[Observer] = []
+        """`keep_commits`: at how many commits `log` is compacted to half of them; `None` keeps all."""
+        assert not (log.never_waits and log.is_shared)
+        self.replica = Replica(log, clock, on_heard=self._start_flushing, on_foreign_commits=self._on_foreign_commits)
         self.overdue: Callable[[], Iterable[Disconnect]] = tuple
         """Who has to go before anyone is matched, by this moment's reading of the clock."""
         self.on_append: Callable[[float], None] = lambda duration_ms: None
-        self.on_log_truncated: Callable[[], None] = lambda: None
-        """The state has moved over commits that are gone, and that nobody was told of."""
         self.on_foreign_commits: Callable[[], None] = lambda: None
         """Where the log is shared: another has written, and that was folded."""
         self._log = log
-        self._never_waits = type(log) is MemoryLog  # of one that derives from it, or stands before it, nothing is known
+        self._never_waits = log.never_waits
+        self._is_shared = log.is_shared
         self._clock = clock
         self._commit_clock = CommitClock(clock)
-        self._shared = shared
         self._random_bytes = random_bytes
         self._checkpoints = SnapshotKeeper(log, keep_commits)
         self._pending: list[PendingCommand] = []
@@ -82,9 +73,12 @@ class LogWriter:
         self._flushing: asyncio.Task[None] | None = None  # where the log may have to be waited for
         self._watchdog: Timer | None = None
         self._behind = False  # an append was given up, which may have landed
-        self._truncations = 0
-        self._heard_of: Position = 0  # where the log was seen to go on, if it is followed
-        self._following: asyncio.Task[None] | None = None
+        self._contended_until_ms = NEVER
+
+    @property
+    def state(self) -> State:
+        """What is known right now; immutable, so it can be kept."""
+        return self.replica.state
 
     async def start(self, policy: Policy) -> None:
         """Fold what the log holds, and adopt `policy` if the log's is another.
@@ -92,26 +86,13 @@ class LogWriter:
         Raises:
             BrokenChainError: the log is not what it was.
             UnusableLogError: it can't be read.
-            LogUnavailableError: `policy` could not be stored in time.
+            LogUnavailableError: it does not answer, or `policy` could not be stored in time.
         """
-        snapshot = await self._log.newest_snapshot()
-        folding = (snapshot.state if snapshot is not None else INITIAL_STATE).mutate()
-        self._checkpoints.start_at(folding.position)
-        while found := await read_next_page(self._log, folding.position):
-            if isinstance(found, Snapshot):
-                folding = found.state.mutate()
-            else:
-                folding.fold_checked(found)
-        self.state = folding.finish()
-        tip = await self._log.tip()
-        if tip.position < self.state.position:
-            raise BrokenChainError(
-                f"a snapshot says that it went on to position {self.state.position}, and it ends at {tip.position}"
-            )
+        await self.replica.start()
+        self._checkpoints.start_at(self.replica.started_at)
         if isinstance(await self.submit(AdoptPolicy(policy)), Rejection):
             raise LogUnavailableError("the log does not answer, so the policy can't be stored")
-        if self._shared:
-            self._following = asyncio.get_running_loop().create_task(self._follow())
+        self.replica.follow()
 
     async def submit(self, command: Command) -> Answer:
         """Carry out `command`; the answer stands on stored commits alone.
@@ -145,9 +126,7 @@ class LogWriter:
 
     async def stop(self, within_ms: int) -> None:
         """Return once nothing is being appended, or after `within_ms`: then those who wait are told `unavailable`."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait({self._following})
+        await self.replica.stop_following()
         drained = asyncio.ensure_future(self.drained())
         deadline = asyncio.ensure_future(sleep_until(self._clock, self._clock.now_ms() + within_ms))
         await asyncio.wait({drained, deadline}, return_when=asyncio.FIRST_COMPLETED)
@@ -159,25 +138,8 @@ class LogWriter:
         for task in (drained, deadline):
             task.cancel()
         await asyncio.gather(drained, deadline, return_exceptions=True)
+        await self.replica.stop()
         self._checkpoints.stop()
-
-    async def _follow(self) -> None:
-        """See what others append, and have it folded though nothing is asked of this broker."""
-        while True:
-            try:
-                async for commit in self._log.follow(self.state.position):
-                    self._heard_of = commit.position
-                    if self._has_more:
-                        self._start_flushing()
-                return
-            except LogUnavailableError as error:
-                logger.warning("following_put_off", reason=str(error))
-            await sleep_until(self._clock, self._clock.now_ms() + FOLLOW_AGAIN_MS)
-
-    @property
-    def _has_more(self) -> bool:
-        """Whether the log is known to go on behind the state."""
-        return self._heard_of > self.state.position
 
     def _start_flushing(self) -> None:
         """See that what waits is carried out; before this returns, if the log never has to be waited for."""
@@ -192,10 +154,10 @@ class LogWriter:
 
     async def _flush(self) -> None:
         try:
-            while self._pending or self._has_more:
-                self._in_flight, self._pending = self._pending, []
+            while self._pending or self.replica.is_behind:
+                self._in_flight = self._take(BATCH_COMMITS_MAX if self._is_shared else len(self._pending))
                 await self._carry_out(self._in_flight)
-                if self._behind and self._has_more and not self._pending:
+                if self._behind and self.replica.is_behind and not self._pending:
                     await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
         finally:
             if self._watchdog is not None:
@@ -204,16 +166,20 @@ class LogWriter:
             self._in_flight = []
             self._is_flushing, self._flushing = False, None
 
-    async def _carry_out(self, batch: Sequence[PendingCommand]) -> None:
+    def _take(self, commands_max: int) -> list[PendingCommand]:
+        """The commands that have waited longest."""
+        taken, self._pending = self._pending[:commands_max], self._pending[commands_max:]
+        return taken
+
+    async def _carry_out(self, batch: list[PendingCommand]) -> None:
         try:
-            if self._behind or self._has_more:
-                await self._catch_up()
+            if self._behind or self.replica.is_behind:
+                await self.replica.catch_up(to_the_end=self._behind)
                 self._behind = False
             draft = await self._stored(batch)
             for state, commit in draft.steps:
-                self.state = state
                 assert commit is not None
-                self._announce(commit, state)
+                self.replica.move(state, commit)
             for submitted, answer in draft.answers:
                 submitted.resolve(answer)
             await self._checkpoints.on_committed(self.state)
@@ -222,7 +188,7 @@ class LogWriter:
             logger.error("log_unavailable", commands=len(batch), reason=str(error))
         except Exception as fault:
             self._give_up(batch)
-            self._heard_of = 0  # what can't be folded is looked at again when somebody asks for something
+            self.replica.forget_heard()
             logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
 
     def _give_up(self, batch: Sequence[PendingCommand]) -> None:
@@ -231,25 +197,44 @@ class LogWriter:
         for submitted in batch:
             submitted.resolve(Rejection("unavailable"))
 
-    async def _stored(self, batch: Sequence[PendingCommand]) -> Batch:
-        """Decide `batch` until what it leads to is stored, or no caller is left to answer."""
-        draft, jumps, may_have_landed = self._drafted(batch), self._truncations, False
+    async def _stored(self, batch: list[PendingCommand]) -> Batch:
+        """Decide `batch` until what it leads to is stored or confirmed, or no caller is left to answer."""
+        confirmed = 0 if self._is_shared else len(batch)  # so many of them came before the log's tip was asked for
+        while True:
+            draft = await (self._in_turn(batch) if batch and self._is_contended else self._tried(batch))
+            if draft is None:
+                continue
+            if draft.commits or not draft.answers or confirmed == len(batch):
+                return draft
+            confirmed = len(batch)
+            if await self._is_at_tip(batch):
+                return draft
+
+    async def _in_turn(self, batch: list[PendingCommand]) -> Batch | None:
+        """Wait for a turn, fold what was appended before it, and take all that waits by then into `batch`."""
+        async with self._log.turn(self.state.position) as missed:
+            self.replica.fold(missed)
+            batch += self._take(BATCH_COMMITS_MAX - len(batch))
+            return await self._tried(batch)
+
+    async def _tried(self, batch: Sequence[PendingCommand]) -> Batch | None:
+        """Decide `batch` and store what it leads to; `None` if another was first, and that was folded."""
+        draft, jumps, may_have_landed = self._drafted(batch), self.replica.truncations, False
         while draft.commits:
             started_ms = self._clock.now_ms()
             try:
                 await self._log.append(draft.commits, expected=self.state.tip)
-            except Conflict:
-                if not await self._catch_up():
-                    raise BrokenChainError("the log was rolled back behind what was folded") from None
-                if may_have_landed and self._truncations > jumps:
+            except Conflict as conflict:
+                await self._fold_missed(conflict)
+                if may_have_landed and self.replica.truncations > jumps:
                     raise LogUnavailableError("what was appended may stand among what was trimmed since") from None
-                if all(submitted.answer.done() for submitted in batch):
+                if _are_answered(batch):
                     return Batch(self.state)  # they were told `unavailable`
-                draft, may_have_landed = self._drafted(batch), False
+                return None
             except LogUnavailableError:
                 # The append may have landed. The same commits again are answered as done if it has.
                 may_have_landed = True
-                if all(submitted.answer.done() for submitted in batch):
+                if _are_answered(batch):
                     raise
                 await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
             else:
@@ -257,32 +242,50 @@ class LogWriter:
                 break
         return draft
 
+    async def _fold_missed(self, conflict: Conflict) -> None:
+        """Fold what made an append conflict: it came with the conflict, or was heard meanwhile, or is read.
+
+        Raises:
+            BrokenChainError: there is nothing of the kind.
+            LogUnavailableError: it could not be read.
+        """
+        self._contended_until_ms = self._clock.now_ms() + CONTENDED_MS
+        if not (self.replica.fold(conflict.missed) or await self.replica.catch_up(to_the_end=True)):
+            raise BrokenChainError("the log was rolled back behind what was folded") from None
+
+    @property
+    def _is_contended(self) -> bool:
+        """Whether others have written so lately that an append would be likely to conflict."""
+        return self._is_shared and self._clock.now_ms() < self._contended_until_ms
+
+    def _on_foreign_commits(self) -> None:
+        if self._is_contended:
+            self._contended_until_ms = self._clock.now_ms() + CONTENDED_MS
+        self.on_foreign_commits()
+
+    async def _is_at_tip(self, batch: Sequence[PendingCommand]) -> bool:
+        """Confirm that the log ends with the state that `batch` was decided on; if not, fold what is new.
+
+        Raises:
+            BrokenChainError: the log is not what it was.
+            LogUnavailableError: it does not answer, and no caller is left.
+        """
+        while True:
+            try:
+                if await self.replica.is_at_tip():
+                    return True
+                await self.replica.catch_up()
+                return False
+            except LogUnavailableError:
+                if _are_answered(batch):
+                    raise
+                await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
+
     def _drafted(self, batch: Sequence[PendingCommand]) -> Batch:
         """What `batch` leads to at this moment, by one look at the clock."""
         draft = Batch(self.state)
         draft.decide_all(batch, self.time_ms(), self.overdue)
         return draft
-
-    async def _catch_up(self) -> bool:
-        """Fold and announce what has been appended since; whether there was anything."""
-        before = self.state
-        while found := await read_next_page(self._log, self.state.position):
-            if isinstance(found, Snapshot):
-                self.state = found.state
-                self._truncations += 1
-                self.on_log_truncated()
-                continue
-            for commit in found:
-                check_link(self.state.tip, commit)
-                self.state = evolve(self.state, commit)
-                self._announce(commit, self.state)
-        if self._shared and self.state is not before:
-            self.on_foreign_commits()
-        return self.state is not before
-
-    def _announce(self, commit: Commit, state: State) -> None:
-        for observer in self.observers:
-            observer(commit, state)
 
     def _watch(self, at_ms: float) -> None:
         self._watchdog = self._clock.call_at(at_ms, self._give_up_on_late)
@@ -294,6 +297,11 @@ class LogWriter:
             if submitted.deadline_ms <= now_ms:
                 submitted.resolve(Rejection("unavailable"))
         self._watch(now_ms + RETRY_MS)
+
+
+def _are_answered(batch: Sequence[PendingCommand]) -> bool:
+    """Whether no caller waits for an answer any more."""
+    return all(submitted.answer.done() for submitted in batch)
 
 
 def _run_at_once(work: Coroutine[None, None, None]) -> None:

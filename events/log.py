@@ -26,7 +26,7 @@ class Conflict(Exception):  # noqa: N818 - the field's name for it
     """The log's tip is not the expected one; nothing was stored."""
 
     def __init__(self, missed: Sequence[Commit] = ()) -> None:
-        """Take the commits right after the expected tip, in order; `missed` may hold only the first of them, or none."""
+        """Take the next commits after the expected tip, in order; `missed` may hold only the first of them."""
         super().__init__()
         self.missed = missed
 

@@ -8,7 +8,6 @@ from broker.presence import LOOK_AGAIN_MS, Presence
 from events.commands import Disconnect, EnterQueue
 from events.commit import Facts, commit_after
 from events.events import QueueLeft, RoomClosed, RoomOpened
-from events.memory import MemoryLog
 from events.policy import Policy
 from tests.support.bench import LENIENT, BrokerBench, with_broker
 from tests.support.fake_clock import FakeClock, settle
@@ -371,8 +370,8 @@ def test_while_brokers_write_nobody_is_taken_out() -> None:
     """Whom each of them hears is not known to the other; when both fall silent, graces end."""
 
     async def scenario() -> None:
-        inner, clock = MemoryLog(), FakeClock()
-        here, there = (BrokerBench(FaultyLog(inner), clock, shared=True) for _ in range(2))
+        clock = FakeClock()
+        here, there = (BrokerBench(log, clock) for log in FaultyLog.shared(2))
         for bench in (here, there):
             await bench.broker.start(LENIENT)
         await here.pair(ANN, BOB)

@@ -11,7 +11,8 @@ import pytest
 from broker import batch as draft_module
 from broker.batch import Accepted, Answer
 from broker.decide import Rejection, decide
-from broker.writer import FOLLOW_AGAIN_MS, RETRY_MS, LogWriter
+from broker.replica import FOLLOW_AGAIN_MS
+from broker.writer import RETRY_MS, LogWriter
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue
 from events.commit import BrokenChainError, Commit, Tip
 from events.events import MessageSent, QueueEntered, RoomOpened
@@ -37,7 +38,7 @@ class Bench:
         self.clock = clock
         self.writer = runtime
         self.announced: list[Commit] = []
-        runtime.observers.append(self.observe)
+        runtime.replica.observers.append(self.observe)
 
     @classmethod
     async def started(
@@ -766,11 +767,9 @@ def test_conflicts_without_end_cost_no_loop() -> None:
 
 async def _two_on_one_log() -> tuple[Bench, Bench]:
     """Two started brokers that follow what the other writes."""
-    inner, clock = MemoryLog(), FakeClock()
-    benches = []
-    for _ in range(2):
-        log = FaultyLog(inner)
-        bench = Bench(log, clock, LogWriter(log, clock, shared=True))
+    clock, benches = FakeClock(), []
+    for log in FaultyLog.shared(2):
+        bench = Bench(log, clock, LogWriter(log, clock))
         await bench.writer.start(PATIENT)
         bench.announced.clear()
         benches.append(bench)
@@ -793,27 +792,12 @@ def test_what_another_writes_is_followed() -> None:
     run(scenario)
 
 
-def test_what_another_writes_is_looked_for_until_it_can_be_read() -> None:
-    """A log that does not answer puts it off."""
-
-    async def scenario() -> None:
-        here, there = await _two_on_one_log()
-        here.log.before_read = [unavailable] * 3
-        await there.writer.submit(enter(ANN))
-        await settle()
-        assert here.announced == []
-        await here.clock.advance(3 * RETRY_MS)
-        assert here.announced == there.announced
-
-    run(scenario)
-
-
 def test_following_goes_on_after_the_log_was_away() -> None:
     """A follower that fails is begun anew."""
 
     async def scenario() -> None:
-        log, clock = FollowedLog(), FakeClock()
-        bench = Bench(log, clock, LogWriter(log, clock, shared=True))
+        (log,), clock = FollowedLog.shared(1), FakeClock()
+        bench = Bench(log, clock, LogWriter(log, clock))
         await bench.writer.start(PATIENT)
         bench.announced.clear()
         await settle()
@@ -829,33 +813,26 @@ def test_following_goes_on_after_the_log_was_away() -> None:
 class FollowedLog(FaultyLog):
     """Its first follower is told that the store does not answer."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._failed = False
+    failed = False
 
-    async def _fail(self) -> AsyncIterator[Commit]:
-        raise LogUnavailableError
-        yield
-
-    def follow(self, after: int) -> AsyncIterator[Commit]:
+    async def follow(self, after: int) -> AsyncIterator[Commit]:
         """Fail, then follow."""
-        if self._failed:
-            return super().follow(after)
-        self._failed = True
-        return self._fail()
+        if not self.failed:
+            self.failed = True
+            raise LogUnavailableError
+        async for commit in super().follow(after):
+            yield commit
 
 
 def test_a_log_that_another_rolled_back_is_not_looked_at_without_end() -> None:
     """What can't be folded is looked at again when somebody asks for something."""
 
     async def scenario() -> None:
-        here, there = await _two_on_one_log()
-        here.log.inner = MemoryLog()
-        await here.log.inner.append(
-            log_of(enter(CAT), enter(DAN), leave_queue(BOB), enter(BOB)), expected=INITIAL_STATE.tip
-        )
+        here, _ = await _two_on_one_log()
         known, reads = here.state, here.log.reads
-        await there.writer.submit(enter(ANN))
+        await settle()
+        here.log.inner._commits[:] = log_of(enter(CAT), enter(DAN), leave_queue(BOB), enter(BOB))
+        here.log.inner._wake_followers()
         await here.clock.advance(10_000)
         assert here.state is known
         assert here.log.reads < reads + 5
@@ -949,7 +926,7 @@ def test_over_a_log_in_memory_a_command_is_carried_out_at_once() -> None:
         runtime = LogWriter(MemoryLog(), FakeClock())
         await runtime.start(PATIENT)
         announced: list[Commit] = []
-        runtime.observers.append(lambda commit, state: announced.append(commit))
+        runtime.replica.observers.append(lambda commit, state: announced.append(commit))
         answer = accepted(runtime.enqueue(enter(ANN)).result())
         assert announced == [answer.commit]
         assert answer.state is runtime.state

@@ -9,18 +9,27 @@ from collections.abc import Callable, Sequence
 
 from events.commit import EMPTY_TIP, Commit, Tip, redact
 from events.ids import Position
-from events.log import Conflict, LogUnavailableError, Snapshot, UnreadableSnapshotError, UnusableLogError
+from events.log import (
+    MISSED_COMMITS_MAX,
+    Conflict,
+    LogUnavailableError,
+    Snapshot,
+    UnreadableSnapshotError,
+    UnusableLogError,
+)
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State, evolve
+from tests.support.turns import TurnLine
 
 SNAPSHOTS_KEPT = 3
 
 
 class Disk:
-    """One log's commits, its base and its snapshots."""
+    """One log's commits, its base and its snapshots, and the line of those who want to write."""
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, turns: TurnLine) -> None:
         self.epoch = epoch
+        self.turns = turns
         self.redacted_to: Position = 0
         self.base: Tip = EMPTY_TIP
         self.commits: list[Commit] = []  # all that ever were; those up to the base can't be read any more
@@ -46,7 +55,7 @@ class Disk:
             start = commits[0].position - 1 if commits else len(self.commits)
             stored = self.commits[start : start + len(commits)] if start >= self.base.position else []
             if not commits or [c.commit_id for c in stored] != [c.commit_id for c in commits]:
-                raise Conflict
+                raise Conflict(self._missed(expected))
             return self.tip
         for commit in commits:
             before, after = self.state, evolve(self.state, commit)
@@ -63,6 +72,17 @@ class Disk:
         """See `EventLog.read`."""
         start = max(after, self.base.position)
         return self.commits[start : start + limit]
+
+    def _missed(self, expected: Tip) -> Sequence[Commit]:
+        """The commits after `expected`, if that is a tip which this log had and nothing after it is gone."""
+        had = expected in (EMPTY_TIP, self.base) or (
+            0 < expected.position <= len(self.commits) and self.commits[expected.position - 1].tip == expected
+        )
+        return self.next(expected.position, MISSED_COMMITS_MAX) if had else ()
+
+    def next(self, after: Position, limit: int) -> Sequence[Commit]:
+        """The commits right after `after`; none if some of those are gone."""
+        return self.read(after, limit) if after >= self.base.position else ()
 
     def newest_snapshot(self, passed_over: Callable[[], None]) -> Snapshot | None:
         """See `EventLog.newest_snapshot`; `passed_over` is told of each that can't be read.

@@ -53,7 +53,8 @@ class Host:
     @property
     def somewhere(self) -> Process:
         """Where the next request goes."""
-        if self.around.plan.roaming and self.kind == "modern" and self.random.random() < 0.2:
+        roams = self.around.plan.roams if self.kind in ("modern", "listening", "per call") else 0.0
+        if roams and self.random.random() < roams:
             self.home = self.around.processes[self.random.randrange(len(self.around.processes))]
         return self.home
 

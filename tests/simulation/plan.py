@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from broker.broker import Broker
 from events.policy import Policy
 
@@ -44,6 +46,16 @@ IN_MEMORY = 0.2
 """The share of seeds, among those with one broker, whose log is a `MemoryLog`: it lives as long as the process."""
 
 
+SHARED = "shared-"
+"""The seeds that begin so are about two to four brokers on one log, and clients that move between them."""
+
+LAGS_MS = (0.0, 5.0, 50.0, 300.0, 1_000.0)
+"""By how much later a broker hears of what another has stored, at most."""
+
+LONG_GRACES_MS = {"stream_grace_ms": 120_000, "idle_grace_queue_ms": 120_000, "idle_grace_room_ms": 300_000}
+"""Whom another broker hears is not known here, so a grace must outlast the quiet between two commits."""
+
+
 class Plan:
     """Drawn from the seed; the population and the duration are bounded."""
 
@@ -64,8 +76,20 @@ class Plan:
         self.listening = draw.randrange(3)
         if self.modern + self.per_call + self.kept + self.listening < 2:
             self.modern, self.kept = 1, 1
-        self.roaming = draw.random() < 0.5
+        self.roams = 0.2 if draw.random() < 0.5 else 0.0
+        """How likely a client is to go on with another broker, at each request."""
         self.fast_lane = draw.random() < 0.6
+        self.lag_ms = 0.0
+        if seed.startswith(SHARED):
+            self._share(random.Random(f"{seed} shared"))
+
+    def _share(self, draw: random.Random) -> None:
+        self.brokers = draw.choice((2, 3, 4))
+        self.in_memory, self.keep_commits = False, None
+        self.lag_ms = draw.choice(LAGS_MS)
+        self.roams = draw.choice((0.1, 0.5, 1.0))
+        self.modern += 1
+        self.policy = msgspec.structs.replace(self.policy, **LONG_GRACES_MS)
 
     @property
     def handles_are_kept(self) -> bool:
@@ -89,8 +113,9 @@ class Plan:
         return (
             f"{self.brokers} brokers; people: {self.modern} modern, {self.listening} listening, {self.per_call} with a "
             f"session a call, {self.kept} hosts with a session; {self.duration_ms / 1_000:.0f} s of faults, haste "
-            f"{self.haste}; {log}keep_commits={self.keep_commits}, redact_after_ms={self.redact_after_ms}, "
-            f"fast_lane={self.fast_lane}; " + " ".join(changed)
+            f"{self.haste}; {log}lag_ms={self.lag_ms:.0f}, roams={self.roams}, "
+            f"keep_commits={self.keep_commits}, redact_after_ms={self.redact_after_ms}, fast_lane={self.fast_lane}; "
+            + " ".join(changed)
         )
 
 

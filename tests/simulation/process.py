@@ -92,7 +92,6 @@ class Process:
             self._open_log(),
             self.clock,
             keep_commits=around.plan.keep_commits,
-            shared=around.plan.brokers > 1,
             random_bytes=self.random_bytes,
         )
         self._watch_broker(self.broker)
@@ -111,7 +110,15 @@ class Process:
         around = self.around
         if around.plan.in_memory:
             return watched_memory_log(around.disk, around.world, self._decided)
-        store = StoreClient(around.disk, self.loop, around.faults, around.sometimes)
+        plan = around.plan
+        store = StoreClient(
+            around.disk,
+            self.loop,
+            around.faults,
+            around.sometimes,
+            is_shared=plan.brokers > 1,
+            lag_ms=plan.lag_ms,
+        )
         store.on_append = self._decided
         return store
 
@@ -138,8 +145,8 @@ class Process:
 
         presence.stream_opened, presence.stream_closed = stream_opened, stream_closed
         presence.call = watched_call
-        broker.writer.observers.append(self._announced)
-        submit, jumped, sometimes = broker.submit, broker.writer.on_log_truncated, self.around.sometimes
+        broker.writer.replica.observers.append(self._announced)
+        submit, jumped, sometimes = broker.submit, broker.writer.replica.on_log_truncated, self.around.sometimes
 
         async def watched_submit(command: Command) -> Answer:
             answer = await submit(command)
@@ -153,7 +160,7 @@ class Process:
             jumped()
 
         broker.submit = watched_submit
-        broker.writer.on_log_truncated = watched_jump
+        broker.writer.replica.on_log_truncated = watched_jump
 
     async def _live(self) -> None:
         """The lifespan of the application, and the end of the process."""

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, TypeVar
 
 from events.commit import Commit, Tip
 from events.ids import Position
-from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
+from events.log import (
+    MISSED_COMMITS_MAX,
+    TURN_MS,
+    Conflict,
+    DeliveryRecord,
+    LogUnavailableError,
+    Snapshot,
+    UnusableLogError,
+)
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
 from tests.simulation.loop import SimLoop
 from tests.simulation.sometimes import Sometimes
+from tests.support.turns import Leave
 
 T = TypeVar("T")
 
@@ -51,15 +61,30 @@ def _fate_of_an_append(faults: Faults) -> _Fate:
 class StoreClient:
     """An `EventLog` over a `Disk`, from within a process."""
 
-    def __init__(self, disk: Disk, loop: SimLoop, faults: Faults, sometimes: Sometimes) -> None:
+    never_waits = False
+
+    def __init__(
+        self,
+        disk: Disk,
+        loop: SimLoop,
+        faults: Faults,
+        sometimes: Sometimes,
+        *,
+        is_shared: bool = False,
+        lag_ms: float = 0.0,
+    ) -> None:
+        """`lag_ms`: a follower hears of what was stored by so much later, at most."""
         self.disk = disk
+        self.is_shared = is_shared
         self.on_append: Callable[[Sequence[Commit]], None] = lambda commits: None
         self._loop = loop
         self._world = loop.world
         self._faults = faults
         self._sometimes = sometimes
         self._base = disk.base
+        self._lag_ms = lag_ms
         self._grown = asyncio.Event()
+        self._end_turn: Leave = lambda: None
         self._closed = False
         disk.on_grown.append(self._disk_has_grown)
 
@@ -81,11 +106,12 @@ class StoreClient:
     async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
         """Travel to the disk, append there, and come back with the answer; or not, at any point of it."""
         self.on_append(commits)
-        commits, fate = list(commits), _fate_of_an_append(self._faults)
+        commits, fate, end_turn = list(commits), _fate_of_an_append(self._faults), self._end_turn
 
         def land() -> Tip:
             if fate.lost:
                 raise LogUnavailableError("the store does not answer")
+            end_turn()
             before = self.disk.tip
             tip = self.disk.append(commits, expected)
             self._note_landing(fate, has_moved=tip != before)
@@ -120,6 +146,22 @@ class StoreClient:
     async def tip(self) -> Tip:
         """See `EventLog.tip`."""
         return await self._read("tip", lambda: self.disk.tip)
+
+    @asynccontextmanager
+    async def turn(self, after: Position) -> AsyncIterator[Sequence[Commit]]:
+        """See `EventLog.turn`. A process that dies does not leave the line."""
+        if not self.is_shared:
+            yield ()
+            return
+        turn = _Turn(self.disk, self._loop, self._faults, after)
+        self._end_turn = turn.end
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(turn.missed), TURN_MS / 1_000)
+            yield turn.missed.result() if turn.missed.done() else ()
+        finally:
+            if not self._loop.dead:
+                self._world.after(self._faults.some(ANSWER_MS), turn.end)
 
     async def newest_snapshot(self) -> Snapshot | None:
         """See `EventLog.newest_snapshot`."""
@@ -214,5 +256,38 @@ class StoreClient:
     def _disk_has_grown(self) -> None:
         if self._loop.dead:
             self.disk.on_grown.remove(self._disk_has_grown)
+        elif self._lag_ms:
+            self._world.after(self._lag_ms * self._faults.random.random(), self._grown.set)
         else:
             self._grown.set()
+
+
+class _Turn:
+    """A turn that is asked for: on its way, in line, there, or over."""
+
+    def __init__(self, disk: Disk, loop: SimLoop, faults: Faults, after: Position) -> None:
+        self.missed: asyncio.Future[Sequence[Commit]] = loop.create_future()
+        self._disk = disk
+        self._loop = loop
+        self._faults = faults
+        self._after = after
+        self._leave: Leave = lambda: None
+        self._is_over = False
+        loop.world.after(faults.some(ANSWER_MS), self._arrive)
+
+    def _arrive(self) -> None:
+        if not self._is_over:
+            self._leave = self._disk.turns.join(self._come)
+
+    def _come(self) -> None:
+        missed = self._disk.next(self._after, MISSED_COMMITS_MAX)
+        self._loop.world.after(self._faults.some(ANSWER_MS), self._come_back, missed)
+
+    def _come_back(self, missed: Sequence[Commit]) -> None:
+        if not self._loop.dead and not self.missed.done():
+            self.missed.set_result(missed)
+
+    def end(self) -> None:
+        """At the store: leave the line, or pass the turn on."""
+        self._is_over = True
+        self._leave()

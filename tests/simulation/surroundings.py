@@ -19,6 +19,7 @@ from tests.simulation.network import Network
 from tests.simulation.plan import Plan
 from tests.simulation.record import Record
 from tests.simulation.sometimes import Sometimes
+from tests.support.turns import TurnLine
 
 if TYPE_CHECKING:
     from tests.simulation.hosts import Host
@@ -42,7 +43,7 @@ class Surroundings:
         self.sometimes = Sometimes()
         self.record = Record(self.world, self.sometimes)
         self.record.forgotten = plan.redact_after_ms is not None
-        self.disk = Disk(f"e{seed}")
+        self.disk = Disk(f"e{seed}", TurnLine(self.world.after))
         self.disk.on_commit = self._on_commit
         self.clients = SimLoop(self.world, "clients")
         self.network = Network(self.world, self.clients, self.faults, self.sometimes)
@@ -107,7 +108,7 @@ class Surroundings:
     def check_prompt(self, position: Position, what: str, since_ms: float) -> None:
         """Where nothing is wrong, `what` hears of `position` without delay, or of what it asked for at `since_ms`."""
         begun_ms = max(self.record.landed_ms[position], since_ms)
-        if begun_ms >= self.strict_since_ms and self.world.now_ms - begun_ms > PROMPT_MS:
+        if begun_ms >= self.strict_since_ms and self.world.now_ms - begun_ms > PROMPT_MS + self.plan.lag_ms:
             self.world.fail(f"{what} heard of position {position} only {self.world.now_ms - begun_ms:.0f} ms later")
 
     def lost_with(self, process: Process) -> None:

@@ -34,7 +34,8 @@ def announced_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
     def eager(self: LogWriter, batch: Any) -> Any:
         draft = drafted(self, batch)
         for state, commit in draft.steps:
-            self._announce(commit, state)
+            for observer in self.replica.observers:
+                observer(commit, state)
         return draft
 
     patch.setattr(LogWriter, "_drafted", eager)
@@ -101,7 +102,7 @@ def an_append_that_is_decided_again_though_it_may_have_landed(patch: pytest.Monk
                 break
             except (Conflict, LogUnavailableError):
                 await sleep_until(self._clock, self._clock.now_ms() + 50)
-                await self._catch_up()
+                await self.replica.catch_up(to_the_end=True)
                 draft = self._drafted(batch)
         return draft
 

@@ -15,11 +15,14 @@ from tests.simulation.loop import SimLoop, World
 from tests.simulation.sometimes import Sometimes
 from tests.simulation.store_client import StoreClient
 from tests.support import log_contract
-from tests.support.log_contract import LogContract
+from tests.support.log_contract import LogContract, SharedLogContract
+from tests.support.turns import TurnLine
 
 
-class TestStoreClient(LogContract):
-    """Every test of the contract, on a simulated loop."""
+class InAWorld(LogContract):
+    """Tests of the contract, on a simulated loop."""
+
+    is_shared = False
 
     @pytest.fixture(autouse=True)
     def _in_a_world(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,12 +33,31 @@ class TestStoreClient(LogContract):
 
     async def make(self) -> EventLog:
         """An empty one, on a disk of its own."""
+        return self.client_of(Disk(f"e{next(self.numbers)}", TurnLine(self.world.after)))
+
+    def client_of(self, disk: Disk) -> StoreClient:
+        """A process's way to `disk`."""
         faults = Faults("contract")
         faults.on = False
-        return StoreClient(Disk(f"e{next(self.numbers)}"), self.loop, faults, Sometimes())
+        return StoreClient(disk, self.loop, faults, Sometimes(), is_shared=self.is_shared)
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         tasks = []
         self.loop.call_soon(lambda: tasks.append(self.loop.create_task(work())))
         assert self.world.run(lambda: bool(tasks) and tasks[0].done(), steps_max=100_000, until_ms=60_000)
         tasks[0].result()
+
+
+class TestStoreClient(InAWorld):
+    """Of one broker."""
+
+
+class TestSharedStoreClient(InAWorld, SharedLogContract):
+    """Of several."""
+
+    is_shared = True
+
+    async def make_another(self, log: EventLog) -> EventLog:
+        """For another broker."""
+        assert isinstance(log, StoreClient)
+        return self.client_of(log.disk)

@@ -41,10 +41,10 @@ class Ear:
 class BrokerBench:
     """A started broker and its surroundings."""
 
-    def __init__(self, log: FaultyLog | None = None, clock: FakeClock | None = None, *, shared: bool = False) -> None:
+    def __init__(self, log: FaultyLog | None = None, clock: FakeClock | None = None) -> None:
         self.log = log if log is not None else FaultyLog()
         self.clock = clock if clock is not None else FakeClock()
-        self.broker = Broker(self.log, self.clock, shared=shared)
+        self.broker = Broker(self.log, self.clock)
         self.streams = self.broker.streams
         self.cuts = 0
 

@@ -1,0 +1,288 @@
+"""The state of one broker at a position of the log: what is read, heard or appended is folded and announced here.
+
+A log that other brokers write too is followed. Followed commits are kept as they arrive and folded between two
+batches, so each of them crosses the network once. The log is read only if a conflict or a tip shows that it goes on
+after all that was heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol, TypeVar
+
+import structlog
+
+from broker.clock import Clock, sleep_until
+from broker.compaction import read_next_page
+from events.commit import BrokenChainError, Commit, Tip, check_link
+from events.ids import Position
+from events.log import EventLog, LogUnavailableError, Snapshot
+from projections.state import INITIAL_STATE, State, evolve
+
+logger = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+FOLLOW_AGAIN_MS = 1_000
+CATCH_UP_MS = 2_000
+"""The longest wait for the log's tip, and for what the log holds up to there."""
+
+FOLLOWED_COMMITS_MAX = 1_000
+"""At so many followed commits that are not folded yet, following pauses."""
+
+
+class Observer(Protocol):
+    """Is told of every commit once it is stored and folded; must not block and must not raise."""
+
+    def __call__(self, commit: Commit, state: State) -> None:
+        """`state` is the one right after `commit`."""
+        ...
+
+
+class Replica:
+    """The state, and the ways by which commits reach it. Only its writer makes it fold: one thing at a time."""
+
+    def __init__(
+        self, log: EventLog, clock: Clock, *, on_heard: Callable[[], None], on_foreign_commits: Callable[[], None]
+    ) -> None:
+        """`on_heard`: there is something to fold. `on_foreign_commits`: other brokers' commits were folded."""
+        self.state = INITIAL_STATE
+        self.observers: list[Observer] = []
+        self.on_log_truncated: Callable[[], None] = lambda: None
+        """The state has moved over commits that are gone, and that nobody was told of."""
+        self.truncations = 0
+        self.started_at: Position = 0
+        """Where folding began: the position of a snapshot, or 0."""
+        self._log = log
+        self._clock = clock
+        self._on_heard = on_heard
+        self._on_foreign_commits = on_foreign_commits
+        self._tips = _TipQuestions(log, clock)
+        self._heard: list[Commit] = []  # followed, and not folded yet
+        self._heard_to: Position = 0
+        self._seen_to: Position = 0  # the log was seen to hold so much
+        self._moved = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Fold what the log holds.
+
+        Raises:
+            BrokenChainError: the log is not what it was.
+            UnusableLogError: it can't be read.
+            LogUnavailableError: it does not answer.
+        """
+        snapshot = await self._log.newest_snapshot()
+        folding = (snapshot.state if snapshot is not None else INITIAL_STATE).mutate()
+        self.started_at = folding.position
+        while found := await read_next_page(self._log, folding.position):
+            if isinstance(found, Snapshot):
+                folding = found.state.mutate()
+            else:
+                folding.fold_checked(found)
+        self.state = folding.finish()
+        tip = await self._log.tip()
+        if tip.position < self.state.position:
+            raise BrokenChainError(
+                f"a snapshot says that it went on to position {self.state.position}, and it ends at {tip.position}"
+            )
+
+    def follow(self) -> None:
+        """Begin to hear what other brokers append, if the log is shared."""
+        if self._log.is_shared:
+            self._following = asyncio.get_running_loop().create_task(self._follow())
+
+    async def stop_following(self) -> None:
+        """Hear no more."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait({self._following})
+
+    async def stop(self) -> None:
+        """Ask no more; those who wait for an answer are cancelled."""
+        tasks = [task for task in self._tips.tasks if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async for commit in self._log.follow(max(self.state.position, self._heard_to)):
+                    await self._hear(commit)
+                return
+            except LogUnavailableError as error:
+                logger.warning("following_put_off", reason=str(error))
+            await sleep_until(self._clock, self._clock.now_ms() + FOLLOW_AGAIN_MS)
+
+    async def _hear(self, commit: Commit) -> None:
+        self._heard_to = commit.position
+        if commit.position > self.state.position:
+            self._heard.append(commit)
+            self._on_heard()
+        while len(self._heard) >= FOLLOWED_COMMITS_MAX:
+            await self._until_moved()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the log is known to go on after the state."""
+        return self._seen_to > self.state.position or bool(self._heard)
+
+    def move(self, state: State, commit: Commit) -> None:
+        """Take up `state`, which follows by `commit`: that is stored."""
+        self.state = state
+        for observer in self.observers:
+            observer(commit, state)
+        self._moved.set()
+
+    def fold(self, commits: Iterable[Commit] = ()) -> bool:
+        """Fold `commits` and all that was heard; return whether the state moved. What is known already is passed over.
+
+        Raises:
+            BrokenChainError: the log is not what it was.
+        """
+        heard, self._heard, before = self._heard, [], self.state
+        for commit in (*commits, *heard):
+            if commit.position > self.state.position + 1:
+                self._seen_to = max(self._seen_to, commit.position)  # something between is missing, and has to be read
+            elif commit.position == self.state.position + 1:
+                check_link(self.state.tip, commit)
+                self.move(evolve(self.state, commit), commit)
+        self._moved.set()
+        if self.state is before:
+            return False
+        if self._log.is_shared:
+            self._on_foreign_commits()
+        return True
+
+    async def catch_up(self, *, to_the_end: bool = False) -> bool:
+        """Fold what the log is known to hold, or `to_the_end` what it holds; return whether there was anything.
+
+        Raises:
+            BrokenChainError: the log is not what it was.
+            LogUnavailableError: it does not answer.
+        """
+        moved = self.fold()
+        while to_the_end or self._seen_to > self.state.position:
+            found = await read_next_page(self._log, self.state.position)
+            if isinstance(found, Snapshot):
+                self.state = found.state
+                self.truncations += 1
+                self.on_log_truncated()
+                moved = True
+            moved |= self.fold(() if isinstance(found, Snapshot) else found)
+            if not found:
+                break
+        if self._seen_to > self.state.position:
+            raise BrokenChainError(f"the log held position {self._seen_to}, and ends at {self.state.position}")
+        return moved
+
+    def forget_heard(self) -> None:
+        """Look at nothing that was heard: it can't be folded. The next command looks into the log again."""
+        self._heard.clear()
+        self._seen_to = 0
+        self._moved.set()
+
+    async def is_at_tip(self) -> bool:
+        """Ask the log for its tip, and return whether the state was there; if not, it is known to be behind.
+
+        One question is under way at a time; all that come meanwhile share the next.
+
+        Raises:
+            BrokenChainError: the log has become shorter.
+            LogUnavailableError: the log does not answer, or not within `CATCH_UP_MS`.
+        """
+        known = self.state.position
+        tip = await self._tips.ask()
+        if tip.position < known:
+            raise BrokenChainError(f"the log held position {known}, and ends at {tip.position}")
+        self._seen_to = max(self._seen_to, tip.position)
+        return tip.position <= self.state.position
+
+    async def caught_up(self, position: Position | None = None) -> bool:
+        """Return once the state is at `position` at least, or at the tip as of this call.
+
+        False if the log does not answer within `CATCH_UP_MS`. Costs nothing if the log is not shared. Many at once
+        cost one question to the log per round trip.
+        """
+        if not self._log.is_shared or (position is not None and position <= self.state.position):
+            return True
+        try:
+            await _within(self._clock, CATCH_UP_MS, self._reach(position))
+        except (LogUnavailableError, BrokenChainError):
+            return position is not None and position <= self.state.position
+        return True
+
+    async def _reach(self, position: Position | None) -> None:
+        tip = await self._tips.ask()
+        target = tip.position if position is None else min(tip.position, position)
+        if target > self.state.position:
+            self._seen_to = max(self._seen_to, target)
+            self._on_heard()
+        while self.state.position < target:
+            await self._until_moved()
+
+    async def _until_moved(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
+
+
+class _TipQuestions:
+    """Asks a log for its tip: one question at a time, and the next is shared by all that come meanwhile."""
+
+    def __init__(self, log: EventLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+        self._asking: asyncio.Task[Tip] | None = None
+        self._next: asyncio.Task[Tip] | None = None
+
+    @property
+    def tasks(self) -> tuple[asyncio.Task[Tip] | None, ...]:
+        """The question under way and the next one, if there are any."""
+        return self._asking, self._next
+
+    async def ask(self) -> Tip:
+        """Return the tip at a moment after this call.
+
+        Raises:
+            LogUnavailableError: the log does not answer.
+        """
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_task(self._ask_after(self._asking))
+            self._next.add_done_callback(_retrieve)
+        return await asyncio.shield(self._next)
+
+    async def _ask_after(self, asking: asyncio.Task[Tip] | None) -> Tip:
+        if asking is not None:
+            await asyncio.wait({asking})
+        self._asking, self._next = self._next, None
+        return await _within(self._clock, CATCH_UP_MS, self._log.tip())
+
+
+def _retrieve(asked: asyncio.Task[Tip]) -> None:
+    """Take the error of a question whose askers have all gone."""
+    if not asked.cancelled():
+        asked.exception()
+
+
+async def _within(clock: Clock, within_ms: int, work: Awaitable[T]) -> T:
+    """Await `work`, and cancel it after `within_ms`.
+
+    Raises:
+        LogUnavailableError: it took longer.
+    """
+    working = asyncio.ensure_future(work)
+
+    def give_up() -> None:
+        working.cancel()
+
+    timer = clock.call_at(clock.now_ms() + within_ms, give_up)
+    try:
+        await asyncio.wait({working})
+    finally:
+        timer.cancel()
+        working.cancel()
+    if working.cancelled():
+        raise LogUnavailableError("the log does not answer in time")
+    return working.result()
