@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,6 @@ import pytest
 from broker import batch as draft_module
 from broker.batch import Accepted, Answer
 from broker.decide import Rejection, decide
-from broker.replica import FOLLOW_AGAIN_MS
 from broker.writer import RETRY_MS, LogWriter
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue
 from events.commit import BrokenChainError, Commit, Tip
@@ -20,92 +19,13 @@ from events.ids import ConnectionId
 from events.log import Conflict, LogUnavailableError, Snapshot
 from events.memory import MemoryLog
 from events.policy import Policy
-from projections.connections import Chatting, Waiting
-from projections.invariants import check_state, check_step
+from projections.connections import Waiting
+from projections.invariants import check_state
 from projections.state import INITIAL_STATE, State, digest, fold
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.logs import FaultyLog, log_of, nothing, run, unavailable, until
 from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue, say
-
-PATIENT = Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)
-
-
-class Bench:
-    """A started runtime on a faulty log and a clock that stands still, and what it announced."""
-
-    def __init__(self, log: FaultyLog, clock: FakeClock, runtime: LogWriter) -> None:
-        self.log = log
-        self.clock = clock
-        self.writer = runtime
-        self.announced: list[Commit] = []
-        runtime.replica.observers.append(self.observe)
-
-    @classmethod
-    async def started(
-        cls, policy: Policy = PATIENT, keep_commits: int | None = None, inner: MemoryLog | None = None
-    ) -> Bench:
-        """One that has adopted `policy`, so its log is at position 1."""
-        log, clock = FaultyLog(inner), FakeClock()
-        bench = cls(log, clock, LogWriter(log, clock, keep_commits=keep_commits))
-        await bench.writer.start(policy)
-        log.batches.clear()
-        bench.announced.clear()
-        return bench
-
-    @property
-    def state(self) -> State:
-        """The runtime's."""
-        return self.writer.state
-
-    def observe(self, commit: Commit, state: State) -> None:
-        """Note a commit, and hold it against what is promised."""
-        assert state is self.writer.state
-        assert state.tip == commit.tip
-        self.announced.append(commit)
-
-    def submit(self, command: Command) -> asyncio.Future[Answer]:
-        """Give a command without waiting for its answer."""
-        return asyncio.ensure_future(self.writer.submit(command))
-
-    async def check(self) -> None:
-        """The log is whole, its fold is the state, everything in it was announced once and keeps the promises."""
-        state, commits = INITIAL_STATE, list(await self.log.inner.read(0, 100_000))
-        for commit in commits:
-            after = fold([commit], state)
-            assert check_step(state, commit, after) == []
-            assert decide(state, commit.command, commit.facts) == list(commit.events)
-            state = after
-        assert check_state(state) == []
-        assert digest(state) == digest(self.state)
-        assert self.announced == commits[-len(self.announced) :] if self.announced else True
-
-
-def on_bench(scenario: Callable[[Bench], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """A test of a started runtime; afterwards log, state and announcements agree."""
-
-    def wrapper() -> None:
-        async def whole() -> None:
-            bench = await Bench.started()
-            await scenario(bench)
-            await bench.check()
-
-        run(whole)
-
-    wrapper.__doc__ = scenario.__doc__
-    return wrapper
-
-
-def accepted(answer: Answer) -> Accepted:
-    """The answer, which must be a yes."""
-    assert isinstance(answer, Accepted), answer
-    return answer
-
-
-def room_of(state: State, who: ConnectionId) -> Any:
-    """The room that `who` is in."""
-    place = state.connections.by_id[who].place
-    assert isinstance(place, Chatting)
-    return place.room_id
+from tests.support.writer_bench import PATIENT, Bench, accepted, on_bench, room_of
 
 
 @on_bench
@@ -761,98 +681,6 @@ def test_conflicts_without_end_cost_no_loop() -> None:
         assert answer.result() == Rejection("unavailable")
         bench.log.before_append = []
         accepted(await bench.writer.submit(enter(ANN)))
-
-    run(scenario)
-
-
-async def _two_on_one_log() -> tuple[Bench, Bench]:
-    """Two started brokers that follow what the other writes."""
-    clock, benches = FakeClock(), []
-    for log in FaultyLog.shared(2):
-        bench = Bench(log, clock, LogWriter(log, clock))
-        await bench.writer.start(PATIENT)
-        bench.announced.clear()
-        benches.append(bench)
-    return benches[0], benches[1]
-
-
-def test_what_another_writes_is_followed() -> None:
-    """Folded and announced, though nothing is asked of this broker."""
-
-    async def scenario() -> None:
-        here, there = await _two_on_one_log()
-        await here.writer.submit(enter(ANN))
-        await there.writer.submit(enter(BOB))
-        await settle()
-        assert [type(commit.command) for commit in here.announced] == [EnterQueue] * 2
-        assert here.announced == there.announced
-        assert digest(here.state) == digest(there.state)
-        await here.writer.stop(1_000)
-
-    run(scenario)
-
-
-def test_following_goes_on_after_the_log_was_away() -> None:
-    """A follower that fails is begun anew."""
-
-    async def scenario() -> None:
-        (log,), clock = FollowedLog.shared(1), FakeClock()
-        bench = Bench(log, clock, LogWriter(log, clock))
-        await bench.writer.start(PATIENT)
-        bench.announced.clear()
-        await settle()
-        await log.appended_by_another(enter(ANN), state=bench.state)
-        await settle()
-        assert bench.announced == []
-        await clock.advance(FOLLOW_AGAIN_MS)
-        assert [commit.command for commit in bench.announced] == [enter(ANN)]
-
-    run(scenario)
-
-
-class FollowedLog(FaultyLog):
-    """Its first follower is told that the store does not answer."""
-
-    failed = False
-
-    async def follow(self, after: int) -> AsyncIterator[Commit]:
-        """Fail, then follow."""
-        if not self.failed:
-            self.failed = True
-            raise LogUnavailableError
-        async for commit in super().follow(after):
-            yield commit
-
-
-def test_a_log_that_another_rolled_back_is_not_looked_at_without_end() -> None:
-    """What can't be folded is looked at again when somebody asks for something."""
-
-    async def scenario() -> None:
-        here, _ = await _two_on_one_log()
-        known, reads = here.state, here.log.reads
-        await settle()
-        here.log.inner._commits[:] = log_of(enter(CAT), enter(DAN), leave_queue(BOB), enter(BOB))
-        here.log.inner._wake_followers()
-        await here.clock.advance(10_000)
-        assert here.state is known
-        assert here.log.reads < reads + 5
-
-    run(scenario)
-
-
-def test_a_broker_that_stops_follows_no_more() -> None:
-    """Its follower ends with it, also where the log has been closed under it."""
-
-    async def scenario() -> None:
-        here, there = await _two_on_one_log()
-        await here.writer.stop(1_000)
-        known = here.state
-        await there.writer.submit(enter(ANN))
-        await settle()
-        assert here.state is known
-        await there.log.close()
-        await settle()
-        await there.writer.stop(1_000)
 
     run(scenario)
 

@@ -45,6 +45,10 @@ class Disk:
         """The last commit's."""
         return self.state.tip
 
+    def state_at(self, position: Position) -> State | None:
+        """The state right after `position`, if it is not long ago."""
+        return INITIAL_STATE if position == 0 else self._states.get(position)
+
     def append(self, commits: Sequence[Commit], expected: Tip) -> Tip:
         """See `EventLog.append`.
 

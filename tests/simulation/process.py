@@ -21,6 +21,7 @@ from events.ids import ConnectionId, Position
 from events.log import EventLog
 from mcp_facade.app import ChatApp
 from tests.simulation.attendance import Attendance
+from tests.simulation.freshness import Freshness
 from tests.simulation.loop import Handle, SimLoop, sleep_ms
 from tests.simulation.network import Exchanged
 from tests.simulation.sdk import SessionManager
@@ -161,6 +162,7 @@ class Process:
 
         broker.submit = watched_submit
         broker.writer.replica.on_log_truncated = watched_jump
+        Freshness(self.around, self, broker)
 
     async def _live(self) -> None:
         """The lifespan of the application, and the end of the process."""

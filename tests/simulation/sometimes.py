@@ -41,6 +41,9 @@ SOMETIMES: Mapping[str, float | None] = {
     "patience ended in a match": None,
     "the fast lane answered": None,
     "a broker followed what another wrote": None,
+    "a stale refusal was decided again": None,
+    "a turn was taken": None,
+    "a turn was done without": None,
     "commands were carried out at once": None,
 }
 """Each path, and for a recovery the most of it there may be: of the calls, or of the starts."""

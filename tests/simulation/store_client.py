@@ -158,6 +158,7 @@ class StoreClient:
         try:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(turn.missed), TURN_MS / 1_000)
+            self._sometimes.reached("a turn was taken" if turn.missed.done() else "a turn was done without")
             yield turn.missed.result() if turn.missed.done() else ()
         finally:
             if not self._loop.dead:

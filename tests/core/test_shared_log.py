@@ -1,0 +1,585 @@
+"""Several brokers on one log: each commit is read once, nothing stale is said, and all get their turn to write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from broker import replica as replica_module
+from broker import writer as writer_module
+from broker.decide import Rejection
+from broker.replica import CATCH_UP_MS, FOLLOW_AGAIN_MS
+from broker.writer import CONTENDED_MS, RETRY_MS, LogWriter
+from events.commands import EnterQueue
+from events.commit import Commit
+from events.ids import ConnectionId
+from events.log import LogUnavailableError
+from events.memory import MemoryLog
+from events.policy import Policy
+from projections.connections import Waiting
+from projections.state import digest
+from tests.support.fake_clock import FakeClock, settle
+from tests.support.logs import FaultyLog, log_of, run, unavailable, until
+from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue, say
+from tests.support.writer_bench import Bench, accepted, room_of
+
+
+async def deaf_and_other() -> tuple[Bench, Bench]:
+    """Two on one log, of which the first does not hear what is appended for now."""
+    here, there = await Bench.some_on_one_log()
+    here.log.may_hear.clear()
+    return here, there
+
+
+class TestFollowing:
+    """What others write is folded as it is heard."""
+
+    def test_what_another_writes_is_folded_and_announced(self) -> None:
+        """A broker announces it though nothing is asked of it."""
+
+        async def scenario() -> None:
+            here, there = await Bench.some_on_one_log()
+            await here.writer.submit(enter(ANN))
+            await there.writer.submit(enter(BOB))
+            await settle()
+            assert [type(commit.command) for commit in here.announced] == [EnterQueue] * 2
+            assert here.announced == there.announced
+            assert digest(here.state) == digest(there.state)
+            await here.writer.stop(1_000)
+
+        run(scenario)
+
+    def test_what_was_heard_is_not_read(self) -> None:
+        """The log is asked for nothing, though each of two writes and hears the other."""
+
+        async def scenario() -> None:
+            benches = await Bench.some_on_one_log()
+            for number in range(10):
+                accepted(await benches[number % 2].writer.submit(enter(ConnectionId(f"c_{number}"))))
+                await settle()
+            assert [bench.log.reads for bench in benches] == [0, 0]
+            assert digest(benches[0].state) == digest(benches[1].state)
+
+        run(scenario)
+
+    def test_what_a_conflict_brings_is_not_read(self) -> None:
+        """A lost race costs one append more, and nothing else."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            accepted(await there.writer.submit(enter(ANN)))
+            accepted(await here.writer.submit(enter(BOB)))
+            assert room_of(here.state, ANN) == room_of(here.state, BOB)
+            assert len(here.log.batches) == 2
+            assert (here.log.reads, here.log.tips) == (0, 0)
+
+        run(scenario)
+
+    def test_what_a_conflict_does_not_bring_is_read(self) -> None:
+        """As far as it was not heard."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            here.log.gives_missed = False
+            accepted(await there.writer.submit(enter(ANN)))
+            accepted(await here.writer.submit(enter(BOB)))
+            assert room_of(here.state, ANN) == room_of(here.state, BOB)
+            assert here.log.reads > 0
+
+        run(scenario)
+
+    def test_what_is_heard_during_an_append_is_folded_after_it(self) -> None:
+        """Before the next batch is decided, so that this one does not conflict."""
+
+        async def scenario() -> None:
+            here, there = await Bench.some_on_one_log()
+            landed = asyncio.Event()
+            here.log.after_append = [until(landed)]
+            first = here.submit(enter(ANN))
+            await settle()
+            accepted(await there.writer.submit(enter(BOB)))
+            await settle()
+            second = here.submit(enter(CAT))
+            await settle()
+            assert here.announced == []
+            landed.set()
+            accepted(await first)
+            assert accepted(await second).state.connections.by_id[CAT].place == Waiting(4)
+            assert (len(here.log.batches), here.log.reads) == (2, 0)
+
+        run(scenario)
+
+    def test_following_pauses_while_too_much_is_not_folded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is kept is bounded; all of it is folded in the end."""
+        monkeypatch.setattr(replica_module, "FOLLOWED_COMMITS_MAX", 3)
+
+        async def scenario() -> None:
+            here, there = await Bench.some_on_one_log()
+            landed = asyncio.Event()
+            here.log.before_append = [until(landed)]
+            waiting = here.submit(enter(ANN))
+            await settle()
+            for number in range(8):
+                accepted(await there.writer.submit(enter(ConnectionId(f"c_{number}"))))
+            await settle()
+            assert len(here.writer.replica._heard) == 3
+            landed.set()
+            accepted(await waiting)
+            await settle()
+            assert digest(here.state) == digest(there.state)
+
+        run(scenario)
+
+    def test_following_goes_on_after_the_log_was_away(self) -> None:
+        """A follower that fails is begun anew, behind all that was heard."""
+
+        async def scenario() -> None:
+            (log,), clock = FollowedLog.shared(1), FakeClock()
+            bench = Bench(log, clock, LogWriter(log, clock))
+            await bench.writer.start(Policy())
+            bench.announced.clear()
+            await settle()
+            await log.appended_by_another(enter(ANN), state=bench.state)
+            await settle()
+            assert bench.announced == []
+            await clock.advance(FOLLOW_AGAIN_MS)
+            assert [commit.command for commit in bench.announced] == [enter(ANN)]
+
+        run(scenario)
+
+    def test_a_log_that_another_rolled_back_is_not_looked_at_without_end(self) -> None:
+        """What can't be folded is looked at again when somebody asks for something."""
+
+        async def scenario() -> None:
+            here, _ = await Bench.some_on_one_log()
+            known = here.state
+            here.log.inner._commits[:] = log_of(enter(CAT), enter(DAN), leave_queue(BOB), enter(BOB))
+            here.log.inner._wake_followers()
+            await here.clock.advance(10_000)
+            assert here.state is known
+            assert here.log.reads < 5
+            assert await here.writer.submit(leave_queue(ANN)) == Rejection("unavailable")
+
+        run(scenario)
+
+    def test_a_broker_that_stops_follows_no_more(self) -> None:
+        """Its follower ends with it, also where the log has been closed under it."""
+
+        async def scenario() -> None:
+            here, there = await Bench.some_on_one_log()
+            await here.writer.stop(1_000)
+            known = here.state
+            await there.writer.submit(enter(ANN))
+            await settle()
+            assert here.state is known
+            await there.log.close()
+            await settle()
+            await there.writer.stop(1_000)
+
+        run(scenario)
+
+
+class FollowedLog(FaultyLog):
+    """Its first follower is told that the store does not answer."""
+
+    failed = False
+
+    async def follow(self, after: int) -> AsyncIterator[Commit]:
+        """Fail, then follow."""
+        if not self.failed:
+            self.failed = True
+            raise LogUnavailableError
+        async for commit in super().follow(after):
+            yield commit
+
+
+class TestConfirming:
+    """An answer without a commit is given only as of the log's tip."""
+
+    def test_a_refusal_by_a_replica_that_is_behind_is_decided_again(self) -> None:
+        """The room that it did not know of is there."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            for who in (ANN, BOB):
+                await there.writer.submit(enter(who))
+            hello = say(ANN, "hello", "m1", room_of(there.state, ANN))
+            assert accepted(await here.writer.submit(hello)).commit is not None
+            assert here.log.tips == 1
+
+        run(scenario)
+
+    def test_a_repeat_by_a_replica_that_is_behind_is_decided_again(self) -> None:
+        """Who had left the queue by then enters it, and is not told of the old entry."""
+
+        async def scenario() -> None:
+            here, there = await Bench.some_on_one_log()
+            await here.writer.submit(enter(ANN))
+            await settle()
+            here.log.may_hear.clear()
+            await there.writer.submit(leave_queue(ANN))
+            assert accepted(await here.writer.submit(enter(ANN))).commit is not None
+            assert isinstance(here.state.connections.by_id[ANN].place, Waiting)
+
+        run(scenario)
+
+    def test_a_refusal_that_the_log_bears_out_is_given_after_one_question(self) -> None:
+        """At the tip nothing is read, and nothing appended."""
+
+        async def scenario() -> None:
+            here, _ = await Bench.some_on_one_log()
+            assert await here.writer.submit(say(ANN)) == Rejection("room_not_found")
+            assert (here.log.tips, here.log.reads, here.log.batches) == (1, 0, [])
+
+        run(scenario)
+
+    def test_an_append_confirms_the_refusals_of_its_batch(self) -> None:
+        """The log was where they were decided."""
+
+        async def scenario() -> None:
+            here, _ = await Bench.some_on_one_log()
+            refused, entered = await asyncio.gather(*(here.writer.submit(c) for c in (say(ANN), enter(BOB))))
+            assert refused == Rejection("room_not_found")
+            accepted(entered)
+            assert here.log.tips == 0
+
+        run(scenario)
+
+    def test_one_question_serves_all_that_came_before_it(self) -> None:
+        """Commands that come while it is under way wait for the next, which serves them all."""
+
+        async def scenario() -> None:
+            here, _ = await Bench.some_on_one_log()
+            answered = asyncio.Event()
+            here.log.before_tip = [until(answered)]
+            first = [here.submit(say(ANN)) for _ in range(20)]
+            await settle()
+            second = [here.submit(say(BOB)) for _ in range(20)]
+            await settle()
+            assert here.log.tips == 1
+            answered.set()
+            assert set(await asyncio.gather(*first, *second)) == {Rejection("room_not_found")}
+            assert here.log.tips == 2
+
+        run(scenario)
+
+    def test_a_question_that_began_before_a_command_does_not_confirm_it(self) -> None:
+        """What was stored in between is known to the answer."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            asked, answered = asyncio.Event(), asyncio.Event()
+
+            async def tip_as_of_now() -> None:
+                asked.set()
+
+            here.log.before_tip = [tip_as_of_now]
+            tip = here.log.inner.tip
+
+            async def slow_tip() -> object:
+                found = await tip()
+                await answered.wait()
+                return found
+
+            here.log.inner.tip = slow_tip
+            early = here.submit(say(CAT))
+            await asked.wait()
+            for who in (ANN, BOB):
+                await there.writer.submit(enter(who))
+            late = here.submit(say(ANN, "hello", "m1", room_of(there.state, ANN)))
+            answered.set()
+            assert await early == Rejection("room_not_found")
+            assert accepted(await late).commit is not None
+
+        run(scenario)
+
+    def test_a_log_that_does_not_answer_is_asked_until_nobody_waits(self) -> None:
+        """Within the command's time the refusal comes late; after it the command is unavailable."""
+
+        async def scenario() -> None:
+            here, _ = await Bench.some_on_one_log()
+            here.log.before_tip = [unavailable] * 2
+            answer = here.submit(say(ANN))
+            await here.clock.advance(RETRY_MS)
+            assert not answer.done()
+            await here.clock.advance(RETRY_MS)
+            assert answer.result() == Rejection("room_not_found")
+            here.log.before_tip = [unavailable] * 200
+            answer = here.submit(say(ANN))
+            await here.clock.advance(5_000)
+            assert answer.result() == Rejection("unavailable")
+            await here.clock.advance(5_000)
+            asked = here.log.tips
+            await here.clock.advance(5_000)
+            assert here.log.tips == asked
+            here.log.before_tip = []
+            assert await here.writer.submit(say(ANN)) == Rejection("room_not_found")
+
+        run(scenario)
+
+    def test_a_log_that_can_not_be_read_puts_it_off(self) -> None:
+        """What the tip shows is looked for until it is there."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            for who in (ANN, BOB):
+                await there.writer.submit(enter(who))
+            here.log.before_read = [unavailable] * 2
+            answer = here.submit(say(ANN, "hello", "m1", room_of(there.state, ANN)))
+            await here.clock.advance(2 * RETRY_MS)
+            accepted(answer.result())
+
+        run(scenario)
+
+    def test_a_log_that_became_shorter_refuses_nothing(self) -> None:
+        """Nobody can tell any more; `unavailable` says so."""
+
+        async def scenario() -> None:
+            here, there = await Bench.some_on_one_log()
+            await there.writer.submit(enter(ANN))
+            await settle()
+            here.log.inner = MemoryLog()
+            assert await here.writer.submit(say(ANN)) == Rejection("unavailable")
+            assert here.state.position == 2
+
+        run(scenario)
+
+    def test_a_log_of_ones_own_is_asked_for_nothing(self) -> None:
+        """A refusal, a repeat and a catch-up cost no question."""
+
+        async def scenario() -> None:
+            bench = await Bench.started()
+            await bench.writer.submit(enter(ANN))
+            for command in (say(ANN), enter(ANN)):
+                await bench.writer.submit(command)
+            assert await bench.writer.replica.caught_up()
+            assert await bench.writer.replica.caught_up(99)
+            assert (bench.log.tips, bench.log.reads) == (0, 0)
+
+        run(scenario)
+
+
+class TestTurns:
+    """While appends conflict, writers stand in line."""
+
+    def test_without_a_conflict_no_turn_is_asked_for(self) -> None:
+        """Compare-and-append is enough for a log that is quiet."""
+
+        async def scenario() -> None:
+            here, there = await Bench.some_on_one_log()
+            for number in range(6):
+                await (here, there)[number % 2].writer.submit(enter(ConnectionId(f"c_{number}")))
+                await settle()
+            assert (here.log.turns_taken, there.log.turns_taken) == (0, 0)
+
+        run(scenario)
+
+    def test_after_a_conflict_each_batch_has_a_turn_for_a_while(self) -> None:
+        """Until two seconds have gone without another conflict or another's commit."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            await there.writer.submit(enter(ANN))
+            await here.writer.submit(enter(BOB))
+            assert here.log.turns_taken == 1
+            here.log.may_hear.set()
+            await here.clock.advance(CONTENDED_MS - 1)
+            await there.writer.submit(enter(CAT))
+            await settle()
+            await here.clock.advance(CONTENDED_MS - 1)
+            await here.writer.submit(enter(DAN))
+            assert here.log.turns_taken == 2
+            await here.clock.advance(1)
+            await here.writer.submit(leave_queue(DAN))
+            assert here.log.turns_taken == 2
+            await there.writer.submit(leave_queue(CAT))
+            await settle()
+            await here.writer.submit(enter(DAN))
+            assert here.log.turns_taken == 2
+
+        run(scenario)
+
+    def test_a_batch_takes_all_that_waits_when_its_turn_comes(self) -> None:
+        """And folds what came before it, so that it does not conflict."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            await there.writer.submit(enter(ANN))
+            await here.writer.submit(enter(BOB))
+            here.log.batches.clear()
+            people = [ConnectionId(f"c_{number}") for number in range(5)]
+            async with there.log.turn(0):
+                answers = [here.submit(enter(people[0]))]
+                await settle()
+                answers += [here.submit(enter(who)) for who in people[1:]]
+                await settle()
+                await there.writer.submit(enter(CAT))
+            for answer in answers:
+                accepted(await answer)
+            assert [len(batch) for batch in here.log.batches] == [5]
+            assert here.log.reads == 0
+
+        run(scenario)
+
+    def test_a_batch_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that takes long to decide would lose against quicker writers."""
+        monkeypatch.setattr(writer_module, "BATCH_COMMITS_MAX", 3)
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            people = [ConnectionId(f"c_{number}") for number in range(7)]
+            await asyncio.gather(*(here.writer.submit(enter(who)) for who in people))
+            assert [len(batch) for batch in here.log.batches] == [3, 3, 1]
+            await there.writer.submit(enter(ANN))
+            here.log.batches.clear()
+            await asyncio.gather(
+                *(here.writer.submit(leave_queue(who)) for who in people), here.writer.submit(enter(BOB))
+            )
+            assert max(len(batch) for batch in here.log.batches) <= 3
+
+        run(scenario)
+
+    def test_a_turn_that_does_not_come_is_done_without(self) -> None:
+        """Whoever has it may have died."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            await there.writer.submit(enter(ANN))
+            await here.writer.submit(enter(BOB))
+            turn = there.log.turn(0)
+            await turn.__aenter__()
+            accepted(await asyncio.wait_for(here.writer.submit(enter(CAT)), 5))
+            await turn.__aexit__(None, None, None)
+
+        run(scenario)
+
+    def test_writers_that_conflict_all_get_through(self) -> None:
+        """Each decides on its own replica; all are in one place, and the replicas agree."""
+
+        async def scenario() -> None:
+            benches = await Bench.some_on_one_log(3)
+            people = [ConnectionId(f"c_{number}") for number in range(90)]
+            answers = [benches[n % 3].submit(enter(who)) for n, who in enumerate(people)]
+            for answer in await asyncio.gather(*answers):
+                accepted(answer)
+            await settle()
+            assert benches[0].state.rooms.open_count == 45
+            assert len({digest(bench.state) for bench in benches}) == 1
+            assert [bench.log.reads for bench in benches] == [0, 0, 0]
+
+        run(scenario)
+
+
+class TestCatchingUp:
+    """A reader waits for the replica."""
+
+    def test_the_replica_is_at_the_tip_then(self) -> None:
+        """As of the call, though nothing was heard."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            await there.writer.submit(enter(ANN))
+            assert here.state.connections.get(ANN) is None
+            assert await here.writer.replica.caught_up()
+            assert isinstance(here.state.connections.by_id[ANN].place, Waiting)
+
+        run(scenario)
+
+    def test_a_position_that_is_known_costs_nothing(self) -> None:
+        """One above is waited for, and one above the log's tip is not."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            await there.writer.submit(enter(ANN))
+            await there.writer.submit(enter(BOB))
+            assert await here.writer.replica.caught_up(1)
+            assert (here.log.tips, here.state.position) == (0, 1)
+            assert await here.writer.replica.caught_up(2)
+            assert here.state.position >= 2
+            assert await here.writer.replica.caught_up(99)
+            assert here.state.position == 3
+
+        run(scenario)
+
+    def test_many_share_one_question_at_a_time(self) -> None:
+        """A flood costs one question per round trip."""
+
+        async def scenario() -> None:
+            here, _ = await Bench.some_on_one_log()
+            answered = asyncio.Event()
+            here.log.before_tip = [until(answered)]
+            first = asyncio.ensure_future(here.writer.replica.caught_up())
+            await settle()
+            flood = [asyncio.ensure_future(here.writer.replica.caught_up()) for _ in range(500)]
+            await settle()
+            assert here.log.tips == 1
+            answered.set()
+            assert all(await asyncio.gather(first, *flood))
+            assert here.log.tips == 2
+
+        run(scenario)
+
+    @pytest.mark.parametrize("silent", ["tip", "read"])
+    def test_a_log_that_is_silent_is_given_up_in_time(self, silent: str) -> None:
+        """Within two seconds, whether it is asked for its tip or for commits."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            await there.writer.submit(enter(ANN))
+            answered = asyncio.Event()
+            getattr(here.log, f"before_{silent}").append(until(answered))
+            asked = [asyncio.ensure_future(here.writer.replica.caught_up(position)) for position in (None, 2)]
+            await here.clock.advance(CATCH_UP_MS - 1)
+            assert not any(one.done() for one in asked)
+            await here.clock.advance(1)
+            assert [one.result() for one in asked] == [False, False]
+            answered.set()
+            assert await here.writer.replica.caught_up()
+            assert here.state.position == 2
+
+        run(scenario)
+
+    def test_a_log_that_does_not_answer_is_no_error(self) -> None:
+        """The caller is told that it may be behind."""
+
+        async def scenario() -> None:
+            here, _ = await Bench.some_on_one_log()
+            here.log.before_tip = [unavailable]
+            assert not await here.writer.replica.caught_up()
+            assert await here.writer.replica.caught_up()
+
+        run(scenario)
+
+    def test_one_who_goes_takes_nothing_from_the_others(self) -> None:
+        """A question belongs to all that wait for it."""
+
+        async def scenario() -> None:
+            here, _ = await Bench.some_on_one_log()
+            answered = asyncio.Event()
+            here.log.before_tip = [until(answered)]
+            gone, stays = (asyncio.ensure_future(here.writer.replica.caught_up()) for _ in range(2))
+            await settle()
+            gone.cancel()
+            await settle()
+            answered.set()
+            assert await stays
+            assert here.log.tips == 1
+
+        run(scenario)
+
+    def test_a_stop_leaves_no_question_behind(self) -> None:
+        """Whoever waits for it is told, and no task is left."""
+
+        async def scenario() -> None:
+            (here,) = await Bench.some_on_one_log(1)
+            here.log.before_tip = [until(asyncio.Event())]
+            waiting = asyncio.ensure_future(here.writer.replica.caught_up())
+            await settle()
+            await here.writer.stop(1_000)
+            await asyncio.gather(waiting, return_exceptions=True)
+            assert waiting.done()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        run(scenario)

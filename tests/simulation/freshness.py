@@ -1,0 +1,147 @@
+"""Brokers that share a log: nothing stale is said, and no commit is read that is known.
+
+*Nothing stale.* A command that led to no commit was refused, or had been carried out before. That is right if the log
+bears it out: deciding the same command on the state of some position between the log's tip when the command was
+submitted and its tip when it was answered must give the same outcome. Which position a broker decided on is not
+asked for. A replica that is behind may be right by chance, and a log that moves meanwhile gives several right
+answers; both are no fault. So every failure here is an answer that was wrong at each moment of its call.
+
+*No commit is read twice.* A broker knows a commit that it followed, that came with a conflict or a turn, that it read,
+or that it appended. It must never ask the log for the commits after a position if it knows the first of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from broker.batch import Accepted, Answer, Batch, PendingCommand
+from broker.broker import Broker
+from broker.decide import Rejection, decide
+from events.commands import Command
+from events.commit import Commit, Facts
+from events.ids import Position, RoomId
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.surroundings import Surroundings
+
+
+class Freshness:
+    """Watches the answers and the reads of one broker."""
+
+    def __init__(self, around: Surroundings, process: Process, broker: Broker) -> None:
+        self._around = around
+        self._process = process
+        self._writer = broker.writer
+        self._replica = broker.writer.replica
+        self._at_ms: dict[asyncio.Future[Answer], int] = {}  # of the last decision
+        self._outcomes: dict[asyncio.Future[Answer], Answer] = {}
+        self._known: set[Position] = set()
+        self._watch_answers()
+        self._watch_reads()
+
+    def _watch_answers(self) -> None:
+        writer, enqueue, drafted = self._writer, self._writer.enqueue, self._writer._drafted
+
+        def watched_enqueue(command: Command) -> asyncio.Future[Answer]:
+            asked_at = self._around.disk.tip.position
+            answer = enqueue(command)
+            answer.add_done_callback(lambda done: self._check(command, done, asked_at))
+            return answer
+
+        def watched_drafted(batch: Sequence[PendingCommand]) -> Batch:
+            draft = drafted(batch)
+            at_ms = writer.time_ms()  # in the same step, so the same
+            for submitted, outcome in draft.answers:
+                self._at_ms[submitted.answer] = at_ms
+                if is_empty(self._outcomes.get(submitted.answer)) and not is_empty(outcome):
+                    self._around.sometimes.reached("a stale refusal was decided again")
+                self._outcomes[submitted.answer] = outcome
+            return draft
+
+        writer.enqueue = watched_enqueue
+        writer._drafted = watched_drafted
+
+    def _check(self, command: Command, answered: asyncio.Future[Answer], asked_at: Position) -> None:
+        at_ms = self._at_ms.pop(answered, None)
+        self._outcomes.pop(answered, None)
+        if answered.cancelled() or at_ms is None or not is_empty(answer := answered.result()):
+            return
+        disk = self._around.disk
+        for position in range(asked_at, disk.tip.position + 1):
+            state = disk.state_at(position)
+            if state is None:
+                return  # so long ago that it can't be told
+            facts = Facts(max(at_ms, state.at_ms), RoomId("r_asked_again"), "salt")
+            if _is_like(answer, decide(state, command, facts)):
+                return
+        self._around.world.fail(
+            f"{self._process.name} answered {command} with {_short(answer)}, which the log contradicts at each "
+            f"position from {asked_at} to {disk.tip.position}"
+        )
+
+    def _watch_reads(self) -> None:
+        replica, hear, fold, truncated = (
+            self._replica,
+            self._replica._hear,
+            self._replica.fold,
+            self._replica.on_log_truncated,
+        )
+
+        async def watched_hear(commit: Commit) -> None:
+            self._known.add(commit.position)
+            await hear(commit)
+
+        def watched_fold(commits: Sequence[Commit] = ()) -> bool:
+            self._known.update(commit.position for commit in commits)
+            return fold(commits)
+
+        def watched_truncated() -> None:
+            self._known.clear()
+            truncated()
+
+        replica._hear = watched_hear
+        replica.fold = watched_fold
+        replica.on_log_truncated = watched_truncated
+        replica._log = _WatchedReads(replica._log, self)
+
+    def reads(self, after: Position) -> None:
+        """The broker asks for the commits after `after`, to fold them."""
+        if after + 1 in self._known:
+            self._around.world.fail(f"{self._process.name} reads position {after + 1}, which it knows")
+
+
+class _WatchedReads:
+    """A log as one broker's replica reads it; what clients are given of the past is read otherwise."""
+
+    def __init__(self, log: Any, freshness: Freshness) -> None:
+        self._log = log
+        self._freshness = freshness
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def read(self, after: Position, limit: int) -> Sequence[Commit]:
+        """See `EventLog.read`."""
+        self._freshness.reads(after)
+        found: Sequence[Commit] = await self._log.read(after, limit)
+        return found
+
+
+def is_empty(answer: Answer | None) -> bool:
+    """Whether a command led to nothing, for a reason that the log can show."""
+    if isinstance(answer, Rejection):
+        return answer.code != "unavailable"
+    return isinstance(answer, Accepted) and answer.commit is None
+
+
+def _is_like(answer: Answer, decision: Any) -> bool:
+    if isinstance(answer, Rejection):
+        return isinstance(decision, Rejection) and decision.code == answer.code
+    return decision == []
+
+
+def _short(answer: Answer) -> str:
+    return str(answer) if isinstance(answer, Rejection) else "'done already'"

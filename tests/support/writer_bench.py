@@ -1,0 +1,116 @@
+"""A writer on a log and a clock that tests move, and what it announced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from broker.batch import Accepted, Answer
+from broker.decide import decide
+from broker.writer import LogWriter
+from events.commands import Command
+from events.commit import Commit
+from events.ids import ConnectionId
+from events.memory import MemoryLog
+from events.policy import Policy
+from projections.connections import Chatting
+from projections.invariants import check_state, check_step
+from projections.state import INITIAL_STATE, State, digest, fold
+from tests.support.fake_clock import FakeClock, settle
+from tests.support.logs import FaultyLog, run
+
+PATIENT = Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)
+
+
+class Bench:
+    """A started runtime on a faulty log and a clock that stands still, and what it announced."""
+
+    def __init__(self, log: FaultyLog, clock: FakeClock, runtime: LogWriter) -> None:
+        self.log = log
+        self.clock = clock
+        self.writer = runtime
+        self.announced: list[Commit] = []
+        runtime.replica.observers.append(self.observe)
+
+    @classmethod
+    async def started(
+        cls, policy: Policy = PATIENT, keep_commits: int | None = None, inner: MemoryLog | None = None
+    ) -> Bench:
+        """One that has adopted `policy`, so its log is at position 1."""
+        log, clock = FaultyLog(inner), FakeClock()
+        bench = cls(log, clock, LogWriter(log, clock, keep_commits=keep_commits))
+        await bench.start(policy)
+        return bench
+
+    @classmethod
+    async def some_on_one_log(cls, brokers: int = 2, policy: Policy = PATIENT) -> list[Bench]:
+        """So many that follow what the others write."""
+        clock = FakeClock()
+        benches = [cls(log, clock, LogWriter(log, clock)) for log in FaultyLog.shared(brokers)]
+        for bench in benches:
+            await bench.start(policy)
+        return benches
+
+    async def start(self, policy: Policy) -> None:
+        """Adopt `policy`, and forget how."""
+        await self.writer.start(policy)
+        await settle()
+        self.log.batches.clear()
+        self.announced.clear()
+        self.log.reads = self.log.tips = 0
+
+    @property
+    def state(self) -> State:
+        """The runtime's."""
+        return self.writer.state
+
+    def observe(self, commit: Commit, state: State) -> None:
+        """Note a commit, and hold it against what is promised."""
+        assert state is self.writer.state
+        assert state.tip == commit.tip
+        self.announced.append(commit)
+
+    def submit(self, command: Command) -> asyncio.Future[Answer]:
+        """Give a command without waiting for its answer."""
+        return asyncio.ensure_future(self.writer.submit(command))
+
+    async def check(self) -> None:
+        """The log is whole, its fold is the state, everything in it was announced once and keeps the promises."""
+        state, commits = INITIAL_STATE, list(await self.log.inner.read(0, 100_000))
+        for commit in commits:
+            after = fold([commit], state)
+            assert check_step(state, commit, after) == []
+            assert decide(state, commit.command, commit.facts) == list(commit.events)
+            state = after
+        assert check_state(state) == []
+        assert digest(state) == digest(self.state)
+        assert self.announced == commits[-len(self.announced) :] if self.announced else True
+
+
+def on_bench(scenario: Callable[[Bench], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """A test of a started runtime; afterwards log, state and announcements agree."""
+
+    def wrapper() -> None:
+        async def whole() -> None:
+            bench = await Bench.started()
+            await scenario(bench)
+            await bench.check()
+
+        run(whole)
+
+    wrapper.__doc__ = scenario.__doc__
+    return wrapper
+
+
+def accepted(answer: Answer) -> Accepted:
+    """The answer, which must be a yes."""
+    assert isinstance(answer, Accepted), answer
+    return answer
+
+
+def room_of(state: State, who: ConnectionId) -> Any:
+    """The room that `who` is in."""
+    place = state.connections.by_id[who].place
+    assert isinstance(place, Chatting)
+    return place.room_id
