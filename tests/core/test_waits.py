@@ -103,6 +103,21 @@ async def test_two_waits_of_one_connection_both_get_it(bench: BrokerBench) -> No
     assert bench.broker.hub.waits_of(BOB) == 0
 
 
+@with_broker(Policy(waits_per_connection_max=2))
+async def test_a_connection_has_a_limited_number_of_waits(bench: BrokerBench) -> None:
+    """Another wait may start until the policy's number is reached, and again once one has ended."""
+    room, cursor = await chatting(bench)
+    for _ in range(2):
+        assert bench.broker.waits.may_start(BOB)
+        waiting(bench.broker.waits.start(BOB, cursor, MINUTE))
+        await settle()
+    assert not bench.broker.waits.may_start(BOB)
+    assert bench.broker.waits.may_start(ANN)
+    await bench.do(say(ANN, "hi", None, room))
+    await settle()
+    assert bench.broker.waits.may_start(BOB)
+
+
 @with_broker()
 async def test_a_wait_that_breaks_off_loses_nothing(bench: BrokerBench) -> None:
     """The next one from the same cursor gets what came."""
