@@ -29,6 +29,9 @@ APPENDING_MS = 1_500
 """How long the end waits for an append: with all else that has to end, the process is gone within five seconds."""
 
 
+ABANDON_MS = 2_000
+
+
 class Broker:
     """A log, the runtime that writes it, and those who must know what was written.
 
@@ -57,7 +60,7 @@ class Broker:
             clock, self.hub, self.presence, self.metrics, self.delivery_log, lambda: self.state.policy
         )
         self.waits = Waits(clock, self.hub, lambda: self.state, self.page)
-        self._random_bytes = random_bytes
+        self.random_bytes = random_bytes
         self._minting = MintLimiter(clock)
         self._patience = MatchTimeouts(clock, self.writer.time_ms, lambda: self.state, self.writer.submit)
         self._tasks: set[asyncio.Task[object]] = set()
@@ -130,12 +133,12 @@ class Broker:
         await self.delivery_log.close()
         await self.log.close()
 
-    def mint(self, peer: str) -> Handle | Rejection:
-        """A handle that nobody has had, unless `peer` has asked for too many."""
+    def mint(self, peer: str, handle: Handle | None = None) -> Handle | Rejection:
+        """Return `handle`, or a new one that nobody has had; a refusal if `peer` has asked for too many."""
         retry_after_ms = self._minting.use(peer, self.policy)
         if retry_after_ms:
             return self._refused(Rejection("rate_limited", retry_after_ms))
-        return handle_from(self._random_bytes(HANDLE_BYTES))
+        return handle if handle is not None else handle_from(self.random_bytes(HANDLE_BYTES))
 
     def resolve(self, handle: str) -> ConnectionId | None:
         """Whose handle it is, if its connection is known."""
@@ -173,6 +176,17 @@ class Broker:
         In line at once, so that it is gone before anyone who comes now is matched.
         """
         self.writer.enqueue(Disconnect(connection_id, "disconnected", since=POSITION_MAX))
+
+    def abandon_unless_heard(self, connection_id: ConnectionId) -> None:
+        """Take `connection_id` out in two seconds, unless it is heard until then: its client may call again."""
+        abandoned_ms = self.clock.now_ms()
+
+        def look() -> None:
+            known = self.state.connections.get(connection_id)
+            if known is not None and not self.presence.is_heard_since(connection_id, abandoned_ms):
+                self.writer.enqueue(Disconnect(connection_id, "disconnected", since=known.last_position))
+
+        self.clock.call_at(abandoned_ms + ABANDON_MS, look)
 
     def has_given(self, cursor: Position) -> bool:
         """Whether `cursor` can be one that this log has given: none is above its tip."""

@@ -69,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True):
     fast_lane: bool = True
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
+    session_age_max_ms: int = 86_400_000
+    """How long the id of a 2025 session is valid. No decision reads it, so it is not in the log's policy."""
     policy: Policy = Policy()
 
 
@@ -83,6 +85,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits and graces", "each a whole number of at least 1")
     for name in LIMITS:
         limits.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"(default {getattr(Policy(), name)})")
+    limits.add_argument("--session-age-max-ms", metavar="N", help=f"(default {Settings().session_age_max_ms})")
 
 
 def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
@@ -104,6 +107,7 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         fast_lane=not read.switch("no-fast-lane"),
         allow_hosts=read.matching("allow-host", _HOST),
         allow_origins=tuple(origin.rstrip("/") for origin in read.matching("allow-origin", _ORIGIN)),
+        session_age_max_ms=read.number("session_age_max_ms") or Settings().session_age_max_ms,
         policy=Policy(matching=read.one_of("matching", MatchingName), **limits),
     )
 
@@ -170,7 +174,7 @@ def serve_help() -> str:
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none: a slip of the pen, or a container's service links."""
-    known = {_variable(name) for name in (*FLAGS, *SWITCHES, *LISTS, *LIMITS)}
+    known = {_variable(name) for name in (*FLAGS, *SWITCHES, *LISTS, *LIMITS, "session_age_max_ms")}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
 

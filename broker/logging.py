@@ -27,8 +27,8 @@ QUOTES_CHUNKS = "sse_starlette"
 
 LIBRARY_LOGGERS = ("mcp", "uvicorn", "sse_starlette", "asyncio")
 
-SECRETS = re.compile(r"cb_[A-Za-z0-9_-]{8,}|\b[0-9a-f]{32}\b")
-"""Handles, and the session ids that the SDK makes."""
+SECRETS = re.compile(r"c[bs]_[A-Za-z0-9_-]{8,}")
+"""Handles and session ids."""
 
 MASK = "[masked]"
 

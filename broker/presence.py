@@ -102,6 +102,14 @@ class Presence:
         activity.stream_closed_ms = self._clock.now_ms()
         self._schedule(connection_id, activity)
 
+    def is_heard_since(self, connection_id: ConnectionId, since_ms: float) -> bool:
+        """Return whether it has a stream or a call now, or had one that ended after `since_ms`."""
+        activity = self._activities.get(connection_id)
+        if activity is None:
+            return False
+        ended_ms = max(activity.call_over_ms, activity.stream_closed_ms)
+        return bool(activity.streams or activity.calls) or ended_ms > since_ms
+
     def observe(self, commit: Commit, state: State) -> None:
         """Whom `commit` moved has another grace from now on (an `Observer` of the runtime)."""
         for event in commit.events:

@@ -14,6 +14,7 @@ import msgspec
 
 from events.commit import Commit, Tip
 from events.ids import ConnectionId, Position
+from events.session_records import SessionRecords
 
 MISSED_COMMITS_MAX = 256
 """The most commits that a conflict or a turn brings; the rest is read."""
@@ -173,6 +174,11 @@ class EventLog(Protocol):
         Raises:
             LogUnavailableError: the store did not answer; a retry does no harm.
         """
+        ...
+
+    @property
+    def session_records(self) -> SessionRecords:
+        """Return what is kept beside the log for the sessions of its brokers."""
         ...
 
     @property

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from events.commit import EMPTY_TIP, Commit, Tip, redact
 from events.ids import Position
 from events.log import MISSED_COMMITS_MAX, Conflict, DeliveryRecord, Snapshot
+from events.session_records import MemorySessionRecords
 
 
 class MemoryLog:
@@ -24,6 +25,7 @@ class MemoryLog:
     def __init__(self, epoch: str | None = None) -> None:
         self.epoch = epoch if epoch is not None else secrets.token_hex(8)
         self.redacted_to: Position = 0
+        self.session_records = MemorySessionRecords()
         self._base: Snapshot | None = None
         self._commits: list[Commit] = []  # index: position - 1 - base position
         self._grown: asyncio.Event | None = None  # set when the log grows; for followers at the tip

@@ -33,17 +33,19 @@ class ChatApp:
 
     def __init__(self, broker: Broker, settings: Settings) -> None:
         self.broker = broker
-        self.gateway = StreamableHttpEndpoint(
-            broker, settings.policy, security_settings(settings), fast_lane=settings.fast_lane
+        self.endpoint = StreamableHttpEndpoint(
+            broker,
+            settings.policy,
+            security_settings(settings),
+            session_age_max_ms=settings.session_age_max_ms,
+            fast_lane=settings.fast_lane,
         )
         self.failure: Exception | None = None
         """Why the broker could not start; its text is for an operator."""
         self.on_started: Callable[[], None] = lambda: None
         """The broker has started, or failed to."""
-        self.on_closed: Callable[[], None] = lambda: None
-        """Everyone was answered, and the log is closed: what is left is to take the SDK's sessions apart."""
         self._settings = settings
-        self._mcp = _for_browsers(self.gateway, settings.allow_origins)
+        self._mcp = _for_browsers(self.endpoint, settings.allow_origins)
         self._rest = Starlette(
             routes=[
                 Route(HEALTH_PATH, self._healthz),
@@ -64,13 +66,12 @@ class ChatApp:
     def drain(self) -> None:
         """Take no more calls; end every wait and every stream with what it has."""
         self.broker.drain()
-        self.gateway.drain()
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """A long log takes a while to fold: `/healthz` and `/readyz` answer meanwhile."""
         keep_streams_through_a_signal()
-        async with self.gateway.run():
+        async with self.endpoint.run():
             starting = asyncio.create_task(self._start())
             try:
                 yield
@@ -79,7 +80,6 @@ class ChatApp:
                 starting.cancel()
                 await asyncio.gather(starting, return_exceptions=True)
                 await self.broker.close()
-                self.on_closed()
 
     async def _start(self) -> None:
         try:

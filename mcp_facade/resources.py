@@ -26,6 +26,7 @@ from broker.broker import Broker
 from events.ids import ConnectionId, Handle
 from mcp_facade.http.headers import is_modern
 from mcp_facade.sdk.context import Context, exchange_of
+from mcp_facade.sessions import Sessions
 from mcp_facade.texts import INBOX_DESCRIPTION, INBOX_NOT_FOUND, LOBBY_DESCRIPTION, RESOURCE_NOT_FOUND
 from mcp_facade.tools.calls import Caller
 from mcp_facade.tools.results import Json, waited_json
@@ -70,8 +71,9 @@ def parse_inbox_uri(uri: str) -> InboxUri | None:
 class Resources:
     """`resources/*` of one broker."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, sessions: Sessions) -> None:
         self._broker = broker
+        self._sessions = sessions
 
     async def list(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:
         """The lobby; an inbox is a secret of its owner, and is not listed."""
@@ -95,16 +97,18 @@ class Resources:
         session = exchange_of(ctx).session
         assert session is not None, "2026-07-28 has no resources/subscribe"
         with self._broker.presence.call(caller.connection_id):
-            session.present(*caller)
-            if not session.subscribe(uri, caller.connection_id):
+            session.bind(*caller)
+            if not session.subscribe(uri, *caller):
                 raise MCPError(INVALID_PARAMS, "Too many subscriptions in this session. Unsubscribe from one first.")
+            await self._sessions.keep(session)
         return EmptyResult()
 
     async def unsubscribe(self, ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
         """Stop telling; what was not subscribed to stays so."""
         session = exchange_of(ctx).session
         assert session is not None
-        session.subscriptions.pop(str(params.uri), None)
+        session.unsubscribe(str(params.uri))
+        await self._sessions.keep(session)
         return EmptyResult()
 
     def subscriber(self, uri: str) -> ConnectionId | None:
@@ -124,7 +128,8 @@ class Resources:
         caller = self._owner(ctx, uri)
         session = exchange_of(ctx).session
         if session is not None:
-            session.present(*caller)
+            session.bind(*caller)
+            await self._sessions.keep(session)
         cursor = self._cursor(uri)
         with self._broker.presence.call(caller.connection_id):
             state = self._broker.state

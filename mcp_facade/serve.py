@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import gc
 import os
 import socket
 import sys
 from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -17,7 +16,7 @@ import uvicorn
 from broker.broker import Broker
 from broker.clock import SystemClock
 from broker.config import Settings, commits_kept, open_log
-from broker.errors import EXIT_OK, HOW_FAR, UsageError
+from broker.errors import HOW_FAR, UsageError
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
@@ -121,13 +120,8 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         else:
             uvicorn_server.broker_started(broker.state.position)
 
-    def closed() -> None:
-        if app.failure is None:
-            _leave()
-
     def made(module: ModuleType) -> Application:
         application: ChatApp = module.ChatApp(broker, settings)
-        application.on_closed = closed
         return application
 
     app = BootstrapApp("mcp_facade.app", made, started)
@@ -138,6 +132,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
     gc.freeze()  # the interpreter's last look for garbage would take seconds, and the process goes anyhow
     if app.failure is not None:
         raise UsageError(_why(app.failure, settings.log))
+    logger.info("ended")
 
 
 def _why(failure: Exception, log: str) -> str:
@@ -149,16 +144,6 @@ def _why(failure: Exception, log: str) -> str:
     if isinstance(failure, BrokenChainError):
         return f"{log} can't be used: {failure}; {HOW_FAR}"
     return f"{log} can't be used: {failure}"
-
-
-def _leave() -> NoReturn:
-    """End the process, and leave the rest of it to the system: sessions that nobody uses any more, tasks, memory.
-
-    To take the SDK's sessions apart, as a server does that lives on, is some 0.5 ms each: 5 s for ten thousand.
-    """
-    logger.info("ended")
-    atexit._run_exitfuncs()  # noqa: SLF001 - nothing public runs them, and one of them writes the last log lines
-    os._exit(EXIT_OK)
 
 
 def uvicorn_config(app: Application) -> uvicorn.Config:

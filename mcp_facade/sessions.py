@@ -1,237 +1,359 @@
-"""2025 sessions: which handles each has presented, what it subscribes to, and its stream.
+"""2025 sessions: the handles that each has shown, its subscriptions, and its stream.
 
-A session is the transport's; a connection is a person's. A session may present several handles, a handle may be
-presented by several sessions, and the end of a session is not a person's leaving.
+A session is the transport's; a connection is a person's. A session may show several handles, several sessions may show
+one handle, and the end of a session is not a person's leaving.
+
+A session's id is a token (`session_tokens`), so a session exists without being remembered: it has a handle of its own,
+which is derived from the token. Anything else that it did is a small record beside the log (`SessionRecords`), which
+is loaded when the session is first met. What is held here of it can be dropped at any time while it is not in use.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, Protocol
 
+import structlog
+
 from broker.broker import Broker
+from broker.clock import Timer
 from broker.hub import Delivery
 from broker.streams import Stream
-from events.ids import ConnectionId, Handle, Position
+from events.ids import HANDLE_BYTES, ConnectionId, Handle, Position, connection_id_of
+from events.log import LogUnavailableError
+from events.session_records import Fields
+from mcp_facade.session_tokens import RANDOM_BYTES, SessionToken, TokenSealer
 
-SPARED_MS = 60_000
+logger = structlog.get_logger(__name__)
+
+SWEEP_MS = 30_000
+
+_ENDED = "ended"
+_DEFAULT = "default"
+_HANDLE = "handle "  # and a connection id: 8 bytes of order, the locked handle
+_SUBSCRIPTION = "subscription "  # and a connection id, a space, the URI with {handle} in the handle's place
+_PLACEHOLDER = "{handle}"
 
 
 class ResumePoint(NamedTuple):
     """How far a stream is: the client has all before `position`, and the notifications there that `sent_mask` names.
 
     `sent_mask` has a bit for each connection that the position tells something, in ascending order. It is kept by the
-    client because no later session knows which handles this one had shown by then.
+    client because no later stream knows which handles the session had shown by then.
     """
 
     position: Position
     sent_mask: int
 
     def includes(self, delivery: Delivery) -> bool:
-        """Whether the client has it."""
+        """Return whether the client has `delivery`."""
         return delivery.position == self.position and bool(self.sent_mask >> delivery.nth & 1)
 
     def advance(self, delivery: Delivery) -> ResumePoint:
-        """How far it is with `delivery`, which comes next."""
+        """Return the point after `delivery`, which comes next."""
         sent_mask = self.sent_mask if delivery.position == self.position else 0
         return ResumePoint(delivery.position, sent_mask | 1 << delivery.nth)
 
 
 class Call(Protocol):
-    """A request that is made in a session, while it is served."""
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether all of it has come."""
-        ...
+    """A request made in a session, while it is served."""
 
     def finish_early(self) -> None:
-        """End whatever it waits for."""
+        """End any wait in it."""
         ...
-
-
-class SessionEndedError(Exception):
-    """The session has ended while the request was still coming."""
-
-
-class RequestIdInUseError(Exception):
-    """The session has a request of that id in flight; the SDK would leave one of the two without an answer."""
 
 
 class Cancellable(Protocol):
-    """A call of a session that may last."""
+    """A call that its client may cancel."""
 
     def cancel(self) -> None:
-        """The client does not want it any more."""
+        """Stop: the client does not want it any more."""
         ...
 
 
 class Session:
-    """What the facade remembers of one session; nothing of it outlives the process."""
+    """One session, as far as it is held in memory."""
 
-    def __init__(self, session_id: str, handles_max: int) -> None:
-        self.session_id = session_id
+    def __init__(self, token: SessionToken, own_handle: Handle, handles_max: int) -> None:
+        self.token = token
+        self.session_id = token.session_id
+        self.own_handle = own_handle
+        self.own_connection = connection_id_of(own_handle)
         self.subscriptions: dict[str, ConnectionId] = {}  # inbox URIs as the client wrote them
         self.stream: Stream | None = None
         self.ended = False
         self.calls: dict[Call, None] = {}  # those in flight
-        self.call_over: Callable[[], None] = _nobody_waits
-        """Called whenever one of them is over."""
-        self.is_served = False
-        """The SDK has let a request of it through, so the handshake was good."""
-        self.long_running: dict[int | str, Cancellable] = {}
-        self.ids_in_flight: set[str] = set()
         self.active_ms = 0.0
+        self.kept_at_ms = 0.0  # when its record was last kept, by the monotonic clock
+        self.changes: dict[str, bytes | None] = {}
+        """Changes of its record that are not kept yet."""
         self._handles_max = handles_max
-        self._presented: OrderedDict[ConnectionId, Handle] = OrderedDict()
-        self._entered_as: ConnectionId | None = None
+        self._handles: OrderedDict[ConnectionId, Handle] = OrderedDict()  # shown, the last one last
+        self._shown = 0  # how often the order of the handles has changed
+        self._default: ConnectionId | None = None  # of the last `enter_queue`
+        self._cancellable: dict[int | str, Cancellable] = {}
 
     @property
-    def presented(self) -> list[ConnectionId]:
-        """Whom its stream is for, in ascending order."""
-        return sorted(self._presented)
+    def connections(self) -> list[ConnectionId]:
+        """The connections that its stream is for, in ascending order."""
+        return sorted({self.own_connection, *self._handles})
 
-    @property
-    def default(self) -> tuple[ConnectionId, Handle] | None:
-        """What stands for a handle that is left out: that of its last `enter_queue`, else the last presented."""
-        if self._entered_as is not None:
-            return self._entered_as, self._presented[self._entered_as]
-        return next(reversed(self._presented.items()), None)
+    def default_handles(self) -> Iterator[tuple[ConnectionId, Handle]]:
+        """Yield what a left-out handle may mean: that of the last `enter_queue`, the last one shown, its own."""
+        handle = self._handle_of(self._default) if self._default is not None else None
+        if self._default is not None and handle is not None:
+            yield self._default, handle
+        yield from reversed(tuple(self._handles.items()))
+        yield self.own_connection, self.own_handle
 
     @property
     def is_busy(self) -> bool:
-        """Whether a call is in flight or its stream is open."""
+        """Return whether a call is in flight or its stream is open."""
         return bool(self.calls) or self.stream is not None
-
-    def began(self, request_id: str | None) -> str | None:
-        """A request of that id is about to be served, if it is one; the id is in flight from now on.
-
-        Raises:
-            RequestIdInUseError: it has been before.
-            SessionEndedError: nothing is served in it any more.
-        """
-        if self.ended:
-            raise SessionEndedError
-        if request_id is not None:
-            if request_id in self.ids_in_flight:
-                raise RequestIdInUseError
-            self.ids_in_flight.add(request_id)
-        return request_id
 
     @contextmanager
     def calling(self, request_id: int | str, call: Cancellable) -> Iterator[None]:
-        """For as long as it is open, `call` can be called off by that id: of two with the same, the later."""
-        self.long_running[request_id] = call
+        """Let `call` be cancelled by that id while the context is open; of two with the same id, the later."""
+        self._cancellable[request_id] = call
         try:
             yield
         finally:
-            if self.long_running.get(request_id) is call:
-                del self.long_running[request_id]
+            if self._cancellable.get(request_id) is call:
+                del self._cancellable[request_id]
 
     def cancel(self, request_id: int | str) -> None:
-        """The client does not want that call any more; it may be over already."""
-        call = self.long_running.get(request_id)
+        """Cancel the call of that id, if it is in flight."""
+        call = self._cancellable.get(request_id)
         if call is not None:
             call.cancel()
 
-    def present(self, connection_id: ConnectionId, handle: Handle) -> None:
-        """The session has shown `handle`; from now on its stream is for that connection too."""
-        self._presented[connection_id] = handle
-        self._presented.move_to_end(connection_id)
+    def bind(self, connection_id: ConnectionId, handle: Handle) -> None:
+        """Note that the session has shown `handle`: its stream is for that connection too from now on."""
+        if connection_id != self.own_connection and connection_id != next(reversed(self._handles), None):
+            self._handles[connection_id] = handle
+            self._handles.move_to_end(connection_id)
+            self._shown += 1
+            locked = self._shown.to_bytes(8, "big") + self.token.lock(connection_id, handle)
+            self.changes[_HANDLE + connection_id] = locked
         if self.stream is not None:
             self.stream.attach(connection_id)
-        if len(self._presented) > self._handles_max:
-            self.forget(next(iter(self._presented)))
+        if len(self._handles) > self._handles_max:
+            self.forget(next(iter(self._handles)))
 
-    def entered(self, connection_id: ConnectionId, handle: Handle) -> None:
-        """Its last `enter_queue` gave or used `handle`; others may have pushed that out while it was under way."""
-        self.present(connection_id, handle)
-        self._entered_as = connection_id
+    def enter(self, connection_id: ConnectionId, handle: Handle) -> None:
+        """Note that the session's last `enter_queue` gave or used `handle`."""
+        self.bind(connection_id, handle)
+        if connection_id != self._default:
+            self._default = connection_id
+            self.changes[_DEFAULT] = connection_id.encode()
 
-    def subscribe(self, uri: str, connection_id: ConnectionId) -> bool:
-        """Tell its stream when that inbox grows, unless it subscribes to too many already."""
-        if uri not in self.subscriptions and len(self.subscriptions) >= self._handles_max:
+    def subscribe(self, uri: str, connection_id: ConnectionId, handle: Handle) -> bool:
+        """Tell its stream when that inbox grows; `False` if it subscribes to too many already."""
+        if uri in self.subscriptions:
+            return True
+        if len(self.subscriptions) >= self._handles_max:
             return False
         self.subscriptions[uri] = connection_id
+        self.changes[_subscription_field(uri, connection_id, handle)] = b""
         return True
 
+    def unsubscribe(self, uri: str) -> None:
+        """Stop telling its stream."""
+        connection_id = self.subscriptions.pop(uri, None)
+        handle = self._handle_of(connection_id) if connection_id is not None else None
+        if connection_id is not None and handle is not None:
+            self.changes[_subscription_field(uri, connection_id, handle)] = None
+
     def forget(self, connection_id: ConnectionId) -> None:
-        """As if the handle had not been shown."""
-        self._presented.pop(connection_id, None)
-        if self._entered_as == connection_id:
-            self._entered_as = None
+        """Act as if the handle of `connection_id` had not been shown."""
         for uri in [uri for uri, subscriber in self.subscriptions.items() if subscriber == connection_id]:
-            del self.subscriptions[uri]
-        if self.stream is not None:
+            self.unsubscribe(uri)
+        if self._handles.pop(connection_id, None) is not None:
+            self.changes[_HANDLE + connection_id] = None
+        if self._default == connection_id:
+            self._default = None
+            self.changes[_DEFAULT] = None
+        if self.stream is not None and connection_id != self.own_connection:
             self.stream.detach(connection_id)
 
     def subscribed_uris(self, connection_id: ConnectionId) -> list[str]:
-        """The URIs under which it subscribes to that inbox."""
+        """Return the URIs under which it subscribes to that inbox."""
         return [uri for uri, subscriber in self.subscriptions.items() if subscriber == connection_id]
+
+    def restore(self, fields: Fields) -> None:
+        """Take over the record of the session; what can't be read of it is left out."""
+        shown = sorted((value, name) for name, value in fields.items() if name.startswith(_HANDLE))
+        for value, name in shown:
+            connection_id = ConnectionId(name.removeprefix(_HANDLE))
+            handle = self.token.unlock(connection_id, value[8:]) if len(value) == 8 + HANDLE_BYTES else None
+            if handle is not None:
+                self._handles[connection_id] = handle
+                self._shown = int.from_bytes(value[:8], "big")
+        if _DEFAULT in fields:
+            self._default = ConnectionId(fields[_DEFAULT].decode())
+        for name in fields:
+            if name.startswith(_SUBSCRIPTION):
+                subscriber, _, uri = name.removeprefix(_SUBSCRIPTION).partition(" ")
+                handle = self._handle_of(ConnectionId(subscriber))
+                if handle is not None:
+                    self.subscriptions[uri.replace(_PLACEHOLDER, handle)] = ConnectionId(subscriber)
+
+    def field_names(self) -> list[str]:
+        """Return the names of the fields that its record may have."""
+        subscriptions = [
+            _subscription_field(uri, connection_id, handle)
+            for uri, connection_id in self.subscriptions.items()
+            if (handle := self._handle_of(connection_id)) is not None
+        ]
+        return [_DEFAULT, *(_HANDLE + connection_id for connection_id in self._handles), *subscriptions]
+
+    def _handle_of(self, connection_id: ConnectionId) -> Handle | None:
+        return self.own_handle if connection_id == self.own_connection else self._handles.get(connection_id)
 
 
 class Sessions:
-    """Every session that is open, the longest inactive first. It mirrors what the SDK holds."""
+    """The sessions of one broker that were used lately, the longest inactive first."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, age_max_ms: int) -> None:
+        """`age_max_ms`: how long a session's id is valid."""
         self._broker = broker
+        self._records = broker.log.session_records
+        self._tokens = TokenSealer(self._records.secret)
+        self._age_max_ms = age_max_ms
         self._by_id: OrderedDict[str, Session] = OrderedDict()
+        self._sweep_timer: Timer | None = None
 
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def get(self, session_id: str) -> Session | None:
-        """The session of that id."""
-        return self._by_id.get(session_id)
+    def new_id(self, version: str) -> str:
+        """Return the id of a new session, of which nothing has to be remembered."""
+        return self._tokens.seal(version, self._broker.clock.wall_ms(), self._broker.random_bytes(RANDOM_BYTES))
 
-    def opened(self, session_id: str) -> Session:
-        """A client has initialized."""
-        session = Session(session_id, self._broker.policy.handles_per_stream_max)
-        self._by_id[session_id] = session
-        self._broker.metrics.sessions.set(len(self._by_id))
-        self.touch(session)
+    def get(self, session_id: str) -> Session | None:
+        """Return the session of that id, if it is held here and may be used."""
+        session = self._by_id.get(session_id)
+        if session is None or session.ended or self._is_too_old(session.token):
+            return None
         return session
 
-    def closed(self, session_id: str) -> None:
-        """The session has ended; its stream ends with it."""
-        session = self._by_id.pop(session_id, None)
-        self._broker.metrics.sessions.set(len(self._by_id))
-        if session is None:
-            return
-        session.ended = True
-        if session.stream is not None:
-            session.stream.end()
+    async def find(self, session_id: str) -> Session | None:
+        """Return the session of that id, from its token and its record; `None` if there is none (any more).
+
+        Raises:
+            LogUnavailableError: its record can't be read now.
+        """
+        token = self._tokens.open(session_id)
+        if token is None or self._is_too_old(token):
+            return None
+        fields = await self._records.load(token.record_key, now_ms=self._broker.clock.wall_ms())
+        if _ENDED in fields:
+            return None
+        if session_id not in self._by_id:
+            session = Session(token, self._tokens.own_handle(token), self._broker.policy.handles_per_stream_max)
+            session.restore(fields)
+            session.kept_at_ms = self._broker.clock.now_ms() if fields else 0.0
+            self._add(session)
+        return self.get(session_id)
 
     def touch(self, session: Session) -> None:
-        """It has just done something."""
+        """Note that it was used just now."""
         session.active_ms = self._broker.clock.now_ms()
         if session.session_id in self._by_id:
             self._by_id.move_to_end(session.session_id)
 
-    def expired(self, *, making_room: bool = False) -> list[str]:
-        """Those that nothing has used for `session_idle_ms`; where room is made, as many more as a new one needs.
+    async def keep(self, session: Session) -> None:
+        """Keep what has changed of its record, and the record itself for another `session_idle_ms`.
 
-        Room is never made by one that was used within `SPARED_MS`: rather is the new one refused.
+        If the log does not answer, the next call in the session tries again.
         """
-        policy, now_ms = self._broker.policy, self._broker.clock.now_ms()
-        surplus = len(self._by_id) - policy.sessions_max + 1 if making_room else 0
-        found: list[str] = []
-        for session in self._by_id.values():
-            idle_ms = now_ms - session.active_ms
-            if idle_ms < policy.session_idle_ms and (surplus <= 0 or idle_ms < SPARED_MS):
+        idle_ms, now_ms = self._broker.policy.session_idle_ms, self._broker.clock.now_ms()
+        is_due = session.kept_at_ms and now_ms - session.kept_at_ms > idle_ms / 4
+        if session.ended or not (session.changes or is_due):
+            return
+        changes, session.changes = session.changes, {}
+        try:
+            until_ms = self._broker.clock.wall_ms() + idle_ms
+            await self._records.keep(session.token.record_key, changes, until_ms=until_ms)
+        except LogUnavailableError as error:
+            session.changes = changes | session.changes
+            logger.warning("session_put_off", reason=str(error))
+        else:
+            session.kept_at_ms = now_ms
+
+    async def end(self, session: Session) -> None:
+        """End `session` for good: its stream, the waits of its calls, and every later request.
+
+        Raises:
+            LogUnavailableError: its end could not be kept; it goes on.
+        """
+        session.ended = True
+        until_ms = session.token.made_ms + self._age_max_ms
+        changes = dict.fromkeys(session.field_names()) | {_ENDED: b"1"}
+        try:
+            await self._records.keep(session.token.record_key, changes, until_ms=until_ms)
+        except BaseException:
+            session.ended = False
+            raise
+        self._drop(session)
+        for call in tuple(session.calls):
+            call.finish_early()
+        if session.stream is not None:
+            session.stream.end()
+
+    def start_sweeping(self) -> None:
+        """Drop what is not in use any more, every thirty seconds."""
+        clock = self._broker.clock
+        self._sweep_timer = clock.call_at(clock.now_ms() + SWEEP_MS, self._sweep)
+
+    def stop(self) -> None:
+        """Drop nothing any more."""
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+
+    def _sweep(self) -> None:
+        now_ms = self._broker.clock.now_ms()
+        for session in tuple(self._by_id.values()):
+            if self._is_too_old(session.token):
+                self._drop(session)
+                if session.stream is not None:
+                    session.stream.end()
+            elif now_ms - session.active_ms >= self._broker.policy.session_idle_ms and not session.is_busy:
+                self._drop(session)
+        self._broker.in_background(self._expire())
+        self.start_sweeping()
+
+    async def _expire(self) -> None:
+        with suppress(LogUnavailableError):  # the next sweep tries again
+            await self._records.expire(now_ms=self._broker.clock.wall_ms())
+
+    def _is_too_old(self, token: SessionToken) -> bool:
+        return self._broker.clock.wall_ms() - token.made_ms >= self._age_max_ms
+
+    def _add(self, session: Session) -> None:
+        """Hold `session`; beyond `sessions_max`, drop one that is not in use. Its record stays."""
+        self._by_id[session.session_id] = session
+        self.touch(session)
+        while len(self._by_id) > self._broker.policy.sessions_max:
+            longest_inactive = next(iter(self._by_id.values()))
+            if longest_inactive is session:  # all the others are in use
                 break
-            if not session.is_busy:
-                found.append(session.session_id)
-                surplus -= 1
-        return found
+            if longest_inactive.is_busy:
+                self._by_id.move_to_end(longest_inactive.session_id)
+            else:
+                self._drop(longest_inactive)
+        self._count()
 
-    @property
-    def are_full(self) -> bool:
-        """Whether a new one needs room to be made."""
-        return len(self._by_id) >= self._broker.policy.sessions_max
+    def _drop(self, session: Session) -> None:
+        if self._by_id.get(session.session_id) is session:
+            del self._by_id[session.session_id]
+        self._count()
+
+    def _count(self) -> None:
+        self._broker.metrics.sessions.set(len(self._by_id))
 
 
-def _nobody_waits() -> None:
-    pass
+def _subscription_field(uri: str, connection_id: ConnectionId, handle: Handle) -> str:
+    return f"{_SUBSCRIPTION}{connection_id} {uri.replace(handle, _PLACEHOLDER)}"

@@ -71,8 +71,7 @@ STILL_WAITING = "Still waiting."
 NO_STREAM = (
     "No stream can be opened right now: too many are open, or the broker is shutting down. wait_for_events needs none."
 )
-ENDING = "The broker is shutting down. Try again in a moment: another may have taken its place by then."
-REQUEST_ID_IN_USE = "A request with this id is being served in this session. Give every request an id of its own."
+NOT_ANSWERING = "The event log does not answer right now. Try again in a moment."
 RESOURCE_NOT_FOUND = "Resource not found. resources/list and resources/templates/list name what there is."
 INBOX_NOT_FOUND = "Inbox not found: its handle is not known (any more). Call enter_queue to get a new one."
 

@@ -7,7 +7,7 @@ number of processes may read while one writes; reads never wait for writes, nor 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -84,6 +84,31 @@ class SqliteFile(SqliteReader):
         rows = [(h.position, h.connection_id, h.at_ms, h.to) for h in delivery_records]
         with self._transaction(is_durable=False) as db:
             db.executemany("INSERT OR IGNORE INTO handings VALUES (?, ?, ?, ?)", rows)
+
+    def session_secret(self) -> bytes:
+        """See `SessionRecords.secret`; there is one in a file that was opened for writing."""
+        with translate_errors(self.name):
+            return bytes.fromhex(first(self._db, "SELECT value FROM meta WHERE name = 'secret'"))
+
+    def session_record(self, key: str, now_ms: int) -> dict[str, bytes]:
+        """See `SessionRecords.load`."""
+        sql = "SELECT field, value FROM session_records WHERE key = ? AND until_ms > ?"
+        with translate_errors(self.name):
+            return {str(field): bytes(value) for field, value in self._db.execute(sql, (key, now_ms))}
+
+    def keep_session_record(self, key: str, changes: Mapping[str, bytes | None], until_ms: int) -> None:
+        """See `SessionRecords.keep`; without waiting for the disk."""
+        removed = [(key, field) for field, value in changes.items() if value is None]
+        kept = [(key, field, value, until_ms) for field, value in changes.items() if value is not None]
+        with self._transaction(is_durable=False) as db:
+            db.executemany("DELETE FROM session_records WHERE key = ? AND field = ?", removed)
+            db.executemany("INSERT OR REPLACE INTO session_records VALUES (?, ?, ?, ?)", kept)
+            db.execute("UPDATE session_records SET until_ms = ? WHERE key = ?", (until_ms, key))
+
+    def expire_session_records(self, now_ms: int) -> None:
+        """See `SessionRecords.expire`."""
+        with self._transaction(is_durable=False) as db:
+            db.execute("DELETE FROM session_records WHERE until_ms <= ?", (now_ms,))
 
     def redact(self, positions: Iterable[Position], *, done_to: Position | None = None) -> int:
         """Replace the texts at `positions` by their lengths and hashes, all or none, and store `done_to` if given.

@@ -12,14 +12,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from functools import partial
 from typing import ParamSpec, TypeVar, TypeVarTuple
 
 from events.commit import Commit, Tip
 from events.ids import Position
 from events.log import DeliveryRecord, LogUnavailableError, Snapshot, StateCodec, UnusableLogError
+from events.session_records import SessionRecords
 from events.sqlite.file import SqliteFile
 from events.sqlite.open import Mode, SynchronousMode
 from events.sqlite.reader import SqliteReader
+from events.sqlite.session_records import SqliteSessionRecords
 from events.sqlite.wakeup import Wakeup, watch
 
 FOLLOWED_PAGE = 500
@@ -68,6 +71,9 @@ class SqliteLog:
         self._codec, self._mode, self._poll_seconds = codec, mode, poll_seconds
         self._writing, self._reading, self._snapshotting = (
             ThreadPoolExecutor(1, f"log-{name}") for name in ("write", "read", "snapshot")
+        )
+        self._session_records = (
+            SqliteSessionRecords(self._file, partial(self._on, self._writing)) if mode == "write" else None
         )
         self._wakeup = Wakeup(self._file.path) if mode != "read" else None
         self._loop: asyncio.AbstractEventLoop | None = None  # the followers'
@@ -154,6 +160,12 @@ class SqliteLog:
         if delivery_records and self._mode != "read":
             with suppress(LogUnavailableError, UnusableLogError):
                 await self._on(self._writing, self._file.record, delivery_records)
+
+    @property
+    def session_records(self) -> SessionRecords:
+        """See `EventLog.session_records`; of a log in the mode `write`."""
+        assert self._session_records is not None, "a broker's own log is open for writing"
+        return self._session_records
 
     async def close(self) -> None:
         """Finish all work but snapshots, and release the file; see `EventLog.close`."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 import apsw
 
 from events.log import UnusableLogError
+from events.session_records import SECRET_BYTES
 from events.sqlite.errors import RESTORE, damaged
 
 APPLICATION_ID = 0x63686174  # 'chat'
@@ -42,6 +43,20 @@ CREATE TABLE handings (
     PRIMARY KEY (position, connection_id, at_ms, handed_to)
 ) STRICT, WITHOUT ROWID;
 """
+
+
+# Not in the layout: a file that an earlier broker made has none yet, and an earlier broker does not look for it.
+_SESSION_RECORDS = """
+CREATE TABLE IF NOT EXISTS session_records (
+    key TEXT NOT NULL, field TEXT NOT NULL, value BLOB NOT NULL, until_ms INTEGER NOT NULL, PRIMARY KEY (key, field)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def add_session_records(db: apsw.Connection) -> None:
+    """Make room for session records, and draw the log's secret, where that has not been done."""
+    db.execute(f"BEGIN IMMEDIATE; {_SESSION_RECORDS}")
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('secret', ?); COMMIT", (secrets.token_hex(SECRET_BYTES),))
 
 
 def create(path: str, name: str) -> None:

@@ -13,10 +13,7 @@ from mcp_types.version import LATEST_MODERN_VERSION
 from starlette.types import Scope
 
 from broker.broker import Broker
-from mcp_facade.fast.encoders import ResponseEncoder, SessionEncoder, StatelessEncoder
-from mcp_facade.fast.long_running import LongRunningCall
 from mcp_facade.fast.requests import (
-    CANCELLED,
     LISTEN_REQUEST,
     TOOL_CALL,
     VERSION,
@@ -27,9 +24,10 @@ from mcp_facade.fast.requests import (
     may_be_deep,
 )
 from mcp_facade.fast.subscriptions import SubscriptionStream
+from mcp_facade.http.encoders import ResponseEncoder, SessionEncoder, StatelessEncoder
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.http.headers import VERSION_HEADER, Headers
-from mcp_facade.sessions import Session
+from mcp_facade.http.long_running import LongRunningCall
 from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.tools.calls import Call
 from mcp_facade.tools.handlers import Tools
@@ -60,14 +58,10 @@ class FastLane:
         """How many requests were for it; the others are the SDK's."""
 
     def answering(self, scope: Scope, exchange: HttpExchange) -> Awaitable[None] | None:
-        """What answers the request, to be awaited at once; `None` if it is for the SDK, and was left as it was.
-
-        Raises:
-            RequestIdInUseError, SessionEndedError: see `HttpExchange.receive`.
-        """
+        """Return what answers the request, to be awaited at once; `None`: it is for the SDK, and was left as it was."""
         session, headers = exchange.session, exchange.headers
         is_stateless = headers.get(VERSION_HEADER) == VERSION
-        if not (is_stateless or (session is not None and session.is_served)):
+        if session is None and not is_stateless:
             return None
         if not is_usual(scope, headers, self._body_bytes_max):
             return None
@@ -76,10 +70,10 @@ class FastLane:
             return None
         if is_stateless and headers.get(METHOD_HEADER) == b"subscriptions/listen":
             return self._listen(scope, body, exchange)
-        call = self._stateless_call(headers, body) if session is None else self._call_in(session, body)
+        call = self._stateless_call(headers, body) if session is None else self._call_in_session(body)
         if call is None:
             return None
-        self._take(call.id, exchange)
+        self._take(exchange)
         return self._call(call, exchange, self._stateless if session is None else SessionEncoder(session.session_id))
 
     def _stateless_call(self, headers: Headers, body: bytes) -> ToolCall | None:
@@ -91,20 +85,18 @@ class FastLane:
             return None
         return call if call.params.name in self._tools and envelope_of(call.params.meta) is not None else None
 
-    def _call_in(self, session: Session, body: bytes) -> ToolCall | None:
-        """A call made in a session of 2025; or one called off, of which the SDK hears as well."""
+    def _call_in_session(self, body: bytes) -> ToolCall | None:
+        """A call made in a session of 2025."""
         call = decoded(body, TOOL_CALL)
-        if call is None:
-            if session.long_running and (off := decoded(body, CANCELLED)) is not None and off.id is msgspec.UNSET:
-                session.cancel(coerce_request_id(off.params.request_id))
+        if call is None or bytes(call.params.meta) or call.params.name not in self._tools:
             return None
-        return call if not bytes(call.params.meta) and call.params.name in self._tools else None
+        return call
 
     async def _call(self, call: ToolCall, exchange: HttpExchange, encoder: ResponseEncoder) -> None:
         name, arguments = call.params.name, call.params.arguments
-        work = self._tools.call(name, arguments, Call(exchange))
+        work = self._work(call, exchange, encoder)
         if not _may_block(name, arguments):
-            await exchange.respond(encoder.headers, encoder.whole(call.id, await work))
+            await exchange.respond(encoder.headers, encoder.framed(await work))
             return
         long_running = LongRunningCall(exchange, encoder, call.id)
         if exchange.session is None:
@@ -113,8 +105,13 @@ class FastLane:
         with exchange.session.calling(coerce_request_id(call.id), long_running):
             await long_running.serve(work, self._broker)
 
-    def _take(self, request_id: int | str, exchange: HttpExchange) -> None:
-        exchange.asked(request_id)
+    async def _work(self, call: ToolCall, exchange: HttpExchange, encoder: ResponseEncoder) -> bytes:
+        """Carry out the tool, and return the JSON-RPC response."""
+        answer = await self._tools.call(call.params.name, call.params.arguments, Call(exchange))
+        return encoder.result(call.id, answer)
+
+    def _take(self, exchange: HttpExchange) -> None:
+        exchange.is_asked = True
         self.taken += 1
 
     def _listen(self, scope: Scope, body: bytes, exchange: HttpExchange) -> Awaitable[None] | None:
@@ -131,7 +128,7 @@ class FastLane:
             subscription = self._subscriptions.open(asked, request.id, envelope.extensions, abort, pinged=True)
         except (ValueError, MCPError):
             return None
-        self._take(request.id, exchange)
+        self._take(exchange)
         scope["headers"], exchange.headers = (), {}  # it lasts for hours, and nobody reads them any more
         return SubscriptionStream(exchange, self._stateless, request.id, subscription).serve()
 

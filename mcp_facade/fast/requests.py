@@ -73,21 +73,6 @@ class ListenRequest(_Strict, frozen=True):
     params: ListenParams
 
 
-class CancelledParams(msgspec.Struct, frozen=True, rename="camel"):
-    """Parameters of `notifications/cancelled`."""
-
-    request_id: int | str
-
-
-class Cancelled(msgspec.Struct, frozen=True):
-    """`notifications/cancelled`: a notification, unless it has an id."""
-
-    jsonrpc: Literal["2.0"]
-    method: Literal["notifications/cancelled"]
-    params: CancelledParams
-    id: Any = msgspec.UNSET
-
-
 class Envelope(msgspec.Struct, frozen=True):
     """What the `_meta` of a 2026-07-28 request says about its client, as the SDK understands it."""
 
@@ -98,7 +83,6 @@ R = TypeVar("R")
 
 TOOL_CALL = msgspec.json.Decoder(ToolCall)
 LISTEN_REQUEST = msgspec.json.Decoder(ListenRequest)
-CANCELLED = msgspec.json.Decoder(Cancelled)
 
 
 def decoded(body: bytes, decoder: msgspec.json.Decoder[R]) -> R | None:

@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from broker.hub import Delivery
 from events.ids import ConnectionId
-from mcp_facade.fast.encoders import StatelessEncoder, acknowledgement, as_ascii, encode, event
+from mcp_facade.http.encoders import StatelessEncoder, acknowledgement, as_ascii, encode, event
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.streams.get_stream import PING
 from mcp_facade.streams.subscriptions import Subscription

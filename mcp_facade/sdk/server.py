@@ -28,7 +28,7 @@ from mcp_facade.resources import Resources
 from mcp_facade.sdk.context import Context
 from mcp_facade.sdk.subscriptions import SdkSubscriptions
 from mcp_facade.sdk.tools import SdkTools
-from mcp_facade.sdk.workarounds import break_the_cycle_of_a_session, no_input_schema, without_list_changed
+from mcp_facade.sdk.workarounds import no_input_schema, without_list_changed
 from mcp_facade.streams.frames import EXTENSION
 from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.texts import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION
@@ -46,9 +46,6 @@ CHAT_PROMPT = Prompt(
         PromptArgument(name="interests", description="Words separated by commas.", required=False),
     ],
 )
-
-
-break_the_cycle_of_a_session()
 
 
 class ChatServer(Server[Any]):

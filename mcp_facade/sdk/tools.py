@@ -29,23 +29,14 @@ class SdkTools:
 
     async def list(self, ctx: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
         """All of them, always in the same order."""
-        _let_through(ctx)
         return ListToolsResult(tools=list(TOOLS))
 
     async def call(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult:
         """Carry out a tool; a refusal is a result, and so is a fault of ours."""
-        _let_through(ctx)
         if params.name not in self._tools:
             raise MCPError(INVALID_PARAMS, "Unknown tool. tools/list names those that there are.")
         call = Call(exchange_of(ctx), _report(ctx))
         return _result(await self._tools.call(params.name, params.arguments, call))
-
-
-def _let_through(ctx: Context) -> None:
-    """The SDK calls no handler for a session without a handshake."""
-    session = exchange_of(ctx).session
-    if session is not None:
-        session.is_served = True
 
 
 def _report(ctx: Context) -> Report | None:

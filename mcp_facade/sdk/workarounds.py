@@ -7,7 +7,6 @@ The module imports neither, so that the server can start before they are loaded.
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -87,17 +86,3 @@ def keep_streams_through_a_signal() -> None:
     from sse_starlette.sse import AppStatus
 
     AppStatus.enable_automatic_graceful_drain = False
-
-
-def break_the_cycle_of_a_session() -> None:
-    """Make the cached properties of the SDK's `ServerRunner` plain ones.
-
-    Symptom: an ended 2025 session keeps bound methods of itself, so its memory stays until a full garbage collection,
-    which comes once in many minutes and stops every request for long. Remove when `ServerRunner` caches no bound
-    methods.
-    """
-    from mcp.server.runner import ServerRunner
-
-    for name, kept in tuple(vars(ServerRunner).items()):
-        if isinstance(kept, cached_property):
-            setattr(ServerRunner, name, property(kept.func))

@@ -93,8 +93,8 @@ class GetStream:
 
     async def _replay(self, state: State, resumption: ResumePoint) -> None:
         self._at = resumption
-        presented = self._session.presented
-        async for told in notifications_after(self._broker.log, state, presented, resumption.position - 1):
+        connections = self._session.connections
+        async for told in notifications_after(self._broker.log, state, connections, resumption.position - 1):
             if self._stream.ended:
                 return
             missed = [delivery for delivery in told if not resumption.includes(delivery)]

@@ -45,14 +45,10 @@ def identify(broker: Broker, exchange: HttpExchange, handle: str | None) -> Call
     else:
         caller = _default(broker, session) if session is not None else None
     if caller is not None and session is not None:
-        session.present(*caller)
+        session.bind(*caller)
     return caller
 
 
 def _default(broker: Broker, session: Session) -> Caller | None:
-    """Whom the session acts as where no handle is named; of those that it has shown, one that is known still."""
-    while (default := session.default) is not None:
-        if broker.knows(default[0]):
-            return Caller(*default)
-        session.forget(default[0])
-    return None
+    """Return whom the session acts as if no handle is named: of its handles, the first that is known (still)."""
+    return next((Caller(*found) for found in session.default_handles() if broker.knows(found[0])), None)

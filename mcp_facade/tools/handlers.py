@@ -14,6 +14,7 @@ from broker.waits import Waited
 from events.commands import Command, EnterQueue, LeaveQueue, LeaveRoom, NextPartner, SendMessage
 from events.ids import RoomId, connection_id_of
 from events.log import LogUnavailableError
+from mcp_facade.sessions import Sessions
 from mcp_facade.texts import REFUSALS
 from mcp_facade.tools.arguments import (
     LONE_SURROGATE_TEXT,
@@ -60,8 +61,9 @@ class Refused(Exception):  # noqa: N818 - not a fault: the way out of a tool wit
 class Tools:
     """The tools of one broker, whoever serves them: each from who calls and the arguments to an answer."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, sessions: Sessions) -> None:
         self._broker = broker
+        self._sessions = sessions
         self._tools: Mapping[str, Callable[[Call, Mapping[str, Any] | None], Awaitable[Json]]] = {
             "enter_queue": self._enter_queue,
             "send_message": self._send_message,
@@ -78,6 +80,8 @@ class Tools:
     async def call(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
         """Carry out the tool of that name, which has to be one; a fault of ours is a refusal too."""
         answer = await self._answer(name, arguments, call)
+        if call.exchange.session is not None:
+            await self._sessions.keep(call.exchange.session)
         call.exchange.answer_ready()
         return answer
 
@@ -116,7 +120,7 @@ class Tools:
         if isinstance(answer, Rejection) and minted:
             self._forget_minted(call, caller)
         elif session is not None:
-            session.entered(*caller)
+            session.enter(*caller)
         if isinstance(answer, Rejection):
             raise Refused(refused(answer, self._broker.policy))
         return self._queued(answer.state, caller)
@@ -124,22 +128,20 @@ class Tools:
     def _forget_minted(self, call: Call, caller: Caller) -> None:
         """Its handle will not be told; if the log is only slow, it may enter yet, and has to go again."""
         call.exchange.nothing_minted()
-        session = call.exchange.session
-        if session is not None:
-            session.forget(caller.connection_id)
-        self._broker.abandon(caller.connection_id)
+        if call.exchange.session is not None:
+            self._broker.abandon_unless_heard(caller.connection_id)
+        else:
+            self._broker.abandon(caller.connection_id)
 
     def _mint(self, call: Call) -> Caller:
-        """A new connection; its session's stream is for it before it enters, so that it hears all."""
+        """A new connection; in a session it is the session's own, so that a repeated call finds itself."""
         if call.exchange.is_over:
-            raise self._refusal("unavailable")  # to nobody
-        handle = self._broker.mint(call.exchange.peer)
+            raise self._refusal("unavailable")  # the client has gone
+        session = call.exchange.session
+        handle = self._broker.mint(call.exchange.peer, session.own_handle if session is not None else None)
         if isinstance(handle, Rejection):
             raise Refused(refused(handle, self._broker.policy))
         caller = Caller(connection_id_of(handle), handle)
-        session = call.exchange.session
-        if session is not None:
-            session.present(*caller)
         call.exchange.minted(caller.connection_id)
         return caller
 

@@ -21,7 +21,7 @@ from tests.support.logs import run, unavailable
 from tests.support.people import ANN, BOB, enter, leave, say
 
 HANDLE = handle_from(bytes(range(24)))
-SESSION_ID = "0123456789abcdef0123456789abcdef"
+SESSION_ID = "cs_AQMMpVqAcnJycnJycnJycnJycnJycufqFz_cVAO49TrslDlwA0M"
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ import pytest
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import Position
 from events.log import DeliveryRecord, EventLog, LogUnavailableError, Snapshot, UnusableLogError
+from events.session_records import SessionRecords
 from events.sqlite import log as sqlite_log
 from events.sqlite.file import SqliteFile
 from events.sqlite.log import SqliteLog
@@ -117,6 +118,11 @@ class TwoLogs:
         self.append, self.save, self.compact, self.turn = writer.append, writer.save, writer.compact, writer.turn
         self.record, self.redact = writer.record, writer.redact
         self.read, self.follow, self.newest_snapshot = other.read, other.follow, other.newest_snapshot
+
+    @property
+    def session_records(self) -> SessionRecords:
+        """The writer's records."""
+        return self._writer.session_records
 
     @property
     def redacted_to(self) -> Position:

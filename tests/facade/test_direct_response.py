@@ -27,7 +27,7 @@ def status_request(person: Modern | InSession, request_id: int = 1, **more: str)
 
 def taken(running: Running) -> int:
     """How many requests the lane has answered."""
-    lane = running.app.gateway.fast_lane
+    lane = running.app.endpoint.fast_lane
     assert lane is not None
     return lane.taken
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from events.memory import MemoryLog
+from events.session_records import MemorySessionRecords
 from tests.facade.people import ACCEPT, Crowd, Event, InSession, Person, crowd, texts
 from tests.support.fake_clock import FakeClock
 from tests.support.logs import FaultyLog, unavailable
@@ -273,8 +274,8 @@ async def test_the_first_id_resumes_a_stream_that_heard_nothing(there: Crowd) ->
         assert texts([await frames.next()]) == ["missed"]
 
 
-async def test_a_session_does_not_survive_a_restart_and_a_stream_resumes_all_the_same() -> None:
-    """404, initialize, any call with the handle, GET with `Last-Event-ID`: nothing is lost or repeated."""
+async def test_a_session_and_its_stream_go_on_after_a_restart() -> None:
+    """The same session id, the same left-out handle, GET with `Last-Event-ID`: nothing is lost or repeated."""
     log = MemoryLog()
     async with serving(log=log) as running, crowd(running) as there:
         ann, bob = await pair(there)
@@ -283,19 +284,37 @@ async def test_a_session_does_not_survive_a_restart_and_a_stream_resumes_all_the
             last = (await frames.next()).id
         await bob.say("missed")
     async with serving(log=log) as running, crowd(running) as there:
-        handle, room_id = bob.handle, bob.room_id
+        old, bob_again = InSession(running), await there.session()
+        old.session_id = ann.session_id
+        async with old.stream(last) as frames:
+            assert texts([await frames.next()]) == ["missed"]
+            await bob_again.call("send_message", room_id=bob.room_id, message="live", handle=bob.handle)
+            assert texts([await frames.next()]) == ["live"]
+        assert (await old.call("get_status"))["connection_id"] == ann.connection_id
+        await old.close()
+
+
+async def test_a_session_of_another_log_is_unknown() -> None:
+    """404, initialize, any call with the handle, GET with `Last-Event-ID`: nothing is lost or repeated."""
+    log = MemoryLog()
+    async with serving(log=log) as running, crowd(running) as there:
+        ann, bob = await pair(there)
+        async with ann.stream() as frames:
+            await bob.say("heard")
+            last = (await frames.next()).id
+        await bob.say("missed")
+    log.session_records = MemorySessionRecords()  # as if the secret had been lost
+    async with serving(log=log) as running, crowd(running) as there:
         old = InSession(running)
         old.session_id = ann.session_id
         assert (await old.exchange("tools/list", {})).status_code == 404
         async with old.stream(last) as frames:
             assert frames.response.status_code == 404
         await old.close()
-        ann_again, bob_again = await there.session(), await there.session()
-        await ann_again.call("get_status", handle=ann.handle)
-        async with ann_again.stream(last) as frames:
+        again = await there.session()
+        await again.call("get_status", handle=ann.handle)
+        async with again.stream(last) as frames:
             assert texts([await frames.next()]) == ["missed"]
-            await bob_again.call("send_message", room_id=room_id, message="live", handle=handle)
-            assert texts([await frames.next()]) == ["live"]
 
 
 async def test_resuming_replays_for_the_handles_that_this_session_presented_alone(there: Crowd) -> None:

@@ -13,7 +13,7 @@ from events.ids import ConnectionId
 from mcp_facade.texts import REFUSALS
 from projections.connections import Idle, Waiting
 from tests.facade.people import Crowd, Era, InSession, Person, crowd, events_of, last_answer, texts
-from tests.support.fake_clock import settle
+from tests.support.fake_clock import FakeClock, settle
 from tests.support.server import GatedLog, Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
@@ -207,11 +207,11 @@ async def entering_at(log: GatedLog, person: Person, **arguments: Any) -> asynci
 
 
 @pytest.mark.parametrize("noticed", [True, False])
-async def test_who_hangs_up_before_the_result_leaves_no_ghost(era: Era, *, noticed: bool) -> None:
-    """A handle that nobody received is taken out of the queue; the same client, calling again, waits alone."""
+async def test_who_hangs_up_before_the_result_leaves_no_ghost(*, noticed: bool) -> None:
+    """A handle that reached no client is taken out of the queue; the same client, calling again, waits alone."""
     log = GatedLog()
     async with serving(log=log) as running, crowd(running) as there:
-        ann = await there.person(era)
+        ann = await there.person("2026")
         connections = running.connections
         call = await entering_at(log, ann)
         call.cancel()
@@ -225,11 +225,11 @@ async def test_who_hangs_up_before_the_result_leaves_no_ghost(era: Era, *, notic
         assert (await ann.enter())["status"] == "waiting"
 
 
-async def test_who_calls_again_does_not_meet_their_own_ghost(era: Era) -> None:
+async def test_who_calls_again_does_not_meet_their_own_ghost() -> None:
     """Even if the lost call and the new one stand before a slow log together, the new one waits alone."""
     log = GatedLog()
     async with serving(log=log) as running, crowd(running) as there:
-        ann = await there.person(era)
+        ann = await there.person("2026")
         connections = running.connections
         lost = await entering_at(log, ann)
         lost.cancel()
@@ -241,6 +241,61 @@ async def test_who_calls_again_does_not_meet_their_own_ghost(era: Era) -> None:
         log.gate.set()
         assert (await again)["status"] == "waiting"
         assert [who for _, who in running.broker.state.queue.entries.items()] == [ann.connection_id]
+
+
+@pytest.mark.parametrize("is_slow", [True, False])
+async def test_a_session_that_calls_again_after_a_broken_answer_finds_itself(*, is_slow: bool) -> None:
+    """It is the same connection, whether the log had answered by then or not, and it stays in the queue."""
+    log, clock = GatedLog(), FakeClock()
+    async with serving(log=log, clock=clock) as running, crowd(running) as there:
+        ann = await there.session()
+        lost = await entering_at(log, ann)
+        lost.cancel()
+        await asyncio.wait({lost})
+        if not is_slow:
+            log.gate.set()
+            await eventually(lambda: len(running.broker.state.queue) == 1)
+        await clock.advance(1_000)
+        again = asyncio.create_task(ann.enter())
+        log.gate.set()
+        assert (await again)["status"] == "waiting"
+        await clock.advance(10_000)
+        assert [who for _, who in running.broker.state.queue.entries.items()] == [ann.connection_id]
+
+
+async def test_a_session_that_does_not_call_again_is_out_after_two_seconds() -> None:
+    """Its answer was lost, and no stream of it is open: it counts as gone."""
+    log, clock = GatedLog(), FakeClock()
+    async with serving(log=log, clock=clock) as running, crowd(running) as there:
+        ann = await there.session()
+        connections = running.connections
+        lost = await entering_at(log, ann)
+        lost.cancel()
+        await asyncio.wait({lost})
+        await eventually(lambda: running.connections < max(1, connections))
+        log.gate.set()
+        await eventually(lambda: running.broker.state.position == 2)
+        await settle()
+        await clock.advance(1_999)
+        assert len(running.broker.state.queue) == 1
+        await clock.advance(1)
+        await eventually(lambda: len(running.broker.state.queue) == 0)
+
+
+async def test_a_session_whose_stream_is_open_stays_though_its_answer_was_lost() -> None:
+    """Its client hears of the match by the stream."""
+    log, clock = GatedLog(), FakeClock()
+    async with serving(log=log, clock=clock) as running, crowd(running) as there:
+        ann = await there.session()
+        async with ann.stream() as frames:
+            lost = await entering_at(log, ann)
+            lost.cancel()
+            await asyncio.wait({lost})
+            log.gate.set()
+            await eventually(lambda: len(running.broker.state.queue) == 1)
+            await clock.advance(10_000)
+            await (await there.modern()).enter("Bob")
+            assert (await frames.next()).method == "chatroom.found"
 
 
 async def test_a_default_that_is_forgotten_gives_way_to_the_one_shown_last() -> None:
@@ -260,16 +315,21 @@ async def test_a_default_that_is_forgotten_gives_way_to_the_one_shown_last() -> 
 
 
 async def test_who_was_matched_and_hung_up_leaves_the_room(era: Era) -> None:
-    """If the lost result was a match, the partner is told at once that nobody is there."""
-    log = GatedLog()
-    async with serving(log=log) as running, crowd(running) as there:
+    """If the lost result was a match, the partner is told that no client is there: at once, or in two seconds."""
+    log, clock = GatedLog(), FakeClock()
+    async with serving(log=log, clock=clock) as running, crowd(running) as there:
         ann, bob = await there.person(era), await there.person(era)
         await ann.enter("Ann")
+        connections = running.connections
         call = await entering_at(log, bob)
         call.cancel()
         await asyncio.wait({call})
         log.gate.set()
         heard = await ann.hear()
+        if era == "2025":
+            await eventually(lambda: running.connections < max(2, connections))
+            await settle()
+            await clock.advance(2_000)
         while heard[-1]["method"] != "partner.disconnected":
             heard += await ann.hear()
         assert [event["method"] for event in heard] == ["chatroom.found", "partner.disconnected"]

@@ -184,52 +184,72 @@ async def opened(running: Running) -> httpx.Response:
         await person.close()
 
 
-async def test_a_new_session_takes_the_place_of_the_one_idle_longest() -> None:
-    """At `sessions_max` the longest idle session goes; one whose stream is open stays, and one just used."""
-    clock = FakeClock()
-    async with serving(clock=clock, sessions_max=3) as running, crowd(running) as there:
-        ann, bob, cat = [await there.session() for _ in range(3)]
-        async with ann.stream():
-            assert (await opened(running)).status_code == 503
-            await clock.advance(60_001)
-            await bob.request("tools/list")  # Cat is the one idle longest, since Ann listens
-            assert (await opened(running)).status_code == 200
-            assert running.metric("chat_broker_sessions") == 3
-            assert (await cat.exchange("tools/list", {})).status_code == 404
-            for person in (ann, bob):
-                assert (await person.exchange("tools/list", {})).status_code == 200
-
-
-async def test_when_every_session_is_busy_there_is_no_room() -> None:
-    """A session that is in use is never ended for another: the new one is told to come back."""
-    clock = FakeClock()
-    async with serving(clock=clock, sessions_max=1) as running, crowd(running) as there:
-        ann = await there.session()
-        async with ann.stream():
-            await clock.advance(60_001)
-            assert (await opened(running)).status_code == 503
-            assert (await ann.exchange("tools/list", {})).status_code == 200
-        await eventually(lambda: running.metric('chat_broker_streams{kind="get"}') == 0)
-        await clock.advance(60_001)
+async def test_a_session_needs_no_memory_to_be_known() -> None:
+    """Beyond `sessions_max` the longest inactive are dropped from memory; none is refused, and none is lost."""
+    async with serving(sessions_max=2) as running, crowd(running) as there:
+        people = [await there.session() for _ in range(4)]
+        other = await there.modern()
+        await other.enter("Other")
+        await people[0].call("get_status", handle=other.handle)
+        for person in (*people, *people):
+            assert (await person.exchange("tools/list", {})).status_code == 200
+            assert running.metric("chat_broker_sessions") <= 2
+        assert (await people[0].call("get_status"))["connection_id"] == other.connection_id
         assert (await opened(running)).status_code == 200
 
 
-async def test_a_session_that_nobody_uses_expires() -> None:
-    """After `session_idle_ms` its id is unknown; a call or an open stream is use, and a person stays who they are."""
+async def test_a_session_in_use_is_not_dropped_from_memory() -> None:
+    """Neither one whose stream is open nor one with a call in flight; there may be more of them than `sessions_max`."""
+    async with serving(sessions_max=1) as running, crowd(running) as there:
+        ann, bob = await there.session(), await there.session()
+        async with ann.stream() as frames, bob.stream():
+            assert running.metric("chat_broker_sessions") == 2
+            await ann.enter()
+            await (await there.modern()).enter()
+            assert (await frames.next()).method == "chatroom.found"
+
+
+async def test_an_initialize_leaves_no_memory_behind() -> None:
+    """However many come from one peer, since the session's id says all that there is to know."""
+    async with serving() as running:
+        for _ in range(20):
+            assert (await opened(running)).status_code == 200
+        assert running.metric("chat_broker_sessions") == 0
+
+
+async def test_a_session_that_is_not_used_is_forgotten_but_not_refused() -> None:
+    """After `session_idle_ms` only its own handle is known; a call or an open stream is use."""
     clock = FakeClock()
     graces = {"idle_grace_queue_ms": 10_000_000, "idle_grace_room_ms": 10_000_000}
     async with serving(clock=clock, session_idle_ms=100_000, **graces) as running, crowd(running) as there:
+        other = await there.modern()
+        await other.enter("Other")
         idle, calling, listening = [await there.session() for _ in range(3)]
-        await idle.enter()
+        for session in (idle, calling, listening):
+            await session.call("get_status", handle=other.handle)
         async with listening.stream():
-            for _ in range(3):
+            for _ in range(5):
                 await clock.advance(60_000)
                 await calling.request("tools/list")
             await eventually(lambda: running.metric("chat_broker_sessions") == 2)
-            assert (await idle.exchange("tools/list", {})).status_code == 404
-            for person in (calling, listening):
-                assert (await person.exchange("tools/list", {})).status_code == 200
-        assert (await calling.call("get_status", handle=idle.handle))["status"] == "waiting"
+            assert "connection_id" not in await idle.call("get_status")
+            for session in (calling, listening):
+                assert (await session.call("get_status"))["connection_id"] == other.connection_id
+
+
+async def test_a_session_is_valid_for_a_day() -> None:
+    """Then it is unknown, also if it is in use, and its stream ends."""
+    clock = FakeClock()
+    async with serving(clock=clock) as running, crowd(running) as there:
+        ann = await there.session()
+        async with ann.stream() as frames:
+            await clock.advance(86_400_000 - 30_000)
+            assert (await ann.exchange("tools/list", {})).status_code == 200
+            await clock.advance(30_000)
+            refused = await ann.exchange("tools/list", {})
+            assert refused.status_code == 404
+            await clock.advance(30_000)
+            assert await frames.rest() == []
 
 
 async def test_an_initialize_that_is_refused_opens_no_session(there: Crowd) -> None:

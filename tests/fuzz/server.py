@@ -63,21 +63,22 @@ class ProbedApp(ChatApp):
             await writer.drain()
 
     async def _sweep(self) -> None:
-        for session in self.gateway._sessions._by_id.values():
+        sessions = self.endpoint._sessions
+        for session in sessions._by_id.values():
             session.active_ms = float("-inf")
-        await self.gateway._end_expired()
+        sessions.stop()
+        sessions._sweep()
 
     def _report(self) -> dict[str, Any]:
         gc.collect()
-        broker, gateway = self.broker, self.gateway
+        broker, endpoint = self.broker, self.endpoint
         traces = broker.presence._activities
         return {
             "epoch": broker.log.epoch,
             "tasks": sorted(_where(task) for task in asyncio.all_tasks()),
-            "sessions": len(gateway._sessions),
-            "sessions of the SDK": len(gateway._manager._server_instances),
-            "calls in sessions": sum(len(session.calls) for session in gateway._sessions._by_id.values()),
-            "streams": len(gateway._streams._open),
+            "sessions": len(endpoint._sessions),
+            "calls in sessions": sum(len(session.calls) for session in endpoint._sessions._by_id.values()),
+            "streams": len(endpoint._streams._open),
             "sinks": len(broker.hub._sinks),
             "waits": len(broker.hub._waits),
             "calls": sum(trace.calls for trace in traces.values()),

@@ -17,6 +17,7 @@ from events.log import (
     UnreadableSnapshotError,
     UnusableLogError,
 )
+from events.session_records import MemorySessionRecords
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State, evolve
 from tests.support.turns import TurnLine
@@ -31,6 +32,7 @@ class Disk:
         self.epoch = epoch
         self.turns = turns
         self.redacted_to: Position = 0
+        self.session_records = MemorySessionRecords(epoch.encode())
         self.base: Tip = EMPTY_TIP
         self.commits: list[Commit] = []  # all that ever were; those up to the base can't be read any more
         self.state: State = INITIAL_STATE  # folded here, commit by commit

@@ -24,6 +24,7 @@ ENVELOPE = {
     CLIENT_INFO_META_KEY: {"name": "simulation", "version": "1"},
     CLIENT_CAPABILITIES_META_KEY: {"extensions": {EXTENSION: {}}},
 }
+HANDSHAKE = {"protocolVersion": KEPT, "capabilities": {}, "clientInfo": {"name": "simulation", "version": "1"}}
 STREAM = "text/event-stream"
 
 
@@ -108,7 +109,8 @@ class Host:
         try:
             if await exchanged.answered() != 200:
                 return {"status": exchanged.status}
-            return await self._result(exchanged)
+            result = await self._result(exchanged)
+            return {"session_id": exchanged.headers["mcp-session-id"]} if method == "initialize" and result else result
         finally:
             alarm.cancel()
             exchanged.close()
@@ -127,8 +129,6 @@ class Host:
                     self.around.sometimes.reached("progress was told")
                 elif "result" in message or "error" in message:
                     return _result_in(message)
-        if "mcp-session-id" in exchanged.headers:
-            return {"session_id": exchanged.headers["mcp-session-id"]}
         return None
 
 
@@ -156,7 +156,7 @@ class PerCallHost(Host):
         """In a session of its own."""
         process = self.somewhere
         try:
-            opened = await self.post(process, {}, "initialize", {})
+            opened = await self.post(process, {}, "initialize", HANDSHAKE)
             if opened is None or "session_id" not in opened:
                 return None
             headers = {"mcp-session-id": opened["session_id"], "mcp-protocol-version": KEPT}

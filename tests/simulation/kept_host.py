@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from events.ids import ConnectionId
 from mcp_facade.streams.frames import CONNECTION_META_KEY, RESOURCE_UPDATED
-from tests.simulation.hosts import STREAM, Host, delete
+from tests.simulation.hosts import HANDSHAKE, STREAM, Host, delete
 from tests.simulation.loop import sleep_ms
 from tests.simulation.network import Broken, Exchanged
 from tests.simulation.sdk import KEPT
@@ -79,7 +79,7 @@ class KeptHost(Host):
         if self.session_id is None:
             self._opening = True
             try:
-                opened = await self.post(self.home, {}, "initialize", {})
+                opened = await self.post(self.home, {}, "initialize", HANDSHAKE)
                 self.session_id = opened.get("session_id") if opened is not None else None
             finally:
                 self._opening = False

@@ -95,7 +95,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         if len(self._tasks) > self._tasks_looked_at:
             self._tasks_looked_at = max(64, 2 * len(self.tasks()))
         if self.dead:
-            _drop(task)
+            self._drop(task)
         return task
 
     def tasks(self) -> list[asyncio.Task[Any]]:
@@ -144,15 +144,16 @@ class SimLoop(asyncio.AbstractEventLoop):
         previous = asyncio_events._get_running_loop()
         asyncio_events._set_running_loop(self)
         for task in left:
-            _drop(task)
+            self._drop(task)
         self._tasks = []
         asyncio_events._set_running_loop(previous)
 
-
-def _drop(task: asyncio.Task[Any]) -> None:
-    task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio knows it, its stubs do not
-    with suppress(BaseException):  # what it does with its last breath reaches nobody
-        task.get_coro().close()
+    def _drop(self, task: asyncio.Task[Any]) -> None:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio knows it, its stubs do not
+        asyncio.tasks._enter_task(self, task)  # libraries ask which task it is, also while they clean up
+        with suppress(BaseException):  # what it does with its last breath reaches nobody
+            task.get_coro().close()
+        asyncio.tasks._leave_task(self, task)
 
 
 STOPPED = "stopped, as was asked for"

@@ -24,7 +24,7 @@ from tests.simulation.attendance import Attendance
 from tests.simulation.freshness import Freshness
 from tests.simulation.loop import Handle, SimLoop, sleep_ms
 from tests.simulation.network import Exchanged
-from tests.simulation.sdk import SessionManager
+from tests.simulation.sdk import ModernRequests
 from tests.simulation.store_client import StoreClient
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.watched_memory import watched_memory_log
@@ -103,8 +103,8 @@ class Process:
         )
         self.app = ChatApp(self.broker, settings)
         self.app.on_started = self._started
-        gateway = self.app.gateway
-        gateway._manager = SessionManager(self, gateway._streams)
+        endpoint = self.app.endpoint
+        endpoint._modern = ModernRequests(self, endpoint._sessions)
         self.loop.create_task(self._live())
 
     def _open_log(self) -> EventLog:
@@ -251,7 +251,7 @@ class Process:
 
     def _gone(self) -> None:
         self.is_up = False
-        lane = self.app.gateway.fast_lane if hasattr(self, "app") else None
+        lane = self.app.endpoint.fast_lane if hasattr(self, "app") else None
         if lane is not None and lane.taken:
             self.around.sometimes.reached("the fast lane answered")
         self.loop.kill()

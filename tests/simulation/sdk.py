@@ -1,7 +1,6 @@
-"""Stands in for the SDK's session manager: from bytes to the real handlers, and back to bytes.
+"""Stands in for the SDK's side of 2026-07-28: from bytes to the real handlers, and back to bytes.
 
-It does what the SDK does with a request's life: in a session the handler goes on when its client has gone, and its
-result is dropped; a request that stands alone is cancelled with its connection.
+As in the SDK, a request is cancelled with its connection.
 """
 
 from __future__ import annotations
@@ -18,19 +17,16 @@ from mcp_types import (
     CallToolRequestParams,
     ClientCapabilities,
     ReadResourceRequestParams,
-    SubscribeRequestParams,
     SubscriptionsListenRequestParams,
-    UnsubscribeRequestParams,
 )
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from broker.streams import Streams
 from events.log import LogUnavailableError
-from mcp_facade.http.headers import SESSION_HEADER
 from mcp_facade.resources import Resources
 from mcp_facade.sdk.subscriptions import SdkSubscriptions
 from mcp_facade.sdk.tools import SdkTools
+from mcp_facade.sessions import Sessions
 from mcp_facade.streams.frames import EXTENSION
 from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.tools.handlers import Tools
@@ -95,72 +91,34 @@ class _Context:
         self.session = _ServerSession(frames, token)
 
 
-class SessionManager:
-    """In the place of `StreamableHTTPSessionManager`."""
+class ModernRequests:
+    """In the place of the SDK's manager, which serves 2026-07-28."""
 
-    def __init__(self, process: Process, streams: Streams) -> None:
-        self._process = process
-        resources = Resources(process.broker)
-        tools = SdkTools(Tools(process.broker))
-        self._sessions: dict[str, dict[asyncio.Task[None], None]] = {}
-        listening = SdkSubscriptions(Subscriptions(process.broker, streams, resources))
+    def __init__(self, process: Process, sessions: Sessions) -> None:
+        broker = process.broker
+        resources = Resources(broker, sessions)
+        tools = SdkTools(Tools(broker, sessions))
+        subscriptions = SdkSubscriptions(Subscriptions(broker, broker.streams, resources))
         self._handlers: dict[str, tuple[Any, Callable[[Any, Any], Awaitable[Any]]]] = {
             "tools/call": (CallToolRequestParams, tools.call),
             "resources/read": (ReadResourceRequestParams, resources.read),
-            "resources/subscribe": (SubscribeRequestParams, resources.subscribe),
-            "resources/unsubscribe": (UnsubscribeRequestParams, resources.unsubscribe),
-            "subscriptions/listen": (SubscriptionsListenRequestParams, listening.listen),
+            "subscriptions/listen": (SubscriptionsListenRequestParams, subscriptions.listen),
         }
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Serve; at the end, what still runs in a session is cancelled."""
+        """Serve while the context is open."""
         yield
-        running = [task for tasks in self._sessions.values() for task in tasks]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
 
     async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers = dict(scope["headers"])
-        version = headers.get(b"mcp-protocol-version", b"").decode()
-        session_id = headers.get(SESSION_HEADER, b"").decode()
-        body = (await receive()).get("body", b"") if scope["method"] == "POST" else b""
-        message = msgspec.json.decode(body) if body else {}
-        if version == MODERN:
-            await self._answer(scope, receive, send, MODERN, message, None)
-        elif message.get("method") == "initialize":
-            await self._initialize(send)
-        elif session_id not in self._sessions:
-            await _plain(send, 404)
-        elif scope["method"] == "DELETE":
-            for task in self._sessions.pop(session_id):
-                task.cancel()
-            await _plain(send, 200)
-        else:
-            await self._answer(scope, receive, send, KEPT, message, self._sessions[session_id])
+        message = msgspec.json.decode((await receive()).get("body", b""))
+        await self._answer(scope, receive, send, message)
 
-    async def _initialize(self, send: Send) -> None:
-        session_id = self._process.random_bytes(16).hex()
-        self._sessions[session_id] = {}
-        await _plain(send, 200, [(SESSION_HEADER, session_id.encode())])
-
-    async def _answer(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        version: str,
-        message: dict[str, Any],
-        session: dict[asyncio.Task[None], None] | None,
-    ) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, message: dict[str, Any]) -> None:
         frames = _Frames()
-        ctx = _Context(Request(scope), version, message, frames)
+        ctx = _Context(Request(scope), MODERN, message, frames)
         handling = asyncio.ensure_future(self._handle(ctx, message, frames))
-        if session is not None:
-            session[handling] = None
-            handling.add_done_callback(lambda task: session.pop(task, None))
         leaving = asyncio.ensure_future(_end_when_gone(receive, frames))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM})
@@ -175,7 +133,7 @@ class SessionManager:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             leaving.cancel()
-            if session is None and not handling.done():
+            if not handling.done():
                 handling.cancel()
                 await asyncio.wait({handling})
 
@@ -196,8 +154,3 @@ async def _end_when_gone(receive: Receive, frames: _Frames) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     frames.filled.set()
-
-
-async def _plain(send: Send, status: int, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers or []})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -22,6 +22,7 @@ from events.log import (
     Snapshot,
     UnusableLogError,
 )
+from events.session_records import SessionRecords
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
 from tests.simulation.loop import SimLoop
@@ -97,6 +98,11 @@ class StoreClient:
     def base(self) -> Tip:
         """As of the last answer."""
         return self._base
+
+    @property
+    def session_records(self) -> SessionRecords:
+        """See `EventLog.session_records`; nothing goes wrong on the way to these."""
+        return self.disk.session_records
 
     @property
     def redacted_to(self) -> Position:

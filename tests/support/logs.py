@@ -13,6 +13,7 @@ from events.commit import Commit, Facts, Tip, commit_after
 from events.ids import Position, RoomId
 from events.log import MISSED_COMMITS_MAX, TURN_MS, Conflict, DeliveryRecord, LogUnavailableError, Snapshot
 from events.memory import MemoryLog
+from events.session_records import SessionRecords
 from projections.state import INITIAL_STATE, State, evolve
 from tests.support.specs import NOON_MS
 from tests.support.turns import Leave, TurnLine
@@ -87,6 +88,11 @@ class FaultyLog:
     def base(self) -> Tip:
         """See `EventLog.base`."""
         return self.inner.base
+
+    @property
+    def session_records(self) -> SessionRecords:
+        """See `EventLog.session_records`."""
+        return self.inner.session_records
 
     @property
     def redacted_to(self) -> Position:

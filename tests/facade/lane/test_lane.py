@@ -1,4 +1,4 @@
-"""What the lane does by itself: what the comparison with the SDK can't show, since it is a matter of time."""
+"""The lane by itself: matters of time, outside the comparison with the SDK."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Lone:
 
     def __init__(self, twin: Twin) -> None:
         self.twin = twin
-        lane = twin.app.gateway.fast_lane
+        lane = twin.app.endpoint.fast_lane
         assert lane is not None
         self.lane: FastLane = lane
 
@@ -41,7 +41,7 @@ class Lone:
         return asked
 
     async def session(self) -> str:
-        """The id of a session for which the SDK has vouched."""
+        """Open a session, and return its id."""
         session_id = (await self.ask(opening())).header(b"mcp-session-id")
         await self.ask(in_session("tools/list", {}, session_id))
         return session_id
@@ -56,27 +56,24 @@ class Lone:
 
 @pytest.mark.parametrize("name", TOOLS)
 async def test_a_well_formed_call_is_for_the_lane(era: Era, name: str) -> None:
-    """Of every tool, in both eras, whatever comes of it."""
+    """The lane takes calls of every tool, in both eras, with any result."""
     async with twins(Counter()) as both:
         lone = Lone(both.lane)
         assert (await lone.call(era, name, ARGUMENTS.get(name, {}))).is_over
         assert lone.lane.taken == 1
 
 
-async def test_the_first_calls_of_a_session_are_the_sdks() -> None:
-    """Until it has let one through, nobody can say that the handshake was good."""
+async def test_the_first_call_of_a_session_is_for_the_lane() -> None:
+    """The session's id says that the handshake was good."""
     async with twins(Counter()) as both:
         lone = Lone(both.lane)
         session_id = (await lone.ask(opening())).header(b"mcp-session-id")
-        status = in_session("tools/call", {"name": "get_status"}, session_id)
-        assert (await lone.ask(status)).is_over
-        assert lone.lane.taken == 0
-        assert (await lone.ask(status)).is_over
+        assert (await lone.ask(in_session("tools/call", {"name": "get_status"}, session_id))).is_over
         assert lone.lane.taken == 1
 
 
 async def test_a_wait_hears_a_ping_every_fifteen_seconds(era: Era) -> None:
-    """From then on its answer is a stream, whose last event is the result."""
+    """A ping turns the answer into a stream; its last event is the result."""
     async with twins(Counter()) as both:
         lone = Lone(both.lane)
         entered = await lone.call("2026", "enter_queue", {})
@@ -96,7 +93,7 @@ async def test_a_wait_hears_a_ping_every_fifteen_seconds(era: Era) -> None:
 
 
 async def test_a_listen_stream_hears_a_ping_every_fifteen_seconds() -> None:
-    """As long as nothing else is written, and after it."""
+    """Pings come while nothing else is written, and after it."""
     async with twins(Counter()) as both:
         stream = await Lone(both.lane).ask(modern("subscriptions/listen", {"notifications": {}}))
         await both.lane.clock.advance(31_000)
@@ -107,7 +104,7 @@ async def test_a_listen_stream_hears_a_ping_every_fifteen_seconds() -> None:
 
 
 async def test_a_body_in_pieces_is_the_sdks() -> None:
-    """Put together and answered all the same."""
+    """The SDK puts the pieces together and answers."""
     async with twins(Counter()) as both:
         lone = Lone(both.lane)
         request = modern("tools/call", {"name": "get_status"}, 1, "get_status").request()

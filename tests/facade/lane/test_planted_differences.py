@@ -13,10 +13,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from mcp_facade.fast import encoders as answers
 from mcp_facade.fast import lane, requests
-from mcp_facade.fast import long_running as long_running
-from mcp_facade.sessions import Session
+from mcp_facade.http import encoders as answers
+from mcp_facade.http import long_running as long_running
 from tests.facade.lane.test_same_answers import converse
 from tests.facade.lane.twins import run
 from tests.hostile.messages import CLIENT, LEVEL
@@ -94,16 +93,12 @@ def _name_header_ignored() -> Planted:
     return patch.object(lane.FastLane, "_stateless_call", understand)
 
 
-def _handshake_ignored() -> Planted:
-    return patch.object(Session, "is_served", property(lambda self: True, lambda self, value: None), create=True)
-
-
 def _nobody_watched() -> Planted:
     return patch.object(lane, "_may_block", lambda name, arguments: False)
 
 
 def _never_called_off() -> Planted:
-    return patch.object(long_running.LongRunningCall, "cancel", lambda self: None)
+    return patch.object(lane, "coerce_request_id", lambda request_id: object())
 
 
 # Each with the steps, tools and changes that can show it.
@@ -116,12 +111,12 @@ PLANTED: dict[str, tuple[Any, ...]] = {
     "what else stands in the body is not looked at": (_unknown_keys_ignored, "changed_call", "value_more"),
     "2026-07-28 is written as UTF-8": (_utf_8_in_2026,),
     "Mcp-Name is not looked at": (_name_header_ignored, "changed_call", "header"),
-    "a session needs no handshake": (_handshake_ignored, "session"),
     "nobody sees that a client has gone": (_nobody_watched, "wait_for_events", "call", "hang_up"),
     "a call that lasts can't be called off": (_never_called_off, "wait_for_events", "call", "cancel"),
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("difference", PLANTED)
 def test_a_difference_is_found(difference: str) -> None:
     """Within a bounded number of conversations, the comparison fails; they are those in which it could be seen."""

@@ -88,7 +88,7 @@ async def _ask(both: Twins, draft: Draft) -> str:
 
 
 async def _session(both: Twins) -> str:
-    """The id of a session for which the SDK has vouched."""
+    """Open a session, and return its id."""
     session_id = await _ask(both, opening())
     await _ask(both, in_session("tools/list", {}, session_id))
     return session_id

@@ -10,7 +10,6 @@ import asyncio
 import json
 import random
 import re
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -72,12 +71,12 @@ class AsgiExchange:
         self.task = asyncio.ensure_future(app(scope, self._receive, self._send))
 
     def hang_up(self) -> None:
-        """The client leaves."""
+        """Hang up."""
         self._gone.set()
 
     @property
     def is_gone(self) -> bool:
-        """Whether the client has left."""
+        """True if the client has left."""
         return self._gone.is_set()
 
     @property
@@ -152,17 +151,17 @@ class Twin:
 
     @contextmanager
     def drawing(self) -> Any:
-        """Whatever is drawn meanwhile comes from this one's numbers."""
+        """Draw all random values from this one's numbers meanwhile."""
         with (
             patch("secrets.token_hex", lambda count: self._random.randbytes(count).hex()),
-            patch("mcp.server.streamable_http_manager.uuid4", lambda: uuid.UUID(bytes=self._random.randbytes(16))),
+            patch("secrets.token_bytes", self._random.randbytes),
         ):
             yield
 
     @property
     def traces(self) -> dict[str, Any]:
-        """Everything that it holds, written down so that two can be compared."""
-        sessions = self.app.gateway._sessions._by_id
+        """All of its state, in a form that can be compared."""
+        sessions = self.app.endpoint._sessions._by_id
         presence, log = self.broker.presence._activities, self.broker.log
         assert isinstance(log, MemoryLog)
         return {
@@ -173,10 +172,18 @@ class Twin:
                 for who, trace in presence.items()
             },
             "sessions": [
-                (one.session_id, len(one.calls), one.active_ms, one.presented, one.default, bool(one.stream))
+                (
+                    one.session_id,
+                    len(one.calls),
+                    one.active_ms,
+                    one.connections,
+                    list(one.default_handles()),
+                    one.subscriptions,
+                    bool(one.stream),
+                )
                 for one in sessions.values()
             ],
-            "the SDK's sessions": list(self.app.gateway._manager._server_instances),
+            "records": dict(log.session_records._records),
             "waits": {who: len(waits) for who, waits in self.broker.hub._waits.items()},
         }
 
@@ -196,7 +203,7 @@ class Twins:
         self._tally = tally
 
     async def do(self, what: Callable[[Twin], Any]) -> None:
-        """Something that is no request."""
+        """Carry out the same act on both; it is no request."""
         for twin in self.twins:
             with twin.drawing():
                 done = what(twin)
@@ -209,14 +216,14 @@ class Twins:
         self, request: Request, *, kind: str = "", cut: int | None = None
     ) -> tuple[AsgiExchange, AsgiExchange]:
         """Send a request, its body in two pieces if it is `cut`; return both exchanges, with equal responses."""
-        lane = self.lane.app.gateway.fast_lane
+        lane = self.lane.app.endpoint.fast_lane
         assert lane is not None
         taken_before = lane.taken
         both = []
         for twin in self.twins:
             with twin.drawing():
                 both.append(AsgiExchange(twin.app, request, cut))
-                await _idle(both[-1])
+                await idle(both[-1])
         pair = (both[0], both[1])
         self._tally[kind] += 1
         self._tally[f"{kind}, by the lane"] += lane.taken - taken_before
@@ -225,7 +232,7 @@ class Twins:
         return pair
 
     async def hang_up(self, pair: tuple[AsgiExchange, AsgiExchange]) -> None:
-        """The client of both leaves."""
+        """Hang up the client of both."""
         for twin, exchanged in zip(self.twins, pair, strict=True):
             with twin.drawing():
                 exchanged.hang_up()
@@ -239,12 +246,12 @@ class Twins:
         return self._open
 
     def compare_samples(self) -> None:
-        """They have counted the same."""
+        """Check that their metrics are equal."""
         differing = set(self.twins[0].samples) ^ set(self.twins[1].samples)
         assert not differing, differing
 
     def compare(self) -> None:
-        """Nobody can tell them apart."""
+        """Check that responses and state are equal."""
         for one, other in self._open:
             assert one.answer == other.answer
         self._open = [pair for pair in self._open if not pair[0].is_over]
@@ -253,7 +260,7 @@ class Twins:
             assert ours[name] == trace, name
 
 
-async def _idle(exchanged: AsgiExchange) -> None:
+async def idle(exchanged: AsgiExchange) -> None:
     """Return once it is answered, or nothing more comes of it by itself."""
     for turns in range(0, TURNS_MAX, 20):
         before = len(exchanged.body)
@@ -269,7 +276,7 @@ async def twins(tally: Counter[str], seed: int = 1, **limits: Any) -> AsyncItera
     generous = {"messages_per_10s_max": 1_000_000, "queue_commands_per_10s_max": 1_000_000}
     policy = Policy(**(generous | {"handles_minted_per_10s_max": 1_000_000} | limits))
     both = [Twin(policy, seed, fast_lane=fast_lane) for fast_lane in (True, False)]
-    async with both[0].app.gateway.run(), both[1].app.gateway.run():
+    async with both[0].app.endpoint.run(), both[1].app.endpoint.run():
         for twin in both:
             with twin.drawing():
                 await twin.broker.start(policy)
@@ -287,7 +294,7 @@ async def twins(tally: Counter[str], seed: int = 1, **limits: Any) -> AsyncItera
 
 
 def run(comparison: Coroutine[None, None, None]) -> None:
-    """Carry out a comparison in an event loop of its own; what was found is raised as it was found."""
+    """Run a comparison in an event loop of its own; a failure is raised as it was found."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(comparison)

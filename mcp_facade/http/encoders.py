@@ -71,8 +71,8 @@ class ResponseEncoder(Protocol):
         """The JSON-RPC response."""
         ...
 
-    def whole(self, request_id: int | str, answer: Answer) -> bytes:
-        """The body of the HTTP response to a call that took no time."""
+    def framed(self, message: bytes) -> bytes:
+        """Return the body of an HTTP response that is nothing but the JSON-RPC response `message`."""
         ...
 
 
@@ -96,9 +96,9 @@ class StatelessEncoder:
         """See `ResponseEncoder`."""
         return as_ascii(_RESULT_2026 % (*_parts(request_id, answer), self._meta))
 
-    def whole(self, request_id: int | str, answer: Answer) -> bytes:
+    def framed(self, message: bytes) -> bytes:
         """See `ResponseEncoder`."""
-        return self.result(request_id, answer)
+        return message
 
     def listened(self, request_id: int | str, stamp: dict[str, Any]) -> bytes:
         """The response with which a listen stream ends."""
@@ -112,11 +112,12 @@ class SessionEncoder:
     is_stream_from_the_start = True
     outlives_its_client = True
 
-    def __init__(self, session_id: str) -> None:
+    def __init__(self, session_id: str | None) -> None:
+        """`session_id`: that of the session; `None` before there is one."""
         self.headers = [
             (b"cache-control", b"no-cache, no-transform"),
             (b"content-type", b"text/event-stream"),
-            (SESSION_HEADER, session_id.encode()),
+            *([(SESSION_HEADER, session_id.encode())] if session_id is not None else ()),
             (b"x-accel-buffering", b"no"),
         ]
 
@@ -129,9 +130,9 @@ class SessionEncoder:
         """See `ResponseEncoder`."""
         return _RESULT_2025 % _parts(request_id, answer)
 
-    def whole(self, request_id: int | str, answer: Answer) -> bytes:
+    def framed(self, message: bytes) -> bytes:
         """See `ResponseEncoder`."""
-        return event(self.result(request_id, answer))
+        return event(message)
 
 
 def cancelled(request_id: int | str) -> bytes:
