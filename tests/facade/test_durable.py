@@ -73,6 +73,42 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
         await there.close()
 
 
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_session_goes_on_in_another_process(tmp_path: Path, sent: signal.Signals) -> None:
+    """The same id, the same left-out handle, and a GET with `Last-Event-ID` that has neither a gap nor a double."""
+    _, url = file_of(tmp_path)
+    async with serving("--log", url, *LENIENT) as broker:
+        there = broker.people()
+        ann, bob = await there.pair("2025", "2026")
+        shower, ended = await there.session(), await there.session()
+        assert isinstance(ann, InSession)
+        await shower.call("get_status", handle=bob.handle)
+        await shower.request("resources/subscribe", {"uri": f"chat://inbox/{bob.handle}"})
+        await ended.delete()
+        async with ann.stream() as frames:
+            await bob.say("one")
+            heard = await frames.next()
+        await bob.say("two")
+        broker.process.send_signal(sent)
+        await broker.process.communicate()
+    async with serving("--log", url, *LENIENT) as broker:
+        for person in (ann, bob, shower, ended):
+            person.running = broker
+        async with ann.stream(heard.id) as frames, shower.stream() as shown:
+            assert texts([await frames.next()]) == ["two"]
+            await bob.call("send_message", room_id=bob.room_id, message="three", handle=bob.handle)
+            assert texts([await frames.next()]) == ["three"]
+            await ann.call("send_message", room_id=ann.room_id, message="four")
+            assert [frame.method for frame in await shown.take(2)] == [
+                "notifications/resources/updated",
+                "message.received",
+            ]
+        assert (await ann.call("get_status"))["connection_id"] == ann.connection_id
+        assert (await shower.call("get_status"))["connection_id"] == bob.connection_id
+        assert (await ended.exchange("tools/list", {})).status_code == 404
+        await there.close()
+
+
 @pytest.mark.slow
 async def test_a_stream_resumes_in_another_process(tmp_path: Path) -> None:
     """By `Last-Event-ID`, in a new session that has shown the handle, without a gap or a double."""
