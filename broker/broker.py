@@ -21,7 +21,7 @@ from broker.waits import Waits
 from broker.writer import LogWriter
 from events.commands import Command, Disconnect
 from events.ids import HANDLE_BYTES, POSITION_MAX, ConnectionId, Handle, Position, connection_id_of, handle_from
-from events.log import DeliveredBy, EventLog
+from events.log import DeliveredBy, EventLog, LogUnavailableError
 from events.policy import Policy
 from projections.state import State
 
@@ -140,6 +140,15 @@ class Broker:
             return self._refused(Rejection("rate_limited", retry_after_ms))
         return handle if handle is not None else handle_from(self.random_bytes(HANDLE_BYTES))
 
+    async def confirm(self, position: Position | None = None) -> None:
+        """Wait until the state is at `position` at least, or at the log's tip; see `Replica.caught_up`.
+
+        Raises:
+            LogUnavailableError: the log does not answer in time.
+        """
+        if not await self.caught_up(position):
+            raise LogUnavailableError("the log does not answer, so nothing that may be stale is said")
+
     def resolve(self, handle: str) -> ConnectionId | None:
         """Whose handle it is, if its connection is known."""
         connection_id = connection_id_of(handle)
@@ -148,6 +157,16 @@ class Broker:
     def knows(self, connection_id: ConnectionId) -> bool:
         """Whether that connection is known (still)."""
         return self.state.connections.get(connection_id) is not None
+
+    async def is_known(self, connection_id: ConnectionId) -> bool:
+        """Return whether that connection is known; if not, look again at the log's tip.
+
+        Raises:
+            LogUnavailableError: the log does not answer in time.
+        """
+        if not self.knows(connection_id):
+            await self.confirm()
+        return self.knows(connection_id)
 
     async def caught_up(self, position: Position | None = None) -> bool:
         """Return once the state is at `position` at least, or at the log's tip; see `Replica.caught_up`."""
@@ -188,8 +207,13 @@ class Broker:
 
         self.clock.call_at(abandoned_ms + ABANDON_MS, look)
 
-    def has_given(self, cursor: Position) -> bool:
-        """Whether `cursor` can be one that this log has given: none is above its tip."""
+    async def has_given(self, cursor: Position) -> bool:
+        """Return whether `cursor` can be one that this log has given: none is above its tip.
+
+        Raises:
+            LogUnavailableError: the log does not answer in time.
+        """
+        await self.confirm(cursor)
         return 0 <= cursor <= self.state.position
 
     def _refused(self, rejection: Rejection) -> Rejection:

@@ -23,7 +23,7 @@ from mcp_types import (
 )
 
 from broker.broker import Broker
-from events.ids import ConnectionId, Handle
+from events.ids import ConnectionId, Handle, connection_id_of
 from mcp_facade.http.headers import is_modern
 from mcp_facade.sdk.context import Context, exchange_of
 from mcp_facade.sessions import Sessions
@@ -93,7 +93,7 @@ class Resources:
     async def subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
         """In a 2025 session: tell its stream when the inbox grows."""
         uri = str(params.uri)
-        caller = self._owner(ctx, uri)
+        caller = await self._owner(ctx, uri)
         session = exchange_of(ctx).session
         assert session is not None, "2026-07-28 has no resources/subscribe"
         with self._broker.presence.call(caller.connection_id):
@@ -125,12 +125,12 @@ class Resources:
         }
 
     async def _inbox(self, ctx: Context, uri: str) -> Json:
-        caller = self._owner(ctx, uri)
+        caller = await self._owner(ctx, uri)
         session = exchange_of(ctx).session
         if session is not None:
             session.bind(*caller)
             await self._sessions.keep(session)
-        cursor = self._cursor(uri)
+        cursor = await self._cursor(uri)
         with self._broker.presence.call(caller.connection_id):
             state = self._broker.state
             page = await self._broker.page(caller.connection_id, cursor)
@@ -139,25 +139,25 @@ class Resources:
         wall_ms = self._broker.clock.wall_ms()
         return waited_json(page, state, caller.connection_id, timed_out=False, wall_ms=wall_ms)
 
-    def _cursor(self, uri: str) -> int | None:
+    async def _cursor(self, uri: str) -> int | None:
         inbox = parse_inbox_uri(uri)
         if inbox is None or inbox.cursor is None:
+            await self._broker.confirm()
             return None
         readable = inbox.cursor.isascii() and inbox.cursor.isdigit() and len(inbox.cursor) <= CURSOR_DIGITS_MAX
         position = int(inbox.cursor) if readable else -1
-        if not self._broker.has_given(position):
+        if not await self._broker.has_given(position):
             raise MCPError(INVALID_PARAMS, "cursor is not one that you were given. Leave it out for the newest events.")
         return position
 
-    def _owner(self, ctx: Context, uri: str) -> Caller:
+    async def _owner(self, ctx: Context, uri: str) -> Caller:
         """Whoever the URI's handle belongs to.
 
         Raises:
             MCPError: there is no such resource. The URI is repeated unless it might hold a handle.
         """
         inbox = parse_inbox_uri(uri)
-        connection_id = self._broker.resolve(inbox.handle) if inbox is not None else None
-        if inbox is not None and connection_id is not None:
+        if inbox is not None and await self._broker.is_known(connection_id := connection_id_of(inbox.handle)):
             return Caller(connection_id, inbox.handle)
         code = INVALID_PARAMS if is_modern(ctx.protocol_version) else RESOURCE_NOT_FOUND_2025
         if inbox is None and "inbox" not in uri.lower():

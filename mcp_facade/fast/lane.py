@@ -124,6 +124,8 @@ class FastLane:
         try:
             methods.validate_client_request(request.method, LATEST_MODERN_VERSION, params)
             asked = SubscriptionsListenRequestParams.model_validate(params, by_name=False).notifications
+            if not self._subscriptions.knows_all(asked):
+                return None  # the other way can wait until it is known
             abort = exchange.direct.abort
             subscription = self._subscriptions.open(asked, request.id, envelope.extensions, abort, pinged=True)
         except (ValueError, MCPError):

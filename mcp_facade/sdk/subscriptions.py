@@ -32,6 +32,7 @@ class SdkSubscriptions:
         abort = direct_response_of(ctx.request.scope).abort
         capabilities = ctx.session.client_capabilities
         extensions = capabilities.extensions if capabilities is not None else None
+        await self._subscriptions.look_up(params.notifications)
         with self._subscriptions.open(params.notifications, _id_of(ctx), extensions or (), abort) as subscription:
             await _send(ctx, ACKNOWLEDGED, subscription.acknowledgement)
             await self._write(ctx, subscription)

@@ -8,7 +8,7 @@ key of our extension takes handles, and each handle's connection is told everyth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 from mcp.shared.exceptions import MCPError
@@ -25,9 +25,9 @@ from broker.broker import Broker
 from broker.hub import Delivery
 from broker.streams import Stream, Streams, TooManyStreamsError
 from events.ids import ConnectionId
-from mcp_facade.resources import Resources
+from mcp_facade.resources import Resources, parse_inbox_uri
 from mcp_facade.streams.frames import EXTENSION, Frame, meta_of, notification_frame, resource_updated_frame
-from mcp_facade.texts import NO_STREAM
+from mcp_facade.texts import NO_STREAM, REFUSALS
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
@@ -103,6 +103,19 @@ class Subscriptions:
         self._streams = streams
         self._resources = resources
 
+    def knows_all(self, asked: SubscriptionFilter) -> bool:
+        """Return whether `asked` can be judged here: another broker may know what this one does not."""
+        return not self._broker.log.is_shared or all(self._broker.resolve(handle) for handle in _handles_in(asked))
+
+    async def look_up(self, asked: SubscriptionFilter) -> None:
+        """Catch up with the other brokers, if `asked` names a handle that is not known here.
+
+        Raises:
+            MCPError: the log does not answer in time.
+        """
+        if not self.knows_all(asked) and not await self._broker.caught_up():
+            raise MCPError(INTERNAL_ERROR, REFUSALS["unavailable"])
+
     def open(
         self,
         asked: SubscriptionFilter,
@@ -149,6 +162,17 @@ class Subscriptions:
             raise MCPError(INVALID_PARAMS, "Too many resources for one stream. Open another for the rest.")
         known = {uri: self._resources.subscriber(uri) for uri in uris}
         return {uri: connection_id for uri, connection_id in known.items() if connection_id is not None}
+
+
+def _handles_in(asked: SubscriptionFilter) -> Iterator[str]:
+    """The handles that `asked` names, by itself or in the URIs of inboxes."""
+    ours = (asked.model_extra or {}).get(EXTENSION)
+    named = ours.get("handles") if isinstance(ours, dict) else None
+    if isinstance(named, list):
+        yield from (handle for handle in named if isinstance(handle, str))
+    for uri in asked.resource_subscriptions or ():
+        if (inbox := parse_inbox_uri(uri)) is not None:
+            yield inbox.handle
 
 
 def _require_extension(declared: Collection[str]) -> None:

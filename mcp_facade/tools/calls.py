@@ -33,22 +33,28 @@ class Caller(NamedTuple):
     handle: Handle
 
 
-def identify(broker: Broker, exchange: HttpExchange, handle: str | None) -> Caller | None:
+async def identify(broker: Broker, exchange: HttpExchange, handle: str | None) -> Caller | None:
     """Whose call it is: the named handle's, else the session's default's; `None` if that is not known.
 
     A handle that is shown in a session makes the session's stream one for its connection too.
+
+    Raises:
+        LogUnavailableError: it is not known here, and may be known elsewhere.
     """
     session = exchange.session
     if handle is not None:
         connection_id = _connection_id_of(handle)
-        caller = Caller(connection_id, Handle(handle)) if broker.knows(connection_id) else None
+        caller = Caller(connection_id, Handle(handle)) if await broker.is_known(connection_id) else None
     else:
-        caller = _default(broker, session) if session is not None else None
+        caller = await _default(broker, session) if session is not None else None
     if caller is not None and session is not None:
         session.bind(*caller)
     return caller
 
 
-def _default(broker: Broker, session: Session) -> Caller | None:
+async def _default(broker: Broker, session: Session) -> Caller | None:
     """Return whom the session acts as if no handle is named: of its handles, the first that is known (still)."""
-    return next((Caller(*found) for found in session.default_handles() if broker.knows(found[0])), None)
+    for found in session.default_handles():
+        if await broker.is_known(found[0]):
+            return Caller(*found)
+    return None

@@ -106,7 +106,7 @@ class Tools:
 
     async def _enter_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(EnterQueueArguments, arguments)
-        caller = identify(self._broker, call.exchange, asked.handle)
+        caller = await identify(self._broker, call.exchange, asked.handle)
         if caller is None and asked.handle is not None:
             raise self._refusal("unknown_handle")
         minted = caller is None
@@ -149,10 +149,10 @@ class Tools:
         asked = parse(SendMessageArguments, arguments)
         if asked.wait_seconds and asked.cursor is None:
             raise InvalidArgumentsError("wait_seconds needs a cursor: pass the newest one that you were given.")
-        caller = self._caller(call, asked.handle)
+        caller = await self._caller(call, asked.handle)
         with self._broker.presence.call(caller.connection_id):
             text = self._clean(asked.message)
-            self._check_wait(caller, asked.cursor, asked.wait_seconds)
+            await self._check_wait(caller, asked.cursor, asked.wait_seconds)
             command = SendMessage(caller.connection_id, RoomId(asked.room_id), text, asked.message_id)
             payload: Json = {"success": True, "timestamp": timestamp_of(_sent_at_ms(await self._do(command), command))}
             if asked.cursor is not None:
@@ -163,9 +163,9 @@ class Tools:
 
     async def _wait_for_events(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(WaitForEventsArguments, arguments)
-        caller = self._caller(call, asked.handle)
+        caller = await self._caller(call, asked.handle)
         with self._broker.presence.call(caller.connection_id):
-            self._check_wait(caller, asked.cursor, asked.wait_seconds)
+            await self._check_wait(caller, asked.cursor, asked.wait_seconds)
             page, state, timed_out = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
         self._broker.given(caller.connection_id, page, "result")
         wall_ms = self._broker.clock.wall_ms()
@@ -173,27 +173,28 @@ class Tools:
 
     async def _leave_chat(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        caller = self._caller(call, asked.handle)
+        caller = await self._caller(call, asked.handle)
         with self._broker.presence.call(caller.connection_id):
             await self._do(LeaveRoom(caller.connection_id, RoomId(asked.room_id)))
         return {"success": True}
 
     async def _next_partner(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        caller = self._caller(call, asked.handle)
+        caller = await self._caller(call, asked.handle)
         with self._broker.presence.call(caller.connection_id):
             accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)))
         return self._queued(accepted.state, caller)
 
     async def _leave_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
-        caller = self._caller(call, parse(HandleArguments, arguments).handle)
+        caller = await self._caller(call, parse(HandleArguments, arguments).handle)
         with self._broker.presence.call(caller.connection_id):
             await self._do(LeaveQueue(caller.connection_id))
         return {"success": True}
 
     async def _get_status(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         handle = parse(HandleArguments, arguments).handle
-        caller = identify(self._broker, call.exchange, handle)
+        await self._broker.confirm()
+        caller = await identify(self._broker, call.exchange, handle)
         if caller is None and handle is not None:
             raise self._refusal("unknown_handle")
         state = self._broker.state
@@ -236,16 +237,16 @@ class Tools:
         started_ms = clock.now_ms()
         return lambda: report(round((clock.now_ms() - started_ms) / 1_000), total_seconds)
 
-    def _caller(self, call: Call, handle: str | None) -> Caller:
+    async def _caller(self, call: Call, handle: str | None) -> Caller:
         """Whoever calls."""
-        caller = identify(self._broker, call.exchange, handle)
+        caller = await identify(self._broker, call.exchange, handle)
         if caller is None:
             raise self._refusal("unknown_handle", None if handle is not None else "no_handle")
         return caller
 
-    def _check_wait(self, caller: Caller, cursor: int | None, wait_seconds: float) -> None:
+    async def _check_wait(self, caller: Caller, cursor: int | None, wait_seconds: float) -> None:
         """Before anything happens: what is refused afterwards would have happened all the same."""
-        if cursor is not None and not self._broker.has_given(cursor):
+        if cursor is not None and not await self._broker.has_given(cursor):
             raise InvalidArgumentsError("cursor is not one that you were given. Call get_status for one that is.")
         if wait_seconds and not self._broker.waits.may_start(caller.connection_id):
             raise self._refusal("rate_limited", "too_many_waits", retry_after_ms=1_000)
