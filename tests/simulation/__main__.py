@@ -7,6 +7,7 @@ import sys
 
 from tests.simulation.campaign import Campaign, outcomes
 from tests.simulation.loop import STOPPED
+from tests.simulation.plan import SHARED
 from tests.simulation.run import Outcome, Simulation
 from tests.simulation.trace import last_lines, print_trace
 from tests.support.commands import command_of
@@ -19,6 +20,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="how many, from --first on")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--shared", action="store_true", help="seeds of two to four brokers that share a log")
     parser.add_argument("--steps", type=int, help="stop once so many steps are done in all, though seeds are left")
     parser.add_argument("--jobs", type=int, default=1, help="on so many cores")
     parser.add_argument("--seed", help="run this one alone")
@@ -51,8 +53,9 @@ def _one(asked: argparse.Namespace) -> int:
 
 
 def _many(asked: argparse.Namespace) -> int:
-    campaign = Campaign()
-    for outcome in outcomes(map(str, range(asked.first, asked.first + asked.seeds)), asked.jobs):
+    campaign, kind = Campaign(is_shared=asked.shared), SHARED if asked.shared else ""
+    seeds = (f"{kind}{number}" for number in range(asked.first, asked.first + asked.seeds))
+    for outcome in outcomes(seeds, asked.jobs):
         campaign.add(outcome)
         if outcome.failure is not None:
             again = Simulation(outcome.seed)

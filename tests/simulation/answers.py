@@ -33,6 +33,7 @@ class Answers:
             self._fail(f"was answered the cursor {cursor}, and the log ended at {answer.heard_at}")
             return
         kind, where = self._record.person(who).place_at(cursor)
+        self._check_fresh(answer, who)
         if payload["status"] == "waiting":
             if (kind, where) != ("waiting", cursor) or payload["position"] < 1:
                 self._fail(f"was answered {payload}, and was {kind} at {where}")
@@ -83,6 +84,8 @@ class Answers:
             return
         self._check_events(payload["events"])
         who, events = self._person.who, payload["events"]
+        if payload["cursor"] < asked_at:
+            self._fail(f"the inbox was read up to {payload['cursor']}, and the log had {asked_at}")
         if who is not None and events:
             owed = self._record.person(who).between(events[0]["params"]["cursor"] - 1, payload["cursor"])
             if owed != [event["params"]["cursor"] for event in events]:
@@ -95,11 +98,26 @@ class Answers:
             return
         assert who is not None
         person, cursor = self._record.person(who), payload["cursor"]
+        self._check_fresh(answer, who)
         if payload["status"] == "chatting":
             if person.place_at(cursor + 1) != ("chatting", payload["room_id"]):
                 self._fail(f"was told {payload}, and was {person.place_at(cursor + 1)}")
         elif not 0 <= cursor <= answer.heard_at or person.place_at(cursor)[0] != payload["status"]:
             self._fail(f"was told {payload}, and was {person.place_at(cursor)}")
+
+    def _check_fresh(self, answer: Answer, who: ConnectionId) -> None:
+        """What is said of a place was so at a moment between the asking and the answer, at whichever broker."""
+        payload, person = answer.payload, self._record.person(who)
+        said = {
+            "matched": ("chatting", payload.get("room_id")),
+            "chatting": ("chatting", payload.get("room_id")),
+            "waiting": ("waiting", None),
+            "idle": ("idle", None),
+        }[payload["status"]]
+        moves = [place for position, place in person.places if answer.asked_at < position <= answer.heard_at]
+        places = [person.place_at(answer.asked_at), *moves]
+        if said not in [(kind, where if kind == "chatting" else None) for kind, where in places]:
+            self._fail(f"was told {payload}; from {answer.asked_at} to {answer.heard_at} the log has {places}")
 
     def check_refusal(self, answer: Answer) -> None:
         """A refusal has a reason that can be seen; count those that ought to be rare."""
@@ -110,11 +128,9 @@ class Answers:
             around.sometimes.reached("a command was rate limited")
         elif code == "unknown_handle":
             around.sometimes.reached("a handle was unknown")
-            if answer.named and around.plan.handles_are_kept and around.plan.brokers == 1:
+            if answer.named and around.plan.handles_are_kept:
                 self._fail("their handle was given, and is not known any more")
-        elif (code == "invalid_arguments" and around.plan.brokers == 1) or (
-            code == "room_not_found" and around.plan.policy.closed_rooms_kept > 1_000 and around.plan.brokers == 1
-        ):
+        elif code == "invalid_arguments" or (code == "room_not_found" and around.plan.policy.closed_rooms_kept > 1_000):
             self._fail(f"was refused: {answer.payload}")
 
     def _check_page_after(self, payload: dict[str, Any], cursor: int, heard_at: int) -> None:

@@ -79,7 +79,7 @@ class Plan:
         self.roams = 0.2 if draw.random() < 0.5 else 0.0
         """How likely a client is to go on with another broker, at each request."""
         self.fast_lane = draw.random() < 0.6
-        self.lag_ms = 0.0
+        self.lag_ms = random.Random(f"{seed} lag").choice(LAGS_MS) if self.brokers > 1 else 0.0
         if seed.startswith(SHARED):
             self._share(random.Random(f"{seed} shared"))
 
@@ -98,9 +98,9 @@ class Plan:
 
     @property
     def longest_grace_ms(self) -> float:
-        """After it, whoever has gone has been taken out."""
-        policy = self.policy
-        return 10_000.0 + max(policy.stream_grace_ms, policy.idle_grace_queue_ms, policy.idle_grace_room_ms)
+        """After it, whoever has gone has been taken out: of several brokers, each begins graces anew for the others."""
+        policy, rounds = self.policy, 1 if self.brokers == 1 else 3
+        return 10_000.0 + rounds * max(policy.stream_grace_ms, policy.idle_grace_queue_ms, policy.idle_grace_room_ms)
 
     def __str__(self) -> str:
         default = Policy()

@@ -48,6 +48,19 @@ SOMETIMES: Mapping[str, float | None] = {
 }
 """Each path, and for a recovery the most of it there may be: of the calls, or of the starts."""
 
+ONLY_ALONE = frozenset(
+    {
+        "someone absent was taken out",
+        "someone absent was taken out before a match",
+        "commands were carried out at once",
+        "compact failed",
+    }
+)
+"""Paths and faults that are not looked for where every seed has several brokers."""
+
+ONLY_SHARED = frozenset({"a stale refusal was decided again", "a turn was done without"})
+"""Those that are too rare where most seeds have one."""
+
 PER: Mapping[str, str] = {"a start failed": "starts"}
 """What a ceiling is a share of, where it is not the calls."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,16 +11,20 @@ import pytest
 
 from broker import broker as broker_module
 from broker import hub as notifier_module
+from broker.broker import Broker
 from broker.clock import sleep_until
 from broker.hub import Hub, participants
 from broker.presence import Presence
 from broker.reads import Page, page_after
+from broker.replica import Replica, _TipQuestions
 from broker.writer import LogWriter
+from events.commit import Commit, Tip
 from events.events import Event, MessageSent
 from events.ids import ConnectionId
 from events.log import Conflict, LogUnavailableError
 from mcp_facade.sessions import ResumePoint
 from projections.rooms import Room
+from tests.simulation.plan import SHARED
 from tests.simulation.run import Simulation
 
 SEEDS_MOST = 80
@@ -120,6 +125,75 @@ def a_commit_that_is_not_announced(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Hub, "announce", sleepy)
 
 
+def a_refusal_that_is_not_confirmed(patch: pytest.MonkeyPatch) -> None:
+    """A replica that is behind says no to what the log would allow."""
+
+    async def sure(self: LogWriter, batch: Any) -> bool:
+        return True
+
+    patch.setattr(LogWriter, "_is_at_tip", sure)
+
+
+def a_question_to_the_log_that_began_before_the_command_came(patch: pytest.MonkeyPatch) -> None:
+    """What was stored since is not known to its answer."""
+    ask = _TipQuestions.ask
+
+    async def join(self: _TipQuestions) -> Tip:
+        if self._asking is not None and not self._asking.done():
+            return await asyncio.shield(self._asking)
+        return await ask(self)
+
+    patch.setattr(_TipQuestions, "ask", join)
+
+
+def a_cursor_that_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
+    """A client that comes from another broker is told that it was never given its cursor."""
+    caught_up = Replica.caught_up
+
+    async def at_once(self: Replica, position: int | None = None) -> bool:
+        return True if position is not None else await caught_up(self)
+
+    patch.setattr(Replica, "caught_up", at_once)
+
+
+def a_handle_that_is_not_looked_for_again(patch: pytest.MonkeyPatch) -> None:
+    """A client that entered at another broker is not known."""
+
+    async def as_far_as_known(self: Broker, connection_id: ConnectionId) -> bool:
+        return self.knows(connection_id)
+
+    patch.setattr(Broker, "is_known", as_far_as_known)
+
+
+def a_status_that_is_not_confirmed(patch: pytest.MonkeyPatch) -> None:
+    """A client is told where it was."""
+
+    async def at_once(self: Replica, position: int | None = None) -> bool:
+        return True
+
+    patch.setattr(Replica, "caught_up", at_once)
+
+
+def a_followed_commit_that_is_read_again(patch: pytest.MonkeyPatch) -> None:
+    """Following only says that there is more."""
+
+    async def forgetful(self: Replica, commit: Commit) -> None:
+        self._heard_to = self._seen_to = commit.position
+        self._on_heard()
+
+    patch.setattr(Replica, "_hear", forgetful)
+
+
+def a_missed_commit_that_is_read_again(patch: pytest.MonkeyPatch) -> None:
+    """What came with a conflict is not folded."""
+
+    async def wasteful(self: LogWriter, conflict: Conflict) -> None:
+        self.replica.fold(())
+        await self.replica.catch_up(to_the_end=True)
+
+    patch.setattr(LogWriter, "_fold_missed", wasteful)
+
+
 PLANTED: list[Plant] = [
     announced_before_it_is_stored,
     a_cursor_that_is_one_too_far,
@@ -132,14 +206,35 @@ PLANTED: list[Plant] = [
     a_commit_that_is_not_announced,
 ]
 
+PLANTED_IN_SHARED_LOGS: list[Plant] = [
+    a_refusal_that_is_not_confirmed,
+    a_question_to_the_log_that_began_before_the_command_came,
+    a_cursor_that_is_not_waited_for,
+    a_handle_that_is_not_looked_for_again,
+    a_status_that_is_not_confirmed,
+    a_followed_commit_that_is_read_again,
+    a_missed_commit_that_is_read_again,
+]
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a few seeds, by a failure that names it."""
+    _find(plant, "", monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", PLANTED_IN_SHARED_LOGS, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_of_several_brokers_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By seeds that have several brokers on one log."""
+    _find(plant, SHARED, monkeypatch)
+
+
+def _find(plant: Plant, seeds: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     for seed in range(SEEDS_MOST):
-        outcome = Simulation(str(seed)).run()
+        outcome = Simulation(f"{seeds}{seed}").run()
         if outcome.failure is not None:
             print(f"{plant.__name__}: seed {seed}, step {outcome.steps}: {outcome.failure}")
             return

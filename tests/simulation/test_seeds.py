@@ -12,6 +12,7 @@ import pytest
 
 from tests.simulation.__main__ import main
 from tests.simulation.campaign import Campaign
+from tests.simulation.plan import SHARED
 from tests.simulation.run import Outcome, Simulation
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,14 @@ def test_nothing_is_found(first: int) -> None:
     for seed in range(first, first + 10):
         outcome = Simulation(str(seed)).run()
         assert outcome.failure is None, f"seed {seed} at step {outcome.steps}: {outcome.failure}"
+
+
+@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in (10, 20, 30))])
+def test_nothing_is_found_with_several_brokers(first: int) -> None:
+    """Nor where two to four share a log, hear of each other late, and clients move between them."""
+    for seed in range(first, first + 10):
+        outcome = Simulation(f"{SHARED}{seed}").run()
+        assert outcome.failure is None, f"seed {SHARED}{seed} at step {outcome.steps}: {outcome.failure}"
 
 
 @pytest.mark.slow
@@ -91,6 +100,10 @@ def test_what_was_never_met_is_a_complaint() -> None:
     for number in range(400):
         campaign.add(Outcome(str(number), 1, 1, 1, 1, 0, "", {}, {"a command was unavailable": 1}, None, 0.1))
     complaints = campaign.complaints()
+    assert "this path was never reached: commands were carried out at once" in complaints
+    campaign.is_shared = True
+    assert "this path was never reached: commands were carried out at once" not in campaign.complaints()
+    assert "this path was never reached: a turn was done without" in campaign.complaints()
     assert "this kind of fault never happened: crash" in complaints
     assert "this path was never reached: a ghost was abandoned" in complaints
     assert any(complaint.startswith("a command was unavailable: 1.00 of the calls") for complaint in complaints)
