@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+import structlog
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     EmptyResult,
     ListResourcesResult,
@@ -24,12 +28,15 @@ from mcp_types import (
 
 from broker.broker import Broker
 from events.ids import ConnectionId, Handle, connection_id_of
+from events.log import LogUnavailableError
 from mcp_facade.http.headers import is_modern
 from mcp_facade.sdk.context import Context, exchange_of
 from mcp_facade.sessions import Sessions
-from mcp_facade.texts import INBOX_DESCRIPTION, INBOX_NOT_FOUND, LOBBY_DESCRIPTION, RESOURCE_NOT_FOUND
+from mcp_facade.texts import INBOX_DESCRIPTION, INBOX_NOT_FOUND, LOBBY_DESCRIPTION, REFUSALS, RESOURCE_NOT_FOUND
 from mcp_facade.tools.calls import Caller
 from mcp_facade.tools.results import Json, waited_json
+
+logger = structlog.get_logger(__name__)
 
 LOBBY_URI = "chat://lobby"
 INBOX_TEMPLATE = "chat://inbox/{handle}{?cursor}"
@@ -86,14 +93,16 @@ class Resources:
     async def read(self, ctx: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
         """The lobby's numbers, or what an inbox's owner was told."""
         uri = str(params.uri)
-        payload = self._lobby() if uri == LOBBY_URI else await self._inbox(ctx, uri)
+        with _put_off_if_unavailable():
+            payload = self._lobby() if uri == LOBBY_URI else await self._inbox(ctx, uri)
         text = msgspec.json.encode(payload).decode()
         return ReadResourceResult(contents=[TextResourceContents(uri=uri, mime_type=JSON_TYPE, text=text)])
 
     async def subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
         """In a 2025 session: tell its stream when the inbox grows."""
         uri = str(params.uri)
-        caller = await self._owner(ctx, uri)
+        with _put_off_if_unavailable():
+            caller = await self._owner(ctx, uri)
         session = exchange_of(ctx).session
         assert session is not None, "2026-07-28 has no resources/subscribe"
         with self._broker.presence.call(caller.connection_id):
@@ -163,3 +172,17 @@ class Resources:
         if inbox is None and "inbox" not in uri.lower():
             raise MCPError(code, RESOURCE_NOT_FOUND, {"uri": uri})
         raise MCPError(code, INBOX_NOT_FOUND)
+
+
+@contextmanager
+def _put_off_if_unavailable() -> Iterator[None]:
+    """Answer `unavailable` if the log does not answer.
+
+    Raises:
+        MCPError: it does not.
+    """
+    try:
+        yield
+    except LogUnavailableError as error:
+        logger.warning("resource_put_off", reason=str(error))
+        raise MCPError(INTERNAL_ERROR, REFUSALS["unavailable"]) from None
