@@ -53,7 +53,7 @@ DAILY := HYPOTHESIS_PROFILE=daily $(PYTEST) -m 'not slow'
 # Coverage slows down all code that runs, measured or not. So it is on only where the core's own tests run.
 test: install  ## the daily loop: all but the slow tests; a branch of the core that its own tests do not run is a failure
 	$(DAILY) tests/core $(CORE:%=--cov=%) --cov-fail-under=100
-	$(DAILY) --ignore=tests/core
+	$(DAILY) --deselect=tests/core/
 
 test-all: SEEDS = 400
 test-all: JOBS = 2

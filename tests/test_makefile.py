@@ -117,7 +117,7 @@ def test_the_slow_tests_wait_for_test_all(clone: Clone) -> None:
     core, rest = daily
     assert " tests/core " in core
     assert "--cov-fail-under=100" in core
-    assert "--ignore=tests/core" in rest
+    assert "--deselect=tests/core/" in rest
     everything = clone.make("test-all")
     assert "not slow" not in everything
     assert "HYPOTHESIS_PROFILE" not in everything

@@ -237,6 +237,7 @@ async def test_a_session_that_is_not_used_is_forgotten_but_not_refused() -> None
                 assert (await session.call("get_status"))["connection_id"] == other.connection_id
 
 
+@pytest.mark.slow
 async def test_a_session_is_valid_for_a_day() -> None:
     """Then it is unknown, also if it is in use, and its stream ends."""
     clock = FakeClock()

@@ -24,7 +24,7 @@ from tests.hostile.scenarios import made, requests
 from tests.support.process import Process, serving
 from tests.support.server import Running
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 DRAWN = 60
 
