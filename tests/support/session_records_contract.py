@@ -29,6 +29,19 @@ class SessionRecordsContract:
 
         run(scenario)
 
+    def test_a_record_without_fields_is_empty(self) -> None:
+        """Removing the last field leaves nothing, and fields may be kept again."""
+
+        async def scenario() -> None:
+            records = (await self.make()).session_records
+            await records.keep(KEY, {"a": b"1"}, until_ms=100)
+            await records.keep(KEY, {"a": None}, until_ms=100)
+            assert await records.load(KEY, now_ms=0) == {}
+            await records.keep(KEY, {"b": b"2"}, until_ms=100)
+            assert await records.load(KEY, now_ms=0) == {"b": b"2"}
+
+        run(scenario)
+
     def test_a_record_is_gone_when_its_time_is_over(self) -> None:
         """Keeping it again is for all of it, also without a change."""
 
