@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 CORE := events projections broker.decide broker.matching broker.reads broker.waits
 CORE_FILES := events/*,projections/*,broker/decide.py,broker/matching.py,broker/reads.py,broker/waits.py
 
-.PHONY: serve check lint types imports test test-all test-suite test-no-lane test-clients test-browser fuzz simulate bench soak install clean
+.PHONY: serve check lint types imports test test-all test-suite test-no-lane test-clients test-browser fuzz simulate proof bench soak install clean
 
 install: $(INSTALLED)
 
@@ -81,6 +81,9 @@ fuzz: install  ## malformed requests over HTTP: EXAMPLES=100 generated, ten time
 
 simulate: install  ## the whole broker against faults, on a simulated loop: SEEDS=1000 JOBS=1
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(or $(JOBS),1)
+
+proof: install  ## two to four brokers on one log, and clients that move between them, simulated: SEEDS=1000 JOBS=1
+	$(BIN)/python -m tests.simulation --shared --seeds $(SEEDS) --jobs $(or $(JOBS),1)
 
 bench: install $(TYPESCRIPT)/.installed  ## what messages, streams, matches, folding, checking and starting cost
 	$(BIN)/python -m benchmarks

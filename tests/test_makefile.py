@@ -34,6 +34,7 @@ DEVELOPERS = [
     "test-browser",
     "fuzz",
     "simulate",
+    "proof",
     "bench",
     "soak",
 ]

@@ -15,7 +15,7 @@ from broker.writer import CONTENDED_MS, RETRY_MS, LogWriter
 from events.commands import EnterQueue
 from events.commit import Commit
 from events.ids import ConnectionId
-from events.log import LogUnavailableError
+from events.log import LogUnavailableError, Snapshot
 from events.memory import MemoryLog
 from events.policy import Policy
 from projections.connections import Waiting
@@ -146,6 +146,23 @@ class TestFollowing:
             assert bench.announced == []
             await clock.advance(FOLLOW_AGAIN_MS)
             assert [commit.command for commit in bench.announced] == [enter(ANN)]
+
+        run(scenario)
+
+    def test_a_gap_in_what_is_heard_is_closed_by_a_snapshot(self) -> None:
+        """The log was trimmed before all of it was heard."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            for who in (ANN, BOB, CAT):
+                await there.writer.submit(enter(who))
+                await settle()
+            await there.log.compact(Snapshot(there.state.tip, there.state))
+            await there.writer.submit(enter(DAN))
+            here.log.may_hear.set()
+            await settle()
+            assert here.writer.replica.truncations == 1
+            assert digest(here.state) == digest(there.state)
 
         run(scenario)
 

@@ -1,0 +1,152 @@
+"""Two brokers on one log, of which the second hears late what the first has stored: clients go to either."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.facade.people import Crowd, Era, InSession, Modern, crowd, events_of, texts
+from tests.support.logs import FaultyLog, unavailable, until
+from tests.support.server import eventually, serving
+
+pytestmark = pytest.mark.anyio
+
+
+class Two(NamedTuple):
+    """Clients of either broker; `log` is the late one's way to the log."""
+
+    here: Crowd
+    late: Crowd
+    log: FaultyLog
+
+    async def moved(self, person: Any) -> Any:
+        """The same participant as a client of the late broker."""
+        other = await self.late.person(person.era)
+        for name in ("handle", "connection_id", "room_id", "cursor"):
+            setattr(other, name, getattr(person, name))
+        return other
+
+
+@pytest.fixture
+async def two() -> AsyncIterator[Two]:
+    """The late one hears nothing by following."""
+    one, log = FaultyLog.shared(2)
+    async with serving(log=one) as first, serving(log=log) as second, crowd(first) as here, crowd(second) as late:
+        log.may_hear.clear()
+        yield Two(here, late, log)
+
+
+async def test_who_entered_at_one_broker_is_known_at_the_other(two: Two, era: Era) -> None:
+    """By handle, and waiting."""
+    ann = await two.here.person(era)
+    await ann.enter("Ann")
+    status = await (await two.moved(ann)).call("get_status", handle=ann.handle)
+    assert (status["status"], status["connection_id"]) == ("waiting", ann.connection_id)
+
+
+async def test_a_conversation_goes_on_at_the_other_broker(two: Two, era: Era) -> None:
+    """What is said at either is heard at either, by cursor; the room is the same."""
+    ann, bob = await two.here.pair(era, era)
+    await ann.hear()
+    there = await two.moved(ann)
+    await there.say("from there", cursor=there.cursor)
+    assert texts(await bob.hear())[-1:] == ["from there"]
+    await bob.say("from here", cursor=bob.cursor)
+    two.log.may_hear.set()
+    assert texts(await there.hear()) == ["from here"]
+
+
+async def test_a_status_is_of_now(two: Two, era: Era) -> None:
+    """Who was waiting and was met since is chatting."""
+    ann = await two.here.person(era)
+    await ann.enter("Ann")
+    there = await two.moved(ann)
+    assert (await there.call("get_status", handle=ann.handle))["status"] == "waiting"
+    bob = await two.here.person(era)
+    await bob.enter("Bob")
+    status = await there.call("get_status", handle=ann.handle)
+    assert (status["status"], status["room_id"]) == ("chatting", bob.room_id)
+
+
+async def test_a_cursor_of_the_other_broker_is_waited_for(two: Two, era: Era) -> None:
+    """One that the log has not reached is refused."""
+    ann, _ = await two.here.pair(era, era)
+    await ann.hear()
+    there = await two.moved(ann)
+    given = await there.call("wait_for_events", cursor=ann.cursor, handle=ann.handle, wait_seconds=0)
+    assert (given["events"], given["cursor"]) == ([], ann.cursor)
+    refusal = await there.refused("wait_for_events", cursor=ann.cursor + 1, handle=ann.handle, wait_seconds=0)
+    assert refusal["code"] == "invalid_arguments"
+
+
+async def test_a_stream_is_for_a_handle_of_the_other_broker(two: Two) -> None:
+    """`subscriptions/listen` honours the handle and its inbox."""
+    ann = await two.here.modern()
+    await ann.enter("Ann")
+    there = await two.moved(ann)
+    uri = f"chat://inbox/{ann.handle}"
+    async with there.listening({**events_of(ann.handle), "resourceSubscriptions": [uri]}) as frames:
+        acknowledged = (await frames.next()).params["notifications"]
+        assert acknowledged == {**events_of(ann.handle), "resourceSubscriptions": [uri]}
+        two.log.may_hear.set()
+        await (await two.here.modern()).enter("Bob")
+        assert {(await frames.next()).method for _ in range(2)} == {
+            "notifications/resources/updated",
+            "chatroom.found",
+        }
+
+
+async def test_an_inbox_of_the_other_broker_is_found(two: Two, era: Era) -> None:
+    """Its newest events, and what came after a cursor."""
+    ann, _ = await two.here.pair(era, era)
+    there = await two.moved(ann)
+    inbox = await there.read(f"chat://inbox/{ann.handle}")
+    assert [event["method"] for event in inbox["events"]] == ["chatroom.found"]
+    assert (await there.read(f"chat://inbox/{ann.handle}?cursor={inbox['cursor']}"))["events"] == []
+
+
+async def test_an_inbox_of_the_other_broker_can_be_subscribed_to(two: Two) -> None:
+    """In a session of 2025."""
+    ann = await two.here.session()
+    await ann.enter("Ann")
+    there = await two.moved(ann)
+    assert isinstance(there, InSession)
+    answer = await there.request("resources/subscribe", {"uri": f"chat://inbox/{ann.handle}"})
+    assert answer["result"] == {}
+
+
+async def test_nothing_is_refused_while_the_log_is_silent(two: Two) -> None:
+    """An unknown handle and a cursor that is not known yet may be known soon: the call is unavailable."""
+    ann = await two.here.modern()
+    await ann.enter("Ann")
+    there = await two.moved(ann)
+    assert isinstance(there, Modern)
+    two.log.before_tip = [unavailable] * 100
+    calls = ("get_status", {}), ("wait_for_events", {"cursor": 99}), ("enter_queue", {}), ("leave_queue", {})
+    for tool, arguments in calls:
+        assert (await there.refused(tool, handle=ann.handle, **arguments))["code"] == "unavailable"
+    uri = f"chat://inbox/{ann.handle}"
+    assert "can't answer right now" in (await there.request("resources/read", {"uri": uri}))["error"]["message"]
+    listening = await there.request("subscriptions/listen", {"notifications": events_of(ann.handle)})
+    assert "can't answer right now" in listening["error"]["message"]
+    two.log.before_tip = []
+    assert (await there.call("get_status", handle=ann.handle))["status"] == "waiting"
+
+
+async def test_made_up_handles_share_their_questions(two: Two) -> None:
+    """A flood costs the log one question at a time, and no more than one waits."""
+    people = [await two.late.modern() for _ in range(10)]
+    answered = asyncio.Event()
+    two.log.before_tip = [until(answered)]
+    before = two.log.tips
+    asking = [asyncio.create_task(one.refused("leave_queue", handle=f"cb_made_up_{n}")) for n, one in enumerate(people)]
+    await eventually(lambda: two.log.tips > before)
+    for _ in range(50):
+        await people[0].http.get(two.late.running.url.replace("/mcp", "/healthz"))
+    assert two.log.tips == before + 1
+    answered.set()
+    assert {refusal["code"] for refusal in await asyncio.gather(*asking)} == {"unknown_handle"}
+    assert two.log.tips <= before + 3
