@@ -1,4 +1,4 @@
-"""What a batch of commands leads to: each is decided against the state that the ones before it lead to."""
+"""A batch of commands: each is decided on the state after the ones before it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from projections.state import State, evolve
 
 SALT_BYTES = 16
 BATCH_COMMITS_MAX = 256
-"""Commands that are decided together in a shared log: what takes long to decide loses against quicker writers."""
+"""The most commands of a batch in a shared log. A batch that takes long to decide loses to quicker writers."""
 
 
 class Accepted(NamedTuple):
@@ -42,13 +42,13 @@ class PendingCommand:
         self.salt = random_bytes(SALT_BYTES).hex() if isinstance(command, SendMessage) else None
 
     def resolve(self, answer: Answer) -> None:
-        """Answer whoever asked, if they are still there and have no answer yet."""
+        """Give the caller its answer, unless it has gone or has one."""
         if not self.answer.done():
             self.answer.set_result(answer)
 
 
 class Batch:
-    """Where a batch leads from `state`, if nobody else appends first."""
+    """The commits and answers of a batch, if no other writer appends first."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -57,13 +57,13 @@ class Batch:
 
     @property
     def commits(self) -> list[Commit]:
-        """What is to be stored, in order."""
+        """Return the commits to store, in order."""
         return [step.commit for step in self.steps if step.commit is not None]
 
     def decide_all(
         self, batch: Sequence[PendingCommand], at_ms: int, overdue: Callable[[], Iterable[Disconnect]]
     ) -> None:
-        """Decide `batch` as of `at_ms`; one look for those who are `overdue` serves all of it, before any matching."""
+        """Decide `batch` as of `at_ms`. Before the first matching, take out all who are `overdue`."""
         swept = False
         for submitted in batch:
             if submitted.room_id is not None and not swept:

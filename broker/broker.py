@@ -1,4 +1,4 @@
-"""The broker as one thing: what a front end holds, and the only door to everything behind it."""
+"""The broker: the one object that a front end holds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ABANDON_MS = 2_000
 
 
 class Broker:
-    """A log, the runtime that writes it, and those who must know what was written.
+    """A log, its writer, and the parts that hear of each commit.
 
     Create it inside a running event loop, `start` it, and `close` it when its front end has let go.
     """
@@ -79,12 +79,12 @@ class Broker:
 
     @property
     def state(self) -> State:
-        """What is known right now; immutable, so it can be kept."""
+        """Return the state of the replica; it is immutable."""
         return self.writer.replica.state
 
     @property
     def policy(self) -> Policy:
-        """The limits and graces in force."""
+        """Return the limits and graces in force."""
         return self.writer.replica.state.policy
 
     async def start(self, policy: Policy, *, redact_after_ms: int | None = None) -> None:
@@ -104,7 +104,7 @@ class Broker:
         self.ready = not self.draining
 
     def _start_over(self) -> None:
-        """Whoever waits or chats is taken to be there, and may be due."""
+        """Take every connection in the queue or a room to be present, and look for due timeouts."""
         self.presence.start()
         self._patience.start()
         self.hub.wake_all()
@@ -150,12 +150,12 @@ class Broker:
             raise LogUnavailableError("the log does not answer, so nothing that may be stale is said")
 
     def resolve(self, handle: str) -> ConnectionId | None:
-        """Whose handle it is, if its connection is known."""
+        """Return the connection of `handle`, if it is known."""
         connection_id = connection_id_of(handle)
         return connection_id if self.knows(connection_id) else None
 
     def knows(self, connection_id: ConnectionId) -> bool:
-        """Whether that connection is known (still)."""
+        """Return whether that connection is known (still)."""
         return self.state.connections.get(connection_id) is not None
 
     async def is_known(self, connection_id: ConnectionId) -> bool:
@@ -183,7 +183,7 @@ class Broker:
             self.delivery_log.record(event.params.cursor, connection_id, to)
 
     async def page(self, connection_id: ConnectionId, cursor: Position | None) -> Page:
-        """What `connection_id` was told after `cursor`, or the newest of it; a page at the most."""
+        """Return a page of the notifications of `connection_id` after `cursor`; without a cursor, of the newest."""
         limit = self.policy.events_per_page_max
         if cursor is None:
             return await newest_page(self.log, self.state, connection_id, limit)

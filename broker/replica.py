@@ -1,8 +1,7 @@
-"""The state of one broker at a position of the log: what is read, heard or appended is folded and announced here.
+"""The state of one broker at a position of the log. Commits that were read, heard or appended are folded here.
 
-A log that other brokers write too is followed. Followed commits are kept as they arrive and folded between two
-batches, so each of them crosses the network once. The log is read only if a conflict or a tip shows that it goes on
-after all that was heard.
+A shared log is followed. Followed commits are kept as they arrive and folded between two batches, so each of them
+crosses the network once. The log is read only if a conflict or a tip shows more than was heard.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ FOLLOWED_COMMITS_MAX = 1_000
 
 
 class Observer(Protocol):
-    """Is told of every commit once it is stored and folded; must not block and must not raise."""
+    """Hears every commit once it is stored and folded; must not block and must not raise."""
 
     def __call__(self, commit: Commit, state: State) -> None:
         """`state` is the one right after `commit`."""
@@ -41,7 +40,7 @@ class Observer(Protocol):
 
 
 class Replica:
-    """The state, and the ways by which commits reach it. Only its writer makes it fold: one thing at a time."""
+    """The state, and the ways for commits to reach it. Only the writer lets it fold, one task at a time."""
 
     def __init__(
         self, log: EventLog, clock: Clock, *, on_heard: Callable[[], None], on_foreign_commits: Callable[[], None]
@@ -50,16 +49,16 @@ class Replica:
         self.state = INITIAL_STATE
         self.observers: list[Observer] = []
         self.on_log_truncated: Callable[[], None] = lambda: None
-        """The state has moved over commits that are gone, and that nobody was told of."""
+        """Called after the state has moved over trimmed commits, which were not announced."""
         self.truncations = 0
         self.started_at: Position = 0
-        """Where folding began: the position of a snapshot, or 0."""
+        """The position of the snapshot at the start, or 0."""
         self._log = log
         self._clock = clock
         self._on_heard = on_heard
         self._on_foreign_commits = on_foreign_commits
         self._tips = _TipQuestions(log, clock)
-        self._heard: list[Commit] = []  # followed, and not folded yet
+        self._heard: list[Commit] = []  # followed, not folded yet
         self._heard_to: Position = 0
         self._seen_to: Position = 0  # the log was seen to hold so much
         self._moved = asyncio.Event()
@@ -89,7 +88,7 @@ class Replica:
             )
 
     def follow(self) -> None:
-        """Begin to hear what other brokers append, if the log is shared."""
+        """Begin to hear other brokers' commits, if the log is shared."""
         if self._log.is_shared:
             self._following = asyncio.get_running_loop().create_task(self._follow())
 
@@ -100,7 +99,7 @@ class Replica:
             await asyncio.wait({self._following})
 
     async def stop(self) -> None:
-        """Ask no more; those who wait for an answer are cancelled."""
+        """Ask no more; cancel the callers that wait for an answer."""
         tasks = [task for task in self._tips.tasks if task is not None]
         for task in tasks:
             task.cancel()
@@ -126,18 +125,18 @@ class Replica:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the log is known to go on after the state."""
+        """Return whether the log is known to go on after the state."""
         return self._seen_to > self.state.position or bool(self._heard)
 
     def move(self, state: State, commit: Commit) -> None:
-        """Take up `state`, which follows by `commit`: that is stored."""
+        """Take `state`, the one after the stored `commit`, and announce the commit."""
         self.state = state
         for observer in self.observers:
             observer(commit, state)
         self._moved.set()
 
     def fold(self, commits: Iterable[Commit] = ()) -> bool:
-        """Fold `commits` and all that was heard; return whether the state moved. What is known already is passed over.
+        """Fold and announce `commits` and all that was heard; return whether the state moved. Skip known commits.
 
         Raises:
             BrokenChainError: the log is not what it was.
@@ -145,7 +144,7 @@ class Replica:
         heard, self._heard, before = self._heard, [], self.state
         for commit in (*commits, *heard):
             if commit.position > self.state.position + 1:
-                self._seen_to = max(self._seen_to, commit.position)  # something between is missing, and has to be read
+                self._seen_to = max(self._seen_to, commit.position)  # the commits between have to be read
             elif commit.position == self.state.position + 1:
                 check_link(self.state.tip, commit)
                 self.move(evolve(self.state, commit), commit)
@@ -157,7 +156,7 @@ class Replica:
         return True
 
     async def catch_up(self, *, to_the_end: bool = False) -> bool:
-        """Fold what the log is known to hold, or `to_the_end` what it holds; return whether there was anything.
+        """Fold all that the log is known to hold, or `to_the_end` all that it holds; return whether the state moved.
 
         Raises:
             BrokenChainError: the log is not what it was.
@@ -179,15 +178,15 @@ class Replica:
         return moved
 
     def forget_heard(self) -> None:
-        """Look at nothing that was heard: it can't be folded. The next command looks into the log again."""
+        """Drop what was heard and can't be folded; the next command reads the log again."""
         self._heard.clear()
         self._seen_to = 0
         self._moved.set()
 
     async def is_at_tip(self) -> bool:
-        """Ask the log for its tip, and return whether the state was there; if not, it is known to be behind.
+        """Ask the log for its tip, and return whether the state is there.
 
-        One question is under way at a time; all that come meanwhile share the next.
+        One question is under way at a time; callers that come meanwhile share the next.
 
         Raises:
             BrokenChainError: the log has become shorter.
@@ -203,8 +202,8 @@ class Replica:
     async def caught_up(self, position: Position | None = None) -> bool:
         """Return once the state is at `position` at least, or at the tip as of this call.
 
-        False if the log does not answer within `CATCH_UP_MS`. Costs nothing if the log is not shared. Many at once
-        cost one question to the log per round trip.
+        Return False if the log does not answer within `CATCH_UP_MS`. A log that is not shared is asked nothing. Any
+        number of callers at once cost one question to the log per round trip.
         """
         if not self._log.is_shared or (position is not None and position <= self.state.position):
             return True
@@ -229,7 +228,7 @@ class Replica:
 
 
 class _TipQuestions:
-    """Asks a log for its tip: one question at a time, and the next is shared by all that come meanwhile."""
+    """Asks a log for its tip: one question at a time. Callers that come meanwhile share the next."""
 
     def __init__(self, log: EventLog, clock: Clock) -> None:
         self._log = log
@@ -239,7 +238,7 @@ class _TipQuestions:
 
     @property
     def tasks(self) -> tuple[asyncio.Task[Tip] | None, ...]:
-        """The question under way and the next one, if there are any."""
+        """Return the question under way and the next one, if there are any."""
         return self._asking, self._next
 
     async def ask(self) -> Tip:
@@ -261,7 +260,7 @@ class _TipQuestions:
 
 
 def _retrieve(asked: asyncio.Task[Tip]) -> None:
-    """Take the error of a question whose askers have all gone."""
+    """Retrieve the error of a question after its callers have gone."""
     if not asked.cancelled():
         asked.exception()
 

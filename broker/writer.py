@@ -1,14 +1,12 @@
-"""Where a command becomes a commit: decide, append, evolve, announce.
+"""The way from a command to a commit: decide, append, evolve, announce.
 
-One flush runs at a time. It takes every command that waits, decides one after the other against the state that
-the ones before it lead to, and appends all their commits in one batch (group commit); what arrives meanwhile
-makes the next batch, so an idle broker adds no delay. Over a log in memory there is nothing to wait for, and each
-command is carried out in the turn in which it comes. Only once the batch is stored does the state move, are the
-commits announced, in order, and the commands answered, in the order in which they were committed.
+One flush runs at a time. It takes every waiting command, decides each on the state after the ones before it, and
+appends all their commits in one batch (group commit). Commands that arrive meanwhile make the next batch, so an idle
+broker adds no delay. A log in memory never waits, so each command is carried out in the turn of its arrival. After the
+batch is stored, the state moves, the commits are announced in order, and the commands are answered in order.
 
-If other brokers write the log too, an append confirms its batch: the log was where it was decided. A batch that leads
-to no commit is confirmed by the log's tip, asked for after its commands came. While appends conflict, each batch waits
-for a turn first and takes all commands that have come by then.
+In a shared log an append confirms the whole batch. A batch without a commit is confirmed by the log's tip, asked for
+after its commands came. While appends conflict, each batch waits for a turn and takes all commands that came by then.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ NEVER = -1.0
 class LogWriter:
     """The one writer of a broker. Create it inside a running event loop, then `start` it.
 
-    A submitted command belongs to the runtime: cancelling whoever waits for its answer cancels nothing.
+    A submitted command belongs to the writer: cancelling its caller cancels nothing.
     """
 
     def __init__(
@@ -56,10 +54,10 @@ class LogWriter:
         assert not (log.never_waits and log.is_shared)
         self.replica = Replica(log, clock, on_heard=self._start_flushing, on_foreign_commits=self._on_foreign_commits)
         self.overdue: Callable[[], Iterable[Disconnect]] = tuple
-        """Who has to go before anyone is matched, by this moment's reading of the clock."""
+        """Return the commands that take out absent connections, to be decided before any matching."""
         self.on_append: Callable[[float], None] = lambda duration_ms: None
         self.on_foreign_commits: Callable[[], None] = lambda: None
-        """Where the log is shared: another has written, and that was folded."""
+        """Called in a shared log after other brokers' commits were folded."""
         self._log = log
         self._never_waits = log.never_waits
         self._is_shared = log.is_shared
@@ -77,7 +75,7 @@ class LogWriter:
 
     @property
     def state(self) -> State:
-        """What is known right now; immutable, so it can be kept."""
+        """Return the state of the replica; it is immutable."""
         return self.replica.state
 
     async def start(self, policy: Policy) -> None:
@@ -102,7 +100,7 @@ class LogWriter:
         return await self.enqueue(command)
 
     def enqueue(self, command: Command) -> asyncio.Future[Answer]:
-        """Put `command` in line at once: it is decided after all that stand there, before all that come.
+        """Put `command` in line at once, after all waiting commands.
 
         The future has its answer, as `submit` gives it.
         """
@@ -125,7 +123,7 @@ class LogWriter:
             await asyncio.wait({self._flushing})
 
     async def stop(self, within_ms: int) -> None:
-        """Return once nothing is being appended, or after `within_ms`: then those who wait are told `unavailable`."""
+        """Return once nothing is being appended, or after `within_ms`; then all callers are answered `unavailable`."""
         await self.replica.stop_following()
         drained = asyncio.ensure_future(self.drained())
         deadline = asyncio.ensure_future(sleep_until(self._clock, self._clock.now_ms() + within_ms))
@@ -142,7 +140,7 @@ class LogWriter:
         self._checkpoints.stop()
 
     def _start_flushing(self) -> None:
-        """See that what waits is carried out; before this returns, if the log never has to be waited for."""
+        """Carry out the waiting commands; before returning, if the log never waits."""
         if self._is_flushing:
             return
         self._is_flushing = True
@@ -167,7 +165,7 @@ class LogWriter:
             self._is_flushing, self._flushing = False, None
 
     def _take(self, commands_max: int) -> list[PendingCommand]:
-        """The commands that have waited longest."""
+        """Take the commands that have waited longest, in order."""
         taken, self._pending = self._pending[:commands_max], self._pending[commands_max:]
         return taken
 
@@ -192,14 +190,14 @@ class LogWriter:
             logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
 
     def _give_up(self, batch: Sequence[PendingCommand]) -> None:
-        """What was being appended may have landed: before the next batch, look."""
+        """Answer `unavailable`, and read the log before the next batch: the append may have landed."""
         self._behind = True
         for submitted in batch:
             submitted.resolve(Rejection("unavailable"))
 
     async def _stored(self, batch: list[PendingCommand]) -> Batch:
-        """Decide `batch` until what it leads to is stored or confirmed, or no caller is left to answer."""
-        confirmed = 0 if self._is_shared else len(batch)  # so many of them came before the log's tip was asked for
+        """Decide `batch` until its commits are stored or its answers confirmed, or no caller is left."""
+        confirmed = 0 if self._is_shared else len(batch)  # commands that came before the question for the tip
         while True:
             draft = await (self._in_turn(batch) if batch and self._is_contended else self._tried(batch))
             if draft is None:
@@ -211,14 +209,14 @@ class LogWriter:
                 return draft
 
     async def _in_turn(self, batch: list[PendingCommand]) -> Batch | None:
-        """Wait for a turn, fold what was appended before it, and take all that waits by then into `batch`."""
+        """Wait for a turn, fold all commits before it, and take all commands that wait by then into `batch`."""
         async with self._log.turn(self.state.position) as missed:
             self.replica.fold(missed)
             batch += self._take(BATCH_COMMITS_MAX - len(batch))
             return await self._tried(batch)
 
     async def _tried(self, batch: Sequence[PendingCommand]) -> Batch | None:
-        """Decide `batch` and store what it leads to; `None` if another was first, and that was folded."""
+        """Decide `batch` and store its commits; `None` if another writer was first, whose commits were folded."""
         draft, jumps, may_have_landed = self._drafted(batch), self.replica.truncations, False
         while draft.commits:
             started_ms = self._clock.now_ms()
@@ -243,10 +241,10 @@ class LogWriter:
         return draft
 
     async def _fold_missed(self, conflict: Conflict) -> None:
-        """Fold what made an append conflict: it came with the conflict, or was heard meanwhile, or is read.
+        """Fold the commits that made an append conflict. They came with it, were heard meanwhile, or are read.
 
         Raises:
-            BrokenChainError: there is nothing of the kind.
+            BrokenChainError: there are none.
             LogUnavailableError: it could not be read.
         """
         self._contended_until_ms = self._clock.now_ms() + CONTENDED_MS
@@ -255,7 +253,7 @@ class LogWriter:
 
     @property
     def _is_contended(self) -> bool:
-        """Whether others have written so lately that an append would be likely to conflict."""
+        """Return whether other brokers wrote so lately that an append is likely to conflict."""
         return self._is_shared and self._clock.now_ms() < self._contended_until_ms
 
     def _on_foreign_commits(self) -> None:
@@ -264,7 +262,7 @@ class LogWriter:
         self.on_foreign_commits()
 
     async def _is_at_tip(self, batch: Sequence[PendingCommand]) -> bool:
-        """Confirm that the log ends with the state that `batch` was decided on; if not, fold what is new.
+        """Confirm that the log ends where `batch` was decided; if not, fold the rest.
 
         Raises:
             BrokenChainError: the log is not what it was.
@@ -282,7 +280,7 @@ class LogWriter:
                 await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
 
     def _drafted(self, batch: Sequence[PendingCommand]) -> Batch:
-        """What `batch` leads to at this moment, by one look at the clock."""
+        """Return the decisions on `batch` at this moment, by one reading of the clock."""
         draft = Batch(self.state)
         draft.decide_all(batch, self.time_ms(), self.overdue)
         return draft
@@ -291,7 +289,7 @@ class LogWriter:
         self._watchdog = self._clock.call_at(at_ms, self._give_up_on_late)
 
     def _give_up_on_late(self) -> None:
-        """Answer `unavailable` to every command whose deadline passes while the log is silent."""
+        """Answer `unavailable` to each command past its deadline."""
         now_ms = self._clock.now_ms()
         for submitted in (*self._in_flight, *self._pending):
             if submitted.deadline_ms <= now_ms:
@@ -300,12 +298,12 @@ class LogWriter:
 
 
 def _are_answered(batch: Sequence[PendingCommand]) -> bool:
-    """Whether no caller waits for an answer any more."""
+    """Return whether no caller waits for an answer any more."""
     return all(submitted.answer.done() for submitted in batch)
 
 
 def _run_at_once(work: Coroutine[None, None, None]) -> None:
-    """Run `work`, which never waits, to its end: a task for it would take two more turns of the event loop."""
+    """Run `work` to its end. It never waits, and a task would take two more turns of the event loop."""
     try:
         work.send(None)
     except StopIteration:

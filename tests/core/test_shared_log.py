@@ -34,7 +34,7 @@ async def deaf_and_other() -> tuple[Bench, Bench]:
 
 
 class TestFollowing:
-    """What others write is folded as it is heard."""
+    """Commits of other brokers are folded as they are heard."""
 
     def test_what_another_writes_is_folded_and_announced(self) -> None:
         """A broker announces it though nothing is asked of it."""
@@ -78,7 +78,7 @@ class TestFollowing:
         run(scenario)
 
     def test_what_a_conflict_does_not_bring_is_read(self) -> None:
-        """As far as it was not heard."""
+        """The rest was heard."""
 
         async def scenario() -> None:
             here, there = await deaf_and_other()
@@ -112,7 +112,7 @@ class TestFollowing:
         run(scenario)
 
     def test_following_pauses_while_too_much_is_not_folded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is kept is bounded; all of it is folded in the end."""
+        """The commits kept are bounded; all are folded in the end."""
         monkeypatch.setattr(replica_module, "FOLLOWED_COMMITS_MAX", 3)
 
         async def scenario() -> None:
@@ -167,7 +167,7 @@ class TestFollowing:
         run(scenario)
 
     def test_a_log_that_another_rolled_back_is_not_looked_at_without_end(self) -> None:
-        """What can't be folded is looked at again when somebody asks for something."""
+        """A commit that can't be folded is looked at again with the next command."""
 
         async def scenario() -> None:
             here, _ = await Bench.some_on_one_log()
@@ -229,7 +229,7 @@ class TestConfirming:
         run(scenario)
 
     def test_a_repeat_by_a_replica_that_is_behind_is_decided_again(self) -> None:
-        """Who had left the queue by then enters it, and is not told of the old entry."""
+        """A member that had left the queue enters it, and is not told of the old entry."""
 
         async def scenario() -> None:
             here, there = await Bench.some_on_one_log()
@@ -283,7 +283,7 @@ class TestConfirming:
         run(scenario)
 
     def test_a_question_that_began_before_a_command_does_not_confirm_it(self) -> None:
-        """What was stored in between is known to the answer."""
+        """The answer knows the commits in between."""
 
         async def scenario() -> None:
             here, there = await deaf_and_other()
@@ -337,7 +337,7 @@ class TestConfirming:
         run(scenario)
 
     def test_a_log_that_can_not_be_read_puts_it_off(self) -> None:
-        """What the tip shows is looked for until it is there."""
+        """The log is read until it has what its tip shows."""
 
         async def scenario() -> None:
             here, there = await deaf_and_other()
@@ -351,7 +351,7 @@ class TestConfirming:
         run(scenario)
 
     def test_a_log_that_became_shorter_refuses_nothing(self) -> None:
-        """Nobody can tell any more; `unavailable` says so."""
+        """The broker can't tell any more; `unavailable` says so."""
 
         async def scenario() -> None:
             here, there = await Bench.some_on_one_log()
@@ -459,7 +459,7 @@ class TestTurns:
         run(scenario)
 
     def test_a_turn_that_does_not_come_is_done_without(self) -> None:
-        """Whoever has it may have died."""
+        """Its holder may have died."""
 
         async def scenario() -> None:
             here, there = await deaf_and_other()
@@ -493,7 +493,7 @@ class TestCatchingUp:
     """A reader waits for the replica."""
 
     def test_the_replica_is_at_the_tip_then(self) -> None:
-        """As of the call, though nothing was heard."""
+        """It is the tip as of the call, though nothing was heard."""
 
         async def scenario() -> None:
             here, there = await deaf_and_other()
@@ -587,7 +587,7 @@ class TestCatchingUp:
         run(scenario)
 
     def test_a_stop_leaves_no_question_behind(self) -> None:
-        """Whoever waits for it is told, and no task is left."""
+        """Its callers are told, and no task is left."""
 
         async def scenario() -> None:
             (here,) = await Bench.some_on_one_log(1)

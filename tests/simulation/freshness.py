@@ -2,12 +2,12 @@
 
 *Nothing stale.* A command that led to no commit was refused, or had been carried out before. That is right if the log
 bears it out: deciding the same command on the state of some position between the log's tip when the command was
-submitted and its tip when it was answered must give the same outcome. Which position a broker decided on is not
-asked for. A replica that is behind may be right by chance, and a log that moves meanwhile gives several right
-answers; both are no fault. So every failure here is an answer that was wrong at each moment of its call.
+submitted and its tip when it was answered must give the same outcome. The position of the broker's own decision does
+not matter: a replica that is behind may be right by chance, and a log that moves meanwhile allows several answers.
+So every failure here is an answer that was wrong at each moment of its call.
 
-*No commit is read twice.* A broker knows a commit that it followed, that came with a conflict or a turn, that it read,
-or that it appended. It must never ask the log for the commits after a position if it knows the first of them.
+*No commit is read twice.* A broker knows the commits from following, from conflicts and turns, and from reading. It
+must never ask the log for the commits after a position if it knows the first of them.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class _WatchedReads:
 
 
 def is_empty(answer: Answer | None) -> bool:
-    """Whether a command led to nothing, for a reason that the log can show."""
+    """Return whether a command led to nothing, for a reason that the log can show."""
     if isinstance(answer, Rejection):
         return answer.code != "unavailable"
     return isinstance(answer, Accepted) and answer.commit is None

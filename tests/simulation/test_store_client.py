@@ -49,15 +49,15 @@ class InAWorld(LogContract):
 
 
 class TestStoreClient(InAWorld):
-    """Of one broker."""
+    """The way of a single broker."""
 
 
 class TestSharedStoreClient(InAWorld, SharedLogContract):
-    """Of several."""
+    """The ways of several brokers."""
 
     is_shared = True
 
     async def make_another(self, log: EventLog) -> EventLog:
-        """For another broker."""
+        """Return another broker's way."""
         assert isinstance(log, StoreClient)
         return self.client_of(log.disk)
