@@ -84,7 +84,7 @@ class Answers:
             return
         self._check_events(payload["events"])
         who, events = self._person.who, payload["events"]
-        if payload["cursor"] < asked_at:
+        if payload["cursor"] < asked_at and self._around.plan.brokers > 1:
             self._fail(f"the inbox was read up to {payload['cursor']}, and the log had {asked_at}")
         if who is not None and events:
             owed = self._record.person(who).between(events[0]["params"]["cursor"] - 1, payload["cursor"])
@@ -106,7 +106,12 @@ class Answers:
             self._fail(f"was told {payload}, and was {person.place_at(cursor)}")
 
     def _check_fresh(self, answer: Answer, who: ConnectionId) -> None:
-        """What is said of a place was so at a moment between the asking and the answer, at whichever broker."""
+        """What is said of a place was so at a moment between question and answer, at whichever broker.
+
+        A single broker may answer before it knows that an append has landed: so far nothing of it was answered.
+        """
+        if self._around.plan.brokers == 1:
+            return
         payload, person = answer.payload, self._record.person(who)
         said = {
             "matched": ("chatting", payload.get("room_id")),

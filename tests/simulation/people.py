@@ -176,8 +176,9 @@ class Person:
         if listen and self.cursor is not None:
             arguments |= {"cursor": self.cursor, "wait_seconds": round(2 * self.random.random(), 2)}
         message.tries += 1
+        who = self.who
         answer = await self.host.call("send_message", arguments, leave_after_ms=self._leave_after_ms())
-        if answer is None or self._refused(answer):
+        if answer is None or self._refused(answer) or self.who != who:
             return answer
         self.answers.check_sent(answer, message, arguments.get("cursor"))
         if "cursor" in arguments:
@@ -191,11 +192,11 @@ class Person:
         if wait_seconds is None:
             wait_seconds = self.random.choice((0, 0.5, 3, 12, 25))
         arguments = self._named({"cursor": self.cursor, "wait_seconds": wait_seconds})
-        progress = self.random.random() < 0.3
+        progress, who = self.random.random() < 0.3, self.who
         answer = await self.host.call(
             "wait_for_events", arguments, leave_after_ms=self._leave_after_ms(), progress=progress
         )
-        if answer is not None and not self._refused(answer):
+        if answer is not None and not self._refused(answer) and self.who == who:  # the stream may have told otherwise
             self.answers.check_wait(answer, arguments)
             self._took(answer, arguments["cursor"])
         return answer
@@ -209,9 +210,9 @@ class Person:
     async def look_back(self) -> None:
         """Read again from an old cursor: what comes is what came."""
         cursor = self.random.choice(self.old_cursors) if self.old_cursors else 0
-        arguments = self._named({"cursor": cursor, "wait_seconds": 0})
+        arguments, who = self._named({"cursor": cursor, "wait_seconds": 0}), self.who
         answer = await self.host.call("wait_for_events", arguments)
-        if answer is not None and not self._refused(answer):
+        if answer is not None and not self._refused(answer) and self.who == who:
             self.around.sometimes.reached("an old cursor was read again")
             self.answers.check_wait(answer, arguments)
 
@@ -221,9 +222,9 @@ class Person:
             return
         cursor = self.random.choice((None, *self.old_cursors[-3:]))
         uri = f"chat://inbox/{self.handle}" + (f"?cursor={cursor}" if cursor is not None else "")
-        asked_at = self.around.disk.tip.position
+        asked_at, who = self.around.disk.tip.position, self.who
         result = await self.host.ask("resources/read", {"uri": uri})
-        if result is not None and "contents" in result:
+        if result is not None and "contents" in result and self.who == who:
             self.answers.check_inbox(result["contents"][0]["text"], cursor, asked_at)
 
     async def status(self) -> Answer | None:
