@@ -22,6 +22,7 @@ from broker.decide import Rejection, decide
 from events.commands import Command
 from events.commit import Commit, Facts
 from events.ids import Position, RoomId
+from events.log import Conflict
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -83,11 +84,12 @@ class Freshness:
         )
 
     def _watch_reads(self) -> None:
-        replica, hear, fold, truncated = (
-            self._replica,
-            self._replica._hear,
-            self._replica.fold,
-            self._replica.on_log_truncated,
+        writer, replica = self._writer, self._replica
+        hear, fold, truncated, fold_missed = (
+            replica._hear,
+            replica.fold,
+            replica.on_log_truncated,
+            writer._fold_missed,
         )
 
         async def watched_hear(commit: Commit) -> None:
@@ -98,10 +100,15 @@ class Freshness:
             self._known.update(commit.position for commit in commits)
             return fold(commits)
 
+        async def watched_fold_missed(conflict: Conflict) -> None:
+            self._known.update(commit.position for commit in conflict.missed)
+            await fold_missed(conflict)
+
         def watched_truncated() -> None:
             self._known.clear()
             truncated()
 
+        writer._fold_missed = watched_fold_missed
         replica._hear = watched_hear
         replica.fold = watched_fold
         replica.on_log_truncated = watched_truncated

@@ -167,9 +167,10 @@ def a_handle_that_is_not_looked_for_again(patch: pytest.MonkeyPatch) -> None:
 
 def a_status_that_is_not_confirmed(patch: pytest.MonkeyPatch) -> None:
     """A client is told where it was."""
+    caught_up = Replica.caught_up
 
     async def at_once(self: Replica, position: int | None = None) -> bool:
-        return True
+        return True if position is None else await caught_up(self, position)
 
     patch.setattr(Replica, "caught_up", at_once)
 

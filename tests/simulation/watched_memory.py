@@ -19,6 +19,7 @@ from tests.simulation.loop import World
 def watched_memory_log(disk: Disk, world: World, on_append: Callable[[Sequence[Commit]], None]) -> MemoryLog:
     """An empty log; `disk` holds what it holds, and `on_append` is told of commits before they are stored."""
     log = MemoryLog(disk.epoch)
+    log.session_records = disk.session_records  # whose secret comes from the seed
     append, compact, redact = log.append, log.compact, log.redact
 
     async def watched_append(commits: Sequence[Commit], *, expected: Tip) -> Tip:
