@@ -25,7 +25,7 @@ class Accepted(NamedTuple):
     commit: Commit | None
 
 
-Answer = Accepted | Rejection
+CommandAnswer = Accepted | Rejection
 
 
 class PendingCommand:
@@ -36,12 +36,12 @@ class PendingCommand:
     def __init__(self, command: Command, deadline_ms: float, random_bytes: RandomBytes) -> None:
         self.command = command
         self.deadline_ms = deadline_ms
-        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[CommandAnswer] = asyncio.get_running_loop().create_future()
         may_match = isinstance(command, EnterQueue | NextPartner | MatchDue)
         self.room_id: RoomId | None = room_id_from(random_bytes(ID_BYTES)) if may_match else None
         self.salt = random_bytes(SALT_BYTES).hex() if isinstance(command, SendMessage) else None
 
-    def resolve(self, answer: Answer) -> None:
+    def resolve(self, answer: CommandAnswer) -> None:
         """Give the caller its answer, unless it has gone or has one."""
         if not self.answer.done():
             self.answer.set_result(answer)
@@ -53,7 +53,7 @@ class Batch:
     def __init__(self, state: State) -> None:
         self.state = state
         self.steps: list[Accepted] = []
-        self.answers: list[tuple[PendingCommand, Answer]] = []
+        self.answers: list[tuple[PendingCommand, CommandAnswer]] = []
 
     @property
     def commits(self) -> list[Commit]:
@@ -73,7 +73,7 @@ class Batch:
             facts = Facts(at_ms, submitted.room_id, submitted.salt)
             self.answers.append((submitted, self._decide(submitted.command, facts)))
 
-    def _decide(self, command: Command, facts: Facts) -> Answer:
+    def _decide(self, command: Command, facts: Facts) -> CommandAnswer:
         decision = decide(self.state, command, facts)
         if isinstance(decision, Rejection):
             return decision

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-from broker.batch import Answer
+from broker.batch import CommandAnswer
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
 from broker.decide import Rejection
 from broker.delivery_log import DeliveryLog
@@ -172,7 +172,7 @@ class Broker:
         """Return once the state is at `position` at least, or at the log's tip; see `Replica.caught_up`."""
         return await self.writer.replica.caught_up(position)
 
-    async def submit(self, command: Command) -> Answer:
+    async def submit(self, command: Command) -> CommandAnswer:
         """Carry out `command`; see `LogWriter.submit`."""
         answer = await self.writer.submit(command)
         return self._refused(answer) if isinstance(answer, Rejection) else answer

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from heapq import heappop, heappush
 
-from broker.batch import Accepted, Answer
+from broker.batch import Accepted, CommandAnswer
 from broker.clock import Clock, Timer
 from broker.decide import Rejection
 from broker.matching import patience_ms
@@ -31,7 +31,7 @@ class MatchTimeouts:
         clock: Clock,
         time_ms: Callable[[], int],
         state_now: Callable[[], State],
-        submit: Callable[[MatchDue], Awaitable[Answer]],
+        submit: Callable[[MatchDue], Awaitable[CommandAnswer]],
     ) -> None:
         """`time_ms` is the time that commits are stamped with."""
         self._clock = clock

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 import structlog
 
-from broker.batch import BATCH_COMMITS_MAX, Answer, Batch, PendingCommand
+from broker.batch import BATCH_COMMITS_MAX, Batch, CommandAnswer, PendingCommand
 from broker.clock import SYSTEM_ENTROPY, Clock, CommitClock, RandomBytes, Timer, sleep_until
 from broker.compaction import SnapshotKeeper
 from broker.decide import Rejection
@@ -92,14 +92,14 @@ class LogWriter:
             raise LogUnavailableError("the log does not answer, so the policy can't be stored")
         self.replica.follow()
 
-    async def submit(self, command: Command) -> Answer:
+    async def submit(self, command: Command) -> CommandAnswer:
         """Carry out `command`; the answer stands on stored commits alone.
 
         `unavailable` says that the log did not answer in time: the command may yet be carried out.
         """
         return await self.enqueue(command)
 
-    def enqueue(self, command: Command) -> asyncio.Future[Answer]:
+    def enqueue(self, command: Command) -> asyncio.Future[CommandAnswer]:
         """Put `command` in line at once, after all waiting commands.
 
         The future has its answer, as `submit` gives it.
@@ -190,7 +190,7 @@ class LogWriter:
             logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
 
     def _give_up(self, batch: Sequence[PendingCommand]) -> None:
-        """Answer `unavailable`, and read the log before the next batch: the append may have landed."""
+        """CommandAnswer `unavailable`, and read the log before the next batch: the append may have landed."""
         self._behind = True
         for submitted in batch:
             submitted.resolve(Rejection("unavailable"))
@@ -289,7 +289,7 @@ class LogWriter:
         self._watchdog = self._clock.call_at(at_ms, self._give_up_on_late)
 
     def _give_up_on_late(self) -> None:
-        """Answer `unavailable` to each command past its deadline."""
+        """CommandAnswer `unavailable` to each command past its deadline."""
         now_ms = self._clock.now_ms()
         for submitted in (*self._in_flight, *self._pending):
             if submitted.deadline_ms <= now_ms:

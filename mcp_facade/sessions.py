@@ -57,7 +57,7 @@ class ResumePoint(NamedTuple):
         return ResumePoint(delivery.position, sent_mask | 1 << delivery.nth)
 
 
-class Call(Protocol):
+class CallInFlight(Protocol):
     """A request made in a session, while it is served."""
 
     def finish_early(self) -> None:
@@ -84,7 +84,7 @@ class Session:
         self.subscriptions: dict[str, ConnectionId] = {}  # inbox URIs as the client wrote them
         self.stream: Stream | None = None
         self.ended = False
-        self.calls: dict[Call, None] = {}  # those in flight
+        self.calls: dict[CallInFlight, None] = {}  # those in flight
         self.active_ms = 0.0
         self.kept_at_ms = 0.0  # when its record was last kept, by the monotonic clock
         self.changes: dict[str, bytes | None] = {}

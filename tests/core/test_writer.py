@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker import batch as draft_module
-from broker.batch import Accepted, Answer
+from broker.batch import Accepted, CommandAnswer
 from broker.decide import Rejection, decide
 from broker.writer import RETRY_MS, LogWriter
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue
@@ -652,7 +652,9 @@ def test_several_workers_on_one_log_agree() -> None:
             await bench.writer.start(PATIENT)
             benches.append(bench)
         people = [ConnectionId(f"c_{number}") for number in range(60)]
-        work: list[Awaitable[Answer]] = [benches[n % 3].writer.submit(enter(who)) for n, who in enumerate(people)]
+        work: list[Awaitable[CommandAnswer]] = [
+            benches[n % 3].writer.submit(enter(who)) for n, who in enumerate(people)
+        ]
         for answer in await asyncio.gather(*work):
             accepted(answer)
         for bench in benches:  # each sees the end of the log with its next commit

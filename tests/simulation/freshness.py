@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from broker.batch import Accepted, Answer, Batch, PendingCommand
+from broker.batch import Accepted, Batch, CommandAnswer, PendingCommand
 from broker.broker import Broker
 from broker.decide import Rejection, decide
 from events.commands import Command
@@ -37,8 +37,8 @@ class Freshness:
         self._process = process
         self._writer = broker.writer
         self._replica = broker.writer.replica
-        self._at_ms: dict[asyncio.Future[Answer], int] = {}  # of the last decision
-        self._outcomes: dict[asyncio.Future[Answer], Answer] = {}
+        self._at_ms: dict[asyncio.Future[CommandAnswer], int] = {}  # of the last decision
+        self._outcomes: dict[asyncio.Future[CommandAnswer], CommandAnswer] = {}
         self._known: set[Position] = set()
         self._watch_answers()
         self._watch_reads()
@@ -46,7 +46,7 @@ class Freshness:
     def _watch_answers(self) -> None:
         writer, enqueue, drafted = self._writer, self._writer.enqueue, self._writer._drafted
 
-        def watched_enqueue(command: Command) -> asyncio.Future[Answer]:
+        def watched_enqueue(command: Command) -> asyncio.Future[CommandAnswer]:
             asked_at = self._around.disk.tip.position
             answer = enqueue(command)
             answer.add_done_callback(lambda done: self._check(command, done, asked_at))
@@ -65,7 +65,7 @@ class Freshness:
         writer.enqueue = watched_enqueue
         writer._drafted = watched_drafted
 
-    def _check(self, command: Command, answered: asyncio.Future[Answer], asked_at: Position) -> None:
+    def _check(self, command: Command, answered: asyncio.Future[CommandAnswer], asked_at: Position) -> None:
         at_ms = self._at_ms.pop(answered, None)
         self._outcomes.pop(answered, None)
         if answered.cancelled() or at_ms is None or not is_empty(answer := answered.result()):
@@ -137,18 +137,18 @@ class _WatchedReads:
         return found
 
 
-def is_empty(answer: Answer | None) -> bool:
+def is_empty(answer: CommandAnswer | None) -> bool:
     """Return whether a command led to nothing, for a reason that the log can show."""
     if isinstance(answer, Rejection):
         return answer.code != "unavailable"
     return isinstance(answer, Accepted) and answer.commit is None
 
 
-def _is_like(answer: Answer, decision: Any) -> bool:
+def _is_like(answer: CommandAnswer, decision: Any) -> bool:
     if isinstance(answer, Rejection):
         return isinstance(decision, Rejection) and decision.code == answer.code
     return decision == []
 
 
-def _short(answer: Answer) -> str:
+def _short(answer: CommandAnswer) -> str:
     return str(answer) if isinstance(answer, Rejection) else "'done already'"

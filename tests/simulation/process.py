@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from broker.batch import Accepted, Answer
+from broker.batch import Accepted, CommandAnswer
 from broker.broker import Broker
 from broker.config import Settings
 from events.commands import Command, Disconnect
@@ -149,7 +149,7 @@ class Process:
         broker.writer.replica.observers.append(self._announced)
         submit, jumped, sometimes = broker.submit, broker.writer.replica.on_log_truncated, self.around.sometimes
 
-        async def watched_submit(command: Command) -> Answer:
+        async def watched_submit(command: Command) -> CommandAnswer:
             answer = await submit(command)
             if isinstance(command, Disconnect) and isinstance(answer, Accepted) and answer.commit is None:
                 sometimes.reached("a Disconnect came too late")

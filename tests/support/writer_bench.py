@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from broker.batch import Accepted, Answer
+from broker.batch import Accepted, CommandAnswer
 from broker.decide import decide
 from broker.writer import LogWriter
 from events.commands import Command
@@ -71,7 +71,7 @@ class Bench:
         assert state.tip == commit.tip
         self.announced.append(commit)
 
-    def submit(self, command: Command) -> asyncio.Future[Answer]:
+    def submit(self, command: Command) -> asyncio.Future[CommandAnswer]:
         """Give a command without waiting for its answer."""
         return asyncio.ensure_future(self.writer.submit(command))
 
@@ -103,7 +103,7 @@ def on_bench(scenario: Callable[[Bench], Coroutine[Any, Any, None]]) -> Callable
     return wrapper
 
 
-def accepted(answer: Answer) -> Accepted:
+def accepted(answer: CommandAnswer) -> Accepted:
     """The answer, which must be a yes."""
     assert isinstance(answer, Accepted), answer
     return answer
