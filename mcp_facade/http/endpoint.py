@@ -1,4 +1,4 @@
-"""The ASGI application at `/mcp`: which requests it accepts, the session of each, and what serves it.
+"""The ASGI application at `/mcp`: accepts requests, finds the session of each, and chooses the server for it.
 
 2026-07-28        the fast lane, else the SDK
 2025, POST        the fast lane, else the SDK's kernel (`sdk.session_requests`)
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.broker import Broker
 from broker.streams import Stream, TooManyStreamsError
+from events.ids import Position
 from events.log import LogUnavailableError
 from events.policy import Policy
 from mcp_facade.fast.lane import FastLane
@@ -61,7 +62,7 @@ class StreamableHttpEndpoint:
         session_age_max_ms: int,
         fast_lane: bool = True,
     ) -> None:
-        """`fast_lane`: whether there is one; the SDK serves all that it does not."""
+        """Serve with the fast lane if `fast_lane`; the SDK serves the rest."""
         self._broker = broker
         self._streams = broker.streams
         self._sessions = Sessions(broker, session_age_max_ms)
@@ -123,7 +124,7 @@ class StreamableHttpEndpoint:
     async def _find_session(
         self, session_id: str, scope: Scope, headers: Headers, receive: Receive, send: Send
     ) -> None:
-        """Serve a request of a session that is not held in memory, if it can be found."""
+        """Serve a request whose session is not held in memory, if the session can be found."""
         try:
             session = await self._sessions.find(session_id)
         except LogUnavailableError as error:
@@ -166,7 +167,7 @@ class StreamableHttpEndpoint:
             self._sessions.touch(session)
 
     async def _delete(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
-        """End `session`; its calls in flight are answered with what there is."""
+        """End `session`; its calls in flight are answered with their results so far."""
         try:
             await self._sessions.end(session)
         except LogUnavailableError as error:
@@ -195,18 +196,36 @@ class StreamableHttpEndpoint:
     async def _serve_post(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._session_requests.serve(scope, receive, scope[EXCHANGE_KEY])
 
+    async def _get_caught_up(
+        self, position: Position, session: Session, scope: Scope, headers: Headers, receive: Receive, send: Send
+    ) -> None:
+        """Open the stream once this broker has what the client has: it got that from another broker of the log."""
+        if await self._broker.caught_up(position):
+            await self._get(session, scope, headers, receive, send, is_caught_up=True)
+        else:
+            await _not_answering()(scope, receive, send)
+
     def _get(
-        self, session: Session | None, scope: Scope, headers: Headers, receive: Receive, send: Send
+        self,
+        session: Session | None,
+        scope: Scope,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+        *,
+        is_caught_up: bool = False,
     ) -> Awaitable[None]:
+        last_event_id = headers.get(LAST_EVENT_ID_HEADER, b"").decode("latin-1")
+        resume_point = parse_event_id(last_event_id, self._broker.log.epoch)
         if not check_accept_headers(Request(scope))[1]:
             refusal = json_rpc_refusal(406, "Not Acceptable: Client must accept text/event-stream")
         elif session is None:
             refusal = json_rpc_refusal(400, "Bad Request: Missing session ID")
+        elif resume_point is not None and not is_caught_up and resume_point.position > self._broker.state.position:
+            return self._get_caught_up(resume_point.position, session, scope, headers, receive, send)
         elif (stream := self._opened(session, direct_response_of(scope))) is None:
             refusal = json_rpc_refusal(503, NO_STREAM, INTERNAL_ERROR)
         else:
-            last_event_id = headers.get(LAST_EVENT_ID_HEADER, b"").decode("latin-1")
-            resume_point = parse_event_id(last_event_id, self._broker.log.epoch)
             primed = headers.get(VERSION_HEADER, b"") >= PRIMED_SINCE
             scope["headers"] = ()  # it lasts for hours, and nothing reads them any more
             writer = GetStream(self._broker, session, stream, send, direct_response_of(scope))
@@ -214,7 +233,7 @@ class StreamableHttpEndpoint:
         return refusal(scope, receive, send)
 
     def _opened(self, session: Session, direct: DirectResponse) -> Stream | None:
-        """Open the session's stream, if there can be one more; one that is open already is displaced by it."""
+        """Open the session's stream, within the limit; it displaces an open one."""
         try:
             stream = self._streams.open("get", direct.abort, pinged=True, replaces=session.stream)
         except TooManyStreamsError:

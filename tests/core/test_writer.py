@@ -652,8 +652,7 @@ def test_several_workers_on_one_log_agree() -> None:
             await bench.writer.start(PATIENT)
             benches.append(bench)
         people = [ConnectionId(f"c_{number}") for number in range(60)]
-        entering = (benches[n % 3].writer.submit(enter(who)) for n, who in enumerate(people))
-        work: list[Awaitable[CommandAnswer]] = list(entering)
+        work: list[Awaitable[CommandAnswer]] = [
             benches[n % 3].writer.submit(enter(who)) for n, who in enumerate(people)
         ]
         for answer in await asyncio.gather(*work):

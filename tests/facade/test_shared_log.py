@@ -118,6 +118,44 @@ async def test_an_inbox_of_the_other_broker_can_be_subscribed_to(two: Two) -> No
     assert answer["result"] == {}
 
 
+async def test_a_session_is_known_to_the_other_broker(two: Two) -> None:
+    """By its id: with the handle that it may leave out, and with its stream, which resumes without gap or double."""
+    ann, bob = await two.here.session(), await two.here.modern()
+    await ann.enter("Ann")
+    await bob.enter("Bob")
+    async with ann.stream() as frames:
+        await bob.say("one")
+        last = (await frames.next()).id
+    await bob.say("two")
+    there = InSession(two.late.running)
+    there.session_id = ann.session_id
+    async with there.stream(last) as frames:
+        assert texts([await frames.next()]) == ["two"]
+        two.log.may_hear.set()
+        await bob.say("three")
+        assert texts([await frames.next()]) == ["three"]
+        assert (await there.call("get_status"))["connection_id"] == ann.connection_id
+    await there.close()
+
+
+async def test_a_stream_waits_for_what_its_client_has(two: Two) -> None:
+    """While the log is silent it is not opened: live from an old state, it would repeat what the client has."""
+    ann, bob = await two.here.session(), await two.here.modern()
+    await ann.enter("Ann")
+    await bob.enter("Bob")
+    async with ann.stream() as frames:
+        await bob.say("one")
+        last = (await frames.next()).id
+    there = InSession(two.late.running)
+    there.session_id = ann.session_id
+    two.log.before_tip = [unavailable] * 100
+    async with there.stream(last) as frames:
+        assert frames.response.status_code == 503
+        assert frames.response.headers["retry-after"] == "1"
+    two.log.before_tip = []
+    await there.close()
+
+
 async def test_nothing_is_refused_while_the_log_is_silent(two: Two) -> None:
     """An unknown handle and a cursor that is not known yet may be known soon: the call is unavailable."""
     ann = await two.here.modern()
