@@ -1,4 +1,4 @@
-"""The lane: whether a request is one for it, and the way from there to its answer."""
+"""The lane: the choice of requests to take, and their answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NAME_HEADER = b"mcp-name"
 
 
 class FastLane:
-    """Answers what it knows in every detail, and nothing else."""
+    """Answers the requests known in every detail, and nothing else."""
 
     def __init__(
         self,
@@ -48,17 +48,17 @@ class FastLane:
         server_info: dict[str, Any],
         body_bytes_max: int,
     ) -> None:
-        """`server_info`: what the SDK stamps results with."""
+        """Take `server_info`, the SDK's stamp on every result."""
         self._broker = broker
         self._tools = tools
         self._subscriptions = subscriptions
         self._body_bytes_max = body_bytes_max
         self._stateless = StatelessEncoder(server_info)
         self.taken = 0
-        """How many requests were for it; the others are the SDK's."""
+        """The number of requests taken; the others are the SDK's."""
 
     def answering(self, scope: Scope, exchange: HttpExchange) -> Awaitable[None] | None:
-        """Return what answers the request, to be awaited at once; `None`: it is for the SDK, and was left as it was."""
+        """Return the answer, to be awaited at once; `None` leaves the request to the SDK, unchanged."""
         session, headers = exchange.session, exchange.headers
         is_stateless = headers.get(VERSION_HEADER) == VERSION
         if session is None and not is_stateless:
@@ -77,7 +77,7 @@ class FastLane:
         return self._call(call, exchange, self._stateless if session is None else SessionEncoder(session.session_id))
 
     def _stateless_call(self, headers: Headers, body: bytes) -> ToolCall | None:
-        """A call of 2026-07-28, whose headers say what its body says."""
+        """Decode a call of 2026-07-28; its headers have to agree with its body."""
         if headers.get(METHOD_HEADER) != b"tools/call":
             return None
         call = decoded(body, TOOL_CALL)
@@ -86,7 +86,7 @@ class FastLane:
         return call if call.params.name in self._tools and envelope_of(call.params.meta) is not None else None
 
     def _call_in_session(self, body: bytes) -> ToolCall | None:
-        """A call made in a session of 2025."""
+        """Decode a call made in a session of 2025."""
         call = decoded(body, TOOL_CALL)
         if call is None or bytes(call.params.meta) or call.params.name not in self._tools:
             return None
@@ -115,7 +115,7 @@ class FastLane:
         self.taken += 1
 
     def _listen(self, scope: Scope, body: bytes, exchange: HttpExchange) -> Awaitable[None] | None:
-        """A stream of 2026-07-28; judged by the SDK's models, since it is asked for once."""
+        """Open a stream of 2026-07-28. The SDK's models judge it, since a client asks for one only once."""
         request = decoded(body, LISTEN_REQUEST)
         envelope = envelope_of(request.params.meta) if request is not None else None
         if request is None or envelope is None:
@@ -125,18 +125,18 @@ class FastLane:
             methods.validate_client_request(request.method, LATEST_MODERN_VERSION, params)
             asked = SubscriptionsListenRequestParams.model_validate(params, by_name=False).notifications
             if not self._subscriptions.knows_all(asked):
-                return None  # the other way can wait until it is known
+                return None  # the SDK's side can wait until the handle is known
             abort = exchange.direct.abort
             subscription = self._subscriptions.open(asked, request.id, envelope.extensions, abort, pinged=True)
         except (ValueError, MCPError):
             return None
         self._take(exchange)
-        scope["headers"], exchange.headers = (), {}  # it lasts for hours, and nobody reads them any more
+        scope["headers"], exchange.headers = (), {}  # it lasts for hours, and nothing reads them any more
         return SubscriptionStream(exchange, self._stateless, request.id, subscription).serve()
 
 
 def _may_block(name: str, arguments: Mapping[str, Any] | None) -> bool:
-    """Whether a call may wait, or mint a handle that nobody else will be told."""
+    """Return whether a call may wait, or mint a handle for this response alone to tell."""
     given = arguments or {}
     return (
         name == "wait_for_events"

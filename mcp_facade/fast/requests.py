@@ -1,6 +1,6 @@
-"""What the lane takes: headers, bodies and envelopes of which nothing is unusual. All else is `None`, for the SDK.
+"""The requests of the lane: usual headers, bodies and envelopes. For all others the functions return `None`.
 
-Types are decoded strictly and unknown keys refused, so that whatever is taken here means the same to the SDK.
+Types are decoded strictly and unknown keys refused, so a request taken here means the same to the SDK.
 (JSON-RPC 2.0; MCP 2025-11-25 and 2026-07-28, basic/transports.)
 """
 
@@ -29,7 +29,7 @@ VALUES_REMEMBERED = 512
 META_BYTES_MAX = 1_024
 LENGTH_DIGITS_MAX = 9
 OPENINGS_MAX = 100
-"""Of lists and objects in a body; the SDK's parser of sessions takes no 200 of them within each other for JSON."""
+"""Limit of lists and objects in a body; the SDK's parser of sessions refuses JSON nested 200 deep."""
 
 ID_MAX = 2**53
 
@@ -41,7 +41,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ToolParams(_Strict, frozen=True):
-    """Parameters of `tools/call`, but for those that only the SDK understands."""
+    """Parameters of `tools/call`, except those for the SDK alone."""
 
     name: str
     arguments: dict[str, Any] | None = None
@@ -74,7 +74,7 @@ class ListenRequest(_Strict, frozen=True):
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What the `_meta` of a 2026-07-28 request says about its client, as the SDK understands it."""
+    """The client's part of the `_meta` of a 2026-07-28 request, as the SDK understands it."""
 
     extensions: frozenset[str]
 
@@ -86,7 +86,7 @@ LISTEN_REQUEST = msgspec.json.Decoder(ListenRequest)
 
 
 def decoded(body: bytes, decoder: msgspec.json.Decoder[R]) -> R | None:
-    """`body` as what `decoder` is for, if it is nothing else."""
+    """Decode `body`; return `None` if it is anything else than the decoder's type."""
     try:
         return decoder.decode(body)
     except (ValueError, RecursionError):
@@ -94,7 +94,7 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[R]) -> R | None:
 
 
 def is_usual(scope: Scope, headers: Headers, body_bytes_max: int) -> bool:
-    """Whether it is a POST of JSON in one piece that takes either kind of answer, with no header twice."""
+    """Return whether the request is a POST of JSON in one piece, for both kinds of answer, without repeated headers."""
     length = headers.get(b"content-length", b"")
     content_type = headers.get(b"content-type", b"")
     return (
@@ -109,13 +109,13 @@ def is_usual(scope: Scope, headers: Headers, body_bytes_max: int) -> bool:
 
 
 def may_be_deep(body: bytes) -> bool:
-    """Whether something in it may be nested so deeply that parsers differ; what a string holds counts as well."""
+    """Return whether `body` may be nested deeply enough for parsers to differ; brackets in strings count as well."""
     return body.count(b"[") + body.count(b"{") > OPENINGS_MAX
 
 
 @lru_cache(VALUES_REMEMBERED)
 def takes_both(accept: bytes) -> bool:
-    """Whether `Accept` names JSON and streams, by the SDK's own reading."""
+    """Return whether `Accept` names JSON and streams, by the SDK's own reading."""
     return all(check_accept_headers(Request({"type": "http", "headers": [(b"accept", accept)]})))
 
 
@@ -123,14 +123,14 @@ _KNOWN = {PROTOCOL_VERSION_META_KEY, CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_M
 
 
 def envelope_of(meta: msgspec.Raw) -> Envelope | None:
-    """What `_meta` says, if the SDK accepts it and it asks for nothing of its own (progress, log lines)."""
+    """Return the envelope in `_meta`; `None` if the SDK refuses it, or it asks for more (progress, log lines)."""
     raw = bytes(meta)
     return _envelope(raw) if len(raw) <= META_BYTES_MAX else None
 
 
 @lru_cache(VALUES_REMEMBERED)
 def _envelope(raw: bytes) -> Envelope | None:
-    """Judged by the SDK's models: once, since a client sends the same with every request."""
+    """Judge `raw` by the SDK's models; cached, since a client sends the same with every request."""
     try:
         meta = msgspec.json.decode(raw, type=dict[str, Any])
         if not meta.keys() <= _KNOWN or meta[PROTOCOL_VERSION_META_KEY] != LATEST_MODERN_VERSION:

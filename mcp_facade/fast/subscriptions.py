@@ -29,7 +29,7 @@ class SubscriptionStream:
         self._metas: dict[ConnectionId, bytes] = {}  # the same in every frame for one connection
 
     async def serve(self) -> None:
-        """Write until the client leaves, reads too slowly, or the stream is ended: then the result."""
+        """Write until the client leaves, reads too slowly, or the stream is ended; after its end, write the result."""
         with self._subscription as subscription:
             stream = subscription.stream
             leaving = asyncio.ensure_future(self._end_when_gone())

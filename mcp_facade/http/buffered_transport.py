@@ -1,8 +1,8 @@
-"""A transport that writes once a turn of the event loop, all that was written in it.
+"""A transport with one write per turn of the event loop.
 
-Each write of its own is a system call, which for a head and a body is one too many. And whoever reads is woken by
-it: a server that writes between other work wakes its clients one by one, and those that it has woken sleep again by
-the next frame; one that writes when its work is done wakes them together.
+Each separate write is a system call; for a head and a body, one would do. Each write also wakes its reader. A server
+with writes between other work wakes its clients one by one, and they sleep again by the next frame; one that writes
+when its work is done wakes them together.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import asyncio
 from typing import Any
 
 HELD_BYTES_MAX = 16_384
-"""What is more is written at once, so that a writer that never waits is paused when nobody reads."""
+"""Limit of the buffer; more is written at once, so that flow control pauses a writer that never waits."""
 
 
 class BufferedTransport(asyncio.Transport):
-    """Stands before a connection's own transport."""
+    """A connection's transport, buffered for one turn."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -24,7 +24,7 @@ class BufferedTransport(asyncio.Transport):
         self._held_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        """Write `data` at the end of this turn, behind all that was written before."""
+        """Write `data` at the end of this turn, after all earlier writes."""
         if not self._held:
             self._loop.call_soon(self._flush)
         self._held.append(data)
@@ -34,35 +34,35 @@ class BufferedTransport(asyncio.Transport):
 
     def _flush(self) -> None:
         held, self._held, self._held_bytes = self._held, [], 0
-        if held and not self._transport.is_closing():  # the peer may have gone since it was written
+        if held and not self._transport.is_closing():  # the peer may have gone since then
             self._transport.write(held[0] if len(held) == 1 else b"".join(held))
 
     def get_write_buffer_size(self) -> int:
-        """How much is written and not sent yet, in bytes."""
+        """Return how much is written and not sent yet, in bytes."""
         return self._held_bytes + self._transport.get_write_buffer_size()
 
     def close(self) -> None:
-        """Send what was written, then close."""
+        """Send the buffer, then close."""
         self._flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once, whatever was written."""
+        """Close at once, and drop the buffer."""
         self._held, self._held_bytes = [], 0
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Whether it is closing, or closed."""
+        """Return whether the transport is closing or closed."""
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """About the connection."""
+        """Return a detail of the connection."""
         return self._transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """Hear nothing for a while."""
+        """Stop reading for a while."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Hear again."""
+        """Read again."""
         self._transport.resume_reading()

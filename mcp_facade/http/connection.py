@@ -1,4 +1,4 @@
-"""uvicorn's HTTP, with the limits and the manners that a server of long streams needs besides."""
+"""uvicorn's HTTP, with the limits and the disconnect detection for a server of long streams."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mcp_facade.http.buffered_transport import BufferedTransport
 from mcp_facade.http.direct_response import DIRECT_RESPONSE_KEY, Header
 
 HEAD_BYTES_MAX = 65_536
-"""Of the head of a request, or of what else is no body, before some of it makes sense."""
+"""Limit of a request's head, or of other bytes without a body, before the parser completes a part."""
 
 REQUEST_SECONDS_MAX = 60
-"""From the connection, or the first byte of a request, to the last byte of the request."""
+"""Limit of time from the connection, or the first byte of a request, to the last byte of the request."""
 
 PIPELINED_BYTES_MAX = 65_536
-"""Of what has come behind a request that is being served, before no more is read."""
+"""Limit of bytes received after the request in progress; above it, reading pauses."""
 
 STALLED_SECONDS_MAX = 5.0
-"""For how long no more is read, while one request is served."""
+"""Longest pause of reading while one request is in progress."""
 
 TCP_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
-"""A peer that vanished without a word is noticed within a minute; the last is in milliseconds."""
+"""Detects a vanished peer within a minute; the last value is in milliseconds."""
 
 INVALID = "Invalid HTTP request received."
 
@@ -39,9 +39,9 @@ TOO_LARGE = (
 
 
 class HttpConnection(HttpToolsProtocol):
-    """uvicorn's HTTP, which also limits what a request takes, and notices every peer that has gone.
+    """uvicorn's HTTP, with limits on a request and detection of every disconnect.
 
-    It is the `DirectResponse` of the request that it serves.
+    It is the `DirectResponse` of the request in progress.
     """
 
     # With these besides uvicorn's own, an instance would have more attributes than Python keeps compactly: 1.3 KB more.
@@ -58,16 +58,16 @@ class HttpConnection(HttpToolsProtocol):
     )
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Ask the kernel to look after the peer."""
+        """Ask the kernel to watch the peer."""
         self._served: RequestResponseCycle | None = None
         self._to_start: tuple[RequestResponseCycle, Any] | None = None
         self._is_feeding = False
-        self._is_in_request = True  # some of one has come, or none yet
+        self._is_in_request = True  # part of a request has come, or none yet
         self._unparsed_bytes = 0
         self._pipelined_bytes = 0
-        self._due_s = math.inf  # by the loop's clock: when it is closed, unless what is waited for has come
+        self._due_s = math.inf  # by the loop's clock: the time to close, unless the awaited bytes have come
         self._alarm: asyncio.TimerHandle | None = None
-        self._stalled_timer: asyncio.TimerHandle | None = None  # with whoever has sent too much at once
+        self._stalled_timer: asyncio.TimerHandle | None = None  # while a client has sent too much at once
         super().connection_made(BufferedTransport(transport, self.loop))
         self._expect(REQUEST_SECONDS_MAX)
         peer = transport.get_extra_info("socket")
@@ -78,10 +78,9 @@ class HttpConnection(HttpToolsProtocol):
                     peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that is being served; uvicorn tells the newest, which may stand in line behind it.
+        """Tell the request in progress; uvicorn tells the newest, which may be queued after it.
 
-        And let go of all that leads back here, also where the connection was reset: garbage that refers to itself stays
-        until it is looked for.
+        Also clear all references back to this connection, even after a reset: cyclic garbage stays until a collection.
         """
         self.pipeline.clear()
         self._to_start = None
@@ -91,13 +90,13 @@ class HttpConnection(HttpToolsProtocol):
                 timer.cancel()
         self._alarm = self._stalled_timer = None
         served, self._served = self._served, None
-        self.cycle = self.scope = None  # type: ignore[assignment]  # uvicorn is through with both
+        self.cycle = self.scope = None  # type: ignore[assignment]  # uvicorn needs neither any more
         if served is not None and not served.response_complete:
             served.disconnected = True
             served.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        """Parse it; an upgrade that is asked for is not made, and a head that does not end is refused."""
+        """Parse `data`; ignore a requested upgrade, and refuse a head without end."""
         if not self._is_in_request:
             self._is_in_request = True
             self._expect(REQUEST_SECONDS_MAX)
@@ -116,7 +115,7 @@ class HttpConnection(HttpToolsProtocol):
             self._limit_pipelining()
 
     def send_400_response(self, msg: str) -> None:
-        """Say so, unless it would land in the middle of an answer."""
+        """Send the refusal, unless it would land in the middle of an answer."""
         if self._is_answering:
             self.transport.abort()
         else:
@@ -129,27 +128,27 @@ class HttpConnection(HttpToolsProtocol):
         self.scope["extensions"] = extensions
 
     def on_headers_complete(self) -> None:
-        """A request begins, unless it comes again without its upgrade."""
+        """Begin a request, unless it is the repetition without its upgrade."""
         self._unparsed_bytes = 0
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Some of a body came."""
+        """Take a part of a body."""
         self._unparsed_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has ended."""
+        """End the request."""
         self._unparsed_bytes = 0
         if not self.parser.should_upgrade():
             self._is_in_request = False
             self._due_s = math.inf
             super().on_message_complete()
-            self.headers = self.scope = None  # type: ignore[assignment]  # they are the application's by now
+            self.headers = self.scope = None  # type: ignore[assignment]  # now the application's
 
     def on_response_complete(self) -> None:
-        """The next request is served, if it is there; else it has to begin in time."""
+        """Serve the next request if it is there; else expect it in time."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -186,7 +185,7 @@ class HttpConnection(HttpToolsProtocol):
         served = self._served
         if served is None or served.response_complete or not served.chunked_encoding or not self._can_write(served):
             return False
-        if body:  # a chunk of nothing would be the end
+        if body:  # an empty chunk would be the end
             self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
         return True
 
@@ -205,7 +204,7 @@ class HttpConnection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._served = cycle
         self._to_start = cycle, app
-        if not self._is_feeding:  # what has come of it is not parsed to its end
+        if not self._is_feeding:  # its bytes are not all parsed
             self._start_if_whole()
 
     def _feed(self, data: bytes) -> None:
@@ -219,7 +218,7 @@ class HttpConnection(HttpToolsProtocol):
             self._start_if_whole()
 
     def _start_if_whole(self) -> None:
-        """Have the request served that is next, once all of it has come; a large one may be refused before."""
+        """Serve the next request once all of it has come; a large one starts earlier, and may be refused."""
         if self._to_start is None:
             return
         cycle, app = self._to_start
@@ -228,10 +227,10 @@ class HttpConnection(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
 
     def _limit_pipelining(self) -> None:
-        """Read on behind the request that is served, where uvicorn stops: whoever does not read hears of no hang-up.
+        """Keep reading while a request is in progress. uvicorn pauses reads there, which would hide a disconnect.
 
-        What can't be kept is not read. If that does not end with the next answer or so, since the answer is a stream
-        or a wait, the connection is abort: its client may be gone for all that can be told.
+        Reading pauses at the limit. If the answer is a stream or a wait, the pause may not end soon. Then the
+        connection is aborted, since its client may be gone.
         """
         if self._pipelined_bytes <= PIPELINED_BYTES_MAX:
             self.flow.resume_reading()
@@ -250,7 +249,7 @@ class HttpConnection(HttpToolsProtocol):
             self._limit_pipelining()
 
     def _without_upgrade(self, rest: bytes) -> None:
-        """Read the request again as one that asks for no upgrade (RFC 9110, 7.8); the parser left its body out.
+        """Parse the request again without its upgrade (RFC 9110, 7.8); the parser left its body out.
 
         Java's HTTP client asks for HTTP/2 in this way with every request.
         """
@@ -270,10 +269,10 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _expect(self, within_seconds: float) -> None:
-        """Close the connection unless what is waited for comes in time.
+        """Close the connection unless the expected bytes come in time.
 
-        A timer for each would be two for every request. So there is one, which looks when it rings what is waited for
-        by then; it rings as often as the shortest time that anything is waited for.
+        A timer for each deadline would be two for every request. So there is one timer, which checks the deadline
+        when it fires. It fires as often as the shortest deadline.
         """
         self._due_s = self.loop.time() + within_seconds
         if self._alarm is None:

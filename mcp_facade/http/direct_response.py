@@ -1,7 +1,7 @@
 """An ASGI extension: writing to the connection of a request at once, without `send` and its tasks.
 
-A server offers its `DirectResponse` in `scope["extensions"]`. What it can't do at the moment goes through `send`,
-which may wait; so does everything under a server that offers none.
+A server offers its `DirectResponse` in `scope["extensions"]`. Writes not possible at the moment go through `send`,
+which may wait; so does every write under a server without the extension.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Protocol
 from starlette.types import Scope
 
 DIRECT_RESPONSE_KEY = "chat_broker.direct_response"
-"""Where `scope["extensions"]` holds the `DirectResponse`."""
+"""The key of the `DirectResponse` in `scope["extensions"]`."""
 
 Header = tuple[bytes, bytes]
 
 
 class DirectResponse(Protocol):
-    """The connection that a request came on. Nothing here waits."""
+    """The connection of a request. Nothing here waits."""
 
     def body(self) -> bytes | None:
-        """The body of the request, if all of it has come; it is there to be received all the same."""
+        """Return the body of the request if all of it has come, else `None`; `receive` still gives it."""
         ...
 
     def respond(self, headers: Sequence[Header], body: bytes) -> bool:
@@ -33,33 +33,33 @@ class DirectResponse(Protocol):
         ...
 
     def abort(self) -> None:
-        """Drop the connection, whatever is still to be written."""
+        """Drop the connection and any unsent data."""
         ...
 
 
 class NoDirectResponse:
-    """The `DirectResponse` of a server that offers none."""
+    """The `DirectResponse` of a server without the extension."""
 
     def body(self) -> bytes | None:
-        """It can't tell."""
+        """Return `None`: the body is not known."""
         return None
 
     def respond(self, headers: Sequence[Header], body: bytes) -> bool:
-        """It can't."""
+        """Return `False`: nothing was written."""
         return False
 
     def write(self, body: bytes) -> bool:
-        """It can't."""
+        """Return `False`: nothing was written."""
         return False
 
     def abort(self) -> None:
-        """It can't, and ends with the client."""
+        """Do nothing: the response ends with the client."""
 
 
 NO_DIRECT_RESPONSE = NoDirectResponse()
 
 
 def direct_response_of(scope: Scope) -> DirectResponse:
-    """Return the extension of the server that serves `scope`."""
+    """Return the server's extension for `scope`."""
     direct: DirectResponse = scope.get("extensions", {}).get(DIRECT_RESPONSE_KEY, NO_DIRECT_RESPONSE)
     return direct

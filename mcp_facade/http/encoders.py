@@ -1,4 +1,4 @@
-"""What the lane writes: byte for byte what the SDK would, but for the time of a ping.
+"""The responses of the lane: byte for byte the SDK's, except for the time of a ping.
 
 The SDK writes ASCII in 2026-07-28 and UTF-8 in sessions; the order of the keys is that of its models.
 """
@@ -34,50 +34,50 @@ _LISTENED = b'{"jsonrpc":"2.0","id":%b,"result":{"_meta":%b,"resultType":"comple
 
 
 def event(body: bytes) -> bytes:
-    """A JSON-RPC message as one event of a stream."""
+    """Return a JSON-RPC message as one event of a stream."""
     return b"event: message\r\ndata: %b\r\n\r\n" % body
 
 
 def as_ascii(body: bytes) -> bytes:
-    """JSON with all that is not printable ASCII escaped, as `json.dumps` escapes it."""
+    """Return JSON in printable ASCII; all else is escaped as by `json.dumps`."""
     if body.isascii() and b"\x7f" not in body:  # other controls are escaped already
         return body
     return json.dumps(msgspec.json.decode(body), separators=(",", ":")).encode()
 
 
 def _parts(request_id: int | str, answer: Answer) -> tuple[bytes, bytes, bytes, bytes]:
-    """The id, the payload as text, whether it is a refusal, and the payload."""
+    """Return the id, the payload as text, the refusal flag, and the payload."""
     payload = encode(answer.payload)
     return encode(request_id), encode(payload.decode()), b"true" if answer.is_refusal else b"false", payload
 
 
 class ResponseEncoder(Protocol):
-    """How one era answers a call."""
+    """The encoding of a call's response in one era."""
 
     is_stream_from_the_start: bool
-    outlives_its_client: bool  # whether a call goes on that nobody is there any more to hear of
+    outlives_its_client: bool  # whether a call goes on after its client has gone
 
     @property
     def headers(self) -> Sequence[Header]:
-        """Of the HTTP response to a call that took no time; but for its length."""
+        """The headers of an immediate HTTP response, without its length."""
         ...
 
     @property
     def stream_start(self) -> Message:
-        """The start of an answer that is a stream."""
+        """The start of an answer as a stream."""
         ...
 
     def result(self, request_id: int | str, answer: Answer) -> bytes:
-        """The JSON-RPC response."""
+        """Return the JSON-RPC response."""
         ...
 
     def framed(self, message: bytes) -> bytes:
-        """Return the body of an HTTP response that is nothing but the JSON-RPC response `message`."""
+        """Return the body of an HTTP response with the JSON-RPC response `message` alone."""
         ...
 
 
 class StatelessEncoder:
-    """2026-07-28: JSON, unless the answer takes so long that a ping has to be sent."""
+    """2026-07-28: JSON, or a stream once a slow answer needs a ping."""
 
     is_stream_from_the_start = False
     outlives_its_client = False
@@ -101,7 +101,7 @@ class StatelessEncoder:
         return message
 
     def listened(self, request_id: int | str, stamp: dict[str, Any]) -> bytes:
-        """The response with which a listen stream ends."""
+        """Return the final response of a listen stream."""
         meta = encode(stamp | {SERVER_INFO_META_KEY: self._server_info})
         return as_ascii(_LISTENED % (encode(request_id), meta))
 
@@ -113,7 +113,7 @@ class SessionEncoder:
     outlives_its_client = True
 
     def __init__(self, session_id: str | None) -> None:
-        """`session_id`: that of the session; `None` before there is one."""
+        """Take the session's id; `None` before there is one."""
         self.headers = [
             (b"cache-control", b"no-cache, no-transform"),
             (b"content-type", b"text/event-stream"),
@@ -136,10 +136,10 @@ class SessionEncoder:
 
 
 def cancelled(request_id: int | str) -> bytes:
-    """The JSON-RPC error for a call that its client of 2025 has called off."""
+    """Return the JSON-RPC error for a call cancelled by its client of 2025."""
     return _CANCELLED % encode(request_id)
 
 
 def acknowledgement(params: dict[str, Any]) -> bytes:
-    """The first event of a 2026-07-28 stream."""
+    """Return the first event of a 2026-07-28 stream."""
     return event(as_ascii(encode({"jsonrpc": "2.0", "method": ACKNOWLEDGED, "params": params})))

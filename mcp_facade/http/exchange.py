@@ -1,4 +1,4 @@
-"""One HTTP request and its response: who asks, and whether they are still there to be answered."""
+"""One HTTP request and its response: the caller, and whether the caller is still there."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from mcp_facade.sdk.workarounds import (
 from mcp_facade.sessions import Session
 
 EXCHANGE_KEY = "chat_broker.exchange"
-"""Where the ASGI scope of a call holds its `HttpExchange`."""
+"""The key of a call's `HttpExchange` in its ASGI scope."""
 
 
 class HttpExchange:
-    """Stands between whatever serves a call and the HTTP server, for the length of the call.
+    """A layer between a call's server (the lane or the SDK) and the HTTP server, for the length of the call.
 
-    It notices two things that neither tells a tool: that the client has gone, and that a result was written. So a wait
-    ends when no client is there to hear of it, and a connection whose handle reached no client leaves the queue:
-    else the same client, calling again, would meet its own ghost.
+    It notices two facts that neither reports to a tool: the client has gone, and a result was written. So a wait ends
+    with its client, and a connection whose handle reached no client leaves the queue. Otherwise the same client, when
+    it calls again, would be matched with its own abandoned connection.
     """
 
-    # Defaults that most exchanges never change are class attributes: there is an exchange for every call.
+    # Defaults that rarely change are class attributes: there is an exchange for every call.
     had_lone_surrogate = False
     is_asked = False
     """The request has come, to its last byte."""
     is_cancelled = False
-    """Its client has said that it does not want the result."""
+    """The client has cancelled the call."""
     _gone = False
     _finishing_early = False
     _over = False
@@ -47,7 +47,7 @@ class HttpExchange:
     def __init__(
         self, broker: Broker, scope: Scope, headers: Headers, receive: Receive, send: Send, session: Session | None
     ) -> None:
-        """`session`: the 2025 session that the request is made in; later requests stand alone."""
+        """Take `session`, the 2025 session of the request; later requests have none."""
         self.session = session
         self.headers = headers
         self.direct = direct_response_of(scope)
@@ -59,25 +59,25 @@ class HttpExchange:
 
     @property
     def peer(self) -> str:
-        """Return the address that the request came from."""
+        """Return the client's address."""
         return self._client[0] if self._client is not None else "unknown"
 
     @property
     def is_over(self) -> bool:
-        """Return whether no client is there to be answered any more."""
+        """Return whether the client has gone or the response is finished."""
         return self._gone or self._over
 
     def finish_early(self) -> None:
-        """End any wait in the call; it is answered with what there is."""
+        """End any wait in the call; it is answered with the result so far."""
         self._finishing_early = True
         self._leave()
 
     def minted(self, connection_id: ConnectionId) -> None:
-        """Note that this call's result alone tells the client that `connection_id` has entered."""
+        """Note that only this call's result tells the client of `connection_id`."""
         self._minted = connection_id
 
     def answer_ready(self) -> None:
-        """Note that the tool has its result: what is written from now on is the result."""
+        """Note that the tool has its result: from now on, the result is written."""
         self._answer_ready = True
         if self._over:
             self._abandon()
@@ -93,7 +93,7 @@ class HttpExchange:
             callback()
 
     def finish(self) -> None:
-        """Note that nothing will be written any more."""
+        """Note that the response is finished."""
         self._over = True
         self._leave()
         if not self._answered:
@@ -102,9 +102,9 @@ class HttpExchange:
         self._receive, self._send = _nothing_more, _to_no_client
 
     def whole_body(self) -> bytes | None:
-        """Return the body, if it has come whole and holds no half character. It is there to be received all the same.
+        """Return the body if it has come whole and holds no lone surrogate; `receive` still gives it.
 
-        A caller that serves the request by it sets `is_asked`.
+        A caller that serves the request from it sets `is_asked`.
         """
         body = self.direct.body()
         if body is not None and may_have_lone_surrogates(body) and replace_lone_surrogates(body)[1]:
@@ -112,10 +112,10 @@ class HttpExchange:
         return body
 
     async def receive(self) -> Message:
-        """Receive from the server; the client's leaving and half characters are noticed.
+        """Receive from the server; notice a disconnect, and replace lone surrogates.
 
         Raises:
-            ClientDisconnect: the client left before it had asked; there is nothing to answer, and no fault.
+            ClientDisconnect: the client left before its request was complete; there is nothing to answer, and no fault.
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":
@@ -133,8 +133,8 @@ class HttpExchange:
         return message
 
     async def respond(self, headers: Sequence[Header], body: bytes) -> None:
-        """Write a whole response of status 200, which is the call's result; its length is added."""
-        # The headers that a page's browser needs besides are added on the way of `send`.
+        """Write a whole response of status 200 as the call's result; its length is added."""
+        # The further headers for a page's browser are added on the way of `send`.
         if b"origin" not in self.headers and self.direct.respond(headers, body):
             self._answered = not self._gone
             return
@@ -143,7 +143,7 @@ class HttpExchange:
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def send(self, message: Message) -> None:
-        """Send to the server; that the result is written is noticed."""
+        """Send to the server; notice a written result."""
         if message["type"] == "http.response.start":
             message = {**message, "headers": without_connection_header(message["headers"])}
         elif self._answer_ready and message.get("body") and not self._gone:

@@ -1,4 +1,4 @@
-"""Headers of requests: their names, and what the protocol's version in them says."""
+"""Headers of requests: their names, and the protocol's version."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LAST_EVENT_ID_HEADER = b"last-event-id"
 _HANDSHAKES = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
 
 Headers = Mapping[bytes, bytes]
-"""The headers of a request by their lower-case names; of one that comes twice, the first, as the SDK reads them."""
+"""The headers of a request by their lower-case names; of a repeated one the first, as the SDK reads them."""
 
 
 def headers_of(scope: Scope) -> Headers:
-    """The headers of `scope`, without the white space around a value that the parser leaves on.
+    """Return the headers of `scope`, without the white space around values, which the parser leaves on.
 
     RFC 9110, 5.5: it is no part of the value.
     """
@@ -27,10 +27,10 @@ def headers_of(scope: Scope) -> Headers:
 
 
 def is_modern(protocol_version: str) -> bool:
-    """Whether requests of this version stand alone, with no session."""
+    """Return whether requests of this version stand alone, with no session."""
     return protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
 def is_stateless_request(version_header: bytes | None) -> bool:
-    """Whether a request goes to the stateless side: every version named in a header but those with a handshake."""
+    """Return whether a request goes to the stateless side: its header names a version, and not one with a handshake."""
     return version_header is not None and version_header not in _HANDSHAKES

@@ -1,4 +1,4 @@
-"""The check of Host, Origin and Content-Type: the SDK's, cached, with a refusal that says what the operator can do."""
+"""The check of Host, Origin and Content-Type: the SDK's, cached, with the operator's remedy in each refusal."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _REFUSALS = {
         "a page called from an origin that is not allowed; where it should, allow it with --allow-origin",
     ),
 }
-"""By status. Neither text holds a word of the header: it is of the caller's choosing."""
+"""The refusals by status. Neither text repeats the header: the caller chooses its content."""
 
 
 _Checked = tuple[bool, bytes, bytes, bytes]
-"""What the check reads of a request: whether it is a POST, Content-Type, Host, Origin."""
+"""The checked parts of a request: whether it is a POST, Content-Type, Host, Origin."""
 
 
 class HostOriginCheck:
@@ -80,7 +80,7 @@ class HostOriginCheck:
         self._accepted.add(checked)
 
     def _log(self, status: int, refusal: _Refusal) -> None:
-        """Tell the operator, once a minute for each kind of refusal."""
+        """Warn the operator, once a minute for each kind of refusal."""
         now_ms = self._clock.now_ms()
         if now_ms >= self._silent_until_ms.get(status, now_ms):
             self._silent_until_ms[status] = now_ms + REFUSALS_LOGGED_EVERY_MS

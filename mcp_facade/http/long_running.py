@@ -1,4 +1,4 @@
-"""A call that may take long: it waits, or its response is the only word of a handle, or the SDK serves it.
+"""A call that may take long: it waits, its response alone tells of a new handle, or the SDK serves it.
 
 While it runs, the client gets a ping every fifteen seconds. It ends with its response, or when the client goes; in a
 session of 2025 also when the client cancels it (`notifications/cancelled`).
@@ -18,7 +18,7 @@ from mcp_facade.streams.get_stream import PING
 
 
 class LongRunningCall:
-    """One such call: a task that makes its JSON-RPC response, and a watch over the client meanwhile."""
+    """One such call: the task of its JSON-RPC response, and a watch over the client meanwhile."""
 
     def __init__(self, exchange: HttpExchange, encoder: ResponseEncoder, request_id: int | str) -> None:
         self._exchange = exchange
@@ -29,22 +29,22 @@ class LongRunningCall:
         self._started = False
 
     def ping(self) -> None:
-        """Write a sign of life (`Pinged`)."""
+        """Write a keep-alive (`Pinged`)."""
         self._ping_due = True
         self._wake.set()
 
     def cancel(self) -> None:
-        """End with the error that tells the client so."""
+        """End with the JSON-RPC error for a cancelled call."""
         self._exchange.is_cancelled = True
         self._wake.set()
 
     async def notify(self, notification: bytes) -> None:
-        """Write a JSON-RPC notification before the response; to a client that has gone, nothing."""
+        """Write a JSON-RPC notification before the response; nothing once the client has gone."""
         if not (self._exchange.is_over or self._exchange.is_cancelled):
             await self._write(event(notification), more=True)
 
     async def serve(self, work: Coroutine[None, None, bytes], broker: Broker) -> None:
-        """Respond with the JSON-RPC message that `work` returns."""
+        """Respond with the JSON-RPC message returned by `work`."""
         working = asyncio.ensure_future(work)
         working.add_done_callback(lambda _: self._wake.set())
         watching = asyncio.ensure_future(self._watch())
