@@ -1,5 +1,5 @@
-"""The broker: what is decided, what is stored, who hears of it, and who is still there.
+"""The broker: decisions on commands, the writer of the log, delivery to listeners, and presence.
 
-`decide` and `matching` are pure. The runtime appends, then folds, then announces, in that order and in one place.
+`decide` and `matching` are pure. The writer appends, then folds, then announces, in that order and in one place.
 Nothing here knows MCP or HTTP.
 """

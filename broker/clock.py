@@ -1,4 +1,4 @@
-"""Time as a value: whoever needs it is given a clock, so that tests move it instead of sleeping."""
+"""Clocks as values: code is given its clock, so tests move time instead of sleeping."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Protocol
 
 
 class Timer(Protocol):
-    """A callback that has been asked for, and can be called off."""
+    """A scheduled callback; it can be cancelled."""
 
     def cancel(self) -> None:
-        """Call it off; once it has run, nothing happens."""
+        """Cancel the callback; no effect once it has run."""
         ...
 
 
@@ -21,11 +21,11 @@ class Clock(Protocol):
     """Two readings and one alarm, all in milliseconds."""
 
     def wall_ms(self) -> int:
-        """Unix time; may jump."""
+        """Return Unix time; may jump."""
         ...
 
     def now_ms(self) -> float:
-        """Time since some moment; never goes back."""
+        """Return the time since a fixed moment; never goes back."""
         ...
 
     def call_at(self, at_ms: float, callback: Callable[[], None]) -> Timer:
@@ -37,24 +37,24 @@ class SystemClock:
     """The machine's clocks and the running event loop's timers."""
 
     def wall_ms(self) -> int:
-        """Unix time."""
+        """Return Unix time."""
         return time.time_ns() // 1_000_000
 
     def now_ms(self) -> float:
-        """Time since boot."""
+        """Return the time since boot."""
         return time.monotonic_ns() / 1_000_000
 
     def call_at(self, at_ms: float, callback: Callable[[], None]) -> Timer:
-        """See `Clock.call_at`; the millisecond on top makes sure that a timer is never early."""
+        """Schedule `callback` (see `Clock.call_at`). One millisecond is added, so a timer is never early."""
         delay_ms = max(0, at_ms - self.now_ms() + 1)
         return asyncio.get_running_loop().call_later(delay_ms / 1_000, callback)
 
 
 class CommitClock:
-    """The time that commits are stamped with: the wall clock's, and yet it never goes back and never stands still.
+    """The clock of commit timestamps: the wall clock, except that it never goes back and never stops.
 
-    While the wall clock is behind the last commit, since somebody has set it back, time goes on at half its speed.
-    So rate limits and patience run on, and the wall clock is met again after twice as long as it was set back by.
+    While the wall clock is behind the last commit, because it was set back, this clock runs at half speed. So rate
+    limits and match timeouts run on, and the two clocks agree again after twice the time of the setback.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -62,7 +62,7 @@ class CommitClock:
         self._behind_since: tuple[float, int] | None = None  # `now_ms`, and the time of commits at that moment
 
     def at_ms(self, last_ms: int) -> int:
-        """Unix time by now, for what comes after a commit of `last_ms`."""
+        """Return the Unix time of now, for a commit after one of `last_ms`."""
         wall_ms, now_ms = self._clock.wall_ms(), self._clock.now_ms()
         since_ms, then_ms = self._behind_since or (now_ms, last_ms)
         at_ms = then_ms + int(now_ms - since_ms) // 2
@@ -86,7 +86,7 @@ async def sleep_until(clock: Clock, at_ms: float) -> None:
 
 
 RandomBytes = Callable[[int], bytes]
-"""So many bytes that nobody can guess."""
+"""Returns so many bytes, impossible to guess."""
 
 SYSTEM_ENTROPY: RandomBytes = secrets.token_bytes
-"""The machine's own."""
+"""The random bytes of the operating system."""

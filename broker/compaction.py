@@ -1,4 +1,4 @@
-"""Snapshots at the right moments: they bound what a start has to fold, and what a log in memory holds."""
+"""Timing of snapshots: they bound the commits to fold at start, and the commits held by a log in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from projections.state import State
 
 
 class SnapshotKeeper:
-    """Watches the state grow, and has the log keep it now and then."""
+    """Saves a snapshot every so many commits, and compacts a log of limited length."""
 
     def __init__(self, log: EventLog, keep_commits: int | None) -> None:
         self._log = log
@@ -22,11 +22,11 @@ class SnapshotKeeper:
         self._saving: asyncio.Task[None] | None = None
 
     def start_at(self, position: Position) -> None:
-        """The log was folded from the snapshot at `position` on."""
+        """Record that the log was folded from the snapshot at `position` on."""
         self._saved_position = position
 
     async def on_committed(self, state: State) -> None:
-        """`state` is stored. What takes long goes on by itself: a batch waits for no snapshot."""
+        """Save or compact if due, now that `state` is stored. A task saves, so a batch waits for no snapshot."""
         if state.position - self._saved_position >= state.policy.snapshot_every_commits and self._is_free():
             self._saved_position = state.position
             self._saving = asyncio.get_running_loop().create_task(self._log.save(Snapshot(state.tip, state)))
@@ -34,7 +34,7 @@ class SnapshotKeeper:
             await self._bound(state, self._keep_commits)
 
     def stop(self) -> None:
-        """Nobody waits for a snapshot that is being written: a later start does without it."""
+        """Cancel the snapshot in progress: a later start does without it."""
         if self._saving is not None:
             self._saving.cancel()
 
@@ -42,7 +42,7 @@ class SnapshotKeeper:
         return self._saving is None or self._saving.done()
 
     async def _bound(self, state: State, keep_commits: int) -> None:
-        """Compact a log that is too long to the state half its length ago."""
+        """Compact a log of `keep_commits` commits to the state half its length ago."""
         held = state.position - self._log.base.position
         if self._halfway is None and held >= keep_commits // 2:
             self._halfway = Snapshot(state.tip, state)
@@ -55,10 +55,10 @@ READ_PAGE = 1_000
 
 
 async def read_next_page(log: EventLog, position: Position) -> Sequence[Commit] | Snapshot:
-    """The commits next behind `position`, none at the end of `log`; a snapshot further on where they are gone.
+    """Return the next commits after `position`, none at the end of `log`; a later snapshot if they are gone.
 
     Raises:
-        BrokenChainError: they are gone, and nothing stands in for them.
+        BrokenChainError: they are gone, and no snapshot replaces them.
         LogUnavailableError: the store did not answer.
     """
     commits = await log.read(position, READ_PAGE)

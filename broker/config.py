@@ -1,4 +1,4 @@
-"""What an operator of a broker may set, by a flag or by an environment variable `CHAT_BROKER_<NAME>`; the flag wins."""
+"""Settings of a broker: by a flag, or by an environment variable `CHAT_BROKER_<NAME>`; the flag wins."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LISTS: Mapping[str, str] = {
 }
 
 
-# What clients send in these headers is compared with them letter by letter.
+# Clients' headers are compared with these settings letter by letter.
 _HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
 _ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_HOST.pattern}/?", re.ASCII)
 _EXPECTED: Mapping[str, str] = {
@@ -57,7 +57,7 @@ _EXPECTED: Mapping[str, str] = {
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """How one broker is run."""
+    """The settings of one broker."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -70,12 +70,12 @@ class Settings(msgspec.Struct, frozen=True):
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
     session_age_max_ms: int = 86_400_000
-    """How long the id of a 2025 session is valid. No decision reads it, so it is not in the log's policy."""
+    """The validity of a 2025 session's id. No decision reads it, so it is not in the log's policy."""
     policy: Policy = Policy()
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Let `parser` take every setting."""
+    """Add a flag for every setting to `parser`."""
     for flag, (default, meaning) in FLAGS.items():
         parser.add_argument(f"--{flag}", metavar=_field(flag).upper(), help=f"{meaning} (default {default})")
     for flag, meaning in SWITCHES.items():
@@ -89,10 +89,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
-    """The settings that a command line, parsed with `add_flags`, and an environment make.
+    """Return the settings of a command line, parsed with `add_flags`, and of an environment.
 
     Raises:
-        UsageError: for a value that can't be.
+        UsageError: a value is invalid.
     """
     read = _Reader(vars(options), environment)
     limits = {name: value for name in LIMITS if (value := read.number(name)) is not None}
@@ -113,7 +113,7 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
 
 
 class _Reader:
-    """A flag, else its variable, else its default."""
+    """Reads a flag, else its variable, else its default."""
 
     def __init__(self, given: Mapping[str, Any], environment: Mapping[str, str]) -> None:
         self._given = given
@@ -124,7 +124,7 @@ class _Reader:
         return given if given is not None else self._environment.get(_variable(flag), FLAGS[flag][0])
 
     def switch(self, flag: str) -> bool:
-        """Given, or its variable is 1; as a variable can't be left out where it is inherited, 0 and empty are not."""
+        """Return whether the flag is given or its variable is 1; not for 0 or empty, as it may be inherited."""
         given: bool = self._given[_field(flag)]
         variable = self._environment.get(_variable(flag), "")
         if variable not in ("", "0", "1"):
@@ -168,12 +168,12 @@ class _Reader:
 
 
 def serve_help() -> str:
-    """What `serve` does, for its `--help`."""
+    """Return the description in the `--help` of `serve`."""
     return f"Run the broker. Every flag is also an environment variable: {PREFIX} and its name, as {PREFIX}PORT."
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings and are none: a slip of the pen, or a container's service links."""
+    """Return the variables named like settings, but unknown: a typo, or a container's service links."""
     known = {_variable(name) for name in (*FLAGS, *SWITCHES, *LISTS, *LIMITS, "session_age_max_ms")}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
@@ -209,7 +209,7 @@ _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 
 
 def parse_duration(text: str) -> int | None:
-    """`text` in milliseconds; `None` if it is no duration, or none at all."""
+    """Return the duration `text` in milliseconds; `None` if it is no duration, or is zero."""
     found = _DURATION.fullmatch(text)
     return (int(found[1]) * UNITS_MS[found[2]] or None) if found else None
 
@@ -218,10 +218,10 @@ SYNCHRONOUS: Mapping[str, Literal["FULL", "NORMAL"]] = {"full": "FULL", "normal"
 
 
 def open_log(settings: Settings) -> EventLog:
-    """The log that `settings`, whose URL has been checked, names; a file that is not there is made.
+    """Open the log of `settings`, its URL already checked; create a missing file.
 
     Raises:
-        UnusableLogError: it can't be used, and was left as it was.
+        UnusableLogError: the log can't be used, and is unchanged.
     """
     if settings.log == MEMORY_URL:
         return MemoryLog()
@@ -233,5 +233,5 @@ def open_log(settings: Settings) -> EventLog:
 
 
 def commits_kept(settings: Settings) -> int | None:
-    """How many commits the log may hold; `None` where it may hold all of them."""
+    """Return the most commits the log may hold; `None` for no limit."""
     return settings.policy.log_commits_max if settings.log == MEMORY_URL else None

@@ -1,7 +1,7 @@
-"""The rules of chat: from a state, a command and the facts to the events that follow, or to a refusal.
+"""The rules of chat: a state, a command and the facts give events, or a refusal.
 
-Pure, and the only place that branches on a command's type. It reads no clock, draws nothing, looks into no text,
-and every limit that it reads is the state's. An empty list means 'already done': nothing is stored, and the
+Pure, and the only place that branches on a command's type. It reads no clock, draws no random number and looks
+into no text; every limit is the state's. An empty list means 'already done': nothing is stored, and the
 answer is read from the state.
 """
 
@@ -66,9 +66,9 @@ ROOM_NOT_FOUND = Rejection("room_not_found")
 
 
 def decide(state: StateView, command: Command, facts: Facts, *, matching: Matching | None = None) -> Decision:
-    """What follows from `command` in `state`: the events to store, in order, or why not.
+    """Return the events of `command` in `state`, to be stored in order, or the refusal.
 
-    `matching` stands in for the one that the log's policy names, for those who ask what would have been.
+    `matching` replaces the one named by the log's policy, for counterfactual runs.
     """
     match command:
         case SendMessage():
@@ -130,13 +130,13 @@ def _next(state: StateView, command: NextPartner, facts: Facts, matching: Matchi
     if known is None:
         return Rejection("unknown_handle")
     if not room.is_open and isinstance(known.place, Waiting | Chatting):
-        return ALREADY_DONE  # a repeat: they wait, or have met the next one since
+        return ALREADY_DONE  # a repeat: the sender waits, or has met the next partner since
     queued = _queue_up(state, QueueEntered(who, known.display_name, known.interests), facts, matching)
     return queued if isinstance(queued, Rejection) else [*_close(room, who, "next"), *queued]
 
 
 def _queue_up(state: StateView, entry: QueueEntered, facts: Facts, matching: Matching) -> Decision:
-    """`entry`, and the room that it opens if someone is there to be met."""
+    """Return `entry`, and the room it opens if there is a partner."""
     known = state.connections.by_id.get(entry.connection_id)
     limit = state.policy.queue_commands_per_10s_max
     wait_ms = retry_after_ms(known.queue_spent_until_us, facts.at_ms, limit) if known is not None else 0
@@ -153,7 +153,7 @@ def _queue_up(state: StateView, entry: QueueEntered, facts: Facts, matching: Mat
 
 
 def _match_due(state: StateView, who: ConnectionId, facts: Facts, matching: Matching) -> Decision:
-    """The room of someone who waits, if by now there is someone whom they meet; else they wait on."""
+    """Return the room of the waiting `who`, if there is a partner by now; otherwise the wait goes on."""
     if who not in state.queue.entered:
         return ALREADY_DONE
     known = state.connections.by_id[who]
@@ -190,7 +190,7 @@ def _disconnect(state: StateView, command: Disconnect) -> Decision:
 
 
 def _own_room(state: StateView, who: ConnectionId, room_id: RoomId) -> Room | None:
-    """The room, if `who` is a member; for everyone else there is no such room, so its id reveals nothing."""
+    """Return the room, if `who` is a member; for others there is no such room, so its id reveals nothing."""
     room = state.rooms.by_id.get(room_id)
     return room if room is not None and room.has(who) else None
 

@@ -1,4 +1,4 @@
-"""Records of notifications handed over, for debugging: when, and by which way.
+"""Records of notifications handed over, with time and way, for debugging.
 
 They are kept beside the log and are no part of it: they may be lost, and nothing depends on them.
 """
@@ -38,7 +38,7 @@ class DeliveryLog:
         self._store_soon()
 
     async def close(self) -> None:
-        """Store what is pending."""
+        """Store the pending records."""
         self._cancel_timer()
         if self._storing is not None:
             await asyncio.wait({self._storing})
@@ -47,7 +47,7 @@ class DeliveryLog:
         await self._log.record(pending)
 
     def _store_soon(self) -> None:
-        """See that what is pending is stored: at once, in a moment, or after the batch that is being stored."""
+        """Have the pending records stored: at once, within `FLUSH_MS`, or after the batch in progress."""
         if self._storing is not None or not self._pending:
             return
         if len(self._pending) >= BATCH_MAX:

@@ -1,7 +1,7 @@
-"""From commits to whoever is listening: recipients are looked up, never asked for.
+"""Delivery of commits to listeners: recipients are looked up, and no stream is polled.
 
-So a message costs the same with 50 and with 10,000 open streams. A sink is handed its delivery without being
-awaited; what it does with a client that reads slowly is its own affair.
+So a message costs the same with 50 and with 10,000 open streams. A subscriber is handed its delivery without being
+awaited; a slow client is the subscriber's own concern.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Delivery(NamedTuple):
 
     connection_id: ConnectionId
     position: Position
-    nth: int  # of those whom the position tells something, in ascending order, from 0
+    nth: int  # among the position's recipients, in ascending order, from 0
     notification: Notification
-    announced_ms: float  # by the broker's monotonic clock; 0 for one that is replayed
+    announced_ms: float  # by the broker's monotonic clock; 0 for a replayed one
 
 
 def deliveries_of(commit: Commit, announced_ms: float = 0) -> list[Delivery]:
-    """What `commit` tells whom, in the order in which it goes on a stream: two members of a room may share one."""
+    """Return the deliveries of `commit`, in the order of a stream: two members of a room may share one."""
     told = sorted(deliveries(commit), key=_connection_id)
     return [
         Delivery(connection_id, commit.position, nth, notification, announced_ms)
@@ -41,7 +41,7 @@ def deliveries_of(commit: Commit, announced_ms: float = 0) -> list[Delivery]:
 
 
 class Subscriber(Protocol):
-    """Where deliveries go: an open stream."""
+    """A receiver of deliveries: an open stream."""
 
     def deliver(self, delivery: Delivery) -> None:
         """Take `delivery` without waiting and without raising."""
@@ -49,7 +49,7 @@ class Subscriber(Protocol):
 
 
 class Hub:
-    """Who listens for which connection."""
+    """The subscribers and waits of each connection."""
 
     def __init__(self, clock: Clock) -> None:
         self.on_delivery: Callable[[], None] = lambda: None
@@ -58,16 +58,16 @@ class Hub:
         self._waits: dict[ConnectionId, dict[asyncio.Event, None]] = {}
 
     def attach(self, connection_id: ConnectionId, sink: Subscriber) -> None:
-        """From now on `sink` hears what `connection_id` is told; attaching it twice is attaching it once."""
+        """Deliver to `sink` the notifications of `connection_id` from now on; a second call has no effect."""
         self._sinks.setdefault(connection_id, {})[sink] = None
 
     def detach(self, connection_id: ConnectionId, sink: Subscriber) -> None:
-        """`sink` hears no more of it."""
+        """Deliver to `sink` no more notifications of `connection_id`."""
         _discard(self._sinks, connection_id, sink)
 
     @contextmanager
     def waiting(self, connection_id: ConnectionId, touched: asyncio.Event) -> Iterator[None]:
-        """For as long as it is open, `touched` is set whenever a commit has to do with `connection_id`."""
+        """Set `touched` at every commit that concerns `connection_id`, as long as the context is open."""
         self._waits.setdefault(connection_id, {})[touched] = None
         try:
             yield
@@ -75,17 +75,17 @@ class Hub:
             _discard(self._waits, connection_id, touched)
 
     def waits_of(self, connection_id: ConnectionId) -> int:
-        """How many calls wait for `connection_id` to be told something."""
+        """Return the number of waiting calls of `connection_id`."""
         return len(self._waits.get(connection_id, ()))
 
     def wake_all(self) -> None:
-        """Let every wait look again, for a reason that is in no commit."""
+        """Wake every wait, for a reason outside all commits."""
         for waits in self._waits.values():
             for touched in waits:
                 touched.set()
 
     def announce(self, commit: Commit, state: State) -> None:
-        """Hand everyone whom `commit` concerns what it tells them (an `Observer` of the runtime)."""
+        """Deliver `commit` to its recipients, and wake the waits of its participants (an `Observer` of the replica)."""
         now_ms = self._clock.now_ms()
         for delivery in deliveries_of(commit, now_ms):
             for sink in tuple(self._sinks.get(delivery.connection_id, ())):
@@ -99,7 +99,7 @@ class Hub:
 
 
 def participants(event: Event) -> tuple[ConnectionId, ...]:
-    """Everyone whom `event` concerns, told of it or not."""
+    """Return the connections that `event` concerns, notified of it or not."""
     match event:
         case MessageSent(sender=sender, recipient=recipient):
             return sender, recipient

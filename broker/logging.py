@@ -1,7 +1,7 @@
 """Log lines: structlog's, to standard error, as text or as JSON. No message, no name, no handle, no session id.
 
-Our own lines name connections by their public names alone. What the libraries say goes through a filter that
-masks whatever looks like a handle or a session id.
+Our own lines name connections by their public names alone. The lines of libraries go through a filter that masks
+anything like a handle or a session id.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from structlog.typing import EventDict, Processor
 from broker.config import LogFormat, LogLevel
 
 QUOTES_HEADERS = "mcp.server.transport_security"
-"""Says which Host or Origin it refused: a header, in words of the caller's choosing. It is not heard."""
+"""Quotes the Host or Origin it refused: a header, in words of the caller's choosing. It is silenced."""
 
 QUOTES_CHUNKS = "sse_starlette"
-"""Below a warning it says every chunk that it writes, word for word. That is not heard at any level."""
+"""Below a warning it quotes every chunk it writes, word for word. That is silenced at any log level."""
 
 LIBRARY_LOGGERS = ("mcp", "uvicorn", "sse_starlette", "asyncio")
 
@@ -34,13 +34,13 @@ MASK = "[masked]"
 
 
 class SecretFilter(logging.Filter):
-    """Masks secrets in a library's records, wherever they stand: text, arguments or traceback."""
+    """Masks secrets in a library's records, be it in text, arguments or traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record through, without its secrets."""
         try:
             text = record.getMessage()
-        except (KeyError, TypeError, ValueError):  # the library's slip; its line is worth having all the same
+        except (KeyError, TypeError, ValueError):  # the library's mistake; its line is useful nevertheless
             text = str(record.msg)
         record.msg = SECRETS.sub(MASK, text)
         record.args = None
@@ -74,7 +74,7 @@ def configure_logs(log_format: LogFormat, log_level: LogLevel, stream: TextIO | 
     for name in LIBRARY_LOGGERS:
         library = logging.getLogger(name)
         library.handlers, library.propagate = [handler], False
-        # What they say below a warning is about their inner life, and says it often.
+        # Below a warning, libraries log internal details, and often.
         library.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else logging.DEBUG)
     logging.getLogger(QUOTES_CHUNKS).setLevel(max(level, logging.WARNING))
 
@@ -94,7 +94,7 @@ def _processors(log_format: LogFormat, out: TextIO) -> list[Processor]:
 
 
 def _masked(logger: Any, method: str, line: EventDict) -> EventDict:
-    """Mask secrets in a traceback: whoever raised may have quoted one."""
+    """Mask secrets in a traceback: an error's text may quote one."""
     if "exception" in line:
         line["exception"] = SECRETS.sub(MASK, line["exception"])
     return line
@@ -107,7 +107,7 @@ def _to_json(line: Any, **options: Any) -> str:
 class LoopBufferedStream:
     """A text stream that writes all lines of one turn of the event loop at once, at the end of the turn.
 
-    Without a loop a line is written at once; lines that are left when the interpreter exits are written then.
+    Without a loop a line is written at once. Lines left when the interpreter exits are written then.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -117,12 +117,12 @@ class LoopBufferedStream:
         atexit.register(self._write_out)
 
     def write(self, text: str) -> int:
-        """Take `text`, to be written soon."""
+        """Buffer `text` until it is flushed."""
         self._pending.append(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write soon what was taken."""
+        """Write the buffered text at the end of this turn, or at once without a loop."""
         if self._scheduled:
             return
         try:
@@ -134,7 +134,7 @@ class LoopBufferedStream:
             loop.call_soon(self._write_out)
 
     def isatty(self) -> bool:
-        """Whether somebody reads it as it is written."""
+        """Return whether the output is a terminal."""
         return self._out.isatty()
 
     def _write_out(self) -> None:

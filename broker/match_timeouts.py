@@ -1,7 +1,7 @@
-"""Another look at those who wait, once they have held out for a shared interest long enough.
+"""Match timeouts: another matching of a connection, once it has waited long enough for a shared interest.
 
-What was decided is in the log: when someone's patience ends, the broker submits `MatchDue`, a command like any
-other. Deadlines stand in one heap with one timer, by the clock that commits are stamped with.
+The log holds the decision: when a timeout is due, the broker submits `MatchDue`, a command like any other. Deadlines
+are kept in one heap with one timer, by the clock of commit timestamps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOOK_AGAIN_MS = 1_000
 
 
 class MatchTimeouts:
-    """Knows until when each of those who wait holds out."""
+    """The match timeout of each waiting connection."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class MatchTimeouts:
         state_now: Callable[[], State],
         submit: Callable[[MatchDue], Awaitable[CommandAnswer]],
     ) -> None:
-        """`time_ms` is the time that commits are stamped with."""
+        """`time_ms` reads the clock of commit timestamps."""
         self._clock = clock
         self._time_ms = time_ms
         self._state_now = state_now
@@ -44,7 +44,7 @@ class MatchTimeouts:
         self._stopped = False
 
     def start(self) -> None:
-        """Note everyone who waits; also after a change of policy, when others may be due than before."""
+        """Schedule every waiting connection; also after a change of policy, as it may change the deadlines."""
         state = self._state_now()
         self._heap.clear()
         if len(state.queue) > 1 or patience_ms(state.policy):
@@ -53,7 +53,7 @@ class MatchTimeouts:
         self._set_timer()
 
     def stop(self) -> None:
-        """Nobody is looked at any more."""
+        """Fire no more timeouts, and cancel those in progress."""
         self._stopped = True
         self._heap.clear()
         self._set_timer()
@@ -61,7 +61,7 @@ class MatchTimeouts:
             asking.cancel()
 
     def observe(self, commit: Commit, state: State) -> None:
-        """Note who has begun to wait (an `Observer` of the runtime)."""
+        """Schedule the connections that begin to wait (an `Observer` of the replica)."""
         for event in commit.events:
             if isinstance(event, PolicyAdopted):
                 self.start()
@@ -100,9 +100,9 @@ class MatchTimeouts:
         self._set_timer()
 
     async def _ask(self, entered: Position, who: ConnectionId) -> None:
-        """Have `who` matched. If nobody else waits, there is nothing more to do: whoever comes will meet them."""
+        """Submit a match of `who`. If no other connection waits, that is all: the next newcomer will meet `who`."""
         answer = await self._submit(MatchDue(who))
-        # Someone else waits, and yet nobody was met: somebody has set the clock back in between.
+        # Another connection waits, and yet there was no match: the clock was set back in between.
         too_early = isinstance(answer, Accepted) and answer.commit is None and len(answer.state.queue) > 1
         if (isinstance(answer, Rejection) or too_early) and self._waits(who, entered) and not self._stopped:
             heappush(self._heap, (self._time_ms() + LOOK_AGAIN_MS, entered, who))

@@ -1,8 +1,8 @@
-"""Whom someone meets: pure choices among those who wait.
+"""Choice of a partner: pure functions over the waiting connections.
 
-A matching is asked when someone enters the queue, and again when a `MatchDue` says that their patience has ended.
-It names one of those who wait, or nobody: then they wait on. It reads the state, its arguments and nothing else, so
-that a decision can be repeated.
+A matching is asked when a connection enters the queue, and again at its match timeout, by a `MatchDue`. It names a
+waiting connection, or none: then the seeker waits on. It reads the state, its arguments and nothing else, so a
+decision can be repeated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from projections.view import StateView
 
 
 class Seeker(NamedTuple):
-    """Who looks for a partner: a newcomer, or someone who stands in the queue already."""
+    """A connection in search of a partner: a newcomer, or one in the queue already."""
 
     connection_id: ConnectionId
     interests: tuple[str, ...]
@@ -26,19 +26,19 @@ class Seeker(NamedTuple):
 
 
 Matching = Callable[[StateView, Seeker, int], ConnectionId | None]
-"""From a state, a seeker and the time (Unix, ms) to one who waits and is not the seeker, or to nobody."""
+"""From a state, a seeker and the time (Unix, ms) to a waiting connection other than the seeker, or to `None`."""
 
 
 def first_come(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """The one who has waited longest. Costs the same whether 10 or 100,000 wait."""
+    """Return the connection that has waited longest. Costs the same whether 10 or 100,000 wait."""
     return _longest_waiting(state, seeker)
 
 
 def most_shared(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """Whoever shares most interests with the seeker; of equals, the one who has waited longest.
+    """Return the connection with most interests in common; of equals, the one that has waited longest.
 
-    Who shares none is met only once one of the two has waited `interest_patience_ms`. Costs as much as there are
-    people who wait and share something: few, since those would have met.
+    Without a common interest, two connections meet only once one of them has waited `interest_patience_ms`. The cost
+    grows with the waiting connections that share an interest: few, since those would have met.
     """
     shared: Counter[Position] = Counter()
     for interest in seeker.interests:
@@ -57,7 +57,7 @@ MATCHINGS: Mapping[MatchingName, Matching] = {"first-come": first_come, "interes
 
 
 def patience_ms(policy: Policy) -> int:
-    """How long someone waits before another look is worth it: under first come, first served, not at all."""
+    """Return the wait before another matching is worth it: 0 under first come, first served."""
     return policy.interest_patience_ms if policy.matching == "interests" else 0
 
 

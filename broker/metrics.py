@@ -1,4 +1,4 @@
-"""Counts and times for Prometheus. Labels are kinds and codes alone: nothing that names a person."""
+"""Counts and times for Prometheus. Labels are kinds and codes alone: none names a person."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LATENCY_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 
 
 class Metrics:
-    """One registry a broker, so that two in one process do not add up."""
+    """One registry a broker, so two in one process do not add up."""
 
     def __init__(self, state_now: Callable[[], State], tasks_now: Callable[[], int]) -> None:
         self._registry = registry = CollectorRegistry()
@@ -57,13 +57,13 @@ class Metrics:
         self._log_level = logger.get_effective_level()
 
     def committed(self, commit: Commit, state: State) -> None:
-        """Count and log a commit (an `Observer` of the runtime): never a text, a name or a handle.
+        """Count and log a commit (an `Observer` of the replica): never a text, a name or a handle.
 
-        What is said is logged at `debug`, all else at `info`: a line for each message would tell of little else.
+        Messages are logged at `debug`, all else at `info`: a line for each message would drown the others.
         """
         self._commits.inc()
         level = logging.DEBUG if type(commit.command) is SendMessage else logging.INFO
-        if level < self._log_level:  # before anything is made of it: this is done for every message
+        if level < self._log_level:  # before any field is computed: this runs for every message
             return
         logger.log(
             level,
@@ -76,19 +76,19 @@ class Metrics:
         )
 
     def appended(self, duration_ms: float) -> None:
-        """A batch was stored."""
+        """Record the time it took to store a batch."""
         self._append_s.observe(duration_ms / 1_000)
 
     def rejected(self, code: str) -> None:
-        """A command was refused."""
+        """Count a refused command."""
         self._rejections.labels(code).inc()
 
     def written(self, duration_ms: float) -> None:
-        """A delivery was handed to its stream's transport."""
+        """Record the time from a commit to the transport of a stream."""
         self._delivery_s.observe(duration_ms / 1_000)
 
     def render(self) -> bytes:
-        """The Prometheus text format."""
+        """Return the metrics in the Prometheus text format."""
         return generate_latest(self._registry)
 
 
@@ -107,11 +107,11 @@ class FastCounter:
         self._count = 0
 
     def inc(self) -> None:
-        """One more."""
+        """Add one."""
         self._count += 1
 
     def collect(self) -> Iterator[Metric]:
-        """What a scrape is given."""
+        """Yield the metric for a scrape."""
         yield CounterMetricFamily(self._name, self._meaning, value=self._count)
 
 
@@ -119,19 +119,19 @@ class FastHistogram:
     """A histogram of times in seconds."""
 
     def __init__(self, name: str, meaning: str, bounds_s: Sequence[float]) -> None:
-        """`bounds_s`: the inclusive upper bounds of its buckets, ascending; one without a bound is added."""
+        """`bounds_s`: the inclusive upper bounds of its buckets, ascending; an unbounded one is added."""
         self._name, self._meaning = name, meaning
         self._bounds_s = bounds_s
         self._counts = [0] * (len(bounds_s) + 1)
         self._sum_s = 0.0
 
     def observe(self, duration_s: float) -> None:
-        """Note one."""
+        """Record one duration."""
         self._counts[bisect_left(self._bounds_s, duration_s)] += 1
         self._sum_s += duration_s
 
     def collect(self) -> Iterator[Metric]:
-        """What a scrape is given."""
+        """Yield the metric for a scrape."""
         bounds = [*(str(bound) for bound in self._bounds_s), "+Inf"]
         buckets = list(zip(bounds, accumulate(self._counts), strict=True))
         yield HistogramMetricFamily(self._name, self._meaning, buckets=buckets, sum_value=self._sum_s)

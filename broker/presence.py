@@ -1,10 +1,10 @@
-"""Who is still there. Time is the only evidence: an open stream, a call in flight, or how long since either.
+"""Presence of connections. The only evidence is an open stream, a call in flight, or the time since either.
 
 While a stream is open or a call of the connection is in flight, it is present. Otherwise it is absent from
-max(last stream closed + stream grace, last call over + idle grace of its place) on. Deadlines stand in one heap
-with one timer. A connection that was put off is looked at again when its old entry comes up, so being active costs
-nothing but a note of the time; one that moves to a place with a shorter grace gets a further entry, so a connection
-has as many as it can move within a grace (`queue_commands_per_10s_max`).
+max(last stream closed + stream grace, last call over + idle grace of its place) on. Deadlines are kept in one heap
+with one timer. After a postponed deadline, a connection is checked when its old entry comes up, so being active costs
+nothing but a note of the time. A move to a place with a shorter grace adds an entry, so a connection has at most as
+many entries as moves within a grace (`queue_commands_per_10s_max`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOOK_AGAIN_MS = 1_000
 
 
 class _Activity:
-    """What a connection has left behind."""
+    """The signs of life of one connection."""
 
     __slots__ = ("call_over_ms", "calls", "next_check_ms", "stream_closed_ms", "streams")
 
@@ -41,11 +41,11 @@ class _Activity:
 
 
 class Presence:
-    """Traces of every connection that waits or chats, listens or calls."""
+    """Activity of every connection that waits or chats, listens or calls."""
 
     def __init__(self, clock: Clock, state_now: Callable[[], State]) -> None:
         self.on_absent: Callable[[Disconnect], None] = lambda command: None
-        """Is given the command that takes an absent connection out, when its time has come."""
+        """Called with the command to take out an absent connection, at its deadline."""
         self._clock = clock
         self._state_now = state_now
         self._activities: dict[ConnectionId, _Activity] = {}
@@ -55,47 +55,48 @@ class Presence:
         self._foreign_commit_ms = NEVER
 
     def start(self) -> None:
-        """Everyone's graces start anew: whoever is somewhere was here just now."""
+        """Schedule every connection in the queue or a room; without a known activity, it counts as heard just now."""
         for connection_id, connection in self._state_now().connections.by_id.items():
             if not isinstance(connection.place, Idle):
                 self._schedule(connection_id, self._activity(connection_id))
 
     def on_foreign_commits(self) -> None:
-        """Another broker lives, and whom it hears is not known here: from now on everyone has their grace anew.
+        """Start every idle grace anew: another broker lives, and the connections it hears are not known here.
 
-        So nobody who is heard elsewhere is taken out while the others write. What remains: who is gone stays for as
-        long as they do, and a broker that writes nothing for a whole grace does not protect those whom it hears.
+        So no connection heard elsewhere is taken out while the other brokers write. Two limits remain: an absent
+        connection stays for as long as they write, and a broker that writes nothing for a whole grace does not
+        protect the connections it hears.
         """
         self._foreign_commit_ms = self._clock.now_ms()
 
     def stop(self) -> None:
-        """Nobody is found absent any more."""
+        """Report no more absent connections."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.on_absent = lambda command: None
 
     def call(self, connection_id: ConnectionId) -> AbstractContextManager[None]:
-        """For as long as it is open, a call of `connection_id` is in flight."""
+        """Count a call of `connection_id` in flight for as long as the context is open."""
         return _Call(self, connection_id)
 
     def call_begins(self, connection_id: ConnectionId) -> None:
-        """One more call of `connection_id` is in flight."""
+        """Count one more call of `connection_id` in flight."""
         self._activity(connection_id).calls += 1
 
     def call_ends(self, connection_id: ConnectionId) -> None:
-        """One call less is."""
+        """Count one call less in flight, and note the time."""
         activity = self._activities[connection_id]
         activity.calls -= 1
         activity.call_over_ms = self._clock.now_ms()
         self._schedule(connection_id, activity)
 
     def stream_opened(self, connection_id: ConnectionId) -> None:
-        """One more stream listens for `connection_id`."""
+        """Count one more open stream of `connection_id`."""
         self._activity(connection_id).streams += 1
 
     def stream_closed(self, connection_id: ConnectionId) -> None:
-        """One stream less listens for it."""
+        """Count one open stream less, and note the time."""
         activity = self._activities[connection_id]
         activity.streams -= 1
         assert activity.streams >= 0
@@ -111,10 +112,10 @@ class Presence:
         return bool(activity.streams or activity.calls) or ended_ms > since_ms
 
     def observe(self, commit: Commit, state: State) -> None:
-        """Whom `commit` moved has another grace from now on (an `Observer` of the runtime)."""
+        """Schedule the connections moved by `commit`, by their new grace (an `Observer` of the replica)."""
         for event in commit.events:
             if type(event) is MessageSent:
-                continue  # which moves nobody
+                continue  # moves no connection
             for connection_id in participants(event):
                 activity = self._activities.get(connection_id)
                 if activity is None and not _is_idle(state, connection_id):
@@ -123,13 +124,13 @@ class Presence:
                     self._schedule(connection_id, activity)
 
     def overdue(self) -> list[Disconnect]:
-        """The commands that take out everyone who is absent by now; until they are carried out, again and again."""
+        """Return the commands to take out all absent connections: the same ones again until they are carried out."""
         now_ms, found, put_off = self._clock.now_ms(), [], []
         while self._heap and self._heap[0][0] <= now_ms:
             at_ms, connection_id = heappop(self._heap)
             activity = self._activities.get(connection_id)
             if activity is None or activity.next_check_ms != at_ms:
-                continue  # an earlier entry spoke for it
+                continue  # an earlier entry replaces it
             activity.next_check_ms = None
             command = self._command_if_absent(connection_id, activity, now_ms)
             if command is None:
@@ -154,7 +155,7 @@ class Presence:
     def _deadline(
         self, connection_id: ConnectionId, activity: _Activity, state: State
     ) -> tuple[float, AbsenceReason] | None:
-        """From when on it is absent, and which grace that is; `None` while it is present, or nowhere."""
+        """Return the time of its absence and the reason, by the later grace; `None` while it is present or idle."""
         if activity.streams or activity.calls or _is_idle(state, connection_id):
             return None
         policy = state.policy
@@ -170,7 +171,7 @@ class Presence:
         return activity
 
     def _schedule(self, connection_id: ConnectionId, activity: _Activity) -> None:
-        """Make sure that `connection_id` is looked at no later than its deadline; forget it if it has left."""
+        """Have `connection_id` checked no later than its deadline; forget it if it has left."""
         if activity.streams or activity.calls:
             return
         deadline = self._deadline(connection_id, activity, self._state_now())
@@ -196,7 +197,7 @@ class Presence:
         for command in self.overdue():
             self.on_absent(command)
         if self._heap:
-            # Whoever was just reported stays at the top until the command is carried out.
+            # A connection just reported stays at the top until its command is carried out.
             now_ms, next_ms = self._clock.now_ms(), self._heap[0][0]
             self._set_timer(next_ms if next_ms > now_ms else now_ms + LOOK_AGAIN_MS)
 

@@ -1,8 +1,8 @@
-"""What strangers said goes from the log so long after their room closed; that they talked stays.
+"""Redaction of messages in the log, a set time after their room closed; the record of the conversation stays.
 
-It walks through the log behind the present, from where it had got to, and keeps in mind where in it the rooms that
-were open there were spoken in. So what it holds is bounded by those rooms, and a restart begins where the first
-of those messages stands.
+It reads the log at that distance from the present, from the position reached before, and keeps the positions of the
+messages in rooms open at that point. So its memory is bounded by those rooms, and a restart begins at the first of
+those messages.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Redaction:
         self._clock = clock
         self._after_ms = after_ms
         self._at: Position = log.redacted_to
-        self._said: dict[RoomId, list[Position]] = {}  # in rooms that were open at `_at`
+        self._said: dict[RoomId, list[Position]] = {}  # in rooms open at `_at`
 
     async def run(self) -> None:
         """Sweep once a minute, until it is cancelled."""
@@ -54,10 +54,10 @@ class Redaction:
             await self._redact(due)
             if len(due) < len(commits):
                 return
-            await asyncio.sleep(0)  # the turn of others
+            await asyncio.sleep(0)  # let other tasks run
 
     async def _redact(self, commits: list[Commit]) -> None:
-        """Redact what was said in the rooms that `commits`, the next ones, closed."""
+        """Redact the messages of the rooms closed by `commits`, the next ones in the log."""
         said = {room_id: list(positions) for room_id, positions in self._said.items()}
         forgotten: list[Position] = []
         for commit in commits:

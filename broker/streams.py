@@ -1,6 +1,6 @@
-"""Open streams: each has a bounded backlog and a writer, so no commit waits for a client that reads slowly.
+"""Open streams: each has a bounded backlog and a writer, so no commit waits for a slow client.
 
-A stream whose backlog is full is ended and its transport aborted; the client catches up by cursor, from the log.
+A stream with a full backlog is ended and its transport aborted; the client catches up by cursor, from the log.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Pinged(Protocol):
 
 
 class Heartbeat:
-    """Pings everything that is open every fifteen seconds, with one timer for all.
+    """Pings all its entries every fifteen seconds, with one timer for all.
 
-    An entry stays in the slot in which it was added; each second is the turn of one of the fifteen slots.
+    An entry stays in the slot it was added to; each second is the turn of one of the fifteen slots.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -109,7 +109,7 @@ class Streams:
             kind: the label of its metrics and delivery records.
             abort: drops its transport without waiting for the client.
             pinged: `Stream.ping` is called every fifteen seconds.
-            replaces: a stream that the caller ends for this one; it does not count any more.
+            replaces: a stream the caller ends for this one; it does not count any more.
 
         Raises:
             TooManyStreamsError: nothing was opened.
