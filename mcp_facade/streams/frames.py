@@ -1,4 +1,4 @@
-"""Frames of a stream: the JSON-RPC notifications that carry ours, and their names on the wire."""
+"""Frames of a stream: JSON-RPC notifications with ours as their content, and their names on the wire."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from events.ids import ConnectionId
 from projections.notifications import Notification, NotificationParams
 
 EXTENSION = "io.github.mcp-chat-broker/events"
-"""The extension of 2026-07-28, and the key it adds to the filter of `subscriptions/listen`."""
+"""The extension of 2026-07-28, and its key in the filter of `subscriptions/listen`."""
 
 CONNECTION_META_KEY = "io.github.mcp-chat-broker/connection"
-"""In the `_meta` of every frame on a stream: the connection that the frame is for."""
+"""The key in every frame's `_meta` for the connection of the frame."""
 
 RESOURCE_UPDATED = "notifications/resources/updated"
 
@@ -27,32 +27,32 @@ class ResourceUpdated(msgspec.Struct, frozen=True, gc=False):
 
 
 class Frame(NamedTuple):
-    """What a frame of a stream says, but for the `_meta` that all of its connection share."""
+    """The method and params of a frame, without the `_meta` common to all frames of its connection."""
 
     method: str
     params: NotificationParams | ResourceUpdated
 
     def body(self, meta: bytes) -> bytes:
-        """As a JSON-RPC notification; `meta` is JSON."""
-        params = _encode(self.params)[:-1]  # none is empty
+        """Return the frame as a JSON-RPC notification; `meta` is JSON."""
+        params = _encode(self.params)[:-1]  # params are never empty
         return b'{"jsonrpc":"2.0","method":"%b","params":%b,"_meta":%b}}' % (self.method.encode(), params, meta)
 
 
 def notification_frame(notification: Notification) -> Frame:
-    """The frame that tells someone something."""
+    """Return the frame of a notification."""
     return Frame(notification.method, notification.params)
 
 
 def resource_updated_frame(uri: str) -> Frame:
-    """The frame that tells someone that their inbox has grown."""
+    """Return the frame that announces growth of the inbox `uri`."""
     return Frame(RESOURCE_UPDATED, ResourceUpdated(uri))
 
 
 def meta_of(connection_id: ConnectionId) -> dict[str, Any]:
-    """The `_meta` of every frame for `connection_id`."""
+    """Return the `_meta` of every frame for `connection_id`."""
     return {CONNECTION_META_KEY: connection_id}
 
 
 def event_json(notification: Notification) -> dict[str, Any]:
-    """A notification as it stands in a page: `{method, params}`."""
+    """Return a notification in the form of a page: `{method, params}`."""
     return {"method": notification.method, "params": msgspec.structs.asdict(notification.params)}

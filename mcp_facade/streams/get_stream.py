@@ -1,10 +1,9 @@
-"""The GET stream of a 2025 session: what its handles are told, as it happens, and what it missed.
+"""The GET stream of a 2025 session: the notifications of its handles, live, and those that it missed.
 
-Served in front of the SDK, whose event store knows no session and whose router stalls a session whose stream is
-not read. The event id is `<epoch>.<position>.<n>`: n says which notifications of that position the client has.
-So with `Last-Event-ID` the stream goes on from the log, exactly once and in order, then live. The mark that an
-inbox has grown stands before the notification that it is about, and counts for nothing: whoever has the
-notification has had the mark.
+It is served before the SDK, whose event store is blind to sessions and whose router stalls on an unread stream.
+The event id is `<epoch>.<position>.<n>`: n is the mask of the position's notifications received by the client.
+With `Last-Event-ID` the stream continues from the log, exactly once and in order, then live. The mark for growth of
+an inbox comes before its notification and is not counted: a client with the notification has had the mark.
 (MCP 2025-11-25, basic/transports, 'Resumability and redelivery'.)
 """
 
@@ -32,7 +31,7 @@ from projections.state import State
 logger = structlog.get_logger(__name__)
 
 PRIMED_SINCE = b"2025-11-25"
-"""The first version whose clients know a stream that starts with an event id and no event."""
+"""The first version whose clients accept an event with an id and no data."""
 
 PING = b": ping\r\n\r\n"
 
@@ -44,7 +43,7 @@ STREAM_HEADERS = [
 
 
 def parse_event_id(event_id: str, epoch: str) -> ResumePoint | None:
-    """What `Last-Event-ID` says; `None` for another log's, or one that is none of ours."""
+    """Return the point of `Last-Event-ID`; `None` if it is another log's, or malformed."""
     parts = event_id.split(".")
     if len(parts) != 3 or parts[0] != epoch:
         return None
@@ -71,7 +70,7 @@ class GetStream:
         try:
             headers = [*STREAM_HEADERS, (SESSION_HEADER, self._session.session_id.encode())]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-            # An id with empty data: a client that loses the stream before it heard anything can resume too.
+            # An event with an id and empty data: a client that loses the stream before any notification can resume too.
             next_id = self._event_id(resumption or ResumePoint(state.position + 1, 0))
             await self._write([b"id: %b\r\ndata: \r\n\r\n" % next_id if primed else PING])
             if resumption is None or await self._has_replayed(state, resumption):
@@ -83,7 +82,7 @@ class GetStream:
                 await leaving
 
     async def _has_replayed(self, state: State, resumption: ResumePoint) -> bool:
-        """Whether all that was missed is written; if the log does not answer, the client resumes where it is."""
+        """Return whether all missed notifications are written; if the log does not answer, the client resumes later."""
         try:
             await self._replay(state, resumption)
         except LogUnavailableError as error:
@@ -117,7 +116,7 @@ class GetStream:
         return False
 
     def _frames(self, delivery: Delivery) -> list[bytes]:
-        """The frames that carry `delivery`: a mark for each subscription to that inbox, and the notification."""
+        """Return the frames of `delivery`: a mark for each subscription to that inbox, and the notification."""
         who = delivery.connection_id
         if delivery.position != self._at.position:
             self._at = ResumePoint(delivery.position, 0)

@@ -1,8 +1,8 @@
-"""`subscriptions/listen` of 2026-07-28: a request whose answer is a stream of notifications.
+"""`subscriptions/listen` of 2026-07-28: a request with a stream of notifications as its answer.
 
-Acknowledged first, with the subset that is honoured; every frame is stamped with the request's id. The filter
-key of our extension takes handles, and each handle's connection is told everything as it happens; inboxes among
-`resourceSubscriptions` are told that there is more. Nothing is replayed: what was missed is read by cursor.
+The first frame acknowledges the honoured subset; every frame is stamped with the request's id. Our extension's key in
+the filter takes handles, and the stream carries all notifications of their connections as they happen. For inboxes in
+`resourceSubscriptions` it announces growth alone. Nothing is replayed: missed notifications are read by cursor.
 (MCP 2026-07-28, basic/patterns/subscriptions.)
 """
 
@@ -33,20 +33,20 @@ ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
 
 class _Honoured(NamedTuple):
-    """What a stream is for: connections that are told everything, and inboxes that are told of growth.
+    """The scope of a stream: connections with all notifications, and inboxes with marks of growth.
 
-    `None` is what the client did not ask for.
+    `None` stands for a part not asked for.
     """
 
     handles: dict[str, ConnectionId] | None
     inboxes: dict[str, ConnectionId] | None
 
     def connections(self) -> set[ConnectionId]:
-        """Whom it has to do with."""
+        """Return the connections of both parts."""
         return {*(self.handles or {}).values(), *(self.inboxes or {}).values()}
 
     def frames(self, delivery: Delivery) -> list[Frame]:
-        """The frames that carry `delivery`."""
+        """Return the frames of `delivery`."""
         who = delivery.connection_id
         frames = [notification_frame(delivery.notification)] if self.handles and who in self.handles.values() else []
         if self.inboxes:
@@ -54,7 +54,7 @@ class _Honoured(NamedTuple):
         return frames
 
     def acknowledged(self) -> dict[str, Any]:
-        """The subset of what was asked for that is carried; lists never change here, so no flag is in it."""
+        """Return the honoured subset of the filter; lists never change here, so it has no flag."""
         subset: dict[str, Any] = {}
         if self.inboxes is not None:
             subset["resourceSubscriptions"] = list(self.inboxes)
@@ -64,9 +64,9 @@ class _Honoured(NamedTuple):
 
 
 class Subscription:
-    """An open stream of notifications, whoever writes it; every frame is stamped with the request's id.
+    """An open stream of notifications; every frame is stamped with the request's id.
 
-    Leaving its context closes the stream. It lasts for hours, so it keeps nothing of what was asked.
+    Leaving its context closes the stream. It lasts for hours, so it keeps nothing of the request.
     """
 
     def __init__(self, streams: Streams, stream: Stream, honoured: _Honoured, request_id: RequestId) -> None:
@@ -83,20 +83,20 @@ class Subscription:
 
     @property
     def acknowledgement(self) -> dict[str, Any]:
-        """The params of the first frame, which is `ACKNOWLEDGED`."""
+        """Return the params of the first frame (`ACKNOWLEDGED`)."""
         return {"notifications": self._honoured.acknowledged(), "_meta": self.stamp}
 
     def frames(self, delivery: Delivery) -> list[Frame]:
-        """The frames that carry `delivery`."""
+        """Return the frames of `delivery`."""
         return self._honoured.frames(delivery)
 
     def meta_of(self, connection_id: ConnectionId) -> dict[str, Any]:
-        """The `_meta` of every frame for `connection_id`."""
+        """Return the `_meta` of every frame for `connection_id`."""
         return meta_of(connection_id) | self.stamp
 
 
 class Subscriptions:
-    """Opens the streams of one broker that `subscriptions/listen` asks for."""
+    """Opens the `subscriptions/listen` streams of one broker."""
 
     def __init__(self, broker: Broker, streams: Streams, resources: Resources) -> None:
         self._broker = broker
@@ -104,11 +104,11 @@ class Subscriptions:
         self._resources = resources
 
     def knows_all(self, asked: SubscriptionFilter) -> bool:
-        """Return whether `asked` can be judged here: another broker may know what this one does not."""
+        """Return whether `asked` can be judged here; another broker may know a handle that is unknown here."""
         return not self._broker.log.is_shared or all(self._broker.resolve(handle) for handle in _handles_in(asked))
 
     async def look_up(self, asked: SubscriptionFilter) -> None:
-        """Catch up with the other brokers, if `asked` names a handle that is not known here.
+        """Catch up with the other brokers, if `asked` names a handle unknown here.
 
         Raises:
             MCPError: the log does not answer in time.
@@ -125,10 +125,10 @@ class Subscriptions:
         *,
         pinged: bool = False,
     ) -> Subscription:
-        """A stream with what is honoured of `asked`, for a client that declares `extensions`; it has to be entered.
+        """Open a stream with the honoured subset of `asked`, for a client that declares `extensions`; enter the result.
 
         Raises:
-            MCPError: it can't be, and nothing was opened.
+            MCPError: the stream is refused, and nothing was opened.
         """
         honoured = _Honoured(self._handles(asked, extensions), self._inboxes(asked))
         try:
@@ -140,7 +140,7 @@ class Subscriptions:
         return Subscription(self._streams, stream, honoured, request_id)
 
     def _handles(self, asked: SubscriptionFilter, extensions: Collection[str]) -> dict[str, ConnectionId] | None:
-        """The handles of our extension's key that are known, and whose they are."""
+        """Return the known handles under our extension's key, and their connections."""
         extra = asked.model_extra or {}
         if EXTENSION not in extra:
             return None
@@ -154,7 +154,7 @@ class Subscriptions:
         return {handle: connection_id for handle, connection_id in known.items() if connection_id is not None}
 
     def _inboxes(self, asked: SubscriptionFilter) -> dict[str, ConnectionId] | None:
-        """The inboxes among the resources that are known, and whose they are."""
+        """Return the known inboxes among the resources, and their owners."""
         uris = asked.resource_subscriptions
         if uris is None:
             return None
@@ -165,7 +165,7 @@ class Subscriptions:
 
 
 def _handles_in(asked: SubscriptionFilter) -> Iterator[str]:
-    """The handles that `asked` names, by itself or in the URIs of inboxes."""
+    """Yield the handles in `asked`, named directly or in the URIs of inboxes."""
     ours = (asked.model_extra or {}).get(EXTENSION)
     named = ours.get("handles") if isinstance(ours, dict) else None
     if isinstance(named, list):
@@ -176,7 +176,7 @@ def _handles_in(asked: SubscriptionFilter) -> Iterator[str]:
 
 
 def _require_extension(declared: Collection[str]) -> None:
-    """Refuse a filter key of ours from a client that did not declare the extension it belongs to.
+    """Refuse our filter key from a client that did not declare its extension.
 
     Raises:
         MCPError: -32021, naming the extension.

@@ -1,7 +1,7 @@
-"""What the tools take: parsed strictly, cleaned on entry, refused with a text that says what to do.
+"""The arguments of the tools: parsed strictly, cleaned on entry, refused with an instruction for the caller.
 
-Strict about types, since a client that sends the wrong one is better told; lenient where hosts differ in good
-faith: `null` is the same as leaving an argument out, and `45.0` is a whole number.
+Strict about types, since an error helps a client with a wrong one; lenient where hosts differ in good faith: `null`
+equals a left-out argument, and `45.0` is a whole number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONE_SURROGATE_TEXT = "The text holds half a character (a lone surrogate). Send 
 
 
 class InvalidArgumentsError(Exception):
-    """Its text says which argument is wrong and what it should be, and repeats nothing that was typed."""
+    """Its text names the wrong argument and the right form, and repeats no input."""
 
 
 def _integral(value: Any) -> Any:
@@ -32,7 +32,7 @@ def _integral(value: Any) -> Any:
 
 
 def _cut(value: str) -> str:
-    """What is left of it is 40 characters at most, and cleaning costs more the more there is."""
+    """Cut a raw name: at most 40 characters of it are kept, and cleaning takes time in its length."""
     return value[:NAME_CHARS_LOOKED_AT]
 
 
@@ -67,7 +67,7 @@ class EnterQueueArguments(_Arguments):
 
 
 class SendMessageArguments(_Arguments):
-    """Arguments of `send_message`; its text is cleaned by the tool, which knows the limits in force."""
+    """Arguments of `send_message`; the tool cleans the text, since it knows the limits in force."""
 
     room_id: _RoomId
     message: Annotated[str, Field(description="What to say: plain text.")]
@@ -105,13 +105,13 @@ A = TypeVar("A", bound=_Arguments)
 
 
 def parse(model: type[A], arguments: Mapping[str, Any] | None) -> A:
-    """`arguments` as `model`.
+    """Parse `arguments` as `model`.
 
     Raises:
-        InvalidArgumentsError: saying what is wrong with which argument.
+        InvalidArgumentsError: an argument is wrong; the text names it and the fault.
     """
     given = {name: value for name, value in (arguments or {}).items() if value is not None}
-    if len(given) > len(model.__pydantic_fields__):  # one by one, they would be explained for as long as there are some
+    if len(given) > len(model.__pydantic_fields__):  # explaining each would take time in their number
         raise InvalidArgumentsError(f"{_unknown(model)} Correct that and call again.")
     try:
         parsed: A = model.__pydantic_validator__.validate_python(given)  # `model_validate` without its options
@@ -130,7 +130,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
 def _explain_one(model: type[BaseModel], kind: str, where: tuple[int | str, ...], message: str) -> str:
     if kind == "extra_forbidden":
         return _unknown(model)
-    if not where:  # the name of an argument is no text
+    if not where:  # the name of an argument is no valid text
         return "The name of an argument holds half a character (a lone surrogate); send whole characters."
     if "surrogate" in message or kind == "string_unicode":
         return f"{where[0]} holds half a character (a lone surrogate); send whole characters."
@@ -145,7 +145,7 @@ def _unknown(model: type[BaseModel]) -> str:
 
 
 def input_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of `model`, without the titles that only cost tokens."""
+    """Return the JSON Schema of `model`, without titles, which only cost tokens."""
     schema = model.model_json_schema()
     return _plain(schema)
 
@@ -161,7 +161,7 @@ def _plain(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """An argument that may be left out is described by the type it has when it is there."""
+    """Describe an optional argument by its type when present, without `null`."""
     schema = {key: value for key, value in schema.items() if key != "title"}
     variants = [variant for variant in schema.pop("anyOf", ()) if variant != {"type": "null"}]
     if variants:

@@ -1,4 +1,4 @@
-"""Who calls a tool, and the way from a handle to its connection."""
+"""The caller of a tool, and the lookup of its connection by handle."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ HANDLES_REMEMBERED = 4_096
 _connection_id_of = lru_cache(HANDLES_REMEMBERED)(connection_id_of)  # the same is shown with every call
 
 Report = Callable[[float, float], Awaitable[None]]
-"""Tells the caller how many seconds have passed, and of how many."""
+"""Reports the seconds passed, and the total, to the caller."""
 
 
 class Call(NamedTuple):
-    """One call of a tool, whoever serves it."""
+    """One call of a tool, from the lane or the SDK."""
 
     exchange: HttpExchange
-    report: Report | None = None  # of a caller who asked to be told how a wait goes on
+    report: Report | None = None  # for a caller that asked for progress
 
 
 class Caller(NamedTuple):
-    """Someone whose connection is known."""
+    """The known connection of a caller, and its handle."""
 
     connection_id: ConnectionId
     handle: Handle
 
 
 async def identify(broker: Broker, exchange: HttpExchange, handle: str | None) -> Caller | None:
-    """Whose call it is: the named handle's, else the session's default's; `None` if that is not known.
+    """Return the caller: the named handle's, else the session's default's; `None` if it is unknown.
 
-    A handle that is shown in a session makes the session's stream one for its connection too.
+    In a session, this counts as showing the handle: the session's stream is for its connection too.
 
     Raises:
-        LogUnavailableError: it is not known here, and may be known elsewhere.
+        LogUnavailableError: the handle is not known here, and may be known elsewhere.
     """
     session = exchange.session
     if handle is not None:
@@ -53,7 +53,7 @@ async def identify(broker: Broker, exchange: HttpExchange, handle: str | None) -
 
 
 async def _default(broker: Broker, session: Session) -> Caller | None:
-    """Return whom the session acts as if no handle is named: of its handles, the first that is known (still)."""
+    """Return the session's default caller: of its handles, the first that is (still) known."""
     for found in session.default_handles():
         if await broker.is_known(found[0]):
             return Caller(*found)

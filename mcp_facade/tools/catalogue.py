@@ -1,4 +1,4 @@
-"""The tools as they are published: names, schemas, hints. Static, so that a host may cache it."""
+"""The published tools: names, schemas, hints. Static, so a host may cache them."""
 
 from __future__ import annotations
 

@@ -47,11 +47,11 @@ from projections.state import State
 logger = structlog.get_logger(__name__)
 
 RAW_CHARS_PER_BYTE = 8
-"""A text so much longer than what may be left of it is refused before it is cleaned."""
+"""A text with more characters per allowed byte is refused before cleaning."""
 
 
 class Refused(Exception):  # noqa: N818 - not a fault: the way out of a tool with a refusal
-    """Carries the answer that says why."""
+    """Carries the refusal."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Refused(Exception):  # noqa: N818 - not a fault: the way out of a tool wit
 
 
 class Tools:
-    """The tools of one broker, whoever serves them: each from who calls and the arguments to an answer."""
+    """The tools of one broker, for the lane and the SDK: each turns a caller and arguments into an answer."""
 
     def __init__(self, broker: Broker, sessions: Sessions) -> None:
         self._broker = broker
@@ -78,7 +78,7 @@ class Tools:
         return name in self._tools
 
     async def call(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
-        """Carry out the tool of that name, which has to be one; a fault of ours is a refusal too."""
+        """Carry out the tool `name`, which has to exist; a fault of ours is a refusal too."""
         answer = await self._answer(name, arguments, call)
         if call.exchange.session is not None:
             await self._sessions.keep(call.exchange.session)
@@ -126,7 +126,7 @@ class Tools:
         return self._queued(answer.state, caller)
 
     def _forget_minted(self, call: Call, caller: Caller) -> None:
-        """Its handle will not be told; if the log is only slow, it may enter yet, and has to go again."""
+        """Abandon a minted connection, whose handle no client learns; on a slow log it may still enter, then leaves."""
         call.exchange.nothing_minted()
         if call.exchange.session is not None:
             self._broker.abandon_unless_heard(caller.connection_id)
@@ -134,7 +134,7 @@ class Tools:
             self._broker.abandon(caller.connection_id)
 
     def _mint(self, call: Call) -> Caller:
-        """A new connection; in a session it is the session's own, so that a repeated call finds itself."""
+        """Return a new connection; in a session it is the session's own, so that a repeated call finds itself."""
         if call.exchange.is_over:
             raise self._refusal("unavailable")  # the client has gone
         session = call.exchange.session
@@ -204,7 +204,7 @@ class Tools:
             return _status_json(state, caller)
 
     def _queued(self, state: State, caller: Caller) -> Json:
-        """What `enter_queue` gives; itself the notice of a match."""
+        """Return the result of `enter_queue`; for a match, it is also the notice."""
         connection_id = caller.connection_id
         place, cursor = place_json(state, connection_id), place_cursor(state, connection_id)
         if "room_id" in place and cursor is not None:
@@ -238,14 +238,18 @@ class Tools:
         return lambda: report(round((clock.now_ms() - started_ms) / 1_000), total_seconds)
 
     async def _caller(self, call: Call, handle: str | None) -> Caller:
-        """Whoever calls."""
+        """Return the caller.
+
+        Raises:
+            Refused: the caller is unknown, or named no handle.
+        """
         caller = await identify(self._broker, call.exchange, handle)
         if caller is None:
             raise self._refusal("unknown_handle", None if handle is not None else "no_handle")
         return caller
 
     async def _check_wait(self, caller: Caller, cursor: int | None, wait_seconds: float) -> None:
-        """Before anything happens: what is refused afterwards would have happened all the same."""
+        """Check cursor and wait before the command is submitted: a refusal after it would not undo the command."""
         if cursor is not None and not await self._broker.has_given(cursor):
             raise InvalidArgumentsError("cursor is not one that you were given. Call get_status for one that is.")
         if wait_seconds and not self._broker.waits.may_start(caller.connection_id):
@@ -286,7 +290,7 @@ def _status_json(state: State, caller: Caller) -> Json:
 
 
 def _sent_at_ms(accepted: Accepted, command: SendMessage) -> int:
-    """When the message was stored: now, or by the call that this one repeats."""
+    """Return when the message was stored: now, or by the first call, for a repeated one."""
     if accepted.commit is not None:
         return accepted.commit.at_ms
     assert command.client_message_id is not None

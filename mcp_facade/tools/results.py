@@ -1,4 +1,4 @@
-"""What the tools give: the shapes that are published as output schemas, and how they are written."""
+"""The results of the tools: their published output schemas, and their rendering."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EventResult(_Result):
 
 
 class QueuedResult(_Result):
-    """Of `enter_queue` and `next_partner`."""
+    """Result of `enter_queue` and `next_partner`."""
 
     handle: str = Field(description="Your secret. Pass it in every call and show it to nobody.")
     connection_id: str = Field(description="Your public name in the broker's log.")
@@ -42,7 +42,7 @@ class QueuedResult(_Result):
 
 
 class SentResult(_Result):
-    """Of `send_message`; the last two where a cursor was given."""
+    """Result of `send_message`; the last two fields come with a cursor in the call."""
 
     success: Literal[True]
     timestamp: str
@@ -52,7 +52,7 @@ class SentResult(_Result):
 
 
 class WaitedResult(_Result):
-    """Of `wait_for_events`, and of the inbox."""
+    """Result of `wait_for_events`, and content of the inbox."""
 
     events: list[EventResult]
     cursor: int
@@ -63,13 +63,13 @@ class WaitedResult(_Result):
 
 
 class DoneResult(_Result):
-    """Of `leave_chat` and `leave_queue`."""
+    """Result of `leave_chat` and `leave_queue`."""
 
     success: Literal[True]
 
 
 class StatusResult(_Result):
-    """Of `get_status`."""
+    """Result of `get_status`."""
 
     status: Status
     connection_id: str | None = None
@@ -84,19 +84,19 @@ Json = dict[str, Any]
 
 
 class Answer(NamedTuple):
-    """What a tool answers: what it gives, or `{error, code}`."""
+    """The answer of a tool: its result, or `{error, code}`."""
 
     payload: Json
     is_refusal: bool
 
 
 def given(payload: Json) -> Answer:
-    """An answer that is no refusal."""
+    """Return an answer without a refusal."""
     return Answer(payload, is_refusal=False)
 
 
 def refused(rejection: Rejection, policy: Policy) -> Answer:
-    """A refusal: `{error, code}`, and `retry_after_ms` where it helps."""
+    """Return a refusal: `{error, code}`, and `retry_after_ms` where it helps."""
     text = REFUSALS[rejection.code].format(
         retry_after_ms=rejection.retry_after_ms, message_bytes_max=policy.message_bytes_max
     )
@@ -107,12 +107,12 @@ def refused(rejection: Rejection, policy: Policy) -> Answer:
 
 
 def refused_as(code: str, text: str, **more: int) -> Answer:
-    """A refusal that the facade gives by itself, about what was typed."""
+    """Return a refusal of the facade's own, about the input."""
     return Answer({"error": text, "code": code, **more}, is_refusal=True)
 
 
 def place_json(state: State, connection_id: ConnectionId) -> Json:
-    """Where someone is: `{position}`, `{room_id, partner}`, or nothing."""
+    """Return the place of a connection: `{position}`, `{room_id, partner}`, or nothing."""
     known = state.connections.get(connection_id)
     match known.place if known is not None else None:
         case Waiting():
@@ -124,7 +124,7 @@ def place_json(state: State, connection_id: ConnectionId) -> Json:
 
 
 def status_of(state: State, connection_id: ConnectionId) -> Status:
-    """In a word."""
+    """Return the status of a connection: idle, waiting or chatting."""
     known = state.connections.get(connection_id)
     if known is None or isinstance(known.place, Idle):
         return "idle"
@@ -132,7 +132,7 @@ def status_of(state: State, connection_id: ConnectionId) -> Status:
 
 
 def place_cursor(state: State, connection_id: ConnectionId) -> int | None:
-    """The position from which on someone is where they are: their entry's, or their room's."""
+    """Return the position of the entry into the present place (queue or room); `None` when idle or unknown."""
     known = state.connections.get(connection_id)
     match known.place if known is not None else None:
         case Waiting(entered_position=entered):
@@ -144,7 +144,7 @@ def place_cursor(state: State, connection_id: ConnectionId) -> int | None:
 
 
 def page_json(page: Page) -> Json:
-    """`{events, cursor}`, and `missed` where something is."""
+    """Return `{events, cursor}`, and `missed` if earlier events are no longer kept."""
     payload: Json = {"events": [event_json(event) for event in page.events], "cursor": page.cursor}
     if page.missed:
         payload["missed"] = True
@@ -152,7 +152,7 @@ def page_json(page: Page) -> Json:
 
 
 def waited_json(page: Page, state: State, connection_id: ConnectionId, *, timed_out: bool, wall_ms: int) -> Json:
-    """What `wait_for_events` gives."""
+    """Return the result of `wait_for_events`."""
     known = state.connections.get(connection_id)
     inbox = state.inboxes.get(connection_id)
     last_ms = max(known.last_at_ms if known is not None else 0, inbox.last_at_ms if inbox is not None else 0)
@@ -164,7 +164,7 @@ def waited_json(page: Page, state: State, connection_id: ConnectionId, *, timed_
 
 
 class RefusedResult(_Result):
-    """Of every tool, with `isError`."""
+    """Refusal of any tool, with `isError`."""
 
     error: str = Field(description="Why not, and what to do next.")
     code: str
@@ -172,10 +172,10 @@ class RefusedResult(_Result):
 
 
 def output_schema(model: type[BaseModel]) -> Json:
-    """The JSON Schema of what a tool gives: `model`, or a refusal.
+    """Return the JSON Schema of a tool's result: `model`, or a refusal.
 
-    Self-contained, without the titles that only cost tokens. Refusals are in it since there are clients that hold
-    them against the schema too (the TypeScript SDK 1.x).
+    It is self-contained, without titles, which only cost tokens. It covers refusals, since some clients validate them
+    against the schema too (the TypeScript SDK 1.x).
     """
     result, refusal = _schema_of(model), _schema_of(RefusedResult)
     return {
@@ -193,7 +193,7 @@ def _schema_of(model: type[BaseModel]) -> Json:
 
 
 def _flat(node: Any, definitions: Json) -> Any:
-    """`node` with each reference replaced, and each optional property described by the type it has."""
+    """Return `node` with each reference replaced, and each optional property described by its type when present."""
     if isinstance(node, list):
         return [_flat(item, definitions) for item in node]
     if not isinstance(node, dict):

@@ -1,11 +1,11 @@
-"""What strangers type, made safe to store and to show: a message's text, a name, interests.
+"""Strangers' input, made safe to store and to show: a message's text, a name, interests.
 
-All three functions are pure and idempotent, and take time in proportion to what they are given; no limit but a
-name's length is checked here. What they return is NFC (UAX #15, with the running Python's Unicode tables),
-holds no lone surrogate and so can be encoded, and looks like what it is: nothing in it is invisible but the joiners
-and the two presentation selectors that real words and emoji need.
+All three functions are pure and idempotent, and take time in proportion to their input; no limit but a name's length
+is checked here. Their results are NFC (UAX #15, with the running Python's Unicode tables) and hold no lone
+surrogate, so they can be encoded. They hold no invisible characters but the joiners and the two presentation
+selectors, which real words and emoji need.
 
-Sources: DESIGN.md, 'Strangers' words and secrets'; Unicode's Default_Ignorable_Code_Point for what is invisible;
+Sources: DESIGN.md, 'Strangers' words and secrets'; Unicode's Default_Ignorable_Code_Point for invisible characters;
 RFC 5892 appendix A and UAX #29 rule GB11 for joiners; UTS #39 section 5.4 for stacked marks.
 """
 
@@ -47,13 +47,13 @@ _FORBIDDEN_BEYOND_CLASS = (
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _FORBIDDEN = re.compile(f"[{_FORBIDDEN_CLASS}]")
 _FORBIDDEN_BEYOND = re.compile(f"[{_FORBIDDEN_BEYOND_CLASS}]")
-# What has none of these is clean but for NFC; few that are clean have one.
+# A text without any of these is clean but for NFC; few clean texts have one.
 _SUSPECT = re.compile(rf"[\ud800-\udfff{_ZWNJ}{_ZWJ}{_FORBIDDEN_CLASS}]")
 _SUSPECT_BEYOND = re.compile(r"[\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U0001fffe-\U0010ffff]")
 _LINE_BREAK = re.compile(r"\r\n|[\r\x0b\x0c\x85\u2028\u2029]")  # UAX #14's mandatory breaks
 _JOINERS = re.compile(f"([{_ZWNJ}{_ZWJ}]+)")
 
-# By block, so that a letter that Unicode adds to one is no surprise: whether it is a letter is asked apart.
+# By block, to include letters that Unicode adds to one later; a separate test tells letters from the rest.
 _WORD_BLOCKS = re.compile(
     r"[\u0600-\u08ff\U00010d00-\U00010d3f\U00010ec0-\U00010eff"  # Arabic, Syriac, N'Ko, Mandaic, Rohingya
     r"\u0900-\u0dff\u1cd0-\u1cff\ua830-\ua83f\ua8e0-\ua8ff"  # Devanagari to Sinhala, Vedic extensions
@@ -75,20 +75,20 @@ _Place = Literal["word", "emoji", "elsewhere"]
 
 
 class LoneSurrogate(ValueError):  # noqa: N818 - Unicode's name for it
-    """The text holds half of a UTF-16 pair, so it is no text; the error does not hold what it was."""
+    """The text holds half of a UTF-16 pair, so it is invalid; the error does not hold the text."""
 
 
 def clean_message(text: str) -> str:
-    """`text` without what must not reach a stranger, in NFC, and otherwise untouched.
+    """Return `text` in NFC without characters unsafe for a stranger, and otherwise untouched.
 
     Every kind of line break (CRLF, CR, VT, FF, NEL, the line and the paragraph separator) becomes a newline. Other
-    controls, bidi controls, tags, noncharacters and whatever is invisible are dropped. U+FE0E and U+FE0F stay,
+    controls, bidi controls, tags, noncharacters and other invisible characters are dropped. U+FE0E and U+FE0F stay,
     and one zero-width joiner or non-joiner stays inside a word of an Indic or Arabic script, a joiner also after
     a virama at such a word's end (Malayalam spells so) and between two emoji. Canonically equivalent texts give
     the same result. The result may be empty.
 
     Raises:
-        LoneSurrogate: nothing can be made of the text.
+        LoneSurrogate: the text holds a lone surrogate.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -99,31 +99,31 @@ def clean_message(text: str) -> str:
     joined = _without_stray_joiners(text)
     if joined == text:
         return text
-    # Twice: a joiner that goes can let a stroke meet an arrow, which then is no emoji for another joiner to hold
-    # on to. After the first time none is left that stands between a mark and what it could combine with.
+    # Twice: removing a joiner can let a stroke meet an arrow, which then is no emoji for another joiner to hold
+    # on to. After the first time, no joiner is left between a mark and a character to combine with.
     return _nfc(_without_stray_joiners(_nfc(joined)))
 
 
 def clean_name(text: str) -> str:
-    """A name of 1 to 40 characters: letters with their marks, decimal digits, single spaces, `-`, `_`, `.`, `'`.
+    """Return a name of 1 to 40 characters: letters with marks, decimal digits, single spaces, `-`, `_`, `.`, `'`.
 
-    White space of any kind becomes one space, none at the ends; what else `text` holds is dropped, as are the
-    marks beyond `NONSPACING_MARKS_PER_LETTER_MAX` and `MARKS_PER_LETTER_MAX`. A longer name is abort, never between a
-    letter and its marks. If nothing is left it is `ANONYMOUS`.
+    White space of any kind becomes one space, none at the ends; other characters are dropped, as are the marks beyond
+    `NONSPACING_MARKS_PER_LETTER_MAX` and `MARKS_PER_LETTER_MAX`. A longer name is cut, never between a letter and its
+    marks. If nothing is left it is `ANONYMOUS`.
 
     Raises:
-        LoneSurrogate: nothing can be made of the text.
+        LoneSurrogate: the text holds a lone surrogate.
     """
     return _name(text) or ANONYMOUS
 
 
 def clean_interests(items: Sequence[str]) -> tuple[str, ...]:
-    """`items` cleaned as names and casefolded, in the order of their code points, without repeats.
+    """Return `items` cleaned as names and casefolded, in the order of their code points, without repeats.
 
-    One of which nothing is left is dropped. How many there may be is the caller's to check.
+    Items empty after cleaning are dropped. The caller checks their number.
 
     Raises:
-        LoneSurrogate: nothing can be made of one of the items.
+        LoneSurrogate: an item holds a lone surrogate.
     """
     # Folding can lengthen a name and undo NFC, hence the second time.
     folded = (_name(_name(item).casefold()) for item in items)
@@ -140,7 +140,7 @@ def _without_forbidden(text: str) -> str:
 
 
 def _nfc(text: str) -> str:
-    """NFC in linear time: CPython's own sorting of marks is quadratic in the length of a run of them."""
+    """Return NFC in linear time: CPython's own sorting of marks is quadratic in the length of a run of them."""
     return normalize("NFC", _LONG_RUN.sub(_in_canonical_order, text))
 
 
@@ -151,7 +151,7 @@ def _in_canonical_order(run: re.Match[str]) -> str:
 
 
 def _without_stray_joiners(text: str) -> str:
-    """`text` with only those joiners that do something where they stand; of several in a row, at most the first."""
+    """Return `text` with only the effective joiners; of several in a row, at most the first."""
     head, *rest = _JOINERS.split(text)
     pieces = [head]
     place = _place_after(head, "elsewhere")
@@ -172,10 +172,10 @@ def _joins(joiner: str, place: _Place, before: str, after: str) -> bool:
 
 
 def _place_after(piece: str, place: _Place) -> _Place:
-    """What a joiner after `piece` would stand in, where `place` is what `piece` itself began in.
+    """Return the place of a joiner after `piece`; `place` is the one at the start of `piece`.
 
-    The last character that is no mark decides, whatever the order of the marks after it, so that normalising
-    them changes nothing. An emoji bears no mark but the selector of its style.
+    The last character that is not a mark decides, in any order of the marks after it, so normalising them changes
+    nothing. An emoji bears no mark but the selector of its style.
     """
     marked = False
     for char in reversed(piece):
@@ -195,7 +195,7 @@ def _is_word_letter(char: str) -> bool:
 
 
 def _name(text: str) -> str:
-    """As `clean_name`, but empty if nothing is left."""
+    """Clean like `clean_name`, but return an empty name if nothing is left."""
     if _PLAIN_NAME.fullmatch(text):
         return text
     _refuse_lone_surrogates(text)
@@ -206,7 +206,7 @@ def _name(text: str) -> str:
 
 
 def _name_chars(text: str) -> Iterator[str]:
-    """What of `text` may stand in a name; a mark goes with the character that it is on."""
+    """Yield the characters of `text` allowed in a name; a mark goes with its character."""
     marks = nonspacing = 0
     on_letter = False
     for char in text:
