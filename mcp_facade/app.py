@@ -29,7 +29,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class ChatApp:
-    """Serves `/mcp`, `/healthz`, `/readyz` and `/metrics` of one broker, which it starts and closes."""
+    """Serves `/mcp`, `/healthz`, `/readyz` and `/metrics` of one broker; starts and closes the broker."""
 
     def __init__(self, broker: Broker, settings: Settings) -> None:
         self.broker = broker
@@ -41,9 +41,9 @@ class ChatApp:
             fast_lane=settings.fast_lane,
         )
         self.failure: Exception | None = None
-        """Why the broker could not start; its text is for an operator."""
+        """The reason for a failed start, in words for an operator."""
         self.on_started: Callable[[], None] = lambda: None
-        """The broker has started, or failed to."""
+        """Called once the broker has started, or failed to."""
         self._settings = settings
         self._mcp = _for_browsers(self.endpoint, settings.allow_origins)
         self._rest = Starlette(
@@ -56,7 +56,7 @@ class ChatApp:
         )
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one request, or the lifespan; the hot path has nothing in front of it that it does not need."""
+        """Serve one request, or the lifespan; the hot path has no layer that it does not need."""
         if scope["type"] != "http" or scope["path"] != MCP_PATH:
             return self._rest(scope, receive, send)
         if self.broker.ready or self.broker.draining:
@@ -64,12 +64,12 @@ class ChatApp:
         return not_ready()(scope, receive, send)
 
     def drain(self) -> None:
-        """Take no more calls; end every wait and every stream with what it has."""
+        """Take no more calls; end every wait and every stream with its result so far."""
         self.broker.drain()
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """A long log takes a while to fold: `/healthz` and `/readyz` answer meanwhile."""
+        """Fold the log in the background: a long one takes a while, and `/healthz` and `/readyz` answer meanwhile."""
         keep_streams_through_a_signal()
         async with self.endpoint.run():
             starting = asyncio.create_task(self._start())
@@ -99,7 +99,7 @@ class ChatApp:
 
 
 def security_settings(settings: Settings) -> TransportSecuritySettings:
-    """Which Host and Origin may come in: this machine's names, and those that were allowed."""
+    """Return the accepted values of Host and Origin: this machine's names, and those allowed by the settings."""
     hosts = [*LOCAL_HOSTS, *settings.allow_hosts]
     origins = [*(f"http://{host}" for host in LOCAL_HOSTS), *settings.allow_origins]
     return TransportSecuritySettings(
@@ -112,7 +112,7 @@ def _any_port(names: Iterable[str]) -> list[str]:
 
 
 def _for_browsers(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
-    """Pages of the origins that were allowed may call `app`, and read what they need of the answer."""
+    """Let pages of the allowed origins call `app`, and read the session id in its answers."""
     if not origins:
         return app
     return CORSMiddleware(

@@ -1,6 +1,6 @@
-"""What answers until the application is there: to import the SDK takes longer than all else of a start.
+"""Responses before the application is loaded: importing the SDK takes longer than the rest of a start.
 
-Whoever watches the process is told at once that it lives; whoever calls has to wait for a moment.
+Health checks are answered at once; calls wait for the import.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ READY_PATH = "/readyz"
 
 
 def healthy() -> Response:
-    """The process lives."""
+    """Return the health response: the process lives."""
     return JSONResponse({"status": "ok"})
 
 
 def readiness(*, is_ready: bool) -> Response:
-    """Whether calls are taken."""
+    """Return the readiness response: whether calls are taken."""
     return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
 
 
 def not_ready() -> Response:
-    """To a call before that."""
+    """Return the 503 for a call before the start is complete."""
     return PlainTextResponse("starting: try again in a moment", 503, {"Retry-After": "1"})
 
 
@@ -37,11 +37,11 @@ class Application(Protocol):
     """An ASGI application that starts and ends by its lifespan."""
 
     on_started: Callable[[], None]
-    """It has started, or failed to."""
+    """Called once the application has started, or failed to."""
 
     @property
     def failure(self) -> Exception | None:
-        """Why it could not start; its text is for an operator."""
+        """The reason for a failed start, in words for an operator."""
         ...
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -49,18 +49,18 @@ class Application(Protocol):
         ...
 
     def drain(self) -> None:
-        """Take no more calls, and end what lasts."""
+        """Take no more calls, and end waits and streams."""
         ...
 
 
 class BootstrapApp:
-    """An application whose module is imported beside the event loop; from then on, it is that application.
+    """An application whose module is imported in a thread; from then on, it delegates to that application.
 
-    To the server its lifespan begins at once.
+    For the server, the lifespan begins at once.
     """
 
     def __init__(self, module: str, make: Callable[[ModuleType], Application], on_started: Callable[[], None]) -> None:
-        """`make` is called within the event loop, with `module`; `on_started` once that has started, or failed to."""
+        """Take `make`, called in the event loop with the module, and `on_started`, called after a start or failure."""
         self.on_started = on_started
         self._module = module
         self._make = make
@@ -70,16 +70,16 @@ class BootstrapApp:
 
     @property
     def failure(self) -> Exception | None:
-        """See `Application`; an `ImportError` if the module is not there."""
+        """See `Application`; an `ImportError` if the module is missing."""
         return self._app.failure if self._app is not None else self._import_error
 
     def drain(self) -> None:
-        """See `Application`; what is not there yet ends as soon as it is."""
+        """See `Application`; one still loading ends as soon as it is there."""
         if self._app is not None:
             self._app.drain()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """See `Application`. Once that is there, nothing of this stands beneath a request, however long it lasts."""
+        """See `Application`. After the import, none of its frames stays on a request's stack, however long it lasts."""
         if self._app is not None:
             return self._app(scope, receive, send)
         if scope["type"] == "lifespan":

@@ -1,4 +1,4 @@
-"""What `chat-broker` can do: its commands, their parsing, and the one line that an error of use is."""
+"""The command line `chat-broker`: its commands, their parsing, and usage errors in one line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = structlog.get_logger(__name__)
 
 
 class _Command(NamedTuple):
-    """A module, loaded when it is asked for: `add_arguments(parser)`, and `run(options, terminal) -> exit status`."""
+    """A module, loaded on demand: `add_arguments(parser)`, and `run(options, terminal) -> exit status`."""
 
     module: str
     summary: str
@@ -48,17 +48,17 @@ LOG_COMMANDS: Mapping[str, _Command] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors of use are one line."""
+    """A parser with usage errors in one line."""
 
     asked = ""
-    """The command whose flags the arguments may mean, where it is another parser that finds them wrong."""
+    """The command to name in an error, where another parser than the command's own finds it."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{' '.join(message.split())} ({self.prog}{self.asked} --help lists what there is)")
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str], serve: Serve) -> int:
-    """Run what the command line asks for; the exit status."""
+    """Run the command of `arguments`; return the exit status."""
     try:
         options = parser_for(arguments).parse_args(arguments)
         if options.command == "serve":
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], serve: Serve)
 
 
 def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """A parser that knows every command, and the flags of the one that `arguments` begin with."""
+    """Return a parser of every command, with the flags of the first one in `arguments`."""
     parser = _Parser(prog="chat-broker", description="Anonymous one-to-one chat for MCP clients.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {version(DISTRIBUTION)}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
@@ -103,13 +103,13 @@ def _serve(settings: Settings, environment: Mapping[str, str], serve: Serve) -> 
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Run a command over a log; whatever is wrong with the log is one line."""
+    """Run a command over a log; any error of the log is one line."""
     from events.codec import UnreadableCommitError
     from events.commit import BrokenChainError
     from events.log import LogUnavailableError, UnusableLogError
     from log_debugger.terminal import Terminal
 
-    # Commits come and go, and few of them are in cycles: looking for those at the usual rate is a quarter of a fold.
+    # Few commits are in cycles: at the usual thresholds, garbage collection takes a quarter of a fold.
     gc.set_threshold(50_000, 20, 50)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every letter
@@ -120,8 +120,8 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError(f"{error}; {HOW_FAR}") from None
     except (UnreadableCommitError, UnusableLogError, LogUnavailableError) as error:
         raise UsageError(" ".join(str(error).split())) from None
-    except BrokenPipeError:  # whoever read the answer has enough of it, as `head` does
-        # Else the interpreter would try to write the rest at its end, and say so.
+    except BrokenPipeError:  # the reader has enough of the answer, as `head` does
+        # Else the interpreter would try to write the rest at its end, and report the failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     return status

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for; the exit status."""
+    """Run the command of `arguments`; return the exit status."""
     try:
-        from mcp_facade import cli  # it takes long enough to load for somebody to change their mind
+        from mcp_facade import cli  # slow enough to load for an interrupt to arrive meanwhile
 
         return cli.main(sys.argv[1:] if arguments is None else arguments, os.environ, _serve)
     except KeyboardInterrupt:

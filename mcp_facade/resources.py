@@ -1,4 +1,4 @@
-"""Two resources: the lobby, which anyone may read, and the inbox, which its handle alone opens."""
+"""Two resources: the public lobby, and the inbox, which only its handle opens."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ INBOX_TEMPLATE = "chat://inbox/{handle}{?cursor}"
 JSON_TYPE = "application/json"
 CURSOR_DIGITS_MAX = 16
 URI_CHARS_MAX = 1_000
-"""A longer one is none of ours; sessions remember those that they subscribe to, and reading one costs its length."""
+"""Limit of an inbox's URI; sessions store the URIs of their subscriptions, and parsing takes time in their length."""
 
 RESOURCE_NOT_FOUND_2025 = -32002
-"""MCP 2025-11-25, server/resources: the code of 2026-07-28 is that of invalid params."""
+"""MCP 2025-11-25, server/resources; in 2026-07-28 the code is that of invalid params."""
 
 LOBBY = Resource(uri=LOBBY_URI, name="lobby", title="Lobby", description=LOBBY_DESCRIPTION, mime_type=JSON_TYPE)
 INBOX = ResourceTemplate(
@@ -55,14 +55,14 @@ INBOX = ResourceTemplate(
 
 
 class InboxUri(NamedTuple):
-    """What an inbox's URI says; `cursor` as it was written."""
+    """The parts of an inbox's URI; `cursor` is unparsed."""
 
     handle: Handle
     cursor: str | None
 
 
 def parse_inbox_uri(uri: str) -> InboxUri | None:
-    """The parts of `uri`, if it is one of an inbox."""
+    """Return the parts of `uri`; `None` if it is not an inbox's."""
     if len(uri) > URI_CHARS_MAX:
         return None
     try:
@@ -83,15 +83,15 @@ class Resources:
         self._sessions = sessions
 
     async def list(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:
-        """The lobby; an inbox is a secret of its owner, and is not listed."""
+        """List the lobby; an inbox is a secret of its owner, and is not listed."""
         return ListResourcesResult(resources=[LOBBY])
 
     async def list_templates(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourceTemplatesResult:
-        """The inbox."""
+        """List the inbox's template."""
         return ListResourceTemplatesResult(resource_templates=[INBOX])
 
     async def read(self, ctx: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
-        """The lobby's numbers, or what an inbox's owner was told."""
+        """Return the lobby's numbers, or a page of an inbox."""
         uri = str(params.uri)
         with _put_off_if_unavailable():
             payload = self._lobby() if uri == LOBBY_URI else await self._inbox(ctx, uri)
@@ -99,7 +99,7 @@ class Resources:
         return ReadResourceResult(contents=[TextResourceContents(uri=uri, mime_type=JSON_TYPE, text=text)])
 
     async def subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
-        """In a 2025 session: tell its stream when the inbox grows."""
+        """Announce growth of the inbox on the stream of a 2025 session."""
         uri = str(params.uri)
         with _put_off_if_unavailable():
             caller = await self._owner(ctx, uri)
@@ -113,7 +113,7 @@ class Resources:
         return EmptyResult()
 
     async def unsubscribe(self, ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
-        """Stop telling; what was not subscribed to stays so."""
+        """Stop announcing; unknown subscriptions are no error."""
         session = exchange_of(ctx).session
         assert session is not None
         session.unsubscribe(str(params.uri))
@@ -121,7 +121,7 @@ class Resources:
         return EmptyResult()
 
     def subscriber(self, uri: str) -> ConnectionId | None:
-        """Whose inbox `uri` is, if it is one and its handle is known."""
+        """Return the owner of the inbox `uri`; `None` if it is no inbox, or its handle is unknown."""
         inbox = parse_inbox_uri(uri)
         return self._broker.resolve(inbox.handle) if inbox is not None else None
 
@@ -160,7 +160,7 @@ class Resources:
         return position
 
     async def _owner(self, ctx: Context, uri: str) -> Caller:
-        """Whoever the URI's handle belongs to.
+        """Return the owner of the URI's handle.
 
         Raises:
             MCPError: there is no such resource. The URI is repeated unless it might hold a handle.

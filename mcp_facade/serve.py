@@ -1,4 +1,4 @@
-"""Running the application: uvicorn, with what a server of long streams needs besides."""
+"""Running the application: uvicorn, with a graceful shutdown of long streams."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ logger = structlog.get_logger(__name__)
 
 GRACEFUL_SECONDS = 3
 UNREAD_SECONDS = 2.5
-"""So long may a client take to read the last of what it is sent; uvicorn would call it an error half a second later."""
+"""Time for a client to read its last data; uvicorn would log an error half a second later."""
 ACCEPTING_TURNS = 3
-"""Of the event loop: after so many, whoever was accepted is a connection that uvicorn knows, and ends with the rest."""
+"""Turns of the event loop after which uvicorn knows every accepted connection, and ends it with the rest."""
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
 
 
 class ChatUvicorn(uvicorn.Server):
-    """uvicorn, told by a signal to end streams and waits before it waits for them; it then exits with 0."""
+    """uvicorn, with streams and waits ended at a signal before it waits for them; it then exits with 0."""
 
     def __init__(self, config: uvicorn.Config, app: Application) -> None:
         super().__init__(config)
@@ -51,7 +51,7 @@ class ChatUvicorn(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say where."""
+        """Start, and log the address."""
         await super().startup(sockets)
         for listening in sockets or ():
             host, port = listening.getsockname()[:2]
@@ -60,7 +60,7 @@ class ChatUvicorn(uvicorn.Server):
         gc.set_threshold(*GC_THRESHOLDS)
 
     def broker_started(self, position: Position) -> None:
-        """The log is folded up to `position`: keep what is there by now out of every later garbage collection."""
+        """Exclude the objects of a log folded up to `position` from every later garbage collection."""
         gc.freeze()
         gc.enable()
         logger.info("ready", position=position)
@@ -78,18 +78,18 @@ class ChatUvicorn(uvicorn.Server):
             await super().shutdown(sockets)
         finally:
             cutting.cancel()
-        if self.force_exit:  # uvicorn waits for nothing then, but what is being appended has to be finished
+        if self.force_exit:  # uvicorn waits for nothing then, but appends in flight have to finish
             await self.lifespan.shutdown()
 
     def _cut_what_is_over(self) -> None:
-        """A client that does not read the end of its stream never lets the connection close."""
+        """Abort every closing connection: a client that does not read would never let it close."""
         for connection in tuple(self.server_state.connections):
             if connection.transport.is_closing():
                 connection.transport.abort()
 
 
 def serve(settings: Settings) -> None:
-    """Run a broker until it is told to stop.
+    """Run a broker until a signal ends it.
 
     Raises:
         UsageError: the address can't be listened on, or the log can't be used.
@@ -126,18 +126,18 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
 
     app = BootstrapApp("mcp_facade.app", made, started)
     uvicorn_server = ChatUvicorn(uvicorn_config(app), app)
-    # All that a start makes is there to stay: looking for cycles in a large state would take longer than making it.
+    # Objects of a start are permanent: looking for cycles in a large state would take longer than making it.
     gc.disable()
     await uvicorn_server.serve(sockets=[listening])
-    gc.freeze()  # the interpreter's last look for garbage would take seconds, and the process goes anyhow
+    gc.freeze()  # the interpreter's last collection would take seconds, and the process ends anyhow
     if app.failure is not None:
         raise UsageError(_why(app.failure, settings.log))
     logger.info("ended")
 
 
 def _why(failure: Exception, log: str) -> str:
-    """Why the broker could not start, and what to do about it."""
-    if isinstance(failure, UnusableLogError):  # which says by itself what is wrong with which file
+    """Explain why the broker could not start, with the remedy."""
+    if isinstance(failure, UnusableLogError):  # its text names the file and the fault
         return str(failure)
     if isinstance(failure, ImportError):
         return f"can't start, since the installation is not whole: {failure}"
@@ -147,10 +147,10 @@ def _why(failure: Exception, log: str) -> str:
 
 
 def uvicorn_config(app: Application) -> uvicorn.Config:
-    """How uvicorn serves `app`."""
+    """Return uvicorn's configuration for `app`."""
     return uvicorn.Config(
         app,
-        interface="asgi3",  # which uvicorn knows only a coroutine function by
+        interface="asgi3",  # uvicorn recognises only coroutine functions
         http=HttpConnection,
         ws="none",
         lifespan="on",

@@ -1,14 +1,14 @@
-"""`Mcp-Session-Id` as a sealed token: any broker of the log knows its own, and no session has to be remembered.
+"""`Mcp-Session-Id` as a sealed token: any broker of the log recognises its own, and no session has to be stored.
 
     "cs_" + base64url(format, version, seconds, random, tag)      54 characters, visible ASCII
       format    1 byte, 1
-      version   1 byte, an index into `VERSIONS`: the protocol version that was negotiated
+      version   1 byte, an index into `VERSIONS`: the negotiated protocol version
       seconds   4 bytes, the time of its making, in seconds since 2020
       random    16 bytes
       tag       the first 16 bytes of HMAC-SHA256(secret, all before it)
 
 Nothing in it is secret, so it is sealed and not encrypted. The token as a whole is a bearer capability: it is never
-stored or logged. A record of the session is kept under a hash of it, and handles in that record are locked with it.
+stored or logged. A record of the session is kept under a hash of it, and the token locks the record's handles.
 (MCP 2025-11-25, basic/transports, 'Session Management'.)
 """
 
@@ -23,7 +23,7 @@ from events.ids import HANDLE_BYTES, ConnectionId, Handle, connection_id_of, han
 
 PREFIX = "cs_"
 VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
-"""An index into it stands in tokens, so a version never changes its place."""
+"""Tokens hold an index into it, so a version never changes its place."""
 
 RANDOM_BYTES = 16
 
@@ -35,7 +35,7 @@ _EPOCH_S = 1_577_836_800  # 2020-01-01
 
 
 class SessionToken(NamedTuple):
-    """What a session's id says."""
+    """The content of a session's id."""
 
     session_id: str
     version: str
@@ -45,15 +45,15 @@ class SessionToken(NamedTuple):
 
     @property
     def record_key(self) -> str:
-        """The key of the session's record; it does not lead back to the id."""
+        """Return the key of the session's record; it does not lead back to the id."""
         return hashlib.sha256(b"chat-broker session\0" + self.session_id.encode()).hexdigest()[:32]
 
     def lock(self, connection_id: ConnectionId, handle: Handle) -> bytes:
-        """Return `handle` so that only the session's id opens it."""
+        """Return `handle`, locked for the session's id alone to open."""
         return _xor(_decoded(handle.removeprefix("cb_")), self._mask(connection_id))
 
     def unlock(self, connection_id: ConnectionId, locked: bytes) -> Handle | None:
-        """Return the handle that was locked; `None` if it is not that of `connection_id`."""
+        """Return the locked handle; `None` if it is not that of `connection_id`."""
         handle = handle_from(_xor(locked, self._mask(connection_id)))
         return handle if connection_id_of(handle) == connection_id else None
 
@@ -74,7 +74,7 @@ class TokenSealer:
         return PREFIX + _encoded(body + self._tag(body))
 
     def open(self, session_id: str) -> SessionToken | None:
-        """Return what `session_id` says; `None` if it is no token of this log."""
+        """Return the content of `session_id`; `None` if it is no token of this log."""
         if not session_id.startswith(PREFIX) or len(session_id) != len(PREFIX) + _CHARACTERS:
             return None
         try:
@@ -90,7 +90,7 @@ class TokenSealer:
         return SessionToken(session_id, VERSIONS[body[1]], made_ms, body[6:])
 
     def own_handle(self, token: SessionToken) -> Handle:
-        """Return the handle of the session itself, for calls that show none."""
+        """Return the session's own handle, for calls that name none."""
         return handle_from(hmac.digest(self._secret, b"handle" + token.random, "sha256")[:HANDLE_BYTES])
 
     def _tag(self, body: bytes) -> bytes:

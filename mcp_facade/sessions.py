@@ -1,11 +1,11 @@
-"""2025 sessions: the handles that each has shown, its subscriptions, and its stream.
+"""2025 sessions: the handles shown in each, its subscriptions, and its stream.
 
-A session is the transport's; a connection is a person's. A session may show several handles, several sessions may show
-one handle, and the end of a session is not a person's leaving.
+A session belongs to the transport, a connection to a person. A session may show several handles, several sessions may
+show one handle, and a session's end is not a person's leaving.
 
-A session's id is a token (`session_tokens`), so a session exists without being remembered: it has a handle of its own,
-which is derived from the token. Anything else that it did is a small record beside the log (`SessionRecords`), which
-is loaded when the session is first met. What is held here of it can be dropped at any time while it is not in use.
+A session's id is a token (`session_tokens`), so a session exists without being stored: its own handle is derived from
+the token. All its other state is a small record beside the log (`SessionRecords`), loaded at the session's first
+request here. The copy in memory can be dropped at any time while the session is not in use.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _PLACEHOLDER = "{handle}"
 
 
 class ResumePoint(NamedTuple):
-    """How far a stream is: the client has all before `position`, and the notifications there that `sent_mask` names.
+    """The progress of a stream: the client has all before `position`, and the notifications there in `sent_mask`.
 
-    `sent_mask` has a bit for each connection that the position tells something, in ascending order. It is kept by the
-    client because no later stream knows which handles the session had shown by then.
+    `sent_mask` has a bit for each recipient of the position, in ascending order of connection ids. The client keeps it,
+    because no later stream knows the handles shown by then.
     """
 
     position: Position
@@ -58,7 +58,7 @@ class ResumePoint(NamedTuple):
 
 
 class CallInFlight(Protocol):
-    """A request made in a session, while it is served."""
+    """A request made in a session, in progress."""
 
     def finish_early(self) -> None:
         """End any wait in it."""
@@ -69,12 +69,12 @@ class Cancellable(Protocol):
     """A call that its client may cancel."""
 
     def cancel(self) -> None:
-        """Stop: the client does not want it any more."""
+        """Stop: the client has cancelled the call."""
         ...
 
 
 class Session:
-    """One session, as far as it is held in memory."""
+    """The part of one session that is held in memory."""
 
     def __init__(self, token: SessionToken, own_handle: Handle, handles_max: int) -> None:
         self.token = token
@@ -88,20 +88,20 @@ class Session:
         self.active_ms = 0.0
         self.kept_at_ms = 0.0  # when its record was last kept, by the monotonic clock
         self.changes: dict[str, bytes | None] = {}
-        """Changes of its record that are not kept yet."""
+        """Changes of its record not kept yet."""
         self._handles_max = handles_max
-        self._handles: OrderedDict[ConnectionId, Handle] = OrderedDict()  # shown, the last one last
+        self._handles: OrderedDict[ConnectionId, Handle] = OrderedDict()  # shown, the latest last
         self._shown = 0  # how often the order of the handles has changed
         self._default: ConnectionId | None = None  # of the last `enter_queue`
         self._cancellable: dict[int | str, Cancellable] = {}
 
     @property
     def connections(self) -> list[ConnectionId]:
-        """The connections that its stream is for, in ascending order."""
+        """The connections of its stream, in ascending order."""
         return sorted({self.own_connection, *self._handles})
 
     def default_handles(self) -> Iterator[tuple[ConnectionId, Handle]]:
-        """Yield what a left-out handle may mean: that of the last `enter_queue`, the last one shown, its own."""
+        """Yield the meanings of a left-out handle: that of the last `enter_queue`, the last one shown, its own."""
         handle = self._handle_of(self._default) if self._default is not None else None
         if self._default is not None and handle is not None:
             yield self._default, handle
@@ -115,7 +115,7 @@ class Session:
 
     @contextmanager
     def calling(self, request_id: int | str, call: Cancellable) -> Iterator[None]:
-        """Let `call` be cancelled by that id while the context is open; of two with the same id, the later."""
+        """Make `call` cancellable by that id while the context is open; of two with the same id, the later."""
         self._cancellable[request_id] = call
         try:
             yield
@@ -130,7 +130,7 @@ class Session:
             call.cancel()
 
     def bind(self, connection_id: ConnectionId, handle: Handle) -> None:
-        """Note that the session has shown `handle`: its stream is for that connection too from now on."""
+        """Note a shown `handle`: from now on, the session's stream is for that connection too."""
         if connection_id != self.own_connection and connection_id != next(reversed(self._handles), None):
             self._handles[connection_id] = handle
             self._handles.move_to_end(connection_id)
@@ -150,7 +150,7 @@ class Session:
             self.changes[_DEFAULT] = connection_id.encode()
 
     def subscribe(self, uri: str, connection_id: ConnectionId, handle: Handle) -> bool:
-        """Tell its stream when that inbox grows; `False` if it subscribes to too many already."""
+        """Announce growth of that inbox on the stream; return `False` at the limit of subscriptions."""
         if uri in self.subscriptions:
             return True
         if len(self.subscriptions) >= self._handles_max:
@@ -160,7 +160,7 @@ class Session:
         return True
 
     def unsubscribe(self, uri: str) -> None:
-        """Stop telling its stream."""
+        """Stop announcing growth of that inbox."""
         connection_id = self.subscriptions.pop(uri, None)
         handle = self._handle_of(connection_id) if connection_id is not None else None
         if connection_id is not None and handle is not None:
@@ -179,11 +179,11 @@ class Session:
             self.stream.detach(connection_id)
 
     def subscribed_uris(self, connection_id: ConnectionId) -> list[str]:
-        """Return the URIs under which it subscribes to that inbox."""
+        """Return the URIs of its subscriptions to that inbox."""
         return [uri for uri, subscriber in self.subscriptions.items() if subscriber == connection_id]
 
     def restore(self, fields: Fields) -> None:
-        """Take over the record of the session; what can't be read of it is left out."""
+        """Take over the record of the session, without its unreadable parts."""
         shown = sorted((value, name) for name, value in fields.items() if name.startswith(_HANDLE))
         for value, name in shown:
             connection_id = ConnectionId(name.removeprefix(_HANDLE))
@@ -201,7 +201,7 @@ class Session:
                     self.subscriptions[uri.replace(_PLACEHOLDER, handle)] = ConnectionId(subscriber)
 
     def field_names(self) -> list[str]:
-        """Return the names of the fields that its record may have."""
+        """Return all possible names of fields in its record."""
         subscriptions = [
             _subscription_field(uri, connection_id, handle)
             for uri, connection_id in self.subscriptions.items()
@@ -214,10 +214,10 @@ class Session:
 
 
 class Sessions:
-    """The sessions of one broker that were used lately, the longest inactive first."""
+    """The recently used sessions of one broker, the longest inactive first."""
 
     def __init__(self, broker: Broker, age_max_ms: int) -> None:
-        """`age_max_ms`: how long a session's id is valid."""
+        """Take `age_max_ms`, the validity of a session's id."""
         self._broker = broker
         self._records = broker.log.session_records
         self._tokens = TokenSealer(self._records.secret)
@@ -229,7 +229,7 @@ class Sessions:
         return len(self._by_id)
 
     def new_id(self, version: str) -> str:
-        """Return the id of a new session, of which nothing has to be remembered."""
+        """Return the id of a new session; nothing is stored."""
         return self._tokens.seal(version, self._broker.clock.wall_ms(), self._broker.random_bytes(RANDOM_BYTES))
 
     def get(self, session_id: str) -> Session | None:
@@ -259,13 +259,13 @@ class Sessions:
         return self.get(session_id)
 
     def touch(self, session: Session) -> None:
-        """Note that it was used just now."""
+        """Note a use of the session now."""
         session.active_ms = self._broker.clock.now_ms()
         if session.session_id in self._by_id:
             self._by_id.move_to_end(session.session_id)
 
     async def keep(self, session: Session) -> None:
-        """Keep what has changed of its record, and the record itself for another `session_idle_ms`.
+        """Keep the changes of its record, and the record itself for another `session_idle_ms`.
 
         If the log does not answer, the next call in the session tries again.
         """
@@ -304,12 +304,12 @@ class Sessions:
             session.stream.end()
 
     def start_sweeping(self) -> None:
-        """Drop what is not in use any more, every thirty seconds."""
+        """Drop unused sessions every thirty seconds."""
         clock = self._broker.clock
         self._sweep_timer = clock.call_at(clock.now_ms() + SWEEP_MS, self._sweep)
 
     def stop(self) -> None:
-        """Drop nothing any more."""
+        """Stop dropping sessions."""
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
 

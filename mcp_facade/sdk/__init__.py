@@ -1,1 +1,1 @@
-"""The official SDK's server with our handlers: what answers every request that the fast lane does not."""
+"""The official SDK's server with our handlers: it answers every request outside the fast lane."""

@@ -1,4 +1,4 @@
-"""What the SDK hands to a handler, and the way from it to the HTTP exchange that it came with."""
+"""The SDK's context of a handler, and its HTTP exchange."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Context = ServerRequestContext[Any, Request]
 
 
 def exchange_of(ctx: Context) -> HttpExchange:
-    """The HTTP exchange that a request came with."""
+    """Return the HTTP exchange of a request."""
     assert ctx.request is not None
     exchange = ctx.request.scope[EXCHANGE_KEY]
     assert isinstance(exchange, HttpExchange)

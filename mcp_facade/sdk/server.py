@@ -1,4 +1,4 @@
-"""The broker's face to the SDK: its low-level server, with our handlers and what we can do in each era."""
+"""The SDK's low-level server, with our handlers and our capabilities in each era."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CHAT_PROMPT = Prompt(
 
 
 class ChatServer(Server[Any]):
-    """The low-level server, honest about each era's capabilities.
+    """The low-level server, with correct capabilities in each era.
 
     A 2025 session can't negotiate extensions, so `experimental` names ours. None of our lists ever changes.
     """
@@ -60,7 +60,7 @@ class ChatServer(Server[Any]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        """What `initialize` answers."""
+        """Return the result of `initialize`."""
         return super().create_initialization_options(
             notification_options, {EXTENSION: {}, **(experimental_capabilities or {})}, extensions
         )
@@ -73,7 +73,7 @@ class ChatServer(Server[Any]):
         *,
         protocol_version: str | None = None,
     ) -> ServerCapabilities:
-        """Return the SDK's capabilities; those of a session without extensions, which it can't negotiate."""
+        """Return the SDK's capabilities; for a session, without the extensions, which it can't negotiate."""
         capabilities = super().get_capabilities(
             notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
         )
@@ -83,7 +83,7 @@ class ChatServer(Server[Any]):
 
 
 def chat_server(tools: Tools, resources: Resources, subscriptions: Subscriptions) -> ChatServer:
-    """The server of one broker."""
+    """Return the server of one broker."""
     sdk_tools = SdkTools(tools)
     server = ChatServer(
         DISTRIBUTION,
@@ -109,7 +109,7 @@ def chat_server(tools: Tools, resources: Resources, subscriptions: Subscriptions
         on_get_prompt=_get_prompt,
     )
     server.extensions = {EXTENSION: {}}
-    server.middleware.clear()  # tracing that nothing collects, at every request
+    server.middleware.clear()  # tracing without a collector, at every request
     return server
 
 

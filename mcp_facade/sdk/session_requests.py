@@ -1,8 +1,8 @@
-"""Requests of 2025 sessions that the fast lane leaves: the SDK's kernel is asked once for each.
+"""Requests of 2025 sessions outside the fast lane: one call of the SDK's kernel for each.
 
-No session of the SDK's outlives a request. What its own session manager would answer is answered here, byte for byte
-but for the session ids; a test compares the two (`tests/facade/lane`), so that a version of the SDK that answers
-otherwise is noticed.
+No session of the SDK's outlives a request. This module replaces the SDK's session manager, with the same responses
+byte for byte but for the session ids. A test compares the two (`tests/facade/lane`), so a different answer in a new
+version of the SDK is noticed.
 (MCP 2025-11-25, basic/transports, 'Sending Messages to the Server'.)
 """
 
@@ -70,7 +70,7 @@ class SessionRequests:
     async def serve(self, scope: Scope, receive: Receive, exchange: HttpExchange) -> None:
         """Answer one POST of `exchange.session`, or one that opens a session.
 
-        `receive` gives the body; the rest of `exchange` is watched by itself.
+        `receive` gives the body; the rest of `exchange` is watched separately.
         """
         request = Request(scope, receive)
         message = await self._message(request)
@@ -89,7 +89,7 @@ class SessionRequests:
             await _accepted(session.session_id)(scope, receive, exchange.send)
 
     async def _message(self, request: Request) -> JSONRPCMessage | Response:
-        """Return the message of a request, or the response that refuses it."""
+        """Return the message of a request, or the refusal."""
         if not all(check_accept_headers(request)):
             return json_rpc_refusal(406, NOT_ACCEPTABLE)
         media_types = request.headers.get("content-type", "").partition(";")[0].split(",")
@@ -117,7 +117,7 @@ class SessionRequests:
             await call.serve(self._work(request, message, connection, call), self._broker)
 
     async def _initialize(self, request: Request, message: JSONRPCRequest, exchange: HttpExchange) -> None:
-        """Answer the handshake; one that succeeds opens a session, unless it is repeated in one of that version."""
+        """Answer the handshake. A successful one opens a session, unless it repeats that of its session's version."""
         connection = Connection.from_envelope(LATEST_HANDSHAKE_VERSION, None, None)
         response = await self._response(request, message, connection, None)
         session = exchange.session
@@ -197,7 +197,7 @@ def _is_initialize(message: JSONRPCMessage) -> bool:
 
 
 def _notice(message: JSONRPCMessage, session: Session) -> None:
-    """Act on a notification; of those that there are, only a cancellation means anything here."""
+    """Act on a notification; the only one with an effect is a cancellation."""
     if isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
         request_id = cancelled_request_id_from_params(message.params)
         if request_id is not None:

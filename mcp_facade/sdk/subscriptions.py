@@ -14,7 +14,7 @@ from mcp_facade.streams.subscriptions import ACKNOWLEDGED, Subscription, Subscri
 
 
 class _Frame(BaseModel):
-    """A notification that the SDK has no type for."""
+    """A notification without a type in the SDK."""
 
     method: str
     params: dict[str, Any]

@@ -28,7 +28,7 @@ class SdkTools:
         self._tools = tools
 
     async def list(self, ctx: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
-        """All of them, always in the same order."""
+        """Return all tools, always in the same order."""
         return ListToolsResult(tools=list(TOOLS))
 
     async def call(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult:
@@ -40,7 +40,7 @@ class SdkTools:
 
 
 def _report(ctx: Context) -> Report | None:
-    """How to tell a caller that a wait goes on, if it gave a token for that."""
+    """Return a function that reports the progress of a wait; `None` if the caller gave no progress token."""
     if ctx.meta is None or "progress_token" not in ctx.meta:
         return None
     return lambda waited_seconds, total_seconds: ctx.session.report_progress(
@@ -49,7 +49,7 @@ def _report(ctx: Context) -> Report | None:
 
 
 def _result(answer: Answer) -> CallToolResult:
-    """As structured content, and the same JSON as text."""
+    """Return the answer as structured content, and the same JSON as text."""
     text = msgspec.json.encode(answer.payload).decode()
     return CallToolResult(
         content=[TextContent(type="text", text=text)], structured_content=answer.payload, is_error=answer.is_refusal

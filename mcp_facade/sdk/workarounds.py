@@ -1,7 +1,7 @@
-"""Every work-around for the SDK and the libraries that it brings: its symptom, and when it can be removed.
+"""Every work-around for the SDK and its dependencies: its symptom, and its condition of removal.
 
 Written against mcp 2.3.0 and sse-starlette 3.7. Where no upstream issue is named, none was found in November 2026.
-The module imports neither, so that the server can start before they are loaded.
+The module imports neither, so the server can start before they are loaded.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def may_have_lone_surrogates(body: bytes) -> bool:
 
 
 def replace_lone_surrogates(body: bytes) -> tuple[bytes, bool]:
-    """Return JSON with U+FFFD for each escape that is half a character, and whether there was one.
+    """Return JSON with U+FFFD for each escaped lone surrogate, and whether there was one.
 
-    Symptom: the JSON parser of the 2025 side refuses the whole body (400, -32700), where a tool can say what is wrong.
+    Symptom: the JSON parser of the 2025 side refuses the whole body (400, -32700), where a tool can explain the fault.
     Remove when both eras parse such a body.
     """
     replaced = False
@@ -59,8 +59,8 @@ def without_connection_header(headers: list[tuple[bytes, bytes]]) -> list[tuple[
 def without_list_changed(capabilities: ServerCapabilities) -> ServerCapabilities:
     """Return `capabilities` without `listChanged`.
 
-    Symptom: a server with `subscriptions/listen` is said to announce changed lists. Ours never change. Remove when
-    the SDK lets a server say so.
+    Symptom: the SDK declares changes of lists for any server with `subscriptions/listen`. Ours never change. Remove
+    when the SDK lets a server say so.
     """
     for kind in (capabilities.tools, capabilities.prompts, capabilities.resources):
         if kind is not None:
@@ -71,8 +71,8 @@ def without_list_changed(capabilities: ServerCapabilities) -> ServerCapabilities
 def no_input_schema(tool: str) -> None:
     """Stand in for a lookup of a tool's input schema.
 
-    Symptom: without `get_tool_input_schema` every call lists the tools first, to find `x-mcp-header` (73 us). No
-    schema of ours has that. Remove when the SDK looks once.
+    Symptom: without `get_tool_input_schema` every call lists the tools first, to find `x-mcp-header` (73 us). No schema
+    of ours has it. Remove when the SDK looks once.
     """
 
 
