@@ -19,7 +19,7 @@ BATCH_COMMITS_MAX = 256
 
 
 class Accepted(NamedTuple):
-    """A command was carried out, or had been already: then there is no commit. `state` is right after it."""
+    """The result of a command carried out, or done already: then there is no commit. `state` is right after it."""
 
     state: State
     commit: Commit | None
@@ -29,7 +29,7 @@ CommandAnswer = Accepted | Rejection
 
 
 class PendingCommand:
-    """A command in line, with the facts that stay the same however often it is decided."""
+    """A command in line, with the facts that every decision on it shares."""
 
     __slots__ = ("answer", "command", "deadline_ms", "room_id", "salt")
 
@@ -63,7 +63,7 @@ class Batch:
     def decide_all(
         self, batch: Sequence[PendingCommand], at_ms: int, overdue: Callable[[], Iterable[Disconnect]]
     ) -> None:
-        """Decide `batch` as of `at_ms`. Before the first matching, take out all who are `overdue`."""
+        """Decide `batch` as of `at_ms`. Before the first matching, take out the `overdue` connections."""
         swept = False
         for submitted in batch:
             if submitted.room_id is not None and not swept:

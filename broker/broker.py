@@ -26,16 +26,16 @@ from events.policy import Policy
 from projections.state import State
 
 APPENDING_MS = 1_500
-"""How long the end waits for an append: with all else that has to end, the process is gone within five seconds."""
+"""The longest wait of `close` for an append. With all else to end, the process is gone within five seconds."""
 
 
 ABANDON_MS = 2_000
 
 
 class Broker:
-    """A log, its writer, and the parts that hear of each commit.
+    """A log, its writer, and the observers of each commit.
 
-    Create it inside a running event loop, `start` it, and `close` it when its front end has let go.
+    Create it inside a running event loop, `start` it, and `close` it once its front end no longer uses it.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Broker:
         keep_commits: int | None = None,
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
-        """`keep_commits`: see `LogWriter`; `random_bytes` is where handles, room ids and salts come from."""
+        """`keep_commits`: see `LogWriter`; `random_bytes`: the source of handles, room ids and salts."""
         self.log = log
         self.clock = clock
         self.writer = LogWriter(log, clock, keep_commits=keep_commits, random_bytes=random_bytes)
@@ -62,7 +62,7 @@ class Broker:
         self.waits = Waits(clock, self.hub, lambda: self.state, self.page)
         self.random_bytes = random_bytes
         self._minting = MintLimiter(clock)
-        self._patience = MatchTimeouts(clock, self.writer.time_ms, lambda: self.state, self.writer.submit)
+        self._match_timeouts = MatchTimeouts(clock, self.writer.time_ms, lambda: self.state, self.writer.submit)
         self._tasks: set[asyncio.Task[object]] = set()
         self.writer.overdue = self.presence.overdue
         self.writer.on_append = self.metrics.appended
@@ -71,7 +71,7 @@ class Broker:
         self.writer.replica.observers = [
             self.metrics.committed,
             self.presence.observe,
-            self._patience.observe,
+            self._match_timeouts.observe,
             self.hub.announce,
         ]
         self.hub.on_delivery = self.metrics.delivered
@@ -90,7 +90,7 @@ class Broker:
     async def start(self, policy: Policy, *, redact_after_ms: int | None = None) -> None:
         """Fold the log and take up `policy`; ready afterwards.
 
-        `redact_after_ms`: how long after its room closed a text goes from the log; `None` keeps them.
+        `redact_after_ms`: the time from the end of a room to the redaction of its texts; `None` keeps them.
 
         Raises:
             BrokenChainError: the log is not what it was.
@@ -104,13 +104,13 @@ class Broker:
         self.ready = not self.draining
 
     def _start_over(self) -> None:
-        """Take every connection in the queue or a room to be present, and look for due timeouts."""
+        """Treat every connection in the queue or a room as present, and schedule the match timeouts."""
         self.presence.start()
-        self._patience.start()
+        self._match_timeouts.start()
         self.hub.wake_all()
 
     def _on_log_truncated(self) -> None:
-        """End the streams, whose clients then catch up by cursor: commits are gone that were not announced."""
+        """End the streams, so their clients catch up by cursor: trimmed commits were not announced."""
         self._start_over()
         self.streams.end_open()
 
@@ -122,10 +122,10 @@ class Broker:
         self.streams.end_all()
 
     async def close(self) -> None:
-        """Finish what is being appended, unless that takes too long, and let go of the log."""
+        """Finish the append in progress, for at most `APPENDING_MS`, and close the log."""
         self.drain()
         self.presence.stop()
-        self._patience.stop()
+        self._match_timeouts.stop()
         await self.writer.stop(APPENDING_MS)
         for task in self._tasks:
             task.cancel()
@@ -134,7 +134,7 @@ class Broker:
         await self.log.close()
 
     def mint(self, peer: str, handle: Handle | None = None) -> Handle | Rejection:
-        """Return `handle`, or a new one that nobody has had; a refusal if `peer` has asked for too many."""
+        """Return `handle`, or one never used before; a refusal if `peer` has asked for too many."""
         retry_after_ms = self._minting.use(peer, self.policy)
         if retry_after_ms:
             return self._refused(Rejection("rate_limited", retry_after_ms))
@@ -178,7 +178,7 @@ class Broker:
         return self._refused(answer) if isinstance(answer, Rejection) else answer
 
     def given(self, connection_id: ConnectionId, page: Page, to: DeliveredBy) -> None:
-        """`page` is on its way to `connection_id`."""
+        """Record that `page` is on its way to `connection_id`."""
         for event in page.events:
             self.delivery_log.record(event.params.cursor, connection_id, to)
 
@@ -190,9 +190,9 @@ class Broker:
         return await page_after(self.log, self.state, connection_id, cursor, limit)
 
     def abandon(self, connection_id: ConnectionId) -> None:
-        """Nobody will ever hold the handle of `connection_id`: take it out of wherever it is, or is about to be.
+        """Take `connection_id` out of wherever it is or is about to be: no client will ever hold its handle.
 
-        In line at once, so that it is gone before anyone who comes now is matched.
+        The command is in line at once, so the connection is gone before a later newcomer is matched.
         """
         self.writer.enqueue(Disconnect(connection_id, "disconnected", since=POSITION_MAX))
 
@@ -208,7 +208,7 @@ class Broker:
         self.clock.call_at(abandoned_ms + ABANDON_MS, look)
 
     async def has_given(self, cursor: Position) -> bool:
-        """Return whether `cursor` can be one that this log has given: none is above its tip.
+        """Return whether this log can have given `cursor`: none is above its tip.
 
         Raises:
             LogUnavailableError: the log does not answer in time.

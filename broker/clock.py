@@ -62,7 +62,7 @@ class CommitClock:
         self._behind_since: tuple[float, int] | None = None  # `now_ms`, and the time of commits at that moment
 
     def at_ms(self, last_ms: int) -> int:
-        """Return the Unix time of now, for a commit after one of `last_ms`."""
+        """Return the present Unix time, for a commit after one of `last_ms`."""
         wall_ms, now_ms = self._clock.wall_ms(), self._clock.now_ms()
         since_ms, then_ms = self._behind_since or (now_ms, last_ms)
         at_ms = then_ms + int(now_ms - since_ms) // 2
@@ -86,7 +86,7 @@ async def sleep_until(clock: Clock, at_ms: float) -> None:
 
 
 RandomBytes = Callable[[int], bytes]
-"""Returns so many bytes, impossible to guess."""
+"""Returns the given number of bytes, impossible to guess."""
 
 SYSTEM_ENTROPY: RandomBytes = secrets.token_bytes
 """The random bytes of the operating system."""

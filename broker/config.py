@@ -124,7 +124,7 @@ class _Reader:
         return given if given is not None else self._environment.get(_variable(flag), FLAGS[flag][0])
 
     def switch(self, flag: str) -> bool:
-        """Return whether the flag is given or its variable is 1; not for 0 or empty, as it may be inherited."""
+        """Return whether the flag is given or its variable is 1. An inherited variable is turned off by 0 or empty."""
         given: bool = self._given[_field(flag)]
         variable = self._environment.get(_variable(flag), "")
         if variable not in ("", "0", "1"):

@@ -35,7 +35,7 @@ def first_come(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | N
 
 
 def most_shared(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """Return the connection with most interests in common; of equals, the one that has waited longest.
+    """Return the connection sharing most interests with the seeker; of equals, the one that has waited longest.
 
     Without a common interest, two connections meet only once one of them has waited `interest_patience_ms`. The cost
     grows with the waiting connections that share an interest: few, since those would have met.

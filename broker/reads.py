@@ -1,7 +1,7 @@
-"""What stands after a cursor: the way to the truth for every client, whatever it has heard on its streams.
+"""Reads after a cursor: they give every client the full record, regardless of deliveries on its streams.
 
-Everything that the log holds can be read. The inboxes say where the newest of it stands; what is older than they
-remember is found by going through the log.
+Everything in the log can be read. The inboxes give the positions of the newest notifications; older ones are found by
+going through the log.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class Page(msgspec.Struct, frozen=True):
 
     events: Sequence[Notification]
     cursor: Position
-    missed: bool = False  # the log does not go back as far as the cursor that was given
+    missed: bool = False  # the log does not go back as far as the given cursor
 
 
 def inbox_of(state: State, connection_id: ConnectionId) -> Inbox:
-    """Where the newest of what `connection_id` was told stands; empty where nothing was."""
+    """Return the positions of the newest notifications of `connection_id`; empty if there were none."""
     return state.inboxes.get(connection_id, EMPTY_INBOX)
 
 
 async def page_after(log: EventLog, state: State, connection_id: ConnectionId, cursor: Position, limit: int) -> Page:
-    """Up to `limit` notifications of `connection_id` after `cursor`.
+    """Return up to `limit` notifications of `connection_id` after `cursor`.
 
-    The cursor that it answers never passes a notification that it does not give: it is the last one's position
-    where the page is full, and `state`'s where nothing remains.
+    The cursor of the page never passes a notification that the page leaves out: it is the last one's position if the
+    page is full, and `state`'s if nothing remains.
     """
     events: list[Notification] = []
     async for told in notifications_after(log, state, (connection_id,), cursor):
@@ -51,7 +51,7 @@ async def page_after(log: EventLog, state: State, connection_id: ConnectionId, c
 
 
 async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, limit: int) -> Page:
-    """The newest `limit` notifications of `connection_id` that its inbox remembers, and the cursor after them."""
+    """Return the newest `limit` notifications in the inbox of `connection_id`, and the cursor after them."""
     newest = inbox_of(state, connection_id).last(limit)
     if not newest:
         return Page([], state.position)
@@ -62,9 +62,10 @@ async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, 
 async def notifications_after(
     log: EventLog, state: State, connection_ids: Collection[ConnectionId], cursor: Position
 ) -> AsyncIterator[list[Delivery]]:
-    """What `connection_ids` were told after `cursor`, up to `state`'s position: each position once, in order.
+    """Yield the notifications of `connection_ids` after `cursor`, up to `state`'s position.
 
-    Within a position, the connections are in ascending order. What the log does not hold any more is left out.
+    Each position comes once, in order, and within it the connections in ascending order. Commits no longer in
+    the log are left out.
     """
     inboxes = [inbox_of(state, connection_id) for connection_id in connection_ids]
     indexed_from = max([cursor, *(inbox.dropped_through for inbox in inboxes)])
@@ -82,7 +83,7 @@ async def notifications_after(
 
 
 async def _between(log: EventLog, after: Position, last: Position) -> AsyncIterator[Commit]:
-    """Every commit behind `after` up to `last`; others get their turn in between."""
+    """Yield every commit after `after` up to `last`; other tasks run in between."""
     while after < last:
         commits = await log.read(after, min(RUN_MAX, last - after))
         if not commits:
@@ -91,7 +92,7 @@ async def _between(log: EventLog, after: Position, last: Position) -> AsyncItera
             if commit.position <= last:
                 yield commit
         after = commits[-1].position
-        await asyncio.sleep(0)  # the turn of others
+        await asyncio.sleep(0)  # let other tasks run
 
 
 def _told(commit: Commit, listening: Collection[ConnectionId]) -> list[Delivery]:
@@ -101,7 +102,7 @@ def _told(commit: Commit, listening: Collection[ConnectionId]) -> list[Delivery]
 
 
 def _runs(wanted: Sequence[Position]) -> list[tuple[Position, Position]]:
-    """`wanted` as few spans, so that what stands close together is read at once."""
+    """Group `wanted` into few spans, so positions close together are read at once."""
     runs: list[tuple[Position, Position]] = []
     for position in wanted:
         if runs and position - runs[-1][1] <= READ_AHEAD and position - runs[-1][0] < RUN_MAX:

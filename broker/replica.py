@@ -1,4 +1,4 @@
-"""The state of one broker at a position of the log. Commits that were read, heard or appended are folded here.
+"""The state of one broker at a position of the log. Commits read, heard or appended are folded here.
 
 A shared log is followed. Followed commits are kept as they arrive and folded between two batches, so each of them
 crosses the network once. The log is read only if a conflict or a tip shows more than was heard.
@@ -25,17 +25,17 @@ T = TypeVar("T")
 
 FOLLOW_AGAIN_MS = 1_000
 CATCH_UP_MS = 2_000
-"""The longest wait for the log's tip, and for what the log holds up to there."""
+"""The longest wait for the log's tip, and for the commits up to there."""
 
 FOLLOWED_COMMITS_MAX = 1_000
-"""At so many followed commits that are not folded yet, following pauses."""
+"""At so many followed commits not folded yet, following pauses."""
 
 
 class Observer(Protocol):
     """Hears every commit once it is stored and folded; must not block and must not raise."""
 
     def __call__(self, commit: Commit, state: State) -> None:
-        """`state` is the one right after `commit`."""
+        """Hear `commit`; `state` is the one right after it."""
         ...
 
 
@@ -99,7 +99,7 @@ class Replica:
             await asyncio.wait({self._following})
 
     async def stop(self) -> None:
-        """Ask no more; cancel the callers that wait for an answer."""
+        """Ask no more; cancel the callers waiting for an answer."""
         tasks = [task for task in self._tips.tasks if task is not None]
         for task in tasks:
             task.cancel()

@@ -70,7 +70,7 @@ class LogWriter:
         self._is_flushing = False
         self._flushing: asyncio.Task[None] | None = None  # where the log may have to be waited for
         self._watchdog: Timer | None = None
-        self._behind = False  # an append was given up, which may have landed
+        self._behind = False  # an append was given up and may have landed
         self._contended_until_ms = NEVER
 
     @property
@@ -93,7 +93,7 @@ class LogWriter:
         self.replica.follow()
 
     async def submit(self, command: Command) -> CommandAnswer:
-        """Carry out `command`; the answer stands on stored commits alone.
+        """Carry out `command`; the answer rests on stored commits alone.
 
         `unavailable` says that the log did not answer in time: the command may yet be carried out.
         """
@@ -190,14 +190,14 @@ class LogWriter:
             logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
 
     def _give_up(self, batch: Sequence[PendingCommand]) -> None:
-        """CommandAnswer `unavailable`, and read the log before the next batch: the append may have landed."""
+        """Answer `unavailable`, and read the log before the next batch: the append may have landed."""
         self._behind = True
         for submitted in batch:
             submitted.resolve(Rejection("unavailable"))
 
     async def _stored(self, batch: list[PendingCommand]) -> Batch:
         """Decide `batch` until its commits are stored or its answers confirmed, or no caller is left."""
-        confirmed = 0 if self._is_shared else len(batch)  # commands that came before the question for the tip
+        confirmed = 0 if self._is_shared else len(batch)  # commands from before the question for the tip
         while True:
             draft = await (self._in_turn(batch) if batch and self._is_contended else self._tried(batch))
             if draft is None:
@@ -289,7 +289,7 @@ class LogWriter:
         self._watchdog = self._clock.call_at(at_ms, self._give_up_on_late)
 
     def _give_up_on_late(self) -> None:
-        """CommandAnswer `unavailable` to each command past its deadline."""
+        """Answer `unavailable` to each command past its deadline."""
         now_ms = self._clock.now_ms()
         for submitted in (*self._in_flight, *self._pending):
             if submitted.deadline_ms <= now_ms:

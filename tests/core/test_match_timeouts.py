@@ -107,7 +107,7 @@ def test_a_restart_keeps_everyones_patience() -> None:
         await clock.advance(4_000)
         await before.do(enter(BOB, "Bob", "tea"))
         before.broker.presence.stop()  # as a process that was killed: it closes nothing
-        before.broker._patience.stop()
+        before.broker._match_timeouts.stop()
         await clock.advance(1_000)
         after = BrokerBench(log, clock)
         await after.broker.start(POLICY)
