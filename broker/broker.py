@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from broker.batch import CommandAnswer
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
@@ -177,7 +177,7 @@ class Broker:
         answer = await self.writer.submit(command)
         return self._refused(answer) if isinstance(answer, Rejection) else answer
 
-    def given(self, connection_id: ConnectionId, page: Page, to: DeliveredBy) -> None:
+    def record_page(self, connection_id: ConnectionId, page: Page, to: DeliveredBy) -> None:
         """Record that `page` is on its way to `connection_id`."""
         for event in page.events:
             self.delivery_log.record(event.params.cursor, connection_id, to)
@@ -196,14 +196,16 @@ class Broker:
         """
         self.writer.enqueue(Disconnect(connection_id, "disconnected", since=POSITION_MAX))
 
-    def abandon_unless_heard(self, connection_id: ConnectionId) -> None:
-        """Take `connection_id` out in two seconds, unless it is heard until then: its client may call again."""
+    def abandon_unless_heard(self, connection_id: ConnectionId, is_heard: Callable[[], bool] = lambda: False) -> None:
+        """Take `connection_id` out in two seconds, unless it is heard until then: its client may call again.
+
+        `is_heard` is a caller's own evidence, asked at the end of that time.
+        """
         abandoned_ms = self.clock.now_ms()
 
         def look() -> None:
-            known = self.state.connections.get(connection_id)
-            if known is not None and not self.presence.is_heard_since(connection_id, abandoned_ms):
-                self.writer.enqueue(Disconnect(connection_id, "disconnected", since=known.last_position))
+            if not (is_heard() or self.presence.is_heard_since(connection_id, abandoned_ms)):
+                self.abandon(connection_id)
 
         self.clock.call_at(abandoned_ms + ABANDON_MS, look)
 

@@ -54,25 +54,25 @@ class Hub:
     def __init__(self, clock: Clock) -> None:
         self.on_delivery: Callable[[], None] = lambda: None
         self._clock = clock
-        self._sinks: dict[ConnectionId, dict[Subscriber, None]] = {}  # a dict keeps the order of attaching
+        self._subscribers: dict[ConnectionId, dict[Subscriber, None]] = {}  # a dict keeps the order of attaching
         self._waits: dict[ConnectionId, dict[asyncio.Event, None]] = {}
 
-    def attach(self, connection_id: ConnectionId, sink: Subscriber) -> None:
-        """Deliver to `sink` the notifications of `connection_id` from now on; a second call has no effect."""
-        self._sinks.setdefault(connection_id, {})[sink] = None
+    def attach(self, connection_id: ConnectionId, subscriber: Subscriber) -> None:
+        """Deliver to `subscriber` the notifications of `connection_id` from now on; a second call has no effect."""
+        self._subscribers.setdefault(connection_id, {})[subscriber] = None
 
-    def detach(self, connection_id: ConnectionId, sink: Subscriber) -> None:
-        """Deliver to `sink` no more notifications of `connection_id`."""
-        _discard(self._sinks, connection_id, sink)
+    def detach(self, connection_id: ConnectionId, subscriber: Subscriber) -> None:
+        """Deliver to `subscriber` no more notifications of `connection_id`."""
+        _discard(self._subscribers, connection_id, subscriber)
 
     @contextmanager
-    def waiting(self, connection_id: ConnectionId, touched: asyncio.Event) -> Iterator[None]:
-        """Set `touched` at every commit that concerns `connection_id`, as long as the context is open."""
-        self._waits.setdefault(connection_id, {})[touched] = None
+    def waiting(self, connection_id: ConnectionId, wake: asyncio.Event) -> Iterator[None]:
+        """Set `wake` at every commit that concerns `connection_id`, as long as the context is open."""
+        self._waits.setdefault(connection_id, {})[wake] = None
         try:
             yield
         finally:
-            _discard(self._waits, connection_id, touched)
+            _discard(self._waits, connection_id, wake)
 
     def waits_of(self, connection_id: ConnectionId) -> int:
         """Return the number of waiting calls of `connection_id`."""
@@ -81,21 +81,21 @@ class Hub:
     def wake_all(self) -> None:
         """Wake every wait, for a reason outside all commits."""
         for waits in self._waits.values():
-            for touched in waits:
-                touched.set()
+            for wake in waits:
+                wake.set()
 
     def announce(self, commit: Commit, state: State) -> None:
         """Deliver `commit` to its recipients, and wake the waits of its participants (an `Observer` of the replica)."""
         now_ms = self._clock.now_ms()
         for delivery in deliveries_of(commit, now_ms):
-            for sink in tuple(self._sinks.get(delivery.connection_id, ())):
-                sink.deliver(delivery)
+            for subscriber in tuple(self._subscribers.get(delivery.connection_id, ())):
+                subscriber.deliver(delivery)
                 self.on_delivery()
         if self._waits:
             for event in commit.events:
                 for connection_id in participants(event):
-                    for touched in self._waits.get(connection_id, ()):
-                        touched.set()
+                    for wake in self._waits.get(connection_id, ()):
+                        wake.set()
 
 
 def participants(event: Event) -> tuple[ConnectionId, ...]:

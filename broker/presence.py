@@ -30,13 +30,14 @@ LOOK_AGAIN_MS = 1_000
 class _Activity:
     """The signs of life of one connection."""
 
-    __slots__ = ("call_over_ms", "calls", "next_check_ms", "stream_closed_ms", "streams")
+    __slots__ = ("call_over_ms", "calls", "heard_ms", "next_check_ms", "stream_closed_ms", "streams")
 
     def __init__(self, now_ms: float) -> None:
         self.streams = 0
         self.calls = 0
         self.stream_closed_ms = NEVER
-        self.call_over_ms = now_ms
+        self.call_over_ms = now_ms  # at first, when it was first heard of
+        self.heard_ms = NEVER  # when a call or a stream of it ended last
         self.next_check_ms: float | None = None  # when its earliest entry in the heap comes up
 
 
@@ -88,7 +89,7 @@ class Presence:
         """Count one call less in flight, and note the time."""
         activity = self._activities[connection_id]
         activity.calls -= 1
-        activity.call_over_ms = self._clock.now_ms()
+        activity.call_over_ms = activity.heard_ms = self._clock.now_ms()
         self._schedule(connection_id, activity)
 
     def stream_opened(self, connection_id: ConnectionId) -> None:
@@ -100,16 +101,18 @@ class Presence:
         activity = self._activities[connection_id]
         activity.streams -= 1
         assert activity.streams >= 0
-        activity.stream_closed_ms = self._clock.now_ms()
+        activity.stream_closed_ms = activity.heard_ms = self._clock.now_ms()
         self._schedule(connection_id, activity)
 
     def is_heard_since(self, connection_id: ConnectionId, since_ms: float) -> bool:
         """Return whether it has a stream or a call now, or had one that ended after `since_ms`."""
         activity = self._activities.get(connection_id)
-        if activity is None:
-            return False
-        ended_ms = max(activity.call_over_ms, activity.stream_closed_ms)
-        return bool(activity.streams or activity.calls) or ended_ms > since_ms
+        return activity is not None and bool(activity.streams or activity.calls or activity.heard_ms > since_ms)
+
+    def calls_of(self, connection_id: ConnectionId) -> int:
+        """Return how many calls of `connection_id` are in flight."""
+        activity = self._activities.get(connection_id)
+        return activity.calls if activity is not None else 0
 
     def observe(self, commit: Commit, state: State) -> None:
         """Schedule the connections moved by `commit`, by their new grace (an `Observer` of the replica)."""

@@ -43,10 +43,10 @@ async def page_after(log: EventLog, state: State, connection_id: ConnectionId, c
     page is full, and `state`'s if nothing remains.
     """
     events: list[Notification] = []
-    async for told in notifications_after(log, state, (connection_id,), cursor):
-        events += [delivery.notification for delivery in told]
+    async for deliveries in notifications_after(log, state, (connection_id,), cursor):
+        events += [delivery.notification for delivery in deliveries]
         if len(events) == limit:
-            return Page(events, told[-1].position, missed=cursor < log.base.position)
+            return Page(events, deliveries[-1].position, missed=cursor < log.base.position)
     return Page(events, max(cursor, state.position), missed=cursor < log.base.position)
 
 
@@ -71,15 +71,15 @@ async def notifications_after(
     indexed_from = max([cursor, *(inbox.dropped_through for inbox in inboxes)])
     if any(connection_id not in state.connections.by_id for connection_id in connection_ids):
         indexed_from = max(cursor, state.position)  # forgotten, its inbox too, and perhaps with its last commit
-    listening = frozenset(connection_ids)
+    listeners = frozenset(connection_ids)
     async for commit in _between(log, cursor, indexed_from):
-        if told := _told(commit, listening):
-            yield told
+        if deliveries := _deliveries_to(commit, listeners):
+            yield deliveries
     wanted = sorted({position for inbox in inboxes for position in inbox.after(indexed_from)})
     for start, end in _runs(wanted):
         for commit in await log.read(start - 1, end - start + 1):
-            if commit.position <= end and (told := _told(commit, listening)):
-                yield told
+            if commit.position <= end and (deliveries := _deliveries_to(commit, listeners)):
+                yield deliveries
 
 
 async def _between(log: EventLog, after: Position, last: Position) -> AsyncIterator[Commit]:
@@ -95,10 +95,10 @@ async def _between(log: EventLog, after: Position, last: Position) -> AsyncItera
         await asyncio.sleep(0)  # let other tasks run
 
 
-def _told(commit: Commit, listening: Collection[ConnectionId]) -> list[Delivery]:
-    if not any(who in listening for event in commit.events for who in recipients(event)):
+def _deliveries_to(commit: Commit, listeners: Collection[ConnectionId]) -> list[Delivery]:
+    if not any(who in listeners for event in commit.events for who in recipients(event)):
         return []
-    return [delivery for delivery in deliveries_of(commit) if delivery.connection_id in listening]
+    return [delivery for delivery in deliveries_of(commit) if delivery.connection_id in listeners]
 
 
 def _runs(wanted: Sequence[Position]) -> list[tuple[Position, Position]]:

@@ -174,11 +174,11 @@ class LogWriter:
             if self._behind or self.replica.is_behind:
                 await self.replica.catch_up(to_the_end=self._behind)
                 self._behind = False
-            draft = await self._stored(batch)
-            for state, commit in draft.steps:
+            decided = await self._stored(batch)
+            for state, commit in decided.steps:
                 assert commit is not None
                 self.replica.move(state, commit)
-            for submitted, answer in draft.answers:
+            for submitted, answer in decided.answers:
                 submitted.resolve(answer)
             await self._checkpoints.on_committed(self.state)
         except LogUnavailableError as error:
@@ -199,14 +199,14 @@ class LogWriter:
         """Decide `batch` until its commits are stored or its answers confirmed, or no caller is left."""
         confirmed = 0 if self._is_shared else len(batch)  # commands from before the question for the tip
         while True:
-            draft = await (self._in_turn(batch) if batch and self._is_contended else self._tried(batch))
-            if draft is None:
+            decided = await (self._in_turn(batch) if batch and self._is_contended else self._tried(batch))
+            if decided is None:
                 continue
-            if draft.commits or not draft.answers or confirmed == len(batch):
-                return draft
+            if decided.commits or not decided.answers or confirmed == len(batch):
+                return decided
             confirmed = len(batch)
             if await self._is_at_tip(batch):
-                return draft
+                return decided
 
     async def _in_turn(self, batch: list[PendingCommand]) -> Batch | None:
         """Wait for a turn, fold all commits before it, and take all commands that wait by then into `batch`."""
@@ -217,11 +217,11 @@ class LogWriter:
 
     async def _tried(self, batch: Sequence[PendingCommand]) -> Batch | None:
         """Decide `batch` and store its commits; `None` if another writer was first, whose commits were folded."""
-        draft, jumps, may_have_landed = self._drafted(batch), self.replica.truncations, False
-        while draft.commits:
+        decided, jumps, may_have_landed = self._drafted(batch), self.replica.truncations, False
+        while decided.commits:
             started_ms = self._clock.now_ms()
             try:
-                await self._log.append(draft.commits, expected=self.state.tip)
+                await self._log.append(decided.commits, expected=self.state.tip)
             except Conflict as conflict:
                 await self._fold_missed(conflict)
                 if may_have_landed and self.replica.truncations > jumps:
@@ -238,7 +238,7 @@ class LogWriter:
             else:
                 self.on_append(self._clock.now_ms() - started_ms)
                 break
-        return draft
+        return decided
 
     async def _fold_missed(self, conflict: Conflict) -> None:
         """Fold the commits that made an append conflict. They came with it, were heard meanwhile, or are read.
@@ -281,9 +281,9 @@ class LogWriter:
 
     def _drafted(self, batch: Sequence[PendingCommand]) -> Batch:
         """Return the decisions on `batch` at this moment, by one reading of the clock."""
-        draft = Batch(self.state)
-        draft.decide_all(batch, self.time_ms(), self.overdue)
-        return draft
+        decided = Batch(self.state)
+        decided.decide_all(batch, self.time_ms(), self.overdue)
+        return decided
 
     def _watch(self, at_ms: float) -> None:
         self._watchdog = self._clock.call_at(at_ms, self._give_up_on_late)

@@ -17,7 +17,7 @@ Fields = Mapping[str, bytes]
 
 
 class SessionRecords(Protocol):
-    """Small records by key, each with the Unix time (ms) until which it is kept.
+    """Small records by key; each of their fields has a Unix time (ms) until which it is kept.
 
     Every method but a constructor raises `LogUnavailableError` if the store does not answer; nothing is changed then.
     """
@@ -30,7 +30,7 @@ class SessionRecords(Protocol):
         ...
 
     async def keep(self, key: str, changes: Mapping[str, bytes | None], *, until_ms: int) -> None:
-        """Set fields of `key`, or remove those that are `None`, and keep the record until `until_ms`; all or nothing.
+        """Set fields of `key` until `until_ms`, and remove those that are `None`; all or nothing.
 
         Changes of one key are applied in the order of the calls.
         """
@@ -46,27 +46,28 @@ class MemorySessionRecords:
 
     def __init__(self, secret: bytes | None = None) -> None:
         self.secret = secret if secret is not None else secrets.token_bytes(SECRET_BYTES)
-        self._records: OrderedDict[str, tuple[int, dict[str, bytes]]] = OrderedDict()
+        self._records: OrderedDict[str, dict[str, tuple[int, bytes]]] = OrderedDict()
 
     async def load(self, key: str, *, now_ms: int) -> Fields:
         """See `SessionRecords.load`. Never suspends."""
-        until_ms, fields = self._records.get(key, (0, {}))
-        return dict(fields) if until_ms > now_ms else {}
+        fields = self._records.get(key, {})
+        return {name: value for name, (until_ms, value) in fields.items() if until_ms > now_ms}
 
     async def keep(self, key: str, changes: Mapping[str, bytes | None], *, until_ms: int) -> None:
         """See `SessionRecords.keep`. Never suspends."""
-        _, fields = self._records.pop(key, (0, {}))
+        fields = self._records.pop(key, {})
         for name, value in changes.items():
             if value is None:
                 fields.pop(name, None)
             else:
-                fields[name] = value
+                fields[name] = until_ms, value
         if fields:
-            self._records[key] = until_ms, fields
+            self._records[key] = fields
         if len(self._records) > RECORDS_MAX:
             self._records.popitem(last=False)
 
     async def expire(self, *, now_ms: int) -> None:
         """See `SessionRecords.expire`. Never suspends."""
-        for key in [key for key, (until_ms, _) in self._records.items() if until_ms <= now_ms]:
+        over = [key for key, fields in self._records.items() if all(until <= now_ms for until, _ in fields.values())]
+        for key in over:
             del self._records[key]

@@ -144,7 +144,7 @@ class Resources:
             state = self._broker.state
             page = await self._broker.page(caller.connection_id, cursor)
         exchange_of(ctx).answer_ready()
-        self._broker.given(caller.connection_id, page, "inbox")
+        self._broker.record_page(caller.connection_id, page, "inbox")
         wall_ms = self._broker.clock.wall_ms()
         return waited_json(page, state, caller.connection_id, timed_out=False, wall_ms=wall_ms)
 

@@ -82,7 +82,7 @@ class TokenSealer:
         except ValueError:
             return None
         body, tag = raw[:_BODY_BYTES], raw[_BODY_BYTES:]
-        if not hmac.compare_digest(self._tag(body), tag) or body[0] != _FORMAT:
+        if not hmac.compare_digest(self._tag(body), tag) or body[0] != _FORMAT or body[1] >= len(VERSIONS):
             return None
         if _encoded(raw) != session_id[len(PREFIX) :]:  # bits that no byte needs: one token has one name
             return None

@@ -10,15 +10,17 @@ request here. The copy in memory can be dropped at any time while the session is
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 
 from broker.broker import Broker
-from broker.clock import Timer
+from broker.clock import Timer, sleep_until
 from broker.hub import Delivery
 from broker.streams import Stream
 from events.ids import HANDLE_BYTES, ConnectionId, Handle, Position, connection_id_of
@@ -27,6 +29,8 @@ from events.session_records import Fields
 from mcp_facade.session_tokens import RANDOM_BYTES, SessionToken, TokenSealer
 
 logger = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SWEEP_MS = 30_000
 
@@ -85,8 +89,11 @@ class Session:
         self.stream: Stream | None = None
         self.ended = False
         self.calls: dict[CallInFlight, None] = {}  # those in flight
+        self.answered = 0
+        """Count of its requests whose answers reached the client."""
         self.active_ms = 0.0
-        self.kept_at_ms = 0.0  # when its record was last kept, by the monotonic clock
+        self.kept_at_ms = 0.0  # when all of its record was last kept, by the monotonic clock
+        self.keeping: asyncio.Future[None] | None = None
         self.changes: dict[str, bytes | None] = {}
         """Changes of its record not kept yet."""
         self._handles_max = handles_max
@@ -110,8 +117,13 @@ class Session:
 
     @property
     def is_busy(self) -> bool:
-        """Return whether a call is in flight or its stream is open."""
-        return bool(self.calls) or self.stream is not None
+        """Return whether a call is in flight, its stream is open, or its record waits to be kept."""
+        return bool(self.calls or self.changes) or self.stream is not None or self.keeping is not None
+
+    @property
+    def was_used_since_kept(self) -> bool:
+        """Return whether a request of it was served after its record was kept."""
+        return self.active_ms > self.kept_at_ms
 
     @contextmanager
     def calling(self, request_id: int | str, call: Cancellable) -> Iterator[None]:
@@ -200,14 +212,19 @@ class Session:
                 if handle is not None:
                     self.subscriptions[uri.replace(_PLACEHOLDER, handle)] = ConnectionId(subscriber)
 
-    def field_names(self) -> list[str]:
-        """Return all possible names of fields in its record."""
-        subscriptions = [
-            _subscription_field(uri, connection_id, handle)
-            for uri, connection_id in self.subscriptions.items()
-            if (handle := self._handle_of(connection_id)) is not None
-        ]
-        return [_DEFAULT, *(_HANDLE + connection_id for connection_id in self._handles), *subscriptions]
+    def fields(self) -> dict[str, bytes | None]:
+        """Return its record as it should be by now."""
+        fields: dict[str, bytes | None] = {}
+        if self._default is not None:
+            fields[_DEFAULT] = self._default.encode()
+        for order, (connection_id, handle) in enumerate(self._handles.items(), 1):
+            fields[_HANDLE + connection_id] = order.to_bytes(8, "big") + self.token.lock(connection_id, handle)
+        self._shown = len(self._handles)
+        for uri, connection_id in self.subscriptions.items():
+            subscriber = self._handle_of(connection_id)
+            if subscriber is not None:
+                fields[_subscription_field(uri, connection_id, subscriber)] = b""
+        return fields
 
     def _handle_of(self, connection_id: ConnectionId) -> Handle | None:
         return self.own_handle if connection_id == self.own_connection else self._handles.get(connection_id)
@@ -248,13 +265,13 @@ class Sessions:
         token = self._tokens.open(session_id)
         if token is None or self._is_too_old(token):
             return None
-        fields = await self._records.load(token.record_key, now_ms=self._broker.clock.wall_ms())
+        fields = await self._answered(self._records.load(token.record_key, now_ms=self._broker.clock.wall_ms()))
         if _ENDED in fields:
             return None
         if session_id not in self._by_id:
             session = Session(token, self._tokens.own_handle(token), self._broker.policy.handles_per_stream_max)
             session.restore(fields)
-            session.kept_at_ms = self._broker.clock.now_ms() if fields else 0.0
+            session.kept_at_ms = -math.inf if fields else self._broker.clock.now_ms()
             self._add(session)
         return self.get(session_id)
 
@@ -265,23 +282,31 @@ class Sessions:
             self._by_id.move_to_end(session.session_id)
 
     async def keep(self, session: Session) -> None:
-        """Keep the changes of its record, and the record itself for another `session_idle_ms`.
+        """Keep the changes of its record; if a quarter of its time has passed, keep all of it for `session_idle_ms`.
 
         If the log does not answer, the next call in the session tries again.
         """
-        idle_ms, now_ms = self._broker.policy.session_idle_ms, self._broker.clock.now_ms()
-        is_due = session.kept_at_ms and now_ms - session.kept_at_ms > idle_ms / 4
-        if session.ended or not (session.changes or is_due):
-            return
+        while session.keeping is not None:  # one after the other, in their order
+            await asyncio.wait({session.keeping})
         changes, session.changes = session.changes, {}
+        if self._is_due(session):
+            changes = session.fields() | changes
+            session.kept_at_ms = self._broker.clock.now_ms()
+        if session.ended or not changes:
+            return
+        session.keeping = asyncio.ensure_future(self._store(session, changes))
+        self._broker.in_background(session.keeping)  # a caller that is cancelled changes nothing
+        await self._wait(session.keeping)
+
+    async def _store(self, session: Session, changes: Mapping[str, bytes | None]) -> None:
+        until_ms = self._broker.clock.wall_ms() + self._broker.policy.session_idle_ms
         try:
-            until_ms = self._broker.clock.wall_ms() + idle_ms
             await self._records.keep(session.token.record_key, changes, until_ms=until_ms)
         except LogUnavailableError as error:
-            session.changes = changes | session.changes
+            session.changes = {**changes, **session.changes}
             logger.warning("session_put_off", reason=str(error))
-        else:
-            session.kept_at_ms = now_ms
+        finally:
+            session.keeping = None
 
     async def end(self, session: Session) -> None:
         """End `session` for good: its stream, the waits of its calls, and every later request.
@@ -291,10 +316,11 @@ class Sessions:
         """
         session.ended = True
         until_ms = session.token.made_ms + self._age_max_ms
-        changes = dict.fromkeys(session.field_names()) | {_ENDED: b"1"}
+        changes: dict[str, bytes | None] = dict.fromkeys(session.fields())
         try:
-            await self._records.keep(session.token.record_key, changes, until_ms=until_ms)
-        except BaseException:
+            ending = self._records.keep(session.token.record_key, changes | {_ENDED: b"1"}, until_ms=until_ms)
+            await self._answered(ending)
+        except LogUnavailableError:
             session.ended = False
             raise
         self._drop(session)
@@ -303,13 +329,38 @@ class Sessions:
         if session.stream is not None:
             session.stream.end()
 
-    def start_sweeping(self) -> None:
-        """Drop unused sessions every thirty seconds."""
+    async def _answered(self, asking: Coroutine[None, None, T]) -> T:
+        """Return what the store answers to `asking`.
+
+        Raises:
+            LogUnavailableError: it does not answer, or not within `command_timeout_ms`.
+        """
+        asked = asyncio.ensure_future(asking)
+        self._broker.in_background(asked)
+        if not await self._wait(asked):
+            asked.cancel()
+            raise LogUnavailableError("the session's record could not be reached in time")
+        return asked.result()
+
+    async def _wait(self, work: asyncio.Future[Any]) -> bool:
+        """Return whether `work` is done within `command_timeout_ms`; it goes on in any case."""
         clock = self._broker.clock
-        self._sweep_timer = clock.call_at(clock.now_ms() + SWEEP_MS, self._sweep)
+        deadline_ms = clock.now_ms() + self._broker.policy.command_timeout_ms
+        deadline = asyncio.ensure_future(sleep_until(clock, deadline_ms))
+        try:
+            await asyncio.wait({work, deadline}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            deadline.cancel()
+        return work.done()
+
+    def start_sweeping(self) -> None:
+        """Drop unused sessions every thirty seconds, and keep the records of used ones in time."""
+        clock = self._broker.clock
+        every_ms = min(SWEEP_MS, self._broker.policy.session_idle_ms / 4)
+        self._sweep_timer = clock.call_at(clock.now_ms() + every_ms, self._sweep)
 
     def stop(self) -> None:
-        """Stop dropping sessions."""
+        """Stop sweeping."""
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
 
@@ -320,10 +371,15 @@ class Sessions:
                 self._drop(session)
                 if session.stream is not None:
                     session.stream.end()
-            elif now_ms - session.active_ms >= self._broker.policy.session_idle_ms and not session.is_busy:
+            elif not session.is_busy and now_ms - session.active_ms >= self._broker.policy.session_idle_ms:
                 self._drop(session)
+            elif session.changes or (self._is_due(session) and (session.is_busy or session.was_used_since_kept)):
+                self._broker.in_background(self.keep(session))
         self._broker.in_background(self._expire())
         self.start_sweeping()
+
+    def _is_due(self, session: Session) -> bool:
+        return self._broker.clock.now_ms() - session.kept_at_ms >= self._broker.policy.session_idle_ms / 4
 
     async def _expire(self) -> None:
         with suppress(LogUnavailableError):  # the next sweep tries again

@@ -103,12 +103,15 @@ class SqliteFile(SqliteReader):
         with self._transaction(is_durable=False) as db:
             db.executemany("DELETE FROM session_records WHERE key = ? AND field = ?", removed)
             db.executemany("INSERT OR REPLACE INTO session_records VALUES (?, ?, ?, ?)", kept)
-            db.execute("UPDATE session_records SET until_ms = ? WHERE key = ?", (until_ms, key))
 
     def expire_session_records(self, now_ms: int) -> None:
         """See `SessionRecords.expire`."""
         with self._transaction(is_durable=False) as db:
-            db.execute("DELETE FROM session_records WHERE until_ms <= ?", (now_ms,))
+            db.execute(
+                "DELETE FROM session_records WHERE (key, field) IN"
+                " (SELECT key, field FROM session_records WHERE until_ms <= ? LIMIT ?)",
+                (now_ms, PURGED_ROWS),
+            )
 
     def redact(self, positions: Iterable[Position], *, done_to: Position | None = None) -> int:
         """Replace the texts at `positions` by their lengths and hashes, all or none, and store `done_to` if given.

@@ -50,6 +50,7 @@ _SESSION_RECORDS = """
 CREATE TABLE IF NOT EXISTS session_records (
     key TEXT NOT NULL, field TEXT NOT NULL, value BLOB NOT NULL, until_ms INTEGER NOT NULL, PRIMARY KEY (key, field)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS session_records_until ON session_records (until_ms);
 """
 
 

@@ -200,7 +200,10 @@ class StreamableHttpEndpoint:
         self, position: Position, session: Session, scope: Scope, headers: Headers, receive: Receive, send: Send
     ) -> None:
         """Open the stream once this broker has what the client has: it got that from another broker of the log."""
-        if await self._broker.caught_up(position):
+        is_caught_up = await self._broker.caught_up(position)
+        if session.ended:
+            await json_rpc_refusal(404, "Session not found")(scope, receive, send)
+        elif is_caught_up:
             await self._get(session, scope, headers, receive, send, is_caught_up=True)
         else:
             await _not_answering()(scope, receive, send)

@@ -36,12 +36,15 @@ class HttpExchange:
     """The request has come, to its last byte."""
     is_cancelled = False
     """The client has cancelled the call."""
+    work_goes_on = False
+    """The work is finished though its client has gone; then `answer_ready` is called."""
     _gone = False
     _finishing_early = False
     _over = False
     _answered = False
     _answer_ready = False
     _minted: ConnectionId | None = None
+    _answered_before = 0
     _on_gone: tuple[Callable[[], None], ...] = ()
 
     def __init__(
@@ -96,7 +99,10 @@ class HttpExchange:
         """Note that the response is finished."""
         self._over = True
         self._leave()
-        if not self._answered:
+        if self.session is not None:
+            self.session.answered += self._answered
+            self._answered_before = self.session.answered
+        if not self._answered and (self._answer_ready or not self.work_goes_on):
             self._abandon()
         # The server's side holds this by the request's scope: to hold it too would leave a cycle for each request.
         self._receive, self._send = _nothing_more, _to_no_client
@@ -159,8 +165,12 @@ class HttpExchange:
         minted, self._minted = self._minted, None
         if minted is None or self._answered:
             return
-        if self.session is not None and not self.is_cancelled:
-            self._broker.abandon_unless_heard(minted)  # a session's own: a repeated call finds itself
+        # A session's own connection: a repeated call finds itself, or is in flight beside a cancelled one.
+        own_calls = 0 if self._answer_ready else 1
+        is_called_again = self._broker.presence.calls_of(minted) > own_calls
+        session, before = self.session, self._answered_before
+        if session is not None and (is_called_again or not self.is_cancelled):
+            self._broker.abandon_unless_heard(minted, lambda: session.answered > before)
         else:
             self._broker.abandon(minted)
 

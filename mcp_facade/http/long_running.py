@@ -54,6 +54,7 @@ class LongRunningCall:
             await self._until_done(working)
             if self._exchange.is_over:
                 if self._encoder.outlives_its_client:
+                    self._exchange.work_goes_on = True
                     broker.in_background(working)
             elif self._exchange.is_cancelled:
                 await self._write(event(cancelled(self._request_id)), more=False)

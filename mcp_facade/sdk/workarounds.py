@@ -1,7 +1,8 @@
 """Every work-around for the SDK and its dependencies: its symptom, and its condition of removal.
 
 Written against mcp 2.3.0 and sse-starlette 3.7. Where no upstream issue is named, none was found in November 2026.
-The module imports neither, so the server can start before they are loaded.
+The module imports neither, so the server can start before they are loaded. Their log lines that quote secrets are
+silenced in `broker.logging`.
 """
 
 from __future__ import annotations

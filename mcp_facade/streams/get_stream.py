@@ -93,10 +93,10 @@ class GetStream:
     async def _replay(self, state: State, resumption: ResumePoint) -> None:
         self._at = resumption
         connections = self._session.connections
-        async for told in notifications_after(self._broker.log, state, connections, resumption.position - 1):
+        async for deliveries in notifications_after(self._broker.log, state, connections, resumption.position - 1):
             if self._stream.ended:
                 return
-            missed = [delivery for delivery in told if not resumption.includes(delivery)]
+            missed = [delivery for delivery in deliveries if not resumption.includes(delivery)]
             await self._write([frame for delivery in missed for frame in self._frames(delivery)])
 
     async def _go_on(self) -> None:

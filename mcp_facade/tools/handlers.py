@@ -158,7 +158,7 @@ class Tools:
             if asked.cursor is not None:
                 waited = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
                 payload |= page_json(waited.page)
-                self._broker.given(caller.connection_id, waited.page, "result")
+                self._broker.record_page(caller.connection_id, waited.page, "result")
         return payload
 
     async def _wait_for_events(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
@@ -167,7 +167,7 @@ class Tools:
         with self._broker.presence.call(caller.connection_id):
             await self._check_wait(caller, asked.cursor, asked.wait_seconds)
             page, state, timed_out = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
-        self._broker.given(caller.connection_id, page, "result")
+        self._broker.record_page(caller.connection_id, page, "result")
         wall_ms = self._broker.clock.wall_ms()
         return waited_json(page, state, caller.connection_id, timed_out=timed_out, wall_ms=wall_ms)
 
@@ -246,6 +246,8 @@ class Tools:
         caller = await identify(self._broker, call.exchange, handle)
         if caller is None:
             raise self._refusal("unknown_handle", None if handle is not None else "no_handle")
+        if call.exchange.session is not None:  # now, since the call may wait for long
+            await self._sessions.keep(call.exchange.session)
         return caller
 
     async def _check_wait(self, caller: Caller, cursor: int | None, wait_seconds: float) -> None:

@@ -78,7 +78,7 @@ def test_a_detached_sink_hears_no_more() -> None:
     notifier.detach(CAT, ear)
     announce(notifier, said(ANN, BOB))
     assert ear.heard == []
-    assert notifier._sinks == {}
+    assert notifier._subscribers == {}
 
 
 def test_a_sink_may_detach_while_it_is_told() -> None:

@@ -111,7 +111,7 @@ async def test_an_ended_stream_writes_what_it_has(bench: BrokerBench) -> None:
     await bench.do(leave(BOB, room))
     assert methods(await stream.next()) == ["chatroom.found"]
     assert await stream.next() == []
-    assert bench.broker.hub._sinks == {}
+    assert bench.broker.hub._subscribers == {}
 
 
 @with_broker()

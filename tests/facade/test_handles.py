@@ -282,6 +282,44 @@ async def test_a_session_that_does_not_call_again_is_out_after_two_seconds() -> 
         await eventually(lambda: len(running.broker.state.queue) == 0)
 
 
+async def test_a_lost_call_that_the_log_answers_late_is_no_sign_of_life() -> None:
+    """Neither one that is carried out after its client has gone, nor one that was refused and is stored later."""
+    log, clock = GatedLog(), FakeClock()
+    async with serving(log=log, clock=clock, command_timeout_ms=500) as running, crowd(running) as there:
+        ann, bob = await there.session(), await there.session()
+        connections = running.connections
+        lost = await entering_at(log, ann)
+        lost.cancel()
+        await asyncio.wait({lost})
+        await eventually(lambda: running.connections < max(2, connections))
+        await clock.advance(100)
+        late = asyncio.create_task(bob.refused("enter_queue"))
+        await eventually(lambda: len(running.broker.writer._pending) == 1)
+        await clock.advance(600)
+        assert (await late)["code"] == "unavailable"
+        await clock.advance(100)
+        log.gate.set()
+        await clock.advance(3_000)
+        await eventually(lambda: running.broker.state.position > 1)
+        await eventually(lambda: len(running.broker.state.queue) == 0)
+
+
+async def test_a_cancelled_call_takes_no_repeated_one_along() -> None:
+    """A client that gave up waiting, cancels, and has called again by then stays in the queue."""
+    log, clock = GatedLog(), FakeClock()
+    async with serving(log=log, clock=clock) as running, crowd(running) as there:
+        ann = await there.session()
+        call = await entering_at(log, ann)
+        again = asyncio.create_task(ann.enter())
+        await eventually(lambda: len(running.broker.writer._pending) == 1)
+        await ann.notify("notifications/cancelled", {"requestId": "enter-1"})
+        log.gate.set()
+        assert (await again)["status"] == "waiting"
+        await clock.advance(10_000)
+        assert (await ann.call("get_status"))["status"] == "waiting"
+        call.cancel()
+
+
 async def test_a_session_whose_stream_is_open_stays_though_its_answer_was_lost() -> None:
     """Its client hears of the match by the stream."""
     log, clock = GatedLog(), FakeClock()

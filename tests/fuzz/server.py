@@ -79,7 +79,7 @@ class ProbedApp(ChatApp):
             "sessions": len(endpoint._sessions),
             "calls in sessions": sum(len(session.calls) for session in endpoint._sessions._by_id.values()),
             "streams": len(endpoint._streams._open),
-            "sinks": len(broker.hub._sinks),
+            "subscribers": len(broker.hub._subscribers),
             "waits": len(broker.hub._waits),
             "calls": sum(trace.calls for trace in traces.values()),
             "listening": sum(trace.streams for trace in traces.values()),

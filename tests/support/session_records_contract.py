@@ -43,7 +43,7 @@ class SessionRecordsContract:
         run(scenario)
 
     def test_a_record_is_gone_when_its_time_is_over(self) -> None:
-        """Keeping it again is for all of it, also without a change."""
+        """Each field by itself."""
 
         async def scenario() -> None:
             records = (await self.make()).session_records
@@ -51,8 +51,9 @@ class SessionRecordsContract:
             assert await records.load(KEY, now_ms=99) == {"a": b"1"}
             assert await records.load(KEY, now_ms=100) == {}
             await records.keep(KEY, {"b": b"2"}, until_ms=200)
-            await records.keep(KEY, {}, until_ms=300)
-            assert (await records.load(KEY, now_ms=299))["b"] == b"2"
+            await records.keep(KEY, {"a": b"3"}, until_ms=300)
+            assert await records.load(KEY, now_ms=199) == {"a": b"3", "b": b"2"}
+            assert await records.load(KEY, now_ms=299) == {"a": b"3"}
 
         run(scenario)
 

@@ -219,7 +219,7 @@ def off_by_one(inbox: Inbox, cursor: int) -> list[int]:
     return _after(inbox, cursor - 1)
 
 
-_after, _told, _decide = Inbox.after, pages._told, decide
+_after, _deliveries_to, _decide = Inbox.after, pages._deliveries_to, decide
 
 
 def late(*whatever: Any) -> None:

@@ -187,7 +187,7 @@ function toldList(m) {
   return items.length ? el("ul", { class: "told" }, items) : el("p", { class: "muted" }, "Nobody.");
 }
 
-const NOTED_LATE_MS = 1200; // as in delivered.py
+const NOTED_LATE_MS = 1200; // as in reading/deliveries.py
 
 /** When and how what commit `m` tells `person` reached them, as far as the log notes it. */
 function handedText(m, person) {
