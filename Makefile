@@ -50,7 +50,7 @@ imports: install
 
 DAILY := HYPOTHESIS_PROFILE=daily $(PYTEST) -m 'not slow'
 
-# Coverage slows down all code that runs, measured or not. So it is on only where the core's own tests run.
+# Coverage slows down all code that runs, measured or not. So it is on only where the core's own tests run, and off in slow tests.
 test: install  ## the daily loop: all but the slow tests; a branch of the core that its own tests do not run is a failure
 	$(DAILY) tests/core $(CORE:%=--cov=%) --cov-fail-under=100
 	$(DAILY) --deselect=tests/core/
@@ -60,9 +60,10 @@ test-all: JOBS = 2
 test-all: test-suite test-no-lane test-clients test-browser fuzz simulate  ## every test at its full size; needs npm and Chromium
 
 test-suite: install  ## the whole Python suite, slow tests included; too little branch coverage is a failure
-	$(PYTEST) --cov --cov-report=
+	$(PYTEST) -m 'not slow' --cov --cov-report=
 	$(BIN)/python -m coverage report --include='$(CORE_FILES)' --fail-under=100
 	$(BIN)/python -m coverage report --omit='$(CORE_FILES)' --fail-under=95
+	$(PYTEST) -m slow
 
 NO_LANE := tools waits handles subscriptions get_stream http presence cursors resources
 
