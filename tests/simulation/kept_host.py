@@ -53,11 +53,13 @@ class KeptHost(Host):
         self.default: ConnectionId | None = None  # whose the session's default handle is, where that is sure
         self._presented: set[ConnectionId] = set()  # for sure, in this session
         self._opening = False
+        self._used_ms = 0.0  # when the session is known to have been used last
 
     async def ask(
         self, method: str, params: dict[str, Any], *, leave_after_ms: float | None = None
     ) -> dict[str, Any] | None:
         """In the session."""
+        self._doubt_if_idle()
         try:
             session_id = await self._session()
             if session_id is None:
@@ -71,7 +73,15 @@ class KeptHost(Host):
             return None
         if result is not None and session_id != self.session_id:
             return None  # of a session that has ended meanwhile
+        if result is not None:
+            self._used_ms = self.around.world.now_ms
         return result
+
+    def _doubt_if_idle(self) -> None:
+        """A broker may have forgotten what a session has shown that was not used for half of `session_idle_ms`."""
+        if self.around.world.now_ms - self._used_ms > self.around.plan.policy.session_idle_ms / 4:
+            self.default = None
+            self._presented.clear()
 
     async def _session(self) -> str | None:
         while self._opening:
@@ -126,6 +136,7 @@ class KeptHost(Host):
     async def _stream(self) -> None:
         if (session_id := await self._session()) is None:
             return
+        self._doubt_if_idle()
         if self.line is not None and not await self._all_shown():
             return
         if session_id != self.session_id:
@@ -166,6 +177,7 @@ class KeptHost(Host):
         self._live_since_ms = float("inf")  # until the first bytes are there, with all that was missed
         replayed_by_ms = self.around.world.now_ms + REPLAY_MS
         while data := await exchanged.read():
+            self._used_ms = self.around.world.now_ms
             if line is not None and self.around.world.now_ms < replayed_by_ms:
                 line.gone_through = max(line.gone_through, self.around.disk.base.position)
             for event in reader.feed(data):
