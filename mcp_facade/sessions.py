@@ -273,6 +273,8 @@ class Sessions:
             session.restore(fields)
             session.kept_at_ms = -math.inf if fields else self._broker.clock.now_ms()
             self._add(session)
+            if fields:
+                self._broker.in_background(self.keep(session))  # its use begins now, also if that is a stream
         return self.get(session_id)
 
     def touch(self, session: Session) -> None:
