@@ -242,7 +242,7 @@ class KeptHost(Host):
             person = self.around.record.people.get(who)
             if person is None:
                 continue
-            for position in person.positions:
+            for position in filter(self.around.is_due, person.positions):
                 owed = position >= line.begins_at and position > max(sure_from, line.gone_through, person.known_since)
                 if owed and (position, who) not in line.heard:
                     found.append(f"{self.name}, whose line began at {line.begins_at}, never heard {position} for {who}")

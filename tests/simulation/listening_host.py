@@ -103,7 +103,8 @@ class ListeningHost(Host):
         """What it should have heard by now and did not."""
         if self.live_since is None or self.listens_to is None:
             return []
-        owed = [p for p in self.around.record.person(self.listens_to).positions if p > self.live_since]
+        due = filter(self.around.is_due, self.around.record.person(self.listens_to).positions)
+        owed = [p for p in due if p > self.live_since]
         return [
             f"{self.name}, who listens since {self.live_since}, never heard {p}" for p in owed if p not in self.heard
         ]

@@ -111,6 +111,10 @@ class Surroundings:
         if begun_ms >= self.strict_since_ms and self.world.now_ms - begun_ms > PROMPT_MS + self.plan.lag_ms:
             self.world.fail(f"{what} heard of position {position} only {self.world.now_ms - begun_ms:.0f} ms later")
 
+    def is_due(self, position: Position) -> bool:
+        """Whether whoever listens must have heard of `position` by now."""
+        return self.world.now_ms - self.record.landed_ms[position] > PROMPT_MS + self.plan.lag_ms
+
     def lost_with(self, process: Process) -> None:
         """`process` crashes now."""
         if process.is_appending and process.broker.state.position < self.disk.tip.position:
