@@ -121,7 +121,7 @@ def test_the_slow_tests_wait_for_test_all(clone: Clone) -> None:
     assert "--deselect=tests/core/" in rest
     everything = clone.make("test-all")
     assert "HYPOTHESIS_PROFILE" not in everything
-    suite = [line.partition(" -m pytest ")[2] for line in everything.splitlines() if "slow" in line]
+    suite = [args for line in everything.splitlines() if (args := line.partition(" -m pytest ")[2]) and "slow" in args]
     assert suite == ["-n auto --dist worksteal -m 'not slow' --cov --cov-report=", "-n auto --dist worksteal -m slow"]
     for part in ("--fail-under=95", "TEST_FAST_LANE=0", "CHAT_BROKER_NO_FAST_LANE=1", "tests/browser", "tests/fuzz"):
         assert part in everything
