@@ -27,7 +27,8 @@ from projections.rooms import Room
 from tests.simulation.plan import SHARED
 from tests.simulation.run import Simulation
 
-SEEDS_MOST = 80
+SEEDS_MOST = 300
+"""The rarest of these bugs shows in one seed of 25, so all of these miss it once in 200,000 times."""
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
