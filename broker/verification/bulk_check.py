@@ -52,7 +52,7 @@ def _decode_linked(last: Tip | Commit, lines: Sequence[bytes]) -> Sequence[Commi
             check_link(last, commit)
             commits.append(commit)
             last = commit
-    except Exception:  # noqa: BLE001 - see above; `checking` reports the error
+    except Exception:  # noqa: BLE001 - see above; `faults` explains the error
         return commits
     return commits
 

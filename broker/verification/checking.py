@@ -14,17 +14,16 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from broker.decide import Rejection, decide
 from broker.verification.bulk_check import check_lines, fold_lines
-from broker.verification.safe_text import diff, safe, safe_repr
+from broker.verification.faults import ViolationReport, explain, state_fault
+from broker.verification.safe_text import safe
 from broker.verification.worker_pool import Task, WorkerPool, cores
 from events.codec import UnreadableCommitError, decode_commit
-from events.commit import BrokenChainError, Commit, Tip, check_link
-from events.events import Event, RoomOpened
+from events.commit import BrokenChainError, Tip, check_link
 from events.ids import POSITION_MAX, Position
 from events.log import Snapshot, UnusableLogError
-from projections.invariants import Violation, check_events, check_state, check_step
-from projections.state import State, StateMutation, digest, evolve
+from projections.invariants import Violation
+from projections.state import State, StateMutation, digest
 
 PROMISES: Mapping[int, str] = {
     1: "A connection is in at most one place: the queue, or one open room.",
@@ -74,13 +73,6 @@ class CheckedLog(Protocol):
         ...
 
 
-class ViolationReport(NamedTuple):
-    """The first broken promise with lines of evidence; all text is safe for a terminal."""
-
-    violation: Violation
-    evidence: Sequence[str] = ()
-
-
 class CheckResult(NamedTuple):
     """The result of a check: the number of sound commits after the base, their last tip and the digest of its state."""
 
@@ -112,7 +104,7 @@ def check_log(
         workers = cores() if is_long else 1
     start: State = source.base.state
     with _gc_paused(), WorkerPool(workers - 1) as pool:
-        fault = _state_fault(start)
+        fault = state_fault(start)
         end = _LogCheck(source, pool).run(on_progress) if fault is None else _check_end(start, fault)
     return CheckResult(end.state.position - start.position, end.state.tip, end.digest, end.fault)
 
@@ -138,7 +130,7 @@ class _CheckEnd(NamedTuple):
 
 
 def _check_end(state: State, fault: ViolationReport | None = None) -> _CheckEnd:
-    return _CheckEnd(state, digest(state), fault or _state_fault(state))
+    return _CheckEnd(state, digest(state), fault or state_fault(state))
 
 
 class _Segment(NamedTuple):
@@ -267,55 +259,4 @@ def _fault_after(segment: _Segment, sound: int) -> tuple[State, ViolationReport]
         check_link(state.tip, commit)
     except (BrokenChainError, UnreadableCommitError) as error:
         return state, ViolationReport(Violation(5, state.position + 1, safe(str(error))))
-    return state, _explain(state, commit)
-
-
-def _state_fault(state: State) -> ViolationReport | None:
-    return next((_report(violation) for violation in check_state(state)), None)
-
-
-def _explain(before: State, commit: Commit) -> ViolationReport:
-    """Return the fault of `commit`, an unsound one after `before`."""
-    decided = _decide_again(before, commit)
-    violations = [*_step_violations(before, commit), *_decision_violations(commit, decided)]
-    evidence = diff(commit.events, decided) if [*commit.events] != [*decided] else []
-    return _report(violations[0], [f"the command is {safe_repr(commit.command)}", *evidence])
-
-
-def _report(violation: Violation, evidence: Sequence[str] = ()) -> ViolationReport:
-    return ViolationReport(Violation(violation.promise, violation.position, safe(violation.what)), evidence)
-
-
-def _step_violations(before: State, commit: Commit) -> list[Violation]:
-    """Return the violations of the step, also of one that can't be folded."""
-    try:
-        return check_step(before, commit, evolve(before, commit))
-    except Exception:  # noqa: BLE001 - see `broker.verification.bulk_check`
-        return check_events(before, commit)
-
-
-def _decide_again(before: State, commit: Commit) -> Sequence[Event | Rejection]:
-    try:
-        decision = decide(before, commit.command, commit.facts)
-    except Exception:  # noqa: BLE001 - see `broker.verification.bulk_check`
-        return []
-    return [decision] if isinstance(decision, Rejection) else decision
-
-
-def _decision_violations(commit: Commit, decided: Sequence[Event | Rejection]) -> Iterator[Violation]:
-    stored_pairs, pairs = _pairs(commit.events), _pairs(decided)
-    if stored_pairs != pairs:
-        yield Violation(3, commit.position, f"paired were {_named(stored_pairs)}, to be paired {_named(pairs)}")
-    if [*commit.events] != [*decided]:
-        yield Violation(6, commit.position, "deciding the command again does not give the events that are stored")
-    if not commit.events:
-        yield Violation(6, commit.position, "a command that led to nothing is stored")
-    yield Violation(6, commit.position, "the commit can't be folded")
-
-
-def _pairs(events: Sequence[Event | Rejection]) -> list[tuple[str, str]]:
-    return [(event.first, event.second) for event in events if isinstance(event, RoomOpened)]
-
-
-def _named(pairs: Sequence[tuple[str, str]]) -> str:
-    return " and ".join(f"{first} with {second}" for first, second in pairs) or "nobody"
+    return state, explain(state, commit)

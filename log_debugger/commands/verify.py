@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 
-from broker.verification.checking import PROMISES, CheckResult, ViolationReport, check_log
+from broker.verification.checking import PROMISES, CheckResult, check_log
+from broker.verification.faults import ViolationReport
 from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError

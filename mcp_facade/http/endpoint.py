@@ -41,7 +41,8 @@ from mcp_facade.http.refusals import json_rpc_refusal
 from mcp_facade.resources import Resources
 from mcp_facade.sdk.server import chat_server
 from mcp_facade.sdk.session_requests import SessionRequests
-from mcp_facade.sessions import Session, Sessions
+from mcp_facade.session import Session
+from mcp_facade.sessions import Sessions
 from mcp_facade.streams.get_stream import PRIMED_SINCE, GetStream, parse_event_id
 from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.texts import NO_STREAM, NOT_ANSWERING

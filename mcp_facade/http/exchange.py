@@ -16,7 +16,7 @@ from mcp_facade.sdk.workarounds import (
     replace_lone_surrogates,
     without_connection_header,
 )
-from mcp_facade.sessions import Session
+from mcp_facade.session import Session
 
 EXCHANGE_KEY = "chat_broker.exchange"
 """The key of a call's `HttpExchange` in its ASGI scope."""

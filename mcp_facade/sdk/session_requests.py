@@ -51,7 +51,8 @@ from mcp_facade.http.encoders import SessionEncoder
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.http.long_running import LongRunningCall
 from mcp_facade.http.refusals import json_rpc_refusal
-from mcp_facade.sessions import Session, Sessions
+from mcp_facade.session import Session
+from mcp_facade.sessions import Sessions
 
 logger = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from broker.streams import Stream
 from events.log import LogUnavailableError
 from mcp_facade.http.direct_response import DirectResponse
 from mcp_facade.http.headers import SESSION_HEADER
-from mcp_facade.sessions import ResumePoint, Session
+from mcp_facade.session import ResumePoint, Session
 from mcp_facade.streams.frames import meta_of, notification_frame, resource_updated_frame
 from projections.state import State
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from broker.broker import Broker
 from events.ids import ConnectionId, Handle, connection_id_of
 from mcp_facade.http.exchange import HttpExchange
-from mcp_facade.sessions import Session
+from mcp_facade.session import Session
 
 HANDLES_REMEMBERED = 4_096
 

@@ -325,6 +325,12 @@ class InSession(Person):
         self.session_id = response.headers["mcp-session-id"]
         assert (await self.notify("notifications/initialized")).status_code == 202
 
+    def at(self, running: Running) -> InSession:
+        """The same session as a client of `running`, who knows nothing but its id; to be closed."""
+        other = InSession(running, self.version)
+        other.session_id = self.session_id
+        return other
+
     def headers(self, method: str, name: str | None) -> dict[str, str]:
         """The session, once there is one."""
         if not self.session_id:

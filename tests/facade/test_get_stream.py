@@ -284,8 +284,7 @@ async def test_a_session_and_its_stream_go_on_after_a_restart() -> None:
             last = (await frames.next()).id
         await bob.say("missed")
     async with serving(log=log) as running, crowd(running) as there:
-        old, bob_again = InSession(running), await there.session()
-        old.session_id = ann.session_id
+        old, bob_again = ann.at(running), await there.session()
         async with old.stream(last) as frames:
             assert texts([await frames.next()]) == ["missed"]
             await bob_again.call("send_message", room_id=bob.room_id, message="live", handle=bob.handle)
@@ -305,8 +304,7 @@ async def test_a_session_of_another_log_is_unknown() -> None:
         await bob.say("missed")
     log.session_records = MemorySessionRecords()  # as if the secret had been lost
     async with serving(log=log) as running, crowd(running) as there:
-        old = InSession(running)
-        old.session_id = ann.session_id
+        old = ann.at(running)
         assert (await old.exchange("tools/list", {})).status_code == 404
         async with old.stream(last) as frames:
             assert frames.response.status_code == 404

@@ -29,6 +29,16 @@ class Two(NamedTuple):
             setattr(other, name, getattr(person, name))
         return other
 
+    async def one_heard(self) -> tuple[InSession, Modern, str]:
+        """Ann's session and her partner Bob at the one broker, and the id of the one event her stream brought."""
+        ann, bob = await self.here.session(), await self.here.modern()
+        await ann.enter("Ann")
+        await bob.enter("Bob")
+        async with ann.stream() as frames:
+            await bob.say("one")
+            event_id: str = (await frames.next()).id
+        return ann, bob, event_id
+
 
 @pytest.fixture
 async def two() -> AsyncIterator[Two]:
@@ -120,15 +130,9 @@ async def test_an_inbox_of_the_other_broker_can_be_subscribed_to(two: Two) -> No
 
 async def test_a_session_is_known_to_the_other_broker(two: Two) -> None:
     """By its id: with the handle that it may leave out, and with its stream, which resumes without gap or double."""
-    ann, bob = await two.here.session(), await two.here.modern()
-    await ann.enter("Ann")
-    await bob.enter("Bob")
-    async with ann.stream() as frames:
-        await bob.say("one")
-        last = (await frames.next()).id
+    ann, bob, last = await two.one_heard()
     await bob.say("two")
-    there = InSession(two.late.running)
-    there.session_id = ann.session_id
+    there = ann.at(two.late.running)
     async with there.stream(last) as frames:
         assert texts([await frames.next()]) == ["two"]
         two.log.may_hear.set()
@@ -140,14 +144,8 @@ async def test_a_session_is_known_to_the_other_broker(two: Two) -> None:
 
 async def test_a_stream_waits_for_what_its_client_has(two: Two) -> None:
     """While the log is silent it is not opened: live from an old state, it would repeat what the client has."""
-    ann, bob = await two.here.session(), await two.here.modern()
-    await ann.enter("Ann")
-    await bob.enter("Bob")
-    async with ann.stream() as frames:
-        await bob.say("one")
-        last = (await frames.next()).id
-    there = InSession(two.late.running)
-    there.session_id = ann.session_id
+    ann, _, last = await two.one_heard()
+    there = ann.at(two.late.running)
     two.log.before_tip = [unavailable] * 100
     async with there.stream(last) as frames:
         assert frames.response.status_code == 503

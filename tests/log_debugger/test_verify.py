@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from broker.verification import checking
-from broker.verification.checking import PROMISES, CheckResult, ViolationReport, check_log
+from broker.verification.checking import PROMISES, CheckResult, check_log
+from broker.verification.faults import ViolationReport
 from broker.verification.safe_text import safe_repr
 from events.codec import encode_commit
 from events.commands import EnterQueue, LeaveQueue, LeaveRoom, SendMessage

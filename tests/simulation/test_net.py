@@ -22,7 +22,7 @@ from events.commit import Commit, Tip
 from events.events import Event, MessageSent
 from events.ids import ConnectionId
 from events.log import Conflict, LogUnavailableError
-from mcp_facade.sessions import ResumePoint
+from mcp_facade.session import ResumePoint
 from projections.rooms import Room
 from tests.simulation.plan import SHARED
 from tests.simulation.run import Simulation
