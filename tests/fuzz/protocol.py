@@ -191,9 +191,10 @@ def carry_out(scenario: Scenario, values: Mapping[bytes, bytes], port: int) -> l
 
 def _do(act: Act, connection: FuzzConnection, values: Mapping[bytes, bytes]) -> bytes:
     """Send the part that is due now; return the rest."""
-    data = act.request.wire(values)
+    request = act.request.filled(values)  # ids and methods may be placeholders too
+    data = request.wire({})
     now = len(data) * act.cut // 100
-    connection.ask(act.request, data[:now])
+    connection.ask(request, data[:now])
     if connection.is_half_asked or (now < len(data) and len(connection.asked) > 1):
         connection.is_owed = False  # one request stands in the middle of another
     connection.is_half_asked = connection.is_half_asked or now < len(data)

@@ -15,7 +15,8 @@ import pytest
 
 from tests.fuzz.mutate import mutated
 from tests.fuzz.target import ServerUnderFire, under_fire, written
-from tests.hostile.scenarios import Scenario, from_cases, made, scenarios
+from tests.hostile.messages import modern
+from tests.hostile.scenarios import Act, Scenario, from_cases, made, scenarios
 from tests.support.commands import command_of
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
@@ -78,6 +79,14 @@ class Attack:
             error.add_note(f"and which of them it was:    {command_of('tests.fuzz', 'smaller', file)}")
             error.add_note(f"and the same run with:       make fuzz SEED={SEED} EXAMPLES={EXAMPLES}")
             raise
+
+
+def test_an_id_is_held_against_what_was_sent(target: ServerUnderFire) -> None:
+    """A scenario may use a live value as an id; its answer has that value."""
+    request = modern("tools/list", {}, request_id="@OTHER@").request()
+    (dialogue,) = target.attack((Act(0, request),))
+    assert b"@OTHER@" not in dialogue.sent
+    assert dialogue.responses[0].status == 200
 
 
 def test_nothing_that_is_sent_upsets_the_endpoint(target: ServerUnderFire) -> None:

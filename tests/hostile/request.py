@@ -56,8 +56,12 @@ class Request(NamedTuple):
 
     def filled(self, values: Mapping[bytes, bytes]) -> Request:
         """Return the same with `values` in the place of placeholders."""
-        headers = tuple((filled(name, values), filled(value, values)) for name, value in self.headers)
-        return self._replace(target=filled(self.target, values), headers=headers, body=filled(self.body, values))
+        return self._replace(
+            target=filled(self.target, values),
+            headers=tuple((filled(name, values), filled(value, values)) for name, value in self.headers),
+            body=filled(self.body, values),
+            raw=None if self.raw is None else filled(self.raw, values),
+        )
 
     def head(self, values: Mapping[bytes, bytes]) -> bytes:
         """Return all bytes before the body."""
