@@ -91,11 +91,10 @@ class CallRecorder:
 async def _serving() -> AsyncIterator[int]:
     """A broker with its log in memory; yields its port."""
     broker = Broker(MemoryLog(), SystemClock())
-    app = ChatApp(broker, Settings())
+    started = asyncio.Event()
+    app = ChatApp(broker, Settings(), started.set)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn_config(app))
-    started = asyncio.Event()
-    app.on_started = started.set
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     await started.wait()
     yield listening.getsockname()[1]

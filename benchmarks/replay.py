@@ -22,6 +22,8 @@ from typing import Final
 from benchmarks.fold import a_log
 from benchmarks.histories import ChatHistory, history
 from broker.clock import SystemClock
+from broker.deadlines import Deadlines
+from broker.metrics import Metrics
 from broker.verification.checking import check_log
 from broker.verification.worker_pool import cores
 from broker.writer import LogWriter
@@ -163,12 +165,13 @@ def _cold_start(path: Path, commits: int, tail: int) -> None:
 async def _start(path: Path, commits: int) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     log = SqliteLog(path, STATE_CODEC)
-    runtime = LogWriter(log, SystemClock())
+    clock = SystemClock()
+    runtime = LogWriter(log, clock, Deadlines(clock), Metrics(lambda: INITIAL_STATE, lambda: 0))
     await runtime.start(INITIAL_STATE.policy)
     took_ms, cpu_ms = (time.perf_counter() - began) * 1e3, (time.process_time() - cpu) * 1e3
     snapshot = await log.newest_snapshot()
     assert snapshot is not None
-    assert runtime.state.position == commits
+    assert runtime.replica.state.position == commits
     behind = commits - snapshot.tip.position
     print(f"{f'cold start, snapshot {behind:,} commits back':40}{took_ms:>12,.0f} ms, {cpu_ms:,.0f} ms of CPU")
     await runtime.stop(1_000)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from broker.clock import RandomBytes
 from broker.decide import Rejection, decide
-from events.commands import Command, Disconnect, EnterQueue, MatchDue, NextPartner, SendMessage
+from events.commands import Command, EnterQueue, MatchDue, NextPartner, SendMessage
 from events.commit import Commit, Facts, commit_after
 from events.ids import ID_BYTES, RoomId, room_id_from
 from projections.state import State, evolve
@@ -37,49 +36,39 @@ class PendingCommand:
         self.command = command
         self.deadline_ms = deadline_ms
         self.answer: asyncio.Future[CommandAnswer] = asyncio.get_running_loop().create_future()
-        may_match = isinstance(command, EnterQueue | NextPartner | MatchDue)
-        self.room_id: RoomId | None = room_id_from(random_bytes(ID_BYTES)) if may_match else None
-        self.salt = random_bytes(SALT_BYTES).hex() if isinstance(command, SendMessage) else None
-
-    def resolve(self, answer: CommandAnswer) -> None:
-        """Give the caller its answer, unless it has gone or has one."""
-        if not self.answer.done():
-            self.answer.set_result(answer)
+        self.room_id: RoomId | None = None  # for a command that may match
+        self.salt: str | None = None
+        if type(command) is SendMessage:
+            self.salt = random_bytes(SALT_BYTES).hex()
+        elif isinstance(command, EnterQueue | NextPartner | MatchDue):
+            self.room_id = room_id_from(random_bytes(ID_BYTES))
 
 
 class Batch:
-    """The commits and answers of a batch, if no other writer appends first."""
+    """The commits and answers of commands that are decided one after the other; tentative, until it is stored."""
 
     def __init__(self, state: State) -> None:
+        """Take `state`, which the first decision rests on."""
         self.state = state
-        self.steps: list[Accepted] = []
+        self.commits: list[Commit] = []
+        """The commits to store, in order."""
+        self.steps: list[tuple[State, Commit]] = []
+        """The same, each with the state right after it."""
         self.answers: list[tuple[PendingCommand, CommandAnswer]] = []
 
-    @property
-    def commits(self) -> list[Commit]:
-        """Return the commits to store, in order."""
-        return [step.commit for step in self.steps if step.commit is not None]
-
-    def decide_all(
-        self, batch: Sequence[PendingCommand], at_ms: int, overdue: Callable[[], Iterable[Disconnect]]
-    ) -> None:
-        """Decide `batch` as of `at_ms`. Before the first matching, take out the `overdue` connections."""
-        swept = False
-        for submitted in batch:
-            if submitted.room_id is not None and not swept:
-                swept = True
-                for absent in overdue():
-                    self._decide(absent, Facts(at_ms))
-            facts = Facts(at_ms, submitted.room_id, submitted.salt)
-            self.answers.append((submitted, self._decide(submitted.command, facts)))
-
-    def _decide(self, command: Command, facts: Facts) -> CommandAnswer:
-        decision = decide(self.state, command, facts)
+    def decide(self, pending: PendingCommand, at_ms: int) -> None:
+        """Decide a command on the state after those before it, and fold its commit."""
+        facts = Facts(at_ms, pending.room_id, pending.salt)
+        decision = decide(self.state, pending.command, facts)
+        answer: CommandAnswer
         if isinstance(decision, Rejection):
-            return decision
-        if not decision:
-            return Accepted(self.state, None)
-        commit = commit_after(self.state.tip, command, facts, decision)
-        self.state = evolve(self.state, commit)
-        self.steps.append(Accepted(self.state, commit))
-        return self.steps[-1]
+            answer = decision
+        elif not decision:
+            answer = Accepted(self.state, None)
+        else:
+            commit = commit_after(self.state.tip, pending.command, facts, decision)
+            self.state = evolve(self.state, commit)
+            self.commits.append(commit)
+            self.steps.append((self.state, commit))
+            answer = Accepted(self.state, commit)
+        self.answers.append((pending, answer))

@@ -25,6 +25,7 @@ class DeliveryLog:
 
     def __init__(self, log: EventLog, clock: Clock) -> None:
         self._log = log
+        self._is_kept = log.keeps_delivery_records
         self._clock = clock
         self._pending: list[DeliveryRecord] = []
         self._timer: Timer | None = None
@@ -32,7 +33,7 @@ class DeliveryLog:
 
     def record(self, position: Position, connection_id: ConnectionId, by: DeliveredBy) -> None:
         """Record that `connection_id` was handed the notification of the commit at `position`."""
-        if len(self._pending) >= PENDING_MAX:
+        if not self._is_kept or len(self._pending) >= PENDING_MAX:
             return
         self._pending.append(DeliveryRecord(position, connection_id, by, self._clock.wall_ms()))
         self._store_soon()

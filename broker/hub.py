@@ -7,16 +7,17 @@ awaited; a slow client is the subscriber's own concern.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import NamedTuple, Protocol, TypeVar
 
 from broker.clock import Clock
+from broker.metrics import FastCounter
 from events.commit import Commit
 from events.events import Event, MessageSent, PolicyAdopted, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position
 from projections.notifications import Notification, deliveries
-from projections.state import State
 
 V = TypeVar("V")
 
@@ -33,10 +34,12 @@ class Delivery(NamedTuple):
 
 def deliveries_of(commit: Commit, announced_ms: float = 0) -> list[Delivery]:
     """Return the deliveries of `commit`, in the order of a stream: two members of a room may share one."""
-    told = sorted(deliveries(commit), key=_connection_id)
+    found = deliveries(commit)
+    if len(found) > 1:
+        found.sort(key=itemgetter(0))
     return [
         Delivery(connection_id, commit.position, nth, notification, announced_ms)
-        for nth, (connection_id, notification) in enumerate(told)
+        for nth, (connection_id, notification) in enumerate(found)
     ]
 
 
@@ -51,9 +54,10 @@ class Subscriber(Protocol):
 class Hub:
     """The subscribers and waits of each connection."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.on_delivery: Callable[[], None] = lambda: None
+    def __init__(self, clock: Clock, deliveries: FastCounter) -> None:
+        """`deliveries` counts the notifications handed to a subscriber."""
         self._clock = clock
+        self._deliveries = deliveries
         self._subscribers: dict[ConnectionId, dict[Subscriber, None]] = {}  # a dict keeps the order of attaching
         self._waits: dict[ConnectionId, dict[asyncio.Event, None]] = {}
 
@@ -84,13 +88,13 @@ class Hub:
             for wake in waits:
                 wake.set()
 
-    def announce(self, commit: Commit, state: State) -> None:
-        """Deliver `commit` to its recipients, and wake the waits of its participants (an `Observer` of the replica)."""
+    def announce(self, commit: Commit) -> None:
+        """Deliver `commit` to its recipients, and wake the waits of its participants."""
         now_ms = self._clock.now_ms()
         for delivery in deliveries_of(commit, now_ms):
             for subscriber in tuple(self._subscribers.get(delivery.connection_id, ())):
                 subscriber.deliver(delivery)
-                self.on_delivery()
+                self._deliveries.inc()
         if self._waits:
             for event in commit.events:
                 for connection_id in participants(event):
@@ -111,10 +115,6 @@ def participants(event: Event) -> tuple[ConnectionId, ...]:
             return ()
         case _:
             return (event.connection_id,)
-
-
-def _connection_id(told: tuple[ConnectionId, Notification]) -> ConnectionId:
-    return told[0]
 
 
 def _discard(table: dict[ConnectionId, dict[V, None]], key: ConnectionId, value: V) -> None:

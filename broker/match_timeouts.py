@@ -1,19 +1,19 @@
 """Match timeouts: another matching of a connection, once it has waited long enough for a shared interest.
 
-The log holds the decision: when a timeout is due, the broker submits `MatchDue`, a command like any other. Deadlines
-are kept in one heap with one timer, by the clock of commit timestamps.
+The log holds the decision: when a timeout is due, the broker submits `MatchDue`, a command like any other. A timeout is
+due by the clock of commit timestamps, which may run slower than the broker's clock.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from heapq import heappop, heappush
 
 from broker.batch import Accepted, CommandAnswer
-from broker.clock import Clock, Timer
+from broker.clock import Clock
+from broker.deadlines import Deadlines
 from broker.decide import Rejection
 from broker.matching import patience_ms
+from broker.writer import LogWriter
 from events.commands import MatchDue
 from events.commit import Commit
 from events.events import PolicyAdopted, QueueEntered
@@ -26,84 +26,54 @@ LOOK_AGAIN_MS = 1_000
 class MatchTimeouts:
     """The match timeout of each waiting connection."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        time_ms: Callable[[], int],
-        state_now: Callable[[], State],
-        submit: Callable[[MatchDue], Awaitable[CommandAnswer]],
-    ) -> None:
-        """`time_ms` reads the clock of commit timestamps."""
+    def __init__(self, clock: Clock, deadlines: Deadlines, writer: LogWriter) -> None:
         self._clock = clock
-        self._time_ms = time_ms
-        self._state_now = state_now
-        self._submit = submit
-        self._heap: list[tuple[int, Position, ConnectionId]] = []  # due, by the clock of commits; entered
-        self._timer: Timer | None = None
-        self._asking: set[asyncio.Task[None]] = set()
-        self._stopped = False
+        self._deadlines = deadlines
+        self._writer = writer
 
     def start(self) -> None:
         """Schedule every waiting connection; also after a change of policy, as it may change the deadlines."""
-        state = self._state_now()
-        self._heap.clear()
+        state = self._writer.replica.state
         if len(state.queue) > 1 or patience_ms(state.policy):
-            for position, who in state.queue.entries.items():
-                self._note(state.connections.by_id[who].last_at_ms, position, who)
-        self._set_timer()
-
-    def stop(self) -> None:
-        """Fire no more timeouts, and cancel those in progress."""
-        self._stopped = True
-        self._heap.clear()
-        self._set_timer()
-        for asking in self._asking:
-            asking.cancel()
+            for entered, who in state.queue.entries.items():
+                self._add(self._due_ms(state, who), who, entered)
 
     def observe(self, commit: Commit, state: State) -> None:
-        """Schedule the connections that begin to wait (an `Observer` of the replica)."""
+        """Schedule the connections that begin to wait. A message makes none wait."""
         for event in commit.events:
             if isinstance(event, PolicyAdopted):
                 self.start()
-            elif isinstance(event, QueueEntered):
-                self._entered(event.connection_id, commit, state)
+            elif isinstance(event, QueueEntered) and patience_ms(state.policy):
+                who = event.connection_id
+                if state.queue.entered.get(who) == commit.position:
+                    self._add(self._due_ms(state, who), who, commit.position)
 
-    def _entered(self, who: ConnectionId, commit: Commit, state: State) -> None:
-        holds_out = patience_ms(state.policy) and state.queue.entered.get(who) == commit.position
-        if holds_out:
-            self._note(commit.at_ms, commit.position, who)
-            self._set_timer()
+    def _due_ms(self, state: State, who: ConnectionId) -> int:
+        """Return the time at which `who`, who waits, has waited long enough (Unix ms, as in commits)."""
+        return state.connections.by_id[who].last_at_ms + patience_ms(state.policy)
 
-    def _note(self, entered_at_ms: int, entered: Position, who: ConnectionId) -> None:
-        heappush(self._heap, (entered_at_ms + patience_ms(self._state_now().policy), entered, who))
+    def _add(self, due_ms: int, who: ConnectionId, entered: Position) -> None:
+        delay_ms = max(0, due_ms - self._writer.time_ms())
+        self._deadlines.add(self._clock.now_ms() + delay_ms, self._match, who, entered)
 
-    def _waits(self, who: ConnectionId, entered: Position) -> bool:
-        return self._state_now().queue.entered.get(who) == entered
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._heap and not self._stopped:
-            delay_ms = max(0, self._heap[0][0] - self._time_ms())
-            self._timer = self._clock.call_at(self._clock.now_ms() + delay_ms, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        now_ms = self._time_ms()
-        while self._heap and self._heap[0][0] <= now_ms:
-            _, entered, who = heappop(self._heap)
-            if self._waits(who, entered):
-                asking = asyncio.get_running_loop().create_task(self._ask(entered, who))
-                self._asking.add(asking)
-                asking.add_done_callback(self._asking.discard)
-        self._set_timer()
-
-    async def _ask(self, entered: Position, who: ConnectionId) -> None:
+    def _match(self, who: ConnectionId, entered: Position) -> None:
         """Submit a match of `who`. If no other connection waits, that is all: the next newcomer will meet `who`."""
-        answer = await self._submit(MatchDue(who))
+        state = self._writer.replica.state
+        if state.queue.entered.get(who) != entered:
+            return
+        due_ms = self._due_ms(state, who)
+        if due_ms > self._writer.time_ms():  # a later policy has more patience, or the wall clock was set back
+            self._add(due_ms, who, entered)
+            return
+        answer = self._writer.submit(MatchDue(who))
+        answer.add_done_callback(lambda answer: self._look_again(answer, who, entered))
+
+    def _look_again(self, answer: asyncio.Future[CommandAnswer], who: ConnectionId, entered: Position) -> None:
+        """Submit the match again in a second, if the answer leaves it open."""
+        if answer.cancelled():
+            return
+        matched = answer.result()
         # Another connection waits, and yet there was no match: the clock was set back in between.
-        too_early = isinstance(answer, Accepted) and answer.commit is None and len(answer.state.queue) > 1
-        if (isinstance(answer, Rejection) or too_early) and self._waits(who, entered) and not self._stopped:
-            heappush(self._heap, (self._time_ms() + LOOK_AGAIN_MS, entered, who))
-            self._set_timer()
+        too_early = isinstance(matched, Accepted) and matched.commit is None and len(matched.state.queue) > 1
+        if isinstance(matched, Rejection) or too_early:
+            self._deadlines.add(self._clock.now_ms() + LOOK_AGAIN_MS, self._match, who, entered)

@@ -46,18 +46,17 @@ class Metrics:
         self.sessions = Gauge("chat_broker_sessions", "Open 2025 sessions", registry=registry)
         self._rejections = Counter("chat_broker_rejections", "Commands refused", ["code"], registry=registry)
         self._commits = FastCounter("chat_broker_commits", "Commits stored")
-        self._deliveries = FastCounter("chat_broker_deliveries", "Notifications handed to a stream")
-        self._append_s = FastHistogram("chat_broker_append_seconds", "A batch's way into the log", LATENCY_BUCKETS_S)
-        self._delivery_s = FastHistogram(
+        self.deliveries = FastCounter("chat_broker_deliveries", "Notifications handed to a stream")
+        self.append_s = FastHistogram("chat_broker_append_seconds", "A batch's way into the log", LATENCY_BUCKETS_S)
+        self.delivery_s = FastHistogram(
             "chat_broker_delivery_seconds", "From a commit to the stream's transport", LATENCY_BUCKETS_S
         )
-        for tally in (self._commits, self._deliveries, self._append_s, self._delivery_s):
-            registry.register(tally)
-        self.delivered: Callable[[], None] = self._deliveries.inc
+        for fast in (self._commits, self.deliveries, self.append_s, self.delivery_s):
+            registry.register(fast)
         self._log_level = logger.get_effective_level()
 
-    def committed(self, commit: Commit, state: State) -> None:
-        """Count and log a commit (an `Observer` of the replica): never a text, a name or a handle.
+    def committed(self, commit: Commit) -> None:
+        """Count and log a commit: never a text, a name or a handle.
 
         Messages are logged at `debug`, all else at `info`: a line for each message would drown the others.
         """
@@ -75,17 +74,9 @@ class Metrics:
             rooms=[event.room_id for event in commit.events if isinstance(event, _IN_A_ROOM)],
         )
 
-    def appended(self, duration_ms: float) -> None:
-        """Record the time it took to store a batch."""
-        self._append_s.observe(duration_ms / 1_000)
-
     def rejected(self, code: str) -> None:
         """Count a refused command."""
         self._rejections.labels(code).inc()
-
-    def written(self, duration_ms: float) -> None:
-        """Record the time from a commit to the transport of a stream."""
-        self._delivery_s.observe(duration_ms / 1_000)
 
     def render(self) -> bytes:
         """Return the metrics in the Prometheus text format."""
@@ -125,8 +116,9 @@ class FastHistogram:
         self._counts = [0] * (len(bounds_s) + 1)
         self._sum_s = 0.0
 
-    def observe(self, duration_s: float) -> None:
-        """Record one duration."""
+    def observe_ms(self, duration_ms: float) -> None:
+        """Record one duration, given in milliseconds."""
+        duration_s = duration_ms / 1_000
         self._counts[bisect_left(self._bounds_s, duration_s)] += 1
         self._sum_s += duration_s
 

@@ -1,7 +1,7 @@
 """Reads after a cursor: they give every client the full record, regardless of deliveries on its streams.
 
-Everything in the log can be read. The inboxes give the positions of the newest notifications; older ones are found by
-going through the log.
+In a shared log, a read that could be stale is confirmed first (`Replica.confirm`). Everything in the log can be read.
+The inboxes give the positions of the newest notifications; older ones are found by going through the log.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Collection, Sequence
 
 import msgspec
 
+from broker.delivery_log import DeliveryLog
 from broker.hub import Delivery, deliveries_of
+from broker.replica import Replica
 from events.commit import Commit
 from events.ids import ConnectionId, Position
-from events.log import EventLog
+from events.log import DeliveredBy, EventLog
 from projections.inbox import EMPTY_INBOX, Inbox
 from projections.notifications import Notification, recipients
 from projections.state import State
@@ -34,6 +36,56 @@ class Page(msgspec.Struct, frozen=True):
 def inbox_of(state: State, connection_id: ConnectionId) -> Inbox:
     """Return the positions of the newest notifications of `connection_id`; empty if there were none."""
     return state.inboxes.get(connection_id, EMPTY_INBOX)
+
+
+class Reads:
+    """The reads of one broker."""
+
+    def __init__(self, log: EventLog, replica: Replica, delivery_log: DeliveryLog) -> None:
+        self._log = log
+        self._replica = replica
+        self._delivery_log = delivery_log
+
+    async def page(self, connection_id: ConnectionId, cursor: Position | None) -> Page:
+        """Return a page of the notifications of `connection_id` after `cursor`; without a cursor, of the newest.
+
+        Raises:
+            LogUnavailableError: the log could not be read.
+        """
+        state = self._replica.state
+        limit = state.policy.events_per_page_max
+        if cursor is None:
+            return await newest_page(self._log, state, connection_id, limit)
+        return await page_after(self._log, state, connection_id, cursor, limit)
+
+    def record(self, connection_id: ConnectionId, page: Page, to: DeliveredBy) -> None:
+        """Record that `page` is on its way to `connection_id`."""
+        for event in page.events:
+            self._delivery_log.record(event.params.cursor, connection_id, to)
+
+    async def has_given(self, cursor: Position) -> bool:
+        """Return whether this log can have given `cursor`: none is above its tip.
+
+        Raises:
+            LogUnavailableError: the log does not answer in time.
+        """
+        await self._replica.confirm(cursor)
+        return 0 <= cursor <= self._replica.state.position
+
+    def knows(self, connection_id: ConnectionId) -> bool:
+        """Return whether that connection is known here (still)."""
+        return connection_id in self._replica.state.connections.by_id
+
+    async def is_known(self, connection_id: ConnectionId) -> bool:
+        """Return whether that connection is known; if not, look again at the log's tip.
+
+        Raises:
+            LogUnavailableError: the log does not answer in time.
+        """
+        if self.knows(connection_id):
+            return True
+        await self._replica.confirm()
+        return self.knows(connection_id)
 
 
 async def page_after(log: EventLog, state: State, connection_id: ConnectionId, cursor: Position, limit: int) -> Page:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -31,32 +31,32 @@ FOLLOWED_COMMITS_MAX = 1_000
 """At so many followed commits not folded yet, following pauses."""
 
 
-class Observer(Protocol):
-    """Hears every commit once it is stored and folded; must not block and must not raise."""
+class LogObserver:
+    """Hears what a replica adopts; this one ignores it. No method may block or raise."""
 
-    def __call__(self, commit: Commit, state: State) -> None:
-        """Hear `commit`; `state` is the one right after it."""
-        ...
+    def committed(self, commit: Commit, state: State) -> None:
+        """Hear of `commit`, which is stored; `state` is the one right after it."""
+
+    def foreign_commits(self) -> None:
+        """Hear that other brokers' commits were folded."""
+
+    def log_truncated(self) -> None:
+        """Hear that the state has moved over trimmed commits, which were not announced."""
 
 
 class Replica:
     """The state, and the ways for commits to reach it. Only the writer lets it fold, one task at a time."""
 
-    def __init__(
-        self, log: EventLog, clock: Clock, *, on_heard: Callable[[], None], on_foreign_commits: Callable[[], None]
-    ) -> None:
-        """`on_heard`: there is something to fold. `on_foreign_commits`: other brokers' commits were folded."""
+    def __init__(self, log: EventLog, clock: Clock, observer: LogObserver, on_heard: Callable[[], None]) -> None:
+        """`on_heard`: there is something to fold."""
         self.state = INITIAL_STATE
-        self.observers: list[Observer] = []
-        self.on_log_truncated: Callable[[], None] = lambda: None
-        """Called after the state has moved over trimmed commits, which were not announced."""
         self.truncations = 0
         self.started_at: Position = 0
         """The position of the snapshot at the start, or 0."""
         self._log = log
         self._clock = clock
+        self._observer = observer
         self._on_heard = on_heard
-        self._on_foreign_commits = on_foreign_commits
         self._tips = _TipQuestions(log, clock)
         self._heard: list[Commit] = []  # followed, not folded yet
         self._heard_to: Position = 0
@@ -126,13 +126,12 @@ class Replica:
     @property
     def is_behind(self) -> bool:
         """Return whether the log is known to go on after the state."""
-        return self._seen_to > self.state.position or bool(self._heard)
+        return self._seen_to > self.state.tip.position or bool(self._heard)
 
-    def move(self, state: State, commit: Commit) -> None:
+    def adopt(self, state: State, commit: Commit) -> None:
         """Take `state`, the one after the stored `commit`, and announce the commit."""
         self.state = state
-        for observer in self.observers:
-            observer(commit, state)
+        self._observer.committed(commit, state)
         self._moved.set()
 
     def fold(self, commits: Iterable[Commit] = ()) -> bool:
@@ -147,12 +146,12 @@ class Replica:
                 self._seen_to = max(self._seen_to, commit.position)  # the commits between have to be read
             elif commit.position == self.state.position + 1:
                 check_link(self.state.tip, commit)
-                self.move(evolve(self.state, commit), commit)
+                self.adopt(evolve(self.state, commit), commit)
         self._moved.set()
         if self.state is before:
             return False
         if self._log.is_shared:
-            self._on_foreign_commits()
+            self._observer.foreign_commits()
         return True
 
     async def catch_up(self, *, to_the_end: bool = False) -> bool:
@@ -168,7 +167,7 @@ class Replica:
             if isinstance(found, Snapshot):
                 self.state = found.state
                 self.truncations += 1
-                self.on_log_truncated()
+                self._observer.log_truncated()
                 moved = True
             moved |= self.fold(() if isinstance(found, Snapshot) else found)
             if not found:
@@ -212,6 +211,15 @@ class Replica:
         except (LogUnavailableError, BrokenChainError):
             return position is not None and position <= self.state.position
         return True
+
+    async def confirm(self, position: Position | None = None) -> None:
+        """Return once the state is at `position` at least, or at the tip as of this call; see `caught_up`.
+
+        Raises:
+            LogUnavailableError: the log does not answer in time.
+        """
+        if self._log.is_shared and not await self.caught_up(position):
+            raise LogUnavailableError("the log does not answer, so nothing that may be stale is said")
 
     async def _reach(self, position: Position | None) -> None:
         tip = await self._tips.ask()

@@ -1,23 +1,28 @@
-"""Open streams: each has a bounded backlog and a writer, so no commit waits for a slow client.
+"""Open streams: each has a bounded backlog and one loop that writes, so no commit waits for a slow client.
 
-A stream with a full backlog is ended and its transport aborted; the client catches up by cursor, from the log.
+A stream is given an encoder and a transport. A stream with a full backlog is ended and its transport aborted; the
+client catches up by cursor, from the log.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Sequence
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from broker.clock import Clock, Timer
+from broker.clock import Clock
+from broker.deadlines import Deadlines
 from broker.delivery_log import DeliveryLog
 from broker.hub import Delivery, Hub
 from broker.metrics import Metrics
-from broker.presence import Presence
+from broker.presence import Presence, StateHolder
 from events.ids import ConnectionId
-from events.policy import Policy
 
 StreamKind = Literal["get", "listen"]
+
+F = TypeVar("F")
+F_co = TypeVar("F_co", covariant=True)
+F_contra = TypeVar("F_contra", contravariant=True)
 
 DRAIN_MS = 1_000
 
@@ -37,45 +42,73 @@ class Pinged(Protocol):
         ...
 
 
+class DeliveryEncoder(Protocol[F_co]):
+    """Turns deliveries into what a transport writes."""
+
+    def encode(self, delivery: Delivery) -> F_co:
+        """Return `delivery` as frames. It is called once for each delivery, in the order of the stream."""
+        ...
+
+
+class StreamTransport(Protocol[F_contra]):
+    """The client's end of a stream."""
+
+    def is_writable(self) -> bool:
+        """Return whether `write_now` can write: false while the client reads too slowly."""
+        ...
+
+    def write_now(self, frames: F_contra) -> None:
+        """Write `frames` without waiting."""
+        ...
+
+    async def write(self, frames: Sequence[F_contra]) -> None:
+        """Write `frames`, as soon as the client reads."""
+        ...
+
+    async def ping(self) -> None:
+        """Write a sign of life."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the connection without waiting for the client."""
+        ...
+
+
 class Heartbeat:
-    """Pings all its entries every fifteen seconds, with one timer for all.
+    """Pings all its entries every fifteen seconds, with one deadline at a time for all.
 
     An entry stays in the slot it was added to; each second is the turn of one of the fifteen slots.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, deadlines: Deadlines) -> None:
         self._clock = clock
+        self._deadlines = deadlines
         self._slots: list[dict[Pinged, None]] = [{} for _ in range(SLOTS)]
         self._slot = 0
-        self._timer: Timer | None = None
+        self._is_ticking = False
 
     def add(self, pinged: Pinged) -> None:
         """Ping `pinged` from now on."""
         self._slots[self._slot][pinged] = None
-        self._set_timer()
+        if not self._is_ticking:
+            self._tick_later()
 
     def discard(self, pinged: Pinged) -> None:
         """Stop pinging `pinged`; no error if it was not added."""
         for slot in self._slots:
             slot.pop(pinged, None)
 
-    def stop(self) -> None:
-        """Ping nothing until something is added."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _tick_later(self) -> None:
+        self._is_ticking = True
+        self._deadlines.add(self._clock.now_ms() + SLOT_MS, self._tick)
 
-    def _set_timer(self) -> None:
-        if self._timer is None:
-            self._timer = self._clock.call_at(self._clock.now_ms() + SLOT_MS, self._next_slot)
-
-    def _next_slot(self) -> None:
+    def _tick(self) -> None:
         self._slot = (self._slot + 1) % SLOTS
-        for pinged in self._slots[self._slot]:
+        for pinged in tuple(self._slots[self._slot]):
             pinged.ping()
-        self._timer = None
+        self._is_ticking = False
         if any(self._slots):
-            self._set_timer()
+            self._tick_later()
 
 
 class Streams:
@@ -84,50 +117,56 @@ class Streams:
     def __init__(
         self,
         clock: Clock,
+        replica: StateHolder,
         hub: Hub,
         presence: Presence,
+        heartbeat: Heartbeat,
         metrics: Metrics,
         delivery_log: DeliveryLog,
-        policy_now: Callable[[], Policy],
     ) -> None:
         self.clock = clock
+        self.replica = replica
         self.hub = hub
         self.presence = presence
         self.metrics = metrics
         self.delivery_log = delivery_log
-        self.policy_now = policy_now
-        self.heartbeat = Heartbeat(clock)
-        self._open: dict[Stream, None] = {}
+        self.heartbeat = heartbeat
+        self._open: dict[Stream[Any], None] = {}
         self._is_ending = False
 
     def open(
-        self, kind: StreamKind, abort: Callable[[], None], *, pinged: bool = False, replaces: Stream | None = None
-    ) -> Stream:
+        self,
+        kind: StreamKind,
+        encoder: DeliveryEncoder[F],
+        transport: StreamTransport[F],
+        *,
+        pinged: bool = True,
+        replaces: Stream[Any] | None = None,
+    ) -> Stream[F]:
         """Open a stream that is attached to no connection yet.
 
         Args:
             kind: the label of its metrics and delivery records.
-            abort: drops its transport without waiting for the client.
-            pinged: `Stream.ping` is called every fifteen seconds.
+            encoder: makes the frames that `transport` writes.
+            transport: the client's end.
+            pinged: have the transport pinged every fifteen seconds.
             replaces: a stream the caller ends for this one; it does not count any more.
 
         Raises:
             TooManyStreamsError: nothing was opened.
         """
         others = len(self._open) - (replaces in self._open)
-        if others >= self.policy_now().streams_max or self._is_ending:
+        if others >= self.replica.state.policy.streams_max or self._is_ending:
             raise TooManyStreamsError
-        stream = Stream(self, kind, abort)
+        stream = Stream(self, kind, encoder, transport)
         self._open[stream] = None
         self.metrics.streams[kind].inc()
         if pinged:
             self.heartbeat.add(stream)
         return stream
 
-    def close(self, stream: Stream) -> None:
-        """Forget `stream`, whose writer has returned."""
-        stream.end()
-        stream.write_now = _not_now  # the writer refers to the stream
+    def forget(self, stream: Stream[Any]) -> None:
+        """Count `stream` no more; see `Stream.close`."""
         del self._open[stream]
         self.heartbeat.discard(stream)
         self.metrics.streams[stream.kind].dec()
@@ -140,7 +179,6 @@ class Streams:
     def end_all(self) -> None:
         """End every stream gracefully, and open no more. A client that does not read is cut off after a second."""
         self._is_ending = True
-        self.heartbeat.stop()
         self.end_open()
         if self._open:
             self.clock.call_at(self.clock.now_ms() + DRAIN_MS, self._abort_open)
@@ -150,19 +188,23 @@ class Streams:
             stream.abort()
 
 
-class Stream:
-    """A `Subscriber` with a backlog; while it is open, the connections attached to it are present."""
+class Stream(Generic[F]):
+    """A `Subscriber` with a backlog and the loop that writes it.
 
-    def __init__(self, streams: Streams, kind: StreamKind, abort: Callable[[], None]) -> None:
+    While it is open, the connections attached to it are present.
+    """
+
+    def __init__(
+        self, streams: Streams, kind: StreamKind, encoder: DeliveryEncoder[F], transport: StreamTransport[F]
+    ) -> None:
         self.kind = kind
         self.ended = False
-        self.ping_due = False
-        self.abort = abort
-        self.write_now: Callable[[Delivery], bool] = _not_now
-        """Writes a delivery at once; set by the writer if its transport can. `False`: not written, `next` gives it."""
         self._streams = streams
+        self._encoder = encoder
+        self._transport = transport
+        self._ping_due = False
         self._backlog: list[Delivery] = []
-        self._waiting: asyncio.Future[None] | None = None  # the writer's, for something to do
+        self._wake: asyncio.Future[None] | None = None  # of the loop, while it has nothing to do
         self._attached: dict[ConnectionId, None] = {}
 
     def attach(self, connection_id: ConnectionId) -> None:
@@ -180,53 +222,65 @@ class Stream:
             self._streams.presence.stream_closed(connection_id)
 
     def deliver(self, delivery: Delivery) -> None:
-        """Write `delivery`, or keep it for the writer; at a full backlog, end and abort the stream instead."""
+        """Write `delivery` if all before it is written, else keep it; at a full backlog, end and abort the stream."""
         if self.ended:
             return
-        if self._waiting is not None and not self._waiting.done() and self.write_now(delivery):
-            self.written((delivery,))
-            return
-        if len(self._backlog) >= self._streams.policy_now().stream_backlog_max:
+        if self._wake is not None and not self._wake.done() and self._transport.is_writable():
+            self._transport.write_now(self._encoder.encode(delivery))
+            self._record(delivery)
+        elif len(self._backlog) < self._streams.replica.state.policy.stream_backlog_max:
+            self._backlog.append(delivery)
+            self._wake_up()
+        else:
             self._backlog.clear()
             self.end()
-            self.abort()
-            return
-        self._backlog.append(delivery)
-        self._wake()
+            self._transport.abort()
 
     def ping(self) -> None:
-        """Ask the writer for a sign of life."""
-        self.ping_due = True
-        self._wake()
+        """Have the loop ping the client (`Pinged`)."""
+        self._ping_due = True
+        self._wake_up()
 
     def end(self) -> None:
-        """Let the writer write the backlog and return."""
+        """Let the loop write the backlog and return."""
         self.ended = True
-        self._wake()
+        self._wake_up()
         for connection_id in tuple(self._attached):
             self.detach(connection_id)
 
-    async def next(self) -> list[Delivery]:
-        """Return the deliveries since the last call; wait for one. Empty when a ping is due or the stream has ended."""
-        if not (self._backlog or self.ping_due or self.ended):
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-            self._waiting = None
-        taken, self._backlog = self._backlog, []
-        return taken
+    def close(self) -> None:
+        """End for good: `run` has returned, or is never called."""
+        self.end()
+        self._streams.forget(self)
 
-    def written(self, deliveries: Sequence[Delivery]) -> None:
-        """Record that the writer handed `deliveries` to the transport."""
-        now_ms = self._streams.clock.now_ms()
-        for delivery in deliveries:
-            if delivery.announced_ms:
-                self._streams.metrics.written(now_ms - delivery.announced_ms)
-            self._streams.delivery_log.record(delivery.position, delivery.connection_id, self.kind)
+    def abort(self) -> None:
+        """Drop the client's connection; what is not written is dropped too."""
+        self._transport.abort()
 
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+    async def run(self) -> None:
+        """Write deliveries and pings until the stream is ended and its backlog written."""
+        while True:
+            if self._backlog:
+                taken, self._backlog = self._backlog, []
+                await self._transport.write([self._encoder.encode(delivery) for delivery in taken])
+                for delivery in taken:
+                    self._record(delivery)
+            elif self.ended:
+                return
+            elif self._ping_due:
+                self._ping_due = False
+                await self._transport.ping()
+            else:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+                self._wake = None
 
+    def _record(self, delivery: Delivery) -> None:
+        """Record that `delivery` was handed to the transport."""
+        streams = self._streams
+        streams.metrics.delivery_s.observe_ms(streams.clock.now_ms() - delivery.announced_ms)
+        streams.delivery_log.record(delivery.position, delivery.connection_id, self.kind)
 
-def _not_now(delivery: Delivery) -> bool:
-    return False
+    def _wake_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)

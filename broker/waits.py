@@ -12,15 +12,13 @@ from typing import NamedTuple
 
 from broker.clock import Clock
 from broker.hub import Hub
-from broker.reads import Page
+from broker.presence import StateHolder
+from broker.reads import Page, Reads
 from events.ids import ConnectionId, Position
 from projections.connections import Idle
 from projections.state import State
 
 PROGRESS_MS = 10_000
-
-ReadPage = Callable[[ConnectionId, Position], Awaitable[Page]]
-"""Reads the notifications of a connection after a cursor."""
 
 
 class Waited(NamedTuple):
@@ -34,16 +32,16 @@ class Waited(NamedTuple):
 class Waits:
     """The waiting calls of one broker."""
 
-    def __init__(self, clock: Clock, hub: Hub, state_now: Callable[[], State], read_page: ReadPage) -> None:
+    def __init__(self, clock: Clock, hub: Hub, replica: StateHolder, reads: Reads) -> None:
         self.clock = clock
         self.hub = hub
-        self.state_now = state_now
-        self.read_page = read_page
+        self.replica = replica
+        self.reads = reads
         self.is_draining = False
 
     def may_start(self, connection_id: ConnectionId) -> bool:
         """Return whether `connection_id` has fewer than `waits_per_connection_max` waits."""
-        return self.hub.waits_of(connection_id) < self.state_now().policy.waits_per_connection_max
+        return self.hub.waits_of(connection_id) < self.replica.state.policy.waits_per_connection_max
 
     def start(self, connection_id: ConnectionId, cursor: Position, wait_ms: int) -> Wait:
         """Start a wait of at most `wait_ms` for a notification after `cursor`."""
@@ -90,8 +88,8 @@ class Wait:
     async def _look(self) -> Waited | None:
         """Return the answer, if the wait is over."""
         waits = self._waits
-        state = waits.state_now()
-        page = await waits.read_page(self._connection_id, self._cursor)
+        state = waits.replica.state
+        page = await waits.reads.page(self._connection_id, self._cursor)
         known = state.connections.get(self._connection_id)
         if page.events or known is None or isinstance(known.place, Idle):
             return Waited(page, state, timed_out=False)

@@ -1,9 +1,9 @@
-"""The way from a command to a commit: decide, append, evolve, announce.
+"""The way from a command to a commit: decide and fold tentatively, append, adopt, announce.
 
 One flush runs at a time. It takes every waiting command, decides each on the state after the ones before it, and
 appends all their commits in one batch (group commit). Commands that arrive meanwhile make the next batch, so an idle
 broker adds no delay. A log in memory never waits, so each command is carried out in the turn of its arrival. After the
-batch is stored, the state moves, the commits are announced in order, and the commands are answered in order.
+batch is stored, its states are adopted and its commits announced, in order; then the commands are answered, in order.
 
 In a shared log an append confirms the whole batch. A batch without a commit is confirmed by the log's tip, asked for
 after its commands came. While appends conflict, each batch waits for a turn and takes all commands that came by then.
@@ -12,20 +12,21 @@ after its commands came. While appends conflict, each batch waits for a turn and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable
 
 import structlog
 
 from broker.batch import BATCH_COMMITS_MAX, Batch, CommandAnswer, PendingCommand
 from broker.clock import SYSTEM_ENTROPY, Clock, CommitClock, RandomBytes, Timer, sleep_until
 from broker.compaction import SnapshotKeeper
+from broker.deadlines import Deadlines
 from broker.decide import Rejection
-from broker.replica import Replica
-from events.commands import AdoptPolicy, Command, Disconnect
+from broker.metrics import Metrics
+from broker.replica import LogObserver, Replica
+from events.commands import AdoptPolicy, Command
 from events.commit import BrokenChainError
 from events.log import Conflict, EventLog, LogUnavailableError
 from events.policy import Policy
-from projections.state import State
 
 logger = structlog.get_logger(__name__)
 
@@ -34,6 +35,7 @@ CONTENDED_MS = 2_000
 """After so long without a conflict or another's commit, appends need no turn any more."""
 
 NEVER = -1.0
+UNAVAILABLE = Rejection("unavailable")
 
 
 class LogWriter:
@@ -46,25 +48,28 @@ class LogWriter:
         self,
         log: EventLog,
         clock: Clock,
+        deadlines: Deadlines,
+        metrics: Metrics,
         *,
+        observer: LogObserver | None = None,
         keep_commits: int | None = None,
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
-        """`keep_commits`: at how many commits `log` is compacted to half of them; `None` keeps all."""
+        """`keep_commits`: at how many commits `log` is compacted to half of them; `None` keeps all.
+
+        Before any matching, the due `deadlines` run: the commands that they submit are decided first.
+        """
         assert not (log.never_waits and log.is_shared)
-        self.replica = Replica(log, clock, on_heard=self._start_flushing, on_foreign_commits=self._on_foreign_commits)
-        self.overdue: Callable[[], Iterable[Disconnect]] = tuple
-        """Return the commands that take out absent connections, to be decided before any matching."""
-        self.on_append: Callable[[float], None] = lambda duration_ms: None
-        self.on_foreign_commits: Callable[[], None] = lambda: None
-        """Called in a shared log after other brokers' commits were folded."""
+        self.replica = Replica(log, clock, observer or LogObserver(), on_heard=self._start_flushing)
         self._log = log
         self._never_waits = log.never_waits
         self._is_shared = log.is_shared
         self._clock = clock
+        self._deadlines = deadlines
+        self._metrics = metrics
         self._commit_clock = CommitClock(clock)
         self._random_bytes = random_bytes
-        self._checkpoints = SnapshotKeeper(log, keep_commits)
+        self._snapshots = SnapshotKeeper(log, keep_commits)
         self._pending: list[PendingCommand] = []
         self._in_flight: list[PendingCommand] = []
         self._is_flushing = False
@@ -72,11 +77,6 @@ class LogWriter:
         self._watchdog: Timer | None = None
         self._behind = False  # an append was given up and may have landed
         self._contended_until_ms = NEVER
-
-    @property
-    def state(self) -> State:
-        """Return the state of the replica; it is immutable."""
-        return self.replica.state
 
     async def start(self, policy: Policy) -> None:
         """Fold what the log holds, and adopt `policy` if the log's is another.
@@ -87,35 +87,29 @@ class LogWriter:
             LogUnavailableError: it does not answer, or `policy` could not be stored in time.
         """
         await self.replica.start()
-        self._checkpoints.start_at(self.replica.started_at)
+        self._snapshots.start_at(self.replica.started_at)
         if isinstance(await self.submit(AdoptPolicy(policy)), Rejection):
             raise LogUnavailableError("the log does not answer, so the policy can't be stored")
         self.replica.follow()
 
-    async def submit(self, command: Command) -> CommandAnswer:
-        """Carry out `command`; the answer rests on stored commits alone.
+    def submit(self, command: Command) -> asyncio.Future[CommandAnswer]:
+        """Put `command` in line, after all waiting commands; the future's answer rests on stored commits alone.
 
-        `unavailable` says that the log did not answer in time: the command may yet be carried out.
+        `unavailable` says that the log did not answer in time: the command may yet be carried out. In a log that never
+        waits, the command is carried out before this returns.
         """
-        return await self.enqueue(command)
-
-    def enqueue(self, command: Command) -> asyncio.Future[CommandAnswer]:
-        """Put `command` in line at once, after all waiting commands.
-
-        The future has its answer, as `submit` gives it.
-        """
-        policy = self.state.policy
-        submitted = PendingCommand(command, self._clock.now_ms() + policy.command_timeout_ms, self._random_bytes)
+        policy = self.replica.state.policy
+        pending = PendingCommand(command, self._clock.now_ms() + policy.command_timeout_ms, self._random_bytes)
         if len(self._pending) >= policy.commands_pending_max:
-            submitted.resolve(Rejection("unavailable"))
-            return submitted.answer
-        self._pending.append(submitted)
-        self._start_flushing()
-        return submitted.answer
+            self._answer(pending, UNAVAILABLE)
+        else:
+            self._pending.append(pending)
+            self._start_flushing()
+        return pending.answer
 
     def time_ms(self) -> int:
         """Unix time, as a commit would be stamped with it at this moment."""
-        return self._commit_clock.at_ms(self.state.at_ms)
+        return self._commit_clock.at_ms(self.replica.state.at_ms)
 
     async def drained(self) -> None:
         """Return once nothing is being appended."""
@@ -130,14 +124,13 @@ class LogWriter:
         await asyncio.wait({drained, deadline}, return_when=asyncio.FIRST_COMPLETED)
         if self._flushing is not None:
             self._flushing.cancel()
-            for submitted in (*self._in_flight, *self._pending):
-                submitted.resolve(Rejection("unavailable"))
+            self._answer_all((*self._in_flight, *self._pending), UNAVAILABLE)
             await asyncio.wait({self._flushing})
         for task in (drained, deadline):
             task.cancel()
         await asyncio.gather(drained, deadline, return_exceptions=True)
         await self.replica.stop()
-        self._checkpoints.stop()
+        self._snapshots.stop()
 
     def _start_flushing(self) -> None:
         """Carry out the waiting commands; before returning, if the log never waits."""
@@ -148,7 +141,7 @@ class LogWriter:
             _run_at_once(self._flush())
         else:
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
-            self._watch(self._clock.now_ms() + self.state.policy.command_timeout_ms)
+            self._watch(self._clock.now_ms() + self.replica.state.policy.command_timeout_ms)
 
     async def _flush(self) -> None:
         try:
@@ -169,76 +162,104 @@ class LogWriter:
         taken, self._pending = self._pending[:commands_max], self._pending[commands_max:]
         return taken
 
-    async def _carry_out(self, batch: list[PendingCommand]) -> None:
+    async def _carry_out(self, commands: list[PendingCommand]) -> None:
+        """Decide and fold tentatively, append, adopt and announce; then answer."""
         try:
             if self._behind or self.replica.is_behind:
-                await self.replica.catch_up(to_the_end=self._behind)
+                await self._catch_up(to_the_end=self._behind)
                 self._behind = False
-            decided = await self._stored(batch)
-            for state, commit in decided.steps:
-                assert commit is not None
-                self.replica.move(state, commit)
-            for submitted, answer in decided.answers:
-                submitted.resolve(answer)
-            await self._checkpoints.on_committed(self.state)
+            batch = await self._stored(commands)
+            for state, commit in batch.steps:
+                self.replica.adopt(state, commit)
+            for pending, answer in batch.answers:
+                self._answer(pending, answer)
+            await self._snapshots.on_committed(self.replica.state)
         except LogUnavailableError as error:
-            self._give_up(batch)
-            logger.error("log_unavailable", commands=len(batch), reason=str(error))
+            self._give_up(commands)
+            logger.error("log_unavailable", commands=len(commands), reason=str(error))
         except Exception as fault:
-            self._give_up(batch)
+            self._give_up(commands)
             self.replica.forget_heard()
-            logger.error("batch_failed", commands=len(batch), fault=type(fault).__name__, exc_info=fault)
+            logger.error("batch_failed", commands=len(commands), fault=type(fault).__name__, exc_info=fault)
 
-    def _give_up(self, batch: Sequence[PendingCommand]) -> None:
+    def _answer(self, pending: PendingCommand, answer: CommandAnswer) -> None:
+        """Give the caller its answer, unless it has gone or has one; count a refusal."""
+        if pending.answer.done():
+            return
+        if isinstance(answer, Rejection):
+            self._metrics.rejected(answer.code)
+        pending.answer.set_result(answer)
+
+    def _answer_all(self, commands: Iterable[PendingCommand], answer: CommandAnswer) -> None:
+        for pending in commands:
+            self._answer(pending, answer)
+
+    def _give_up(self, commands: Iterable[PendingCommand]) -> None:
         """Answer `unavailable`, and read the log before the next batch: the append may have landed."""
         self._behind = True
-        for submitted in batch:
-            submitted.resolve(Rejection("unavailable"))
+        self._answer_all(commands, UNAVAILABLE)
 
-    async def _stored(self, batch: list[PendingCommand]) -> Batch:
-        """Decide `batch` until its commits are stored or its answers confirmed, or no caller is left."""
-        confirmed = 0 if self._is_shared else len(batch)  # commands from before the question for the tip
+    async def _stored(self, commands: list[PendingCommand]) -> Batch:
+        """Decide `commands` until their commits are stored or their answers confirmed, or no caller is left."""
+        confirmed = 0  # how many of them came before the question for the tip
         while True:
-            decided = await (self._in_turn(batch) if batch and self._is_contended else self._tried(batch))
-            if decided is None:
+            in_turn = self._is_shared and commands and self._is_contended
+            batch = await (self._in_turn(commands) if in_turn else self._tried(commands))
+            if batch is None:
                 continue
-            if decided.commits or not decided.answers or confirmed == len(batch):
-                return decided
-            confirmed = len(batch)
-            if await self._is_at_tip(batch):
-                return decided
+            if not self._is_shared or batch.commits or not batch.answers or confirmed == len(commands):
+                return batch
+            confirmed = len(commands)
+            if await self._is_at_tip(commands):
+                return batch
 
-    async def _in_turn(self, batch: list[PendingCommand]) -> Batch | None:
-        """Wait for a turn, fold all commits before it, and take all commands that wait by then into `batch`."""
-        async with self._log.turn(self.state.position) as missed:
-            self.replica.fold(missed)
-            batch += self._take(BATCH_COMMITS_MAX - len(batch))
-            return await self._tried(batch)
+    async def _in_turn(self, commands: list[PendingCommand]) -> Batch | None:
+        """Wait for a turn, fold all commits before it, and take all commands that wait by then into `commands`."""
+        async with self._log.turn(self.replica.state.position) as missed:
+            if self.replica.fold(missed):
+                self._stay_contended()
+            commands += self._take(BATCH_COMMITS_MAX - len(commands))
+            return await self._tried(commands)
 
-    async def _tried(self, batch: Sequence[PendingCommand]) -> Batch | None:
-        """Decide `batch` and store its commits; `None` if another writer was first, whose commits were folded."""
-        decided, jumps, may_have_landed = self._drafted(batch), self.replica.truncations, False
-        while decided.commits:
+    async def _tried(self, commands: list[PendingCommand]) -> Batch | None:
+        """Decide `commands` and store the commits; `None` if another writer was first, whose commits were folded."""
+        batch, truncations, may_have_landed = self._decided(commands), self.replica.truncations, False
+        while batch.commits:
             started_ms = self._clock.now_ms()
             try:
-                await self._log.append(decided.commits, expected=self.state.tip)
+                await self._log.append(batch.commits, expected=self.replica.state.tip)
             except Conflict as conflict:
                 await self._fold_missed(conflict)
-                if may_have_landed and self.replica.truncations > jumps:
+                if may_have_landed and self.replica.truncations > truncations:
                     raise LogUnavailableError("what was appended may stand among what was trimmed since") from None
-                if _are_answered(batch):
-                    return Batch(self.state)  # they were told `unavailable`
+                if _are_answered(commands):
+                    return Batch(self.replica.state)  # they were told `unavailable`
                 return None
             except LogUnavailableError:
                 # The append may have landed. The same commits again are answered as done if it has.
                 may_have_landed = True
-                if _are_answered(batch):
+                if _are_answered(commands):
                     raise
                 await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
             else:
-                self.on_append(self._clock.now_ms() - started_ms)
+                self._metrics.append_s.observe_ms(self._clock.now_ms() - started_ms)
                 break
-        return decided
+        return batch
+
+    def _decided(self, commands: list[PendingCommand]) -> Batch:
+        """Decide `commands`, all at one reading of the clock, each on the state after the ones before it.
+
+        If one of them may match, absent connections and due matches come first: they are put before `commands`.
+        """
+        if any(pending.room_id is not None for pending in commands):
+            waiting = len(self._pending)
+            self._deadlines.run_due()
+            commands[:0] = self._pending[waiting:]
+            del self._pending[waiting:]
+        batch, at_ms = Batch(self.replica.state), self.time_ms()
+        for pending in commands:
+            batch.decide(pending, at_ms)
+        return batch
 
     async def _fold_missed(self, conflict: Conflict) -> None:
         """Fold the commits that made an append conflict. They came with it, were heard meanwhile, or are read.
@@ -254,15 +275,22 @@ class LogWriter:
     @property
     def _is_contended(self) -> bool:
         """Return whether other brokers wrote so lately that an append is likely to conflict."""
-        return self._is_shared and self._clock.now_ms() < self._contended_until_ms
+        return self._clock.now_ms() < self._contended_until_ms
 
-    def _on_foreign_commits(self) -> None:
+    def _stay_contended(self) -> None:
+        """Note that other brokers still write."""
         if self._is_contended:
             self._contended_until_ms = self._clock.now_ms() + CONTENDED_MS
-        self.on_foreign_commits()
 
-    async def _is_at_tip(self, batch: Sequence[PendingCommand]) -> bool:
-        """Confirm that the log ends where `batch` was decided; if not, fold the rest.
+    async def _catch_up(self, *, to_the_end: bool = False) -> bool:
+        """Fold what the log is known to hold; return whether the state moved (see `Replica.catch_up`)."""
+        moved = await self.replica.catch_up(to_the_end=to_the_end)
+        if moved:
+            self._stay_contended()
+        return moved
+
+    async def _is_at_tip(self, commands: Iterable[PendingCommand]) -> bool:
+        """Confirm that the log ends where `commands` were decided; if not, fold the rest.
 
         Raises:
             BrokenChainError: the log is not what it was.
@@ -272,18 +300,12 @@ class LogWriter:
             try:
                 if await self.replica.is_at_tip():
                     return True
-                await self.replica.catch_up()
+                await self._catch_up()
                 return False
             except LogUnavailableError:
-                if _are_answered(batch):
+                if _are_answered(commands):
                     raise
                 await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
-
-    def _drafted(self, batch: Sequence[PendingCommand]) -> Batch:
-        """Return the decisions on `batch` at this moment, by one reading of the clock."""
-        decided = Batch(self.state)
-        decided.decide_all(batch, self.time_ms(), self.overdue)
-        return decided
 
     def _watch(self, at_ms: float) -> None:
         self._watchdog = self._clock.call_at(at_ms, self._give_up_on_late)
@@ -291,15 +313,14 @@ class LogWriter:
     def _give_up_on_late(self) -> None:
         """Answer `unavailable` to each command past its deadline."""
         now_ms = self._clock.now_ms()
-        for submitted in (*self._in_flight, *self._pending):
-            if submitted.deadline_ms <= now_ms:
-                submitted.resolve(Rejection("unavailable"))
+        late = [pending for pending in (*self._in_flight, *self._pending) if pending.deadline_ms <= now_ms]
+        self._answer_all(late, UNAVAILABLE)
         self._watch(now_ms + RETRY_MS)
 
 
-def _are_answered(batch: Sequence[PendingCommand]) -> bool:
+def _are_answered(commands: Iterable[PendingCommand]) -> bool:
     """Return whether no caller waits for an answer any more."""
-    return all(submitted.answer.done() for submitted in batch)
+    return all(pending.answer.done() for pending in commands)
 
 
 def _run_at_once(work: Coroutine[None, None, None]) -> None:

@@ -106,6 +106,11 @@ class EventLog(Protocol):
         ...
 
     @property
+    def keeps_delivery_records(self) -> bool:
+        """True if `record` may store something. It never changes."""
+        ...
+
+    @property
     def base(self) -> Tip:
         """The last commit replaced by a snapshot; `EMPTY_TIP` if all commits are there.
 

@@ -21,6 +21,8 @@ class MemoryLog:
     """`EventLog` over a list."""
 
     is_shared = False
+    never_waits = True
+    keeps_delivery_records = False
 
     def __init__(self, epoch: str | None = None) -> None:
         self.epoch = epoch if epoch is not None else secrets.token_hex(8)
@@ -32,24 +34,22 @@ class MemoryLog:
         self._closed = False
 
     @property
-    def never_waits(self) -> bool:
-        """True, unless a derived class may have changed that; see `EventLog.never_waits`."""
-        return type(self) is MemoryLog
-
-    @property
     def base(self) -> Tip:
         """The last forgotten commit; see `EventLog.base`."""
         return self._base.tip if self._base is not None else EMPTY_TIP
 
     async def append(self, commits: Sequence[Commit], *, expected: Tip) -> Tip:
         """Store `commits`; see `EventLog.append`. Never suspends."""
-        if expected == self._tip:
-            assert not commits or commits[-1].position == expected.position + len(commits)
-            self._commits.extend(commits)
+        tip = self._tip
+        if expected != tip:
+            if not commits or not self._has_landed(commits):
+                raise Conflict(self._missed(expected))
+            return tip
+        assert not commits or commits[-1].position == expected.position + len(commits)
+        self._commits.extend(commits)
+        if self._grown is not None:
             self._wake_followers()
-        elif not commits or not self._has_landed(commits):
-            raise Conflict(self._missed(expected))
-        return self._tip
+        return commits[-1].tip if commits else tip
 
     async def read(self, after: Position, limit: int) -> Sequence[Commit]:
         """Return the commits after `after`; see `EventLog.read`. Never suspends."""

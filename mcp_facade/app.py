@@ -31,7 +31,8 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class ChatApp:
     """Serves `/mcp`, `/healthz`, `/readyz` and `/metrics` of one broker; starts and closes the broker."""
 
-    def __init__(self, broker: Broker, settings: Settings) -> None:
+    def __init__(self, broker: Broker, settings: Settings, on_started: Callable[[], None] = lambda: None) -> None:
+        """`on_started` is called once the broker has started, or failed to."""
         self.broker = broker
         self.endpoint = StreamableHttpEndpoint(
             broker,
@@ -42,9 +43,8 @@ class ChatApp:
         )
         self.failure: Exception | None = None
         """The reason for a failed start, in words for an operator."""
-        self.on_started: Callable[[], None] = lambda: None
-        """Called once the broker has started, or failed to."""
         self._settings = settings
+        self._on_started = on_started
         self._mcp = _for_browsers(self.endpoint, settings.allow_origins)
         self._rest = Starlette(
             routes=[
@@ -86,7 +86,7 @@ class ChatApp:
             await self.broker.start(self._settings.policy, redact_after_ms=self._settings.redact_after_ms)
         except (BrokenChainError, LogUnavailableError, UnreadableCommitError, UnusableLogError) as error:
             self.failure = error
-        self.on_started()
+        self._on_started()
 
     async def _healthz(self, request: Request) -> Response:
         return healthy()

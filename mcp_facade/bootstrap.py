@@ -36,9 +36,6 @@ def not_ready() -> Response:
 class Application(Protocol):
     """An ASGI application that starts and ends by its lifespan."""
 
-    on_started: Callable[[], None]
-    """Called once the application has started, or failed to."""
-
     @property
     def failure(self) -> Exception | None:
         """The reason for a failed start, in words for an operator."""
@@ -60,8 +57,12 @@ class BootstrapApp:
     """
 
     def __init__(self, module: str, make: Callable[[ModuleType], Application], on_started: Callable[[], None]) -> None:
-        """Take `make`, called in the event loop with the module, and `on_started`, called after a start or failure."""
-        self.on_started = on_started
+        """Take `make`, called in the event loop with the module, and `on_started`.
+
+        `on_started` is called here if the module is missing. The application that `make` returns calls it otherwise, once
+        it has started or failed to.
+        """
+        self._on_started = on_started
         self._module = module
         self._make = make
         self._app: Application | None = None
@@ -102,9 +103,8 @@ class BootstrapApp:
         except ImportError as error:
             self._import_error = error
             self._there.set()
-            self.on_started()
+            self._on_started()
             return
-        app.on_started = self.on_started
         self._app = app
 
         async def receive_again() -> Message:

@@ -79,7 +79,10 @@ class Resources:
     """`resources/*` of one broker."""
 
     def __init__(self, broker: Broker, sessions: Sessions) -> None:
-        self._broker = broker
+        self._clock = broker.clock
+        self._replica = broker.replica
+        self._presence = broker.presence
+        self._reads = broker.reads
         self._sessions = sessions
 
     async def list(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:
@@ -105,7 +108,7 @@ class Resources:
             caller = await self._owner(ctx, uri)
         session = exchange_of(ctx).session
         assert session is not None, "2026-07-28 has no resources/subscribe"
-        with self._broker.presence.call(caller.connection_id):
+        with self._presence.call(caller.connection_id):
             session.bind(*caller)
             if not session.subscribe(uri, *caller):
                 raise MCPError(INVALID_PARAMS, "Too many subscriptions in this session. Unsubscribe from one first.")
@@ -123,10 +126,13 @@ class Resources:
     def subscriber(self, uri: str) -> ConnectionId | None:
         """Return the owner of the inbox `uri`; `None` if it is no inbox, or its handle is unknown."""
         inbox = parse_inbox_uri(uri)
-        return self._broker.resolve(inbox.handle) if inbox is not None else None
+        if inbox is None:
+            return None
+        connection_id = connection_id_of(inbox.handle)
+        return connection_id if self._reads.knows(connection_id) else None
 
     def _lobby(self) -> Json:
-        state = self._broker.state
+        state = self._replica.state
         return {
             "waiting": len(state.queue),
             "chatting": 2 * state.rooms.open_count,
@@ -140,22 +146,22 @@ class Resources:
             session.bind(*caller)
             await self._sessions.keep(session)
         cursor = await self._cursor(uri)
-        with self._broker.presence.call(caller.connection_id):
-            state = self._broker.state
-            page = await self._broker.page(caller.connection_id, cursor)
+        with self._presence.call(caller.connection_id):
+            state = self._replica.state
+            page = await self._reads.page(caller.connection_id, cursor)
         exchange_of(ctx).answer_ready()
-        self._broker.record_page(caller.connection_id, page, "inbox")
-        wall_ms = self._broker.clock.wall_ms()
+        self._reads.record(caller.connection_id, page, "inbox")
+        wall_ms = self._clock.wall_ms()
         return waited_json(page, state, caller.connection_id, timed_out=False, wall_ms=wall_ms)
 
     async def _cursor(self, uri: str) -> int | None:
         inbox = parse_inbox_uri(uri)
         if inbox is None or inbox.cursor is None:
-            await self._broker.confirm()
+            await self._replica.confirm()
             return None
         readable = inbox.cursor.isascii() and inbox.cursor.isdigit() and len(inbox.cursor) <= CURSOR_DIGITS_MAX
         position = int(inbox.cursor) if readable else -1
-        if not await self._broker.has_given(position):
+        if not await self._reads.has_given(position):
             raise MCPError(INVALID_PARAMS, "cursor is not one that you were given. Leave it out for the newest events.")
         return position
 
@@ -166,7 +172,7 @@ class Resources:
             MCPError: there is no such resource. The URI is repeated unless it might hold a handle.
         """
         inbox = parse_inbox_uri(uri)
-        if inbox is not None and await self._broker.is_known(connection_id := connection_id_of(inbox.handle)):
+        if inbox is not None and await self._reads.is_known(connection_id := connection_id_of(inbox.handle)):
             return Caller(connection_id, inbox.handle)
         code = INVALID_PARAMS if is_modern(ctx.protocol_version) else RESOURCE_NOT_FOUND_2025
         if inbox is None and "inbox" not in uri.lower():

@@ -121,7 +121,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
             uvicorn_server.broker_started(broker.state.position)
 
     def made(module: ModuleType) -> Application:
-        application: ChatApp = module.ChatApp(broker, settings)
+        application: ChatApp = module.ChatApp(broker, settings, started)
         return application
 
     app = BootstrapApp("mcp_facade.app", made, started)

@@ -69,7 +69,7 @@ class Session:
         self.own_handle = own_handle
         self.own_connection = connection_id_of(own_handle)
         self.subscriptions: dict[str, ConnectionId] = {}  # inbox URIs as the client wrote them
-        self.stream: Stream | None = None
+        self.stream: Stream[bytes] | None = None
         self.ended = False
         self.calls: dict[CallInFlight, None] = {}  # those in flight
         self.answered = 0
@@ -124,6 +124,11 @@ class Session:
         if call is not None:
             call.cancel()
 
+    def count_answer(self, *, reached: bool) -> int:
+        """Count the end of a request, whose answer `reached` the client; return the number of such answers so far."""
+        self.answered += reached
+        return self.answered
+
     def bind(self, connection_id: ConnectionId, handle: Handle) -> None:
         """Note a shown `handle`: from now on, the session's stream is for that connection too."""
         if connection_id != self.own_connection and connection_id != next(reversed(self._handles), None):
@@ -136,6 +141,19 @@ class Session:
             self.stream.attach(connection_id)
         if len(self._handles) > self._handles_max:
             self.forget(next(iter(self._handles)))
+
+    def use_stream(self, stream: Stream[bytes]) -> None:
+        """Take `stream` as the session's, for all its connections; end the one before it."""
+        displaced, self.stream = self.stream, stream
+        for connection_id in self.connections:
+            stream.attach(connection_id)
+        if displaced is not None:
+            displaced.end()
+
+    def drop_stream(self, stream: Stream[bytes]) -> None:
+        """Note that `stream` is over; the session may have a later one."""
+        if self.stream is stream:
+            self.stream = None
 
     def enter(self, connection_id: ConnectionId, handle: Handle) -> None:
         """Note that the session's last `enter_queue` gave or used `handle`."""

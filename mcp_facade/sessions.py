@@ -36,7 +36,11 @@ class Sessions:
 
     def __init__(self, broker: Broker, age_max_ms: int) -> None:
         """Take `age_max_ms`, the validity of a session's id."""
-        self._broker = broker
+        self._clock = broker.clock
+        self._random_bytes = broker.random_bytes
+        self._replica = broker.replica
+        self._metrics = broker.metrics
+        self._in_background = broker.in_background
         self._records = broker.log.session_records
         self._tokens = TokenSealer(self._records.secret)
         self._age_max_ms = age_max_ms
@@ -48,7 +52,7 @@ class Sessions:
 
     def new_id(self, version: str) -> str:
         """Return the id of a new session; nothing is stored."""
-        return self._tokens.seal(version, self._broker.clock.wall_ms(), self._broker.random_bytes(RANDOM_BYTES))
+        return self._tokens.seal(version, self._clock.wall_ms(), self._random_bytes(RANDOM_BYTES))
 
     def get(self, session_id: str) -> Session | None:
         """Return the session of that id, if it is held here and may be used."""
@@ -66,21 +70,21 @@ class Sessions:
         token = self._tokens.open(session_id)
         if token is None or self._is_too_old(token):
             return None
-        fields = await self._answered(self._records.load(token.record_key, now_ms=self._broker.clock.wall_ms()))
+        fields = await self._answered(self._records.load(token.record_key, now_ms=self._clock.wall_ms()))
         if _ENDED in fields:
             return None
         if session_id not in self._by_id:
-            session = Session(token, self._tokens.own_handle(token), self._broker.policy.handles_per_stream_max)
+            session = Session(token, self._tokens.own_handle(token), self._replica.state.policy.handles_per_stream_max)
             session.restore(fields)
-            session.kept_at_ms = -math.inf if fields else self._broker.clock.now_ms()
+            session.kept_at_ms = -math.inf if fields else self._clock.now_ms()
             self._add(session)
             if fields:
-                self._broker.in_background(self.keep(session))  # its use begins now, also if that is a stream
+                self._in_background(self.keep(session))  # its use begins now, also if that is a stream
         return self.get(session_id)
 
     def touch(self, session: Session) -> None:
         """Note a use of the session now."""
-        session.active_ms = self._broker.clock.now_ms()
+        session.active_ms = self._clock.now_ms()
         if session.session_id in self._by_id:
             self._by_id.move_to_end(session.session_id)
 
@@ -94,15 +98,15 @@ class Sessions:
         changes, session.changes = session.changes, {}
         if self._is_due(session):
             changes = session.fields() | changes
-            session.kept_at_ms = self._broker.clock.now_ms()
+            session.kept_at_ms = self._clock.now_ms()
         if session.ended or not changes:
             return
         session.keeping = asyncio.ensure_future(self._store(session, changes))
-        self._broker.in_background(session.keeping)  # a caller that is cancelled changes nothing
+        self._in_background(session.keeping)  # a caller that is cancelled changes nothing
         await self._wait(session.keeping)
 
     async def _store(self, session: Session, changes: Mapping[str, bytes | None]) -> None:
-        until_ms = self._broker.clock.wall_ms() + self._broker.policy.session_idle_ms
+        until_ms = self._clock.wall_ms() + self._replica.state.policy.session_idle_ms
         try:
             await self._records.keep(session.token.record_key, changes, until_ms=until_ms)
         except LogUnavailableError as error:
@@ -139,7 +143,7 @@ class Sessions:
             LogUnavailableError: it does not answer, or not within `command_timeout_ms`.
         """
         asked = asyncio.ensure_future(asking)
-        self._broker.in_background(asked)
+        self._in_background(asked)
         if not await self._wait(asked):
             asked.cancel()
             raise LogUnavailableError("the session's record could not be reached in time")
@@ -147,8 +151,8 @@ class Sessions:
 
     async def _wait(self, work: asyncio.Future[Any]) -> bool:
         """Return whether `work` is done within `command_timeout_ms`; it goes on in any case."""
-        clock = self._broker.clock
-        deadline_ms = clock.now_ms() + self._broker.policy.command_timeout_ms
+        clock = self._clock
+        deadline_ms = clock.now_ms() + self._replica.state.policy.command_timeout_ms
         deadline = asyncio.ensure_future(sleep_until(clock, deadline_ms))
         try:
             await asyncio.wait({work, deadline}, return_when=asyncio.FIRST_COMPLETED)
@@ -158,8 +162,8 @@ class Sessions:
 
     def start_sweeping(self) -> None:
         """Drop unused sessions every thirty seconds, and keep the records of used ones in time."""
-        clock = self._broker.clock
-        every_ms = min(SWEEP_MS, self._broker.policy.session_idle_ms / 4)
+        clock = self._clock
+        every_ms = min(SWEEP_MS, self._replica.state.policy.session_idle_ms / 4)
         self._sweep_timer = clock.call_at(clock.now_ms() + every_ms, self._sweep)
 
     def stop(self) -> None:
@@ -168,34 +172,34 @@ class Sessions:
             self._sweep_timer.cancel()
 
     def _sweep(self) -> None:
-        now_ms = self._broker.clock.now_ms()
+        now_ms = self._clock.now_ms()
         for session in tuple(self._by_id.values()):
             if self._is_too_old(session.token):
                 self._drop(session)
                 if session.stream is not None:
                     session.stream.end()
-            elif not session.is_busy and now_ms - session.active_ms >= self._broker.policy.session_idle_ms:
+            elif not session.is_busy and now_ms - session.active_ms >= self._replica.state.policy.session_idle_ms:
                 self._drop(session)
             elif session.changes or (self._is_due(session) and (session.is_busy or session.was_used_since_kept)):
-                self._broker.in_background(self.keep(session))
-        self._broker.in_background(self._expire())
+                self._in_background(self.keep(session))
+        self._in_background(self._expire())
         self.start_sweeping()
 
     def _is_due(self, session: Session) -> bool:
-        return self._broker.clock.now_ms() - session.kept_at_ms >= self._broker.policy.session_idle_ms / 4
+        return self._clock.now_ms() - session.kept_at_ms >= self._replica.state.policy.session_idle_ms / 4
 
     async def _expire(self) -> None:
         with suppress(LogUnavailableError):  # the next sweep tries again
-            await self._records.expire(now_ms=self._broker.clock.wall_ms())
+            await self._records.expire(now_ms=self._clock.wall_ms())
 
     def _is_too_old(self, token: SessionToken) -> bool:
-        return self._broker.clock.wall_ms() - token.made_ms >= self._age_max_ms
+        return self._clock.wall_ms() - token.made_ms >= self._age_max_ms
 
     def _add(self, session: Session) -> None:
         """Hold `session`; beyond `sessions_max`, drop one that is not in use. Its record stays."""
         self._by_id[session.session_id] = session
         self.touch(session)
-        while len(self._by_id) > self._broker.policy.sessions_max:
+        while len(self._by_id) > self._replica.state.policy.sessions_max:
             longest_inactive = next(iter(self._by_id.values()))
             if longest_inactive is session:  # all the others are in use
                 break
@@ -211,4 +215,4 @@ class Sessions:
         self._count()
 
     def _count(self) -> None:
-        self._broker.metrics.sessions.set(len(self._by_id))
+        self._metrics.sessions.set(len(self._by_id))

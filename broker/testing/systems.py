@@ -194,7 +194,7 @@ class BrokerSystem:
 
     def page(self, connection_id: ConnectionId, cursor: Position) -> Page:
         """See `System.page`."""
-        return self._runner.run(self._broker.page(connection_id, cursor))
+        return self._runner.run(self._broker.reads.page(connection_id, cursor))
 
     def stored(self) -> Sequence[Commit]:
         """See `System.stored`."""
@@ -226,7 +226,7 @@ class BrokerSystem:
             return await self._call(command)
 
     async def _call(self, command: Command) -> Observation:
-        answer = await self._broker.submit(command)
+        answer = await self._broker.writer.submit(command)
         return await self._observe(answer if isinstance(answer, Rejection) else answer.commit)
 
     async def _pass_time(self, by_ms: int) -> Observation:
@@ -234,7 +234,7 @@ class BrokerSystem:
         return await self._observe(None)
 
     async def _restart(self) -> Observation:
-        policy = self._broker.policy
+        policy = self._broker.state.policy
         await self._broker.close()
         return await self._start(policy)
 

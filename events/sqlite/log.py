@@ -43,6 +43,7 @@ class SqliteLog:
 
     is_shared = False
     never_waits = False
+    keeps_delivery_records = True
 
     def __init__(
         self,

@@ -23,8 +23,9 @@ from mcp_facade.fast.requests import (
     is_usual,
     may_be_deep,
 )
-from mcp_facade.fast.subscriptions import SubscriptionStream
+from mcp_facade.fast.subscriptions import SubscriptionEncoder, serve_subscription
 from mcp_facade.http.encoders import ResponseEncoder, SessionEncoder, StatelessEncoder
+from mcp_facade.http.event_stream import EventStreamResponse
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.http.headers import VERSION_HEADER, Headers
 from mcp_facade.http.long_running import LongRunningCall
@@ -111,7 +112,7 @@ class FastLane:
         return encoder.result(call.id, answer)
 
     def _take(self, exchange: HttpExchange) -> None:
-        exchange.is_asked = True
+        exchange.take_whole()
         self.taken += 1
 
     def _listen(self, scope: Scope, body: bytes, exchange: HttpExchange) -> Awaitable[None] | None:
@@ -126,13 +127,15 @@ class FastLane:
             asked = SubscriptionsListenRequestParams.model_validate(params, by_name=False).notifications
             if not self._subscriptions.knows_all(asked):
                 return None  # the SDK's side can wait until the handle is known
-            abort = exchange.direct.abort
-            subscription = self._subscriptions.open(asked, request.id, envelope.extensions, abort, pinged=True)
+            subscription = self._subscriptions.honour(asked, request.id, envelope.extensions)
+            response = EventStreamResponse(exchange.direct, exchange.receive, exchange.send)
+            stream = self._subscriptions.open(subscription, SubscriptionEncoder(subscription), response, pinged=True)
         except (ValueError, MCPError):
             return None
         self._take(exchange)
-        scope["headers"], exchange.headers = (), {}  # it lasts for hours, and nothing reads them any more
-        return SubscriptionStream(exchange, self._stateless, request.id, subscription).serve()
+        scope["headers"] = ()  # it lasts for hours, and nothing reads them any more
+        exchange.drop_headers()
+        return serve_subscription(subscription, stream, response, self._stateless, request.id)
 
 
 def _may_block(name: str, arguments: Mapping[str, Any] | None) -> bool:

@@ -171,7 +171,9 @@ class HttpConnection(HttpToolsProtocol):
     def respond(self, headers: Sequence[Header], body: bytes) -> bool:
         """See `DirectResponse.respond`: one system call and one packet, where uvicorn takes two of each."""
         served = self._served
-        if served is None or served.response_started or not served.keep_alive or not self._can_write(served):
+        if served is None or served.response_started or not served.keep_alive:
+            return False
+        if self.flow.write_paused or served.disconnected:
             return False
         served.response_started = served.response_complete = True
         lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
@@ -180,21 +182,21 @@ class HttpConnection(HttpToolsProtocol):
         self.on_response_complete()
         return True
 
-    def write(self, body: bytes) -> bool:
-        """See `DirectResponse.write`."""
+    def is_writable(self) -> bool:
+        """See `DirectResponse.is_writable`."""
         served = self._served
-        if served is None or served.response_complete or not served.chunked_encoding or not self._can_write(served):
+        if served is None or served.response_complete or not served.chunked_encoding:
             return False
+        return not (self.flow.write_paused or served.disconnected)
+
+    def write(self, body: bytes) -> None:
+        """See `DirectResponse.write`."""
         if body:  # an empty chunk would be the end
             self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-        return True
 
     def abort(self) -> None:
         """See `DirectResponse.abort`: a client that does not read never lets a connection close."""
         self.transport.abort()
-
-    def _can_write(self, served: RequestResponseCycle) -> bool:
-        return not (self.flow.write_paused or served.disconnected)
 
     @property
     def _is_answering(self) -> bool:

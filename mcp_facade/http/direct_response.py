@@ -28,8 +28,12 @@ class DirectResponse(Protocol):
         """Write a whole response of status 200, head and body in one piece; `False` if nothing was written."""
         ...
 
-    def write(self, body: bytes) -> bool:
-        """Write more of a response that has begun; `False` if nothing was written: the client reads too slowly."""
+    def is_writable(self) -> bool:
+        """Return whether `write` can write: a response has begun, and the client reads it fast enough."""
+        ...
+
+    def write(self, body: bytes) -> None:
+        """Write more of a response that has begun, only while it `is_writable`."""
         ...
 
     def abort(self) -> None:
@@ -48,9 +52,12 @@ class NoDirectResponse:
         """Return `False`: nothing was written."""
         return False
 
-    def write(self, body: bytes) -> bool:
-        """Return `False`: nothing was written."""
+    def is_writable(self) -> bool:
+        """Return `False`: writes go through `send`."""
         return False
+
+    def write(self, body: bytes) -> None:
+        """Never called."""
 
     def abort(self) -> None:
         """Do nothing: the response ends with the client."""

@@ -12,11 +12,10 @@ from typing import Any, Protocol
 import msgspec
 from mcp.server.streamable_http import REQUEST_CANCELLED
 from mcp_types import SERVER_INFO_META_KEY
-from starlette.types import Message
 
 from mcp_facade.http.direct_response import Header
+from mcp_facade.http.event_stream import STREAM_HEADERS
 from mcp_facade.http.headers import SESSION_HEADER
-from mcp_facade.streams.get_stream import STREAM_HEADERS
 from mcp_facade.streams.subscriptions import ACKNOWLEDGED
 from mcp_facade.tools.results import Answer
 
@@ -63,8 +62,8 @@ class ResponseEncoder(Protocol):
         ...
 
     @property
-    def stream_start(self) -> Message:
-        """The start of an answer as a stream."""
+    def stream_headers(self) -> Sequence[Header]:
+        """The headers of an answer as a stream."""
         ...
 
     def result(self, request_id: int | str, answer: Answer) -> bytes:
@@ -82,15 +81,11 @@ class StatelessEncoder:
     is_stream_from_the_start = False
     outlives_its_client = False
     headers: Sequence[Header] = [(b"content-type", b"application/json")]
+    stream_headers = STREAM_HEADERS
 
     def __init__(self, server_info: dict[str, Any]) -> None:
         self._server_info = server_info
         self._meta = as_ascii(encode({SERVER_INFO_META_KEY: server_info}))
-
-    @property
-    def stream_start(self) -> Message:
-        """See `ResponseEncoder`."""
-        return {"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS}
 
     def result(self, request_id: int | str, answer: Answer) -> bytes:
         """See `ResponseEncoder`."""
@@ -120,11 +115,7 @@ class SessionEncoder:
             *([(SESSION_HEADER, session_id.encode())] if session_id is not None else ()),
             (b"x-accel-buffering", b"no"),
         ]
-
-    @property
-    def stream_start(self) -> Message:
-        """See `ResponseEncoder`."""
-        return {"type": "http.response.start", "status": 200, "headers": self.headers}
+        self.stream_headers = self.headers
 
     def result(self, request_id: int | str, answer: Answer) -> bytes:
         """See `ResponseEncoder`."""

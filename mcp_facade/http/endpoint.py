@@ -21,12 +21,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.broker import Broker
-from broker.streams import Stream, TooManyStreamsError
+from broker.streams import TooManyStreamsError
 from events.ids import Position
 from events.log import LogUnavailableError
 from events.policy import Policy
 from mcp_facade.fast.lane import FastLane
-from mcp_facade.http.direct_response import DirectResponse, direct_response_of
+from mcp_facade.http.direct_response import direct_response_of
+from mcp_facade.http.event_stream import EventStreamResponse
 from mcp_facade.http.exchange import EXCHANGE_KEY, HttpExchange
 from mcp_facade.http.headers import (
     LAST_EVENT_ID_HEADER,
@@ -43,7 +44,7 @@ from mcp_facade.sdk.server import chat_server
 from mcp_facade.sdk.session_requests import SessionRequests
 from mcp_facade.session import Session
 from mcp_facade.sessions import Sessions
-from mcp_facade.streams.get_stream import PRIMED_SINCE, GetStream, parse_event_id
+from mcp_facade.streams.get_stream import PRIMED_SINCE, GetStreams, parse_event_id
 from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.texts import NO_STREAM, NOT_ANSWERING
 from mcp_facade.tools.handlers import Tools
@@ -65,11 +66,12 @@ class StreamableHttpEndpoint:
     ) -> None:
         """Serve with the fast lane if `fast_lane`; the SDK serves the rest."""
         self._broker = broker
-        self._streams = broker.streams
+        self._log = broker.log
+        self._replica = broker.replica
         self._sessions = Sessions(broker, session_age_max_ms)
         self._host_check = HostOriginCheck(security, broker.clock)
         tools, resources = Tools(broker, self._sessions), Resources(broker, self._sessions)
-        subscriptions = Subscriptions(broker, self._streams, resources)
+        subscriptions = Subscriptions(broker, resources)
         server = chat_server(tools, resources, subscriptions)
         # Without sessions of its own: it serves 2026-07-28. Host and Origin were checked here.
         self._modern = StreamableHTTPSessionManager(
@@ -78,6 +80,7 @@ class StreamableHttpEndpoint:
             security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             max_request_body_size=policy.body_bytes_max,
         )
+        self._get_streams = GetStreams(broker, self._sessions)
         self._session_requests = SessionRequests(broker, server, self._sessions)
         self._session_posts: ASGIApp = RequestBodyLimitMiddleware(self._serve_post, policy.body_bytes_max)
         self.fast_lane = (
@@ -201,7 +204,7 @@ class StreamableHttpEndpoint:
         self, position: Position, session: Session, scope: Scope, headers: Headers, receive: Receive, send: Send
     ) -> None:
         """Open the stream once this broker has what the client has: it got that from another broker of the log."""
-        is_caught_up = await self._broker.caught_up(position)
+        is_caught_up = await self._replica.caught_up(position)
         if session.ended:
             await json_rpc_refusal(404, "Session not found")(scope, receive, send)
         elif is_caught_up:
@@ -220,43 +223,24 @@ class StreamableHttpEndpoint:
         is_caught_up: bool = False,
     ) -> Awaitable[None]:
         last_event_id = headers.get(LAST_EVENT_ID_HEADER, b"").decode("latin-1")
-        resume_point = parse_event_id(last_event_id, self._broker.log.epoch)
+        resume_point = parse_event_id(last_event_id, self._log.epoch)
         if not check_accept_headers(Request(scope))[1]:
             refusal = json_rpc_refusal(406, "Not Acceptable: Client must accept text/event-stream")
         elif session is None:
             refusal = json_rpc_refusal(400, "Bad Request: Missing session ID")
-        elif resume_point is not None and not is_caught_up and resume_point.position > self._broker.state.position:
+        elif resume_point is not None and not is_caught_up and resume_point.position > self._replica.state.position:
             return self._get_caught_up(resume_point.position, session, scope, headers, receive, send)
-        elif (stream := self._opened(session, direct_response_of(scope))) is None:
-            refusal = json_rpc_refusal(503, NO_STREAM, INTERNAL_ERROR)
         else:
-            primed = headers.get(VERSION_HEADER, b"") >= PRIMED_SINCE
-            scope["headers"] = ()  # it lasts for hours, and nothing reads them any more
-            writer = GetStream(self._broker, session, stream, send, direct_response_of(scope))
-            return self._stream(session, stream, writer.serve(receive, resume_point, primed=primed))
+            response = EventStreamResponse(direct_response_of(scope), receive, send)
+            try:
+                stream = self._get_streams.open(session, response)
+            except TooManyStreamsError:
+                refusal = json_rpc_refusal(503, NO_STREAM, INTERNAL_ERROR)
+            else:
+                primed = headers.get(VERSION_HEADER, b"") >= PRIMED_SINCE
+                scope["headers"] = ()  # it lasts for hours, and nothing reads them any more
+                return stream.serve(resume_point, primed=primed)
         return refusal(scope, receive, send)
-
-    def _opened(self, session: Session, direct: DirectResponse) -> Stream | None:
-        """Open the session's stream, within the limit; it displaces an open one."""
-        try:
-            stream = self._streams.open("get", direct.abort, pinged=True, replaces=session.stream)
-        except TooManyStreamsError:
-            return None
-        displaced, session.stream = session.stream, stream
-        for connection_id in session.connections:
-            stream.attach(connection_id)
-        if displaced is not None:
-            displaced.end()
-        return stream
-
-    async def _stream(self, session: Session, stream: Stream, writing: Awaitable[None]) -> None:
-        try:
-            await writing
-        finally:
-            if session.stream is stream:
-                session.stream = None
-            self._streams.close(stream)
-            self._sessions.touch(session)
 
 
 def _not_answering() -> Response:

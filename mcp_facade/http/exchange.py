@@ -32,12 +32,10 @@ class HttpExchange:
 
     # Defaults that rarely change are class attributes: there is an exchange for every call.
     had_lone_surrogate = False
-    is_asked = False
-    """The request has come, to its last byte."""
     is_cancelled = False
     """The client has cancelled the call."""
-    work_goes_on = False
-    """The work is finished though its client has gone; then `answer_ready` is called."""
+    _is_asked = False  # the request has come, to its last byte
+    _work_goes_on = False
     _gone = False
     _finishing_early = False
     _over = False
@@ -55,7 +53,7 @@ class HttpExchange:
         self.headers = headers
         self.direct = direct_response_of(scope)
         """Writes to the connection at once."""
-        self._broker = broker
+        self._minting = broker.minting
         self._client = scope.get("client")
         self._receive = receive
         self._send = send
@@ -74,6 +72,22 @@ class HttpExchange:
         """End any wait in the call; it is answered with the result so far."""
         self._finishing_early = True
         self._leave()
+
+    def cancel(self) -> None:
+        """Note that the client has cancelled the call."""
+        self.is_cancelled = True
+
+    def let_work_go_on(self) -> None:
+        """Note that the work is finished though the client has gone; then `answer_ready` is called."""
+        self._work_goes_on = True
+
+    def take_whole(self) -> None:
+        """Note that the request is served from its whole body."""
+        self._is_asked = True
+
+    def drop_headers(self) -> None:
+        """Free the headers of a request that is served for hours."""
+        self.headers = {}
 
     def minted(self, connection_id: ConnectionId) -> None:
         """Note that only this call's result tells the client of `connection_id`."""
@@ -100,9 +114,8 @@ class HttpExchange:
         self._over = True
         self._leave()
         if self.session is not None:
-            self.session.answered += self._answered
-            self._answered_before = self.session.answered
-        if not self._answered and (self._answer_ready or not self.work_goes_on):
+            self._answered_before = self.session.count_answer(reached=self._answered)
+        if not self._answered and (self._answer_ready or not self._work_goes_on):
             self._abandon()
         # The server's side holds this by the request's scope: to hold it too would leave a cycle for each request.
         self._receive, self._send = _nothing_more, _to_no_client
@@ -110,7 +123,7 @@ class HttpExchange:
     def whole_body(self) -> bytes | None:
         """Return the body if it has come whole and holds no lone surrogate; `receive` still gives it.
 
-        A caller that serves the request from it sets `is_asked`.
+        A caller that serves the request from it calls `take_whole`.
         """
         body = self.direct.body()
         if body is not None and may_have_lone_surrogates(body) and replace_lone_surrogates(body)[1]:
@@ -125,13 +138,13 @@ class HttpExchange:
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            if not self.is_asked:
+            if not self._is_asked:
                 raise ClientDisconnect
             if not self._answered:
                 self._gone = True
                 self._leave()
             return message
-        self.is_asked = self.is_asked or not message.get("more_body", False)
+        self._is_asked = self._is_asked or not message.get("more_body", False)
         if may_have_lone_surrogates(message.get("body", b"")):
             body, replaced = replace_lone_surrogates(message["body"])
             self.had_lone_surrogate |= replaced
@@ -167,12 +180,12 @@ class HttpExchange:
             return
         # A session's own connection: a repeated call finds itself, or is in flight beside a cancelled one.
         own_calls = 0 if self._answer_ready else 1
-        is_called_again = self._broker.presence.calls_of(minted) > own_calls
+        is_called_again = self._minting.calls_of(minted) > own_calls
         session, before = self.session, self._answered_before
         if session is not None and (is_called_again or not self.is_cancelled):
-            self._broker.abandon_unless_heard(minted, lambda: session.answered > before)
+            self._minting.abandon_unless_heard(minted, lambda: session.answered > before)
         else:
-            self._broker.abandon(minted)
+            self._minting.abandon(minted)
 
 
 async def _nothing_more() -> Message:

@@ -13,8 +13,8 @@ from starlette.types import Message
 
 from broker.broker import Broker
 from mcp_facade.http.encoders import ResponseEncoder, cancelled, event
+from mcp_facade.http.event_stream import PING
 from mcp_facade.http.exchange import HttpExchange
-from mcp_facade.streams.get_stream import PING
 
 
 class LongRunningCall:
@@ -35,7 +35,7 @@ class LongRunningCall:
 
     def cancel(self) -> None:
         """End with the JSON-RPC error for a cancelled call."""
-        self._exchange.is_cancelled = True
+        self._exchange.cancel()
         self._wake.set()
 
     async def notify(self, notification: bytes) -> None:
@@ -48,13 +48,13 @@ class LongRunningCall:
         working = asyncio.ensure_future(work)
         working.add_done_callback(lambda _: self._wake.set())
         watching = asyncio.ensure_future(self._watch())
-        heartbeat = broker.streams.heartbeat
+        heartbeat = broker.heartbeat
         heartbeat.add(self)
         try:
             await self._until_done(working)
             if self._exchange.is_over:
                 if self._encoder.outlives_its_client:
-                    self._exchange.work_goes_on = True
+                    self._exchange.let_work_go_on()
                     broker.in_background(working)
             elif self._exchange.is_cancelled:
                 await self._write(event(cancelled(self._request_id)), more=False)
@@ -90,7 +90,8 @@ class LongRunningCall:
 
     async def _start(self) -> None:
         self._started = True
-        await self._exchange.send(self._encoder.stream_start)
+        headers = self._encoder.stream_headers
+        await self._exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _write(self, body: bytes, *, more: bool) -> None:
         if not self._started:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from events.ids import ConnectionId
 from projections.notifications import Notification, NotificationParams
 
 EXTENSION = "io.github.mcp-chat-broker/events"
@@ -38,19 +37,9 @@ class Frame(NamedTuple):
         return b'{"jsonrpc":"2.0","method":"%b","params":%b,"_meta":%b}}' % (self.method.encode(), params, meta)
 
 
-def notification_frame(notification: Notification) -> Frame:
-    """Return the frame of a notification."""
-    return Frame(notification.method, notification.params)
-
-
 def resource_updated_frame(uri: str) -> Frame:
     """Return the frame that announces growth of the inbox `uri`."""
     return Frame(RESOURCE_UPDATED, ResourceUpdated(uri))
-
-
-def meta_of(connection_id: ConnectionId) -> dict[str, Any]:
-    """Return the `_meta` of every frame for `connection_id`."""
-    return {CONNECTION_META_KEY: connection_id}
 
 
 def event_json(notification: Notification) -> dict[str, Any]:

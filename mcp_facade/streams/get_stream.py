@@ -9,37 +9,25 @@ an inbox comes before its notification and is not counted: a client with the not
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Iterable
-
 import msgspec
 import structlog
-from starlette.types import Receive, Send
 
 from broker.broker import Broker
 from broker.hub import Delivery
 from broker.reads import notifications_after
 from broker.streams import Stream
 from events.log import LogUnavailableError
-from mcp_facade.http.direct_response import DirectResponse
+from mcp_facade.http.event_stream import PING, STREAM_HEADERS, EventStreamResponse
 from mcp_facade.http.headers import SESSION_HEADER
 from mcp_facade.session import ResumePoint, Session
-from mcp_facade.streams.frames import meta_of, notification_frame, resource_updated_frame
+from mcp_facade.sessions import Sessions
+from mcp_facade.streams.frames import CONNECTION_META_KEY, Frame, resource_updated_frame
 from projections.state import State
 
 logger = structlog.get_logger(__name__)
 
 PRIMED_SINCE = b"2025-11-25"
 """The first version whose clients accept an event with an id and no data."""
-
-PING = b": ping\r\n\r\n"
-
-STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),
-]
 
 
 def parse_event_id(event_id: str, epoch: str) -> ResumePoint | None:
@@ -52,34 +40,97 @@ def parse_event_id(event_id: str, epoch: str) -> ResumePoint | None:
     return ResumePoint(int(parts[1]), int(parts[2]))
 
 
-class GetStream:
-    """One open GET: writes the frames of one session."""
+class SessionFrameEncoder:
+    """Makes the events of one GET stream (a `DeliveryEncoder`)."""
 
-    def __init__(self, broker: Broker, session: Session, stream: Stream, send: Send, direct: DirectResponse) -> None:
-        self._broker = broker
+    def __init__(self, session: Session, epoch: str) -> None:
         self._session = session
-        self._stream = stream
-        self._send = send
-        self._direct = direct
+        self._epoch = epoch
         self._at = ResumePoint(0, 0)
 
-    async def serve(self, receive: Receive, resumption: ResumePoint | None, *, primed: bool) -> None:
+    def encode(self, delivery: Delivery) -> bytes:
+        """Return a mark for each subscription to that inbox, and the notification."""
+        who, session = delivery.connection_id, self._session
+        meta = msgspec.json.encode({CONNECTION_META_KEY: who})
+        marks = b""
+        if session.subscriptions:
+            if delivery.position != self._at.position:
+                self._at = ResumePoint(delivery.position, 0)
+            for uri in session.subscribed_uris(who):
+                marks += self._event(resource_updated_frame(uri), meta)
+        self._at = self._at.advance(delivery)
+        notification = delivery.notification
+        return marks + self._event(Frame(notification.method, notification.params), meta)
+
+    def resume(self, at: ResumePoint) -> None:
+        """Continue after `at`, which the client has."""
+        self._at = at
+
+    def event_id(self, at: ResumePoint) -> bytes:
+        """Return the event id of a point of the stream."""
+        return b"%b.%d.%d" % (self._epoch.encode(), at.position, at.sent_mask)
+
+    def _event(self, frame: Frame, meta: bytes) -> bytes:
+        return b"id: %b\r\nevent: message\r\ndata: %b\r\n\r\n" % (self.event_id(self._at), frame.body(meta))
+
+
+class GetStreams:
+    """Opens the GET streams of one broker, at most one for each session."""
+
+    def __init__(self, broker: Broker, sessions: Sessions) -> None:
+        self.log = broker.log
+        self.replica = broker.replica
+        self.streams = broker.streams
+        self.sessions = sessions
+
+    def open(self, session: Session, response: EventStreamResponse) -> GetStream:
+        """Open the session's stream, which displaces an open one; `serve` it.
+
+        Raises:
+            TooManyStreamsError: nothing was opened.
+        """
+        encoder = SessionFrameEncoder(session, self.log.epoch)
+        stream = self.streams.open("get", encoder, response, replaces=session.stream)
+        session.use_stream(stream)
+        return GetStream(self, session, stream, encoder, response)
+
+
+class GetStream:
+    """One open GET."""
+
+    def __init__(
+        self,
+        opened_by: GetStreams,
+        session: Session,
+        stream: Stream[bytes],
+        encoder: SessionFrameEncoder,
+        response: EventStreamResponse,
+    ) -> None:
+        self._opened_by = opened_by
+        self._session = session
+        self._stream = stream
+        self._encoder = encoder
+        self._response = response
+
+    async def serve(self, resumption: ResumePoint | None, *, primed: bool) -> None:
         """Write until the client leaves, reads too slowly, or the stream is ended."""
-        state = self._broker.state
-        leaving = asyncio.ensure_future(self._end_when_gone(receive))
         try:
-            headers = [*STREAM_HEADERS, (SESSION_HEADER, self._session.session_id.encode())]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-            # An event with an id and empty data: a client that loses the stream before any notification can resume too.
-            next_id = self._event_id(resumption or ResumePoint(state.position + 1, 0))
-            await self._write([b"id: %b\r\ndata: \r\n\r\n" % next_id if primed else PING])
-            if resumption is None or await self._has_replayed(state, resumption):
-                await self._go_on()
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            async with self._response.watched(self._stream.end):
+                await self._write(resumption, primed=primed)
         finally:
-            leaving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await leaving
+            self._session.drop_stream(self._stream)
+            self._stream.close()
+            self._opened_by.sessions.touch(self._session)
+
+    async def _write(self, resumption: ResumePoint | None, *, primed: bool) -> None:
+        encoder, response, state = self._encoder, self._response, self._opened_by.replica.state
+        await response.start([*STREAM_HEADERS, (SESSION_HEADER, self._session.session_id.encode())])
+        # An event with an id and empty data: a client that loses the stream before any notification can resume too.
+        next_id = encoder.event_id(resumption or ResumePoint(state.position + 1, 0))
+        await response.write([b"id: %b\r\ndata: \r\n\r\n" % next_id if primed else PING])
+        if resumption is None or await self._has_replayed(state, resumption):
+            await self._stream.run()
+        await response.finish()
 
     async def _has_replayed(self, state: State, resumption: ResumePoint) -> bool:
         """Return whether all missed notifications are written; if the log does not answer, the client resumes later."""
@@ -91,52 +142,10 @@ class GetStream:
         return True
 
     async def _replay(self, state: State, resumption: ResumePoint) -> None:
-        self._at = resumption
+        self._encoder.resume(resumption)
         connections = self._session.connections
-        async for deliveries in notifications_after(self._broker.log, state, connections, resumption.position - 1):
+        async for deliveries in notifications_after(self._opened_by.log, state, connections, resumption.position - 1):
             if self._stream.ended:
                 return
             missed = [delivery for delivery in deliveries if not resumption.includes(delivery)]
-            await self._write([frame for delivery in missed for frame in self._frames(delivery)])
-
-    async def _go_on(self) -> None:
-        self._stream.write_now = self._write_now
-        while (deliveries := await self._stream.next()) or not self._stream.ended:
-            await self._write([frame for delivery in deliveries for frame in self._frames(delivery)])
-            self._stream.written(deliveries)
-            if self._stream.ping_due:
-                self._stream.ping_due = False
-                await self._write([PING])
-
-    def _write_now(self, delivery: Delivery) -> bool:
-        at = self._at
-        if self._direct.write(b"".join(self._frames(delivery))):
-            return True
-        self._at = at
-        return False
-
-    def _frames(self, delivery: Delivery) -> list[bytes]:
-        """Return the frames of `delivery`: a mark for each subscription to that inbox, and the notification."""
-        who = delivery.connection_id
-        if delivery.position != self._at.position:
-            self._at = ResumePoint(delivery.position, 0)
-        meta = msgspec.json.encode(meta_of(who))
-        marks = [self._event(resource_updated_frame(uri).body(meta)) for uri in self._session.subscribed_uris(who)]
-        self._at = self._at.advance(delivery)
-        return [*marks, self._event(notification_frame(delivery.notification).body(meta))]
-
-    def _event(self, body: bytes) -> bytes:
-        return b"id: %b\r\nevent: message\r\ndata: %b\r\n\r\n" % (self._event_id(self._at), body)
-
-    def _event_id(self, at: ResumePoint) -> bytes:
-        return f"{self._broker.log.epoch}.{at.position}.{at.sent_mask}".encode()
-
-    async def _write(self, frames: Iterable[bytes]) -> None:
-        body = b"".join(frames)
-        if body:
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
-
-    async def _end_when_gone(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self._stream.end()
+            await self._response.write([self._encoder.encode(delivery) for delivery in missed])

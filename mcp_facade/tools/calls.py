@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from broker.broker import Broker
+from broker.reads import Reads
 from events.ids import ConnectionId, Handle, connection_id_of
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.session import Session
@@ -33,7 +33,7 @@ class Caller(NamedTuple):
     handle: Handle
 
 
-async def identify(broker: Broker, exchange: HttpExchange, handle: str | None) -> Caller | None:
+async def identify(reads: Reads, exchange: HttpExchange, handle: str | None) -> Caller | None:
     """Return the caller: the named handle's, else the session's default's; `None` if it is unknown.
 
     In a session, this counts as showing the handle: the session's stream is for its connection too.
@@ -44,17 +44,17 @@ async def identify(broker: Broker, exchange: HttpExchange, handle: str | None) -
     session = exchange.session
     if handle is not None:
         connection_id = _connection_id_of(handle)
-        caller = Caller(connection_id, Handle(handle)) if await broker.is_known(connection_id) else None
+        caller = Caller(connection_id, Handle(handle)) if await reads.is_known(connection_id) else None
     else:
-        caller = await _default(broker, session) if session is not None else None
+        caller = await _default(reads, session) if session is not None else None
     if caller is not None and session is not None:
         session.bind(*caller)
     return caller
 
 
-async def _default(broker: Broker, session: Session) -> Caller | None:
+async def _default(reads: Reads, session: Session) -> Caller | None:
     """Return the session's default caller: of its handles, the first that is (still) known."""
     for found in session.default_handles():
-        if await broker.is_known(found[0]):
+        if await reads.is_known(found[0]):
             return Caller(*found)
     return None

@@ -63,6 +63,15 @@ class Tools:
 
     def __init__(self, broker: Broker, sessions: Sessions) -> None:
         self._broker = broker
+        self._clock = broker.clock
+        self._replica = broker.replica
+        self._writer = broker.writer
+        self._metrics = broker.metrics
+        self._presence = broker.presence
+        self._minting = broker.minting
+        self._reads = broker.reads
+        self._waits = broker.waits
+        self._delivery_log = broker.delivery_log
         self._sessions = sessions
         self._tools: Mapping[str, Callable[[Call, Mapping[str, Any] | None], Awaitable[Json]]] = {
             "enter_queue": self._enter_queue,
@@ -88,33 +97,33 @@ class Tools:
     async def _answer(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
         try:
             if self._broker.draining:
-                return refused(Rejection("unavailable"), self._broker.policy)
+                return refused(Rejection("unavailable"), self._replica.state.policy)
             if call.exchange.had_lone_surrogate:
                 raise InvalidArgumentsError(LONE_SURROGATE_TEXT)
             return given(await self._tools[name](call, arguments))
         except Refused as refusal:
             return refusal.answer
         except InvalidArgumentsError as error:
-            self._broker.metrics.rejected("invalid_arguments")
+            self._metrics.rejected("invalid_arguments")
             return refused_as("invalid_arguments", str(error))
         except LogUnavailableError as error:
             logger.warning("tool_put_off", reason=str(error))
-            return refused(Rejection("unavailable"), self._broker.policy)
+            return refused(Rejection("unavailable"), self._replica.state.policy)
         except Exception as fault:
             logger.error("tool_failed", fault=type(fault).__name__, exc_info=fault)
-            return refused(Rejection("unavailable"), self._broker.policy)
+            return refused(Rejection("unavailable"), self._replica.state.policy)
 
     async def _enter_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(EnterQueueArguments, arguments)
-        caller = await identify(self._broker, call.exchange, asked.handle)
+        caller = await identify(self._reads, call.exchange, asked.handle)
         if caller is None and asked.handle is not None:
             raise self._refusal("unknown_handle")
         minted = caller is None
         if caller is None:
             caller = self._mint(call)
         session = call.exchange.session
-        with self._broker.presence.call(caller.connection_id):
-            answer = await self._broker.submit(
+        with self._presence.call(caller.connection_id):
+            answer = await self._writer.submit(
                 EnterQueue(caller.connection_id, asked.display_name, tuple(asked.interests))
             )
         if isinstance(answer, Rejection) and minted:
@@ -122,25 +131,25 @@ class Tools:
         elif session is not None:
             session.enter(*caller)
         if isinstance(answer, Rejection):
-            raise Refused(refused(answer, self._broker.policy))
+            raise Refused(refused(answer, self._replica.state.policy))
         return self._queued(answer.state, caller)
 
     def _forget_minted(self, call: Call, caller: Caller) -> None:
         """Abandon a minted connection, whose handle no client learns; on a slow log it may still enter, then leaves."""
         call.exchange.nothing_minted()
         if call.exchange.session is not None:
-            self._broker.abandon_unless_heard(caller.connection_id)
+            self._minting.abandon_unless_heard(caller.connection_id)
         else:
-            self._broker.abandon(caller.connection_id)
+            self._minting.abandon(caller.connection_id)
 
     def _mint(self, call: Call) -> Caller:
         """Return a new connection; in a session it is the session's own, so that a repeated call finds itself."""
         if call.exchange.is_over:
             raise self._refusal("unavailable")  # the client has gone
         session = call.exchange.session
-        handle = self._broker.mint(call.exchange.peer, session.own_handle if session is not None else None)
+        handle = self._minting.mint(call.exchange.peer, session.own_handle if session is not None else None)
         if isinstance(handle, Rejection):
-            raise Refused(refused(handle, self._broker.policy))
+            raise Refused(refused(handle, self._replica.state.policy))
         caller = Caller(connection_id_of(handle), handle)
         call.exchange.minted(caller.connection_id)
         return caller
@@ -150,7 +159,7 @@ class Tools:
         if asked.wait_seconds and asked.cursor is None:
             raise InvalidArgumentsError("wait_seconds needs a cursor: pass the newest one that you were given.")
         caller = await self._caller(call, asked.handle)
-        with self._broker.presence.call(caller.connection_id):
+        with self._presence.call(caller.connection_id):
             text = self._clean(asked.message)
             await self._check_wait(caller, asked.cursor, asked.wait_seconds)
             command = SendMessage(caller.connection_id, RoomId(asked.room_id), text, asked.message_id)
@@ -158,49 +167,49 @@ class Tools:
             if asked.cursor is not None:
                 waited = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
                 payload |= page_json(waited.page)
-                self._broker.record_page(caller.connection_id, waited.page, "result")
+                self._reads.record(caller.connection_id, waited.page, "result")
         return payload
 
     async def _wait_for_events(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(WaitForEventsArguments, arguments)
         caller = await self._caller(call, asked.handle)
-        with self._broker.presence.call(caller.connection_id):
+        with self._presence.call(caller.connection_id):
             await self._check_wait(caller, asked.cursor, asked.wait_seconds)
             page, state, timed_out = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
-        self._broker.record_page(caller.connection_id, page, "result")
-        wall_ms = self._broker.clock.wall_ms()
+        self._reads.record(caller.connection_id, page, "result")
+        wall_ms = self._clock.wall_ms()
         return waited_json(page, state, caller.connection_id, timed_out=timed_out, wall_ms=wall_ms)
 
     async def _leave_chat(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
         caller = await self._caller(call, asked.handle)
-        with self._broker.presence.call(caller.connection_id):
+        with self._presence.call(caller.connection_id):
             await self._do(LeaveRoom(caller.connection_id, RoomId(asked.room_id)))
         return {"success": True}
 
     async def _next_partner(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
         caller = await self._caller(call, asked.handle)
-        with self._broker.presence.call(caller.connection_id):
+        with self._presence.call(caller.connection_id):
             accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)))
         return self._queued(accepted.state, caller)
 
     async def _leave_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         caller = await self._caller(call, parse(HandleArguments, arguments).handle)
-        with self._broker.presence.call(caller.connection_id):
+        with self._presence.call(caller.connection_id):
             await self._do(LeaveQueue(caller.connection_id))
         return {"success": True}
 
     async def _get_status(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         handle = parse(HandleArguments, arguments).handle
-        await self._broker.confirm()
-        caller = await identify(self._broker, call.exchange, handle)
+        await self._replica.confirm()
+        caller = await identify(self._reads, call.exchange, handle)
         if caller is None and handle is not None:
             raise self._refusal("unknown_handle")
-        state = self._broker.state
+        state = self._replica.state
         if caller is None:
             return {"status": "idle", "waiting": len(state.queue), "cursor": state.position}
-        with self._broker.presence.call(caller.connection_id):
+        with self._presence.call(caller.connection_id):
             return _status_json(state, caller)
 
     def _queued(self, state: State, caller: Caller) -> Json:
@@ -208,7 +217,7 @@ class Tools:
         connection_id = caller.connection_id
         place, cursor = place_json(state, connection_id), place_cursor(state, connection_id)
         if "room_id" in place and cursor is not None:
-            self._broker.delivery_log.record(cursor, connection_id, "result")
+            self._delivery_log.record(cursor, connection_id, "result")
         return {
             "handle": caller.handle,
             "connection_id": connection_id,
@@ -218,14 +227,14 @@ class Tools:
         }
 
     async def _do(self, command: Command) -> Accepted:
-        answer = await self._broker.submit(command)
+        answer = await self._writer.submit(command)
         if isinstance(answer, Rejection):
-            raise Refused(refused(answer, self._broker.policy))
+            raise Refused(refused(answer, self._replica.state.policy))
         return answer
 
     async def _wait(self, call: Call, caller: Caller, cursor: int, wait_seconds: float) -> Waited:
-        wait_ms = min(int(wait_seconds * 1_000), self._broker.policy.wait_ms_max)
-        wait = self._broker.waits.start(caller.connection_id, cursor, wait_ms)
+        wait_ms = min(int(wait_seconds * 1_000), self._replica.state.policy.wait_ms_max)
+        wait = self._waits.start(caller.connection_id, cursor, wait_ms)
         call.exchange.when_gone(wait.give_up)
         return await wait.run(self._progress(call, wait_ms / 1_000))
 
@@ -233,7 +242,7 @@ class Tools:
         report = call.report
         if report is None:
             return None
-        clock = self._broker.clock
+        clock = self._clock
         started_ms = clock.now_ms()
         return lambda: report(round((clock.now_ms() - started_ms) / 1_000), total_seconds)
 
@@ -243,7 +252,7 @@ class Tools:
         Raises:
             Refused: the caller is unknown, or named no handle.
         """
-        caller = await identify(self._broker, call.exchange, handle)
+        caller = await identify(self._reads, call.exchange, handle)
         if caller is None:
             raise self._refusal("unknown_handle", None if handle is not None else "no_handle")
         if call.exchange.session is not None:  # now, since the call may wait for long
@@ -252,13 +261,13 @@ class Tools:
 
     async def _check_wait(self, caller: Caller, cursor: int | None, wait_seconds: float) -> None:
         """Check cursor and wait before the command is submitted: a refusal after it would not undo the command."""
-        if cursor is not None and not await self._broker.has_given(cursor):
+        if cursor is not None and not await self._reads.has_given(cursor):
             raise InvalidArgumentsError("cursor is not one that you were given. Call get_status for one that is.")
-        if wait_seconds and not self._broker.waits.may_start(caller.connection_id):
+        if wait_seconds and not self._waits.may_start(caller.connection_id):
             raise self._refusal("rate_limited", "too_many_waits", retry_after_ms=1_000)
 
     def _clean(self, message: str) -> str:
-        bytes_max = self._broker.policy.message_bytes_max
+        bytes_max = self._replica.state.policy.message_bytes_max
         if len(message) > bytes_max * RAW_CHARS_PER_BYTE:
             raise self._refusal("message_too_large")
         try:
@@ -272,8 +281,8 @@ class Tools:
         return text
 
     def _refusal(self, code: str, text: str | None = None, **more: int) -> Refused:
-        self._broker.metrics.rejected(code)
-        words = REFUSALS[text or code].format(message_bytes_max=self._broker.policy.message_bytes_max)
+        self._metrics.rejected(code)
+        words = REFUSALS[text or code].format(message_bytes_max=self._replica.state.policy.message_bytes_max)
         return Refused(refused_as(code, words, **more))
 
 

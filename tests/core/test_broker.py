@@ -33,7 +33,7 @@ async def test_a_conversation(bench: BrokerBench) -> None:
         (ANN, "partner.disconnected"),
     ]
     assert ears[BOB].methods == [(BOB, "chatroom.found"), (BOB, "message.received")]
-    page = await bench.broker.page(ANN, 0)
+    page = await bench.broker.reads.page(ANN, 0)
     assert [event.method for event in page.events] == [method for _, method in ears[ANN].methods]
 
 
@@ -43,7 +43,7 @@ async def test_a_page_without_a_cursor_is_the_newest(bench: BrokerBench) -> None
     room = await bench.pair(ANN, BOB)
     await bench.do(say(ANN, "one", None, room))
     await bench.do(say(ANN, "two", None, room))
-    newest, first = await bench.broker.page(BOB, None), await bench.broker.page(BOB, 0)
+    newest, first = await bench.broker.reads.page(BOB, None), await bench.broker.reads.page(BOB, 0)
     assert [event.params.cursor for event in newest.events] == [4, 5]
     assert [event.params.cursor for event in first.events] == [3, 4]
 
@@ -51,22 +51,21 @@ async def test_a_page_without_a_cursor_is_the_newest(bench: BrokerBench) -> None
 @with_broker()
 async def test_a_minted_handle_is_known_once_it_has_entered(bench: BrokerBench) -> None:
     """And stays so when its connection is idle; nobody has had it before."""
-    handle = bench.broker.mint("192.0.2.1")
+    handle = bench.broker.minting.mint("192.0.2.1")
     assert isinstance(handle, str)
-    assert bench.broker.resolve(handle) is None
     who = connection_id_of(handle)
+    assert not bench.broker.reads.knows(who)
     await bench.do(enter(who))
-    assert bench.broker.resolve(handle) == who
-    assert bench.broker.mint("192.0.2.1") != handle
-    assert bench.broker.resolve("anything else") is None
+    assert bench.broker.reads.knows(who)
+    assert bench.broker.minting.mint("192.0.2.1") != handle
 
 
 @with_broker(Policy(handles_minted_per_10s_max=1))
 async def test_too_many_handles_are_refused(bench: BrokerBench) -> None:
     """For each peer, with the time to wait."""
-    assert isinstance(bench.broker.mint("192.0.2.1"), str)
-    assert bench.broker.mint("192.0.2.1") == Rejection("rate_limited", 10_000)
-    assert isinstance(bench.broker.mint("192.0.2.2"), str)
+    assert isinstance(bench.broker.minting.mint("192.0.2.1"), str)
+    assert bench.broker.minting.mint("192.0.2.1") == Rejection("rate_limited", 10_000)
+    assert isinstance(bench.broker.minting.mint("192.0.2.2"), str)
 
 
 def test_it_is_ready_between_start_and_drain() -> None:
@@ -96,7 +95,7 @@ def test_a_restart_knows_all_that_was_answered() -> None:
         await after.broker.start(LENIENT)
         assert digest(after.broker.state) == digest(before.broker.state)
         assert (await after.do(say(ANN, "hi", "m1", room))).commit is None
-        assert len((await after.broker.page(BOB, 0)).events) == 2
+        assert len((await after.broker.reads.page(BOB, 0)).events) == 2
 
     run(scenario)
 
@@ -109,7 +108,7 @@ def test_a_close_finishes_what_is_being_appended() -> None:
         await bench.broker.start(LENIENT)
         landed = asyncio.Event()
         bench.log.before_append = [until(landed)]
-        answer = asyncio.ensure_future(bench.broker.submit(enter(ANN)))
+        answer = asyncio.ensure_future(bench.broker.writer.submit(enter(ANN)))
         await settle()
         closing = asyncio.ensure_future(bench.broker.close())
         await settle()
@@ -150,7 +149,7 @@ def test_a_close_ends_what_runs_in_the_background() -> None:
 async def test_a_ghost_is_taken_out_of_the_queue(bench: BrokerBench) -> None:
     """Nobody holds its handle, so the re-issued call must not meet it."""
     await bench.do(enter(ANN))
-    bench.broker.abandon(ANN)
+    bench.broker.minting.abandon(ANN)
     await settle()
     assert bench.is_idle(ANN)
     assert (await bench.events())[-1] == QueueLeft(ANN, "disconnected")
@@ -163,10 +162,10 @@ async def test_a_ghost_that_is_about_to_enter_is_taken_out(bench: BrokerBench) -
     """Its command belongs to the runtime; it is waited for."""
     landed = asyncio.Event()
     bench.log.before_append = [until(landed)]
-    entering = asyncio.ensure_future(bench.broker.submit(enter(ANN)))
+    entering = asyncio.ensure_future(bench.broker.writer.submit(enter(ANN)))
     await settle()
     entering.cancel()
-    bench.broker.abandon(ANN)
+    bench.broker.minting.abandon(ANN)
     await settle()
     landed.set()
     await settle()
@@ -179,9 +178,9 @@ async def test_a_ghost_is_taken_out_even_if_it_was_matched_meanwhile(bench: Brok
     await bench.do(enter(ANN))
     landed = asyncio.Event()
     bench.log.before_append = [until(landed)]
-    meeting = asyncio.ensure_future(bench.broker.submit(enter(BOB)))
+    meeting = asyncio.ensure_future(bench.broker.writer.submit(enter(BOB)))
     await settle()
-    bench.broker.abandon(ANN)
+    bench.broker.minting.abandon(ANN)
     await settle()
     landed.set()
     await meeting
@@ -198,7 +197,7 @@ async def test_a_ghost_that_is_matched_between_look_and_decision_is_taken_out(be
     """Another worker let someone meet it: the first disconnect is older than that, so it is asked for again."""
     await bench.do(enter(ANN))
     bench.log.before_append = [lambda: bench.log.appended_by_another(enter(BOB), state=bench.broker.state)]
-    bench.broker.abandon(ANN)
+    bench.broker.minting.abandon(ANN)
     await settle()
     assert bench.is_idle(ANN)
     assert bench.is_idle(BOB)
@@ -207,7 +206,7 @@ async def test_a_ghost_that_is_matched_between_look_and_decision_is_taken_out(be
 @with_broker()
 async def test_a_ghost_that_nobody_knows_is_no_matter(bench: BrokerBench) -> None:
     """It never entered: its command was refused."""
-    bench.broker.abandon(CAT)
+    bench.broker.minting.abandon(CAT)
     await settle()
     assert bench.place_of(CAT) is None
 
@@ -217,19 +216,19 @@ async def test_a_ghost_that_cannot_be_taken_out_falls_to_its_grace(bench: Broker
     """The log is away; presence will ask again."""
     await bench.do(enter(ANN))
     bench.log.before_append = [unavailable] * 10_000
-    bench.broker.abandon(ANN)
+    bench.broker.minting.abandon(ANN)
     await bench.clock.advance(10_000)
     assert bench.waits(ANN)
     assert bench.broker._tasks == set()
     bench.log.before_append = []
-    await bench.clock.advance(bench.broker.policy.idle_grace_queue_ms)
+    await bench.clock.advance(bench.broker.state.policy.idle_grace_queue_ms)
     assert bench.is_idle(ANN)
 
 
 @with_broker()
 async def test_metrics_count_and_name_nobody(bench: BrokerBench) -> None:
     """Numbers, kinds and codes: no handle, no connection, no room, no name, no word."""
-    handle = bench.broker.mint("192.0.2.1")
+    handle = bench.broker.minting.mint("192.0.2.1")
     assert isinstance(handle, str)
     who = connection_id_of(handle)
     stream = bench.stream(who, ANN)
@@ -237,8 +236,8 @@ async def test_metrics_count_and_name_nobody(bench: BrokerBench) -> None:
     await bench.do(enter(ANN))
     room = (await bench.events())[-1].room_id
     await bench.do(say(ANN, "a very secret word", "m-1", room))
-    assert await bench.broker.submit(say(BOB, "x", None, room)) == Rejection("room_not_found")
-    assert await bench.broker.submit(enter(ANN)) == Rejection("already_chatting")
+    assert await bench.broker.writer.submit(say(BOB, "x", None, room)) == Rejection("room_not_found")
+    assert await bench.broker.writer.submit(enter(ANN)) == Rejection("already_chatting")
     bench.broker.metrics.sessions.inc()
     await bench.do(move_on(ANN, room))
     text = bench.broker.metrics.render().decode()
@@ -257,7 +256,7 @@ async def test_metrics_count_and_name_nobody(bench: BrokerBench) -> None:
         "chat_broker_append_seconds_count 5.0",
     ):
         assert line in text.splitlines()
-    bench.streams.close(stream)
+    stream.close()
 
 
 def test_two_brokers_in_one_process_count_for_themselves() -> None:

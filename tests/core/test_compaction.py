@@ -10,7 +10,6 @@ import pytest
 from broker.batch import Accepted
 from broker.broker import APPENDING_MS, Broker
 from broker.decide import Rejection
-from broker.writer import LogWriter
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
 from events.log import Snapshot
@@ -21,6 +20,7 @@ from tests.support.bench import LENIENT, BrokerBench
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.logs import FaultyLog, log_of, run, stored, until
 from tests.support.people import ANN, BOB, CAT, enter, leave_queue
+from tests.support.writer_bench import new_writer
 
 EVERY_10 = Policy(queue_commands_per_10s_max=1_000, snapshot_every_commits=10)
 
@@ -47,7 +47,7 @@ def test_a_snapshot_is_saved_every_so_many_commits() -> None:
 
     async def scenario() -> None:
         log = RememberingLog()
-        runtime = LogWriter(log, FakeClock())
+        runtime = new_writer(log, FakeClock())
         await runtime.start(EVERY_10)
         for _ in range(20):
             await runtime.submit(enter(ANN))
@@ -67,11 +67,11 @@ def test_a_start_folds_only_what_stands_behind_the_newest_snapshot() -> None:
         inner, state = await stored(enter(ANN), leave_queue(ANN), enter(BOB), enter(CAT))
         log = RememberingLog(inner)
         log.saved = [Snapshot(tip=one.tip, state=one) for one in [fold(await log.read(0, 3))]]
-        runtime = LogWriter(log, FakeClock())
+        runtime = new_writer(log, FakeClock())
         log.read_after.clear()
         await runtime.start(state.policy)
         assert min(log.read_after) == 3
-        assert digest(runtime.state) == digest(state)
+        assert digest(runtime.replica.state) == digest(state)
 
     run(scenario)
 
@@ -88,7 +88,7 @@ def test_no_batch_waits_for_a_snapshot() -> None:
             await written.wait()
 
         log.save = slow
-        runtime = LogWriter(log, FakeClock())
+        runtime = new_writer(log, FakeClock())
         await runtime.start(EVERY_10)
         for _ in range(20):
             await runtime.submit(enter(ANN))
@@ -136,7 +136,7 @@ def test_a_gap_that_nothing_stands_in_for_is_never_folded_over() -> None:
                 return [commit for commit in await inner.read(after, limit) if commit.position != 2]
 
         with pytest.raises(BrokenChainError):
-            await LogWriter(Gap(inner), FakeClock()).start(state.policy)
+            await new_writer(Gap(inner), FakeClock()).start(state.policy)
 
     run(scenario)
 
@@ -150,7 +150,7 @@ def test_an_end_does_not_wait_for_ever_for_an_append() -> None:
         await broker.start(LENIENT)
         never = asyncio.Event()
         log.before_append = [until(never)]
-        answer = asyncio.ensure_future(broker.submit(enter(ANN)))
+        answer = asyncio.ensure_future(broker.writer.submit(enter(ANN)))
         await settle()
         closing = asyncio.ensure_future(broker.close())
         await clock.advance(APPENDING_MS)
@@ -168,7 +168,7 @@ def test_an_end_waits_for_an_append_that_lands() -> None:
         broker = Broker(log, clock)
         await broker.start(LENIENT)
         log.before_append = [until(landed)]
-        answer = asyncio.ensure_future(broker.submit(enter(ANN)))
+        answer = asyncio.ensure_future(broker.writer.submit(enter(ANN)))
         await settle()
         closing = asyncio.ensure_future(broker.close())
         await clock.advance(APPENDING_MS - 1)
@@ -188,6 +188,6 @@ def test_a_log_that_ends_before_its_snapshot_is_never_begun_with() -> None:
         later = fold(log_of(enter(BOB), state=state), state)
         log.saved = [Snapshot(later.tip, later)]
         with pytest.raises(BrokenChainError, match="went on to position 3, and it ends at 2"):
-            await LogWriter(log, FakeClock()).start(state.policy)
+            await new_writer(log, FakeClock()).start(state.policy)
 
     run(scenario)

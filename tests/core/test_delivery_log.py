@@ -38,7 +38,7 @@ async def test_a_delivery_is_recorded_when_the_stream_has_written_it(bench: Brok
     position = bench.broker.state.position
     await bench.clock.advance(FLUSH_MS)
     assert bench.log.delivery_records == []
-    stream.written(await stream.next())
+    await bench.taken(stream)
     written_ms = bench.clock.wall_ms()
     await bench.clock.advance(FLUSH_MS)
     assert bench.log.delivery_records == [DeliveryRecord(position, BOB, "get", written_ms)]
@@ -51,7 +51,7 @@ async def test_a_page_that_was_given_is_a_delivery_of_each_event_in_it(bench: Br
     await bench.do(say(ANN, "one", None, room))
     await bench.do(say(ANN, "two", None, room))
     opened = bench.broker.state.rooms.by_id[room].opened_position
-    bench.broker.record_page(BOB, await bench.broker.page(BOB, opened), "result")
+    bench.broker.reads.record(BOB, await bench.broker.reads.page(BOB, opened), "result")
     await bench.clock.advance(FLUSH_MS)
     assert [(one.position, one.to) for one in bench.log.delivery_records] == [
         (opened + 1, "result"),

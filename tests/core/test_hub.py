@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from broker.hub import Hub, participants
+from broker.metrics import FastCounter
 from events.commit import Commit, Facts, commit_after
 from events.events import Event, PolicyAdopted
 from events.ids import ConnectionId
@@ -23,14 +24,19 @@ def commit_of(*events: Event) -> Commit:
     return commit_after(INITIAL_STATE.tip, PAST, Facts(NOON_MS), events)
 
 
+def new_hub() -> Hub:
+    """One with no subscribers."""
+    return Hub(FakeClock(), FastCounter("deliveries", "Notifications"))
+
+
 def announce(notifier: Hub, *events: Event) -> None:
     """Let these events have happened."""
-    notifier.announce(commit_of(*events), INITIAL_STATE)
+    notifier.announce(commit_of(*events))
 
 
 def test_a_sink_hears_what_its_connection_is_told() -> None:
     """And nothing else; with position and time."""
-    notifier, clock_ms = Hub(FakeClock()), 0.0
+    notifier, clock_ms = new_hub(), 0.0
     ear = Ear()
     notifier.attach(BOB, ear)
     announce(notifier, said(ANN, BOB))
@@ -52,7 +58,7 @@ def test_every_sink_of_a_connection_hears_it() -> None:
         def deliver(self, delivery: object) -> None:
             order.append(self.name)
 
-    notifier = Hub(FakeClock())
+    notifier = new_hub()
     first, second = Named("first"), Named("second")
     for sink in (first, second, first):
         notifier.attach(BOB, sink)
@@ -62,7 +68,7 @@ def test_every_sink_of_a_connection_hears_it() -> None:
 
 def test_two_connections_of_one_commit_are_told_in_ascending_order() -> None:
     """They may share a stream, whose frames have an order."""
-    notifier, ear = Hub(FakeClock()), Ear()
+    notifier, ear = new_hub(), Ear()
     for who in (BOB, ANN):
         notifier.attach(who, ear)
     announce(notifier, opened(BOB, ANN))
@@ -71,7 +77,7 @@ def test_two_connections_of_one_commit_are_told_in_ascending_order() -> None:
 
 def test_a_detached_sink_hears_no_more() -> None:
     """Nothing of it is kept; to detach it again, or one that never was attached, does nothing."""
-    notifier, ear = Hub(FakeClock()), Ear()
+    notifier, ear = new_hub(), Ear()
     notifier.attach(BOB, ear)
     notifier.detach(BOB, ear)
     notifier.detach(BOB, ear)
@@ -83,7 +89,7 @@ def test_a_detached_sink_hears_no_more() -> None:
 
 def test_a_sink_may_detach_while_it_is_told() -> None:
     """As one whose backlog is full does; the others hear it all the same."""
-    notifier, other = Hub(FakeClock()), Ear()
+    notifier, other = new_hub(), Ear()
 
     class Full(Ear):
         def deliver(self, delivery: object) -> None:
@@ -97,12 +103,13 @@ def test_a_sink_may_detach_while_it_is_told() -> None:
 
 def test_deliveries_are_counted() -> None:
     """One for each sink that is handed something."""
-    notifier, counted = Hub(FakeClock()), []
-    notifier.on_delivery = lambda: counted.append(1)
+    counter = FastCounter("deliveries", "Notifications")
+    notifier = Hub(FakeClock(), counter)
     for who in (ANN, BOB, BOB):
         notifier.attach(who, Ear())
     announce(notifier, opened(ANN, BOB))
-    assert len(counted) == 3
+    (metric,) = counter.collect()
+    assert metric.samples[0].value == 3
 
 
 @pytest.mark.parametrize(
@@ -119,7 +126,7 @@ def test_deliveries_are_counted() -> None:
 def test_a_wait_is_woken_by_what_concerns_it(event: Event, concerned: tuple[ConnectionId, ...]) -> None:
     """Told of it or not: the end of one's own conversation ends one's wait too."""
     assert participants(event) == concerned
-    notifier = Hub(FakeClock())
+    notifier = new_hub()
     touched = {who: asyncio.Event() for who in (ANN, BOB, CAT)}
     with (
         notifier.waiting(ANN, touched[ANN]),
@@ -132,7 +139,7 @@ def test_a_wait_is_woken_by_what_concerns_it(event: Event, concerned: tuple[Conn
 
 def test_waits_are_counted_and_forgotten() -> None:
     """Also when one breaks off."""
-    notifier, one, other = Hub(FakeClock()), asyncio.Event(), asyncio.Event()
+    notifier, one, other = new_hub(), asyncio.Event(), asyncio.Event()
     assert notifier.waits_of(ANN) == 0
     with notifier.waiting(ANN, one):
         with notifier.waiting(ANN, other):
@@ -147,7 +154,7 @@ def test_waits_are_counted_and_forgotten() -> None:
 
 def test_all_waits_can_be_woken() -> None:
     """At a shutdown, which is in no commit."""
-    notifier, one, other = Hub(FakeClock()), asyncio.Event(), asyncio.Event()
+    notifier, one, other = new_hub(), asyncio.Event(), asyncio.Event()
     with notifier.waiting(ANN, one), notifier.waiting(BOB, other):
         notifier.wake_all()
     assert one.is_set()
@@ -156,4 +163,4 @@ def test_all_waits_can_be_woken() -> None:
 
 def test_an_unheard_commit_costs_nothing_and_is_no_fault() -> None:
     """Nobody listens: the log has it."""
-    announce(Hub(FakeClock()), opened(ANN, BOB))
+    announce(new_hub(), opened(ANN, BOB))

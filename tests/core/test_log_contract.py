@@ -44,16 +44,6 @@ class TestSharedLog(SharedLogContract):
         return FaultyLog(log.inner, log.turns)
 
 
-def test_a_log_that_derives_from_the_one_in_memory_may_wait() -> None:
-    """Nothing is known of it, so nothing is taken for granted."""
-
-    class Derived(MemoryLog):
-        pass
-
-    assert MemoryLog().never_waits
-    assert not Derived().never_waits
-
-
 def test_a_memory_log_may_be_given_its_epoch() -> None:
     """The epoch is random unless it is given."""
     assert MemoryLog("before").epoch == "before"

@@ -181,7 +181,7 @@ def test_the_brokers_lines_hold_nothing_that_was_said() -> None:
         room = (await bench.events())[-1].room_id
         await bench.do(say(ANN, "a private word", ClientMessageId("m-1"), room))
         bench.log.before_append = [unavailable] * 10_000
-        lost = bench.broker.submit(say(BOB, "another private word", None, room))
+        lost = bench.broker.writer.submit(say(BOB, "another private word", None, room))
         bench.broker.in_background(lost)
         await bench.clock.advance(10_000)
         bench.log.before_append = []

@@ -106,8 +106,7 @@ def test_a_restart_keeps_everyones_patience() -> None:
         await before.do(enter(ANN, "Ann", "go"))
         await clock.advance(4_000)
         await before.do(enter(BOB, "Bob", "tea"))
-        before.broker.presence.stop()  # as a process that was killed: it closes nothing
-        before.broker._match_timeouts.stop()
+        before.broker.deadlines.stop()  # as a process that was killed: it closes nothing
         await clock.advance(1_000)
         after = BrokerBench(log, clock)
         await after.broker.start(POLICY)

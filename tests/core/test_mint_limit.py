@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from broker.mint_limit import MintLimiter
+from broker.minting import MintLimiter
 from events.policy import Policy
 from tests.support.fake_clock import FakeClock
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from broker.deadlines import Deadlines
 from broker.presence import LOOK_AGAIN_MS, Presence
 from events.commands import Disconnect, EnterQueue
 from events.commit import Facts, commit_after
 from events.events import QueueLeft, RoomClosed, RoomOpened
 from events.policy import Policy
+from projections.state import State
 from tests.support.bench import LENIENT, BrokerBench, with_broker
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.logs import FaultyLog, run, unavailable
@@ -51,7 +53,7 @@ async def test_an_open_stream_is_presence(bench: BrokerBench) -> None:
     stream = bench.stream(ANN)
     await bench.clock.advance(10 * QUEUE)
     assert bench.waits(ANN)
-    bench.streams.close(stream)
+    stream.close()
     await bench.clock.advance(STREAM - 1)
     assert bench.waits(ANN)
     await bench.clock.advance(1)
@@ -63,10 +65,10 @@ async def test_the_last_of_several_streams_counts(bench: BrokerBench) -> None:
     """One that is still open is enough."""
     await bench.do(enter(ANN))
     first, second = bench.stream(ANN), bench.stream(ANN)
-    bench.streams.close(first)
+    first.close()
     await bench.clock.advance(10 * QUEUE)
     assert bench.waits(ANN)
-    bench.streams.close(second)
+    second.close()
     await bench.clock.advance(STREAM)
     assert bench.is_idle(ANN)
 
@@ -117,7 +119,7 @@ async def test_the_later_of_both_graces_holds(bench: BrokerBench) -> None:
         await bench.do(enter(who))
         stream = bench.stream(who)
         await bench.clock.advance(closes_after_ms)
-        bench.streams.close(stream)
+        stream.close()
         end_ms = max(QUEUE, closes_after_ms + STREAM)
         await bench.clock.advance(end_ms - closes_after_ms - 1)
         assert bench.waits(who)
@@ -129,7 +131,7 @@ async def test_the_later_of_both_graces_holds(bench: BrokerBench) -> None:
 async def test_where_both_graces_end_together_it_was_silence(bench: BrokerBench) -> None:
     """The stream's was not the later one."""
     await bench.do(enter(ANN))
-    bench.streams.close(bench.stream(ANN))
+    bench.stream(ANN).close()
     await bench.clock.advance(30_000)
     assert (await bench.events())[-1] == QueueLeft(ANN, "timeout")
 
@@ -200,7 +202,7 @@ async def test_who_left_is_not_looked_at_again(bench: BrokerBench) -> None:
     before = bench.broker.state.position
     await bench.clock.advance(10 * ROOM)
     assert bench.broker.state.position == before
-    assert bench.broker.presence._heap == []
+    assert bench.broker.deadlines._heap == []
 
 
 @with_broker()
@@ -209,7 +211,7 @@ async def test_streams_and_calls_of_the_idle_leave_nothing(bench: BrokerBench) -
     with bench.broker.presence.call(ANN):
         stream = bench.stream(ANN, BOB)
     assert ANN in bench.broker.presence._activities
-    bench.streams.close(stream)
+    stream.close()
     assert bench.broker.presence._activities == {}
 
 
@@ -222,7 +224,7 @@ async def test_who_is_idle_but_listens_is_remembered_as_present(bench: BrokerBen
     await bench.do(enter(ANN))
     await bench.clock.advance(10 * QUEUE)
     assert bench.waits(ANN)
-    bench.streams.close(stream)
+    stream.close()
     await bench.clock.advance(STREAM)
     assert bench.is_idle(ANN)
 
@@ -235,7 +237,7 @@ async def test_being_active_does_not_grow_the_heap(bench: BrokerBench) -> None:
         with bench.broker.presence.call(ANN):
             await bench.do(say(ANN, "x", None, room))
         await bench.clock.advance(100)
-    assert len(bench.broker.presence._heap) <= 4
+    assert len(bench.broker.deadlines._heap) <= 4
 
 
 @with_broker()
@@ -269,7 +271,7 @@ def test_a_restart_starts_the_graces_anew() -> None:
         await before.broker.start(LENIENT)
         await before.do(enter(ANN))
         await before.clock.advance(QUEUE - 1)
-        before.broker.presence.stop()
+        before.broker.deadlines.stop()
         after = BrokerBench(before.log, before.clock)
         await after.broker.start(LENIENT)
         await after.clock.advance(QUEUE - 1)
@@ -280,71 +282,92 @@ def test_a_restart_starts_the_graces_anew() -> None:
     run(scenario)
 
 
-def test_a_broker_that_stopped_finds_nobody_absent() -> None:
+def test_a_broker_that_stopped_finds_no_absence() -> None:
     """Its successor will."""
 
     async def scenario() -> None:
         bench = BrokerBench()
         await bench.broker.start(LENIENT)
-        bench.broker.presence.stop()
+        bench.broker.deadlines.stop()
         await bench.do(enter(ANN))
-        bench.broker.presence.stop()
         await bench.clock.advance(10 * QUEUE)
         assert bench.waits(ANN)
 
     run(scenario)
 
 
-def test_the_overdue_are_named_until_they_are_gone() -> None:
-    """Again and again, with the position that they were last seen at; nobody is named twice in one look."""
+class Alone:
+    """A presence in front of a state that does not change, and its commands."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.clock = FakeClock()
+        self.deadlines = Deadlines(self.clock)
+        self.submitted: list[Disconnect] = []
+        self.presence = Presence(self.clock, self.deadlines, self, self.submitted.append)
+
+    def taken(self) -> list[Disconnect]:
+        """The commands since the last call."""
+        taken, self.submitted[:] = list(self.submitted), []
+        return taken
+
+
+def test_the_absent_are_taken_out_again_and_again_until_they_are_gone() -> None:
+    """At their deadline and each second after it, with the position that they were last seen at."""
 
     async def scenario() -> None:
-        clock, state = FakeClock(), state_after(chatting(ANN, BOB), waiting(CAT))
-        presence = Presence(clock, lambda: state)
-        named: list[Disconnect] = []
-        presence.on_absent = named.append
-        presence.start()
-        assert presence.overdue() == []
-        clock._now_ms = QUEUE
-        assert presence.overdue() == [Disconnect(CAT, "timeout", 3)]
-        assert presence.overdue() == [Disconnect(CAT, "timeout", 3)]
-        clock._now_ms = ROOM
-        assert sorted(command.connection_id for command in presence.overdue()) == [ANN, BOB, CAT]
-        await clock.advance(0)
-        assert {command.connection_id for command in named} == {ANN, BOB, CAT}
-        named.clear()
-        await clock.advance(LOOK_AGAIN_MS)
-        assert {command.connection_id for command in named} == {ANN, BOB, CAT}
+        alone = Alone(state_after(chatting(ANN, BOB), waiting(CAT)))
+        alone.presence.start()
+        await alone.clock.advance(QUEUE - 1)
+        assert alone.taken() == []
+        await alone.clock.advance(1)
+        assert alone.taken() == [Disconnect(CAT, "timeout", 3)]
+        await alone.clock.advance(LOOK_AGAIN_MS)
+        assert alone.taken() == [Disconnect(CAT, "timeout", 3)]
+        await alone.clock.advance(ROOM - QUEUE - LOOK_AGAIN_MS)
+        assert {command.connection_id for command in alone.taken()} == {ANN, BOB, CAT}
 
     run(scenario)
 
 
-def test_the_overdue_are_looked_at_again_though_no_timer_was_set() -> None:
-    """One who is found only by the look before a match is not forgotten if that batch fails."""
+def test_the_absent_are_found_before_the_timer_fires() -> None:
+    """The look before a match takes out each absent connection once; it is not forgotten if that batch fails."""
 
     async def scenario() -> None:
-        clock, state = FakeClock(), state_after(waiting(CAT))
-        presence = Presence(clock, lambda: state)
-        named: list[Disconnect] = []
-        presence.on_absent = named.append
-        presence.start()
-        assert presence._timer is not None
-        presence._timer.cancel()
-        presence._timer = None
-        clock._now_ms = QUEUE
-        assert len(presence.overdue()) == 1
-        await clock.advance(LOOK_AGAIN_MS)
-        assert [command.connection_id for command in named] == [CAT]
+        alone = Alone(state_after(waiting(CAT)))
+        alone.presence.start()
+        alone.clock._now_ms = QUEUE
+        alone.deadlines.run_due()
+        alone.deadlines.run_due()
+        assert alone.taken() == [Disconnect(CAT, "timeout", 1)]
+        await alone.clock.advance(LOOK_AGAIN_MS)
+        assert alone.taken() == [Disconnect(CAT, "timeout", 1)]
 
     run(scenario)
+
+
+def test_a_shorter_grace_counts_from_the_end_of_the_call_that_moved() -> None:
+    """A call that moves a connection to a place with a shorter grace does not leave it the longer one."""
+
+    @with_broker(LENIENT)
+    async def scenario(bench: BrokerBench) -> None:
+        room = await bench.pair(ANN, BOB)
+        with bench.broker.presence.call(ANN):
+            await bench.do(move_on(ANN, room))
+        await bench.clock.advance(QUEUE - 1)
+        assert bench.waits(ANN)
+        await bench.clock.advance(1)
+        assert bench.is_idle(ANN)
+
+    scenario()
 
 
 def test_who_has_left_before_anyone_looked_is_no_matter() -> None:
     """A commit of another worker may end what this one never saw begin; and the idle have no grace."""
 
     async def scenario() -> None:
-        clock, state = FakeClock(), state_after(waiting(ANN), then_also(left(ANN)), waiting(BOB))
-        presence = Presence(clock, lambda: state)
+        state = state_after(waiting(ANN), then_also(left(ANN)), waiting(BOB))
+        presence = Alone(state).presence
         presence.observe(commit_after(state.tip, PAST, Facts(0), [left(ANN)]), state)
         assert presence._activities == {}
         presence.start()
@@ -357,8 +380,7 @@ def test_closing_a_stream_that_was_never_open_is_a_bug() -> None:
     """Streams are counted."""
 
     async def scenario() -> None:
-        state = state_after(waiting(ANN))
-        presence = Presence(FakeClock(), lambda: state)
+        presence = Alone(state_after(waiting(ANN))).presence
         presence.start()
         with pytest.raises(AssertionError):
             presence.stream_closed(ANN)

@@ -11,7 +11,7 @@ from broker import replica as replica_module
 from broker import writer as writer_module
 from broker.decide import Rejection
 from broker.replica import CATCH_UP_MS, FOLLOW_AGAIN_MS
-from broker.writer import CONTENDED_MS, RETRY_MS, LogWriter
+from broker.writer import CONTENDED_MS, RETRY_MS
 from events.commands import EnterQueue
 from events.commit import Commit
 from events.ids import ConnectionId
@@ -137,7 +137,7 @@ class TestFollowing:
 
         async def scenario() -> None:
             (log,), clock = FollowedLog.shared(1), FakeClock()
-            bench = Bench(log, clock, LogWriter(log, clock))
+            bench = Bench(log, clock)
             await bench.writer.start(Policy())
             bench.announced.clear()
             await settle()

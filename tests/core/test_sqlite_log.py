@@ -111,6 +111,7 @@ class TwoLogs:
     """An `EventLog` of two; see `TestSharedSqliteLog`."""
 
     is_shared = never_waits = False
+    keeps_delivery_records = True
 
     def __init__(self, writer: SqliteLog, other: SqliteLog) -> None:
         self._writer, self._other = writer, other

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from broker.hub import Delivery
-from broker.streams import SLOT_MS, SLOTS, Stream, TooManyStreamsError
+from broker.streams import SLOT_MS, SLOTS, TooManyStreamsError
 from events.log import Snapshot
 from events.policy import Policy
 from projections.state import fold
@@ -29,7 +29,7 @@ async def test_a_stream_carries_what_its_connections_are_told(bench: BrokerBench
     stream = bench.stream(ANN, BOB, ANN)
     room = await bench.pair(ANN, BOB)
     await bench.do(say(ANN, "hi", None, room))
-    taken = await stream.next()
+    taken = await bench.taken(stream)
     assert [(d.connection_id, d.notification.method) for d in taken] == [
         (ANN, "chatroom.found"),
         (BOB, "chatroom.found"),
@@ -38,15 +38,15 @@ async def test_a_stream_carries_what_its_connections_are_told(bench: BrokerBench
 
 
 @with_broker()
-async def test_a_writer_waits_for_the_next(bench: BrokerBench) -> None:
-    """Until something comes."""
+async def test_a_stream_waits_for_the_next(bench: BrokerBench) -> None:
+    """Until something comes, which is written at once."""
     stream = bench.stream(ANN)
-    taking = asyncio.ensure_future(stream.next())
+    running = asyncio.ensure_future(stream.run())
     await settle()
-    assert not taking.done()
     await bench.pair(ANN, BOB)
-    await settle()
-    assert methods(taking.result()) == ["chatroom.found"]
+    assert methods(bench.client_of(stream).written) == ["chatroom.found"]
+    stream.end()
+    await running
 
 
 @with_broker()
@@ -56,7 +56,7 @@ async def test_a_detached_connection_is_carried_no_more(bench: BrokerBench) -> N
     for _ in range(2):
         stream.detach(ANN)
     await bench.pair(ANN, BOB)
-    assert [d.connection_id for d in await stream.next()] == [BOB]
+    assert [d.connection_id for d in await bench.taken(stream)] == [BOB]
 
 
 @with_broker(Policy(stream_backlog_max=3, messages_per_10s_max=100))
@@ -70,10 +70,10 @@ async def test_a_full_backlog_cuts_the_stream(bench: BrokerBench) -> None:
     assert (stream.ended, bench.cuts) == (False, 0)
     await bench.do(say(ANN, "one too many", None, room))
     assert (stream.ended, bench.cuts) == (True, 1)
-    assert await stream.next() == []
+    assert await bench.taken(stream) == []
     await bench.do(say(ANN, "and more", None, room))
     assert bench.cuts == 1
-    page = await bench.broker.page(BOB, cursor)
+    page = await bench.broker.reads.page(BOB, cursor)
     assert len(page.events) == 4
 
 
@@ -82,10 +82,10 @@ async def test_a_stream_that_is_read_is_never_cut(bench: BrokerBench) -> None:
     """However much goes through it."""
     stream = bench.stream(BOB)
     room = await bench.pair(ANN, BOB)
-    heard = methods(await stream.next())
+    heard = methods(await bench.taken(stream))
     for number in range(20):
         await bench.do(say(ANN, f"{number}", None, room))
-        heard += methods(await stream.next())
+        heard += methods(await bench.taken(stream))
     assert heard == ["chatroom.found", *["message.received"] * 20]
     assert not stream.ended
 
@@ -95,10 +95,10 @@ async def test_one_slow_stream_does_not_cut_another(bench: BrokerBench) -> None:
     """Each has a backlog of its own."""
     slow, quick = bench.stream(BOB), bench.stream(BOB)
     room = await bench.pair(ANN, BOB)
-    await quick.next()
+    await bench.taken(quick)
     await bench.do(say(ANN, "hi", None, room))
     assert (slow.ended, quick.ended) == (True, False)
-    assert methods(await quick.next()) == ["message.received"]
+    assert methods(await bench.taken(quick)) == ["message.received"]
 
 
 @with_broker()
@@ -109,20 +109,20 @@ async def test_an_ended_stream_writes_what_it_has(bench: BrokerBench) -> None:
     stream.end()
     stream.attach(BOB)
     await bench.do(leave(BOB, room))
-    assert methods(await stream.next()) == ["chatroom.found"]
-    assert await stream.next() == []
+    assert methods(await bench.taken(stream)) == ["chatroom.found"]
+    assert await bench.taken(stream) == []
     assert bench.broker.hub._subscribers == {}
 
 
 @with_broker()
-async def test_an_end_wakes_the_writer(bench: BrokerBench) -> None:
+async def test_an_end_wakes_the_loop(bench: BrokerBench) -> None:
     """It would wait for ever."""
     stream = bench.stream(ANN)
-    taking = asyncio.ensure_future(stream.next())
+    running = asyncio.ensure_future(stream.run())
     await settle()
     stream.end()
     await settle()
-    assert taking.result() == []
+    assert running.done()
 
 
 @with_broker()
@@ -130,10 +130,10 @@ async def test_a_delivery_to_an_ended_stream_is_dropped(bench: BrokerBench) -> N
     """As one may be on its way while it ends."""
     stream = bench.stream(ANN)
     await bench.pair(ANN, BOB)
-    delivery = (await stream.next())[0]
+    delivery = (await bench.taken(stream))[0]
     stream.end()
     stream.deliver(delivery)
-    assert await stream.next() == []
+    assert await bench.taken(stream) == []
 
 
 @with_broker(Policy(streams_max=2))
@@ -143,7 +143,7 @@ async def test_there_are_only_so_many_streams(bench: BrokerBench) -> None:
     bench.stream(BOB)
     with pytest.raises(TooManyStreamsError):
         bench.stream(ANN)
-    bench.streams.close(first)
+    first.close()
     bench.stream(ANN)
 
 
@@ -157,66 +157,65 @@ async def test_a_broker_that_shuts_down_opens_none(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_a_shutdown_ends_all(bench: BrokerBench) -> None:
-    """Gracefully: each writer writes what it has; no ping comes after."""
+    """Gracefully: each stream writes what it has; no ping comes after."""
     streams = [bench.stream(ANN, pinged=True), bench.stream(BOB)]
     await bench.pair(ANN, BOB)
     bench.streams.end_all()
-    assert [methods(await stream.next()) for stream in streams] == [["chatroom.found"]] * 2
-    assert all(stream.ended for stream in streams)
     await bench.clock.advance(3 * ROUND_MS)
-    assert not any(stream.ping_due for stream in streams)
+    assert [methods(await bench.taken(stream)) for stream in streams] == [["chatroom.found"]] * 2
+    assert all(stream.ended for stream in streams)
+    assert not any(bench.client_of(stream).pinged_ms for stream in streams)
     bench.streams.end_all()
 
 
 @with_broker()
 async def test_a_stream_that_asks_for_it_is_pinged(bench: BrokerBench) -> None:
     """Within every fifteen seconds, each in its turn; the others never."""
-    quiet = bench.stream(ANN)
-    pinged: dict[Stream, list[float]] = {}
+    quiet, pinged = bench.stream(ANN), []
     for _ in range(3):
-        pinged[bench.stream(BOB, pinged=True)] = []
+        pinged.append(bench.stream(BOB, pinged=True))
         await bench.clock.advance(1_700)
-    for _ in range(60):
-        await bench.clock.advance(1_000)
-        for stream, times in pinged.items():
-            if stream.ping_due:
-                assert await stream.next() == []
-                stream.ping_due = False
-                times.append(bench.clock.now_ms())
-    for number, times in enumerate(pinged.values()):
-        opened_ms = number * 1_700
+    running = [asyncio.ensure_future(stream.run()) for stream in (quiet, *pinged)]
+    await bench.clock.advance(60_000)
+    for number, stream in enumerate(pinged):
+        opened_ms, times = number * 1_700, bench.client_of(stream).pinged_ms
         assert all(
             later - earlier <= ROUND_MS + 1_000 for earlier, later in zip([opened_ms, *times], times, strict=False)
         )
         assert len(times) >= 4
-    assert not quiet.ping_due
+    assert bench.client_of(quiet).pinged_ms == []
+    bench.streams.end_open()
+    await asyncio.gather(*running)
 
 
 @with_broker()
 async def test_pinging_stops_with_the_last_stream_and_starts_again(bench: BrokerBench) -> None:
-    """One timer for all, and none for nobody."""
+    """One deadline at a time for all, and none without a stream."""
     stream = bench.stream(ANN, pinged=True)
-    bench.streams.close(stream)
+    stream.close()
     await bench.clock.advance(2 * ROUND_MS)
-    assert not stream.ping_due
-    assert bench.streams.heartbeat._timer is None
+    assert await bench.taken(stream) == []
+    assert bench.client_of(stream).pinged_ms == []
+    assert bench.broker.deadlines._heap == []
     again = bench.stream(ANN, pinged=True)
     await bench.clock.advance(ROUND_MS)
-    assert again.ping_due
+    await bench.taken(again)
+    assert len(bench.client_of(again).pinged_ms) == 1
 
 
 @with_broker()
 async def test_open_streams_and_what_is_written_are_measured(bench: BrokerBench) -> None:
-    """A replayed delivery is as old as it is, and does not count."""
+    """Each delivery is timed from its commit to the transport."""
     stream = bench.stream(ANN)
     await bench.clock.advance(10)
     await bench.pair(ANN, BOB)
-    taken = await stream.next()
-    stream.written([*taken, taken[0]._replace(announced_ms=0)])
+    await bench.clock.advance(2_000)
+    await bench.taken(stream)
     text = bench.broker.metrics.render().decode()
     assert 'chat_broker_streams{kind="get"} 1.0' in text
     assert "chat_broker_delivery_seconds_count 1.0" in text
-    bench.streams.close(stream)
+    assert "chat_broker_delivery_seconds_sum 2.0" in text
+    stream.close()
     assert 'chat_broker_streams{kind="get"} 0.0' in bench.broker.metrics.render().decode()
 
 
@@ -225,10 +224,10 @@ async def test_a_listener_is_present(bench: BrokerBench) -> None:
     """From attaching to detaching."""
     await bench.do(enter(ANN))
     stream = bench.stream(ANN)
-    await bench.clock.advance(10 * bench.broker.policy.idle_grace_queue_ms)
+    await bench.clock.advance(10 * bench.broker.state.policy.idle_grace_queue_ms)
     assert bench.waits(ANN)
     stream.detach(ANN)
-    await bench.clock.advance(bench.broker.policy.stream_grace_ms)
+    await bench.clock.advance(bench.broker.state.policy.stream_grace_ms)
     assert bench.is_idle(ANN)
 
 
@@ -246,58 +245,51 @@ async def test_a_stream_ends_where_it_would_have_a_gap(bench: BrokerBench) -> No
 
 
 @with_broker()
-async def test_a_writer_that_waits_writes_at_once(bench: BrokerBench) -> None:
-    """What comes meanwhile is written before anyone else has a turn, and counts as written."""
-    stream, written = bench.stream(BOB), []
-    stream.write_now = lambda delivery: written.append(delivery) is None
-    room = await bench.pair(ANN, BOB)
-    assert methods(await stream.next()) == ["chatroom.found"]
-    assert written == []  # the writer was elsewhere, and had to be told
-    taking = asyncio.ensure_future(stream.next())
+async def test_a_stream_that_waits_writes_at_once(bench: BrokerBench) -> None:
+    """A delivery is written before any other task has a turn, and counts as written."""
+    stream = bench.stream(BOB)
+    room, client = await bench.pair(ANN, BOB), bench.client_of(stream)
+    assert client.written == []  # the loop does not run yet
+    running = asyncio.ensure_future(stream.run())
     await settle()
-    for text in ("one", "two"):
+    assert methods(client.written) == ["chatroom.found"]
+    for number, text in enumerate(("one", "two"), 2):
         await bench.do(say(ANN, text, None, room))
-    assert methods(written) == ["message.received"] * 2
+        assert len(client.written) == number
+    assert "chat_broker_delivery_seconds_count 3.0" in bench.broker.metrics.render().decode()
     stream.end()
-    assert await taking == []
+    await running
 
 
 @with_broker()
-async def test_what_can_not_be_written_at_once_comes_in_its_turn(bench: BrokerBench) -> None:
-    """From the first that has to wait until the writer is back, whatever comes waits behind it."""
-    stream, can_write, written = bench.stream(BOB), False, []
-
-    def write(delivery: Delivery) -> bool:
-        if can_write:
-            written.append(delivery)
-        return can_write
-
-    stream.write_now = write
-    room = await bench.pair(ANN, BOB)
-    await stream.next()
-    taking = asyncio.ensure_future(stream.next())
+async def test_a_delivery_that_has_to_wait_is_written_in_its_turn(bench: BrokerBench) -> None:
+    """From the first that has to wait until the loop is back, all later ones wait behind it."""
+    stream = bench.stream(BOB)
+    room, client = await bench.pair(ANN, BOB), bench.client_of(stream)
+    running = asyncio.ensure_future(stream.run())
     await settle()
-    for text in ("one", "two"):
-        await bench.do(say(ANN, text, None, room))
-        can_write = True
-    taken = await taking
-    if len(taken) < 2:
-        taken += await stream.next()
-    assert [delivery.notification.params.message for delivery in taken] == ["one", "two"]
-    assert written == []
+    client.written.clear()
+    client.reads = False
+    bench.broker.writer.submit(say(ANN, "one", None, room))
+    client.reads = True
+    bench.broker.writer.submit(say(ANN, "two", None, room))
+    await settle()
+    assert [delivery.notification.params.message for delivery in client.written] == ["one", "two"]
+    stream.end()
+    await running
 
 
 @with_broker()
-async def test_a_ping_that_is_due_is_written_before_what_comes_after_it(bench: BrokerBench) -> None:
-    """The writer is on its way back for it."""
-    stream, written = bench.stream(BOB), []
-    stream.write_now = lambda delivery: written.append(delivery) is None
-    room = await bench.pair(ANN, BOB)
-    await stream.next()
-    taking = asyncio.ensure_future(stream.next())
+async def test_a_ping_that_is_due_is_written(bench: BrokerBench) -> None:
+    """Also if a message comes before the loop has had its turn; nothing is lost."""
+    stream = bench.stream(BOB)
+    room, client = await bench.pair(ANN, BOB), bench.client_of(stream)
+    running = asyncio.ensure_future(stream.run())
     await settle()
     stream.ping()
     await bench.do(say(ANN, "hi", None, room))
-    assert written == []
-    assert stream.ping_due
-    assert methods(await taking or await stream.next()) == ["message.received"]
+    await settle()
+    assert methods(client.written) == ["chatroom.found", "message.received"]
+    assert len(client.pinged_ms) == 1
+    stream.end()
+    await running

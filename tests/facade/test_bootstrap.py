@@ -22,9 +22,6 @@ class Small:
 
     failure = None
 
-    def __init__(self, front_started: Any = None) -> None:
-        self.on_started = front_started
-
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve."""
         if scope["type"] == "lifespan":

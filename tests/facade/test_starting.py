@@ -21,6 +21,8 @@ pytestmark = pytest.mark.anyio
 class SlowLog(MemoryLog):
     """A log that takes its time to be read, or turns out to be another."""
 
+    never_waits = False
+
     def __init__(self) -> None:
         super().__init__()
         self.gate = asyncio.Event()
@@ -62,8 +64,7 @@ async def test_a_log_that_is_not_what_it_was_ends_the_broker() -> None:
     """Whoever runs it is told why, and no call is taken."""
     log, told = SlowLog(), asyncio.Event()
     log.is_broken = True
-    async with serving(log=log, folded=False) as running:
-        running.app.on_started = told.set
+    async with serving(log=log, folded=False, on_started=told.set) as running:
         log.gate.set()
         await asyncio.wait_for(told.wait(), 10)
         assert str(running.app.failure) == "the commit at position 3 was altered"

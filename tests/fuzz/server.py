@@ -78,7 +78,7 @@ class ProbedApp(ChatApp):
             "tasks": sorted(_where(task) for task in asyncio.all_tasks()),
             "sessions": len(endpoint._sessions),
             "calls in sessions": sum(len(session.calls) for session in endpoint._sessions._by_id.values()),
-            "streams": len(endpoint._streams._open),
+            "streams": len(broker.streams._open),
             "subscribers": len(broker.hub._subscribers),
             "waits": len(broker.hub._waits),
             "calls": sum(trace.calls for trace in traces.values()),

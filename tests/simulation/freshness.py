@@ -36,34 +36,34 @@ class Freshness:
         self._around = around
         self._process = process
         self._writer = broker.writer
-        self._replica = broker.writer.replica
+        self._replica = broker.replica
         self._at_ms: dict[asyncio.Future[CommandAnswer], int] = {}  # of the last decision
         self._outcomes: dict[asyncio.Future[CommandAnswer], CommandAnswer] = {}
         self._known: set[Position] = set()
         self._watch_answers()
-        self._watch_reads()
+        self._watch_reads(broker)
 
     def _watch_answers(self) -> None:
-        writer, enqueue, drafted = self._writer, self._writer.enqueue, self._writer._drafted
+        writer, submit, decided = self._writer, self._writer.submit, self._writer._decided
 
-        def watched_enqueue(command: Command) -> asyncio.Future[CommandAnswer]:
+        def watched_submit(command: Command) -> asyncio.Future[CommandAnswer]:
             asked_at = self._around.disk.tip.position
-            answer = enqueue(command)
+            answer = submit(command)
             answer.add_done_callback(lambda done: self._check(command, done, asked_at))
             return answer
 
-        def watched_drafted(batch: Sequence[PendingCommand]) -> Batch:
-            draft = drafted(batch)
+        def watched_decided(commands: list[PendingCommand]) -> Batch:
+            batch = decided(commands)
             at_ms = writer.time_ms()  # in the same step, so the same
-            for submitted, outcome in draft.answers:
+            for submitted, outcome in batch.answers:
                 self._at_ms[submitted.answer] = at_ms
                 if is_empty(self._outcomes.get(submitted.answer)) and not is_empty(outcome):
                     self._around.sometimes.reached("a stale refusal was decided again")
                 self._outcomes[submitted.answer] = outcome
-            return draft
+            return batch
 
-        writer.enqueue = watched_enqueue
-        writer._drafted = watched_drafted
+        writer.submit = watched_submit
+        writer._decided = watched_decided
 
     def _check(self, command: Command, answered: asyncio.Future[CommandAnswer], asked_at: Position) -> None:
         at_ms = self._at_ms.pop(answered, None)
@@ -83,14 +83,9 @@ class Freshness:
             f"position from {asked_at} to {disk.tip.position}"
         )
 
-    def _watch_reads(self) -> None:
+    def _watch_reads(self, broker: Broker) -> None:
         writer, replica = self._writer, self._replica
-        hear, fold, truncated, fold_missed = (
-            replica._hear,
-            replica.fold,
-            replica.on_log_truncated,
-            writer._fold_missed,
-        )
+        hear, fold, truncated, fold_missed = replica._hear, replica.fold, broker.log_truncated, writer._fold_missed
 
         async def watched_hear(commit: Commit) -> None:
             self._known.add(commit.position)
@@ -111,7 +106,7 @@ class Freshness:
         writer._fold_missed = watched_fold_missed
         replica._hear = watched_hear
         replica.fold = watched_fold
-        replica.on_log_truncated = watched_truncated
+        broker.log_truncated = watched_truncated
         replica._log = _WatchedReads(replica._log, self)
 
     def reads(self, after: Position) -> None:

@@ -20,11 +20,13 @@ from events.commit import Commit
 from events.ids import ConnectionId, Position
 from events.log import EventLog
 from mcp_facade.app import ChatApp
+from projections.state import State
 from tests.simulation.attendance import Attendance
 from tests.simulation.freshness import Freshness
 from tests.simulation.loop import Handle, SimLoop, sleep_ms
 from tests.simulation.network import Exchanged
 from tests.simulation.sdk import ModernRequests
+from tests.simulation.sometimes import Sometimes
 from tests.simulation.store_client import StoreClient
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.watched_memory import watched_memory_log
@@ -101,8 +103,7 @@ class Process:
             redact_after_ms=around.plan.redact_after_ms,
             fast_lane=around.plan.fast_lane,
         )
-        self.app = ChatApp(self.broker, settings)
-        self.app.on_started = self._started
+        self.app = ChatApp(self.broker, settings, self._started)
         endpoint = self.app.endpoint
         endpoint._modern = ModernRequests(self, endpoint._sessions)
         self.loop.create_task(self._live())
@@ -146,23 +147,28 @@ class Process:
 
         presence.stream_opened, presence.stream_closed = stream_opened, stream_closed
         presence.call = watched_call
-        broker.writer.replica.observers.append(self._announced)
-        submit, jumped, sometimes = broker.submit, broker.writer.replica.on_log_truncated, self.around.sometimes
+        committed, submit, truncated = broker.committed, broker.writer.submit, broker.log_truncated
+        sometimes = self.around.sometimes
 
-        async def watched_submit(command: Command) -> CommandAnswer:
-            answer = await submit(command)
-            if isinstance(command, Disconnect) and isinstance(answer, Accepted) and answer.commit is None:
-                sometimes.reached("a Disconnect came too late")
+        def watched_committed(commit: Commit, state: State) -> None:
+            committed(commit, state)
+            self._announced(commit, state)
+
+        def watched_submit(command: Command) -> asyncio.Future[CommandAnswer]:
+            answer = submit(command)
+            if isinstance(command, Disconnect):
+                answer.add_done_callback(lambda done: _note_too_late(done, sometimes))
             return answer
 
-        def watched_jump() -> None:
+        def watched_truncated() -> None:
             sometimes.reached("the log was trimmed under a broker, which jumped")
             self.announced_to = None
-            jumped()
+            truncated()
 
-        broker.submit = watched_submit
-        broker.writer.replica.on_log_truncated = watched_jump
+        broker.committed, broker.log_truncated = watched_committed, watched_truncated
+        broker.writer.submit = watched_submit
         Freshness(self.around, self, broker)
+        presence._submit = broker.writer.submit
 
     async def _live(self) -> None:
         """The lifespan of the application, and the end of the process."""
@@ -272,3 +278,8 @@ class Process:
 
     def _announced(self, commit: Commit, state: Any) -> None:
         self.around.announced(self, commit)
+
+
+def _note_too_late(answer: asyncio.Future[CommandAnswer], sometimes: Sometimes) -> None:
+    if not answer.cancelled() and isinstance(accepted := answer.result(), Accepted) and accepted.commit is None:
+        sometimes.reached("a Disconnect came too late")

@@ -98,7 +98,7 @@ class ModernRequests:
         broker = process.broker
         resources = Resources(broker, sessions)
         tools = SdkTools(Tools(broker, sessions))
-        subscriptions = SdkSubscriptions(Subscriptions(broker, broker.streams, resources))
+        subscriptions = SdkSubscriptions(Subscriptions(broker, resources))
         self._handlers: dict[str, tuple[Any, Callable[[Any, Any], Awaitable[Any]]]] = {
             "tools/call": (CallToolRequestParams, tools.call),
             "resources/read": (ReadResourceRequestParams, resources.read),

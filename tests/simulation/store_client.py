@@ -63,6 +63,7 @@ class StoreClient:
     """An `EventLog` over a `Disk`, from within a process."""
 
     never_waits = False
+    keeps_delivery_records = True
 
     def __init__(
         self,

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from broker import broker as broker_module
-from broker import hub as notifier_module
-from broker.broker import Broker
+from broker import hub as hub_module
+from broker import reads as reads_module
 from broker.clock import sleep_until
 from broker.hub import Hub, participants
 from broker.presence import Presence
-from broker.reads import Page, page_after
+from broker.reads import Page, Reads, page_after
 from broker.replica import Replica, _TipQuestions
 from broker.writer import LogWriter
 from events.commit import Commit, Tip
@@ -35,16 +34,15 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def announced_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
     """Listeners hear of what may be lost."""
-    drafted = LogWriter._drafted
+    decided = LogWriter._decided
 
-    def eager(self: LogWriter, batch: Any) -> Any:
-        draft = drafted(self, batch)
-        for state, commit in draft.steps:
-            for observer in self.replica.observers:
-                observer(commit, state)
-        return draft
+    def eager(self: LogWriter, commands: Any) -> Any:
+        batch = decided(self, commands)
+        for state, commit in batch.steps:
+            self.replica._observer.committed(commit, state)
+        return batch
 
-    patch.setattr(LogWriter, "_drafted", eager)
+    patch.setattr(LogWriter, "_decided", eager)
 
 
 def a_cursor_that_is_one_too_far(patch: pytest.MonkeyPatch) -> None:
@@ -54,7 +52,7 @@ def a_cursor_that_is_one_too_far(patch: pytest.MonkeyPatch) -> None:
         page = await page_after(log, state, who, cursor + 1, limit)
         return Page(page.events, max(page.cursor, cursor), page.missed)
 
-    patch.setattr(broker_module, "page_after", off_by_one)
+    patch.setattr(reads_module, "page_after", off_by_one)
 
 
 def a_grace_that_leaks(patch: pytest.MonkeyPatch) -> None:
@@ -73,7 +71,7 @@ def a_grace_that_is_too_short(patch: pytest.MonkeyPatch) -> None:
             yield
         finally:
             trace.calls -= 1
-            self._schedule(who, trace)
+            self._schedule(trace)
 
     patch.setattr(Presence, "call", call)
 
@@ -84,7 +82,7 @@ def a_wake_up_that_is_lost(patch: pytest.MonkeyPatch) -> None:
     def concerned(event: Event) -> tuple[ConnectionId, ...]:
         return (event.sender,) if isinstance(event, MessageSent) else participants(event)
 
-    patch.setattr(notifier_module, "participants", concerned)
+    patch.setattr(hub_module, "participants", concerned)
 
 
 def a_message_id_that_is_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -101,15 +99,15 @@ def an_append_that_is_decided_again_though_it_may_have_landed(patch: pytest.Monk
     """What has no name is said twice."""
 
     async def impatient(self: LogWriter, batch: Any) -> Any:
-        draft = self._drafted(batch)
+        draft = self._decided(batch)
         while draft.commits:
             try:
-                await self._log.append(draft.commits, expected=self.state.tip)
+                await self._log.append(draft.commits, expected=self.replica.state.tip)
                 break
             except (Conflict, LogUnavailableError):
                 await sleep_until(self._clock, self._clock.now_ms() + 50)
                 await self.replica.catch_up(to_the_end=True)
-                draft = self._drafted(batch)
+                draft = self._decided(batch)
         return draft
 
     patch.setattr(LogWriter, "_stored", impatient)
@@ -119,9 +117,9 @@ def a_commit_that_is_not_announced(patch: pytest.MonkeyPatch) -> None:
     """Of what is found out only later, streams hear nothing."""
     announce = Hub.announce
 
-    def sleepy(self: Hub, commit: Any, state: Any) -> None:
+    def sleepy(self: Hub, commit: Any) -> None:
         if commit.position % 7:
-            announce(self, commit, state)
+            announce(self, commit)
 
     patch.setattr(Hub, "announce", sleepy)
 
@@ -160,10 +158,10 @@ def a_cursor_that_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
 def a_handle_that_is_not_looked_for_again(patch: pytest.MonkeyPatch) -> None:
     """A client that entered at another broker is not known."""
 
-    async def as_far_as_known(self: Broker, connection_id: ConnectionId) -> bool:
+    async def as_far_as_known(self: Reads, connection_id: ConnectionId) -> bool:
         return self.knows(connection_id)
 
-    patch.setattr(Broker, "is_known", as_far_as_known)
+    patch.setattr(Reads, "is_known", as_far_as_known)
 
 
 def a_status_that_is_not_confirmed(patch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from broker.batch import Accepted
@@ -38,6 +39,40 @@ class Ear:
         return [(delivery.connection_id, delivery.notification.method) for delivery in self.heard]
 
 
+class FakeClient:
+    """The client of a stream: its encoder, which keeps deliveries as they are, and its transport."""
+
+    def __init__(self, bench: BrokerBench) -> None:
+        self.written: list[Delivery] = []
+        self.pinged_ms: list[float] = []
+        self.reads = True
+        self._bench = bench
+
+    def encode(self, delivery: Delivery) -> Delivery:
+        """Return the delivery itself."""
+        return delivery
+
+    def is_writable(self) -> bool:
+        """Return whether the client reads."""
+        return self.reads
+
+    def write_now(self, frames: Delivery) -> None:
+        """Keep what is written."""
+        self.written.append(frames)
+
+    async def write(self, frames: Sequence[Delivery]) -> None:
+        """Keep what is written."""
+        self.written += frames
+
+    async def ping(self) -> None:
+        """Note the time."""
+        self.pinged_ms.append(self._bench.clock.now_ms())
+
+    def abort(self) -> None:
+        """Count it."""
+        self._bench.cuts += 1
+
+
 class BrokerBench:
     """A started broker and its surroundings."""
 
@@ -47,10 +82,11 @@ class BrokerBench:
         self.broker = Broker(self.log, self.clock)
         self.streams = self.broker.streams
         self.cuts = 0
+        self._clients: dict[Stream[Delivery], FakeClient] = {}
 
     async def do(self, command: Command) -> Accepted:
         """Carry out `command`, which must succeed."""
-        answer = await self.broker.submit(command)
+        answer = await self.broker.writer.submit(command)
         assert isinstance(answer, Accepted), answer
         return answer
 
@@ -76,16 +112,28 @@ class BrokerBench:
         """Whether `who` is in the queue."""
         return isinstance(self.place_of(who), Waiting)
 
-    def stream(self, *who: ConnectionId, pinged: bool = False) -> Stream:
-        """An open stream that carries what these are told."""
-
-        def cut() -> None:
-            self.cuts += 1
-
-        stream = self.streams.open("get", cut, pinged=pinged)
+    def stream(self, *who: ConnectionId, pinged: bool = False) -> Stream[Delivery]:
+        """An open stream that carries what these are told; it writes while it is run."""
+        client = FakeClient(self)
+        stream = self.streams.open("get", client, client, pinged=pinged)
+        self._clients[stream] = client
         for one in who:
             stream.attach(one)
         return stream
+
+    def client_of(self, stream: Stream[Delivery]) -> FakeClient:
+        """The client of a stream."""
+        return self._clients[stream]
+
+    async def taken(self, stream: Stream[Delivery]) -> list[Delivery]:
+        """What a stream writes now; it is run for a moment."""
+        running = asyncio.ensure_future(stream.run())
+        await settle()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        client = self.client_of(stream)
+        written, client.written = client.written, []
+        return written
 
     async def events(self) -> list[Event]:
         """Everything that has happened."""

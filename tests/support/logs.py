@@ -56,6 +56,7 @@ class FaultyLog:
     """
 
     never_waits = False
+    keeps_delivery_records = True
 
     def __init__(self, inner: MemoryLog | None = None, turns: TurnLine | None = None) -> None:
         self.inner = inner if inner is not None else MemoryLog()

@@ -28,6 +28,8 @@ WITHIN_SECONDS = 10.0
 class GatedLog(MemoryLog):
     """A log that can be slow: while its gate is shut, appends stand before it."""
 
+    never_waits = False
+
     def __init__(self) -> None:
         super().__init__()
         self.gate = asyncio.Event()
@@ -117,6 +119,7 @@ async def serving(
     allow_hosts: tuple[str, ...] = (),
     allow_origins: tuple[str, ...] = (),
     folded: bool = True,
+    on_started: Callable[[], None] = lambda: None,
     **limits: Any,
 ) -> AsyncIterator[Running]:
     """A broker under uvicorn, as the command line runs it, on a port of its own.
@@ -128,7 +131,7 @@ async def serving(
     keep_commits = policy.log_commits_max
     broker = Broker(log if log is not None else MemoryLog(), clock or SystemClock(), keep_commits=keep_commits)
     settings = Settings(fast_lane=FAST_LANE, allow_hosts=allow_hosts, allow_origins=allow_origins, policy=policy)
-    app = ChatApp(broker, settings)
+    app = ChatApp(broker, settings, on_started)
     listening = socket.create_server(("127.0.0.1", 0))
     running = Running(app, listening.getsockname()[1])
     serve = asyncio.create_task(running.serve(listening))

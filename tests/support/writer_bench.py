@@ -7,11 +7,16 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from broker.batch import Accepted, CommandAnswer
+from broker.clock import Clock
+from broker.deadlines import Deadlines
 from broker.decide import decide
+from broker.metrics import Metrics
+from broker.replica import LogObserver
 from broker.writer import LogWriter
 from events.commands import Command
 from events.commit import Commit
 from events.ids import ConnectionId
+from events.log import EventLog
 from events.memory import MemoryLog
 from events.policy import Policy
 from projections.connections import Chatting
@@ -23,15 +28,21 @@ from tests.support.logs import FaultyLog, run
 PATIENT = Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)
 
 
-class Bench:
+def new_writer(log: EventLog, clock: Clock) -> LogWriter:
+    """Return a writer on its own, with no broker around it."""
+    return LogWriter(log, clock, Deadlines(clock), Metrics(lambda: INITIAL_STATE, lambda: 0))
+
+
+class Bench(LogObserver):
     """A started runtime on a faulty log and a clock that stands still, and what it announced."""
 
-    def __init__(self, log: FaultyLog, clock: FakeClock, runtime: LogWriter) -> None:
+    def __init__(self, log: FaultyLog, clock: FakeClock, **options: Any) -> None:
         self.log = log
         self.clock = clock
-        self.writer = runtime
+        self.deadlines = Deadlines(clock)
+        self.metrics = Metrics(lambda: self.state, lambda: 0)
+        self.writer = LogWriter(log, clock, self.deadlines, self.metrics, observer=self, **options)
         self.announced: list[Commit] = []
-        runtime.replica.observers.append(self.observe)
 
     @classmethod
     async def started(
@@ -39,7 +50,7 @@ class Bench:
     ) -> Bench:
         """One that has adopted `policy`, so its log is at position 1."""
         log, clock = FaultyLog(inner), FakeClock()
-        bench = cls(log, clock, LogWriter(log, clock, keep_commits=keep_commits))
+        bench = cls(log, clock, keep_commits=keep_commits)
         await bench.start(policy)
         return bench
 
@@ -47,7 +58,7 @@ class Bench:
     async def some_on_one_log(cls, brokers: int = 2, policy: Policy = PATIENT) -> list[Bench]:
         """So many that follow what the others write."""
         clock = FakeClock()
-        benches = [cls(log, clock, LogWriter(log, clock)) for log in FaultyLog.shared(brokers)]
+        benches = [cls(log, clock) for log in FaultyLog.shared(brokers)]
         for bench in benches:
             await bench.start(policy)
         return benches
@@ -63,17 +74,17 @@ class Bench:
     @property
     def state(self) -> State:
         """The runtime's."""
-        return self.writer.state
+        return self.writer.replica.state
 
-    def observe(self, commit: Commit, state: State) -> None:
+    def committed(self, commit: Commit, state: State) -> None:
         """Note a commit, and hold it against what is promised."""
-        assert state is self.writer.state
+        assert state is self.state
         assert state.tip == commit.tip
         self.announced.append(commit)
 
     def submit(self, command: Command) -> asyncio.Future[CommandAnswer]:
         """Give a command without waiting for its answer."""
-        return asyncio.ensure_future(self.writer.submit(command))
+        return self.writer.submit(command)
 
     async def check(self) -> None:
         """The log is whole, its fold is the state, everything in it was announced once and keeps the promises."""

@@ -29,7 +29,7 @@ class SdkManager:
             security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             session_idle_timeout=None,
             max_sessions=None,
-            max_request_body_size=endpoint._broker.policy.body_bytes_max,
+            max_request_body_size=endpoint._broker.state.policy.body_bytes_max,
         )
         self._ids: dict[str, bytes] = {}
 
