@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from unittest.mock import AsyncMock, patch
+from unittest.mock import patch
 
 import pytest
 
+from broker.batch import CommandAnswer
 from broker.decide import Rejection
+from events.commands import Command, EnterQueue
 from events.ids import ConnectionId, connection_id_of
 from mcp_facade.texts import REFUSALS
 from projections.connections import Idle, Waiting
@@ -438,8 +440,16 @@ async def test_a_handle_that_was_pushed_out_while_it_entered_is_the_default_all_
 async def test_a_refused_enter_queue_leaves_no_handle_behind(there: Crowd, era: Era) -> None:
     """When the queue is full, the handle that was minted for the call is nobody's, and the session forgets it."""
     ann = await there.person(era)
-    full = AsyncMock(return_value=Rejection("queue_full"))
-    with patch.object(there.running.broker, "submit", full):
+    submit = there.running.broker.writer.submit
+
+    def full(command: Command) -> asyncio.Future[CommandAnswer]:
+        if not isinstance(command, EnterQueue):
+            return submit(command)
+        answer: asyncio.Future[CommandAnswer] = asyncio.get_running_loop().create_future()
+        answer.set_result(Rejection("queue_full"))
+        return answer
+
+    with patch.object(there.running.broker.writer, "submit", full):
         refusal = await ann.refused("enter_queue")
     assert refusal == {"error": REFUSALS["queue_full"], "code": "queue_full"}
     assert "connection_id" not in await ann.call("get_status")

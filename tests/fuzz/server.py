@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import broker.streams
@@ -49,8 +50,8 @@ class ProbedApp(ChatApp):
 
     probe_descriptor = 0
 
-    def __init__(self, broker: Broker, settings: Settings) -> None:
-        super().__init__(broker, settings)
+    def __init__(self, broker: Broker, settings: Settings, on_started: Callable[[], None]) -> None:
+        super().__init__(broker, settings, on_started)
         self._probing = asyncio.ensure_future(self._probe())
 
     async def _probe(self) -> None:

@@ -308,9 +308,10 @@ class ServerLink:
         self._exchanged.server_writes(body, {"status": 200, "headers": headers})
         return True
 
-    def write(self, body: bytes) -> bool:
+    def is_writable(self) -> bool:
         """See `DirectResponse`."""
-        if not self._exchanged.takes_more:
-            return False
+        return self._exchanged.takes_more
+
+    def write(self, body: bytes) -> None:
+        """See `DirectResponse`."""
         self._exchanged.server_writes(body)
-        return True

@@ -131,11 +131,13 @@ class _FastReader:
             one.status, one.headers, one.body, one.is_over = 200, list(headers), body, True
         return not one.is_gone
 
-    def write(self, body: bytes) -> bool:
-        """More of a stream."""
-        if not self._exchanged.is_gone:
-            self._exchanged.body += body
+    def is_writable(self) -> bool:
+        """As long as it is there."""
         return not self._exchanged.is_gone
+
+    def write(self, body: bytes) -> None:
+        """More of a stream."""
+        self._exchanged.body += body
 
 
 class Twin:
