@@ -63,7 +63,10 @@ class CommitClock:
 
     def at_ms(self, last_ms: int) -> int:
         """Return the present Unix time, for a commit after one of `last_ms`."""
-        wall_ms, now_ms = self._clock.wall_ms(), self._clock.now_ms()
+        wall_ms = self._clock.wall_ms()
+        if wall_ms >= last_ms and self._behind_since is None:
+            return wall_ms
+        now_ms = self._clock.now_ms()
         since_ms, then_ms = self._behind_since or (now_ms, last_ms)
         at_ms = then_ms + int(now_ms - since_ms) // 2
         if at_ms < last_ms:  # another broker has stamped that one

@@ -27,7 +27,7 @@ class SnapshotKeeper:
 
     async def on_committed(self, state: State) -> None:
         """Save or compact if due, now that `state` is stored. A task saves, so a batch waits for no snapshot."""
-        if state.position - self._saved_position >= state.policy.snapshot_every_commits and self._is_free():
+        if state.tip.position - self._saved_position >= state.policy.snapshot_every_commits and self._is_free():
             self._saved_position = state.position
             self._saving = asyncio.get_running_loop().create_task(self._log.save(Snapshot(state.tip, state)))
         if self._keep_commits is not None:

@@ -99,7 +99,7 @@ class Presence:
 
     def call(self, connection_id: ConnectionId) -> AbstractContextManager[None]:
         """Count a call of `connection_id` in flight for as long as the context is open."""
-        return self._activity(connection_id)
+        return self._activities.get(connection_id) or self._activity(connection_id)
 
     def call_ends(self, activity: _Activity) -> None:
         """Count one call less in flight, and note the time."""

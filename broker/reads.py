@@ -82,7 +82,7 @@ class Reads:
         Raises:
             LogUnavailableError: the log does not answer in time.
         """
-        if self.knows(connection_id):
+        if connection_id in self._replica.state.connections.by_id:
             return True
         await self._replica.confirm()
         return self.knows(connection_id)

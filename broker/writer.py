@@ -146,7 +146,10 @@ class LogWriter:
     async def _flush(self) -> None:
         try:
             while self._pending or self.replica.is_behind:
-                self._in_flight = self._take(BATCH_COMMITS_MAX if self._is_shared else len(self._pending))
+                if self._is_shared:
+                    self._in_flight = self._take(BATCH_COMMITS_MAX)
+                else:
+                    self._in_flight, self._pending = self._pending, []
                 await self._carry_out(self._in_flight)
                 if self._behind and self.replica.is_behind and not self._pending:
                     await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
@@ -251,11 +254,13 @@ class LogWriter:
 
         If one of them may match, absent connections and due matches come first: they are put before `commands`.
         """
-        if any(pending.room_id is not None for pending in commands):
-            waiting = len(self._pending)
-            self._deadlines.run_due()
-            commands[:0] = self._pending[waiting:]
-            del self._pending[waiting:]
+        for pending in commands:
+            if pending.room_id is not None:
+                waiting = len(self._pending)
+                self._deadlines.run_due()
+                commands[:0] = self._pending[waiting:]
+                del self._pending[waiting:]
+                break
         batch, at_ms = Batch(self.replica.state), self.time_ms()
         for pending in commands:
             batch.decide(pending, at_ms)

@@ -29,6 +29,7 @@ class MemoryLog:
         self.redacted_to: Position = 0
         self.session_records = MemorySessionRecords()
         self._base: Snapshot | None = None
+        self._tip = EMPTY_TIP
         self._commits: list[Commit] = []  # index: position - 1 - base position
         self._grown: asyncio.Event | None = None  # set when the log grows; for followers at the tip
         self._closed = False
@@ -49,7 +50,9 @@ class MemoryLog:
         self._commits.extend(commits)
         if self._grown is not None:
             self._wake_followers()
-        return commits[-1].tip if commits else tip
+        if commits:
+            self._tip = commits[-1].tip
+        return self._tip
 
     async def read(self, after: Position, limit: int) -> Sequence[Commit]:
         """Return the commits after `after`; see `EventLog.read`. Never suspends."""
@@ -107,10 +110,6 @@ class MemoryLog:
         """End the followers."""
         self._closed = True
         self._wake_followers()
-
-    @property
-    def _tip(self) -> Tip:
-        return self._commits[-1].tip if self._commits else self.base
 
     def _missed(self, expected: Tip) -> Sequence[Commit]:
         """The commits after `expected`, if that is a tip which this log had."""

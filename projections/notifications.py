@@ -67,9 +67,13 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
 
 def deliveries(commit: Commit) -> list[tuple[ConnectionId, Notification]]:
     """Return the notifications of `commit` with their recipients. No connection comes twice."""
-    told = [(who, _notification(event, who, commit)) for event in commit.events for who in recipients(event)]
-    assert len(told) < 2 or len({who for who, _ in told}) == len(told)
-    return told
+    found: list[tuple[ConnectionId, Notification]] = []
+    for event in commit.events:
+        for who in recipients(event):
+            params = _PARAMS[type(event)](event, who, timestamp_of(commit.at_ms), commit.position)
+            found.append((who, Notification(METHODS[type(params)], params)))
+    assert len(found) < 2 or len({who for who, _ in found}) == len(found)
+    return found
 
 
 def recipients(event: Event) -> tuple[ConnectionId, ...]:
@@ -94,11 +98,6 @@ def _second(seconds: int) -> str:
 
 
 _MILLISECONDS = [f".{milliseconds:03d}Z" for milliseconds in range(1_000)]
-
-
-def _notification(event: Event, who: ConnectionId, commit: Commit) -> Notification:
-    params = _PARAMS[type(event)](event, who, timestamp_of(commit.at_ms), commit.position)
-    return Notification(METHODS[type(params)], params)
 
 
 def _message_received(event: MessageSent, who: ConnectionId, timestamp: str, cursor: Position) -> NotificationParams:

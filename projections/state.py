@@ -107,14 +107,14 @@ class StateMutation(msgspec.Struct, gc=False):
 
     def finish(self) -> State:
         """Return the resulting state; the working copy is used up."""
-        rooms, connections = self.rooms, self.connections
+        closed, idle = self.rooms.closed, self.connections.idle
         return State(
             _tip((self.position, self.tip.commit_id)),
             self.at_ms,
             self.policy,
-            self.waiting.flush(),
-            Rooms(rooms.by_id.finish(), rooms.closed.finish()),
-            Connections(connections.by_id.finish(), connections.idle.finish()),
+            self.queue,
+            Rooms(self.rooms.by_id.finish(), closed.finish() if closed.appended else closed.kept),
+            Connections(self.connections.by_id.finish(), idle.finish() if idle.appended else idle.kept),
             self.inboxes.finish(),
             self.messages_sent,
             self.rooms_closed,

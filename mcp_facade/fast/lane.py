@@ -31,6 +31,7 @@ from mcp_facade.http.headers import VERSION_HEADER, Headers
 from mcp_facade.http.long_running import LongRunningCall
 from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.tools.calls import Call
+from mcp_facade.tools.catalogue import TOOL_NAMES
 from mcp_facade.tools.handlers import Tools
 
 METHOD_HEADER = b"mcp-method"
@@ -74,7 +75,8 @@ class FastLane:
         call = self._stateless_call(headers, body) if session is None else self._call_in_session(body)
         if call is None:
             return None
-        self._take(exchange)
+        exchange.take_whole()
+        self.taken += 1
         return self._call(call, exchange, self._stateless if session is None else SessionEncoder(session.session_id))
 
     def _stateless_call(self, headers: Headers, body: bytes) -> ToolCall | None:
@@ -84,21 +86,21 @@ class FastLane:
         call = decoded(body, TOOL_CALL)
         if call is None or headers.get(NAME_HEADER) != call.params.name.encode():
             return None
-        return call if call.params.name in self._tools and envelope_of(call.params.meta) is not None else None
+        return call if call.params.name in TOOL_NAMES and envelope_of(call.params.meta) is not None else None
 
     def _call_in_session(self, body: bytes) -> ToolCall | None:
         """Decode a call made in a session of 2025."""
         call = decoded(body, TOOL_CALL)
-        if call is None or bytes(call.params.meta) or call.params.name not in self._tools:
+        if call is None or bytes(call.params.meta) or call.params.name not in TOOL_NAMES:
             return None
         return call
 
     async def _call(self, call: ToolCall, exchange: HttpExchange, encoder: ResponseEncoder) -> None:
-        name, arguments = call.params.name, call.params.arguments
-        work = self._work(call, exchange, encoder)
-        if not _may_block(name, arguments):
-            await exchange.respond(encoder.headers, encoder.framed(await work))
+        if not _may_block(call.params.name, call.params.arguments):
+            answer = await self._tools.call(call.params.name, call.params.arguments, Call(exchange))
+            await exchange.respond(encoder.headers, encoder.framed(encoder.result(call.id, answer)))
             return
+        work = self._work(call, exchange, encoder)
         long_running = LongRunningCall(exchange, encoder, call.id)
         if exchange.session is None:
             await long_running.serve(work, self._broker)
@@ -110,10 +112,6 @@ class FastLane:
         """Carry out the tool, and return the JSON-RPC response."""
         answer = await self._tools.call(call.params.name, call.params.arguments, Call(exchange))
         return encoder.result(call.id, answer)
-
-    def _take(self, exchange: HttpExchange) -> None:
-        exchange.take_whole()
-        self.taken += 1
 
     def _listen(self, scope: Scope, body: bytes, exchange: HttpExchange) -> Awaitable[None] | None:
         """Open a stream of 2026-07-28. The SDK's models judge it, since a client asks for one only once."""
@@ -132,7 +130,8 @@ class FastLane:
             stream = self._subscriptions.open(subscription, SubscriptionEncoder(subscription), response, pinged=True)
         except (ValueError, MCPError):
             return None
-        self._take(exchange)
+        exchange.take_whole()
+        self.taken += 1
         scope["headers"] = ()  # it lasts for hours, and nothing reads them any more
         exchange.drop_headers()
         return serve_subscription(subscription, stream, response, self._stateless, request.id)

@@ -26,21 +26,15 @@ class EventStreamResponse:
     """
 
     def __init__(self, direct: DirectResponse, receive: Receive, send: Send) -> None:
-        self._direct = direct
+        self.is_writable = direct.is_writable
+        self.write_now = direct.write
+        self.abort = direct.abort
         self._receive = receive
         self._send = send
 
     async def start(self, headers: Sequence[Header]) -> None:
         """Begin the response, with status 200."""
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-
-    def is_writable(self) -> bool:
-        """See `StreamTransport`."""
-        return self._direct.is_writable()
-
-    def write_now(self, frames: bytes) -> None:
-        """See `StreamTransport`."""
-        self._direct.write(frames)
 
     async def write(self, frames: Sequence[bytes]) -> None:
         """See `StreamTransport`; nothing is written for no frames."""
@@ -55,10 +49,6 @@ class EventStreamResponse:
     async def finish(self, last: bytes = b"") -> None:
         """Write `last`, and end the response."""
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
-
-    def abort(self) -> None:
-        """See `StreamTransport`."""
-        self._direct.abort()
 
     @contextlib.asynccontextmanager
     async def watched(self, on_gone: Callable[[], None]) -> AsyncIterator[None]:

@@ -112,7 +112,8 @@ class HttpExchange:
     def finish(self) -> None:
         """Note that the response is finished."""
         self._over = True
-        self._leave()
+        if self._on_gone:
+            self._leave()
         if self.session is not None:
             self._answered_before = self.session.count_answer(reached=self._answered)
         if not self._answered and (self._answer_ready or not self._work_goes_on):

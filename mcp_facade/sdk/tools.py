@@ -16,7 +16,7 @@ from mcp_types import (
 from mcp_facade.sdk.context import Context, exchange_of
 from mcp_facade.texts import STILL_WAITING
 from mcp_facade.tools.calls import Call, Report
-from mcp_facade.tools.catalogue import TOOLS
+from mcp_facade.tools.catalogue import TOOL_NAMES, TOOLS
 from mcp_facade.tools.handlers import Tools
 from mcp_facade.tools.results import Answer
 
@@ -33,7 +33,7 @@ class SdkTools:
 
     async def call(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult:
         """Carry out a tool; a refusal is a result, and so is a fault of ours."""
-        if params.name not in self._tools:
+        if params.name not in TOOL_NAMES:
             raise MCPError(INVALID_PARAMS, "Unknown tool. tools/list names those that there are.")
         call = Call(exchange_of(ctx), _report(ctx))
         return _result(await self._tools.call(params.name, params.arguments, call))

@@ -110,7 +110,9 @@ def parse(model: type[A], arguments: Mapping[str, Any] | None) -> A:
     Raises:
         InvalidArgumentsError: an argument is wrong; the text names it and the fault.
     """
-    given = {name: value for name, value in (arguments or {}).items() if value is not None}
+    given = arguments or {}
+    if None in given.values():
+        given = {name: value for name, value in given.items() if value is not None}
     if len(given) > len(model.__pydantic_fields__):  # explaining each would take time in their number
         raise InvalidArgumentsError(f"{_unknown(model)} Correct that and call again.")
     try:

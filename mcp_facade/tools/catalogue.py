@@ -68,3 +68,5 @@ TOOLS = (
     _tool("leave_queue", "Stop waiting", HandleArguments, DoneResult, {**_ADDS, **_OURS, "idempotent_hint": True}),
     _tool("get_status", "Where am I?", HandleArguments, StatusResult, {**_READS, **_STRANGER}),
 )
+
+TOOL_NAMES = frozenset(tool.name for tool in TOOLS)

@@ -30,7 +30,6 @@ from mcp_facade.tools.calls import Call, Caller, identify
 from mcp_facade.tools.results import (
     Answer,
     Json,
-    given,
     page_json,
     place_cursor,
     place_json,
@@ -83,35 +82,32 @@ class Tools:
             "get_status": self._get_status,
         }
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._tools
-
     async def call(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
         """Carry out the tool `name`, which has to exist; a fault of ours is a refusal too."""
-        answer = await self._answer(name, arguments, call)
+        try:
+            if self._broker.draining:
+                raise Refused(self._unavailable())
+            if call.exchange.had_lone_surrogate:
+                raise InvalidArgumentsError(LONE_SURROGATE_TEXT)
+            answer = Answer(await self._tools[name](call, arguments), is_refusal=False)
+        except Refused as refusal:
+            answer = refusal.answer
+        except InvalidArgumentsError as error:
+            self._metrics.rejected("invalid_arguments")
+            answer = refused_as("invalid_arguments", str(error))
+        except LogUnavailableError as error:
+            logger.warning("tool_put_off", reason=str(error))
+            answer = self._unavailable()
+        except Exception as fault:
+            logger.error("tool_failed", fault=type(fault).__name__, exc_info=fault)
+            answer = self._unavailable()
         if call.exchange.session is not None:
             await self._sessions.keep(call.exchange.session)
         call.exchange.answer_ready()
         return answer
 
-    async def _answer(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
-        try:
-            if self._broker.draining:
-                return refused(Rejection("unavailable"), self._replica.state.policy)
-            if call.exchange.had_lone_surrogate:
-                raise InvalidArgumentsError(LONE_SURROGATE_TEXT)
-            return given(await self._tools[name](call, arguments))
-        except Refused as refusal:
-            return refusal.answer
-        except InvalidArgumentsError as error:
-            self._metrics.rejected("invalid_arguments")
-            return refused_as("invalid_arguments", str(error))
-        except LogUnavailableError as error:
-            logger.warning("tool_put_off", reason=str(error))
-            return refused(Rejection("unavailable"), self._replica.state.policy)
-        except Exception as fault:
-            logger.error("tool_failed", fault=type(fault).__name__, exc_info=fault)
-            return refused(Rejection("unavailable"), self._replica.state.policy)
+    def _unavailable(self) -> Answer:
+        return refused(Rejection("unavailable"), self._replica.state.policy)
 
     async def _enter_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(EnterQueueArguments, arguments)
@@ -161,7 +157,8 @@ class Tools:
         caller = await self._caller(call, asked.handle)
         with self._presence.call(caller.connection_id):
             text = self._clean(asked.message)
-            await self._check_wait(caller, asked.cursor, asked.wait_seconds)
+            if asked.cursor is not None:
+                await self._check_wait(caller, asked.cursor, asked.wait_seconds)
             command = SendMessage(caller.connection_id, RoomId(asked.room_id), text, asked.message_id)
             payload: Json = {"success": True, "timestamp": timestamp_of(_sent_at_ms(await self._do(command), command))}
             if asked.cursor is not None:
@@ -259,9 +256,9 @@ class Tools:
             await self._sessions.keep(call.exchange.session)
         return caller
 
-    async def _check_wait(self, caller: Caller, cursor: int | None, wait_seconds: float) -> None:
+    async def _check_wait(self, caller: Caller, cursor: int, wait_seconds: float) -> None:
         """Check cursor and wait before the command is submitted: a refusal after it would not undo the command."""
-        if cursor is not None and not await self._reads.has_given(cursor):
+        if not await self._reads.has_given(cursor):
             raise InvalidArgumentsError("cursor is not one that you were given. Call get_status for one that is.")
         if wait_seconds and not self._waits.may_start(caller.connection_id):
             raise self._refusal("rate_limited", "too_many_waits", retry_after_ms=1_000)

@@ -90,11 +90,6 @@ class Answer(NamedTuple):
     is_refusal: bool
 
 
-def given(payload: Json) -> Answer:
-    """Return an answer without a refusal."""
-    return Answer(payload, is_refusal=False)
-
-
 def refused(rejection: Rejection, policy: Policy) -> Answer:
     """Return a refusal: `{error, code}`, and `retry_after_ms` where it helps."""
     text = REFUSALS[rejection.code].format(
