@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 import uvloop
 
-from benchmarks.kinds import kinds
+from benchmarks.kinds import MESSAGE_KINDS, kinds
 from benchmarks.options import BenchmarkOptions, parse
 from benchmarks.report import footer, message_table, stream_table
 from benchmarks.server import raise_open_files
@@ -28,7 +28,7 @@ T = TypeVar("T")
 async def measure(options: BenchmarkOptions, targets: list[Target]) -> None:
     """Fill the targets' samples, one server after the other in every round. `targets` gains one of each kind."""
     began = time.monotonic()
-    for kind in kinds():
+    for kind in MESSAGE_KINDS if options.only_messages else kinds():
         _say(f"starting {kind.name}")
         targets.append(Target(kind, options))
         await targets[-1].open()
@@ -36,6 +36,8 @@ async def measure(options: BenchmarkOptions, targets: list[Target]) -> None:
         for target in _turned(targets, number):
             await target.talk()
             await target.pace()
+    if options.only_messages:
+        return
     crowded = [target for target in targets if target.kind.crowded]
     for target in targets:
         if not target.kind.crowded:
@@ -69,7 +71,9 @@ async def run(options: BenchmarkOptions) -> None:
             await measure(options, targets)
         rows = [(target.kind.name, target.samples) for target in targets]
         print(message_table(rows) + "\n")
-        print(stream_table([row for row in rows if row[1].beside_us]) + "\n\n" + footer(rows, options))
+        if not options.only_messages:
+            print(stream_table([row for row in rows if row[1].beside_us]) + "\n")
+        print(footer(rows, options))
     except BaseException:
         for target in targets:
             print(f"--- log of {target.kind.name}\n{target.log_tail()}", file=sys.stderr)

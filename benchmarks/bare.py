@@ -61,6 +61,10 @@ class BareMember:
         self.subscription_id = 0
         self.frames: asyncio.Queue[bytes] = asyncio.Queue(1_000)
 
+    def deliver(self, body: bytes) -> None:
+        """Put a frame, `body`, on the stream."""
+        self.frames.put_nowait(body)
+
 
 class BareServer:
     """The application."""
@@ -118,12 +122,12 @@ class BareServer:
             "sender": "stranger",
             "_meta": {SUBSCRIPTION_KEY: partner.subscription_id, CONNECTION_KEY: partner.handle[:16]},
         }
-        partner.frames.put_nowait(self._event("message.received", params))
+        partner.deliver(self._event("message.received", params))
         return {"success": True, "timestamp": timestamp}
 
     async def _listen(self, request: BareRequest, receive: Receive, send: Send) -> None:
-        handle = request.params.notifications[STREAM_KEY]["handles"][0]
-        member = self._members[handle]
+        member = self._member_of(request)
+        handle = member.handle
         member.subscription_id = request.id
         params = {"notifications": {STREAM_KEY: {"handles": [handle]}}, "_meta": {SUBSCRIPTION_KEY: request.id}}
         await send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
@@ -131,6 +135,9 @@ class BareServer:
         while True:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
             frame = await member.frames.get()
+
+    def _member_of(self, request: BareRequest) -> BareMember:
+        return self._members[request.params.notifications[STREAM_KEY]["handles"][0]]
 
     def _event(self, method: str, params: dict[str, Any]) -> bytes:
         body = self._encoder.encode({"jsonrpc": "2.0", "method": method, "params": params})

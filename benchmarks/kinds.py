@@ -24,7 +24,11 @@ class ServerKind:
     """True if its streams only announce messages to read."""
 
 
-BARE: Final = ServerKind("bare ASGI", MODERN, python("benchmarks.bare"), crowded=True, times=5)
+FAST: Final = 20
+"""A turn of these takes some seconds, as long as it takes the garbage collector to have its turn too."""
+
+BARE: Final = ServerKind("bare ASGI", MODERN, python("benchmarks.bare"), crowded=True, times=FAST)
+BARE_DIRECT: Final = ServerKind("bare, written directly", MODERN, python("benchmarks.bare_direct"), times=FAST)
 
 BROKER: Final = python("mcp_facade.main", "serve")
 _IN_A_FILE: Final = (*BROKER, "--log", f"sqlite:{DIRECTORY}/chat.db", "--log-synchronous", "full")
@@ -34,15 +38,19 @@ _TYPESCRIPT: Final = Path(__file__).parent / "typescript"
 
 _PYTHON_KINDS: Final = (
     BARE,
-    ServerKind(f"chat-broker, {MODERN}", MODERN, BROKER, crowded=True),
-    ServerKind(f"chat-broker, {SESSIONS}", SESSIONS, BROKER, crowded=True),
-    ServerKind(f"chat-broker, {MODERN}, log in a file", MODERN, _IN_A_FILE),
-    ServerKind(f"chat-broker, {SESSIONS}, log in a file", SESSIONS, _IN_A_FILE),
+    BARE_DIRECT,
+    ServerKind(f"chat-broker, {MODERN}", MODERN, BROKER, crowded=True, times=FAST),
+    ServerKind(f"chat-broker, {SESSIONS}", SESSIONS, BROKER, crowded=True, times=FAST),
+    ServerKind(f"chat-broker, {MODERN}, log in a file", MODERN, _IN_A_FILE, times=FAST),
+    ServerKind(f"chat-broker, {SESSIONS}, log in a file", SESSIONS, _IN_A_FILE, times=FAST),
     ServerKind(f"plain SDK, {MODERN}", MODERN, _PLAIN),
     ServerKind(f"plain SDK, {SESSIONS}", SESSIONS, _PLAIN),
     ServerKind(f"MCPServer, {MODERN}", MODERN, _MCPSERVER, reads=True),
     ServerKind(f"MCPServer, {SESSIONS}", SESSIONS, _MCPSERVER),
 )
+
+MESSAGE_KINDS: Final = _PYTHON_KINDS[:4]
+"""The bare servers, and the broker in both eras."""
 
 
 def kinds() -> tuple[ServerKind, ...]:

@@ -29,6 +29,8 @@ class BenchmarkOptions:
     """Idle streams open from the beginning, besides the talking pairs."""
     budget_s: float = 560.0
     """Time for all rounds; one that would end later does not start."""
+    only_messages: bool = False
+    """Measure a message alone, of the bare servers and of the broker with its log in memory."""
     deadline_s: float = 680.0
     """The run fails after this time."""
 
@@ -43,6 +45,7 @@ def parse(arguments: list[str] | None = None) -> BenchmarkOptions:
     parser.add_argument("--streams", default=streams, help="idle ones, step by step (%(default)s)")
     parser.add_argument("--rounds", type=int, default=default.rounds, help="a server (%(default)s)")
     parser.add_argument("--rate", type=int, default=default.rate_per_second, help="for latency (%(default)s)")
+    parser.add_argument("--only-messages", action="store_true", help="of the bare servers and the broker; no streams")
     parser.add_argument("--quick", action="store_true", help="one small round: does it run at all?")
     chosen = parser.parse_args(arguments)
     for name in ("pairs", "messages", "rounds", "rate"):
@@ -70,6 +73,7 @@ def parse(arguments: list[str] | None = None) -> BenchmarkOptions:
         chosen.rounds,
         chosen.rate,
         idle_streams_few=min(default.idle_streams_few, steps[0] // 2),
+        only_messages=chosen.only_messages,
     )
 
 

@@ -19,6 +19,7 @@ Column = tuple[str, Callable[[Samples, Samples], str]]
 MESSAGES: Final[Sequence[Column]] = (
     ("us a message", lambda of, first: f"{median(of.cpu_us):.0f}"),
     ("x {first}", lambda of, first: f"{_ratio(of.cpu_us, first.cpu_us):.2f}"),
+    ("lowest to highest x", lambda of, first: "{:.2f} to {:.2f}".format(*_extremes(of.cpu_us, first.cpu_us))),
     ("lowest to highest us", lambda of, first: f"{min(of.cpu_us):.0f} to {max(of.cpu_us):.0f}"),
     ("messages/s", lambda of, first: f"{median(of.messages_per_s):,.0f}"),
     ("busy", lambda of, first: f"{median(of.at_rate.busy):.0%}"),
@@ -57,13 +58,19 @@ def footer(rows: Sequence[Row], options: BenchmarkOptions) -> str:
     """Return the conditions under which the tables were measured."""
     generator = " / ".join(f"{median(samples.generator_us):.0f}" for _, samples in rows)
     bare = rows[0][1]
-    beside = {len(samples) for samples in bare.beside_us.values()}
+    beside = {len(samples) for samples in bare.beside_us.values()} or {0}
     return (
         f"{datetime.now(UTC).date()}, {platform.python_implementation()} {platform.python_version()}, "
         f"{len(os.sched_getaffinity(0))} cores: {options.pairs} pairs, {options.messages:,} messages a "
         f"measurement, {len(bare.cpu_us)} rounds and {' or '.join(map(str, sorted(beside)))} beside each number of "
         f"streams, latency at {options.rate_per_second} messages/s; the generator itself took {generator} us a message."
     )
+
+
+def _extremes(values: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
+    """Return the lowest and the highest of the rounds' own ratios."""
+    ratios = [value / other for value, other in zip(values, others, strict=False)]
+    return min(ratios), max(ratios)
 
 
 def _ratio(values: Sequence[float], others: Sequence[float]) -> float:

@@ -21,15 +21,15 @@ class _Settled(uvicorn.Server):
         gc.set_threshold(*GC_THRESHOLDS)
 
 
-def serve(app: Any, description: str | None) -> None:
-    """Serve `app` on the loopback port of the command line, until a signal comes."""
+def serve(app: Any, description: str | None, *, http: Any = "httptools") -> None:
+    """Serve `app` on the loopback port of the command line until a signal comes; `http` is uvicorn's protocol."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--port", type=int, required=True)
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
         port=parser.parse_args().port,
-        http="httptools",
+        http=http,
         loop="uvloop",
         ws="none",
         log_level="critical",

@@ -59,7 +59,7 @@ class BootstrapApp:
     def __init__(self, module: str, make: Callable[[ModuleType], Application], on_started: Callable[[], None]) -> None:
         """Take `make`, called in the event loop with the module, and `on_started`.
 
-        `on_started` is called here if the module is missing. Otherwise the application that `make` returns calls it, once
+        `on_started` is called here if the module is missing. Otherwise the application that `make` returns calls it once
         it has started or failed to.
         """
         self._on_started = on_started
