@@ -59,8 +59,8 @@ class BootstrapApp:
     def __init__(self, module: str, make: Callable[[ModuleType], Application], on_started: Callable[[], None]) -> None:
         """Take `make`, called in the event loop with the module, and `on_started`.
 
-        `on_started` is called here if the module is missing. Otherwise the application that `make` returns calls it once
-        it has started or failed to.
+        `on_started` is called here if the module is missing. Otherwise the application that `make` returns calls it,
+        after a start or a failure.
         """
         self._on_started = on_started
         self._module = module

@@ -24,7 +24,7 @@ from mcp_facade.fast.requests import (
     may_be_deep,
 )
 from mcp_facade.fast.subscriptions import SubscriptionEncoder, serve_subscription
-from mcp_facade.http.encoders import ResponseEncoder, SessionEncoder, StatelessEncoder
+from mcp_facade.http.encoders import ResponseEncoder, StatelessEncoder, session_encoder
 from mcp_facade.http.event_stream import EventStreamResponse
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.http.headers import VERSION_HEADER, Headers
@@ -77,7 +77,7 @@ class FastLane:
             return None
         exchange.take_whole()
         self.taken += 1
-        return self._call(call, exchange, self._stateless if session is None else SessionEncoder(session.session_id))
+        return self._call(call, exchange, self._stateless if session is None else session_encoder(session.session_id))
 
     def _stateless_call(self, headers: Headers, body: bytes) -> ToolCall | None:
         """Decode a call of 2026-07-28; its headers have to agree with its body."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -18,6 +19,8 @@ from mcp_facade.http.event_stream import STREAM_HEADERS
 from mcp_facade.http.headers import SESSION_HEADER
 from mcp_facade.streams.subscriptions import ACKNOWLEDGED
 from mcp_facade.tools.results import Answer
+
+ENCODERS_REMEMBERED = 1_024
 
 encode = msgspec.json.encode
 
@@ -124,6 +127,10 @@ class SessionEncoder:
     def framed(self, message: bytes) -> bytes:
         """See `ResponseEncoder`."""
         return event(message)
+
+
+session_encoder = lru_cache(ENCODERS_REMEMBERED)(SessionEncoder)
+"""Return the encoder of a session; it is the same for all its calls."""
 
 
 def cancelled(request_id: int | str) -> bytes:

@@ -252,8 +252,9 @@ class Tools:
         caller = await identify(self._reads, call.exchange, handle)
         if caller is None:
             raise self._refusal("unknown_handle", None if handle is not None else "no_handle")
-        if call.exchange.session is not None:  # now, since the call may wait for long
-            await self._sessions.keep(call.exchange.session)
+        session = call.exchange.session
+        if session is not None and session.changes:  # now, since the call may wait for long
+            await self._sessions.keep(session)
         return caller
 
     async def _check_wait(self, caller: Caller, cursor: int, wait_seconds: float) -> None:
