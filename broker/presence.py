@@ -24,7 +24,6 @@ from projections.connections import Chatting, Idle
 from projections.state import State
 
 NEVER = -1.0
-LOOK_AGAIN_MS = 1_000
 
 
 class StateHolder(Protocol):
@@ -74,7 +73,7 @@ class Presence:
     def __init__(
         self, clock: Clock, deadlines: Deadlines, replica: StateHolder, submit: Callable[[Disconnect], object]
     ) -> None:
-        """`submit` is given the command to take out an absent connection, at its deadline and each second after it."""
+        """`submit` takes the command to take out an absent connection, at its deadline and again until it is gone."""
         self._clock = clock
         self._deadlines = deadlines
         self._replica = replica
@@ -141,19 +140,22 @@ class Presence:
                     activity.next_check_ms = None  # the grace of its new place may be shorter
                     self._schedule(activity)
 
-    def _check(self, connection_id: ConnectionId, at_ms: float) -> None:
-        """Take out the connection if it is absent by now; else schedule it anew."""
+    def _check(self, connection_id: ConnectionId, at_ms: float) -> bool:
+        """Take out the connection if it is absent by now; else schedule it anew.
+
+        Return whether to check again: the command may fail, or be decided after one that matches the connection.
+        """
         activity = self._activities.get(connection_id)
         if activity is None or activity.next_check_ms != at_ms:
-            return
-        activity.next_check_ms = None
-        now_ms, state = self._clock.now_ms(), self._replica.state
+            return False
+        state = self._replica.state
         deadline = self._deadline(activity, state)
-        if deadline is None or deadline[0] > now_ms:
+        if deadline is None or deadline[0] > self._clock.now_ms():
+            activity.next_check_ms = None
             self._schedule(activity)
-            return
-        self._add(activity, now_ms + LOOK_AGAIN_MS)  # the command may fail
+            return False
         self._submit(Disconnect(connection_id, deadline[1], state.connections.by_id[connection_id].last_position))
+        return True
 
     def _deadline(self, activity: _Activity, state: State) -> tuple[float, AbsenceReason] | None:
         """Return the time of its absence and the reason, by the later grace; `None` while it is present or idle."""
