@@ -1,7 +1,7 @@
 """A persistent map: a change makes a new version, and shares with the old one all that is equal.
 
 `Map` is the map of the package `immutables`, a C extension, where that is installed: below Python 3.14, since there is
-no wheel for later ones. Elsewhere `Map` is `TrieMap`, which needs only Python and takes two to four times as long.
+no wheel for later ones. Elsewhere `Map` is `TrieMap`, which needs only Python and is slower.
 
 The two iterate in different orders, which depend on the seed of string hashes. So no such order may reach an event.
 """
