@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 CORE := events projections broker.decide broker.matching broker.reads broker.waits
 CORE_FILES := events/*,projections/*,broker/decide.py,broker/matching.py,broker/reads.py,broker/waits.py
 
-.PHONY: serve check lint types imports test test-all test-suite test-no-lane test-clients test-browser fuzz simulate proof bench soak install clean
+.PHONY: serve check lint types imports test test-all test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate proof bench soak install clean
 
 install: $(INSTALLED)
 
@@ -57,13 +57,19 @@ test: install  ## the daily loop: all but the slow tests; a branch of the core t
 
 test-all: SEEDS = 400
 test-all: JOBS = 2
-test-all: test-suite test-no-lane test-clients test-browser fuzz simulate  ## every test at its full size; needs npm and Chromium
+test-all: test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate  ## every test at its full size; needs npm and Chromium
 
 test-suite: install  ## the whole Python suite, slow tests included; too little branch coverage is a failure
 	$(PYTEST) -m 'not slow' --cov --cov-report=
 	$(BIN)/python -m coverage report --include='$(CORE_FILES)' --fail-under=100
 	$(BIN)/python -m coverage report --omit='$(CORE_FILES)' --fail-under=95
 	$(PYTEST) -m slow
+
+test-pythons: install  ## the daily suite on every other supported Python of this machine, in .venvs
+	$(BIN)/python -m tests.pythons
+
+test-map: install  ## the core and the state machines with the persistent map of Python 3.14, which is our own
+	PYTHONPATH=tests/support/missing $(DAILY) tests/core tests/testing tests/simulation
 
 NO_LANE := tools waits handles subscriptions get_stream http presence cursors resources
 
@@ -102,4 +108,4 @@ soak: install  ## many people on one broker for MINUTES=10, CONNECTIONS=2000, LO
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --connections $(CONNECTIONS) --log $(or $(LOG),memory) $(if $(SEED),--seed $(SEED))
 
 clean:
-	rm -rf .venv tests/clients/node_modules $(TYPESCRIPT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venvs tests/clients/node_modules $(TYPESCRIPT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
 
-import immutables
-
 from broker.decide import Rejection, decide
 from events.codec import decode_commit, encode_commit
 from events.commands import Command, EnterQueue, LeaveRoom, NextPartner, SendMessage
@@ -24,6 +22,7 @@ from projections.connections import Chatting, Connection, Connections, Idle, Wai
 from projections.inbox import Inbox
 from projections.invariants import CheckedFold, check_step
 from projections.ordered_map import Order
+from projections.persistent_map import Map
 from projections.rooms import Room, Rooms
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, State, evolve
@@ -83,15 +82,15 @@ def a_state() -> State:
     for number, (first, second) in enumerate(pairwise(people[: CLOSED_ROOMS + 1])):
         room_id = RoomId(f"r_{dice.getrandbits(128):032x}")
         ids = {((first, second)[n % 2], ClientMessageId(f"m{number}-{n}")): NOON_MS for n in range(10)}
-        rooms[room_id] = Room(room_id, first, second, "Ann", "Bob", number, 10**7 + number, immutables.Map(ids))
+        rooms[room_id] = Room(room_id, first, second, "Ann", "Bob", number, 10**7 + number, Map(ids))
         closed.append((10**7 + number, room_id))
     inboxes = {who: Inbox(tuple(range(9)), (), 0, NOON_MS) for who in people[::4]}
     return State(
         Tip(10**8, CommitId("0" * 32)),
         NOON_MS,
-        rooms=Rooms(immutables.Map(rooms), Order.of(closed)),
-        connections=Connections(immutables.Map(connections), Order.of(idle)),
-        inboxes=immutables.Map(inboxes),
+        rooms=Rooms(Map(rooms), Order.of(closed)),
+        connections=Connections(Map(connections), Order.of(idle)),
+        inboxes=Map(inboxes),
     )
 
 

@@ -17,7 +17,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Final
 
-import immutables
 import uvloop
 
 from benchmarks.connections import CallConnection, WrongAnswer
@@ -31,6 +30,7 @@ from events.log import Snapshot
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
 from projections.connections import Connection, Connections, Waiting
+from projections.persistent_map import Map
 from projections.queue import Queue
 from projections.snapshots import STATE_CODEC
 from projections.state import State, evolve
@@ -166,7 +166,7 @@ def _waiting(size: int) -> State:
         AT_MS,
         Policy(**PATIENT),  # type: ignore[arg-type] # the types in a dict are not checked
         Queue.of(entries),
-        connections=Connections(immutables.Map(places)),
+        connections=Connections(Map(places)),
     )
 
 

@@ -89,7 +89,7 @@ def redact_line(line: bytes) -> bytes:
     stored = _read(line)
     try:
         return _encoder.encode(_redacted(stored))
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableCommitError(f"not a commit: {error}") from error
 
 
@@ -102,7 +102,7 @@ def _upcast(line: bytes) -> Commit:
         for version in range(schema, SCHEMA_VERSION):
             stored = UPCASTS[version](stored)
         return msgspec.convert(stored, Commit)
-    except (msgspec.ValidationError, LookupError, TypeError, AttributeError) as error:
+    except (msgspec.ValidationError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableCommitError(f"not a commit of schema version {schema}: {error}") from error
 
 
@@ -119,7 +119,7 @@ def _read(line: bytes) -> JsonObject:
         raise UnreadableCommitError(f"schema version {schema}; this program reads up to {SCHEMA_VERSION}")
     try:
         stored: JsonObject = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # RecursionError: decoding the header goes as deep
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableCommitError(f"not a commit: {error}") from error
     return stored
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import immutables
 import msgspec
 from msgspec.structs import replace
 
 from events.events import QueueEntered
 from events.ids import ConnectionId, Position, RoomId
 from projections.ordered_map import Order, OrderMutation
+from projections.persistent_map import Map, MapMutation
 from projections.rate_limit import allowance_after
 
 
@@ -48,7 +48,7 @@ class Connection(msgspec.Struct, frozen=True, gc=False, array_like=True):
 class Connections(msgspec.Struct, frozen=True, gc=False):
     """Every known connection; the idle ones also in the order in which they became idle."""
 
-    by_id: immutables.Map[ConnectionId, Connection] = immutables.Map()
+    by_id: Map[ConnectionId, Connection] = Map()
     idle: Order[ConnectionId] = Order()
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class Connections(msgspec.Struct, frozen=True, gc=False):
 class ConnectionsMutation(msgspec.Struct, gc=False):
     """A working copy of `Connections`. Each change belongs to the commit at `position`, made at `at_ms`."""
 
-    by_id: immutables.MapMutation[ConnectionId, Connection]
+    by_id: MapMutation[ConnectionId, Connection]
     idle: OrderMutation[ConnectionId]
 
     def record_message(self, who: ConnectionId, position: Position, at_ms: int, limit_per_10s: int) -> None:

@@ -6,10 +6,10 @@ Up to `dropped_through`, the log itself must be searched.
 
 from __future__ import annotations
 
-import immutables
 import msgspec
 
 from events.ids import ConnectionId, Position
+from projections.persistent_map import Map, MapMutation
 
 CHUNK = 16
 
@@ -42,11 +42,11 @@ class Inbox(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 EMPTY_INBOX = Inbox()
 
-Inboxes = immutables.Map[ConnectionId, Inbox]
+Inboxes = Map[ConnectionId, Inbox]
 
 
 def add_to_inbox(
-    inboxes: immutables.MapMutation[ConnectionId, Inbox],
+    inboxes: MapMutation[ConnectionId, Inbox],
     who: ConnectionId,
     position: Position,
     at_ms: int,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import immutables
 import msgspec
 
 from events.ids import ConnectionId, Position
 from projections.ordered_map import Order
+from projections.persistent_map import Map
 
 Interests = tuple[str, ...]
 
@@ -21,9 +21,9 @@ class Queue(msgspec.Struct, frozen=True, gc=False):
     """
 
     entries: Order[ConnectionId] = Order()
-    entered: immutables.Map[ConnectionId, Position] = immutables.Map()
-    interests: immutables.Map[ConnectionId, Interests] = immutables.Map()  # of those who named any
-    by_interest: immutables.Map[str, Order[ConnectionId]] = immutables.Map()  # none of them is empty
+    entered: Map[ConnectionId, Position] = Map()
+    interests: Map[ConnectionId, Interests] = Map()  # of those who named any
+    by_interest: Map[str, Order[ConnectionId]] = Map()  # none of them is empty
 
     @staticmethod
     def of(entries: Sequence[tuple[Position, ConnectionId, Interests]]) -> Queue:
@@ -34,9 +34,9 @@ class Queue(msgspec.Struct, frozen=True, gc=False):
                 sharing.setdefault(interest, []).append((position, connection_id))
         return Queue(
             Order.of((position, connection_id) for position, connection_id, _ in entries),
-            immutables.Map({connection_id: position for position, connection_id, _ in entries}),
-            immutables.Map({connection_id: interests for _, connection_id, interests in entries if interests}),
-            immutables.Map({interest: Order.of(those) for interest, those in sharing.items()}),
+            Map({connection_id: position for position, connection_id, _ in entries}),
+            Map({connection_id: interests for _, connection_id, interests in entries if interests}),
+            Map({interest: Order.of(those) for interest, those in sharing.items()}),
         )
 
     def __len__(self) -> int:

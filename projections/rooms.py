@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import immutables
 import msgspec
 from msgspec.structs import replace
 
 from events.events import MessageSent, RoomOpened
 from events.ids import ClientMessageId, ConnectionId, Position, RoomId
 from projections.ordered_map import Order, OrderMutation
+from projections.persistent_map import Map, MapMutation
 
-MessageIds = immutables.Map[tuple[ConnectionId, ClientMessageId], int]
+MessageIds = Map[tuple[ConnectionId, ClientMessageId], int]
 """The times of stored messages (Unix ms), by sender and the sender's own id."""
 
 
@@ -24,8 +24,8 @@ class Room(msgspec.Struct, frozen=True, gc=False):
     second_name: str
     opened_position: Position
     closed_position: Position | None = None
-    newest_ids: MessageIds = immutables.Map()
-    older_ids: MessageIds = immutables.Map()
+    newest_ids: MessageIds = Map()
+    older_ids: MessageIds = Map()
 
     def sent_at_ms(self, sender: ConnectionId, client_message_id: ClientMessageId) -> int | None:
         """Return the time of `sender`'s message of that id, or `None` if none is remembered."""
@@ -53,7 +53,7 @@ class Room(msgspec.Struct, frozen=True, gc=False):
 class Rooms(msgspec.Struct, frozen=True, gc=False):
     """All kept rooms: every open one, and the `closed_rooms_kept` closed last."""
 
-    by_id: immutables.Map[RoomId, Room] = immutables.Map()
+    by_id: Map[RoomId, Room] = Map()
     closed: Order[RoomId] = Order()  # by closing position
 
     @property
@@ -69,7 +69,7 @@ class Rooms(msgspec.Struct, frozen=True, gc=False):
 class RoomsMutation(msgspec.Struct, gc=False):
     """A working copy of `Rooms`."""
 
-    by_id: immutables.MapMutation[RoomId, Room]
+    by_id: MapMutation[RoomId, Room]
     closed: OrderMutation[RoomId]
 
     @property
@@ -92,7 +92,7 @@ class RoomsMutation(msgspec.Struct, gc=False):
         room = self.by_id[event.room_id]
         newest, older = room.newest_ids, room.older_ids
         if 2 * len(newest) >= ids_kept:
-            newest, older = immutables.Map(), newest
+            newest, older = Map(), newest
         self.by_id[event.room_id] = Room(
             room.room_id,
             room.first,

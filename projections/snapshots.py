@@ -19,7 +19,6 @@ from itertools import chain, pairwise
 from operator import attrgetter
 from typing import TypeVar
 
-import immutables
 import msgspec
 
 from events.codec import Upcast
@@ -30,6 +29,7 @@ from events.policy import Policy
 from projections.connections import Connection, Connections, Idle, Waiting
 from projections.inbox import Inbox
 from projections.ordered_map import Order
+from projections.persistent_map import Map
 from projections.queue import Interests, Queue
 from projections.rooms import MessageIds, Room, Rooms
 from projections.state import State
@@ -228,9 +228,9 @@ class _Tables:
     """The rows read so far."""
 
     def __init__(self) -> None:
-        self._rooms = immutables.Map[RoomId, Room]().mutate()
-        self._connections = immutables.Map[ConnectionId, Connection]().mutate()
-        self._inboxes = immutables.Map[ConnectionId, Inbox]().mutate()
+        self._rooms = Map[RoomId, Room]().mutate()
+        self._connections = Map[ConnectionId, Connection]().mutate()
+        self._inboxes = Map[ConnectionId, Inbox]().mutate()
         self._closed: list[tuple[Position, RoomId]] = []
         self._idle: list[tuple[int, ConnectionId]] = []
         self._waiting: list[tuple[Position, ConnectionId, Interests]] = []
@@ -293,4 +293,4 @@ def _room(stored: _Room) -> Room:
 
 
 def _ids(stored: _Ids) -> MessageIds:
-    return immutables.Map({(sender, id_): at_ms for sender, ids in stored.items() for id_, at_ms in ids.items()})
+    return Map({(sender, id_): at_ms for sender, ids in stored.items() for id_, at_ms in ids.items()})

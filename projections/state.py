@@ -11,7 +11,6 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, Final
 
-import immutables
 import msgspec
 from msgspec.structs import astuple
 
@@ -22,6 +21,7 @@ from events.policy import Policy
 from projections.connections import Connections, ConnectionsMutation
 from projections.inbox import Inbox, Inboxes, add_to_inbox
 from projections.ordered_map import Order
+from projections.persistent_map import Map, MapMutation
 from projections.queue import Queue, QueueMutation
 from projections.rooms import Rooms, RoomsMutation
 
@@ -35,7 +35,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
     queue: Queue = Queue()
     rooms: Rooms = Rooms()
     connections: Connections = Connections()
-    inboxes: Inboxes = immutables.Map()
+    inboxes: Inboxes = Map()
     messages_sent: int = 0  # since position 1, as the next field
     rooms_closed: int = 0
 
@@ -74,7 +74,7 @@ class StateMutation(msgspec.Struct, gc=False):
     waiting: QueueMutation
     rooms: RoomsMutation
     connections: ConnectionsMutation
-    inboxes: immutables.MapMutation[ConnectionId, Inbox]
+    inboxes: MapMutation[ConnectionId, Inbox]
     messages_sent: int
     rooms_closed: int
 
@@ -206,7 +206,7 @@ def _canonical(value: Any) -> Any:
     kind = type(value)
     if kind is str or kind is int or value is None or isinstance(value, tuple):  # the most frequent types first
         return value
-    if kind is immutables.Map:
+    if kind is Map:
         items = sorted(value.items(), key=_KEY)
         return [(key, item if type(item) is int else _canonical(item)) for key, item in items]
     if kind is Order:

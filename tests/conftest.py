@@ -12,3 +12,10 @@ pytest.register_assert_rewrite("tests.support")
 settings.register_profile("daily", max_examples=20)
 if profile := os.environ.get("HYPOTHESIS_PROFILE"):
     settings.load_profile(profile)
+
+
+def pytest_report_header() -> str:
+    """Return the line of the report that names the persistent map in use."""
+    from projections.persistent_map import Map
+
+    return f"persistent map: {Map.__module__}.{Map.__qualname__}"

@@ -29,6 +29,8 @@ DEVELOPERS = [
     "test",
     "test-all",
     "test-suite",
+    "test-pythons",
+    "test-map",
     "test-no-lane",
     "test-clients",
     "test-browser",
@@ -120,8 +122,13 @@ def test_the_slow_tests_wait_for_test_all(clone: Clone) -> None:
     assert "--cov-fail-under=100" in core
     assert "--deselect=tests/core/" in rest
     everything = clone.make("test-all")
-    assert "HYPOTHESIS_PROFILE" not in everything
-    suite = [args for line in everything.splitlines() if (args := line.partition(" -m pytest ")[2]) and "slow" in args]
+    own, other_map = [], []
+    for line in everything.splitlines():
+        (other_map if "PYTHONPATH=tests/support/missing" in line else own).append(line)
+    assert [" HYPOTHESIS_PROFILE=daily " in line for line in other_map] == [True]
+    assert [line for line in own if "HYPOTHESIS_PROFILE" in line] == []
+    assert ".venv/bin/python -m tests.pythons" in own
+    suite = [args for line in own if (args := line.partition(" -m pytest ")[2]) and "slow" in args]
     assert suite == ["-n auto --dist worksteal -m 'not slow' --cov --cov-report=", "-n auto --dist worksteal -m slow"]
     for part in ("--fail-under=95", "TEST_FAST_LANE=0", "CHAT_BROKER_NO_FAST_LANE=1", "tests/browser", "tests/fuzz"):
         assert part in everything

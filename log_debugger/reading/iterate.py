@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import immutables
-
 from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.events import MessageSent, RoomClosed, RoomOpened
 from events.ids import Position, RoomId
 from log_debugger.reading.sources import Source, Step
+from projections.persistent_map import Map
 from projections.state import State, evolve
 
 FOLD_ERRORS = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
@@ -29,15 +28,15 @@ class Conversation(NamedTuple):
 ENDS_KEPT = 20_000
 """Closed rooms remembered: at least half of these, the number kept by a broker by default."""
 
-_Ends = immutables.Map[RoomId, RoomClosed]
+_Ends = Map[RoomId, RoomClosed]
 
 
 class Conversations(NamedTuple):
     """The progress of every open room, and the closing events of the newest closed ones."""
 
-    ongoing: immutables.Map[RoomId, Conversation] = immutables.Map()
-    newest_ends: _Ends = immutables.Map()
-    older_ends: _Ends = immutables.Map()
+    ongoing: Map[RoomId, Conversation] = Map()
+    newest_ends: _Ends = Map()
+    older_ends: _Ends = Map()
 
     def get(self, room_id: RoomId) -> Conversation | None:
         """Return the progress of an open room, if known."""
@@ -55,7 +54,7 @@ class Conversations(NamedTuple):
         """Return a copy with one room closed."""
         room_id, newest, older = event.room_id, self.newest_ends, self.older_ends
         if 2 * len(newest) >= ENDS_KEPT:
-            newest, older = immutables.Map(), newest
+            newest, older = Map(), newest
         ongoing = self.ongoing.delete(room_id) if room_id in self.ongoing else self.ongoing
         return Conversations(ongoing, newest.set(room_id, event), older)
 
@@ -140,7 +139,7 @@ def check_complete(source: Source) -> None:
 def conversations_in(state: State) -> Conversations:
     """Return the open conversations of `state`, with opening times and earlier messages unknown."""
     ongoing = {room.room_id: Conversation(None, 0) for room in state.rooms.by_id.values() if room.is_open}
-    return Conversations(immutables.Map(ongoing))
+    return Conversations(Map(ongoing))
 
 
 def conversations_after(conversations: Conversations, commit: Commit) -> Conversations:

@@ -13,13 +13,13 @@ import hmac
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import immutables
 import msgspec
 
 from events.codec import decode_commit, encode_commit
 from events.commit import EMPTY_TIP, SCHEMA_VERSION, Commit, Tip, check_link, commit_id_of, redact
 from events.ids import NO_COMMIT, ClientMessageId, CommitId
 from projections.connections import Connections
+from projections.persistent_map import Map
 from projections.rooms import MessageIds, Rooms
 from projections.state import State
 
@@ -48,8 +48,8 @@ class Redactor:
         return msgspec.structs.replace(
             base,
             tip=self._written,
-            connections=Connections(immutables.Map(connections), base.connections.idle),
-            rooms=Rooms(immutables.Map(rooms), base.rooms.closed),
+            connections=Connections(Map(connections), base.connections.idle),
+            rooms=Rooms(Map(rooms), base.rooms.closed),
         )
 
     def lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -93,9 +93,7 @@ class Redactor:
         return msgspec.structs.replace(value, **changes) if changes else value
 
     def _ids(self, ids: MessageIds) -> MessageIds:
-        return immutables.Map(
-            {(who, ClientMessageId(self._pseudonym(name))): at_ms for (who, name), at_ms in ids.items()}
-        )
+        return Map({(who, ClientMessageId(self._pseudonym(name))): at_ms for (who, name), at_ms in ids.items()})
 
     def _tip(self, tip: Tip) -> Tip:
         """Return the base's tip with a pseudonym for its id: the id is a hash over a removed commit's names."""

@@ -259,5 +259,7 @@ def _fetched(url: str) -> BinaryIO:
         with urllib.request.urlopen(url, timeout=WEB_TIMEOUT_SECONDS) as answer:  # noqa: S310 - http or https, as was checked
             return _spooled(answer)
     except (urllib.error.URLError, OSError, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the answer too, with its body
         why = getattr(error, "reason", error)
         raise UsageError(f"can't fetch {url}: {why}; {URL_IS}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -37,6 +38,11 @@ from tests.support.specs import state_after, waiting
 GOLDEN = Path(__file__).parent.parent / "golden"
 FILES = sorted(GOLDEN.glob("commits*.jsonl"))
 LINES = [line for file in FILES for line in file.read_bytes().splitlines()]
+
+TOO_DEEP = b"[" * 1_000_000
+# The words of Python up to 3.13, and those since 3.14.
+TOO_DEEP_TEXTS = "(maximum recursion depth exceeded|Stack overflow)"
+NO_CONTAINER = "argument of type 'int' is not (a container or )?iterable"
 
 
 def line_of_schema(line: bytes) -> int:
@@ -195,7 +201,7 @@ def test_what_is_not_known_fails_loudly(change: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema":1}', b'{"schema":1,"x":' + b"[" * 5_000], ids=range(7)
+    "line", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema":1}', b'{"schema":1,"x":' + TOO_DEEP], ids=range(7)
 )
 def test_what_is_damaged_fails_loudly(line: bytes) -> None:
     """Anything else than a commit is an error."""
@@ -219,13 +225,13 @@ def test_a_byte_that_is_no_text_is_damage(line: bytes, read: Callable[[bytes], o
         (b"", "^not a commit: Input data was truncated$"),
         (b'{"schema":2}', "^not a commit: Object missing required field `position`$"),
         (b'{"schema":1}', "^not a commit of schema version 1: 'command'$"),
-        (b'{"schema":1,"command":1}', "^not a commit of schema version 1: argument of type 'int' is not iterable$"),
+        (b'{"schema":1,"command":1}', f"^not a commit of schema version 1: {NO_CONTAINER}$"),
         (b'{"schema":1,"command":{},"commit_id":"","position":7}', "^the commit at position 7 was altered$"),
-        (b'{"schema":2,"x":' + b"[" * 5_000, "^not a commit: maximum recursion depth exceeded"),
+        (b'{"schema":2,"x":' + TOO_DEEP, f"^not a commit: {TOO_DEEP_TEXTS}"),
         (b'{"schema":1,"command":{"text":"x"},"facts":[]}', "schema version 1: 'list' object has no attribute 'get'$"),
         (
-            b'{"schema":2,"position":1,"commit_id":"","previous_id":"","at_ms":1,"command":{"x":' + b"[" * 5_000,
-            "^not a commit: maximum recursion depth exceeded",
+            b'{"schema":2,"position":1,"commit_id":"","previous_id":"","at_ms":1,"command":{"x":' + TOO_DEEP,
+            f"^not a commit: {TOO_DEEP_TEXTS}",
         ),
         (b'{"schema":1,"x":1e999}', "^not a commit: Number out of range"),
         (b'{"schema":0}', "^schema version 0; this program reads up to 2$"),
@@ -237,11 +243,40 @@ def test_what_is_wrong_is_said_in_one_line(line: bytes, why: str) -> None:
         decode_commit(line)
 
 
+@pytest.mark.parametrize("schema", [1, SCHEMA_VERSION])
+@pytest.mark.parametrize("read", [decode_commit, redact_line])
+def test_nesting_at_the_limit_of_the_stack_is_damage(read: Callable[[bytes], object], schema: int) -> None:
+    """A line is read or is an error at any depth, also where it can be decoded but not hashed or encoded again."""
+    stored = {"schema": schema, "command": {}, "facts": {}, "events": [], "commit_id": "", "position": 7, "x": 0}
+
+    def nested(depth: int) -> bytes:
+        return json.dumps(stored).encode().replace(b'"x": 0', b'"x": ' + b"[" * depth + b"]" * depth)
+
+    def decodes(depth: int) -> bool:
+        try:
+            msgspec.json.decode(nested(depth))
+        except RecursionError:
+            return False
+        return True
+
+    limit = bisect_left(range(len(TOO_DEEP)), True, key=lambda depth: not decodes(depth))
+    depths = [*range(1, limit, limit // 40), *range(limit - 40, limit + 5)]
+    unexpected = []
+    for depth in depths:
+        try:
+            read(nested(depth))
+        except (UnreadableCommitError, BrokenChainError):
+            continue
+        except RecursionError:
+            unexpected.append(depth)
+    assert unexpected == []
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
         (b'{"schema":2}', "'command'"),
-        (b'{"schema":2,"command":1}', "argument of type 'int' is not iterable"),
+        (b'{"schema":2,"command":1}', NO_CONTAINER),
         (b'{"schema":2,"command":{"text":"x"},"facts":[]}', "'list' object has no attribute 'get'"),
         (b'{"schema":2,"command":{"text":"x"},"facts":{}}', "'events'"),
     ],

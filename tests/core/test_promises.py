@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import cast
 
-import immutables
 import msgspec
 import pytest
 from hypothesis import settings
@@ -22,6 +21,7 @@ from projections.connections import Chatting, Connection, Connections, Idle, Wai
 from projections.invariants import CheckedFold, Violation, check_events, check_state, check_step
 from projections.notifications import recipients
 from projections.ordered_map import Order
+from projections.persistent_map import Map
 from projections.queue import Queue
 from projections.rooms import Room, Rooms
 from projections.state import INITIAL_STATE, State, StateMutation, digest, evolve
@@ -77,7 +77,7 @@ def breakages(before: State, commit: Commit, after: State) -> Iterator[State]:
     rooms, places, queue = after.rooms, after.connections, after.queue
     fields = [(name, getattr(event, name)) for event in commit.events for name in event.__struct_fields__]
     for who in dict.fromkeys(value for name, value in fields if name in _PEOPLE_FIELDS):
-        yield replaced(after, connections=Connections(places.by_id.update({who: STRANGER}), places.idle))
+        yield replaced(after, connections=Connections(places.by_id.set(who, STRANGER), places.idle))
         known = places.get(who)
         if known is not None:
             for place in (Idle(10**6), Waiting(10**6), Waiting(commit.position), Chatting(FRESH), Chatting(ROOM)):
@@ -161,7 +161,7 @@ def with_queue(state: State, *entries: tuple[int, ConnectionId]) -> State:
     order = Order[ConnectionId]()
     for position, who in entries:
         order = order.insert(position, who)
-    return replaced(state, queue=Queue(order, immutables.Map({who: position for position, who in entries})))
+    return replaced(state, queue=Queue(order, Map({who: position for position, who in entries})))
 
 
 BROKEN_STATES = {

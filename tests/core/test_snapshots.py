@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import immutables
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -28,6 +27,7 @@ from projections.connections import Chatting, Connection, Connections, Idle, Wai
 from projections.inbox import CHUNK, Inbox
 from projections.invariants import check_state
 from projections.ordered_map import Order
+from projections.persistent_map import Map
 from projections.rooms import Room, Rooms
 from projections.snapshots import LINE_WEIGHT, STATE_CODEC
 from projections.state import INITIAL_STATE, State, digest, evolve, fold
@@ -160,16 +160,16 @@ def idle(count: int, told: int = 0) -> State:
     """Return so many idle connections with so many notifications each."""
     people = {ConnectionId(f"c_{n:04}"): Connection("X", (), Idle(n), n, n, 0, 0) for n in range(count)}
     inbox = Inbox(tuple(range(1, told + 1)))
-    inboxes = immutables.Map(dict.fromkeys(people, inbox) if told else {})
+    inboxes = Map(dict.fromkeys(people, inbox) if told else {})
     order = Order.of((known.place.key, who) for who, known in people.items() if isinstance(known.place, Idle))
-    return State(connections=Connections(immutables.Map(people), order), inboxes=inboxes)
+    return State(connections=Connections(Map(people), order), inboxes=inboxes)
 
 
 def closed_rooms(count: int, ids: int) -> State:
     """Return so many closed rooms with so many remembered message ids each."""
-    names = immutables.Map({(ANN, ClientMessageId(f"m{n}")): n for n in range(ids)})
+    names = Map({(ANN, ClientMessageId(f"m{n}")): n for n in range(ids)})
     rooms = {RoomId(f"r_{n:04}"): Room(RoomId(f"r_{n:04}"), ANN, BOB, "A", "B", n, n, names) for n in range(count)}
-    return State(rooms=Rooms(immutables.Map(rooms), Order.of(enumerate(rooms))))
+    return State(rooms=Rooms(Map(rooms), Order.of(enumerate(rooms))))
 
 
 def in_each_line(state: State, of: str) -> list[int]:
@@ -202,7 +202,7 @@ def test_what_was_said_long_ago_counts_too() -> None:
     """A room's older message ids add to its weight like its newest."""
     state = closed_rooms(130, ids=1)
     rooms = {name: msgspec.structs.replace(room, older_ids=room.newest_ids) for name, room in state.rooms.by_id.items()}
-    state = State(rooms=Rooms(immutables.Map(rooms), state.rooms.closed))
+    state = State(rooms=Rooms(Map(rooms), state.rooms.closed))
     assert in_each_line(state, "rooms") == [100, 30]
 
 

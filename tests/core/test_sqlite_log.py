@@ -531,7 +531,7 @@ class TestFollowing:
                 listening = set[object]()
                 for follower in followers:
                     hearing = asyncio.ensure_future(anext(follower))
-                    await log.tip()
+                    await settle(1)
                     listening.add(log._watching)
                     hearing.cancel()
                     await asyncio.gather(hearing, return_exceptions=True)
@@ -895,6 +895,7 @@ class TestThreads:
             log = SqliteLog(path, STATES, mode="share")
             following = log.follow(0)
             hearing = asyncio.ensure_future(anext(following))
+            await settle(1)
             await log.tip()
             await log.close()
             with suppress(StopAsyncIteration):

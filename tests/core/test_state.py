@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import immutables
 import msgspec
 import pytest
 
@@ -18,6 +17,7 @@ from events.policy import Policy
 from projections.connections import Chatting, Idle, Waiting
 from projections.inbox import CHUNK
 from projections.invariants import check_state
+from projections.persistent_map import Map
 from projections.state import INITIAL_STATE, digest, evolve, fold
 from tests.support.logs import log_of
 from tests.support.people import (
@@ -177,7 +177,7 @@ class TestDigest:
         """Equal maps with different histories give the same digest."""
         state = fold(log_of(*EVENING))
         people = list(state.inboxes.items())
-        backwards = immutables.Map(reversed(people))
+        backwards = Map(reversed(people))
         assert digest(msgspec.structs.replace(state, inboxes=backwards)) == digest(state)
 
     def test_it_is_the_same_under_any_hash_seed(self) -> None:

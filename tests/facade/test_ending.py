@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-SESSIONS = 300
+SESSIONS = 900
 MANY = 96
 
 

@@ -262,6 +262,7 @@ class World:
             self._running = loop
             asyncio_events._set_running_loop(loop)
         callback(*handle.args)
+        del callback, handle  # an exception keeps this frame, which would keep its task, from Python 3.12 on
         if self.failure is not None:
             raise Failed(self.failure)
 

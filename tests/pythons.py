@@ -1,0 +1,92 @@
+"""`python -m tests.pythons`: the daily suite on every other supported Python that this machine has.
+
+The supported Pythons are those of the classifiers in `pyproject.toml`. They are looked for on `PATH` and among those of
+pyenv. Each gets an environment of its own under `.venvs`, with the versions of `constraints.txt`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+VENVS = Path(".venvs")
+REQUIREMENTS = ("pyproject.toml", "constraints.txt")
+CLASSIFIER = "Programming Language :: Python :: 3."
+TESTS = ("-n", "auto", "--dist", "worksteal", "-m", "not slow")
+
+
+def supported(root: Path) -> list[str]:
+    """Return the supported Pythons, such as `3.11`."""
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    return [f"3.{one.removeprefix(CLASSIFIER)}" for one in project["classifiers"] if one.startswith(CLASSIFIER)]
+
+
+def found(version: str) -> str | None:
+    """Return the path of a Python of `version` that runs; `None` if this machine has none."""
+    candidates = [shutil.which(f"python{version}")]
+    if pyenv := shutil.which("pyenv"):
+        root = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=False).stdout.strip()
+        candidates += map(str, sorted(Path(root).glob(f"versions/{version}.*/bin/python{version}"), reverse=True))
+    return next((python for python in candidates if python is not None and _runs(python, version)), None)
+
+
+def _runs(python: str, version: str) -> bool:
+    """Return true for a Python of `version`: a shim of pyenv may stand for one that is switched off."""
+    says = "import sys, venv, ensurepip; print('{}.{}'.format(*sys.version_info))"
+    done = subprocess.run([python, "-c", says], capture_output=True, text=True, check=False)
+    return done.stdout.strip() == version
+
+
+def installed(version: str, python: str, root: Path) -> str:
+    """Return the Python of the environment of `version` below `root`, made or brought up to date where need be.
+
+    Raises:
+        subprocess.CalledProcessError: it can't be made, or a package can't be installed.
+    """
+    home = root / VENVS / version
+    own, stamp = home / "bin" / "python", home / ".installed"
+    newest_s = max((root / name).stat().st_mtime for name in REQUIREMENTS)
+    if not stamp.exists() or stamp.stat().st_mtime < newest_s:
+        print(f"Python {version}: installing what its tests need into {VENVS / version}", flush=True)
+        subprocess.run([python, "-m", "venv", str(home)], check=True)
+        pip = [str(own), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--constraint", "constraints.txt", "--editable", ".[dev]"], cwd=root, check=True)
+        stamp.touch()
+    return str(own)
+
+
+def passes(version: str, python: str, root: Path) -> bool:
+    """Run the daily suite on `python`, and return true if it passed."""
+    print(f"Python {version}: {python}", flush=True)
+    try:
+        own = installed(version, python, root)
+    except subprocess.CalledProcessError as error:
+        print(f"Python {version}: {error}", flush=True)
+        return False
+    environment = {**os.environ, "HYPOTHESIS_PROFILE": "daily"}
+    return subprocess.run([own, "-m", "pytest", *TESTS], cwd=root, env=environment, check=False).returncode == 0
+
+
+def main(root: Path = ROOT) -> int:
+    """Run the daily suite on each of them, and return 1 if one failed; those that are missing are named."""
+    this = "{}.{}".format(*sys.version_info)
+    results: dict[str, str] = {}
+    for version in supported(root):
+        if version == this:
+            continue
+        python = found(version)
+        results[version] = "not on this machine, left out"
+        if python is not None:
+            results[version] = "passed" if passes(version, python, root) else "failed"
+    for version, result in results.items():
+        print(f"Python {version}: {result}", flush=True)
+    return int("failed" in results.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
