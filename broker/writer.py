@@ -221,7 +221,7 @@ class LogWriter:
         async with self._log.turn(self.replica.state.position) as missed:
             if self.replica.fold(missed):
                 self._stay_contended()
-            commands += self._take(BATCH_COMMITS_MAX - len(commands))
+            commands += self._take(max(0, BATCH_COMMITS_MAX - len(commands)))
             return await self._tried(commands)
 
     async def _tried(self, commands: list[PendingCommand]) -> Batch | None:
