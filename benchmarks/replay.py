@@ -22,7 +22,6 @@ from typing import Final
 from benchmarks.fold import a_log
 from benchmarks.histories import ChatHistory, history
 from broker.clock import SystemClock
-from broker.deadlines import Deadlines
 from broker.metrics import Metrics
 from broker.verification.checking import check_log
 from broker.verification.worker_pool import cores
@@ -166,7 +165,7 @@ async def _start(path: Path, commits: int) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     log = SqliteLog(path, STATE_CODEC)
     clock = SystemClock()
-    runtime = LogWriter(log, clock, Deadlines(clock), Metrics(lambda: INITIAL_STATE, lambda: 0))
+    runtime = LogWriter(log, clock, Metrics(lambda: INITIAL_STATE, lambda: 0))
     await runtime.start(INITIAL_STATE.policy)
     took_ms, cpu_ms = (time.perf_counter() - began) * 1e3, (time.process_time() - cpu) * 1e3
     snapshot = await log.newest_snapshot()

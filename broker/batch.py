@@ -30,18 +30,15 @@ CommandAnswer = Accepted | Rejection
 class PendingCommand:
     """A command in line, with the facts that every decision on it shares."""
 
-    __slots__ = ("answer", "command", "deadline_ms", "room_id", "salt")
+    __slots__ = ("answer", "command", "deadline_ms", "may_match", "room_id", "salt")
 
     def __init__(self, command: Command, deadline_ms: float, random_bytes: RandomBytes) -> None:
         self.command = command
         self.deadline_ms = deadline_ms
         self.answer: asyncio.Future[CommandAnswer] = asyncio.get_running_loop().create_future()
-        self.room_id: RoomId | None = None  # for a command that may match
-        self.salt: str | None = None
-        if type(command) is SendMessage:
-            self.salt = random_bytes(SALT_BYTES).hex()
-        elif isinstance(command, EnterQueue | NextPartner | MatchDue):
-            self.room_id = room_id_from(random_bytes(ID_BYTES))
+        self.may_match = isinstance(command, EnterQueue | NextPartner | MatchDue)
+        self.room_id: RoomId | None = room_id_from(random_bytes(ID_BYTES)) if self.may_match else None
+        self.salt = random_bytes(SALT_BYTES).hex() if isinstance(command, SendMessage) else None
 
 
 class Batch:
@@ -56,19 +53,15 @@ class Batch:
         """The same, each with the state right after it."""
         self.answers: list[tuple[PendingCommand, CommandAnswer]] = []
 
-    def decide(self, pending: PendingCommand, at_ms: int) -> None:
+    def decide(self, command: Command, facts: Facts) -> CommandAnswer:
         """Decide a command on the state after those before it, and fold its commit."""
-        facts = Facts(at_ms, pending.room_id, pending.salt)
-        decision = decide(self.state, pending.command, facts)
-        answer: CommandAnswer
+        decision = decide(self.state, command, facts)
         if isinstance(decision, Rejection):
-            answer = decision
-        elif not decision:
-            answer = Accepted(self.state, None)
-        else:
-            commit = commit_after(self.state.tip, pending.command, facts, decision)
-            self.state = evolve(self.state, commit)
-            self.commits.append(commit)
-            self.steps.append((self.state, commit))
-            answer = Accepted(self.state, commit)
-        self.answers.append((pending, answer))
+            return decision
+        if not decision:
+            return Accepted(self.state, None)
+        commit = commit_after(self.state.tip, command, facts, decision)
+        self.state = evolve(self.state, commit)
+        self.commits.append(commit)
+        self.steps.append((self.state, commit))
+        return Accepted(self.state, commit)

@@ -19,7 +19,7 @@ from broker.retention import Redaction
 from broker.streams import Heartbeat, Streams
 from broker.waits import Waits
 from broker.writer import LogWriter
-from events.commands import SendMessage
+from events.commands import Disconnect, SendMessage
 from events.commit import Commit
 from events.log import EventLog
 from events.policy import Policy
@@ -54,7 +54,6 @@ class Broker(LogObserver):
         self.writer = LogWriter(
             log,
             clock,
-            self.deadlines,
             self.metrics,
             observer=self,
             keep_commits=keep_commits,
@@ -102,6 +101,10 @@ class Broker(LogObserver):
             self.presence.observe(commit, state)
             self.match_timeouts.observe(commit, state)
         self.hub.announce(commit)
+
+    def overdue(self) -> list[Disconnect]:
+        """Return the commands that take out absent connections (`LogObserver`)."""
+        return self.presence.overdue()
 
     def foreign_commits(self) -> None:
         """Prolong the presence of connections that other brokers may hear (`LogObserver`)."""

@@ -6,7 +6,6 @@ postpones a deadline pays nothing until the old one comes up.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
@@ -14,76 +13,53 @@ from typing import Any
 
 from broker.clock import Clock, Timer
 
-AGAIN_MS = 1_000
-
-OnDue = Callable[..., bool | None]
-"""Called when a deadline is due. `True` says that it is not settled: it is called again by each later run."""
-
 
 class Deadlines:
     """Callbacks by the time at which they are due, in that order; of two at the same time, the earlier added first."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, int, OnDue, tuple[Any, ...]]] = []
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = count()
-        self._unsettled: list[tuple[OnDue, tuple[Any, ...]]] = []
-        self._again_at_ms = 0.0
         self._timer: Timer | None = None
         self._timer_at_ms = 0.0
         self._stopped = False
 
-    def add(self, at_ms: float, on_due: OnDue, *arguments: Any) -> None:
+    def add(self, at_ms: float, on_due: Callable[..., None], *arguments: Any) -> None:
         """Call `on_due(*arguments)` once the broker's clock (`Clock.now_ms`) is at `at_ms`; never inside this call."""
-        if self._stopped:
-            return
-        heappush(self._heap, (at_ms, next(self._numbers), on_due, arguments))
-        self._set_timer()
+        if not self._stopped:
+            heappush(self._heap, (at_ms, next(self._numbers), on_due, arguments))
+            self._set_timer()
 
     def run_due(self) -> None:
-        """Run the callbacks that are due by now or unsettled; the timer does so too, at the latest after `AGAIN_MS`."""
+        """Run the callbacks that are due by now, although the timer has not fired yet."""
         heap = self._heap
-        if not self._unsettled and (not heap or heap[0][0] > self._clock.now_ms()):
+        if not heap or heap[0][0] > self._clock.now_ms():
             return
         now_ms = self._clock.now_ms()
-        unsettled, self._unsettled = self._unsettled, []
         try:
-            while unsettled:
-                self._run(*unsettled.pop(0))
             while heap and heap[0][0] <= now_ms:
-                self._run(*heappop(heap)[2:])
+                _, _, on_due, arguments = heappop(heap)
+                on_due(*arguments)
         finally:
-            self._unsettled = unsettled + self._unsettled  # after a fault, those that had no turn
-            self._again_at_ms = now_ms + AGAIN_MS
             self._set_timer()
 
     def stop(self) -> None:
         """Run no callback any more."""
         self._stopped = True
         self._heap.clear()
-        self._unsettled.clear()
-        self._cancel_timer()
-
-    def _run(self, on_due: OnDue, arguments: tuple[Any, ...]) -> None:
-        if on_due(*arguments) and not self._stopped:
-            self._unsettled.append((on_due, arguments))
+        self._set_timer()
 
     def _set_timer(self) -> None:
-        """Have the timer fire at the earliest deadline, or soon for an unsettled one."""
-        at_ms = self._heap[0][0] if self._heap else math.inf
-        if self._unsettled:
-            at_ms = min(at_ms, self._again_at_ms)
-        if self._timer is not None and at_ms == self._timer_at_ms:
+        """Have the timer fire at the earliest deadline."""
+        if self._timer is not None and self._heap and self._heap[0][0] == self._timer_at_ms:
             return
-        self._cancel_timer()
-        if at_ms < math.inf:
-            self._timer_at_ms = at_ms
-            self._timer = self._clock.call_at(at_ms, self._on_timer)
-
-    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._heap:
+            self._timer_at_ms = self._heap[0][0]
+            self._timer = self._clock.call_at(self._timer_at_ms, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -30,9 +30,11 @@ class MatchTimeouts:
         self._clock = clock
         self._deadlines = deadlines
         self._writer = writer
+        self._generation = 0  # of the deadlines that count; those of an earlier one do not
 
     def start(self) -> None:
         """Schedule every waiting connection; also after a change of policy, as it may change the deadlines."""
+        self._generation += 1
         state = self._writer.replica.state
         if len(state.queue) > 1 or patience_ms(state.policy):
             for entered, who in state.queue.entries.items():
@@ -54,21 +56,23 @@ class MatchTimeouts:
 
     def _add(self, due_ms: int, who: ConnectionId, entered: Position) -> None:
         delay_ms = max(0, due_ms - self._writer.time_ms())
-        self._deadlines.add(self._clock.now_ms() + delay_ms, self._match, who, entered)
+        self._deadlines.add(self._clock.now_ms() + delay_ms, self._match, who, entered, self._generation)
 
-    def _match(self, who: ConnectionId, entered: Position) -> None:
+    def _match(self, who: ConnectionId, entered: Position, generation: int) -> None:
         """Submit a match of `who`. If no other connection waits, that is all: the next newcomer will meet `who`."""
         state = self._writer.replica.state
-        if state.queue.entered.get(who) != entered:
+        if state.queue.entered.get(who) != entered or generation != self._generation:
             return
         due_ms = self._due_ms(state, who)
         if due_ms > self._writer.time_ms():  # a later policy has more patience, or the wall clock was set back
             self._add(due_ms, who, entered)
             return
         answer = self._writer.submit(MatchDue(who))
-        answer.add_done_callback(lambda answer: self._look_again(answer, who, entered))
+        answer.add_done_callback(lambda answer: self._look_again(answer, who, entered, generation))
 
-    def _look_again(self, answer: asyncio.Future[CommandAnswer], who: ConnectionId, entered: Position) -> None:
+    def _look_again(
+        self, answer: asyncio.Future[CommandAnswer], who: ConnectionId, entered: Position, generation: int
+    ) -> None:
         """Submit the match again in a second, if the answer leaves it open."""
         if answer.cancelled():
             return
@@ -76,4 +80,4 @@ class MatchTimeouts:
         # Another connection waits, and yet there was no match: the clock was set back in between.
         too_early = isinstance(matched, Accepted) and matched.commit is None and len(matched.state.queue) > 1
         if isinstance(matched, Rejection) or too_early:
-            self._deadlines.add(self._clock.now_ms() + LOOK_AGAIN_MS, self._match, who, entered)
+            self._deadlines.add(self._clock.now_ms() + LOOK_AGAIN_MS, self._match, who, entered, generation)

@@ -24,6 +24,7 @@ from projections.connections import Chatting, Idle
 from projections.state import State
 
 NEVER = -1.0
+LOOK_AGAIN_MS = 1_000
 
 
 class StateHolder(Protocol):
@@ -73,12 +74,14 @@ class Presence:
     def __init__(
         self, clock: Clock, deadlines: Deadlines, replica: StateHolder, submit: Callable[[Disconnect], object]
     ) -> None:
-        """`submit` takes the command to take out an absent connection, at its deadline and again until it is gone."""
+        """`submit` takes the command to take out an absent connection, at its deadline and each second after it."""
         self._clock = clock
         self._deadlines = deadlines
         self._replica = replica
         self._submit = submit
         self._activities: dict[ConnectionId, _Activity] = {}
+        self._absent: dict[ConnectionId, None] = {}  # those found absent, in that order, until they are gone
+        self._is_asked = False  # by `overdue`, which returns the commands that are submitted otherwise
         self._foreign_commit_ms = NEVER
 
     def start(self) -> None:
@@ -140,22 +143,40 @@ class Presence:
                     activity.next_check_ms = None  # the grace of its new place may be shorter
                     self._schedule(activity)
 
-    def _check(self, connection_id: ConnectionId, at_ms: float) -> bool:
-        """Take out the connection if it is absent by now; else schedule it anew.
+    def overdue(self) -> list[Disconnect]:
+        """Return the commands to take out all absent connections: the same ones again until they are carried out.
 
-        Return whether to check again: the command may fail, or be decided after one that matches the connection.
+        No timer needs to have fired for them.
         """
+        self._is_asked = True
+        try:
+            self._deadlines.run_due()
+        finally:
+            self._is_asked = False
+        return [command for who in tuple(self._absent) if (command := self._command_if_absent(who)) is not None]
+
+    def _check(self, connection_id: ConnectionId, at_ms: float) -> None:
+        """Note and take out the connection if it is absent by now; else schedule it anew."""
         activity = self._activities.get(connection_id)
         if activity is None or activity.next_check_ms != at_ms:
-            return False
-        state = self._replica.state
-        deadline = self._deadline(activity, state)
-        if deadline is None or deadline[0] > self._clock.now_ms():
-            activity.next_check_ms = None
+            return
+        activity.next_check_ms = None
+        command = self._command_if_absent(connection_id)
+        if command is None:
             self._schedule(activity)
-            return False
-        self._submit(Disconnect(connection_id, deadline[1], state.connections.by_id[connection_id].last_position))
-        return True
+            return
+        self._absent[connection_id] = None
+        self._add(activity, self._clock.now_ms() + LOOK_AGAIN_MS)  # the command may fail
+        if not self._is_asked:
+            self._submit(command)
+
+    def _command_if_absent(self, connection_id: ConnectionId) -> Disconnect | None:
+        activity, state = self._activities.get(connection_id), self._replica.state
+        deadline = self._deadline(activity, state) if activity is not None else None
+        if deadline is None or deadline[0] > self._clock.now_ms():
+            self._absent.pop(connection_id, None)
+            return None
+        return Disconnect(connection_id, deadline[1], state.connections.by_id[connection_id].last_position)
 
     def _deadline(self, activity: _Activity, state: State) -> tuple[float, AbsenceReason] | None:
         """Return the time of its absence and the reason, by the later grace; `None` while it is present or idle."""
@@ -181,6 +202,7 @@ class Presence:
         deadline = self._deadline(activity, self._replica.state)
         if deadline is None:
             self._activities.pop(activity.connection_id, None)
+            self._absent.pop(activity.connection_id, None)
         elif activity.next_check_ms is None or activity.next_check_ms > deadline[0]:
             self._add(activity, deadline[0])
 

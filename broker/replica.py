@@ -14,6 +14,7 @@ import structlog
 
 from broker.clock import Clock, sleep_until
 from broker.compaction import read_next_page
+from events.commands import Disconnect
 from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.ids import Position
 from events.log import EventLog, LogUnavailableError, Snapshot
@@ -32,10 +33,14 @@ FOLLOWED_COMMITS_MAX = 1_000
 
 
 class LogObserver:
-    """Hears what a replica adopts; this one ignores it. No method may block or raise."""
+    """Hears what a replica adopts, and knows who is absent; this one ignores it. No method may block or raise."""
 
     def committed(self, commit: Commit, state: State) -> None:
         """Hear of `commit`, which is stored; `state` is the one right after it."""
+
+    def overdue(self) -> Iterable[Disconnect]:
+        """Return the commands that take out absent connections, to be decided before any matching."""
+        return ()
 
     def foreign_commits(self) -> None:
         """Hear that other brokers' commits were folded."""

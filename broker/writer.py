@@ -19,12 +19,11 @@ import structlog
 from broker.batch import BATCH_COMMITS_MAX, Batch, CommandAnswer, PendingCommand
 from broker.clock import SYSTEM_ENTROPY, Clock, CommitClock, RandomBytes, Timer, sleep_until
 from broker.compaction import SnapshotKeeper
-from broker.deadlines import Deadlines
 from broker.decide import Rejection
 from broker.metrics import Metrics
 from broker.replica import LogObserver, Replica
-from events.commands import AdoptPolicy, Command
-from events.commit import BrokenChainError
+from events.commands import AdoptPolicy, Command, Disconnect, MatchDue
+from events.commit import BrokenChainError, Facts
 from events.log import Conflict, EventLog, LogUnavailableError
 from events.policy import Policy
 
@@ -33,6 +32,9 @@ logger = structlog.get_logger(__name__)
 RETRY_MS = 50
 CONTENDED_MS = 2_000
 """After so long without a conflict or another's commit, appends need no turn any more."""
+
+OWN_COMMANDS = (AdoptPolicy, Disconnect, MatchDue)
+"""Commands of the broker itself: their refusals are no client's, and are not counted."""
 
 NEVER = -1.0
 UNAVAILABLE = Rejection("unavailable")
@@ -48,24 +50,20 @@ class LogWriter:
         self,
         log: EventLog,
         clock: Clock,
-        deadlines: Deadlines,
         metrics: Metrics,
         *,
         observer: LogObserver | None = None,
         keep_commits: int | None = None,
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
-        """`keep_commits`: at how many commits `log` is compacted to half of them; `None` keeps all.
-
-        Before any matching, the due `deadlines` run: the commands that they submit are decided first.
-        """
+        """`keep_commits`: at how many commits `log` is compacted to half of them; `None` keeps all."""
         assert not (log.never_waits and log.is_shared)
-        self.replica = Replica(log, clock, observer or LogObserver(), on_heard=self._start_flushing)
+        self._observer = observer if observer is not None else LogObserver()
+        self.replica = Replica(log, clock, self._observer, on_heard=self._start_flushing)
         self._log = log
         self._never_waits = log.never_waits
         self._is_shared = log.is_shared
         self._clock = clock
-        self._deadlines = deadlines
         self._metrics = metrics
         self._commit_clock = CommitClock(clock)
         self._random_bytes = random_bytes
@@ -186,10 +184,10 @@ class LogWriter:
             logger.error("batch_failed", commands=len(commands), fault=type(fault).__name__, exc_info=fault)
 
     def _answer(self, pending: PendingCommand, answer: CommandAnswer) -> None:
-        """Give the caller its answer, unless it has gone or has one; count a refusal."""
+        """Give the caller its answer, unless it has gone or has one; count a client's refusal."""
         if pending.answer.done():
             return
-        if isinstance(answer, Rejection):
+        if isinstance(answer, Rejection) and not isinstance(pending.command, OWN_COMMANDS):
             self._metrics.rejected(answer.code)
         pending.answer.set_result(answer)
 
@@ -224,7 +222,7 @@ class LogWriter:
             commands += self._take(max(0, BATCH_COMMITS_MAX - len(commands)))
             return await self._tried(commands)
 
-    async def _tried(self, commands: list[PendingCommand]) -> Batch | None:
+    async def _tried(self, commands: Iterable[PendingCommand]) -> Batch | None:
         """Decide `commands` and store the commits; `None` if another writer was first, whose commits were folded."""
         batch, truncations, may_have_landed = self._decided(commands), self.replica.truncations, False
         while batch.commits:
@@ -249,21 +247,19 @@ class LogWriter:
                 break
         return batch
 
-    def _decided(self, commands: list[PendingCommand]) -> Batch:
+    def _decided(self, commands: Iterable[PendingCommand]) -> Batch:
         """Decide `commands`, all at one reading of the clock, each on the state after the ones before it.
 
-        If one of them may match, absent connections and due matches come first: they are put before `commands`.
+        Before the first that may match, absent connections are taken out.
         """
+        batch, at_ms, is_swept = Batch(self.replica.state), self.time_ms(), False
         for pending in commands:
-            if pending.room_id is not None:
-                waiting = len(self._pending)
-                self._deadlines.run_due()
-                commands[:0] = self._pending[waiting:]
-                del self._pending[waiting:]
-                break
-        batch, at_ms = Batch(self.replica.state), self.time_ms()
-        for pending in commands:
-            batch.decide(pending, at_ms)
+            if pending.may_match and not is_swept:
+                is_swept = True
+                for absent in self._observer.overdue():
+                    batch.decide(absent, Facts(at_ms))
+            answer = batch.decide(pending.command, Facts(at_ms, pending.room_id, pending.salt))
+            batch.answers.append((pending, answer))
         return batch
 
     async def _fold_missed(self, conflict: Conflict) -> None:

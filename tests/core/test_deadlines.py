@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.deadlines import AGAIN_MS, Deadlines
+from broker.deadlines import Deadlines
 from tests.support.fake_clock import FakeClock
 from tests.support.logs import run
 
@@ -77,36 +77,6 @@ def test_a_fault_in_one_callback_stops_no_other() -> None:
             await clock.advance(10)
         await clock.advance(0)
         assert ran == ["the other"]
-
-    run(scenario)
-
-
-def test_an_unsettled_one_runs_again() -> None:
-    """By each later run, and each second by the timer, until it is settled; the others keep their times."""
-
-    async def scenario() -> None:
-        clock, ran, settled = FakeClock(), [], []
-        deadlines = Deadlines(clock)
-
-        def unsettled() -> bool:
-            ran.append(clock.now_ms())
-            return not settled
-
-        deadlines.add(10, unsettled)
-        deadlines.add(500, ran.append, "between")
-        await clock.advance(10)
-        deadlines.run_due()
-        assert ran == [10, 10]
-        await clock.advance(490)
-        assert ran == [10, 10, 500, "between"]
-        await clock.advance(AGAIN_MS - 1)
-        assert len(ran) == 4
-        await clock.advance(1)
-        assert ran[4:] == [500 + AGAIN_MS]
-        settled.append(True)
-        ran.clear()
-        await clock.advance(3 * AGAIN_MS)
-        assert len(ran) == 1
 
     run(scenario)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker.deadlines import AGAIN_MS, Deadlines
-from broker.presence import Presence
+from broker.deadlines import Deadlines
+from broker.presence import LOOK_AGAIN_MS, Presence
 from events.commands import Disconnect, EnterQueue
 from events.commit import Facts, commit_after
 from events.events import QueueLeft, RoomClosed, RoomOpened
@@ -248,7 +248,7 @@ async def test_an_end_that_could_not_be_stored_is_asked_for_again(bench: BrokerB
     await bench.clock.advance(QUEUE + 20_000)
     assert bench.waits(ANN)
     bench.log.before_append = []
-    await bench.clock.advance(2 * AGAIN_MS)
+    await bench.clock.advance(2 * LOOK_AGAIN_MS)
     assert (await bench.events())[-1] == QueueLeft(ANN, "timeout")
 
 
@@ -322,25 +322,25 @@ def test_the_absent_are_taken_out_again_and_again_until_they_are_gone() -> None:
         assert alone.taken() == []
         await alone.clock.advance(1)
         assert alone.taken() == [Disconnect(CAT, "timeout", 3)]
-        await alone.clock.advance(AGAIN_MS)
+        await alone.clock.advance(LOOK_AGAIN_MS)
         assert alone.taken() == [Disconnect(CAT, "timeout", 3)]
-        await alone.clock.advance(ROOM - QUEUE - AGAIN_MS)
+        await alone.clock.advance(ROOM - QUEUE - LOOK_AGAIN_MS)
         assert {command.connection_id for command in alone.taken()} == {ANN, BOB, CAT}
 
     run(scenario)
 
 
 def test_the_absent_are_found_before_the_timer_fires() -> None:
-    """Before each match, as the command may have failed or have come too late; and each second."""
+    """Before each match, as the command may have failed or have come too late; nothing is submitted for them then."""
 
     async def scenario() -> None:
         alone = Alone(state_after(waiting(CAT)))
         alone.presence.start()
         alone.clock._now_ms = QUEUE
         for _ in range(2):
-            alone.deadlines.run_due()
-            assert alone.taken() == [Disconnect(CAT, "timeout", 1)]
-        await alone.clock.advance(AGAIN_MS)
+            assert alone.presence.overdue() == [Disconnect(CAT, "timeout", 1)]
+        assert alone.taken() == []
+        await alone.clock.advance(LOOK_AGAIN_MS)
         assert alone.taken() == [Disconnect(CAT, "timeout", 1)]
 
     run(scenario)

@@ -378,7 +378,7 @@ async def test_a_conflict_is_decided_again_at_its_own_time(bench: Bench) -> None
 async def test_the_absent_are_taken_out_before_anyone_is_matched(bench: Bench) -> None:
     """In the same batch, so no connection past its grace is ever met."""
     await bench.writer.submit(enter(ANN))
-    bench.deadlines.add(bench.clock.now_ms(), bench.submit, Disconnect(ANN, "timeout", 2))
+    bench.absent = [Disconnect(ANN, "timeout", 2)]
     answer = accepted(await bench.writer.submit(enter(BOB)))
     assert [type(commit.command) for commit in bench.log.batches[-1]] == [Disconnect, EnterQueue]
     assert len({commit.at_ms for commit in bench.log.batches[-1]}) == 1
@@ -387,20 +387,21 @@ async def test_the_absent_are_taken_out_before_anyone_is_matched(bench: Bench) -
 
 
 @on_bench
-async def test_deadlines_run_early_only_where_it_matters(bench: Bench) -> None:
+async def test_the_absent_are_asked_for_only_where_it_matters(bench: Bench) -> None:
     """A message or a leaving matches no connection."""
     await bench.writer.submit(enter(ANN))
-    bench.deadlines.add(bench.clock.now_ms(), bench.submit, Disconnect(ANN, "timeout", 2))
+    bench.absent = [Disconnect(ANN, "timeout", 2)]
     await bench.writer.submit(leave_queue(BOB))
     assert bench.state.connections.by_id[ANN].place == Waiting(2)
 
 
 @on_bench
-async def test_due_commands_come_before_a_batch_that_may_match(bench: Bench) -> None:
-    """Commands that came before them wait for the next batch, in their order."""
+async def test_one_look_for_the_absent_serves_a_batch(bench: Bench) -> None:
+    """When all fall silent at once and come back at once, a look for each would be a look too many."""
     await bench.writer.submit(enter(ANN))
-    bench.deadlines.add(bench.clock.now_ms(), bench.submit, Disconnect(ANN, "timeout", 2))
+    bench.absent = [Disconnect(ANN, "timeout", 2)]
     await asyncio.gather(*(bench.writer.submit(command) for command in (leave_queue(DAN), enter(BOB), enter(CAT))))
+    assert bench.asked == 2
     assert [type(commit.command) for commit in bench.log.batches[-1]] == [Disconnect, EnterQueue, EnterQueue]
     assert room_of(bench.state, BOB) == room_of(bench.state, CAT)
 

@@ -8,12 +8,11 @@ from typing import Any
 
 from broker.batch import Accepted, CommandAnswer
 from broker.clock import Clock
-from broker.deadlines import Deadlines
 from broker.decide import decide
 from broker.metrics import Metrics
 from broker.replica import LogObserver
 from broker.writer import LogWriter
-from events.commands import Command
+from events.commands import Command, Disconnect
 from events.commit import Commit
 from events.ids import ConnectionId
 from events.log import EventLog
@@ -30,7 +29,7 @@ PATIENT = Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)
 
 def new_writer(log: EventLog, clock: Clock) -> LogWriter:
     """Return a writer on its own, with no broker around it."""
-    return LogWriter(log, clock, Deadlines(clock), Metrics(lambda: INITIAL_STATE, lambda: 0))
+    return LogWriter(log, clock, Metrics(lambda: INITIAL_STATE, lambda: 0))
 
 
 class Bench(LogObserver):
@@ -39,10 +38,12 @@ class Bench(LogObserver):
     def __init__(self, log: FaultyLog, clock: FakeClock, **options: Any) -> None:
         self.log = log
         self.clock = clock
-        self.deadlines = Deadlines(clock)
         self.metrics = Metrics(lambda: self.state, lambda: 0)
-        self.writer = LogWriter(log, clock, self.deadlines, self.metrics, observer=self, **options)
+        self.writer = LogWriter(log, clock, self.metrics, observer=self, **options)
         self.announced: list[Commit] = []
+        self.absent: list[Disconnect] = []
+        self.asked = 0
+        """How often the writer asked who is absent."""
 
     @classmethod
     async def started(
@@ -81,6 +82,11 @@ class Bench(LogObserver):
         assert state is self.state
         assert state.tip == commit.tip
         self.announced.append(commit)
+
+    def overdue(self) -> list[Disconnect]:
+        """Return the commands that take out the absent."""
+        self.asked += 1
+        return self.absent
 
     def submit(self, command: Command) -> asyncio.Future[CommandAnswer]:
         """Give a command without waiting for its answer."""
