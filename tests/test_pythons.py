@@ -36,7 +36,7 @@ def test_a_shim_that_is_switched_off_is_no_python(tmp_path: Path, monkeypatch: p
     """A command of the right name must run, and be of that version."""
     shim = tmp_path / "python3.12"
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(pythons.shutil, "which", lambda name: str(shim) if name == "python3.12" else None)
+    monkeypatch.setattr("shutil.which", lambda name: str(shim) if name == "python3.12" else None)
     seen = []
     for script in ("exit 127", "echo 3.11", "echo 3.12"):
         shim.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
