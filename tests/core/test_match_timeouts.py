@@ -164,3 +164,37 @@ async def test_nobody_is_looked_at_after_the_end(bench: BrokerBench) -> None:
     await bench.broker.close()
     await bench.clock.advance(2 * PATIENCE)
     assert bench.waits(ANN)
+
+
+@with_broker(
+    Policy(**{name: getattr(POLICY, name) for name in POLICY.__struct_fields__} | {"idle_grace_queue_ms": PATIENCE + 1})
+)
+async def test_the_absent_are_gone_before_a_match_that_is_due(bench: BrokerBench) -> None:
+    """Though no timer has fired for either, and the match was due first."""
+    bench.stream(ANN)
+    await bench.do(enter(ANN, "Ann", "go"))
+    await bench.do(enter(BOB, "Bob", "tea"))
+    bench.clock._now_ms += PATIENCE + 1
+    await bench.do(enter(CAT, "Cat", "tea"))
+    await bench.clock.advance(0)
+    assert bench.is_idle(BOB)
+    assert met(bench, ANN, CAT)
+
+
+@with_broker(Policy(**{name: getattr(POLICY, name) for name in POLICY.__struct_fields__} | {"rooms_open_max": 1}))
+async def test_a_second_start_adds_no_second_match(bench: BrokerBench) -> None:
+    """A match that is refused is submitted once a second, however often the timeouts were started."""
+    await bench.do(enter(ANN, "Ann", "go"))
+    await bench.do(enter(BOB, "Bob", "go"))
+    await bench.do(enter(CAT, "Cat", "tea"))
+    await bench.do(enter(DAN, "Dan", "art"))
+    for _ in range(3):
+        bench.broker.match_timeouts.start()
+    submitted: list[object] = []
+    submit = bench.broker.writer.submit
+    bench.broker.writer.submit = lambda command: (submitted.append(command), submit(command))[1]
+    await bench.clock.advance(PATIENCE)
+    submitted.clear()
+    await bench.clock.advance(10 * LOOK_AGAIN_MS)
+    assert submitted == [MatchDue(CAT), MatchDue(DAN)] * 10
+    assert "chat_broker_rejections_total{" not in bench.broker.metrics.render().decode()
