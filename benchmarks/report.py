@@ -58,12 +58,12 @@ def footer(rows: Sequence[Row], options: BenchmarkOptions) -> str:
     """Return the conditions under which the tables were measured."""
     generator = " / ".join(f"{median(samples.generator_us):.0f}" for _, samples in rows)
     bare = rows[0][1]
-    beside = {len(samples) for samples in bare.beside_us.values()} or {0}
+    beside = " or ".join(map(str, sorted({len(samples) for samples in bare.beside_us.values()})))
+    rounds = f"{len(bare.cpu_us)} rounds" + (f" and {beside} beside each number of streams" if beside else "")
     return (
         f"{datetime.now(UTC).date()}, {platform.python_implementation()} {platform.python_version()}, "
         f"{len(os.sched_getaffinity(0))} cores: {options.pairs} pairs, {options.messages:,} messages a "
-        f"measurement, {len(bare.cpu_us)} rounds and {' or '.join(map(str, sorted(beside)))} beside each number of "
-        f"streams, latency at {options.rate_per_second} messages/s; the generator itself took {generator} us a message."
+        f"measurement, {rounds}, latency at {options.rate_per_second} messages/s; the generator itself took {generator} us a message."
     )
 
 
