@@ -63,7 +63,8 @@ def footer(rows: Sequence[Row], options: BenchmarkOptions) -> str:
     return (
         f"{datetime.now(UTC).date()}, {platform.python_implementation()} {platform.python_version()}, "
         f"{len(os.sched_getaffinity(0))} cores: {options.pairs} pairs, {options.messages:,} messages a "
-        f"measurement, {rounds}, latency at {options.rate_per_second} messages/s; the generator itself took {generator} us a message."
+        f"measurement, {rounds}, latency at {options.rate_per_second} messages/s; "
+        f"the generator itself took {generator} us a message."
     )
 
 
