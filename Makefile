@@ -57,6 +57,7 @@ test: install  ## the daily loop: all but the slow tests; a branch of the core t
 
 test-all: SEEDS = 400
 test-all: JOBS = 2
+test-all: export SEED = 1
 test-all: test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate  ## every test at its full size; needs npm and Chromium
 
 test-suite: install  ## the whole Python suite, slow tests included; too little branch coverage is a failure
@@ -83,7 +84,7 @@ test-clients: install  ## official clients and the conformance suite, from npm, 
 test-browser: install  ## the report in a real browser: Chromium at /usr/bin/chromium, or where CHROMIUM says
 	$(BIN)/python -m pytest tests/browser
 
-fuzz: install  ## malformed requests over HTTP: EXAMPLES=100 generated, ten times as many bred from them, SEED=
+fuzz: install  ## malformed requests over HTTP: EXAMPLES=100 generated, ten times as many bred from them; SEED=, else a new one each time
 	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz -s
 
 simulate: install  ## the whole broker against faults, on a simulated loop: SEEDS=1000 JOBS=1
