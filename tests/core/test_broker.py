@@ -289,3 +289,35 @@ def test_several_brokers_may_share_one_log() -> None:
         assert here.place_of(ANN) == here.place_of(BOB)
 
     run(scenario)
+
+
+@with_broker()
+async def test_a_cursor_was_given_if_it_is_not_above_the_tip(bench: BrokerBench) -> None:
+    """None is below zero."""
+    await bench.do(enter(ANN))
+    tip = bench.broker.state.position
+    assert [await bench.broker.reads.has_given(cursor) for cursor in (-1, 0, tip, tip + 1)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_connection_that_is_unknown_here_is_looked_for_at_the_tip() -> None:
+    """It may have entered at another broker of the log; one that entered nowhere stays unknown."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        here, there = (BrokerBench(log, clock) for log in FaultyLog.shared(2))
+        for bench in (here, there):
+            await bench.broker.start(LENIENT)
+        await there.do(enter(ANN))
+        assert not here.broker.reads.knows(ANN)
+        assert await here.broker.reads.is_known(ANN)
+        assert await here.broker.reads.is_known(ANN)
+        assert not await here.broker.reads.is_known(BOB)
+        for bench in (here, there):
+            await bench.broker.close()
+
+    run(scenario)
