@@ -39,10 +39,6 @@ class Minting:
             return Rejection("rate_limited", retry_after_ms)
         return handle if handle is not None else handle_from(self._random_bytes(HANDLE_BYTES))
 
-    def calls_of(self, connection_id: ConnectionId) -> int:
-        """Return how many calls of `connection_id` are in flight."""
-        return self._presence.calls_of(connection_id)
-
     def abandon(self, connection_id: ConnectionId) -> None:
         """Take `connection_id` out of wherever it is or is about to be: no client will ever hold its handle.
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
 
 from broker.clock import Clock
 from broker.deadlines import Deadlines
 from broker.hub import participants
+from broker.replica import Replica
 from events.commands import AbsenceReason, Disconnect
 from events.commit import Commit
 from events.ids import ConnectionId
@@ -25,15 +25,6 @@ from projections.state import State
 
 NEVER = -1.0
 LOOK_AGAIN_MS = 1_000
-
-
-class StateHolder(Protocol):
-    """The owner of the present state: a `Replica`."""
-
-    @property
-    def state(self) -> State:
-        """Return the present state; it is immutable."""
-        ...
 
 
 class _Activity:
@@ -72,7 +63,7 @@ class Presence:
     """Activity of every connection that waits or chats, listens or calls."""
 
     def __init__(
-        self, clock: Clock, deadlines: Deadlines, replica: StateHolder, submit: Callable[[Disconnect], object]
+        self, clock: Clock, deadlines: Deadlines, replica: Replica, submit: Callable[[Disconnect], object]
     ) -> None:
         """`submit` takes the command to take out an absent connection, at its deadline and each second after it."""
         self._clock = clock

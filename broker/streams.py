@@ -15,7 +15,8 @@ from broker.deadlines import Deadlines
 from broker.delivery_log import DeliveryLog
 from broker.hub import Delivery, Hub
 from broker.metrics import Metrics
-from broker.presence import Presence, StateHolder
+from broker.presence import Presence
+from broker.replica import Replica
 from events.ids import ConnectionId
 
 StreamKind = Literal["get", "listen"]
@@ -117,7 +118,7 @@ class Streams:
     def __init__(
         self,
         clock: Clock,
-        replica: StateHolder,
+        replica: Replica,
         hub: Hub,
         presence: Presence,
         heartbeat: Heartbeat,

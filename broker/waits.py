@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from broker.clock import Clock
 from broker.hub import Hub
-from broker.presence import StateHolder
 from broker.reads import Page, Reads
+from broker.replica import Replica
 from events.ids import ConnectionId, Position
 from projections.connections import Idle
 from projections.state import State
@@ -32,7 +32,7 @@ class Waited(NamedTuple):
 class Waits:
     """The waiting calls of one broker."""
 
-    def __init__(self, clock: Clock, hub: Hub, replica: StateHolder, reads: Reads) -> None:
+    def __init__(self, clock: Clock, hub: Hub, replica: Replica, reads: Reads) -> None:
         self.clock = clock
         self.hub = hub
         self.replica = replica

@@ -54,6 +54,7 @@ class HttpExchange:
         self.direct = direct_response_of(scope)
         """Writes to the connection at once."""
         self._minting = broker.minting
+        self._presence = broker.presence
         self._client = scope.get("client")
         self._receive = receive
         self._send = send
@@ -181,7 +182,7 @@ class HttpExchange:
             return
         # A session's own connection: a repeated call finds itself, or is in flight beside a cancelled one.
         own_calls = 0 if self._answer_ready else 1
-        is_called_again = self._minting.calls_of(minted) > own_calls
+        is_called_again = self._presence.calls_of(minted) > own_calls
         session, before = self.session, self._answered_before
         if session is not None and (is_called_again or not self.is_cancelled):
             self._minting.abandon_unless_heard(minted, lambda: session.answered > before)
