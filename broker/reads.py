@@ -191,7 +191,10 @@ async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, 
 def _has_missed(log: EventLog, state: State, connection_id: ConnectionId, cursor: Position) -> bool:
     """Return whether a notification after `cursor` may be gone from the log."""
     base, inbox = log.base.position, inbox_of(state, connection_id)
-    return cursor < base and (inbox.dropped_through > cursor or any(at <= base for at in inbox.after(cursor)))
+    if cursor >= base:
+        return False
+    is_forgotten = connection_id not in state.connections.by_id
+    return is_forgotten or inbox.dropped_through > cursor or any(at <= base for at in inbox.after(cursor))
 
 
 def _bytes_in_answer(notification: Notification) -> int:

@@ -214,12 +214,13 @@ def test_an_inbox_and_the_log_may_both_have_forgotten() -> None:
 
 
 def test_a_quiet_connection_has_missed_nothing() -> None:
-    """Commits of others that are gone from the log are none of its concern."""
+    """Commits of others that are gone from the log are none of its concern; of an unknown one, any may have been."""
 
     async def scenario() -> None:
         log, state = await stored(*talk(1, enter(CAT)), *[say(ANN, "more", None, TALK_ROOM)] * 9)
         await compacted(log, state.position - 1)
         assert await page_after(log, state, CAT, 5, Limits(10)) == Page([], 5, missed=False)
+        assert await page_after(log, state, DAN, 5, Limits(10)) == Page([], 5, missed=True)
 
     run(scenario)
 
