@@ -24,7 +24,7 @@ from mcp_facade.fast.requests import (
     may_be_deep,
 )
 from mcp_facade.fast.subscriptions import SubscriptionEncoder, serve_subscription
-from mcp_facade.http.encoders import ResponseEncoder, StatelessEncoder, session_encoder
+from mcp_facade.http.encoders import ResponseEncoder, SessionEncoder, StatelessEncoder
 from mcp_facade.http.event_stream import EventStreamResponse
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.http.headers import VERSION_HEADER, Headers
@@ -56,6 +56,7 @@ class FastLane:
         self._subscriptions = subscriptions
         self._body_bytes_max = body_bytes_max
         self._stateless = StatelessEncoder(server_info)
+        self._in_session = SessionEncoder()
         self.taken = 0
         """The number of requests taken; the others are the SDK's."""
 
@@ -77,7 +78,7 @@ class FastLane:
             return None
         exchange.take_whole()
         self.taken += 1
-        return self._call(call, exchange, self._stateless if session is None else session_encoder(session.session_id))
+        return self._call(call, exchange, self._stateless if session is None else self._in_session)
 
     def _stateless_call(self, headers: Headers, body: bytes) -> ToolCall | None:
         """Decode a call of 2026-07-28; its headers have to agree with its body."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -16,11 +15,8 @@ from mcp_types import SERVER_INFO_META_KEY
 
 from mcp_facade.http.direct_response import Header
 from mcp_facade.http.event_stream import STREAM_HEADERS
-from mcp_facade.http.headers import SESSION_HEADER
 from mcp_facade.streams.subscriptions import ACKNOWLEDGED
 from mcp_facade.tools.results import Answer
-
-ENCODERS_REMEMBERED = 1_024
 
 encode = msgspec.json.encode
 
@@ -105,20 +101,20 @@ class StatelessEncoder:
 
 
 class SessionEncoder:
-    """A session of 2025: always a stream, of one event."""
+    """A session of 2025: always a stream, of one event.
+
+    Its headers don't name the session: only the response that opens one does, so no error ever names one.
+    """
 
     is_stream_from_the_start = True
     outlives_its_client = True
 
-    def __init__(self, session_id: str | None) -> None:
-        """Take the session's id; `None` before there is one."""
-        self.headers = [
-            (b"cache-control", b"no-cache, no-transform"),
-            (b"content-type", b"text/event-stream"),
-            *([(SESSION_HEADER, session_id.encode())] if session_id is not None else ()),
-            (b"x-accel-buffering", b"no"),
-        ]
-        self.stream_headers = self.headers
+    headers: Sequence[Header] = [
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"content-type", b"text/event-stream"),
+        (b"x-accel-buffering", b"no"),
+    ]
+    stream_headers = headers
 
     def result(self, request_id: int | str, answer: Answer) -> bytes:
         """See `ResponseEncoder`."""
@@ -127,10 +123,6 @@ class SessionEncoder:
     def framed(self, message: bytes) -> bytes:
         """See `ResponseEncoder`."""
         return event(message)
-
-
-session_encoder = lru_cache(ENCODERS_REMEMBERED)(SessionEncoder)
-"""Return the encoder of a session; it is the same for all its calls."""
 
 
 def cancelled(request_id: int | str) -> bytes:

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable
 
 import structlog
 from mcp.server.streamable_http import check_accept_headers
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportSecuritySettings
 from mcp_types import INTERNAL_ERROR
 from starlette.requests import ClientDisconnect, Request
@@ -38,10 +37,11 @@ from mcp_facade.http.headers import (
     is_stateless_request,
 )
 from mcp_facade.http.host_check import HostOriginCheck
-from mcp_facade.http.refusals import json_rpc_refusal
+from mcp_facade.http.refusals import json_rpc_refusal, session_missing, session_not_found
 from mcp_facade.resources import Resources
 from mcp_facade.sdk.server import chat_server
 from mcp_facade.sdk.session_requests import SessionRequests
+from mcp_facade.sdk.stateless_requests import StatelessRequests
 from mcp_facade.session import Session
 from mcp_facade.sessions import Sessions
 from mcp_facade.streams.get_stream import PRIMED_SINCE, GetStreams, parse_event_id
@@ -73,16 +73,11 @@ class StreamableHttpEndpoint:
         tools, resources = Tools(broker, self._sessions), Resources(broker, self._sessions)
         subscriptions = Subscriptions(broker, resources)
         server = chat_server(tools, resources, subscriptions)
-        # Without sessions of its own: it serves 2026-07-28. Host and Origin were checked here.
-        self._modern = StreamableHTTPSessionManager(
-            server,
-            stateless=True,
-            security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-            max_request_body_size=policy.body_bytes_max,
-        )
         self._get_streams = GetStreams(broker, self._sessions)
+        self._stateless_requests = StatelessRequests(server, policy.body_bytes_max)
         self._session_requests = SessionRequests(broker, server, self._sessions)
-        self._session_posts: ASGIApp = RequestBodyLimitMiddleware(self._serve_post, policy.body_bytes_max)
+        self._stateless_posts: ASGIApp = RequestBodyLimitMiddleware(self._serve_stateless, policy.body_bytes_max)
+        self._session_posts: ASGIApp = RequestBodyLimitMiddleware(self._serve_in_session, policy.body_bytes_max)
         self.fast_lane = (
             FastLane(
                 broker,
@@ -98,7 +93,7 @@ class StreamableHttpEndpoint:
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Serve while the context is open."""
-        async with self._modern.run():
+        async with self._stateless_requests.run():
             self._sessions.start_sweeping()
             yield
             self._sessions.stop()
@@ -135,10 +130,10 @@ class StreamableHttpEndpoint:
             logger.warning("session_put_off", reason=str(error))
             await _not_answering()(scope, receive, send)
             return
-        if session is None:
-            await json_rpc_refusal(404, "Session not found")(scope, receive, send)
-            return
-        await self._in_session(session, scope, headers, receive, send)
+        if session is None and scope["method"] in ("GET", "DELETE"):
+            await session_not_found()(scope, receive, send)
+        else:  # a client may open another session and name the old one
+            await self._in_session(session, scope, headers, receive, send)
 
     def _in_session(
         self, session: Session | None, scope: Scope, headers: Headers, receive: Receive, send: Send
@@ -153,7 +148,7 @@ class StreamableHttpEndpoint:
             allow = {"Allow": "GET, POST, DELETE"}
             return json_rpc_refusal(405, "Method Not Allowed", headers=allow)(scope, receive, send)
         if session is None:
-            return json_rpc_refusal(400, "Bad Request: Missing session ID")(scope, receive, send)
+            return session_missing()(scope, receive, send)
         return self._delete(session, scope, receive, send)
 
     async def _post(
@@ -186,7 +181,7 @@ class StreamableHttpEndpoint:
         try:
             responding = self.fast_lane.answering(scope, exchange) if self.fast_lane is not None else None
             if responding is None:
-                serve = self._session_posts if self._is_of_a_session(exchange) else self._modern.handle_request
+                serve = self._session_posts if self._is_of_a_session(exchange) else self._stateless_posts
                 responding = serve(scope, exchange.receive, exchange.send)
             await responding
         except ClientDisconnect:
@@ -197,7 +192,10 @@ class StreamableHttpEndpoint:
     def _is_of_a_session(self, exchange: HttpExchange) -> bool:
         return not is_stateless_request(exchange.headers.get(VERSION_HEADER))
 
-    async def _serve_post(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_stateless(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._stateless_requests.serve(scope, receive, scope[EXCHANGE_KEY])
+
+    async def _serve_in_session(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._session_requests.serve(scope, receive, scope[EXCHANGE_KEY])
 
     async def _get_caught_up(
@@ -206,7 +204,7 @@ class StreamableHttpEndpoint:
         """Open the stream once this broker has what the client has: it got that from another broker of the log."""
         is_caught_up = await self._replica.caught_up(position)
         if session.ended:
-            await json_rpc_refusal(404, "Session not found")(scope, receive, send)
+            await session_not_found()(scope, receive, send)
         elif is_caught_up:
             await self._get(session, scope, headers, receive, send, is_caught_up=True)
         else:
@@ -227,7 +225,7 @@ class StreamableHttpEndpoint:
         if not check_accept_headers(Request(scope))[1]:
             refusal = json_rpc_refusal(406, "Not Acceptable: Client must accept text/event-stream")
         elif session is None:
-            refusal = json_rpc_refusal(400, "Bad Request: Missing session ID")
+            refusal = session_missing()
         elif resume_point is not None and not is_caught_up and resume_point.position > self._replica.state.position:
             return self._get_caught_up(resume_point.position, session, scope, headers, receive, send)
         else:

@@ -11,6 +11,8 @@ VERSION_HEADER = b"mcp-protocol-version"
 SESSION_HEADER = b"mcp-session-id"
 LAST_EVENT_ID_HEADER = b"last-event-id"
 
+ANY = (b"accept", b"*/*")
+
 _HANDSHAKES = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
 
 Headers = Mapping[bytes, bytes]
@@ -20,10 +22,15 @@ Headers = Mapping[bytes, bytes]
 def headers_of(scope: Scope) -> Headers:
     """Return the headers of `scope`, without the white space around values, which the parser leaves on.
 
-    RFC 9110, 5.5: it is no part of the value.
+    RFC 9110, 5.5: it is no part of the value. A request without `Accept` takes anything (12.5.1); it is written out
+    here, since the SDK refuses such a request.
     """
     scope["headers"] = stripped = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
-    return dict(reversed(stripped))
+    headers = dict(reversed(stripped))
+    if not headers.get(b"accept"):
+        scope["headers"] = [*((name, value) for name, value in stripped if name != b"accept"), ANY]
+        headers[b"accept"] = ANY[1]
+    return headers
 
 
 def is_modern(protocol_version: str) -> bool:

@@ -7,6 +7,19 @@ from collections.abc import Mapping
 from mcp_types import INVALID_REQUEST, ErrorData, JSONRPCError
 from starlette.responses import Response
 
+SESSION_NOT_FOUND = -32001
+"""The SDKs' code for a session that is not known (any more); their clients then open another."""
+
+
+def session_not_found() -> Response:
+    """Return the refusal of a request in a session that is not known (any more)."""
+    return json_rpc_refusal(404, "Session not found: initialize to open another.", SESSION_NOT_FOUND)
+
+
+def session_missing() -> Response:
+    """Return the refusal of a request that names no session, and is not allowed to."""
+    return json_rpc_refusal(400, "Bad Request: Missing session ID")
+
 
 def json_rpc_refusal(
     status: int, message: str, code: int = INVALID_REQUEST, headers: Mapping[str, str] | None = None

@@ -27,7 +27,6 @@ from mcp.shared.jsonrpc_dispatcher import (
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 from mcp_types import (
-    INVALID_PARAMS,
     PARSE_ERROR,
     ErrorData,
     JSONRPCError,
@@ -41,7 +40,6 @@ from mcp_types import (
 )
 from mcp_types.version import LATEST_HANDSHAKE_VERSION
 from pydantic import ValidationError
-from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
@@ -49,8 +47,10 @@ from starlette.types import Receive, Scope
 from broker.broker import Broker
 from mcp_facade.http.encoders import SessionEncoder
 from mcp_facade.http.exchange import HttpExchange
+from mcp_facade.http.headers import SESSION_HEADER
 from mcp_facade.http.long_running import LongRunningCall
-from mcp_facade.http.refusals import json_rpc_refusal
+from mcp_facade.http.messages import NO_MESSAGE, decoded, fault_of
+from mcp_facade.http.refusals import json_rpc_refusal, session_missing, session_not_found
 from mcp_facade.session import Session
 from mcp_facade.sessions import Sessions
 
@@ -67,6 +67,7 @@ class SessionRequests:
         self._broker = broker
         self._server = server
         self._sessions = sessions
+        self._encoder = SessionEncoder()
 
     async def serve(self, scope: Scope, receive: Receive, exchange: HttpExchange) -> None:
         """Answer one POST of `exchange.session`, or one that opens a session.
@@ -76,18 +77,20 @@ class SessionRequests:
         request = Request(scope, receive)
         message = await self._message(request)
         session = exchange.session
+        if session is not None and session.ended:  # while the request was still coming
+            session = exchange.session = None
         if isinstance(message, Response):
             await message(scope, receive, exchange.send)
-        elif session is None and not _is_initialize(message):
-            await json_rpc_refusal(400, "Bad Request: Missing session ID")(scope, receive, exchange.send)
-        elif session is not None and session.ended:  # while the request was still coming
-            await json_rpc_refusal(404, "Session not found")(scope, receive, exchange.send)
+        elif isinstance(message, JSONRPCRequest) and message.method == "initialize":
+            await self._initialize(request, message, exchange)
+        elif session is None:
+            refusal = session_not_found() if SESSION_HEADER in exchange.headers else session_missing()
+            await refusal(scope, receive, exchange.send)
         elif isinstance(message, JSONRPCRequest):
-            await self._answer(request, message, exchange)
+            await self._answer(request, message, exchange, session)
         else:
-            assert session is not None
             _notice(message, session)
-            await _accepted(session.session_id)(scope, receive, exchange.send)
+            await Response(status_code=202, media_type="application/json")(scope, receive, exchange.send)
 
     async def _message(self, request: Request) -> JSONRPCMessage | Response:
         """Return the message of a request, or the refusal."""
@@ -97,22 +100,21 @@ class SessionRequests:
         if "application/json" not in [media_type.strip() for media_type in media_types]:
             return json_rpc_refusal(415, UNSUPPORTED)
         try:
-            raw = from_json(await request.body())
+            raw = decoded(await request.body())
         except ValueError as error:
             return json_rpc_refusal(400, f"Parse error: {error}", PARSE_ERROR)
+        fault = fault_of(raw)
+        if fault is not None:
+            return json_rpc_refusal(400, fault)
         try:
             return jsonrpc_message_adapter.validate_python(raw, by_name=False)
-        except ValidationError as error:
-            return json_rpc_refusal(400, f"Validation error: {error}", INVALID_PARAMS)
+        except ValidationError:
+            return json_rpc_refusal(400, NO_MESSAGE)
 
-    async def _answer(self, request: Request, message: JSONRPCRequest, exchange: HttpExchange) -> None:
-        session = exchange.session
-        if _is_initialize(message):
-            await self._initialize(request, message, exchange)
-            return
-        assert session is not None
-        encoder = SessionEncoder(session.session_id)
-        call = LongRunningCall(exchange, encoder, message.id)
+    async def _answer(
+        self, request: Request, message: JSONRPCRequest, exchange: HttpExchange, session: Session
+    ) -> None:
+        call = LongRunningCall(exchange, self._encoder, message.id)
         connection = Connection.from_envelope(session.token.version, None, None)
         with session.calling(coerce_request_id(message.id), call):
             await call.serve(self._work(request, message, connection, call), self._broker)
@@ -121,14 +123,14 @@ class SessionRequests:
         """Answer the handshake. A successful one opens a session, unless it repeats that of its session's version."""
         connection = Connection.from_envelope(LATEST_HANDSHAKE_VERSION, None, None)
         response = await self._response(request, message, connection, None)
-        session = exchange.session
-        session_id = session.session_id if session is not None else None
-        if isinstance(response, JSONRPCResponse) and (
-            session is None or session.token.version != connection.protocol_version
-        ):
-            session_id = self._sessions.new_id(connection.protocol_version)
-        encoder = SessionEncoder(session_id)
-        await exchange.respond(encoder.headers, encoder.framed(_encoded(response)))
+        session, headers = exchange.session, [*self._encoder.headers]
+        if isinstance(response, JSONRPCResponse):
+            if session is not None and session.token.version == connection.protocol_version:
+                session_id = session.session_id
+            else:
+                session_id = self._sessions.new_id(connection.protocol_version)
+            headers.insert(-1, (SESSION_HEADER, session_id.encode()))  # where the SDK has it
+        await exchange.respond(headers, self._encoder.framed(_encoded(response)))
 
     async def _work(
         self, request: Request, message: JSONRPCRequest, connection: Connection, call: LongRunningCall
@@ -193,21 +195,12 @@ class _RequestContext:
         await self.notify("notifications/progress", params)
 
 
-def _is_initialize(message: JSONRPCMessage) -> bool:
-    return isinstance(message, JSONRPCRequest) and message.method == "initialize"
-
-
 def _notice(message: JSONRPCMessage, session: Session) -> None:
     """Act on a notification; the only one with an effect is a cancellation."""
     if isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
         request_id = cancelled_request_id_from_params(message.params)
         if request_id is not None:
             session.cancel(coerce_request_id(request_id))
-
-
-def _accepted(session_id: str) -> Response:
-    headers = {"content-type": "application/json", "mcp-session-id": session_id}
-    return Response(status_code=202, headers=headers)
 
 
 def _encoded(message: JSONRPCMessage) -> bytes:

@@ -242,7 +242,8 @@ async def test_a_stream_needs_a_session_that_there_is(there: Crowd) -> None:
     ):
         response = await person.http.get(there.running.url, headers=version | headers)
         assert response.status_code == status
-        assert response.json()["error"]["code"] == -32600
+        assert response.json()["error"]["code"] == (-32001 if status == 404 else -32600)
+        assert "mcp-session-id" not in response.headers
     response = await person.http.get(there.running.url, headers={"mcp-protocol-version": "2026-07-28"})
     assert response.status_code == 405
 

@@ -145,7 +145,7 @@ async def test_output_schemas_are_flat_and_whole(there: Crowd, era: Era) -> None
 
 
 async def test_input_schemas_are_plain(there: Crowd, era: Era) -> None:
-    """Each argument has one plain type; its default and limits also stand in the description, since hosts strip them."""
+    """Each argument has one plain type; its description gives default and limits too, since hosts strip them."""
     tools = (await (await there.person(era)).request("tools/list"))["result"]["tools"]
     for tool in tools:
         schema = tool["inputSchema"]

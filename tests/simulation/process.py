@@ -105,7 +105,7 @@ class Process:
         )
         self.app = ChatApp(self.broker, settings, self._started)
         endpoint = self.app.endpoint
-        endpoint._modern = ModernRequests(self, endpoint._sessions)
+        endpoint._stateless_requests._manager = ModernRequests(self, endpoint._sessions)
         self.loop.create_task(self._live())
 
     def _open_log(self) -> EventLog:

@@ -49,7 +49,7 @@ class SdkManager:
         scope["headers"] = [(name, sdk_id if name == SESSION_HEADER else value) for name, value in scope["headers"]]
 
         async def renamed(message: Message) -> None:
-            await send(_with_session_id(message, session.session_id))
+            await send(_with_session_id(message, None))  # ours names it where it is opened, and nowhere else
 
         await self._manager.handle_request(scope, receive, renamed)
 

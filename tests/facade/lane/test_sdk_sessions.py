@@ -1,8 +1,9 @@
 """What we answer in 2025 sessions is what the SDK's own stateful manager answers, byte for byte.
 
-A version of the SDK that answers otherwise shows here. Left out are the session ids, which no refusal of ours names,
-pings, and what differs on purpose: an id that is in flight twice, a session that ends with calls in flight, and an
-`initialize` that is repeated in a session (with another version, it opens another).
+A version of the SDK that answers otherwise shows here. Left out are the session ids, which ours names where a session is
+opened and nowhere else, pings, and what differs on purpose: the text of a refused message, an id that is in flight
+twice, a session that ends with calls in flight, and an `initialize` that is repeated in a session (with another version,
+it opens another).
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class Pair:
                 both.append(AsgiExchange(twin.app, draft.request()))
                 await idle(both[-1])
         ours, theirs = both
-        assert ours.answer == theirs.answer, (draft, ours.answer, theirs.answer)
+        if ours.status == 400:  # in one line, and also where the SDK takes a request without an id for a notification
+            assert theirs.status in (400, 202), (draft, ours.answer, theirs.answer)
+        else:
+            assert ours.answer == theirs.answer, (draft, ours.answer, theirs.answer)
         self.compared[ours.status] += 1
         for twin, exchanged in zip((self.ours, self.theirs), both, strict=True):
             if not exchanged.is_over:

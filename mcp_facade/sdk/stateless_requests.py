@@ -1,0 +1,80 @@
+"""Requests of 2026-07-28 outside the fast lane: served by the SDK, after the checks that both eras share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from mcp.server.lowlevel.server import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope
+
+from mcp_facade.http.exchange import HttpExchange
+from mcp_facade.http.messages import decoded, encoded, fault_of
+from mcp_facade.http.refusals import json_rpc_refusal
+
+
+class StatelessRequests:
+    """The requests of one broker's 2026-07-28 clients."""
+
+    def __init__(self, server: Server[Any], body_bytes_max: int) -> None:
+        # Without sessions of its own. Host and Origin were checked before.
+        self._manager = StreamableHTTPSessionManager(
+            server,
+            stateless=True,
+            security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+            max_request_body_size=body_bytes_max,
+        )
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Serve while the context is open."""
+        async with self._manager.run():
+            yield
+
+    async def serve(self, scope: Scope, receive: Receive, exchange: HttpExchange) -> None:
+        """Answer one request; `receive` gives its body."""
+        body = await Request(scope, receive).body()
+        try:
+            message = decoded(body)
+        except ValueError:
+            message = None  # the SDK says what is wrong
+        fault = fault_of(message) if message is not None else None
+        if fault is not None:
+            await json_rpc_refusal(400, fault)(scope, receive, exchange.send)
+        elif _is_ping(message):
+            await _pong(message["id"])(scope, receive, exchange.send)
+        else:
+            await self._manager.handle_request(scope, _again(_rewritten(message, body), receive), exchange.send)
+
+
+def _is_ping(message: Any) -> bool:
+    """Return whether a host checks that the server is there, as before 2026-07-28, which has no `ping` any more.
+
+    Hosts of MCP Apps wait for an answer before they show a view.
+    """
+    return isinstance(message, dict) and message.get("method") == "ping" and "id" in message
+
+
+def _pong(request_id: int | str) -> Response:
+    body = encoded({"jsonrpc": "2.0", "id": request_id, "result": {}})
+    return Response(body, media_type="application/json")
+
+
+def _rewritten(message: Any, body: bytes) -> bytes:
+    """Return the body of `message`, which may have lost a part that counts as left out."""
+    return encoded(message) if b'"progressToken"' in body and message is not None else body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives `body`, and then what comes after it."""
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return first.pop() if first else await receive()
+
+    return receive_again
