@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import msgspec
 
+from broker.addresses import PORT_MAX, parse_authority, parse_network, parse_origin
 from broker.errors import UsageError
 from events.log import EventLog
 from events.memory import MemoryLog
@@ -22,7 +23,6 @@ DISTRIBUTION = "mcp-chat-broker"
 PREFIX = "CHAT_BROKER_"
 MEMORY_URL = "memory:"
 SQLITE_SCHEME = "sqlite:"
-PORT_MAX = 65_535
 DIGITS_MAX = 15
 
 FLAGS: Mapping[str, tuple[str, str]] = {
@@ -44,15 +44,12 @@ SWITCHES: Mapping[str, str] = {
 LISTS: Mapping[str, str] = {
     "allow-host": "a Host header to accept besides this machine's names; may be repeated",
     "allow-origin": "an Origin (http://...) to accept, and to let a browser's page call from; may be repeated",
+    "trust-proxy": "an address or network of proxies whose X-Forwarded-For is believed; may be repeated",
 }
-
-
-# Clients' headers are compared with these settings letter by letter.
-_HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
-_ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_HOST.pattern}/?", re.ASCII)
 _EXPECTED: Mapping[str, str] = {
     "allow-host": "a name, as in chat.example.com, without https://",
     "allow-origin": "what a page's address begins with, as in https://page.example.com, and no path",
+    "trust-proxy": "an address or a network, as in 127.0.0.1 or 10.0.0.0/8",
 }
 
 
@@ -69,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True):
     fast_lane: bool = True
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
+    trust_proxies: tuple[str, ...] = ()
     session_age_max_ms: int = 86_400_000
     """The validity of a 2025 session's id. No decision reads it, so it is not in the log's policy."""
     policy: Policy = Policy()
@@ -105,8 +103,12 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         log_format=read.one_of("log-format", LogFormat),
         log_level=read.one_of("log-level", LogLevel),
         fast_lane=not read.switch("no-fast-lane"),
-        allow_hosts=read.matching("allow-host", _HOST),
-        allow_origins=tuple(origin.rstrip("/") for origin in read.matching("allow-origin", _ORIGIN)),
+        allow_hosts=read.parsed("allow-host", parse_authority),
+        allow_origins=tuple(
+            _without_slash(origin)
+            for origin in read.parsed("allow-origin", lambda text: parse_origin(_without_slash(text)))
+        ),
+        trust_proxies=read.parsed("trust-proxy", parse_network),
         session_age_max_ms=read.number("session_age_max_ms") or Settings().session_age_max_ms,
         policy=Policy(matching=read.one_of("matching", MatchingName), **limits),
     )
@@ -136,11 +138,12 @@ class _Reader:
         variable = self._environment.get(_variable(flag), "")
         return tuple(given if given is not None else filter(None, map(str.strip, variable.split(","))))
 
-    def matching(self, flag: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
-        found = tuple(text.lower() for text in self.texts(flag))
-        if not all(pattern.fullmatch(text) for text in found):
+    def parsed(self, flag: str, parse: Callable[[str], object | None]) -> tuple[str, ...]:
+        """Return the texts of `flag` in small letters; `parse` returns `None` for one that is invalid."""
+        texts = self.texts(flag)
+        if any(parse(text) is None for text in texts):
             raise UsageError(f"--{flag} ({_variable(flag)}) takes {_EXPECTED[flag]}")
-        return found
+        return tuple(text.lower() for text in texts)
 
     def one_of(self, flag: str, names: Any) -> Any:
         try:
@@ -183,6 +186,10 @@ def _port(text: str) -> int:
     if port is None or port > PORT_MAX:
         raise UsageError(f"--port ({_variable('port')}) must be a whole number from 0 to {PORT_MAX}")
     return port
+
+
+def _without_slash(text: str) -> str:
+    return text.removesuffix("/")
 
 
 def _whole_number(text: str) -> int | None:

@@ -11,6 +11,8 @@ import atexit
 import logging
 import re
 import sys
+import time
+from collections.abc import Callable
 from typing import Any, TextIO, cast
 
 import msgspec
@@ -18,6 +20,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from broker.config import LogFormat, LogLevel
+from broker.line_limit import LineLimit
 
 QUOTES_HEADERS = "mcp.server.transport_security"
 """Quotes the Host or Origin it refused: a header, in words of the caller's choosing. It is silenced."""
@@ -51,15 +54,35 @@ class SecretFilter(logging.Filter):
 
 
 class _Handler(logging.Handler):
-    """Hands a library's record to structlog."""
+    """Hands a library's record to structlog. A warning is about a bad request: one line a minute for each place."""
+
+    def __init__(self, now_ms: Callable[[], float]) -> None:
+        super().__init__()
+        self._lines = LineLimit(now_ms)
 
     def emit(self, record: logging.LogRecord) -> None:
+        is_warning = record.levelno == logging.WARNING
+        counted = self._lines.admit((record.pathname, record.lineno)) if is_warning else {}
+        if counted is None:
+            return
         fields = {"fault": record.exc_text} if record.exc_text else {}
-        structlog.get_logger(record.name).log(record.levelno, record.getMessage(), **fields)
+        structlog.get_logger(record.name).log(record.levelno, record.getMessage(), **fields, **counted)
 
 
-def configure_logs(log_format: LogFormat, log_level: LogLevel, stream: TextIO | None = None) -> None:
-    """Send every log line to `stream`, standard error if there is none, at `log_level` and above."""
+def _monotonic_ms() -> float:
+    return time.monotonic_ns() / 1_000_000
+
+
+def configure_logs(
+    log_format: LogFormat,
+    log_level: LogLevel,
+    stream: TextIO | None = None,
+    now_ms: Callable[[], float] = _monotonic_ms,
+) -> None:
+    """Send every log line to `stream`, standard error if there is none, at `log_level` and above.
+
+    `now_ms` is the clock by which repeated warnings of libraries are left out.
+    """
     out = stream if stream is not None else cast("TextIO", LoopBufferedStream(sys.stderr))
     level = logging.getLevelNamesMapping()[log_level.upper()]
     structlog.configure(
@@ -69,7 +92,7 @@ def configure_logs(log_format: LogFormat, log_level: LogLevel, stream: TextIO | 
         cache_logger_on_first_use=stream is None,
     )
     logging.getLogger(QUOTES_HEADERS).setLevel(logging.CRITICAL)
-    handler = _Handler()
+    handler = _Handler(now_ms)
     handler.addFilter(SecretFilter())
     for name in LIBRARY_LOGGERS:
         library = logging.getLogger(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+from broker.addresses import subscriber_of
 from broker.clock import Clock, RandomBytes
 from broker.decide import Rejection
 from broker.metrics import Metrics
@@ -61,7 +62,10 @@ class Minting:
 
 
 class MintLimiter:
-    """One rate limit for each peer address, up to `peers_tracked_max` of the latest. It is kept in memory alone."""
+    """One rate limit for each peer, up to `peers_tracked_max` of the latest. It is kept in memory alone.
+
+    A peer is an IPv4 address, or a /64 of IPv6: a subscriber of IPv6 has that many addresses.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -70,11 +74,12 @@ class MintLimiter:
     def use(self, peer: str, policy: Policy) -> int:
         """Take one use and return 0, or return the milliseconds that `peer` has to wait for the next."""
         now_ms, limit = int(self._clock.now_ms()), policy.handles_minted_per_10s_max
-        spent_until_us = self._spent_until_us.pop(peer, 0)
+        subscriber = subscriber_of(peer)
+        spent_until_us = self._spent_until_us.pop(subscriber, 0)
         wait_ms = retry_after_ms(spent_until_us, now_ms, limit)
         if not wait_ms:
             spent_until_us = allowance_after(spent_until_us, now_ms, limit)
-        self._spent_until_us[peer] = spent_until_us
+        self._spent_until_us[subscriber] = spent_until_us
         if len(self._spent_until_us) > policy.peers_tracked_max:
             self._spent_until_us.popitem(last=False)
         return wait_ms

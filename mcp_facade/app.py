@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
-from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from broker.addresses import host_of
 from broker.broker import Broker
+from broker.clock import Clock
 from broker.config import Settings
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.log import LogUnavailableError, UnusableLogError
 from mcp_facade.bootstrap import HEALTH_PATH, READY_PATH, healthy, not_ready, readiness
 from mcp_facade.http.endpoint import StreamableHttpEndpoint
+from mcp_facade.http.host_check import HostOriginCheck
+from mcp_facade.http.pages import PageRequests, is_from_page
+from mcp_facade.http.proxies import TrustedProxies
 from mcp_facade.sdk.workarounds import keep_streams_through_a_signal
 
-MCP_PATH = "/mcp"
+MCP_PATHS = ("/mcp", "/mcp/")
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -34,10 +37,12 @@ class ChatApp:
     def __init__(self, broker: Broker, settings: Settings, on_started: Callable[[], None] = lambda: None) -> None:
         """`on_started` is called once the broker has started, or failed to."""
         self.broker = broker
+        host_check = host_check_of(settings, broker.clock)
         self.endpoint = StreamableHttpEndpoint(
             broker,
             settings.policy,
-            security_settings(settings),
+            host_check,
+            proxies=TrustedProxies(settings.trust_proxies),
             session_age_max_ms=settings.session_age_max_ms,
             fast_lane=settings.fast_lane,
         )
@@ -45,7 +50,7 @@ class ChatApp:
         """The reason for a failed start, in words for an operator."""
         self._settings = settings
         self._on_started = on_started
-        self._mcp = _for_browsers(self.endpoint, settings.allow_origins)
+        self._pages = PageRequests(host_check)
         self._rest = Starlette(
             routes=[
                 Route(HEALTH_PATH, self._healthz),
@@ -54,14 +59,16 @@ class ChatApp:
             ],
             lifespan=self._lifespan,
         )
+        self._rest.router.redirect_slashes = False  # a redirect goes to the host that the caller named
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request, or the lifespan; the hot path has no layer that it does not need."""
-        if scope["type"] != "http" or scope["path"] != MCP_PATH:
+        if scope["type"] != "http" or scope["path"] not in MCP_PATHS:
             return self._rest(scope, receive, send)
-        if self.broker.ready or self.broker.draining:
-            return self._mcp(scope, receive, send)
-        return not_ready()(scope, receive, send)
+        app = self.endpoint if self.broker.ready or self.broker.draining else not_ready()
+        if is_from_page(scope):
+            return self._pages.serve(app, scope, receive, send)
+        return app(scope, receive, send)
 
     def drain(self) -> None:
         """Take no more calls; end every wait and every stream with its result so far."""
@@ -98,27 +105,7 @@ class ChatApp:
         return PlainTextResponse(self.broker.metrics.render(), media_type=METRICS_TYPE)
 
 
-def security_settings(settings: Settings) -> TransportSecuritySettings:
-    """Return the accepted values of Host and Origin: this machine's names, and those allowed by the settings."""
-    hosts = [*LOCAL_HOSTS, *settings.allow_hosts]
-    origins = [*(f"http://{host}" for host in LOCAL_HOSTS), *settings.allow_origins]
-    return TransportSecuritySettings(
-        allowed_hosts=[*hosts, *_any_port(hosts)], allowed_origins=[*origins, *_any_port(origins)]
-    )
-
-
-def _any_port(names: Iterable[str]) -> list[str]:
-    return [f"{name}:*" for name in names]
-
-
-def _for_browsers(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
-    """Let pages of the allowed origins call `app`, and read the session id in its answers."""
-    if not origins:
-        return app
-    return CORSMiddleware(
-        app,
-        allow_origins=origins,
-        allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["*"],
-        expose_headers=["Mcp-Session-Id"],
-    )
+def host_check_of(settings: Settings, clock: Clock) -> HostOriginCheck:
+    """Return the check of Host and Origin: it allows this machine's names, and those of `settings`."""
+    hosts = (*LOCAL_HOSTS, host_of(settings.host), *settings.allow_hosts)
+    return HostOriginCheck(hosts, settings.allow_origins, clock)

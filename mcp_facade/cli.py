@@ -22,6 +22,9 @@ Serve = Callable[[Settings], None]
 
 logger = structlog.get_logger(__name__)
 
+FORWARDED_VARIABLE = "FORWARDED_ALLOW_IPS"
+"""A setting of uvicorn's, and of versions before `--trust-proxy`."""
+
 
 class _Command(NamedTuple):
     """A module, loaded on demand: `add_arguments(parser)`, and `run(options, terminal) -> exit status`."""
@@ -99,6 +102,8 @@ def _serve(settings: Settings, environment: Mapping[str, str], serve: Serve) -> 
     configure_logs(settings.log_format, settings.log_level)
     for name in unknown_variables(environment):
         logger.warning("unknown_setting", variable=name)
+    if FORWARDED_VARIABLE in environment:
+        logger.warning("ignored_setting", variable=FORWARDED_VARIABLE, hint="name the proxies with --trust-proxy")
     serve(settings)
 
 

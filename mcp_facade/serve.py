@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import socket
@@ -10,9 +11,11 @@ import sys
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 import uvicorn
 
+from broker.addresses import host_of
 from broker.broker import Broker
 from broker.clock import SystemClock
 from broker.config import Settings, commits_kept, open_log
@@ -22,6 +25,7 @@ from events.ids import Position
 from events.log import UnusableLogError
 from mcp_facade.bootstrap import Application, BootstrapApp
 from mcp_facade.http.connection import HttpConnection
+from mcp_facade.http.open_files import OpenFiles, raise_limit
 from mcp_facade.sdk.workarounds import GC_THRESHOLDS
 
 if TYPE_CHECKING:
@@ -36,6 +40,10 @@ ACCEPTING_TURNS = 3
 """Turns of the event loop after which uvicorn knows every accepted connection, and ends it with the rest."""
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
+LOCAL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
+"""By an address that stands for all of this machine's, one of them that a client on it can use."""
+
+OTHER_NAMES = "clients elsewhere use a name or an address of this machine: allow each with --allow-host NAME"
 
 
 class ChatUvicorn(uvicorn.Server):
@@ -54,9 +62,10 @@ class ChatUvicorn(uvicorn.Server):
         """Start, and log the address."""
         await super().startup(sockets)
         for listening in sockets or ():
-            host, port = listening.getsockname()[:2]
-            url = f"http://[{host}]:{port}/mcp" if ":" in host else f"http://{host}:{port}/mcp"
-            logger.info("serving", url=url)
+            address, port = listening.getsockname()[:2]
+            local = LOCAL_ADDRESSES.get(address)
+            fields = {} if local is None else {"hint": OTHER_NAMES}
+            logger.info("serving", url=f"http://{host_of(local or address)}:{port}/mcp", **fields)
         gc.set_threshold(*GC_THRESHOLDS)
 
     def broker_started(self, position: Position) -> None:
@@ -94,7 +103,11 @@ def serve(settings: Settings) -> None:
     Raises:
         UsageError: the address can't be listened on, or the log can't be used.
     """
+    raise_limit()
     listening = _listen(settings.host, settings.port)
+    # A name to listen on may have an address that is none of the usual ones: the log line of the start names that.
+    address = host_of(listening.getsockname()[0])
+    settings = msgspec.structs.replace(settings, allow_hosts=(*settings.allow_hosts, address))
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         runner.run(_serve(settings, listening))
 
@@ -113,6 +126,8 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
     except UnusableLogError as error:
         raise UsageError(str(error)) from None
     broker = Broker(log, SystemClock(), keep_commits=commits_kept(settings))
+    open_files = OpenFiles()
+    asyncio.get_running_loop().set_exception_handler(open_files.handle)
 
     def started() -> None:
         if app.failure is not None:
@@ -125,7 +140,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         return application
 
     app = BootstrapApp("mcp_facade.app", made, started)
-    uvicorn_server = ChatUvicorn(uvicorn_config(app), app)
+    uvicorn_server = ChatUvicorn(uvicorn_config(app, open_files), app)
     # Objects of a start are permanent: looking for cycles in a large state would take longer than making it.
     gc.disable()
     await uvicorn_server.serve(sockets=[listening])
@@ -146,17 +161,18 @@ def _why(failure: Exception, log: str) -> str:
     return f"{log} can't be used: {failure}"
 
 
-def uvicorn_config(app: Application) -> uvicorn.Config:
-    """Return uvicorn's configuration for `app`."""
+def uvicorn_config(app: Application, open_files: OpenFiles | None = None) -> uvicorn.Config:
+    """Return uvicorn's configuration for `app`; connections end where `open_files` has no room."""
     return uvicorn.Config(
         app,
         interface="asgi3",  # uvicorn recognises only coroutine functions
-        http=HttpConnection,
+        http=functools.partial(HttpConnection, open_files=open_files),  # type: ignore[arg-type]  # only called
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # see `http.proxies`
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,

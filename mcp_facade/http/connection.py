@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from mcp_facade.http.buffered_transport import BufferedTransport
 from mcp_facade.http.direct_response import DIRECT_RESPONSE_KEY, Header
+from mcp_facade.http.open_files import OpenFiles
 
 HEAD_BYTES_MAX = 65_536
 """Limit of a request's head, or of other bytes without a body, before the parser completes a part."""
@@ -37,6 +38,12 @@ TOO_LARGE = (
     b"The request's head is too big"
 )
 
+TOO_MANY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n"
+    b"content-type: text/plain; charset=utf-8\r\ncontent-length: 27\r\nconnection: close\r\n\r\n"
+    b"busy: try again in a moment"
+)
+
 
 class HttpConnection(HttpToolsProtocol):
     """uvicorn's HTTP, with limits on a request and detection of every disconnect.
@@ -50,12 +57,18 @@ class HttpConnection(HttpToolsProtocol):
         "_due_s",
         "_is_feeding",
         "_is_in_request",
+        "_open_files",
         "_pipelined_bytes",
         "_served",
         "_stalled_timer",
         "_to_start",
         "_unparsed_bytes",
     )
+
+    def __init__(self, *arguments: Any, open_files: OpenFiles | None = None, **options: Any) -> None:
+        """Take uvicorn's arguments, and `open_files`, which says if there is room for this connection."""
+        super().__init__(*arguments, **options)
+        self._open_files = open_files
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Ask the kernel to watch the peer."""
@@ -76,6 +89,8 @@ class HttpConnection(HttpToolsProtocol):
             for name, value in TCP_KEEPALIVE.items():
                 if hasattr(socket, name):
                     peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        if peer is not None and self._open_files is not None and not self._open_files.has_room(peer.fileno()):
+            self._refuse(TOO_MANY)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request in progress; uvicorn tells the newest, which may be queued after it.

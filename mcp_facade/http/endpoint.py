@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable
 
 import structlog
 from mcp.server.streamable_http import check_accept_headers
-from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportSecuritySettings
+from mcp.server.transport_security import RequestBodyLimitMiddleware
 from mcp_types import INTERNAL_ERROR
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -37,6 +37,7 @@ from mcp_facade.http.headers import (
     is_stateless_request,
 )
 from mcp_facade.http.host_check import HostOriginCheck
+from mcp_facade.http.proxies import TrustedProxies
 from mcp_facade.http.refusals import json_rpc_refusal, session_missing, session_not_found
 from mcp_facade.resources import Resources
 from mcp_facade.sdk.server import chat_server
@@ -59,8 +60,9 @@ class StreamableHttpEndpoint:
         self,
         broker: Broker,
         policy: Policy,
-        security: TransportSecuritySettings,
+        host_check: HostOriginCheck,
         *,
+        proxies: TrustedProxies,
         session_age_max_ms: int,
         fast_lane: bool = True,
     ) -> None:
@@ -69,7 +71,8 @@ class StreamableHttpEndpoint:
         self._log = broker.log
         self._replica = broker.replica
         self._sessions = Sessions(broker, session_age_max_ms)
-        self._host_check = HostOriginCheck(security, broker.clock)
+        self._host_check = host_check
+        self._proxies = proxies
         tools, resources = Tools(broker, self._sessions), Resources(broker, self._sessions)
         subscriptions = Subscriptions(broker, resources)
         server = chat_server(tools, resources, subscriptions)
@@ -101,17 +104,12 @@ class StreamableHttpEndpoint:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         headers = headers_of(scope)
-        if self._host_check.is_known(scope, headers):
-            return self._serve(scope, headers, receive, send)
-        return self._check(scope, headers, receive, send)
-
-    async def _check(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        refusal = await self._host_check.refusal(scope, headers)
-        await (refusal(scope, receive, send) if refusal else self._serve(scope, headers, receive, send))
+        refusal = self._host_check.refusal(scope, headers)
+        return refusal(scope, receive, send) if refusal else self._serve(scope, headers, receive, send)
 
     def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> Awaitable[None]:
         if is_stateless_request(headers.get(VERSION_HEADER)):
-            return self._exchange(scope, HttpExchange(self._broker, scope, headers, receive, send, None))
+            return self._exchange(scope, HttpExchange(self._broker, self._proxies, scope, headers, receive, send, None))
         session_id = headers.get(SESSION_HEADER)
         if session_id is None:
             return self._in_session(None, scope, headers, receive, send)
@@ -154,7 +152,7 @@ class StreamableHttpEndpoint:
     async def _post(
         self, session: Session | None, scope: Scope, headers: Headers, receive: Receive, send: Send
     ) -> None:
-        exchange = HttpExchange(self._broker, scope, headers, receive, send, session)
+        exchange = HttpExchange(self._broker, self._proxies, scope, headers, receive, send, session)
         if session is None:
             await self._exchange(scope, exchange)
             return

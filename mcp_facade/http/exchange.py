@@ -11,6 +11,7 @@ from broker.broker import Broker
 from events.ids import ConnectionId
 from mcp_facade.http.direct_response import Header, direct_response_of
 from mcp_facade.http.headers import Headers
+from mcp_facade.http.proxies import TrustedProxies
 from mcp_facade.sdk.workarounds import (
     may_have_lone_surrogates,
     replace_lone_surrogates,
@@ -46,7 +47,14 @@ class HttpExchange:
     _on_gone: tuple[Callable[[], None], ...] = ()
 
     def __init__(
-        self, broker: Broker, scope: Scope, headers: Headers, receive: Receive, send: Send, session: Session | None
+        self,
+        broker: Broker,
+        proxies: TrustedProxies,
+        scope: Scope,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+        session: Session | None,
     ) -> None:
         """Take `session`, the 2025 session of the request; later requests have none."""
         self.session = session
@@ -55,14 +63,16 @@ class HttpExchange:
         """Writes to the connection at once."""
         self._minting = broker.minting
         self._presence = broker.presence
+        self._proxies = proxies
         self._client = scope.get("client")
+        self._header_list: Sequence[Header] = scope["headers"]
         self._receive = receive
         self._send = send
 
     @property
     def peer(self) -> str:
-        """Return the client's address."""
-        return self._client[0] if self._client is not None else "unknown"
+        """Return the client's address, by the word of a trusted proxy if the request came through one."""
+        return self._proxies.client_of(self._client[0], self._header_list) if self._client is not None else "unknown"
 
     @property
     def is_over(self) -> bool:
@@ -88,7 +98,7 @@ class HttpExchange:
 
     def drop_headers(self) -> None:
         """Free the headers of a request that is served for hours."""
-        self.headers = {}
+        self.headers, self._header_list = {}, ()
 
     def minted(self, connection_id: ConnectionId) -> None:
         """Note that only this call's result tells the client of `connection_id`."""

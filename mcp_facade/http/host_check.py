@@ -1,23 +1,28 @@
-"""The check of Host, Origin and Content-Type: the SDK's, cached, with the operator's remedy in each refusal."""
+"""The check of Host, Origin and Content-Type before a request is served (RFC 9110, 7.2; RFC 6454).
+
+A page in a browser may reach a server on its user's machine, by a name of its own that is bound to that machine's
+address, or by a request across origins. Neither passes here. Each refusal names the setting that would allow it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import structlog
-from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Scope
 
+from broker.addresses import DEFAULT_PORTS, parse_authority, parse_origin
 from broker.clock import Clock
+from broker.line_limit import LINES_EVERY_MS, LineLimit
 from mcp_facade.http.headers import Headers
 
 logger = structlog.get_logger(__name__)
 
 REMEMBERED_MAX = 1_024
 REMEMBERED_BYTES_MAX = 512
-REFUSALS_LOGGED_EVERY_MS = 60_000
+REFUSALS_LOGGED_EVERY_MS = LINES_EVERY_MS
 
 
 class _Refusal(NamedTuple):
@@ -27,6 +32,11 @@ class _Refusal(NamedTuple):
 
 
 _REFUSALS = {
+    400: _Refusal(
+        "Invalid Host header: a request has exactly one",
+        "host_malformed",
+        "a request had no Host header, or several; if it came through a proxy, have that send one",
+    ),
     421: _Refusal(
         "Invalid Host header: whoever runs this broker lets in another name than its machine's with --allow-host",
         "host_refused",
@@ -39,7 +49,7 @@ _REFUSALS = {
         "a page called from an origin that is not allowed; where it should, allow it with --allow-origin",
     ),
 }
-"""The refusals by status. Neither text repeats the header: the caller chooses its content."""
+"""The refusals by status. No text repeats the header: the caller chooses its content."""
 
 
 _Checked = tuple[bool, bytes, bytes, bytes]
@@ -47,30 +57,58 @@ _Checked = tuple[bool, bytes, bytes, bytes]
 
 
 class HostOriginCheck:
-    """The SDK's check of a request's headers, with its verdict cached: a client sends the same with every request."""
+    """The check of a request's headers, with its verdict cached: a client sends the same with every request."""
 
-    def __init__(self, settings: TransportSecuritySettings, clock: Clock) -> None:
-        self._security = TransportSecurityMiddleware(settings)
-        self._clock = clock
+    def __init__(self, hosts: Iterable[str], origins: Iterable[str], clock: Clock) -> None:
+        """Allow `hosts`, each with any port unless it names one, the origins of `hosts`, and `origins`."""
+        self._hosts = {authority for host in hosts if (authority := parse_authority(host)) is not None}
+        self._origins = {parse_origin(origin) for origin in origins}
+        self._lines = LineLimit(clock.now_ms)
         self._accepted: set[_Checked] = set()
-        self._silent_until_ms: dict[int, float] = {}
 
-    def is_known(self, scope: Scope, headers: Headers) -> bool:
-        """Return whether such a request was accepted before."""
-        return _checked(scope, headers) in self._accepted
-
-    async def refusal(self, scope: Scope, headers: Headers) -> Response | None:
+    def refusal(self, scope: Scope, headers: Headers) -> Response | None:
         """Return the response that refuses the request; `None` if it is accepted."""
-        checked = _checked(scope, headers)
-        response = await self._security.validate_request(Request(scope), is_post=checked[0])
-        if response is None:
-            self._remember(checked)
+        is_post = scope["method"] == "POST"
+        content_type, origin = headers.get(b"content-type", b""), headers.get(b"origin", b"")
+        checked = is_post, content_type, headers.get(b"host", b""), origin
+        has_repeated = len(headers) != len(scope["headers"])
+        if checked in self._accepted and not has_repeated:
             return None
-        refusal = _REFUSALS.get(response.status_code)
-        if refusal is None:
-            return response
-        self._log(response.status_code, refusal)
-        return PlainTextResponse(refusal.text, response.status_code)
+        status = self._refused(scope, headers)
+        if status is not None:
+            self._log(status)
+            return PlainTextResponse(_REFUSALS[status].text, status)
+        if is_post and not content_type.lower().startswith(b"application/json"):
+            return PlainTextResponse("Invalid Content-Type header", 400)
+        if not has_repeated:
+            self._remember(checked)
+        return None
+
+    def allows_origin(self, scope: Scope, headers: Headers) -> bool:
+        """Return whether the request comes from a page whose origin is allowed."""
+        return _count(scope, b"origin") == 1 and self._is_allowed_origin(headers[b"origin"])
+
+    def _refused(self, scope: Scope, headers: Headers) -> int | None:
+        if _count(scope, b"host") != 1:
+            return 400
+        if not self._is_allowed_host(headers[b"host"]):
+            return 421
+        has_origin = headers.get(b"origin", b"") != b"" or _count(scope, b"origin") > 1
+        return 403 if has_origin and not self.allows_origin(scope, headers) else None
+
+    def _is_allowed_host(self, header: bytes) -> bool:
+        authority = parse_authority(header.decode("latin-1"))
+        if authority is None:
+            return False
+        ports = (authority.port,) if authority.port is not None else tuple(DEFAULT_PORTS.values())
+        return any((authority.host, port) in self._hosts for port in (None, *ports))
+
+    def _is_allowed_origin(self, header: bytes) -> bool:
+        origin = parse_origin(header.decode("latin-1"))
+        if origin is None:
+            return False
+        is_of_a_host = any((origin.host, port) in self._hosts for port in (None, origin.port))
+        return origin in self._origins or (origin.scheme in DEFAULT_PORTS and is_of_a_host)
 
     def _remember(self, checked: _Checked) -> None:
         if sum(len(value) for value in checked[1:]) > REMEMBERED_BYTES_MAX:
@@ -79,14 +117,13 @@ class HostOriginCheck:
             self._accepted.clear()
         self._accepted.add(checked)
 
-    def _log(self, status: int, refusal: _Refusal) -> None:
+    def _log(self, status: int) -> None:
         """Warn the operator, once a minute for each kind of refusal."""
-        now_ms = self._clock.now_ms()
-        if now_ms >= self._silent_until_ms.get(status, now_ms):
-            self._silent_until_ms[status] = now_ms + REFUSALS_LOGGED_EVERY_MS
-            logger.warning(refusal.event, hint=refusal.hint)
+        fields = self._lines.admit(status)
+        if fields is not None:
+            refusal = _REFUSALS[status]
+            logger.warning(refusal.event, hint=refusal.hint, **fields)
 
 
-def _checked(scope: Scope, headers: Headers) -> _Checked:
-    is_post = scope["method"] == "POST"
-    return is_post, headers.get(b"content-type", b""), headers.get(b"host", b""), headers.get(b"origin", b"")
+def _count(scope: Scope, name: bytes) -> int:
+    return sum(header[0] == name for header in scope["headers"])

@@ -73,7 +73,9 @@ def test_a_host_is_a_name(name: str) -> None:
     assert parsed("--allow-host", name.upper()).allow_hosts == (name,)
 
 
-@pytest.mark.parametrize("text", ["https://chat.example.com", "chat.example.com/mcp", "*", "a b", "a:b", "::1", ""])
+@pytest.mark.parametrize(
+    "text", ["https://chat.example.com", "chat.example.com/mcp", "*", "a b", "a:b", "a:65536", "[1:2]", "::1", ""]
+)
 def test_a_host_is_no_address(text: str) -> None:
     """Nothing would ever match it, so the broker does not start."""
     expected = "--allow-host (CHAT_BROKER_ALLOW_HOST) takes a name, as in chat.example.com, without https://"
@@ -98,6 +100,25 @@ def test_an_origin_is_no_name(text: str) -> None:
     assert refusal(f"--allow-origin={text}") == expected
     if text:
         assert refusal(ALLOW_ORIGIN=text) == expected
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32", "0.0.0.0/0"])
+def test_a_proxy_is_an_address_or_a_network(text: str) -> None:
+    """Repeated, or in a list."""
+    assert parsed("--trust-proxy", text, "--trust-proxy", "192.0.2.1").trust_proxies == (text, "192.0.2.1")
+    assert parsed(TRUST_PROXY=f"{text}, 192.0.2.1").trust_proxies == (text, "192.0.2.1")
+    assert parsed().trust_proxies == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["proxy.example", "*", "unix", "10.0.0.1/8", "10.0.0.0/33", "127.0.0.1:80", "[::1]", ""]
+)
+def test_a_proxy_is_no_name(text: str) -> None:
+    """Nobody would be believed, so the broker does not start."""
+    expected = "--trust-proxy (CHAT_BROKER_TRUST_PROXY) takes an address or a network, as in 127.0.0.1 or 10.0.0.0/8"
+    assert refusal(f"--trust-proxy={text}") == expected
+    if text:
+        assert refusal(TRUST_PROXY=f"127.0.0.1,{text}") == expected
 
 
 @pytest.mark.parametrize("name", LIMITS)

@@ -101,6 +101,26 @@ def test_libraries_are_heard_from_a_warning_on(name: str, level: LogLevel, heard
     assert len(lines(out)) == heard
 
 
+def test_a_librarys_warning_is_a_line_a_minute() -> None:
+    """Bad requests can cause each as often as they like; another place is another kind, and no error is left out."""
+    out, now_ms = io.StringIO(), 0.0
+    configure_logs("json", "info", out, lambda: now_ms)
+    library = logging.getLogger("uvicorn.error")
+
+    def flood() -> None:
+        for number in range(3):
+            library.warning("bad request %d", number)
+            library.error("fault")
+
+    flood()
+    library.warning("another")
+    now_ms += 60_000
+    flood()
+    warnings = [(line["event"], line.get("suppressed")) for line in lines(out) if line["level"] == "warning"]
+    assert warnings == [("bad request 0", None), ("another", None), ("bad request 0", 2)]
+    assert sum(line["level"] == "error" for line in lines(out)) == 6
+
+
 @pytest.mark.parametrize(("level", "heard"), [("debug", 2), ("info", 2), ("warning", 2), ("error", 1)])
 @pytest.mark.parametrize("name", [QUOTES_CHUNKS, f"{QUOTES_CHUNKS}.sse"])
 def test_a_library_that_quotes_what_is_sent_is_heard_from_a_warning_on(name: str, level: LogLevel, heard: int) -> None:

@@ -51,3 +51,18 @@ def test_of_the_peers_those_that_asked_last_are_remembered() -> None:
     assert list(limiter._spent_until_us) == ["192.0.2.1", "192.0.2.3"]
     assert limiter.use("192.0.2.1", THREE) > 0
     assert limiter.use("192.0.2.2", THREE) == 0
+
+
+def test_a_subscriber_of_ipv6_is_one_peer() -> None:
+    """Its addresses are as many as it likes; the next subscriber's are another's."""
+    limiter = MintLimiter(FakeClock())
+    asked = [limiter.use(f"2001:db8:1:2::{number}", THREE) for number in range(4)]
+    assert asked == [0, 0, 0, 3_334]
+    assert limiter.use("2001:db8:1:3::1", THREE) == 0
+
+
+def test_an_ipv4_address_in_the_form_of_ipv6_is_the_same_peer() -> None:
+    """A socket of IPv6 tells IPv4 peers so."""
+    limiter = MintLimiter(FakeClock())
+    uses(limiter, "192.0.2.1", 3)
+    assert limiter.use("::ffff:192.0.2.1", THREE) == 3_334

@@ -101,40 +101,6 @@ async def test_whoever_is_turned_away_learns_which_setting_lets_them_in(
         assert "evil" not in str(logged)
 
 
-async def test_a_page_of_an_origin_that_was_allowed_may_call_and_read() -> None:
-    """CORS: the preflight is answered, the session's id is exposed, and another origin gets neither."""
-    origin = "https://app.example"
-    async with serving(allow_origins=(origin,)) as running, crowd(running) as there:
-        ann = await there.session()
-        asked = {
-            "access-control-request-method": "POST",
-            "access-control-request-headers": "content-type,mcp-session-id,mcp-protocol-version,last-event-id",
-        }
-        preflight = await ann.http.options(running.url, headers={"origin": origin} | asked)
-        assert preflight.status_code == 200
-        assert preflight.headers["access-control-allow-origin"] == origin
-        allowed = preflight.headers["access-control-allow-headers"].lower()
-        assert {"mcp-session-id", "mcp-protocol-version"} <= set(allowed.replace(" ", "").split(","))
-        response = await attempt(ann, "POST", {"origin": origin})
-        assert response.status_code == 200
-        assert response.headers["access-control-allow-origin"] == origin
-        assert "mcp-session-id" in response.headers["access-control-expose-headers"].lower()
-        async with ann.stream(origin=origin) as frames:
-            assert frames.response.headers["access-control-allow-origin"] == origin
-        foreign = await ann.http.options(running.url, headers={"origin": "https://evil.example"} | asked)
-        assert foreign.status_code == 400
-        refused = await attempt(ann, "POST", {"origin": "https://evil.example"})
-        assert refused.status_code == 403
-        assert "access-control-allow-origin" not in refused.headers
-
-
-async def test_without_allowed_origins_there_is_no_cors(there: Crowd) -> None:
-    """Nothing tells a browser that it may read an answer."""
-    ann = await there.session()
-    response = await attempt(ann, "POST", {"origin": "http://localhost:1"})
-    assert not [name for name in response.headers if name.startswith("access-control")]
-
-
 async def test_a_body_that_is_too_large_is_refused(era: Era) -> None:
     """413 beyond `body_bytes_max`, whether its length is said or not; just below it is served."""
     async with serving(body_bytes_max=10_000) as running, crowd(running) as there:

@@ -118,6 +118,7 @@ async def serving(
     clock: Clock | None = None,
     allow_hosts: tuple[str, ...] = (),
     allow_origins: tuple[str, ...] = (),
+    trust_proxies: tuple[str, ...] = (),
     folded: bool = True,
     on_started: Callable[[], None] = lambda: None,
     **limits: Any,
@@ -130,7 +131,13 @@ async def serving(
     policy = Policy(**(generous | {"handles_minted_per_10s_max": 1_000_000} | limits))
     keep_commits = policy.log_commits_max
     broker = Broker(log if log is not None else MemoryLog(), clock or SystemClock(), keep_commits=keep_commits)
-    settings = Settings(fast_lane=FAST_LANE, allow_hosts=allow_hosts, allow_origins=allow_origins, policy=policy)
+    settings = Settings(
+        fast_lane=FAST_LANE,
+        allow_hosts=allow_hosts,
+        allow_origins=allow_origins,
+        trust_proxies=trust_proxies,
+        policy=policy,
+    )
     app = ChatApp(broker, settings, on_started)
     listening = socket.create_server(("127.0.0.1", 0))
     running = Running(app, listening.getsockname()[1])
