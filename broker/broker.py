@@ -63,7 +63,7 @@ class Broker(LogObserver):
         self.hub = Hub(clock, self.metrics.deliveries)
         self.presence = Presence(clock, self.deadlines, self.replica, self.writer.submit)
         self.match_timeouts = MatchTimeouts(clock, self.deadlines, self.writer)
-        self.delivery_log = DeliveryLog(log, clock)
+        self.delivery_log = DeliveryLog(log, clock, self.writer.time_ms)
         self.heartbeat = Heartbeat(clock, self.deadlines)
         self.streams = Streams(
             clock, self.replica, self.hub, self.presence, self.heartbeat, self.metrics, self.delivery_log
@@ -91,7 +91,7 @@ class Broker(LogObserver):
         await self.writer.start(policy)
         self._start_over()
         if redact_after_ms is not None:
-            self.in_background(Redaction(self.log, self.clock, redact_after_ms).run())
+            self.in_background(Redaction(self.log, self.clock, self.writer.commit_clock.watched, redact_after_ms).run())
         self.ready = not self.draining
 
     def committed(self, commit: Commit, state: State) -> None:

@@ -65,7 +65,7 @@ class LogWriter:
         self._is_shared = log.is_shared
         self._clock = clock
         self._metrics = metrics
-        self._commit_clock = CommitClock(clock)
+        self.commit_clock = CommitClock(clock)
         self._random_bytes = random_bytes
         self._snapshots = SnapshotKeeper(log, keep_commits)
         self._pending: list[PendingCommand] = []
@@ -107,7 +107,7 @@ class LogWriter:
 
     def time_ms(self) -> int:
         """Unix time, as a commit would be stamped with it at this moment."""
-        return self._commit_clock.at_ms(self.replica.state.at_ms)
+        return self.commit_clock.at_ms(self.replica.state.at_ms)
 
     async def drained(self) -> None:
         """Return once nothing is being appended."""
@@ -252,7 +252,8 @@ class LogWriter:
 
         Before the first that may match, absent connections are taken out.
         """
-        batch, at_ms, is_swept = Batch(self.replica.state), self.time_ms(), False
+        batch, is_swept = Batch(self.replica.state), False
+        at_ms = self.commit_clock.stamp_ms(self.replica.state.at_ms)
         for pending in commands:
             if pending.may_match and not is_swept:
                 is_swept = True

@@ -79,7 +79,7 @@ class Resources:
     """`resources/*` of one broker."""
 
     def __init__(self, broker: Broker, sessions: Sessions) -> None:
-        self._clock = broker.clock
+        self._writer = broker.writer
         self._replica = broker.replica
         self._presence = broker.presence
         self._reads = broker.reads
@@ -151,8 +151,8 @@ class Resources:
             page = await self._reads.page(caller.connection_id, cursor)
         exchange_of(ctx).answer_ready()
         self._reads.record(caller.connection_id, page, "inbox")
-        wall_ms = self._clock.wall_ms()
-        return waited_json(page, state, caller.connection_id, timed_out=False, wall_ms=wall_ms)
+        now_ms = self._writer.time_ms()
+        return waited_json(page, state, caller.connection_id, timed_out=False, now_ms=now_ms)
 
     async def _cursor(self, uri: str) -> int | None:
         inbox = parse_inbox_uri(uri)

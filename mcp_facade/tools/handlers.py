@@ -174,8 +174,8 @@ class Tools:
             await self._check_wait(caller, asked.cursor, asked.wait_seconds)
             page, state, timed_out = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
         self._reads.record(caller.connection_id, page, "result")
-        wall_ms = self._clock.wall_ms()
-        return waited_json(page, state, caller.connection_id, timed_out=timed_out, wall_ms=wall_ms)
+        now_ms = self._writer.time_ms()
+        return waited_json(page, state, caller.connection_id, timed_out=timed_out, now_ms=now_ms)
 
     async def _leave_chat(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)

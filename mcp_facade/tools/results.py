@@ -146,7 +146,7 @@ def page_json(page: Page) -> Json:
     return payload
 
 
-def waited_json(page: Page, state: State, connection_id: ConnectionId, *, timed_out: bool, wall_ms: int) -> Json:
+def waited_json(page: Page, state: State, connection_id: ConnectionId, *, timed_out: bool, now_ms: int) -> Json:
     """Return the result of `wait_for_events`."""
     known = state.connections.get(connection_id)
     inbox = state.inboxes.get(connection_id)
@@ -154,7 +154,7 @@ def waited_json(page: Page, state: State, connection_id: ConnectionId, *, timed_
     return page_json(page) | {
         "status": status_of(state, connection_id),
         "timed_out": timed_out,
-        "idle_seconds": max(0, wall_ms - last_ms) // 1_000 if last_ms else 0,
+        "idle_seconds": max(0, now_ms - last_ms) // 1_000 if last_ms else 0,
     }
 
 
