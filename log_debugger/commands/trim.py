@@ -10,7 +10,6 @@ import argparse
 import time
 from contextlib import closing
 
-from broker.clock import JUMP_MS
 from broker.config import SQLITE_SCHEME, parse_duration
 from broker.errors import UsageError
 from broker.verification.safe_text import printable
@@ -23,6 +22,9 @@ from log_debugger.reading.times import end_of, position_number, span
 from log_debugger.telling.narrative import count
 from log_debugger.terminal import Terminal
 from projections.snapshots import STATE_CODEC
+
+AHEAD_MS = 3_600_000
+"""Commits dated by more than that in the future were stamped by a clock that was ahead."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +81,7 @@ def _last(source: Source, options: argparse.Namespace) -> Position:
 def _warn_of_future(source: Source, tip: Position, terminal: Terminal) -> None:
     """Say that the newest commits are dated in the future, if they are: their age is not known."""
     ahead_ms = end_of(source, tip) - int(time.time() * 1_000)
-    if ahead_ms > JUMP_MS:
+    if ahead_ms > AHEAD_MS:
         terminal.line(
             f"the last commit is dated {span(ahead_ms)} ahead of this machine's clock: commits that were stamped while a"
             " clock was ahead stay until their dates are old enough, or until --before names a position"
