@@ -34,8 +34,8 @@ RESTORE_OR_NEWER = f"{RESTORE}, or use a newer version of this program"
 
 
 @contextmanager
-def translate_errors(name: str) -> Iterator[None]:
-    """Translate SQLite's errors about the file called `name`.
+def translate_errors(name: str, called: str | None = None) -> Iterator[None]:
+    """Translate SQLite's errors about the file called `name`; the errors call it `called` if that is given.
 
     Raises:
         LogUnavailableError: the store did not answer; it may the next time.
@@ -44,9 +44,9 @@ def translate_errors(name: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise damaged(name, str(error)) from error
+        raise damaged(called or name, str(error)) from error
     except apsw.Error as error:
-        raise LogUnavailableError(f"{name}: {_cause_of(error, name)}") from error
+        raise LogUnavailableError(f"{called or name}: {_cause_of(error, name)}") from error
 
 
 @contextmanager
