@@ -72,7 +72,7 @@ class Broker(LogObserver):
         self.reads = Reads(log, self.replica, self.delivery_log)
         self.waits = Waits(clock, self.hub, self.replica, self.reads)
         self.minting = Minting(clock, self.writer, self.presence, self.metrics, random_bytes)
-        self.store_watch = StoreWatch(log, clock, self.deadlines, self.replica, self.metrics, self.in_background)
+        self.store_watch = StoreWatch(log, clock, self.replica, self.metrics, self.in_background)
         self._tasks: set[asyncio.Future[object]] = set()
 
     @property
@@ -143,6 +143,7 @@ class Broker(LogObserver):
         """Finish the append in progress, for at most `APPENDING_MS`, and close the log."""
         self.drain()
         self.deadlines.stop()
+        self.store_watch.stop()
         await self.writer.stop(APPENDING_MS)
         for task in self._tasks:
             task.cancel()

@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from broker.clock import Clock
-from broker.deadlines import Deadlines
+from broker.clock import Clock, Timer
 from broker.metrics import Metrics
 from broker.replica import Replica, within
 from events.log import EventLog, LogUnavailableError, UnusableLogError
@@ -40,7 +39,6 @@ class StoreWatch:
         self,
         log: EventLog,
         clock: Clock,
-        deadlines: Deadlines,
         replica: Replica,
         metrics: Metrics,
         in_background: Callable[[Awaitable[object]], None],
@@ -49,7 +47,6 @@ class StoreWatch:
         """The fault in plain words, with no path and no input of a client; `None` while the log takes commits."""
         self._log = log
         self._clock = clock
-        self._deadlines = deadlines
         self._replica = replica
         self._metrics = metrics
         self._in_background = in_background
@@ -57,13 +54,20 @@ class StoreWatch:
         self._has_given_up = False  # a command was answered `unavailable` since the last probe
         self._probing: asyncio.Future[None] | None = None
         self._proved_ms = clock.now_ms()
-        self._look_ms = 0.0  # the deadline that counts; earlier added ones do not
+        self._timer: Timer | None = None  # of its own: a look goes on while nobody is there
+        self._is_stopped = False
         self._lost_ms = 0.0
 
     def start(self) -> None:
         """Begin to watch."""
         if not self._log.never_waits:
             self._look_later()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._is_stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     def append_stored(self) -> None:
         """Note that the log has stored an append."""
@@ -75,7 +79,7 @@ class StoreWatch:
         """Probe the log at once, unless it is known to be lost. `is_given_up`: the callers were told."""
         self._is_stored = False
         self._has_given_up |= is_given_up
-        if self.reason is None:
+        if self.reason is None and not self._is_stopped:
             self._probe_now()
 
     async def checked(self) -> str | None:
@@ -92,12 +96,13 @@ class StoreWatch:
         return self._clock.now_ms() - self._proved_ms < LOST_PROBE_MS
 
     def _look_later(self) -> None:
-        self._look_ms = self._clock.now_ms() + (IDLE_PROBE_MS if self.reason is None else LOST_PROBE_MS)
-        self._deadlines.add(self._look_ms, self._look, self._look_ms)
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._is_stopped:
+            in_ms = IDLE_PROBE_MS if self.reason is None else LOST_PROBE_MS
+            self._timer = self._clock.call_at(self._clock.now_ms() + in_ms, self._look)
 
-    def _look(self, look_ms: float) -> None:
-        if look_ms != self._look_ms:
-            return
+    def _look(self) -> None:
         if self._is_proved():
             self._look_later()
         else:

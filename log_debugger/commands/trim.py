@@ -83,8 +83,8 @@ def _warn_of_future(source: Source, tip: Position, terminal: Terminal) -> None:
     ahead_ms = end_of(source, tip) - int(time.time() * 1_000)
     if ahead_ms > AHEAD_MS:
         terminal.line(
-            f"the last commit is dated {span(ahead_ms)} ahead of this machine's clock: what was stamped while a clock was"
-            " ahead stays until its date is old enough, or until --before names a position"
+            f"the last commit is dated {span(ahead_ms)} ahead of this machine's clock: what was stamped while a clock"
+            " was ahead stays until its date is old enough, or until --before names a position"
         )
 
 

@@ -782,7 +782,7 @@ class TestTrouble:
         """It needs about as much space as an append."""
         with SqliteFile(path) as log:
             log._db.execute("PRAGMA max_page_count = 1")  # as many as there are
-            with pytest.raises(LogUnavailableError, match="^the log: the disk is full; free some space$"):
+            with pytest.raises(LogUnavailableError, match=r"^the log: the disk is full; free some space$"):
                 log.probe()
             log._db.execute("PRAGMA max_page_count = 1000000")
             log.probe()
@@ -790,13 +790,13 @@ class TestTrouble:
     def test_a_probe_notices_another_log_in_the_same_file(self, log: SqliteFile) -> None:
         """One that was copied over it has another epoch."""
         log._db.execute("UPDATE meta SET value = '0123456789abcdef' WHERE name = 'epoch'")
-        with pytest.raises(LogUnavailableError, match="^the log was replaced by another one; "):
+        with pytest.raises(LogUnavailableError, match=r"^the log was replaced by another one; "):
             log.probe()
 
     def test_a_probe_notices_damage(self, log: SqliteFile) -> None:
         """And does not name the file."""
         log._db.execute("DROP TABLE meta")
-        with pytest.raises(UnusableLogError, match="^the log is damaged "):
+        with pytest.raises(UnusableLogError, match=r"^the log is damaged "):
             log.probe()
 
     @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
