@@ -141,7 +141,7 @@ class StoreWatch:
         if was is None and reason is not None:
             self._lost_ms = self._clock.now_ms()
             self._metrics.store_available.set(0)
-            logger.error("store_lost", reason=reason)
+            logger.warning("store_lost", reason=reason)
         elif was is not None and reason is None:
             self._metrics.store_available.set(1)
             logger.warning("store_back", after_s=round((self._clock.now_ms() - self._lost_ms) / 1_000))

@@ -57,7 +57,7 @@ async def test_an_idle_log_is_probed_now_and_then(bench: BrokerBench) -> None:
         assert log.probes == 3
     lines = [line for line in logged if line["event"].startswith("store")]
     assert [(line["event"], line["log_level"]) for line in lines] == [
-        ("store_lost", "error"),
+        ("store_lost", "warning"),
         ("store_back", "warning"),
     ]
     assert (lines[0]["reason"], lines[1]["after_s"]) == ("the disk is full", 10)

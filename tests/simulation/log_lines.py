@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-EXPECTED = ("log_unavailable", "store_lost")
-"""Errors of the store, and not of ours."""
+EXPECTED = ("log_unavailable",)
+"""An error of the store, and not of ours."""
 
 
 @contextmanager
