@@ -16,6 +16,7 @@ from broker.presence import Presence
 from broker.reads import PAGE_BYTES_MAX, Reads
 from broker.replica import LogObserver
 from broker.retention import Redaction
+from broker.store_watch import StoreWatch
 from broker.streams import Heartbeat, Streams
 from broker.waits import Waits
 from broker.writer import LogWriter
@@ -68,7 +69,7 @@ class Broker(LogObserver):
         self.hub = Hub(clock, self.metrics.deliveries)
         self.presence = Presence(clock, self.deadlines, self.replica, self.writer.submit)
         self.match_timeouts = MatchTimeouts(clock, self.deadlines, self.writer)
-        self.delivery_log = DeliveryLog(log, clock)
+        self.delivery_log = DeliveryLog(log, clock, self.writer.time_ms)
         self.heartbeat = Heartbeat(clock, self.deadlines)
         self.streams = Streams(
             clock, self.replica, self.hub, self.presence, self.heartbeat, self.metrics, self.delivery_log
@@ -76,7 +77,8 @@ class Broker(LogObserver):
         self.reads = Reads(log, self.replica, self.delivery_log, page_bytes_max)
         self.waits = Waits(clock, self.hub, self.replica, self.reads)
         self.minting = Minting(clock, self.writer, self.presence, self.metrics, random_bytes)
-        self._tasks: set[asyncio.Task[object]] = set()
+        self.store_watch = StoreWatch(log, clock, self.replica, self.metrics, self.in_background)
+        self._tasks: set[asyncio.Future[object]] = set()
 
     @property
     def state(self) -> State:
@@ -95,8 +97,9 @@ class Broker(LogObserver):
         """
         await self.writer.start(policy)
         self._start_over()
+        self.store_watch.start()
         if redact_after_ms is not None:
-            self.in_background(Redaction(self.log, self.clock, redact_after_ms).run())
+            self.in_background(Redaction(self.log, self.clock, self.writer.commit_clock.watched, redact_after_ms).run())
         self.ready = not self.draining
 
     def committed(self, commit: Commit, state: State) -> None:
@@ -114,6 +117,14 @@ class Broker(LogObserver):
     def foreign_commits(self) -> None:
         """Prolong the presence of connections that other brokers may hear (`LogObserver`)."""
         self.presence.on_foreign_commits()
+
+    def append_stored(self) -> None:
+        """Note that the log takes commits (`LogObserver`)."""
+        self.store_watch.append_stored()
+
+    def append_failed(self, *, is_given_up: bool = False) -> None:
+        """Have the log probed (`LogObserver`)."""
+        self.store_watch.append_failed(is_given_up=is_given_up)
 
     def log_truncated(self) -> None:
         """End the streams, so their clients catch up by cursor: trimmed commits were not announced (`LogObserver`)."""
@@ -137,6 +148,7 @@ class Broker(LogObserver):
         """Finish the append in progress, for at most `APPENDING_MS`, and close the log."""
         self.drain()
         self.deadlines.stop()
+        self.store_watch.stop()
         await self.writer.stop(APPENDING_MS)
         for task in self._tasks:
             task.cancel()

@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+import structlog
+
+logger = structlog.get_logger(__name__)
+
 
 class Timer(Protocol):
     """A scheduled callback; it can be cancelled."""
@@ -50,32 +54,94 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(delay_ms / 1_000, callback)
 
 
-class CommitClock:
-    """The clock of commit timestamps: the wall clock, except that it never goes back and never stops.
+JUMP_MS = 60_000
+"""The wall clock has jumped if it moved by so much more than the time that passed, or by so much less."""
 
-    While the wall clock is behind the last commit, because it was set back, this clock runs at half speed. So rate
-    limits and match timeouts run on, and the two clocks agree again after twice the time of the setback.
-    """
+DOUBT_MS = 3_600_000
+"""A jump ahead is believed by `WatchedClock.cautious_ms` after so long."""
+
+
+class WatchedClock:
+    """A wall clock held against the monotonic one: a jump of it is logged once, as is the jump back."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._behind_since: tuple[float, int] | None = None  # `now_ms`, and the time of commits at that moment
+        self._offset_ms = self._believed_ms = clock.wall_ms() - clock.now_ms()  # from the monotonic to the wall clock
+        self._doubted_since_ms: float | None = None
+
+    def read(self) -> tuple[int, float]:
+        """Return `wall_ms` and `now_ms`."""
+        wall_ms, now_ms = self._clock.wall_ms(), self._clock.now_ms()
+        offset_ms = wall_ms - now_ms
+        if not -JUMP_MS <= offset_ms - self._offset_ms <= JUMP_MS:
+            _log_jump(offset_ms - self._offset_ms)
+        self._offset_ms = offset_ms
+        return wall_ms, now_ms
+
+    def cautious_ms(self) -> int:
+        """Return Unix time for a deletion: one that follows a jump ahead only after `DOUBT_MS`.
+
+        A machine that slept looks the same as a clock that jumped, so a deletion may be late by that much. It is never
+        early because of a jump that was corrected sooner. A jump back is followed at once.
+        """
+        wall_ms, now_ms = self.read()
+        if self._offset_ms - self._believed_ms > JUMP_MS:
+            if self._doubted_since_ms is None:
+                self._doubted_since_ms = now_ms
+            if now_ms - self._doubted_since_ms < DOUBT_MS:
+                return int(now_ms + self._believed_ms)
+        self._believed_ms, self._doubted_since_ms = self._offset_ms, None
+        return wall_ms
+
+
+def _log_jump(by_ms: float) -> None:
+    event = "clock_jumped_ahead" if by_ms > 0 else "clock_set_back"
+    logger.warning(event, seconds=round(abs(by_ms) / 1_000))
+
+
+class CommitClock:
+    """The clock of commit timestamps: the wall clock, except that it never goes back and never stops.
+
+    While the wall clock is behind the last commit, this clock goes on from there at the speed of the monotonic clock.
+    So rate limits and match timeouts run as usual after a wall clock has jumped ahead and was set back.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.watched = WatchedClock(clock)
+        self._last_ms, self._since_ms = -1, 0.0  # the last commit's time, and the `now_ms` at which it was reached
+        self._stamp_ms, self._stamp_since_ms = -1, 0.0  # the same of the last stamp, which may not be stored yet
+        self._is_ahead = False  # of the wall clock by more than `JUMP_MS`, and that was logged
 
     def at_ms(self, last_ms: int) -> int:
-        """Return the present Unix time, for a commit after one of `last_ms`."""
-        wall_ms = self._clock.wall_ms()
-        if wall_ms >= last_ms and self._behind_since is None:
-            return wall_ms
-        now_ms = self._clock.now_ms()
-        since_ms, then_ms = self._behind_since or (now_ms, last_ms)
-        at_ms = then_ms + int(now_ms - since_ms) // 2
-        if at_ms < last_ms:  # another broker has stamped that one
-            since_ms, then_ms, at_ms = now_ms, last_ms, last_ms
-        if wall_ms >= at_ms:
-            self._behind_since = None
-            return wall_ms
-        self._behind_since = since_ms, then_ms
-        return at_ms
+        """Return the present Unix time by this clock; `last_ms` is that of the last commit."""
+        return self._read(last_ms)[0]
+
+    def stamp_ms(self, last_ms: int) -> int:
+        """Return the time for the next commits, after one of `last_ms`."""
+        self._stamp_ms, self._stamp_since_ms = self._read(last_ms)
+        return self._stamp_ms
+
+    def _read(self, last_ms: int) -> tuple[int, float]:
+        """Return the present time, and the `now_ms` at which it was reached."""
+        wall_ms, now_ms = self.watched.read()
+        if last_ms != self._last_ms:
+            # A commit of another broker, or of before the start, was reached when it was first seen.
+            self._since_ms = self._stamp_since_ms if last_ms == self._stamp_ms else now_ms
+            self._last_ms = last_ms
+        passed_ms = int(now_ms - self._since_ms)
+        lead_ms = last_ms + passed_ms - wall_ms
+        if self._is_ahead is not (lead_ms > JUMP_MS):
+            self._log_lead(lead_ms)
+        if lead_ms <= 0:
+            return wall_ms, now_ms
+        return last_ms + passed_ms, self._since_ms + passed_ms
+
+    def _log_lead(self, lead_ms: int) -> None:
+        self._is_ahead = not self._is_ahead
+        if self._is_ahead:
+            logger.warning("log_ahead_of_clock", seconds=round(lead_ms / 1_000))
+        else:
+            logger.warning("log_met_by_clock")
 
 
 async def sleep_until(clock: Clock, at_ms: float) -> None:

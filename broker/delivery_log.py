@@ -6,6 +6,7 @@ They are kept beside the log and are no part of it: they may be lost, and nothin
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from broker.clock import Clock, Timer
 from events.ids import ConnectionId, Position
@@ -23,10 +24,12 @@ class DeliveryLog:
     slow disk stores it, later records are buffered up to `PENDING_MAX`, and those above are dropped.
     """
 
-    def __init__(self, log: EventLog, clock: Clock) -> None:
+    def __init__(self, log: EventLog, clock: Clock, time_ms: Callable[[], int]) -> None:
+        """`time_ms` reads the clock of commit timestamps, so that the way of a notification can be timed."""
         self._log = log
         self._is_kept = log.keeps_delivery_records
         self._clock = clock
+        self._time_ms = time_ms
         self._pending: list[DeliveryRecord] = []
         self._timer: Timer | None = None
         self._storing: asyncio.Task[None] | None = None
@@ -35,7 +38,7 @@ class DeliveryLog:
         """Record that `connection_id` was handed the notification of the commit at `position`."""
         if not self._is_kept or len(self._pending) >= PENDING_MAX:
             return
-        self._pending.append(DeliveryRecord(position, connection_id, by, self._clock.wall_ms()))
+        self._pending.append(DeliveryRecord(position, connection_id, by, self._time_ms()))
         self._store_soon()
 
     async def close(self) -> None:

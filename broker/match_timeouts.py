@@ -1,7 +1,7 @@
 """Match timeouts: another matching of a connection, once it has waited long enough for a shared interest.
 
 The log holds the decision: when a timeout is due, the broker submits `MatchDue`, a command like any other. A timeout is
-due by the clock of commit timestamps, which may run slower than the broker's clock.
+due by the clock of commit timestamps, which may jump with the wall clock.
 """
 
 from __future__ import annotations

@@ -44,6 +44,8 @@ class Metrics:
         streams = Gauge("chat_broker_streams", "Open streams", ["kind"], registry=registry)
         self.streams = {kind: streams.labels(kind) for kind in STREAM_KINDS}
         self.sessions = Gauge("chat_broker_sessions", "Open 2025 sessions", registry=registry)
+        self.store_available = Gauge("chat_broker_store_available", "1 while the log takes commits", registry=registry)
+        self.store_available.set(1)
         self._rejections = Counter("chat_broker_rejections", "Commands refused", ["code"], registry=registry)
         self._commits = FastCounter("chat_broker_commits", "Commits stored")
         self.deliveries = FastCounter("chat_broker_deliveries", "Notifications handed to a stream")

@@ -45,6 +45,12 @@ class LogObserver:
     def foreign_commits(self) -> None:
         """Hear that other brokers' commits were folded."""
 
+    def append_stored(self) -> None:
+        """Hear that the log has stored a batch of this broker."""
+
+    def append_failed(self, *, is_given_up: bool = False) -> None:
+        """Hear that an append failed, and with `is_given_up` that its commands were answered `unavailable`."""
+
     def log_truncated(self) -> None:
         """Hear that the state has moved over trimmed commits, which were not announced."""
 
@@ -224,7 +230,7 @@ class Replica:
         if not self._log.is_shared or (position is not None and position <= self.state.position):
             return True
         try:
-            await _within(self._clock, CATCH_UP_MS, self._reach(position))
+            await within(self._clock, CATCH_UP_MS, self._reach(position))
         except (LogUnavailableError, BrokenChainError):
             return position is not None and position <= self.state.position
         return True
@@ -281,7 +287,7 @@ class _TipQuestions:
         if asking is not None:
             await asyncio.wait({asking})
         self._asking, self._next = self._next, None
-        return await _within(self._clock, CATCH_UP_MS, self._log.tip())
+        return await within(self._clock, CATCH_UP_MS, self._log.tip())
 
 
 def _retrieve(asked: asyncio.Task[Tip]) -> None:
@@ -290,7 +296,7 @@ def _retrieve(asked: asyncio.Task[Tip]) -> None:
         asked.exception()
 
 
-async def _within(clock: Clock, within_ms: int, work: Awaitable[T]) -> T:
+async def within(clock: Clock, within_ms: int, work: Awaitable[T]) -> T:
     """Await `work`, and cancel it after `within_ms`.
 
     Raises:

@@ -65,7 +65,7 @@ class LogWriter:
         self._is_shared = log.is_shared
         self._clock = clock
         self._metrics = metrics
-        self._commit_clock = CommitClock(clock)
+        self.commit_clock = CommitClock(clock)
         self._random_bytes = random_bytes
         self._snapshots = SnapshotKeeper(log, keep_commits)
         self._pending: list[PendingCommand] = []
@@ -107,7 +107,7 @@ class LogWriter:
 
     def time_ms(self) -> int:
         """Unix time, as a commit would be stamped with it at this moment."""
-        return self._commit_clock.at_ms(self.replica.state.at_ms)
+        return self.commit_clock.at_ms(self.replica.state.at_ms)
 
     async def drained(self) -> None:
         """Return once nothing is being appended."""
@@ -199,6 +199,7 @@ class LogWriter:
         """Answer `unavailable`, and read the log before the next batch: the append may have landed."""
         self._behind = True
         self._answer_all(commands, UNAVAILABLE)
+        self._observer.append_failed(is_given_up=True)
 
     async def _stored(self, commands: list[PendingCommand]) -> Batch:
         """Decide `commands` until their commits are stored or their answers confirmed, or no caller is left."""
@@ -244,11 +245,13 @@ class LogWriter:
             except LogUnavailableError:
                 # The append may have landed. The same commits again are answered as done if it has.
                 may_have_landed = True
+                self._observer.append_failed()
                 if _are_answered(commands):
                     raise
                 await sleep_until(self._clock, self._clock.now_ms() + RETRY_MS)
             else:
                 self._metrics.append_s.observe_ms(self._clock.now_ms() - started_ms)
+                self._observer.append_stored()
                 break
         return batch
 
@@ -257,7 +260,8 @@ class LogWriter:
 
         Before the first that may match, absent connections are taken out.
         """
-        batch, at_ms, is_swept = Batch(self.replica.state), self.time_ms(), False
+        batch, is_swept = Batch(self.replica.state), False
+        at_ms = self.commit_clock.stamp_ms(self.replica.state.at_ms)
         for pending in commands:
             if pending.may_match and not is_swept:
                 is_swept = True
@@ -319,8 +323,11 @@ class LogWriter:
     def _give_up_on_late(self) -> None:
         """Answer `unavailable` to each command past its deadline."""
         now_ms = self._clock.now_ms()
-        late = [pending for pending in (*self._in_flight, *self._pending) if pending.deadline_ms <= now_ms]
-        self._answer_all(late, UNAVAILABLE)
+        waiting = [pending for pending in (*self._in_flight, *self._pending) if not pending.answer.done()]
+        late = [pending for pending in waiting if pending.deadline_ms <= now_ms]
+        if late:
+            self._answer_all(late, UNAVAILABLE)
+            self._observer.append_failed(is_given_up=True)
         self._watch(now_ms + RETRY_MS)
 
 

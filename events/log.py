@@ -205,6 +205,15 @@ class EventLog(Protocol):
         """Keep `delivery_records` beside the log, as far as the backend can; never an error, and they may be lost."""
         ...
 
+    async def probe(self) -> None:
+        """Return if an append would be stored now, as far as can be tried; no commit is made.
+
+        Raises:
+            LogUnavailableError: it would not be; it may be later. The text says why, and does not name the log.
+            UnusableLogError: the same, of a damaged log.
+        """
+        ...
+
     async def close(self) -> None:
         """Release all resources; followers end."""
         ...

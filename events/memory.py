@@ -106,6 +106,9 @@ class MemoryLog:
     async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
         """Nothing: nobody can look into this log later."""
 
+    async def probe(self) -> None:
+        """Nothing: memory takes every append; see `EventLog.probe`."""
+
     async def close(self) -> None:
         """End the followers."""
         self._closed = True

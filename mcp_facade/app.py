@@ -99,7 +99,10 @@ class ChatApp:
         return healthy()
 
     async def _readyz(self, request: Request) -> Response:
-        return readiness(is_ready=self.broker.ready)
+        if not self.broker.ready:
+            return readiness(is_ready=False)
+        reason = await self.broker.store_watch.checked()
+        return readiness(is_ready=reason is None, reason=reason)
 
     async def _metrics(self, request: Request) -> Response:
         return PlainTextResponse(self.broker.metrics.render(), media_type=METRICS_TYPE)

@@ -23,9 +23,10 @@ def healthy() -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def readiness(*, is_ready: bool) -> Response:
-    """Return the readiness response: whether calls are taken."""
-    return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
+def readiness(*, is_ready: bool, reason: str | None = None) -> Response:
+    """Return the readiness response: whether calls are taken, and the `reason` if it is known why not."""
+    body = {"ready": is_ready} if reason is None else {"ready": is_ready, "reason": reason}
+    return JSONResponse(body, status_code=200 if is_ready else 503)
 
 
 def not_ready() -> Response:

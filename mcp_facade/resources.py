@@ -80,7 +80,7 @@ class Resources:
     """`resources/*` of one broker."""
 
     def __init__(self, broker: Broker, sessions: Sessions) -> None:
-        self._clock = broker.clock
+        self._writer = broker.writer
         self._replica = broker.replica
         self._presence = broker.presence
         self._reads = broker.reads
@@ -154,7 +154,7 @@ class Resources:
             ending = await self._reads.ending(state, who)
         exchange_of(ctx).answer_ready()
         self._reads.record(who, page, "inbox")
-        idle_seconds = idle_seconds_of(state, who, self._clock.wall_ms())
+        idle_seconds = idle_seconds_of(state, who, self._writer.time_ms())
         return waited_json(Waited(page, state, timed_out=False), who, ending) | {"idle_seconds": idle_seconds}
 
     async def _cursor(self, uri: str, connection_id: ConnectionId) -> int | None:

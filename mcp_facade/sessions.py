@@ -37,6 +37,7 @@ class Sessions:
     def __init__(self, broker: Broker, age_max_ms: int) -> None:
         """Take `age_max_ms`, the validity of a session's id."""
         self._clock = broker.clock
+        self._watched_clock = broker.writer.commit_clock.watched
         self._random_bytes = broker.random_bytes
         self._replica = broker.replica
         self._metrics = broker.metrics
@@ -190,7 +191,7 @@ class Sessions:
 
     async def _expire(self) -> None:
         with suppress(LogUnavailableError):  # the next sweep tries again
-            await self._records.expire(now_ms=self._clock.wall_ms())
+            await self._records.expire(now_ms=self._watched_clock.cautious_ms())
 
     def _is_too_old(self, token: SessionToken) -> bool:
         return self._clock.wall_ms() - token.made_ms >= self._age_max_ms

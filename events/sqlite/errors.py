@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,8 +34,8 @@ RESTORE_OR_NEWER = f"{RESTORE}, or use a newer version of this program"
 
 
 @contextmanager
-def translate_errors(name: str) -> Iterator[None]:
-    """Translate SQLite's errors about the file called `name`.
+def translate_errors(name: str, called: str | None = None) -> Iterator[None]:
+    """Translate SQLite's errors about the file called `name`; the errors call it `called` if that is given.
 
     Raises:
         LogUnavailableError: the store did not answer; it may the next time.
@@ -42,9 +44,9 @@ def translate_errors(name: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise damaged(name, str(error)) from error
+        raise damaged(called or name, str(error)) from error
     except apsw.Error as error:
-        raise LogUnavailableError(f"{name}: {_cause_of(error, name)}") from error
+        raise LogUnavailableError(f"{called or name}: {_cause_of(error, name)}") from error
 
 
 @contextmanager
@@ -62,6 +64,35 @@ def translate_open_errors(name: str) -> Iterator[None]:
     except OSError as error:
         why = "check the owners and modes of it and of its directory, and the space on its disk"
         raise UnusableLogError(f"{name}: {error.strerror or error}; {why}") from error
+
+
+def open_beside(path: str, flags: int) -> int:
+    """Open the small file at `path` beside a log, and make it if it is missing, for its owner alone.
+
+    In a directory where others may write, one of them may have put something else there. So a link is not followed, a
+    pipe is not waited for, and only a file with no other name is taken.
+
+    Raises:
+        OSError: it can't be opened.
+        UnusableLogError: it is no file that a broker has made.
+    """
+    try:
+        fd = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+            raise _planted(path) from None
+        raise
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(fd)
+        raise _planted(path)
+    return fd
+
+
+def _planted(path: str) -> UnusableLogError:
+    return UnusableLogError(
+        f"{path} is not a file that a broker has made, but a link or the like; look who has put it there, and remove it"
+    )
 
 
 def damaged(name: str, how: str) -> UnusableLogError:

@@ -25,6 +25,10 @@ from events.sqlite.reader import SqliteReader, first
 PURGED_ROWS = 1_000
 PURGED_PARTS = 4
 VACUUMED_PAGES = 250
+PROBE_BYTES = 16 * 1_024
+"""More than most appends, so that a disk which takes it takes them."""
+
+THE_LOG = "the log"
 
 
 class _Row(NamedTuple):
@@ -78,6 +82,22 @@ class SqliteFile(SqliteReader):
             commit = decode_commit(line)
             rows.append(_Row(commit.position, commit.commit_id, line.decode()))
         return self._append(rows, expected)
+
+    def probe(self) -> None:
+        """Write `PROBE_BYTES` to the disk as an append does, and remove them again; check the file's identity.
+
+        Errors call the file "the log", as those who read them need not know where it is.
+        """
+        if (found := self._identities()) != self._opened_files:
+            if None in found:
+                raise LogUnavailableError(f"{THE_LOG} was moved or removed; put it back, or start again")
+            raise LogUnavailableError(f"{THE_LOG} was replaced by another file; put it back, or start again")
+        with self._transaction(called=THE_LOG) as db:
+            if first(db, "SELECT value FROM meta WHERE name = 'epoch'") != self.epoch:
+                raise LogUnavailableError(f"{THE_LOG} was replaced by another one; put it back, or start again")
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('probe', ?)", ("." * PROBE_BYTES,))
+        with self._transaction(called=THE_LOG, is_durable=False) as db:
+            db.execute("DELETE FROM meta WHERE name = 'probe'")
 
     def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
         """Keep `delivery_records`, without waiting for the disk; one that is there already is not kept twice."""
@@ -224,10 +244,10 @@ class SqliteFile(SqliteReader):
             )
 
     @contextmanager
-    def _transaction(self, *, is_durable: bool = True) -> Iterator[apsw.Connection]:
-        """Run one transaction. `base` is read from the file at its beginning."""
+    def _transaction(self, *, is_durable: bool = True, called: str | None = None) -> Iterator[apsw.Connection]:
+        """Run one transaction. `base` is read from the file at its beginning. For `called` see `translate_errors`."""
         db = self._db
-        with translate_errors(self.name):
+        with translate_errors(self.name, called):
             if db.in_transaction:  # a failed one that could not be rolled back
                 db.execute("ROLLBACK")
             if not is_durable:

@@ -15,6 +15,7 @@ import os
 from contextlib import suppress
 
 from events.log import UnusableLogError
+from events.sqlite.errors import open_beside
 
 
 class WriterLock:
@@ -24,7 +25,7 @@ class WriterLock:
         """Take the lock of the log at `path`; `name` is the user's name for it.
 
         Raises:
-            UnusableLogError: another process has it.
+            UnusableLogError: another process has it, or the lock's path is taken by a link or the like.
             OSError: a lock is impossible here, as on a read-only file system.
         """
         self._path = f"{path}.lock"
@@ -45,7 +46,7 @@ class WriterLock:
 
     def _locked(self, name: str) -> int:
         """Open the file, make it if it is missing, and lock it."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = open_beside(self._path, os.O_RDWR)
         try:
             _lock(fd)
         except BlockingIOError:
@@ -60,7 +61,7 @@ class WriterLock:
 
     def _is_in_place(self) -> bool:
         try:
-            return os.path.samestat(os.fstat(self._fd), os.stat(self._path))
+            return os.path.samestat(os.fstat(self._fd), os.lstat(self._path))
         except FileNotFoundError:
             return False
 

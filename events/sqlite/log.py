@@ -168,6 +168,10 @@ class SqliteLog:
         assert self._session_records is not None, "a broker's own log is open for writing"
         return self._session_records
 
+    async def probe(self) -> None:
+        """Write something small to the disk, and check that the file is in place; see `EventLog.probe`."""
+        await self._on(self._writing, self._file.probe)
+
     async def close(self) -> None:
         """Finish all work but snapshots, and release the file; see `EventLog.close`."""
         if self._is_closed:

@@ -13,6 +13,9 @@ from contextlib import suppress
 
 from watchfiles import awatch
 
+from events.log import UnusableLogError
+from events.sqlite.errors import open_beside
+
 WATCH_STEP_MS = 10
 WATCH_MAX_MS = 20
 
@@ -24,8 +27,8 @@ class Wakeup:
 
     def __init__(self, path: str) -> None:
         self._fd: int | None = None
-        with suppress(OSError):
-            self._fd = os.open(wakeup_path(path), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with suppress(OSError, UnusableLogError):
+            self._fd = open_beside(wakeup_path(path), os.O_WRONLY)
 
     def notify(self) -> None:
         """Wake every watcher in another process, within some 20 ms."""

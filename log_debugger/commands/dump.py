@@ -1,10 +1,10 @@
-"""`chat-broker log dump LOG`: write the stored commits to standard output, one JSON object a line."""
+"""`chat-broker log dump LOG`: write the stored commits to standard output or a file, one JSON object a line."""
 
 from __future__ import annotations
 
 import argparse
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 
@@ -13,6 +13,7 @@ from events.ids import Position
 from log_debugger.reading.redacting import KEY_BYTES, Redactor
 from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import position_number
+from log_debugger.telling.output import STDOUT, add_output_argument, output
 from log_debugger.terminal import Advance, Terminal
 from projections.snapshots import STATE_CODEC
 from projections.state import State
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     redact = "without texts, names and interests; what comes out is a log of its own"
     parser.add_argument("--redact", action="store_true", help=redact)
+    add_output_argument(parser, "where to write it, once all of it is there", default=STDOUT)
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
@@ -42,23 +44,24 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         last = source.tip().position
         if options.after > last:
             raise UsageError(f"{source.name} ends at position {last}, so there is nothing behind {options.after}")
-        with terminal.progress("dumping", max(0, last - max(options.after, source.base.tip.position))) as advance:
-            _write(_dumped(source, options.after, is_redacted=options.redact), terminal, advance)
+        total = max(0, last - max(options.after, source.base.tip.position))
+        with output(options.output, options.log, terminal) as out, terminal.progress("dumping", total) as advance:
+            _write(_dumped(source, options.after, is_redacted=options.redact), out.write, advance)
     return 0
 
 
-def _write(lines: Iterator[bytes], terminal: Terminal, advance: Advance) -> None:
+def _write(lines: Iterator[bytes], write: Callable[[bytes], object], advance: Advance) -> None:
     """Write `lines`; if the iterator fails, the lines before the failure are written."""
     page: list[bytes] = []
     try:
         for line in lines:
             page.append(line)
             if len(page) == LINES_AT_ONCE:
-                terminal.data(_joined(page))
+                write(_joined(page))
                 advance(len(page))
                 page.clear()
     finally:
-        terminal.data(_joined(page))
+        write(_joined(page))
 
 
 def _joined(lines: Sequence[bytes]) -> bytes:

@@ -18,10 +18,13 @@ from events.log import Snapshot
 from events.sqlite.file import SqliteFile
 from log_debugger.reading.files import path_of
 from log_debugger.reading.sources import Source, SqliteSource, state_at
-from log_debugger.reading.times import position_number
+from log_debugger.reading.times import end_of, position_number, span
 from log_debugger.telling.narrative import count
 from log_debugger.terminal import Terminal
 from projections.snapshots import STATE_CODEC
+
+AHEAD_MS = 3_600_000
+"""Commits dated by more than that in the future were stamped by a clock that was ahead."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +48,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     try:
         base, tip = source.base.tip.position, source.tip().position
         last = _last(source, options)
+        if options.before is None:
+            _warn_of_future(source, tip, terminal)
         if last <= base:
             terminal.line(f"nothing to trim: {_left(base, tip)}")
             return 0
@@ -71,6 +76,16 @@ def _last(source: Source, options: argparse.Namespace) -> Position:
     if older_ms is None:
         raise UsageError(f"--older-than takes a time as in 7d, 12h, 30m or 90s, not {printable(options.older_than)}")
     return source.position_at(int(time.time() * 1_000) - older_ms)
+
+
+def _warn_of_future(source: Source, tip: Position, terminal: Terminal) -> None:
+    """Say that the newest commits are dated in the future, if they are: their age is not known."""
+    ahead_ms = end_of(source, tip) - int(time.time() * 1_000)
+    if ahead_ms > AHEAD_MS:
+        terminal.line(
+            f"the last commit is dated {span(ahead_ms)} ahead of this machine's clock: what was stamped while a clock"
+            " was ahead stays until its date is old enough, or until --before names a position"
+        )
 
 
 def _trim(path: str, snapshot: Snapshot) -> bool:

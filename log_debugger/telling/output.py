@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import UnsupportedOperation
@@ -39,11 +39,12 @@ def add_output_argument(parser: argparse.ArgumentParser, what: str, default: str
 def output(name: str, log: str, terminal: Terminal) -> Iterator[Output]:
     """Open `name` for writing a command's output; refuse if it is `log` itself.
 
-    A regular file is replaced once the new one is complete. Until then, the old one stays. Links are followed. A pipe
-    or a device is written into.
+    A regular file is replaced once the new one is complete. Until then, the old one stays. The new one is its owner's
+    alone, as the log is, whatever the old one was. The user's own links are followed. A pipe or a device is written
+    into.
 
     Raises:
-        UsageError: `name` is empty, a directory, or the log itself, or can't be written.
+        UsageError: `name` is empty, a directory, the log itself, or put there by another user, or can't be written.
     """
     if not name:
         raise UsageError(f"the path is missing behind -o; name a file, or {STDOUT} for standard output")
@@ -56,6 +57,8 @@ def output(name: str, log: str, terminal: Terminal) -> Iterator[Output]:
     if there is not None and _is_the_log(there, log):
         raise UsageError(f"{name} is the log itself; name another file")
     is_regular = there is None or stat.S_ISREG(there.st_mode)
+    if _is_planted(name):
+        raise UsageError(f"{name} is a link or a pipe of another user; name another file")
     try:
         with _replacing(Path(os.path.realpath(name))) if is_regular else Path(name).open("wb") as file:
             yield Output(file.write, is_stdout=False)
@@ -67,23 +70,30 @@ def output(name: str, log: str, terminal: Terminal) -> Iterator[Output]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file; on success it replaces `path` and takes its permissions."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Open a temporary file, readable by its owner alone; on success it replaces `path`."""
+    fd, aside = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)  # new, and 0600 whatever the umask
     try:
-        with aside.open("wb") as file:
-            with suppress(FileNotFoundError):
-                shutil.copymode(path, aside)
+        with open(fd, "wb") as file:
             yield file
-        aside.replace(path)
+        os.replace(aside, path)
     finally:
         with suppress(OSError):
-            aside.unlink(missing_ok=True)
+            os.unlink(aside)
 
 
 def _way_out(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "free some space, or name a file on another disk"
     return "name a file in a directory that is there and that you may write to"
+
+
+def _is_planted(name: str) -> bool:
+    """Return `True` if another user has put a link or a pipe there, to have the output elsewhere."""
+    with suppress(OSError):
+        found = os.lstat(name)
+        if stat.S_ISLNK(found.st_mode) or stat.S_ISFIFO(found.st_mode):
+            return found.st_uid not in (os.geteuid(), 0)
+    return False
 
 
 def _status(name: str) -> os.stat_result | None:

@@ -183,7 +183,7 @@ class Tools:
         with self._presence.call(caller.connection_id):
             await self._check_wait(caller, asked.cursor, asked.wait_seconds)
             payload = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
-        idle_seconds = idle_seconds_of(self._replica.state, caller.connection_id, self._clock.wall_ms())
+        idle_seconds = idle_seconds_of(self._replica.state, caller.connection_id, self._writer.time_ms())
         return payload | {"idle_seconds": idle_seconds}
 
     async def _leave_chat(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:

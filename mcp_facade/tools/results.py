@@ -177,12 +177,12 @@ def waited_json(waited: Waited, connection_id: ConnectionId, ending: Ending | No
     return payload | ({"idle_reason": ending.reason} if ending is not None else {})
 
 
-def idle_seconds_of(state: State, connection_id: ConnectionId, wall_ms: int) -> int:
+def idle_seconds_of(state: State, connection_id: ConnectionId, now_ms: int) -> int:
     """Return the seconds since the connection did something or was told something."""
     known = state.connections.get(connection_id)
     inbox = state.inboxes.get(connection_id)
     last_ms = max(known.last_at_ms if known is not None else 0, inbox.last_at_ms if inbox is not None else 0)
-    return max(0, wall_ms - last_ms) // 1_000 if last_ms else 0
+    return max(0, now_ms - last_ms) // 1_000 if last_ms else 0
 
 
 def status_json(state: State, connection_id: ConnectionId, ending: Ending | None) -> Json:

@@ -6,9 +6,12 @@ import asyncio
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
-from broker.clock import CommitClock, SystemClock, sleep_until
+from broker.clock import DOUBT_MS, CommitClock, SystemClock, WatchedClock, sleep_until
 from tests.support.fake_clock import FakeClock, settle
+
+DAY_MS = 86_400_000
 
 
 def test_the_system_clock_reads_unix_time() -> None:
@@ -98,20 +101,63 @@ def test_commits_are_stamped_by_the_wall_clock() -> None:
     assert stamps.at_ms(1_000) == 1_500
 
 
-def test_time_goes_on_at_half_speed_while_the_wall_clock_is_behind() -> None:
-    """It neither goes back nor stands still, and the wall clock is met again after twice as long."""
+def test_time_goes_on_while_the_wall_clock_is_behind() -> None:
+    """At its normal speed; it neither goes back nor stands still, and a wall clock that is set right counts again."""
 
     async def scenario() -> None:
         clock = FakeClock(wall_ms=10_000)
         stamps, read = CommitClock(clock), [10_000]
+        assert stamps.stamp_ms(0) == 10_000
         clock.jump_wall(-1_000)
         for _ in range(5):
-            read.append(stamps.at_ms(read[-1]))
             await clock.advance(500)
-        assert read[1:] == [10_000, 10_250, 10_500, 10_750, 11_000]
-        assert stamps.at_ms(read[-1]) == clock.wall_ms() == 11_500
+            read.append(stamps.stamp_ms(read[-1]))
+        assert read[1:] == [10_500, 11_000, 11_500, 12_000, 12_500]
+        clock.jump_wall(5_000)
+        assert stamps.stamp_ms(read[-1]) == clock.wall_ms() == 16_500
 
     asyncio.run(scenario())
+
+
+def test_time_since_the_last_commit_counts_although_the_clock_was_set_back_in_it() -> None:
+    """It is counted from that commit, not from the first reading after it."""
+
+    async def scenario() -> None:
+        clock = FakeClock(wall_ms=10_000)
+        stamps = CommitClock(clock)
+        last_ms = stamps.stamp_ms(0)
+        await clock.advance(4_000)
+        clock.jump_wall(-86_400_000)
+        assert stamps.at_ms(last_ms) == 14_000
+
+    asyncio.run(scenario())
+
+
+def test_many_commits_within_a_millisecond_do_not_slow_time_down() -> None:
+    """No fraction of a millisecond is lost from one to the next."""
+
+    async def scenario() -> None:
+        clock = FakeClock(wall_ms=10_000)
+        stamps = CommitClock(clock)
+        last_ms = stamps.stamp_ms(0)
+        clock.jump_wall(-5_000)
+        for _ in range(1_000):
+            await clock.advance(0.75)
+            last_ms = stamps.stamp_ms(last_ms)
+        assert last_ms == 10_750
+
+    asyncio.run(scenario())
+
+
+def test_a_reading_during_a_jump_moves_no_commit() -> None:
+    """Only what was stored is never gone behind."""
+    clock = FakeClock(wall_ms=10_000)
+    stamps = CommitClock(clock)
+    last_ms = stamps.stamp_ms(0)
+    clock.jump_wall(86_400_000)
+    assert stamps.at_ms(last_ms) == 86_410_000
+    clock.jump_wall(-86_400_000)
+    assert stamps.stamp_ms(last_ms) == 10_000
 
 
 def test_a_commit_of_another_whose_clock_is_ahead_is_not_gone_behind() -> None:
@@ -125,6 +171,66 @@ def test_a_commit_of_another_whose_clock_is_ahead_is_not_gone_behind() -> None:
         for _ in range(100):
             await clock.advance(1)
             read = stamps.at_ms(9_000)
-        assert read == 9_050
+        assert read == 9_100
 
     asyncio.run(scenario())
+
+
+def test_a_jump_of_the_wall_clock_is_logged_once_each_way() -> None:
+    """With its size; a small step or the time that passed is no jump."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        stamps = CommitClock(clock)
+        with capture_logs() as logged:
+            last_ms = stamps.stamp_ms(0)
+            await clock.advance(7_200_000)
+            clock.jump_wall(30_000)
+            last_ms = stamps.stamp_ms(last_ms)
+            clock.jump_wall(DAY_MS)
+            for _ in range(2):
+                last_ms = stamps.stamp_ms(last_ms)
+            clock.jump_wall(-DAY_MS)
+            for _ in range(2):
+                last_ms = stamps.stamp_ms(last_ms)
+                await clock.advance(1_000)
+            clock.jump_wall(2 * DAY_MS)
+            stamps.stamp_ms(last_ms)
+        assert [(line["event"], line.get("seconds")) for line in logged] == [
+            ("clock_jumped_ahead", 86_400),
+            ("clock_set_back", 86_400),
+            ("log_ahead_of_clock", 86_400),
+            ("clock_jumped_ahead", 172_800),
+            ("log_met_by_clock", None),
+        ]
+
+    asyncio.run(scenario())
+
+
+def test_a_deletion_doubts_a_clock_that_jumped_ahead() -> None:
+    """For an hour: a clock that is set right within it has deleted nothing too early."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        watched = WatchedClock(clock)
+        clock.jump_wall(DAY_MS)
+        assert watched.cautious_ms() == clock.wall_ms() - DAY_MS
+        await clock.advance(DOUBT_MS - 1)
+        assert watched.cautious_ms() == clock.wall_ms() - DAY_MS
+        clock.jump_wall(-DAY_MS)
+        assert watched.cautious_ms() == clock.wall_ms()
+        clock.jump_wall(DAY_MS)
+        assert watched.cautious_ms() == clock.wall_ms() - DAY_MS
+        await clock.advance(DOUBT_MS)
+        assert watched.cautious_ms() == clock.wall_ms()
+        assert watched.cautious_ms() == clock.wall_ms()
+
+    asyncio.run(scenario())
+
+
+def test_a_deletion_follows_a_clock_that_was_set_back() -> None:
+    """At once: that makes it late, never early."""
+    clock = FakeClock()
+    watched = WatchedClock(clock)
+    clock.jump_wall(-DAY_MS)
+    assert watched.cautious_ms() == clock.wall_ms()

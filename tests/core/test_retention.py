@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from broker.clock import WatchedClock
 from broker.retention import SWEEP_MS, Redaction
 from events.commands import SendMessage
 from events.text import RedactedText
@@ -12,6 +13,7 @@ from tests.support.logs import FaultyLog, run, unavailable
 from tests.support.people import ANN, BOB, CAT, DAN, leave, move_on, say
 
 AFTER_MS = 600_000
+DAY_MS = 86_400_000
 
 
 async def texts(bench: BrokerBench) -> list[str | None]:
@@ -28,7 +30,7 @@ async def talk(bench: BrokerBench) -> Redaction:
     await bench.do(say(CAT, "two", None, second))
     await bench.do(say(BOB, "three", None, first))
     await bench.do(leave(ANN, first))
-    return Redaction(bench.log, bench.clock, AFTER_MS)
+    return Redaction(bench.log, bench.clock, WatchedClock(bench.clock), AFTER_MS)
 
 
 @with_broker()
@@ -87,11 +89,11 @@ def test_a_restart_goes_on_where_the_open_rooms_began() -> None:
         await clock.advance(1)
         with bench.broker.presence.call(CAT), bench.broker.presence.call(DAN):
             await clock.advance(AFTER_MS)
-            await Redaction(log, clock, AFTER_MS).sweep()
+            await Redaction(log, clock, WatchedClock(clock), AFTER_MS).sweep()
             assert log.redacted_to == late - 1
             await bench.do(move_on(DAN, second))
             await clock.advance(AFTER_MS)
-            await Redaction(log, clock, AFTER_MS).sweep()
+            await Redaction(log, clock, WatchedClock(clock), AFTER_MS).sweep()
         assert await texts(bench) == [None, None]
         await bench.broker.close()
 
@@ -109,6 +111,45 @@ async def test_a_log_that_does_not_answer_puts_it_off(bench: BrokerBench) -> Non
     assert await texts(bench) == ["one", "two", "three"]
     await bench.clock.advance(SWEEP_MS)
     assert await texts(bench) == [None, "two", None]
+
+
+@with_broker()
+async def test_a_clock_that_jumps_ahead_redacts_nothing_too_early(bench: BrokerBench) -> None:
+    """It may be set right again, and a text that is gone does not come back."""
+    redaction = await talk(bench)
+    bench.clock.jump_wall(DAY_MS)
+    await redaction.sweep()
+    assert await texts(bench) == ["one", "two", "three"]
+    bench.clock.jump_wall(-DAY_MS)
+    await bench.clock.advance(AFTER_MS)
+    await redaction.sweep()
+    assert await texts(bench) == [None, "two", None]
+
+
+@with_broker()
+async def test_texts_that_were_stamped_in_a_jump_go_in_time(bench: BrokerBench) -> None:
+    """So long after the process knew them, not when the wall clock is there at last; and not before."""
+    bench.clock.jump_wall(DAY_MS)
+    redaction = await talk(bench)
+    bench.clock.jump_wall(-DAY_MS)
+    await redaction.sweep()
+    for _ in range(AFTER_MS // SWEEP_MS - 1):
+        await bench.clock.advance(SWEEP_MS)
+        await redaction.sweep()
+    assert await texts(bench) == ["one", "two", "three"]
+    await bench.clock.advance(SWEEP_MS)
+    await redaction.sweep()
+    assert await texts(bench) == [None, "two", None]
+
+
+@with_broker()
+async def test_a_long_time_to_redaction_keeps_few_sightings(bench: BrokerBench) -> None:
+    """Sweeps that follow each other quickly share one."""
+    redaction = Redaction(bench.log, bench.clock, WatchedClock(bench.clock), 1_000 * SWEEP_MS)
+    for _ in range(2):
+        await redaction.sweep()
+        await bench.clock.advance(SWEEP_MS - 1)
+    assert len(redaction._sightings) == 1
 
 
 def test_a_broker_that_is_told_to_does_it_by_itself() -> None:

@@ -751,6 +751,67 @@ class TestTrouble:
         (tmp_path / "moved").rename(path)
         assert log.append(late, expected=COMMITS[-1].tip) == late[0].tip
 
+    def test_a_probe_says_why_the_log_takes_nothing_and_names_no_path(
+        self, log: SqliteFile, path: Path, tmp_path: Path
+    ) -> None:
+        """Gone, replaced, locked or full; it goes well again once that is over, and leaves nothing behind."""
+        there = tmp_path / "moved"
+
+        def refused() -> str:
+            with pytest.raises(LogUnavailableError) as error:
+                log.probe()
+            assert str(tmp_path) not in str(error.value)
+            return str(error.value)
+
+        log.probe()
+        pages = log._db.execute("PRAGMA page_count").fetchone()
+        path.rename(there)
+        assert refused() == "the log was moved or removed; put it back, or start again"
+        shutil.copyfile(there, path)
+        assert refused() == "the log was replaced by another file; put it back, or start again"
+        there.replace(path)
+        log.probe()
+        with closing(apsw.Connection(str(path))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert refused().startswith("the log: another process keeps it locked")
+        assert log._db.execute("PRAGMA page_count").fetchone() == pages
+        assert log._db.execute("SELECT 1 FROM meta WHERE name = 'probe'").fetchone() is None
+        assert log.read(0, 100) == COMMITS
+
+    def test_a_probe_notices_a_full_disk(self, path: Path) -> None:
+        """It needs about as much space as an append."""
+        with SqliteFile(path) as log:
+            log._db.execute("PRAGMA max_page_count = 1")  # as many as there are
+            with pytest.raises(LogUnavailableError, match=r"^the log: the disk is full; free some space$"):
+                log.probe()
+            log._db.execute("PRAGMA max_page_count = 1000000")
+            log.probe()
+
+    def test_a_probe_notices_another_log_in_the_same_file(self, log: SqliteFile) -> None:
+        """One that was copied over it has another epoch."""
+        log._db.execute("UPDATE meta SET value = '0123456789abcdef' WHERE name = 'epoch'")
+        with pytest.raises(LogUnavailableError, match=r"^the log was replaced by another one; "):
+            log.probe()
+
+    def test_a_probe_notices_damage(self, log: SqliteFile) -> None:
+        """And does not name the file."""
+        log._db.execute("DROP TABLE meta")
+        with pytest.raises(UnusableLogError, match=r"^the log is damaged "):
+            log.probe()
+
+    @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+    def test_a_link_in_the_place_of_a_file_of_sqlite_is_not_followed(
+        self, path: Path, tmp_path: Path, suffix: str
+    ) -> None:
+        """Another user may have put it there; the file that it leads to is as it was."""
+        stored(path)
+        victim = tmp_path / "victim"
+        victim.write_text("precious")
+        Path(f"{path}{suffix}").symlink_to(victim)
+        with pytest.raises(UnusableLogError):
+            SqliteFile(path)
+        assert victim.read_text() == "precious"
+
     def test_a_file_that_vanishes_while_it_is_opened_is_no_log(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

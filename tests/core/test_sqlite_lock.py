@@ -205,3 +205,42 @@ def test_whoever_does_not_get_it_keeps_nothing_open(path: str, monkeypatch: pyte
     with pytest.raises(OSError, match="No locks available"):
         WriterLock(path, "my log")
     assert open_files() == before - 1
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe", "directory"])
+def test_what_another_user_has_put_there_is_no_lock(path: str, kind: str) -> None:
+    """It is refused with a line that names it; it stays, and the file that it leads to is as it was."""
+    target, planted = Path(f"{path}-victim"), lock_file(path)
+    if kind in ("link", "hard link"):
+        target.write_text("precious")
+    if kind == "hard link":
+        os.link(target, planted)
+    elif kind == "pipe":
+        os.mkfifo(planted)
+    elif kind == "directory":
+        planted.mkdir()
+    else:
+        planted.symlink_to(target)
+    before = open_files()
+    with pytest.raises(UnusableLogError) as told:
+        WriterLock(path, "my log")
+    assert str(told.value).startswith(f"{planted} is not a file that a broker has made, ")
+    assert "\n" not in str(told.value)
+    assert open_files() == before
+    assert os.path.lexists(planted)
+    assert not target.exists() or target.read_text() == "precious"
+
+
+def test_a_link_that_takes_the_place_of_the_file_is_no_lock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even one that leads to the locked file itself."""
+    lock, elsewhere = sqlite_lock._lock, Path(f"{path}-elsewhere")
+
+    def late(fd: int) -> None:
+        lock_file(path).rename(elsewhere)
+        lock_file(path).symlink_to(elsewhere)
+        lock(fd)
+
+    monkeypatch.setattr(sqlite_lock, "_lock", late)
+    with pytest.raises(UnusableLogError, match="is not a file that a broker has made"):
+        WriterLock(path, "my log")
+    assert elsewhere.read_bytes() == b""

@@ -141,6 +141,10 @@ class TwoLogs:
         assert (await self._writer.tip(), self._writer.base) == (tip, self._other.base)
         return tip
 
+    async def probe(self) -> None:
+        """Probe the writer's."""
+        await self._writer.probe()
+
     async def close(self) -> None:
         """Close both."""
         await self._other.close()

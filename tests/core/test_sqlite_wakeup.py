@@ -53,6 +53,26 @@ def test_an_existing_file_is_used(path: str) -> None:
     wakeup.close()
 
 
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe", "directory"])
+def test_what_another_user_has_put_there_is_not_written_to(path: str, kind: str) -> None:
+    """Nor waited for: there are no wake-ups then, and followers poll."""
+    target, planted = Path(f"{path}-victim"), Path(wakeup_path(path))
+    if kind in ("link", "hard link"):
+        target.write_text("precious")
+    if kind == "hard link":
+        os.link(target, planted)
+    elif kind == "pipe":
+        os.mkfifo(planted)
+    elif kind == "directory":
+        planted.mkdir()
+    else:
+        planted.symlink_to(target)
+    wakeup = Wakeup(path)
+    wakeup.notify()
+    wakeup.close()
+    assert not target.exists() or target.read_text() == "precious"
+
+
 def test_a_file_that_can_not_be_made_is_no_error(path: str) -> None:
     """A file that can't be made is no error."""
     wakeup = Wakeup(f"{path}/deep")

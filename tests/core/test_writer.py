@@ -353,9 +353,39 @@ def test_a_clock_that_is_set_back_costs_nobody_their_allowance() -> None:
         refused = await bench.writer.submit(say(ANN, "two", None, room))
         assert isinstance(refused, Rejection)
         assert refused.retry_after_ms is not None
-        await bench.clock.advance(2 * refused.retry_after_ms)
+        await bench.clock.advance(refused.retry_after_ms)
         accepted(await bench.writer.submit(say(ANN, "two", None, room)))
         await bench.check()
+
+    run(scenario)
+
+
+def test_a_clock_that_was_a_day_ahead_leaves_rate_limits_at_their_speed() -> None:
+    """Also after a restart on the log whose last commits are a day ahead, and `at_ms` never goes back."""
+
+    async def scenario() -> None:
+        policy = Policy(messages_per_10s_max=1)
+        bench = await Bench.started(policy)
+        await bench.writer.submit(enter(ANN))
+        await bench.writer.submit(enter(BOB))
+        room = room_of(bench.state, ANN)
+        bench.clock.jump_wall(86_400_000)
+        accepted(await bench.writer.submit(say(ANN, "one", None, room)))
+        bench.clock.jump_wall(-86_400_000)
+        await bench.clock.advance(9_999)
+        refused = await bench.writer.submit(say(ANN, "two", None, room))
+        assert isinstance(refused, Rejection)
+        assert refused.retry_after_ms == 1
+        await bench.clock.advance(1)
+        accepted(await bench.writer.submit(say(ANN, "two", None, room)))
+        await bench.check()
+
+        again = Bench(bench.log, FakeClock())
+        await again.start(policy)
+        assert isinstance(await again.writer.submit(say(ANN, "three", None, room)), Rejection)
+        await again.clock.advance(10_000)
+        accepted(await again.writer.submit(say(ANN, "three", None, room)))
+        await again.check()
 
     run(scenario)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import resource
 import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from broker.errors import HOW_FAR
@@ -252,6 +255,62 @@ async def test_a_disk_that_fills_up_costs_refusals_and_nothing_else(tmp_path: Pa
         status, _, logged = await broker.terminate()
         assert status == 0
         await there.close()
+    assert logged.count("Traceback") == 0
+
+
+async def readiness(broker: Process) -> tuple[int, dict[str, object]]:
+    """What `/readyz` says."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"http://127.0.0.1:{broker.port}/readyz")
+        return answer.status_code, answer.json()
+
+
+async def until_it_is(broker: Process, *, ready: bool) -> dict[str, object]:
+    """What `/readyz` says once it is so."""
+    async with asyncio.timeout(20):
+        while True:
+            status, said = await readiness(broker)
+            if (status == 200) is ready:
+                assert said["ready"] is ready
+                return said
+            await asyncio.sleep(0.1)  # another process has no event to wait for
+
+
+async def test_a_broker_that_can_store_nothing_is_not_ready(tmp_path: Path) -> None:
+    """It notices by itself, says why, and is ready again by itself; no call is needed for either."""
+    path, url = file_of(tmp_path)
+    elsewhere = tmp_path / "elsewhere.db"
+    async with serving("--log", url, "--log-format", "json") as broker:
+        there = broker.people()
+        ann, bob = await there.pair()
+        assert await until_it_is(broker, ready=True) == {"ready": True}
+
+        path.rename(elsewhere)
+        said = await until_it_is(broker, ready=False)
+        assert said == {"ready": False, "reason": "the log was moved or removed; put it back, or start again"}
+        assert (await ann.refused("send_message", room_id=ann.room_id, handle=ann.handle, message="1"))[
+            "code"
+        ] == "unavailable"
+        assert (await bob.call("get_status", handle=bob.handle))["status"] == "chatting"
+        elsewhere.rename(path)
+        await until_it_is(broker, ready=True)
+
+        wal_bytes = Path(f"{path}-wal").stat().st_size  # noqa: ASYNC240 - no disk is waited for
+        room_left = resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (wal_bytes, room_left[1]))
+        said = await until_it_is(broker, ready=False)
+        assert str(said["reason"]).startswith("the log: the disk ")
+        assert str(tmp_path) not in str(said)
+        resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, room_left)
+        await until_it_is(broker, ready=True)
+
+        await ann.say("after")
+        assert "after" in texts(await bob.hear())
+        status, _, logged = await broker.terminate()
+        await there.close()
+    assert status == 0
+    changes = [json.loads(line)["event"] for line in logged.splitlines() if '"store_' in line]
+    assert changes == ["store_lost", "store_back"] * 2
     assert logged.count("Traceback") == 0
 
 

@@ -56,6 +56,20 @@ async def test_send_message_waits_for_the_reply(there: Crowd, era: Era) -> None:
     assert texts((await ann.say("yes?", cursor=ann.cursor, wait_seconds=20))["events"]) == ["by the way"]
 
 
+async def test_idle_seconds_go_on_after_a_clock_was_ahead(era: Era) -> None:
+    """They count from the last word by the clock that has stamped it."""
+    clock = FakeClock()
+    async with serving(clock=clock) as running, crowd(running) as there:
+        clock.jump_wall(86_400_000)
+        ann = await there.person(era)
+        await ann.enter()
+        clock.jump_wall(-86_400_000)
+        wait = ann.calling("wait_for_events", handle=ann.handle, cursor=ann.cursor)
+        await running.waits(ann.connection_id)
+        await clock.advance(45_000)
+        assert (await wait)["idle_seconds"] == 45
+
+
 async def test_a_wait_is_over_after_its_time(era: Era) -> None:
     """After `wait_seconds`, 45 if nothing is said, it gives no events, `timed_out`, and who one still is."""
     clock = FakeClock()

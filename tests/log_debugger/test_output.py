@@ -12,8 +12,8 @@ import pytest
 
 from tests.log_debugger.logs import conversation, dumped, run_command, run_ok
 
-WRITERS = {"report": ("report",), "test": ("test", "--to", "6")}
-BEGINNINGS = {"report": "<!doctype html>", "test": '"""A situation'}
+WRITERS = {"report": ("report",), "test": ("test", "--to", "6"), "dump": ("log", "dump")}
+BEGINNINGS = {"report": "<!doctype html>", "test": '"""A situation', "dump": "{"}
 
 STDOUT = "/dev/fd/1"
 """What `/dev/stdout` is a link to; nothing can be put in the place of this one, whatever goes wrong."""
@@ -30,8 +30,7 @@ def a_log(tmp_path: Path) -> str:
 
 def call(command: str, log: str, output: object) -> tuple[str, ...]:
     """The arguments that write to `output`."""
-    name, *more = WRITERS[command]
-    return (name, log, *more, "-o", str(output))
+    return (*WRITERS[command], log, "-o", str(output))
 
 
 def shell(command: str, log: str, output: str, **redirected: object) -> subprocess.CompletedProcess[str]:
@@ -87,13 +86,44 @@ def test_a_link_is_followed(tmp_path: Path, command: str) -> None:
 
 
 @each_writer
-def test_a_file_that_others_may_not_read_stays_one(tmp_path: Path, command: str) -> None:
-    """Its successor has the same permissions."""
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("before", [None, 0o600, 0o644, 0o666])
+def test_no_other_user_may_read_it(tmp_path: Path, command: str, before: int | None, umask: int) -> None:
+    """Whatever the umask is, and whatever the file that is replaced allowed."""
     log, page = a_log(tmp_path), tmp_path / "page"
-    page.touch(0o600)
-    run_ok(*call(command, log, page))
+    if before is not None:
+        page.touch()
+        page.chmod(before)
+    was = os.umask(umask)
+    try:
+        run_ok(*call(command, log, page))
+    finally:
+        os.umask(was)
     assert page.stat().st_mode & 0o777 == 0o600
     assert page.stat().st_size
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["log", "page"]
+
+
+@each_writer
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+def test_what_another_user_has_put_there_is_not_written_through(
+    tmp_path: Path, command: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a directory that both may write, it would lead to a file of this user, or to that other one."""
+    log, name, target = a_log(tmp_path), tmp_path / "page", tmp_path / "target"
+    if kind == "pipe":
+        os.mkfifo(name)
+    else:
+        name.symlink_to(target)
+        if kind == "link":
+            target.write_text("mine")
+    monkeypatch.setattr(os, "geteuid", lambda: 4_321)
+    if os.getuid() == 0:
+        os.chown(name, 1_234, -1, follow_symlinks=False)
+    answer = run_command(*call(command, log, name))
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == f"chat-broker: {name} is a link or a pipe of another user; name another file\n"
+    assert not target.exists() or target.read_text("utf-8") == "mine"
 
 
 @each_writer

@@ -100,6 +100,18 @@ def test_what_is_older_than_some_time_goes(
     assert lines_of(log) == [encode_commit(commit) for commit in SAID[left - 1 :]]
 
 
+def test_what_a_clock_ahead_has_stamped_is_not_older_than_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The present clock counts, not the newest commit: what was said just now stays, and a line says why."""
+    log = filed(tmp_path / "log.db", SAID)
+    monkeypatch.setattr(time, "time", lambda: START_MS / 1_000 - 86_400)
+    said, rest = run_ok("log", "trim", log, "--older-than", "1h").out.splitlines()
+    assert said.startswith("the last commit is dated 1 d 0 h ahead of this machine's clock: ")
+    assert "--before" in said
+    assert rest == "nothing to trim: 9 commits left, from position 1 to 9"
+
+
 def test_a_broker_goes_on_while_its_log_is_trimmed(tmp_path: Path) -> None:
     """It appends behind the same tip as before, and reads what is left."""
     path = tmp_path / "log.db"

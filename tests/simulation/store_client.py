@@ -220,6 +220,10 @@ class StoreClient:
     async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
         """See `EventLog.record`: they are lost."""
 
+    async def probe(self) -> None:
+        """See `EventLog.probe`; it fails as a read does."""
+        await self._read("probe", lambda: None)
+
     async def close(self) -> None:
         """See `EventLog.close`."""
         self._closed = True

@@ -191,6 +191,20 @@ class LogContract:
 
         run(scenario)
 
+    def test_a_probe_makes_no_commit(self) -> None:
+        """Neither in an empty log, nor between two appends."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), chain(2)
+            await log.probe()
+            assert await log.tip() == EMPTY_TIP
+            await log.append(commits[:1], expected=EMPTY_TIP)
+            await log.probe()
+            await log.append(commits[1:], expected=commits[0].tip)
+            assert await all_of(log) == commits
+
+        run(scenario)
+
     def test_of_two_writers_at_one_tip_one_wins(self) -> None:
         """One of two writers gets a conflict, and stores nothing."""
 

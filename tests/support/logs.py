@@ -78,6 +78,8 @@ class FaultyLog:
         self.saved: list[Snapshot] = []
         self.delivery_records: list[DeliveryRecord] = []
         self.before_compact: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.probes = 0
+        self.before_probe: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.before_record: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     @property
@@ -172,6 +174,11 @@ class FaultyLog:
         """Do what comes before, and keep `delivery_records` for the tests."""
         await _next(self.before_record)
         self.delivery_records += delivery_records
+
+    async def probe(self) -> None:
+        """Do what comes before; see `EventLog.probe`."""
+        self.probes += 1
+        await _next(self.before_probe)
 
     async def close(self) -> None:
         """See `EventLog.close`."""

@@ -1,9 +1,9 @@
 """What we answer in 2025 sessions is what the SDK's own stateful manager answers, byte for byte.
 
-A version of the SDK that answers otherwise shows here. Left out are the session ids, which ours names where a session is
-opened and nowhere else, pings, and what differs on purpose: the text of a refused message, an id that is in flight
-twice, a session that ends with calls in flight, and an `initialize` that is repeated in a session (with another version,
-it opens another).
+A version of the SDK that answers otherwise shows here. Left out are the session ids, which ours names where a session
+is opened and nowhere else, pings, and what differs on purpose: the text of a refused message, an id that is in flight
+twice, a session that ends with calls in flight, and an `initialize` that is repeated in a session (with another
+version, it opens another).
 """
 
 from __future__ import annotations
