@@ -29,17 +29,7 @@ for (const era of ["legacy", "modern"]) {
     const run = (method, ...options) =>
       runScript(
         INSPECTOR,
-        [
-          "--cli",
-          broker.url.href,
-          "--transport",
-          "http",
-          "--protocol-era",
-          era,
-          "--method",
-          method,
-          ...options,
-        ],
+        ["--cli", broker.url.href, "--transport", "http", "--protocol-era", era, "--method", method, ...options],
         home,
       );
 

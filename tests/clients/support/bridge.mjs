@@ -10,7 +10,12 @@ import { text } from "node:stream/consumers";
 import { request } from "./wire.mjs";
 
 /** What workflow hosts add to the arguments of a tool. */
-const INJECTED = { toolCallId: "call_0f3a", sessionId: "5b1c6a", action: "sendMessage", chatInput: "find me a stranger" };
+const INJECTED = {
+  toolCallId: "call_0f3a",
+  sessionId: "5b1c6a",
+  action: "sendMessage",
+  chatInput: "find me a stranger",
+};
 
 const camelCase = (name) => name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
 const words = (list) => list.join(", ");

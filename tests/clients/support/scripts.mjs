@@ -15,7 +15,10 @@ export function environment(home) {
 
 /** Runs `script` to its end; resolves with the exit code and what was printed. */
 export async function runScript(script, args, home) {
-  const child = spawn(process.execPath, [script, ...args], { stdio: ["ignore", "pipe", "pipe"], env: environment(home) });
+  const child = spawn(process.execPath, [script, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: environment(home),
+  });
   let stdout = "";
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text) => (stdout += text));
