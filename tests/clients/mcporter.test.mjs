@@ -88,22 +88,25 @@ describe("mcporter", () => {
     assert.equal(JSON.parse(stdout).code, "unknown_handle");
   });
 
-  it("carries a conversation of two programs that call tools as methods, with names in camelCase", async (t) => {
-    const runtime = await createRuntime({ servers: [{ name: "chat", command: { kind: "http", url: broker.url } }] });
-    t.after(() => runtime.close());
-    const chat = createServerProxy(runtime, "chat");
-
-    /** The session is one for both; only the handle tells them apart. */
-    class Program extends Member {
-      async call(tool, args = {}) {
-        const named = Object.entries(args).map(([name, value]) => [camelCase(name), value]);
-        const result = await chat[camelCase(tool)](Object.fromEntries(named));
-        assert.ok(!result.raw.isError, `${tool} was refused: ${result.text()}`);
-        return result.json();
-      }
+  /** A program that calls tools as methods, with a session of its own. */
+  class Program extends Member {
+    static async start(t) {
+      const program = new Program(broker);
+      const runtime = await createRuntime({ servers: [{ name: "chat", command: { kind: "http", url: broker.url } }] });
+      t.after(() => runtime.close());
+      program.chat = createServerProxy(runtime, "chat");
+      return program;
     }
 
-    await converse(new Program(broker), new Program(broker));
+    async call(tool, args = {}) {
+      const result = await this.chat[camelCase(tool)](args);
+      assert.ok(!result.raw.isError, `${tool} was refused: ${result.text()}`);
+      return result.json();
+    }
+  }
+
+  it("carries a conversation of two programs that call tools as methods", async (t) => {
+    await converse(await Program.start(t), await Program.start(t));
   });
 
   it("leaves a broker that ends in time with exit code 0, and has printed no secret", () => broker.stop());
