@@ -13,7 +13,7 @@ from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.minting import Minting
 from broker.presence import Presence
-from broker.reads import Reads
+from broker.reads import PAGE_BYTES_MAX, Reads
 from broker.replica import LogObserver
 from broker.retention import Redaction
 from broker.streams import Heartbeat, Streams
@@ -41,9 +41,14 @@ class Broker(LogObserver):
         clock: Clock,
         *,
         keep_commits: int | None = None,
+        page_bytes_max: int = PAGE_BYTES_MAX,
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
-        """`keep_commits`: see `LogWriter`; `random_bytes`: the source of handles, room ids and salts."""
+        """Build the parts.
+
+        `keep_commits`: see `LogWriter`; `page_bytes_max`: the limit of an answer with a page of notifications;
+        `random_bytes`: the source of handles, room ids and salts.
+        """
         self.log = log
         self.clock = clock
         self.random_bytes = random_bytes
@@ -68,7 +73,7 @@ class Broker(LogObserver):
         self.streams = Streams(
             clock, self.replica, self.hub, self.presence, self.heartbeat, self.metrics, self.delivery_log
         )
-        self.reads = Reads(log, self.replica, self.delivery_log)
+        self.reads = Reads(log, self.replica, self.delivery_log, page_bytes_max)
         self.waits = Waits(clock, self.hub, self.replica, self.reads)
         self.minting = Minting(clock, self.writer, self.presence, self.metrics, random_bytes)
         self._tasks: set[asyncio.Task[object]] = set()

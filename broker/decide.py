@@ -78,7 +78,7 @@ def decide(state: StateView, command: Command, facts: Facts, *, matching: Matchi
         case NextPartner():
             return _next(state, command, facts, matching or _named(state))
         case LeaveQueue(connection_id=who):
-            return [QueueLeft(who, "left")] if who in state.queue.entered else ALREADY_DONE
+            return _leave_queue(state, who)
         case LeaveRoom(connection_id=who, room_id=room_id):
             room = _own_room(state, who, room_id)
             return _close(room, who, "left") if room is not None else ROOM_NOT_FOUND
@@ -119,6 +119,13 @@ def _enter(state: StateView, command: EnterQueue, facts: Facts, matching: Matchi
         return Rejection("already_chatting")
     entry = QueueEntered(command.connection_id, command.display_name, command.interests)
     return _queue_up(state, entry, facts, matching)
+
+
+def _leave_queue(state: StateView, who: ConnectionId) -> Decision:
+    known = state.connections.by_id.get(who)
+    if known is not None and isinstance(known.place, Chatting):
+        return Rejection("already_chatting")  # matched a moment ago: the partner would wait for an answer
+    return [QueueLeft(who, "left")] if who in state.queue.entered else ALREADY_DONE
 
 
 def _next(state: StateView, command: NextPartner, facts: Facts, matching: Matching) -> Decision:

@@ -7,7 +7,9 @@ The inboxes give the positions of the newest notifications; older ones are found
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Collection, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,22 +17,42 @@ from broker.delivery_log import DeliveryLog
 from broker.hub import Delivery, deliveries_of
 from broker.replica import Replica
 from events.commit import Commit
-from events.ids import ConnectionId, Position
+from events.ids import POSITION_MAX, ConnectionId, Position
 from events.log import DeliveredBy, EventLog
+from projections.connections import Idle
+from projections.endings import Ending, ending_of
 from projections.inbox import EMPTY_INBOX, Inbox
 from projections.notifications import Notification, recipients
 from projections.state import State
 
 READ_AHEAD = 16
 RUN_MAX = 1_000
+SCAN_COMMITS_MAX = 5_000
+"""The most commits that one page goes through, where no index says which concern the connection."""
+
+PAGE_BYTES_MAX = 262_144
+ANSWER_BYTES = 2_048
+"""An answer without its events takes less."""
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Notifications after a cursor, oldest first, and the cursor that comes after them."""
+    """Notifications after a cursor, oldest first, and the cursor to read on from.
+
+    The cursor is that of the last notification, or the given one if there is none. It is a later one without a
+    notification only if `is_partial`.
+    """
 
     events: Sequence[Notification]
     cursor: Position
-    missed: bool = False  # the log does not go back as far as the given cursor
+    missed: bool = False  # notifications after the given cursor are no longer in the log
+    is_partial: bool = False  # the log has been read up to the cursor, and more of it is to be read
+
+
+class Limits(NamedTuple):
+    """Limits of a page: notifications, and bytes of the answer that holds them."""
+
+    events: int
+    bytes: int = PAGE_BYTES_MAX
 
 
 def inbox_of(state: State, connection_id: ConnectionId) -> Inbox:
@@ -41,10 +63,11 @@ def inbox_of(state: State, connection_id: ConnectionId) -> Inbox:
 class Reads:
     """The reads of one broker."""
 
-    def __init__(self, log: EventLog, replica: Replica, delivery_log: DeliveryLog) -> None:
+    def __init__(self, log: EventLog, replica: Replica, delivery_log: DeliveryLog, page_bytes_max: int) -> None:
         self._log = log
         self._replica = replica
         self._delivery_log = delivery_log
+        self._page_bytes_max = page_bytes_max
 
     async def page(self, connection_id: ConnectionId, cursor: Position | None) -> Page:
         """Return a page of the notifications of `connection_id` after `cursor`; without a cursor, of the newest.
@@ -53,24 +76,40 @@ class Reads:
             LogUnavailableError: the log could not be read.
         """
         state = self._replica.state
-        limit = state.policy.events_per_page_max
+        limits = Limits(state.policy.events_per_page_max, self._page_bytes_max)
         if cursor is None:
-            return await newest_page(self._log, state, connection_id, limit)
-        return await page_after(self._log, state, connection_id, cursor, limit)
+            return await newest_page(self._log, state, connection_id, limits)
+        return await page_after(self._log, state, connection_id, cursor, limits)
+
+    async def ending(self, state: State, connection_id: ConnectionId) -> Ending | None:
+        """Return why a connection is idle in `state`; `None` if it is not, or if the log no longer tells.
+
+        Raises:
+            LogUnavailableError: the log could not be read.
+        """
+        known = state.connections.get(connection_id)
+        if known is None or not isinstance(known.place, Idle):
+            return None
+        for commit in await self._log.read(known.place.since_position - 1, 1):
+            if commit.position == known.place.since_position:
+                return ending_of(commit, connection_id)
+        return None
 
     def record(self, connection_id: ConnectionId, page: Page, to: DeliveredBy) -> None:
         """Record that `page` is on its way to `connection_id`."""
         for event in page.events:
             self._delivery_log.record(event.params.cursor, connection_id, to)
 
-    async def has_given(self, cursor: Position) -> bool:
-        """Return whether this log can have given `cursor`: none is above its tip.
+    async def has_given(self, connection_id: ConnectionId, cursor: Position) -> bool:
+        """Return whether `connection_id` can have been given `cursor`: none is above its own last event.
+
+        A later one is refused even if the log has it, or callers could find out when others speak.
 
         Raises:
             LogUnavailableError: the log does not answer in time.
         """
         await self._replica.confirm(cursor)
-        return 0 <= cursor <= self._replica.state.position
+        return 0 <= cursor <= last_position_of(self._replica.state, connection_id)
 
     def knows(self, connection_id: ConnectionId) -> bool:
         """Return whether that connection is known here (still)."""
@@ -88,50 +127,113 @@ class Reads:
         return self.knows(connection_id)
 
 
-async def page_after(log: EventLog, state: State, connection_id: ConnectionId, cursor: Position, limit: int) -> Page:
-    """Return up to `limit` notifications of `connection_id` after `cursor`.
+def last_position_of(state: State, connection_id: ConnectionId) -> Position:
+    """Return the position of the last commit that concerns `connection_id`; 0 if it is not known."""
+    known = state.connections.get(connection_id)
+    return max(known.last_position if known is not None else 0, *inbox_of(state, connection_id).newest[-1:], 0)
 
-    The cursor of the page never passes a notification that the page leaves out: it is the last one's position if the
-    page is full, and `state`'s if nothing remains.
+
+async def page_after(
+    log: EventLog, state: State, connection_id: ConnectionId, cursor: Position, limits: Limits
+) -> Page:
+    """Return the next notifications of `connection_id` after `cursor`, as many as the limits allow.
+
+    There is at least one, if there is any. The cursor never passes a notification that the page leaves out.
     """
+    is_partial = _indexed_from(state, (connection_id,), cursor) - cursor > SCAN_COMMITS_MAX
+    last = cursor + SCAN_COMMITS_MAX if is_partial else state.position
+    events, is_full = await _first(notifications_after(log, state, (connection_id,), cursor, last), limits)
+    missed = _has_missed(log, state, connection_id, cursor)  # by now: the log may have been trimmed meanwhile
+    if is_partial and not is_full:
+        return Page(events, last, missed, is_partial=True)
+    if events:
+        return Page(events, events[-1].params.cursor, missed)
+    gone = inbox_of(state, connection_id).newest[-1:]  # if it is after the cursor
+    return Page([], max(cursor, *gone), missed) if gone else Page([], cursor, missed)
+
+
+async def _first(found: AsyncIterator[list[Delivery]], limits: Limits) -> tuple[list[Notification], bool]:
+    """Return as many of the notifications as the limits allow, and whether they are reached."""
     events: list[Notification] = []
-    async for deliveries in notifications_after(log, state, (connection_id,), cursor):
-        events += [delivery.notification for delivery in deliveries]
-        if len(events) == limit:
-            return Page(events, deliveries[-1].position, missed=cursor < log.base.position)
-    return Page(events, max(cursor, state.position), missed=cursor < log.base.position)
+    answer_bytes = 0
+    async for deliveries in found:
+        notification = deliveries[0].notification
+        if events:  # most pages hold one alone
+            answer_bytes = answer_bytes or ANSWER_BYTES + _bytes_in_answer(events[0])
+            answer_bytes += _bytes_in_answer(notification)
+            if answer_bytes > limits.bytes:
+                return events, True
+        events.append(notification)
+        if len(events) == limits.events:
+            return events, True
+    return events, False
 
 
-async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, limit: int) -> Page:
-    """Return the newest `limit` notifications in the inbox of `connection_id`, and the cursor after them."""
-    newest = inbox_of(state, connection_id).last(limit)
-    if not newest:
-        return Page([], state.position)
-    page = await page_after(log, state, connection_id, newest[0] - 1, limit)
-    return Page(page.events, state.position)
+async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, limits: Limits) -> Page:
+    """Return the newest notifications in the inbox of `connection_id`, as many as the limits allow.
+
+    The cursor is that of the last one, or of the connection's last commit if there is none.
+    """
+    newest = inbox_of(state, connection_id).last(limits.events)
+    events: list[Notification] = []
+    if newest:
+        async for deliveries in notifications_after(log, state, (connection_id,), newest[0] - 1):
+            events += [delivery.notification for delivery in deliveries]
+    answer_bytes = ANSWER_BYTES
+    for count, event in enumerate(reversed(events)):
+        answer_bytes += _bytes_in_answer(event)
+        if count and answer_bytes > limits.bytes:
+            events = events[-count:]
+            break
+    return Page(events, events[-1].params.cursor if events else last_position_of(state, connection_id))
+
+
+def _has_missed(log: EventLog, state: State, connection_id: ConnectionId, cursor: Position) -> bool:
+    """Return whether a notification after `cursor` may be gone from the log."""
+    base, inbox = log.base.position, inbox_of(state, connection_id)
+    if cursor >= base:
+        return False
+    is_forgotten = connection_id not in state.connections.by_id
+    return is_forgotten or inbox.dropped_through > cursor or any(at <= base for at in inbox.after(cursor))
+
+
+def _bytes_in_answer(notification: Notification) -> int:
+    """Return at least the bytes that it takes in an answer: as JSON, and again in the copy as text, both in ASCII."""
+    return 2 * len(json.dumps(msgspec.json.encode(notification).decode()))
 
 
 async def notifications_after(
-    log: EventLog, state: State, connection_ids: Collection[ConnectionId], cursor: Position
+    log: EventLog,
+    state: State,
+    connection_ids: Collection[ConnectionId],
+    cursor: Position,
+    last: Position = POSITION_MAX,
 ) -> AsyncIterator[list[Delivery]]:
-    """Yield the notifications of `connection_ids` after `cursor`, up to `state`'s position.
+    """Yield the notifications of `connection_ids` after `cursor`, up to `state`'s position, and up to `last`.
 
     Each position comes once, in order, and within it the connections in ascending order. Commits no longer in
     the log are left out.
     """
-    inboxes = [inbox_of(state, connection_id) for connection_id in connection_ids]
-    indexed_from = max([cursor, *(inbox.dropped_through for inbox in inboxes)])
-    if any(connection_id not in state.connections.by_id for connection_id in connection_ids):
-        indexed_from = max(cursor, state.position)  # forgotten, its inbox too, and perhaps with its last commit
+    indexed_from = _indexed_from(state, connection_ids, cursor)
     listeners = frozenset(connection_ids)
-    async for commit in _between(log, cursor, indexed_from):
+    async for commit in _between(log, cursor, min(indexed_from, last)):
         if deliveries := _deliveries_to(commit, listeners):
             yield deliveries
+    if last <= indexed_from:
+        return
+    inboxes = [inbox_of(state, connection_id) for connection_id in connection_ids]
     wanted = sorted({position for inbox in inboxes for position in inbox.after(indexed_from)})
     for start, end in _runs(wanted):
         for commit in await log.read(start - 1, end - start + 1):
             if commit.position <= end and (deliveries := _deliveries_to(commit, listeners)):
                 yield deliveries
+
+
+def _indexed_from(state: State, connection_ids: Collection[ConnectionId], cursor: Position) -> Position:
+    """Return the position after which the inboxes list every notification after `cursor`."""
+    if any(connection_id not in state.connections.by_id for connection_id in connection_ids):
+        return max(cursor, state.position)  # forgotten, its inbox too, and perhaps with its last commit
+    return max([cursor, *(inbox_of(state, connection_id).dropped_through for connection_id in connection_ids)])
 
 
 async def _between(log: EventLog, after: Position, last: Position) -> AsyncIterator[Commit]:

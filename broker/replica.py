@@ -66,6 +66,8 @@ class Replica:
         self._heard: list[Commit] = []  # followed, not folded yet
         self._heard_to: Position = 0
         self._seen_to: Position = 0  # the log was seen to hold so much
+        self._sought: str | None = None  # the id of a commit whose append was not answered
+        self._has_come = False
         self._moved = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
 
@@ -139,6 +141,15 @@ class Replica:
         self._observer.committed(commit, state)
         self._moved.set()
 
+    def seek(self, commit_id: str) -> None:
+        """Look out for a commit among those that come by another way than its own append."""
+        self._sought, self._has_come = commit_id, False
+
+    @property
+    def has_come(self) -> bool:
+        """Return whether the sought commit was folded."""
+        return self._has_come
+
     def fold(self, commits: Iterable[Commit] = ()) -> bool:
         """Fold and announce `commits` and all that was heard; return whether the state moved. Skip known commits.
 
@@ -151,6 +162,7 @@ class Replica:
                 self._seen_to = max(self._seen_to, commit.position)  # the commits between have to be read
             elif commit.position == self.state.position + 1:
                 check_link(self.state.tip, commit)
+                self._has_come = self._has_come or commit.commit_id == self._sought
                 self.adopt(evolve(self.state, commit), commit)
         self._moved.set()
         if self.state is before:

@@ -22,7 +22,7 @@ PROGRESS_MS = 10_000
 
 
 class Waited(NamedTuple):
-    """The end of a wait: a page, which is empty if the wait `timed_out` or if nothing can come."""
+    """The end of a wait: a page, which is empty if the wait `timed_out`, if nothing can come, or if it is partial."""
 
     page: Page
     state: State
@@ -91,7 +91,7 @@ class Wait:
         state = waits.replica.state
         page = await waits.reads.page(self._connection_id, self._cursor)
         known = state.connections.get(self._connection_id)
-        if page.events or known is None or isinstance(known.place, Idle):
+        if page.events or page.is_partial or known is None or isinstance(known.place, Idle):
             return Waited(page, state, timed_out=False)
         if self._given_up or waits.is_draining or waits.clock.now_ms() >= self._deadline_ms:
             return Waited(page, state, timed_out=True)

@@ -225,12 +225,17 @@ class LogWriter:
     async def _tried(self, commands: Iterable[PendingCommand]) -> Batch | None:
         """Decide `commands` and store the commits; `None` if another writer was first, whose commits were folded."""
         batch, truncations, may_have_landed = self._decided(commands), self.replica.truncations, False
+        if batch.commits:
+            self.replica.seek(batch.commits[0].commit_id)
         while batch.commits:
             started_ms = self._clock.now_ms()
             try:
                 await self._log.append(batch.commits, expected=self.replica.state.tip)
             except Conflict as conflict:
                 await self._fold_missed(conflict)
+                if self.replica.has_come:  # it had landed, and all of it, but was trimmed: no store can tell
+                    batch.steps.clear()
+                    return batch
                 if may_have_landed and self.replica.truncations > truncations:
                     raise LogUnavailableError("what was appended may stand among what was trimmed since") from None
                 if _are_answered(commands):

@@ -27,6 +27,7 @@ from mcp_types import (
 )
 
 from broker.broker import Broker
+from broker.waits import Waited
 from events.ids import ConnectionId, Handle, connection_id_of
 from events.log import LogUnavailableError
 from mcp_facade.http.headers import is_modern
@@ -34,7 +35,7 @@ from mcp_facade.sdk.context import Context, exchange_of
 from mcp_facade.sessions import Sessions
 from mcp_facade.texts import INBOX_DESCRIPTION, INBOX_NOT_FOUND, LOBBY_DESCRIPTION, REFUSALS, RESOURCE_NOT_FOUND
 from mcp_facade.tools.calls import Caller
-from mcp_facade.tools.results import Json, waited_json
+from mcp_facade.tools.results import Json, idle_seconds_of, waited_json
 
 logger = structlog.get_logger(__name__)
 
@@ -145,23 +146,25 @@ class Resources:
         if session is not None:
             session.bind(*caller)
             await self._sessions.keep(session)
-        cursor = await self._cursor(uri)
-        with self._presence.call(caller.connection_id):
+        who = caller.connection_id
+        cursor = await self._cursor(uri, who)
+        with self._presence.call(who):
             state = self._replica.state
-            page = await self._reads.page(caller.connection_id, cursor)
+            page = await self._reads.page(who, cursor)
+            ending = await self._reads.ending(state, who)
         exchange_of(ctx).answer_ready()
-        self._reads.record(caller.connection_id, page, "inbox")
-        wall_ms = self._clock.wall_ms()
-        return waited_json(page, state, caller.connection_id, timed_out=False, wall_ms=wall_ms)
+        self._reads.record(who, page, "inbox")
+        idle_seconds = idle_seconds_of(state, who, self._clock.wall_ms())
+        return waited_json(Waited(page, state, timed_out=False), who, ending) | {"idle_seconds": idle_seconds}
 
-    async def _cursor(self, uri: str) -> int | None:
+    async def _cursor(self, uri: str, connection_id: ConnectionId) -> int | None:
         inbox = parse_inbox_uri(uri)
         if inbox is None or inbox.cursor is None:
             await self._replica.confirm()
             return None
         readable = inbox.cursor.isascii() and inbox.cursor.isdigit() and len(inbox.cursor) <= CURSOR_DIGITS_MAX
         position = int(inbox.cursor) if readable else -1
-        if not await self._reads.has_given(position):
+        if not await self._reads.has_given(connection_id, position):
             raise MCPError(INVALID_PARAMS, "cursor is not one that you were given. Leave it out for the newest events.")
         return position
 

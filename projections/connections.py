@@ -17,6 +17,11 @@ class Idle(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="idle"):
 
     key: int
 
+    @property
+    def since_position(self) -> Position:
+        """The position of the commit that made it idle."""
+        return self.key // 2
+
 
 class Waiting(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="waiting"):
     """In the queue since the commit at `entered_position`."""
@@ -96,7 +101,7 @@ class ConnectionsMutation(msgspec.Struct, gc=False):
         self.by_id[who] = replace(self.by_id[who], place=place, last_position=position, last_at_ms=at_ms)
 
     def set_idle(self, who: ConnectionId, key: int, position: Position, at_ms: int) -> None:
-        """Make `who` the newest idle connection; `key` is the highest so far."""
+        """Make `who` the newest idle connection; `key` is the highest so far, and twice `position` or one more."""
         self.by_id[who] = replace(self.by_id[who], place=Idle(key), last_position=position, last_at_ms=at_ms)
         self.idle.append(key, who)
 

@@ -140,6 +140,8 @@ class ReferenceModel:
 
     def _leave_queue(self, connection_id: ConnectionId) -> None:
         known = self.state.connection(connection_id)
+        if known is not None and known.place == "chatting":
+            raise _RejectedError("already_chatting")
         if known is not None and known.place == "waiting":
             self.state.leave_queue(known, "left")
 

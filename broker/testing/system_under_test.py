@@ -91,10 +91,13 @@ class SystemUnderTest:
         return self._outcome(observation)
 
     def check_page(self, connection_id: ConnectionId, cursor: Position) -> Position:
-        """Read one page after `cursor`, check it, and return the next cursor. An unknown connection reads nothing."""
+        """Read one page after `cursor`, check it, and return the next cursor; the same one if nothing was left.
+
+        An unknown connection reads nothing.
+        """
         connection = self._checker.reference.state.connection(connection_id)
         if connection is None:
-            return self.state.position
+            return cursor
         cursor = max(cursor, connection.known_since - 1)
         page = self.system.page(connection_id, cursor)
         limit = self.state.policy.events_per_page_max
@@ -102,7 +105,7 @@ class SystemUnderTest:
         read = [plain_notification(connection_id, notification) for notification in page.events]
         if read != [notification for _, notification in owed]:
             self._fail(4, f"{connection_id} read {read} after {cursor}, and was told {owed}")
-        read_to = owed[-1][0] if len(owed) == limit else max(cursor, self.state.position)
+        read_to = owed[-1][0] if owed else cursor
         if page.cursor != read_to or page.missed:
             self._fail(4, f"{connection_id} read up to {page.cursor} after {cursor}, to be {read_to}")
         return read_to
@@ -116,9 +119,9 @@ class SystemUnderTest:
             if digest(fold(commits)) != known:
                 self._fail(6, "folding the log does not give the live state")
         for connection_id in self.state.connections.by_id:
-            cursor = 0
-            while cursor < self.state.position:
-                cursor = self.check_page(connection_id, cursor)
+            cursor, following = -1, 0
+            while following > cursor:
+                cursor, following = following, self.check_page(connection_id, following)
 
     def room_name(self, room_id: RoomId) -> RoomId:
         """Return the machine's name of a room; an unknown id is returned as it is."""

@@ -138,10 +138,14 @@ class FastLane:
 
 
 def _may_block(name: str, arguments: Mapping[str, Any] | None) -> bool:
-    """Return whether a call may wait, or mint a handle for this response alone to tell."""
+    """Return whether a call may wait, or mint a handle for this response alone to tell; in doubt, it may."""
     given = arguments or {}
-    return (
-        name == "wait_for_events"
-        or (name == "send_message" and "cursor" in given)
-        or (name == "enter_queue" and given.get("handle") is None)
-    )
+    if name == "send_message":
+        return not given.keys() <= _OF_A_SHORT_MESSAGE  # `cursor`, in whatever form its host writes it
+    if name == "enter_queue":
+        handle = given.get("handle")
+        return not isinstance(handle, str) or not handle.strip()
+    return name == "wait_for_events"
+
+
+_OF_A_SHORT_MESSAGE = {"room_id", "message", "handle", "message_id"}

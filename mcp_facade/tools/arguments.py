@@ -1,22 +1,26 @@
-"""The arguments of the tools: parsed strictly, cleaned on entry, refused with an instruction for the caller.
+"""The arguments of the tools: published strictly, parsed leniently, refused with an instruction for the caller.
 
-Strict about types, since an error helps a client with a wrong one; lenient where hosts differ in good faith: `null`
-equals a left-out argument, and `45.0` is a whole number.
+Well-formed arguments are taken as they are. Others are read once more as hosts in good faith mean them
+(`lenient.understood`): numbers and lists written as text, empty values for left-out ones, keys that a host adds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from events.ids import POSITION_MAX, ClientMessageId
+from events.policy import Policy
+from mcp_facade.tools.lenient import UnclearKeysError, understood
 from mcp_facade.tools.sanitise import clean_interests, clean_name
 
 INTERESTS_MAX = 10
 WAIT_SECONDS_MAX = 300
 WAIT_SECONDS_DEFAULT = 45
+MESSAGE_BYTES_DEFAULT = Policy().message_bytes_max
 NAME_CHARS_LOOKED_AT = 1_000
 
 
@@ -31,6 +35,14 @@ def _integral(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
+def _shortened(value: Any) -> Any:
+    return min(value, WAIT_SECONDS_MAX) if type(value) is int or type(value) is float else value
+
+
+def _trimmed(handle: str | None) -> str | None:
+    return (handle.strip() or None) if handle is not None else None
+
+
 def _cut(value: str) -> str:
     """Cut a raw name: at most 40 characters of it are kept, and cleaning takes time in its length."""
     return value[:NAME_CHARS_LOOKED_AT]
@@ -38,12 +50,11 @@ def _cut(value: str) -> str:
 
 _RawName = Annotated[str, AfterValidator(_cut)]
 _Cursor = Annotated[int, Field(ge=0, le=POSITION_MAX), BeforeValidator(_integral)]
-_Handle = Annotated[str | None, Field(max_length=200, description="The secret that enter_queue gave you.")]
-_RoomId = Annotated[str, Field(max_length=200, description="The room_id that enter_queue or chatroom.found gave you.")]
-_WaitSeconds = Annotated[
-    float,
-    Field(ge=0, le=WAIT_SECONDS_MAX, allow_inf_nan=False, description="How long to wait for something to happen."),
+_Handle = Annotated[
+    str | None, Field(max_length=200, description="The secret that enter_queue gave you."), AfterValidator(_trimmed)
 ]
+_RoomId = Annotated[str, Field(max_length=200, description="The room_id that enter_queue or chatroom.found gave you.")]
+_WaitSeconds = Annotated[float, Field(ge=0, le=WAIT_SECONDS_MAX, allow_inf_nan=False), BeforeValidator(_shortened)]
 
 
 class _Arguments(BaseModel):
@@ -70,14 +81,16 @@ class SendMessageArguments(_Arguments):
     """Arguments of `send_message`; the tool cleans the text, since it knows the limits in force."""
 
     room_id: _RoomId
-    message: Annotated[str, Field(description="What to say: plain text.")]
+    message: Annotated[str, Field(description=f"Plain text, at most {MESSAGE_BYTES_DEFAULT} bytes by default.")]
     handle: _Handle = None
     message_id: Annotated[
         ClientMessageId | None,
         Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Your own name for it; a repeat is said once."),
     ] = None
     cursor: Annotated[_Cursor | None, Field(description="The newest cursor: also return what came after it.")] = None
-    wait_seconds: _WaitSeconds = 0
+    wait_seconds: Annotated[
+        _WaitSeconds, Field(description=f"Seconds to wait for a reply: 0 by default, {WAIT_SECONDS_MAX} at most.")
+    ] = 0
 
 
 class WaitForEventsArguments(_Arguments):
@@ -85,7 +98,10 @@ class WaitForEventsArguments(_Arguments):
 
     cursor: Annotated[_Cursor, Field(description="The newest cursor that any call has given you.")]
     handle: _Handle = None
-    wait_seconds: _WaitSeconds = WAIT_SECONDS_DEFAULT
+    wait_seconds: Annotated[
+        _WaitSeconds,
+        Field(description=f"Seconds to wait: {WAIT_SECONDS_DEFAULT} by default, {WAIT_SECONDS_MAX} at most."),
+    ] = WAIT_SECONDS_DEFAULT
 
 
 class RoomArguments(_Arguments):
@@ -105,35 +121,43 @@ A = TypeVar("A", bound=_Arguments)
 
 
 def parse(model: type[A], arguments: Mapping[str, Any] | None) -> A:
-    """Parse `arguments` as `model`.
+    """Parse `arguments` as `model`: strictly if they fit, else as their host means them.
 
     Raises:
         InvalidArgumentsError: an argument is wrong; the text names it and the fault.
     """
     given = arguments or {}
-    if None in given.values():
-        given = {name: value for name, value in given.items() if value is not None}
-    if len(given) > len(model.__pydantic_fields__):  # explaining each would take time in their number
-        raise InvalidArgumentsError(f"{_unknown(model)} Correct that and call again.")
+    if "" not in given.values():
+        try:
+            return _validated(model, given)
+        except ValidationError:
+            pass
     try:
-        parsed: A = model.__pydantic_validator__.validate_python(given)  # `model_validate` without its options
-        return parsed
+        return _validated(model, understood(_schema(model), given))
+    except UnclearKeysError as error:
+        raise InvalidArgumentsError(_explain_keys(model, error.name)) from None
     except ValidationError as error:
-        raise InvalidArgumentsError(_explain(model, error)) from None
+        raise InvalidArgumentsError(_explain(error)) from None
 
 
-def _explain(model: type[BaseModel], error: ValidationError) -> str:
+def _validated(model: type[A], arguments: Mapping[str, Any]) -> A:
+    parsed: A = model.__pydantic_validator__.validate_python(arguments)  # `model_validate` without its options
+    return parsed
+
+
+@lru_cache
+def _schema(model: type[BaseModel]) -> Mapping[str, Any]:
+    return input_schema(model)
+
+
+def _explain(error: ValidationError) -> str:
     problems = dict.fromkeys(
-        _explain_one(model, detail["type"], detail["loc"], detail["msg"]) for detail in error.errors(include_url=False)
+        _explain_one(detail["type"], detail["loc"], detail["msg"]) for detail in error.errors(include_url=False)
     )
     return " ".join([*problems, "Correct that and call again."])
 
 
-def _explain_one(model: type[BaseModel], kind: str, where: tuple[int | str, ...], message: str) -> str:
-    if kind == "extra_forbidden":
-        return _unknown(model)
-    if not where:  # the name of an argument is no valid text
-        return "The name of an argument holds half a character (a lone surrogate); send whole characters."
+def _explain_one(kind: str, where: tuple[int | str, ...], message: str) -> str:
     if "surrogate" in message or kind == "string_unicode":
         return f"{where[0]} holds half a character (a lone surrogate); send whole characters."
     if kind == "missing":
@@ -142,8 +166,11 @@ def _explain_one(model: type[BaseModel], kind: str, where: tuple[int | str, ...]
     return f"{where[0]}: {message[0].lower()}{message[1:]}."
 
 
-def _unknown(model: type[BaseModel]) -> str:
-    return f"There is an argument that this tool does not have; it takes {', '.join(model.model_fields)}."
+def _explain_keys(model: type[BaseModel], name: str | None) -> str:
+    names = ", ".join(model.model_fields)
+    if name is None:
+        return f"There are too many arguments; this tool takes {names}. Correct that and call again."
+    return f"The name of an argument is almost {name}: write {name}. This tool takes {names}. Call again so."
 
 
 def input_schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from mcp_types import Tool, ToolAnnotations
 from pydantic import BaseModel
 
@@ -14,17 +17,28 @@ from mcp_facade.tools.arguments import (
     WaitForEventsArguments,
     input_schema,
 )
-from mcp_facade.tools.results import DoneResult, QueuedResult, SentResult, StatusResult, WaitedResult, output_schema
+from mcp_facade.tools.results import (
+    DoneResult,
+    PageResult,
+    QueuedResult,
+    RoomResult,
+    SentResult,
+    StatusResult,
+    WaitedResult,
+    output_schema,
+)
 
 
-def _tool(name: str, title: str, takes: type[BaseModel], gives: type[BaseModel], hints: dict[str, bool]) -> Tool:
+def _tool(
+    name: str, title: str, takes: type[BaseModel], gives: Sequence[type[BaseModel]], hints: dict[str, Any]
+) -> Tool:
     return Tool(
         name=name,
         title=title,
         description=TOOL_DESCRIPTIONS[name],
         input_schema=input_schema(takes),
-        output_schema=output_schema(gives),
-        annotations=ToolAnnotations(title=title, **hints),
+        output_schema=output_schema(*gives),
+        annotations=ToolAnnotations(**hints),
     )
 
 
@@ -40,33 +54,39 @@ TOOLS = (
         "enter_queue",
         "Find a stranger",
         EnterQueueArguments,
-        QueuedResult,
+        (QueuedResult,),
         {**_ADDS, **_STRANGER, "idempotent_hint": False},
     ),
     _tool(
         "send_message",
         "Say something",
         SendMessageArguments,
-        SentResult,
+        (PageResult, SentResult),
         {**_ADDS, **_STRANGER, "idempotent_hint": False},
     ),
     _tool(
         "wait_for_events",
         "Wait for the stranger",
         WaitForEventsArguments,
-        WaitedResult,
+        (WaitedResult,),
         {**_READS, **_STRANGER},
     ),
-    _tool("leave_chat", "Leave", RoomArguments, DoneResult, {**_ENDS, **_OURS, "idempotent_hint": True}),
+    _tool("leave_chat", "Leave", RoomArguments, (DoneResult,), {**_ENDS, **_OURS, "idempotent_hint": True}),
     _tool(
         "next_partner",
         "Next stranger",
         RoomArguments,
-        QueuedResult,
+        (QueuedResult,),
         {**_ENDS, **_STRANGER, "idempotent_hint": True},
     ),
-    _tool("leave_queue", "Stop waiting", HandleArguments, DoneResult, {**_ADDS, **_OURS, "idempotent_hint": True}),
-    _tool("get_status", "Where am I?", HandleArguments, StatusResult, {**_READS, **_STRANGER}),
+    _tool(
+        "leave_queue",
+        "Stop waiting",
+        HandleArguments,
+        (RoomResult, DoneResult),
+        {**_ADDS, **_STRANGER, "idempotent_hint": True},
+    ),
+    _tool("get_status", "Where am I?", HandleArguments, (StatusResult,), {**_READS, **_STRANGER}),
 )
 
 TOOL_NAMES = frozenset(tool.name for tool in TOOLS)

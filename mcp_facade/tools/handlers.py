@@ -10,7 +10,6 @@ import structlog
 from broker.batch import Accepted
 from broker.broker import Broker
 from broker.decide import Rejection
-from broker.waits import Waited
 from events.commands import Command, EnterQueue, LeaveQueue, LeaveRoom, NextPartner, SendMessage
 from events.ids import RoomId, connection_id_of
 from events.log import LogUnavailableError
@@ -30,16 +29,17 @@ from mcp_facade.tools.calls import Call, Caller, identify
 from mcp_facade.tools.results import (
     Answer,
     Json,
+    idle_seconds_of,
     page_json,
     place_cursor,
     place_json,
     refused,
     refused_as,
-    status_of,
+    room_json,
+    status_json,
     waited_json,
 )
 from mcp_facade.tools.sanitise import LoneSurrogate, clean_message
-from projections.connections import Chatting
 from projections.notifications import timestamp_of
 from projections.state import State
 
@@ -127,7 +127,7 @@ class Tools:
         elif session is not None:
             session.enter(*caller)
         if isinstance(answer, Rejection):
-            raise Refused(refused(answer, self._replica.state.policy))
+            raise self._rejected(answer, caller)
         return self._queued(answer.state, caller)
 
     def _forget_minted(self, call: Call, caller: Caller) -> None:
@@ -160,41 +160,50 @@ class Tools:
             if asked.cursor is not None:
                 await self._check_wait(caller, asked.cursor, asked.wait_seconds)
             command = SendMessage(caller.connection_id, RoomId(asked.room_id), text, asked.message_id)
-            payload: Json = {"success": True, "timestamp": timestamp_of(_sent_at_ms(await self._do(command), command))}
+            answer = await self._writer.submit(command)
+            if isinstance(answer, Rejection):
+                raise await self._not_sent(answer, caller, asked.cursor)
+            payload: Json = {"success": True, "timestamp": timestamp_of(_sent_at_ms(answer, command))}
             if asked.cursor is not None:
-                waited = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
-                payload |= page_json(waited.page)
-                self._reads.record(caller.connection_id, waited.page, "result")
+                payload |= await self._wait(call, caller, asked.cursor, asked.wait_seconds)
         return payload
+
+    async def _not_sent(self, rejection: Rejection, caller: Caller, cursor: int | None) -> Refused:
+        """Return the refusal of a message; at the end of a chat, with what the caller has not heard of it."""
+        refusal = self._rejected(rejection, caller)
+        if rejection.code == "chat_ended" and cursor is not None:
+            page = await self._reads.page(caller.connection_id, cursor)
+            self._reads.record(caller.connection_id, page, "result")
+            refusal.answer.payload.update(page_json(page))
+        return refusal
 
     async def _wait_for_events(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(WaitForEventsArguments, arguments)
         caller = await self._caller(call, asked.handle)
         with self._presence.call(caller.connection_id):
             await self._check_wait(caller, asked.cursor, asked.wait_seconds)
-            page, state, timed_out = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
-        self._reads.record(caller.connection_id, page, "result")
-        wall_ms = self._clock.wall_ms()
-        return waited_json(page, state, caller.connection_id, timed_out=timed_out, wall_ms=wall_ms)
+            payload = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
+        idle_seconds = idle_seconds_of(self._replica.state, caller.connection_id, self._clock.wall_ms())
+        return payload | {"idle_seconds": idle_seconds}
 
     async def _leave_chat(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
         caller = await self._caller(call, asked.handle)
         with self._presence.call(caller.connection_id):
-            await self._do(LeaveRoom(caller.connection_id, RoomId(asked.room_id)))
+            await self._do(LeaveRoom(caller.connection_id, RoomId(asked.room_id)), caller)
         return {"success": True}
 
     async def _next_partner(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
         caller = await self._caller(call, asked.handle)
         with self._presence.call(caller.connection_id):
-            accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)))
+            accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)), caller)
         return self._queued(accepted.state, caller)
 
     async def _leave_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         caller = await self._caller(call, parse(HandleArguments, arguments).handle)
         with self._presence.call(caller.connection_id):
-            await self._do(LeaveQueue(caller.connection_id))
+            await self._do(LeaveQueue(caller.connection_id), caller)
         return {"success": True}
 
     async def _get_status(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
@@ -204,10 +213,10 @@ class Tools:
         if caller is None and handle is not None:
             raise self._refusal("unknown_handle")
         state = self._replica.state
-        if caller is None:
-            return {"status": "idle", "waiting": len(state.queue), "cursor": state.position}
+        if caller is None:  # nothing of the log concerns it, its positions neither
+            return {"status": "idle", "waiting": len(state.queue), "idle_reason": "never_entered"}
         with self._presence.call(caller.connection_id):
-            return _status_json(state, caller)
+            return status_json(state, caller.connection_id, await self._reads.ending(state, caller.connection_id))
 
     def _queued(self, state: State, caller: Caller) -> Json:
         """Return the result of `enter_queue`; for a match, it is also the notice."""
@@ -223,17 +232,32 @@ class Tools:
             "cursor": cursor,
         }
 
-    async def _do(self, command: Command) -> Accepted:
+    async def _do(self, command: Command, caller: Caller) -> Accepted:
         answer = await self._writer.submit(command)
         if isinstance(answer, Rejection):
-            raise Refused(refused(answer, self._replica.state.policy))
+            raise self._rejected(answer, caller)
         return answer
 
-    async def _wait(self, call: Call, caller: Caller, cursor: int, wait_seconds: float) -> Waited:
+    def _rejected(self, rejection: Rejection, caller: Caller) -> Refused:
+        """Return the refusal of a command; for one that is chatting already, it is also the notice of the match."""
+        state = self._replica.state
+        answer = refused(rejection, state.policy)
+        if rejection.code == "already_chatting":
+            room = room_json(state, caller.connection_id)
+            answer.payload.update(room)
+            if room:
+                self._delivery_log.record(room["cursor"], caller.connection_id, "result")
+        return Refused(answer)
+
+    async def _wait(self, call: Call, caller: Caller, cursor: int, wait_seconds: float) -> Json:
+        """Wait for events after `cursor`, and return them."""
         wait_ms = min(int(wait_seconds * 1_000), self._replica.state.policy.wait_ms_max)
         wait = self._waits.start(caller.connection_id, cursor, wait_ms)
         call.exchange.when_gone(wait.give_up)
-        return await wait.run(self._progress(call, wait_ms / 1_000))
+        waited = await wait.run(self._progress(call, wait_ms / 1_000))
+        ending = await self._reads.ending(waited.state, caller.connection_id)
+        self._reads.record(caller.connection_id, waited.page, "result")
+        return waited_json(waited, caller.connection_id, ending)
 
     def _progress(self, call: Call, total_seconds: float) -> Callable[[], Awaitable[None]] | None:
         report = call.report
@@ -259,7 +283,7 @@ class Tools:
 
     async def _check_wait(self, caller: Caller, cursor: int, wait_seconds: float) -> None:
         """Check cursor and wait before the command is submitted: a refusal after it would not undo the command."""
-        if not await self._reads.has_given(cursor):
+        if not await self._reads.has_given(caller.connection_id, cursor):
             raise InvalidArgumentsError("cursor is not one that you were given. Call get_status for one that is.")
         if wait_seconds and not self._waits.may_start(caller.connection_id):
             raise self._refusal("rate_limited", "too_many_waits", retry_after_ms=1_000)
@@ -282,20 +306,6 @@ class Tools:
         self._metrics.rejected(code)
         words = REFUSALS[text or code].format(message_bytes_max=self._replica.state.policy.message_bytes_max)
         return Refused(refused_as(code, words, **more))
-
-
-def _status_json(state: State, caller: Caller) -> Json:
-    connection_id = caller.connection_id
-    known = state.connections.get(connection_id)
-    is_chatting = known is not None and isinstance(known.place, Chatting)
-    opened_position = place_cursor(state, connection_id) if is_chatting else None
-    return {
-        "status": status_of(state, connection_id),
-        "connection_id": connection_id,
-        **place_json(state, connection_id),
-        "waiting": len(state.queue),
-        "cursor": opened_position - 1 if opened_position is not None else state.position,
-    }
 
 
 def _sent_at_ms(accepted: Accepted, command: SendMessage) -> int:

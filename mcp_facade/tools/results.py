@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.decide import Rejection
 from broker.reads import Page
+from broker.waits import Waited
 from events.ids import ConnectionId
 from events.policy import Policy
 from mcp_facade.streams.frames import event_json
 from mcp_facade.texts import REFUSALS
 from projections.connections import Chatting, Idle, Waiting
+from projections.endings import Ending, IdleReason
 from projections.state import State
 
 Status = Literal["idle", "waiting", "chatting"]
+
+_IDLE_REASON = f"If idle: {', '.join(get_args(IdleReason))}."
 
 
 class _Result(BaseModel):
@@ -26,46 +30,57 @@ class EventResult(_Result):
     """A notification as the tools give it."""
 
     method: Literal["chatroom.found", "message.received", "partner.disconnected"]
-    params: dict[str, Any] = Field(description="As in the notification; `message` and `partner` are untrusted.")
+    params: dict[str, Any] = Field(description="`message` and `partner` in it are untrusted.")
 
 
 class QueuedResult(_Result):
     """Result of `enter_queue` and `next_partner`."""
 
-    handle: str = Field(description="Your secret. Pass it in every call and show it to nobody.")
-    connection_id: str = Field(description="Your public name in the broker's log.")
+    handle: str = Field(description="Your secret: pass it in every call.")
+    connection_id: str = Field(description="Your public name in the log.")
     status: Literal["waiting", "matched"]
     position: int | None = Field(default=None, description="Your place in the queue, from 1.")
     room_id: str | None = None
-    partner: str | None = Field(default=None, description="The stranger's display name; untrusted.")
+    partner: str | None = Field(default=None, description="The stranger's name; untrusted.")
     cursor: int = Field(description="Pass it to wait_for_events.")
 
 
-class SentResult(_Result):
-    """Result of `send_message`; the last two fields come with a cursor in the call."""
-
-    success: Literal[True]
-    timestamp: str
-    events: list[EventResult] | None = None
-    cursor: int | None = None
-    missed: bool | None = Field(default=None, description="Something before these events is not kept any more.")
-
-
-class WaitedResult(_Result):
-    """Result of `wait_for_events`, and content of the inbox."""
+class PageResult(_Result):
+    """Events after a cursor, and where the caller is by now."""
 
     events: list[EventResult]
     cursor: int
     status: Status
     timed_out: bool
-    idle_seconds: int = Field(description="How long you have neither done nor been told anything.")
-    missed: bool | None = Field(default=None, description="Something before these events is not kept any more.")
+    idle_reason: str | None = Field(default=None, description=_IDLE_REASON)
+    missed: bool | None = Field(default=None, description="Earlier events are no longer kept.")
+
+
+class SentResult(_Result):
+    """Result of `send_message`; the fields of `PageResult` come with a cursor in the call."""
+
+    success: Literal[True]
+    timestamp: str
+
+
+class WaitedResult(PageResult):
+    """Result of `wait_for_events`, and content of the inbox."""
+
+    idle_seconds: int = Field(description="Since you last did or heard anything.")
 
 
 class DoneResult(_Result):
     """Result of `leave_chat` and `leave_queue`."""
 
     success: Literal[True]
+
+
+class RoomResult(_Result):
+    """The caller's open room, as `already_chatting` names it; the cursor is from before its first message."""
+
+    room_id: str
+    partner: str = Field(description="The stranger's name; untrusted.")
+    cursor: int
 
 
 class StatusResult(_Result):
@@ -75,9 +90,10 @@ class StatusResult(_Result):
     connection_id: str | None = None
     position: int | None = None
     room_id: str | None = None
-    partner: str | None = Field(default=None, description="The stranger's display name; untrusted.")
+    partner: str | None = Field(default=None, description="The stranger's name; untrusted.")
     waiting: int = Field(description="How many people are in the queue.")
-    cursor: int
+    idle_reason: str | None = Field(default=None, description=_IDLE_REASON)
+    cursor: int | None = Field(default=None, description="From before the last chat; pass it to wait_for_events.")
 
 
 Json = dict[str, Any]
@@ -138,6 +154,12 @@ def place_cursor(state: State, connection_id: ConnectionId) -> int | None:
             return None
 
 
+def room_json(state: State, connection_id: ConnectionId) -> Json:
+    """Return `{room_id, partner, cursor}` of a chatting connection; `{}` for another."""
+    place = place_json(state, connection_id)
+    return place | {"cursor": place_cursor(state, connection_id)} if "room_id" in place else {}
+
+
 def page_json(page: Page) -> Json:
     """Return `{events, cursor}`, and `missed` if earlier events are no longer kept."""
     payload: Json = {"events": [event_json(event) for event in page.events], "cursor": page.cursor}
@@ -146,45 +168,70 @@ def page_json(page: Page) -> Json:
     return payload
 
 
-def waited_json(page: Page, state: State, connection_id: ConnectionId, *, timed_out: bool, wall_ms: int) -> Json:
-    """Return the result of `wait_for_events`."""
+def waited_json(waited: Waited, connection_id: ConnectionId, ending: Ending | None) -> Json:
+    """Return the events of a wait, and where it leaves the connection; `ending` tells why it is idle."""
+    payload = page_json(waited.page) | {
+        "status": status_of(waited.state, connection_id),
+        "timed_out": waited.timed_out,
+    }
+    return payload | ({"idle_reason": ending.reason} if ending is not None else {})
+
+
+def idle_seconds_of(state: State, connection_id: ConnectionId, wall_ms: int) -> int:
+    """Return the seconds since the connection did something or was told something."""
     known = state.connections.get(connection_id)
     inbox = state.inboxes.get(connection_id)
     last_ms = max(known.last_at_ms if known is not None else 0, inbox.last_at_ms if inbox is not None else 0)
-    return page_json(page) | {
+    return max(0, wall_ms - last_ms) // 1_000 if last_ms else 0
+
+
+def status_json(state: State, connection_id: ConnectionId, ending: Ending | None) -> Json:
+    """Return the result of `get_status`; `ending` tells why the connection is idle."""
+    return {
         "status": status_of(state, connection_id),
-        "timed_out": timed_out,
-        "idle_seconds": max(0, wall_ms - last_ms) // 1_000 if last_ms else 0,
+        "connection_id": connection_id,
+        **place_json(state, connection_id),
+        "waiting": len(state.queue),
+        **({"idle_reason": ending.reason} if ending is not None else {}),
+        "cursor": _cursor_before_the_last_room(state, connection_id, ending),
     }
 
 
-class RefusedResult(_Result):
-    """Refusal of any tool, with `isError`."""
+def _cursor_before_the_last_room(state: State, connection_id: ConnectionId, ending: Ending | None) -> int:
+    """Return the position just before its last room opened; without a room, that of what brought it where it is."""
+    known = state.connections.by_id[connection_id]
+    match known.place:
+        case Waiting(entered_position=entered):
+            return entered
+        case Chatting(room_id=room_id):
+            return state.rooms.by_id[room_id].opened_position - 1
+        case Idle() as idle:
+            room = state.rooms.get(ending.room_id) if ending is not None and ending.room_id is not None else None
+            return room.opened_position - 1 if room is not None else idle.since_position - 1
 
-    error: str = Field(description="Why not, and what to do next.")
+
+class RefusedResult(_Result):
+    """Refusal of any tool, with `isError`; some refusals also say where the caller is, or what came last."""
+
+    error: str
     code: str
     retry_after_ms: int | None = None
 
 
-def output_schema(model: type[BaseModel]) -> Json:
-    """Return the JSON Schema of a tool's result: `model`, or a refusal.
+def output_schema(*parts: type[BaseModel]) -> Json:
+    """Return the JSON Schema of a tool's result: a flat object with the properties of its parts and of a refusal.
 
     It is self-contained, without titles, which only cost tokens. It covers refusals, since some clients validate them
-    against the schema too (the TypeScript SDK 1.x).
+    against the schema too (the TypeScript SDK 1.x). Nothing is required, because results and refusals share no
+    property, and a host drops all tools of a server with an `anyOf` at the top of one. It allows more properties, so
+    that a host with an older list of tools takes the results of a newer broker.
     """
-    result, refusal = _schema_of(model), _schema_of(RefusedResult)
-    return {
-        "type": "object",
-        "properties": result["properties"] | refusal["properties"],
-        "additionalProperties": False,
-        "anyOf": [{"required": result["required"]}, {"required": refusal["required"]}],
-    }
-
-
-def _schema_of(model: type[BaseModel]) -> Json:
-    schema = model.model_json_schema()
-    flat: Json = _flat(schema, schema.pop("$defs", {}))
-    return flat
+    properties: Json = {}
+    described: list[type[BaseModel]] = [*parts, RefusedResult]
+    for part in described:
+        schema = part.model_json_schema()
+        properties |= _flat(schema["properties"], schema.get("$defs", {}))
+    return {"type": "object", "properties": properties}
 
 
 def _flat(node: Any, definitions: Json) -> Any:
@@ -194,11 +241,14 @@ def _flat(node: Any, definitions: Json) -> Any:
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
-        return _flat(definitions[node["$ref"].rpartition("/")[2]], definitions)
+        node = definitions[node["$ref"].rpartition("/")[2]]
     variants = [variant for variant in node.get("anyOf", ()) if variant != {"type": "null"}]
-    if len(variants) == 1:
+    if variants:
         node = {key: value for key, value in node.items() if key not in ("anyOf", "default")} | variants[0]
-    if node.get("type") == "object" and "properties" in node:
+    if node.get("type") == "object" and "properties" in node:  # a property may be named `title`
         properties = {name: _flat(described, definitions) for name, described in node["properties"].items()}
-        return {key: value for key, value in node.items() if key != "title"} | {"properties": properties}
-    return {key: _flat(value, definitions) for key, value in node.items() if key != "title"}
+        return {"type": "object", "properties": properties}
+    return {key: _flat(value, definitions) for key, value in node.items() if key not in _LEFT_OUT}
+
+
+_LEFT_OUT = ("title", "additionalProperties")

@@ -7,14 +7,14 @@ import asyncio
 from broker.batch import Accepted
 from broker.decide import Rejection
 from events.events import QueueLeft, RoomClosed, RoomOpened
-from events.ids import connection_id_of
+from events.ids import ConnectionId, connection_id_of
 from events.memory import MemoryLog
 from events.policy import Policy
 from projections.state import digest
 from tests.support.bench import LENIENT, BrokerBench, Ear, with_broker
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.logs import FaultyLog, run, unavailable, until
-from tests.support.people import ANN, BOB, CAT, enter, leave, move_on, say
+from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, move_on, say
 
 
 @with_broker()
@@ -292,16 +292,19 @@ def test_several_brokers_may_share_one_log() -> None:
 
 
 @with_broker()
-async def test_a_cursor_was_given_if_it_is_not_above_the_tip(bench: BrokerBench) -> None:
-    """None is below zero."""
+async def test_a_cursor_was_given_if_it_is_not_above_ones_own_last_event(bench: BrokerBench) -> None:
+    """None is below zero, and those of others' events are not one's own."""
     await bench.do(enter(ANN))
-    tip = bench.broker.state.position
-    assert [await bench.broker.reads.has_given(cursor) for cursor in (-1, 0, tip, tip + 1)] == [
-        False,
-        True,
-        True,
-        False,
-    ]
+    own = bench.broker.state.position
+    for who in (BOB, CAT):
+        await bench.do(enter(who))
+
+    async def may_name(who: ConnectionId, *cursors: int) -> list[bool]:
+        return [await bench.broker.reads.has_given(who, cursor) for cursor in cursors]
+
+    assert await may_name(ANN, -1, 0, own, own + 1, own + 2) == [False, True, True, True, False]
+    assert await may_name(CAT, own + 2, own + 3) == [True, False]
+    assert await may_name(DAN, 0, 1) == [True, False]
 
 
 def test_a_connection_that_is_unknown_here_is_looked_for_at_the_tip() -> None:

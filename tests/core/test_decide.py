@@ -208,10 +208,14 @@ class TestLeaving:
         given(waiting(ANN)).when(leave_queue(ANN)).then(left(ANN))
 
     def test_who_does_not_wait_has_left_already(self) -> None:
-        """So a repeat is safe, for the idle, for strangers and for those who chat."""
+        """So a repeat is safe, for the idle and for strangers."""
         given().when(leave_queue(ANN)).then_nothing()
         given(waiting(ANN), then_also(left(ANN))).when(leave_queue(ANN)).then_nothing()
-        given(chatting(ANN, BOB)).when(leave_queue(ANN)).then_nothing()
+
+    def test_who_was_just_matched_can_not_leave_the_queue(self) -> None:
+        """A success would leave the partner with somebody who believes to be gone."""
+        for member in (ANN, BOB):
+            given(chatting(ANN, BOB)).when(leave_queue(member)).then_rejected("already_chatting")
 
     def test_either_member_ends_a_conversation(self) -> None:
         """The other one is named, to be told."""

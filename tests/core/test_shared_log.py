@@ -166,6 +166,33 @@ class TestFollowing:
 
         run(scenario)
 
+    def test_an_append_that_landed_unanswered_and_was_heard_is_not_repeated(self) -> None:
+        """The store trimmed it and can't recognise it any more; the broker has heard its own commit."""
+
+        async def scenario() -> None:
+            here, there = await Bench.some_on_one_log()
+            for who in (ANN, BOB):
+                await there.writer.submit(enter(who))
+            await settle()
+
+            async def landed_and_trimmed() -> None:
+                await settle()  # it is heard, by both
+                await there.log.compact(Snapshot(there.state.tip, there.state))
+                raise LogUnavailableError
+
+            here.log.after_append = [landed_and_trimmed]
+            hello = say(ANN, "hello", None, room_of(here.state, ANN))
+            said = here.writer.submit(hello)
+            await settle()
+            await here.clock.advance(RETRY_MS)
+            commit = accepted(await said).commit
+            assert commit is not None
+            assert here.state.tip == there.state.tip == (commit.position, commit.commit_id)
+            assert [one.command for one in here.announced].count(hello) == 1
+            assert len(here.log.batches[-1]) == 1
+
+        run(scenario)
+
     def test_a_log_that_another_rolled_back_is_not_looked_at_without_end(self) -> None:
         """A commit that can't be folded is looked at again with the next command."""
 

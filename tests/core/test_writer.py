@@ -444,7 +444,7 @@ def test_too_many_in_line_are_turned_away_at_once() -> None:
         landed.set()
         for answer in (in_flight, *in_line):
             accepted(await answer)
-        accepted(await bench.writer.submit(leave_queue(ANN)))
+        accepted(await bench.writer.submit(leave_queue(CAT)))
         await bench.check()
 
     run(scenario)

@@ -90,7 +90,7 @@ async def test_the_cursor_of_next_partner_leaves_the_old_room_behind(there: Crow
 
 
 async def test_get_status_gives_the_whole_conversation_again(there: Crowd, era: Era) -> None:
-    """For who chats, its cursor stands just before the room: the match and every word come after it."""
+    """Its cursor stands just before the last room, open or closed: the match and every word come after it."""
     ann, bob = await there.pair(era, era)
     await bob.call("leave_chat", room_id=bob.room_id, handle=bob.handle)
     await ann.enter("Ann", handle=ann.handle)
@@ -102,9 +102,13 @@ async def test_get_status_gives_the_whole_conversation_again(there: Crowd, era: 
     heard = await ann.hear()
     assert heard[0]["method"] == "chatroom.found"
     assert texts(heard) == ["one", "two"]
-    await ann.call("leave_chat", room_id=ann.room_id, handle=ann.handle)
-    status = await ann.call("get_status", handle=ann.handle)
-    assert status["cursor"] == there.running.broker.state.position
+    await bob.call("leave_chat", room_id=bob.room_id, handle=bob.handle)
+    for person, last in ((ann, ["partner.disconnected"]), (bob, [])):
+        again = await person.call("get_status", handle=person.handle)
+        assert again["cursor"] == status["cursor"]
+        person.cursor = again["cursor"]
+        methods = [event["method"] for event in await person.hear() if event["method"] != "message.received"]
+        assert methods == ["chatroom.found", *last]
 
 
 async def test_a_cursor_that_nobody_gave_is_refused(there: Crowd, era: Era) -> None:

@@ -66,10 +66,10 @@ class Answers:
         self._check_page_after(payload, arguments["cursor"], answer.heard_at)
         full = len(payload["events"]) >= self._around.plan.policy.events_per_page_max
         who = self._person.who
-        if who is not None and not full and payload["cursor"] > arguments["cursor"]:
-            kind = self._record.person(who).place_at(payload["cursor"])[0]
-            if payload["status"] != kind:
-                self._fail(f"was told to be {payload['status']} at {payload['cursor']}, and was {kind}")
+        if who is not None and not full:
+            kinds = self._record.person(who).kinds(payload["cursor"], answer.heard_at)
+            if payload["status"] not in kinds:
+                self._fail(f"was told to be {payload['status']} after {payload['cursor']}, and was {kinds}")
         if payload["timed_out"] and payload["events"]:
             self._fail(f"timed out with {payload}")
         if payload["events"]:
@@ -84,15 +84,14 @@ class Answers:
             return
         self._check_events(payload["events"])
         who, events = self._person.who, payload["events"]
-        if payload["cursor"] < asked_at and self._around.plan.brokers > 1:
-            self._fail(f"the inbox was read up to {payload['cursor']}, and the log had {asked_at}")
         if who is not None and events:
-            owed = self._record.person(who).between(events[0]["params"]["cursor"] - 1, payload["cursor"])
-            if owed != [event["params"]["cursor"] for event in events]:
-                self._fail(f"the inbox holds {events} up to {payload['cursor']}, owed is {owed}")
+            through = max(payload["cursor"], asked_at if self._around.plan.brokers > 1 else 0)
+            owed = self._record.person(who).between(events[0]["params"]["cursor"] - 1, through)
+            if owed != [event["params"]["cursor"] for event in events if event["params"]["cursor"] <= through]:
+                self._fail(f"the inbox holds {events}; up to {through}, owed is {owed}")
 
     def check_status(self, answer: Answer) -> None:
-        """The place is one where they were, and the cursor just before it, or the tip."""
+        """The place is one where they were, and the cursor from just before the last room, or from the entry."""
         payload, who = answer.payload, self._person.who
         if "connection_id" not in payload or payload["connection_id"] != who:
             return
@@ -102,8 +101,11 @@ class Answers:
         if payload["status"] == "chatting":
             if person.place_at(cursor + 1) != ("chatting", payload["room_id"]):
                 self._fail(f"was told {payload}, and was {person.place_at(cursor + 1)}")
-        elif not 0 <= cursor <= answer.heard_at or person.place_at(cursor)[0] != payload["status"]:
-            self._fail(f"was told {payload}, and was {person.place_at(cursor)}")
+        elif payload["status"] == "waiting":
+            if person.place_at(cursor) != ("waiting", cursor):
+                self._fail(f"was told {payload}, and was {person.place_at(cursor)}")
+        elif not 0 <= cursor <= answer.heard_at or "waiting" in person.kinds(cursor + 1, answer.heard_at)[:1]:
+            self._fail(f"was told {payload}, and was {person.kinds(cursor + 1, answer.heard_at)}")
 
     def _check_fresh(self, answer: Answer, who: ConnectionId) -> None:
         """What is said of a place was so at a moment between question and answer, at whichever broker.
@@ -124,9 +126,14 @@ class Answers:
         if said not in [(kind, where if kind == "chatting" else None) for kind, where in places]:
             self._fail(f"was told {payload}; from {answer.asked_at} to {answer.heard_at} the log has {places}")
 
-    def check_refusal(self, answer: Answer) -> None:
-        """A refusal has a reason that can be seen; count those that ought to be rare."""
+    def check_refusal(self, answer: Answer, cursor: int | None = None) -> None:
+        """A refusal has a reason that can be seen, and the last words after `cursor`; count those that are rare."""
         code, around = answer.payload["code"], self._around
+        if code == "chat_ended" and cursor is not None:
+            around.sometimes.reached("a message came after the end, and brought the last words")
+            self._check_page_after(answer.payload, cursor, answer.heard_at)
+        if "room_id" in answer.payload and answer.payload["room_id"] not in self._record.rooms:
+            self._fail(f"was refused with a room that there is not: {answer.payload}")
         if code == "unavailable":
             around.sometimes.reached("a command was unavailable")
         elif code == "rate_limited":

@@ -178,7 +178,7 @@ class Person:
         message.tries += 1
         who = self.who
         answer = await self.host.call("send_message", arguments, leave_after_ms=self._leave_after_ms())
-        if answer is None or self._refused(answer) or self.who != who:
+        if answer is None or self._refused(answer, arguments.get("cursor")) or self.who != who:
             return answer
         self.answers.check_sent(answer, message, arguments.get("cursor"))
         if "cursor" in arguments:
@@ -295,18 +295,18 @@ class Person:
         elif method == "partner.disconnected" and params["room_id"] == self.room_id:
             self.room_id = None
 
-    def _refused(self, answer: Answer) -> bool:
+    def _refused(self, answer: Answer, cursor: int | None = None) -> bool:
         if not answer.is_error:
             return False
         code = answer.payload["code"]
-        self.answers.check_refusal(answer)
+        self.answers.check_refusal(answer, cursor if self.who is not None else None)
         if code == "unknown_handle":
             if isinstance(self.host, KeptHost):
                 self.host.default = None
             if answer.named:
                 self.forget()
         elif code in ("chat_ended", "room_not_found", "already_chatting"):
-            self.room_id = None if code != "already_chatting" else self.room_id
+            self.room_id = answer.payload.get("room_id")
         return True
 
     def forget(self) -> None:

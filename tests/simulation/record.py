@@ -58,6 +58,11 @@ class Person:
         index = bisect_right(self.places, position, key=lambda entry: entry[0])
         return self.places[index - 1][1] if index else ("idle", None)
 
+    def kinds(self, after: Position, through: Position) -> list[str]:
+        """What they were right after the one position, and what they became up to the other."""
+        moves = [place for position, place in self.places if after < position <= through]
+        return [kind for kind, _ in (self.place_at(after), *moves)]
+
     @property
     def place(self) -> tuple[str, Any]:
         """Where they are."""

@@ -28,6 +28,7 @@ SOMETIMES: Mapping[str, float | None] = {
     "someone absent was taken out": None,
     "someone absent was taken out before a match": None,
     "a message was repeated and said once": None,
+    "a message came after the end, and brought the last words": None,
     "an old cursor was read again": None,
     "a wait was cancelled": None,
     "a handle was unknown": None,

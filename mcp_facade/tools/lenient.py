@@ -1,0 +1,155 @@
+"""Arguments as hosts write them, read as they mean them.
+
+Some hosts send every value as text, some a number where text is due; some fill optional arguments with empty values,
+add keys of their own, or write our names in camelCase. Each is understood here if it has one meaning. Text is never
+parsed: a message `"true"` or `"1, 2"` stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+FOREIGN_KEYS_MAX = 32
+"""Limit of keys that no tool has; each takes time, since it is compared with every name."""
+
+NUMBER_CHARS_MAX = 32
+EXACT_NUMBER_MAX = 2**53
+"""Numbers beyond it may be changed on their way through a host, so they are no text."""
+
+LONG_NAME_CHARS = 7
+"""From this length on, a name with two wrong letters is recognised, else with one."""
+
+KEY_CHARS_MAX = 64
+KEYS_REMEMBERED = 512
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?", re.ASCII)
+_SEPARATORS = re.compile("[,\n\u060c\u3001\uff0c]")  # a comma of Latin, Arabic, Chinese and Japanese script
+
+
+class UnclearKeysError(Exception):
+    """A key is close to `name`, an argument that is not given; without a name, there are too many keys."""
+
+    def __init__(self, name: str | None) -> None:
+        super().__init__()
+        self.name = name
+
+
+def understood(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `arguments` under the names and in the types of a tool's input `schema`, where that is clear.
+
+    The others stay as they are. Empty optional values, and keys of no argument, are left out.
+
+    Raises:
+        UnclearKeysError: a key is almost the name of an argument that is not given, or there are too many keys.
+    """
+    kinds = {name: described["type"] for name, described in schema["properties"].items()}
+    named = _named(tuple(kinds), arguments)
+    values = {name: _value(kinds[name], value) for name, value in named.items()}
+    due = [name for name in schema["required"] if kinds[name] == "string"]  # an empty text is a text
+    return {name: value for name, value in values.items() if value is not None and (value != "" or name in due)}
+
+
+def _named(names: tuple[str, ...], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values by the names of arguments; the exact name wins over another form of it."""
+    foreign = [key for key in arguments if key not in names]
+    if len(foreign) > FOREIGN_KEYS_MAX:
+        raise UnclearKeysError(None)
+    named = {}
+    for key in foreign:
+        name, is_exact = _meant(names, key) if len(key) <= KEY_CHARS_MAX else (None, False)
+        if name is not None and is_exact:
+            named[name] = arguments[key]
+        elif name is not None and name not in arguments:
+            raise UnclearKeysError(name)
+    exact = {name: arguments[name] for name in names if name in arguments}
+    return named | {name: value for name, value in exact.items() if name not in named or not _is_empty(value)}
+
+
+@lru_cache(KEYS_REMEMBERED)
+def _meant(names: tuple[str, ...], key: str) -> tuple[str | None, bool]:
+    """Return the name meant by `key`, and whether `key` is another form of it, not a misspelt one."""
+    form = _form(key)
+    for name in names:
+        if form == _form(name):
+            return name, True
+    for name in names:
+        edits_max = 1 if len(_form(name)) < LONG_NAME_CHARS else 2
+        if _edits(form, _form(name), edits_max) <= edits_max:
+            return name, False
+    return None, False
+
+
+def _form(name: str) -> str:
+    """Return what `room_id`, `roomId`, `RoomID` and `room-id` have in common."""
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def _edits(one: str, other: str, edits_max: int) -> int:
+    """Return how many letters to insert, delete, change or swap make `one` into `other`; any more count as too many."""
+    if abs(len(one) - len(other)) > edits_max:
+        return edits_max + 1
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        row_edits = [row]
+        for column, wanted in enumerate(other, 1):
+            edits = min(last[column] + 1, row_edits[-1] + 1, last[column - 1] + (letter != wanted))
+            if row > 1 and column > 1 and letter == other[column - 2] and one[row - 2] == wanted:
+                edits = min(edits, before[column - 2] + 1)
+            row_edits.append(edits)
+        before, last = last, row_edits
+    return last[-1]
+
+
+def _value(kind: str, value: Any) -> Any:
+    if kind == "array":
+        return _list(value)
+    return _text(value) if kind == "string" else _number(value)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == ""
+
+
+def _text(value: Any) -> Any:
+    """Return a number as the text it was before a host parsed it."""
+    if type(value) is int or type(value) is float:
+        return str(value) if -EXACT_NUMBER_MAX <= value <= EXACT_NUMBER_MAX else value
+    return value
+
+
+def _number(value: Any) -> Any:
+    """Return the number that a text holds, in the form of JSON; `null` and white space are none."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text in ("", "null"):
+        return None
+    if len(text) > NUMBER_CHARS_MAX or not (found := _NUMBER.fullmatch(text)):
+        return value
+    return float(text) if found[2] or found[3] else int(text)
+
+
+def _list(value: Any) -> Any:
+    """Return the list that a text holds, as JSON or with commas; a single text or number is a list of one."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text in ("", "null"):
+            return None
+        value = _json(text) if text.startswith("[") else _SEPARATORS.split(text)
+    elif type(value) is int or type(value) is float:
+        value = [value]
+    return [_text(item) for item in value if item is not None] if isinstance(value, list) else value
+
+
+def _json(text: str) -> Any:
+    """Return the list that `text` is in JSON; else `text`, which is none."""
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return text

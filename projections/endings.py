@@ -1,0 +1,45 @@
+"""Why a connection is idle: a pure function of the commit that made it so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from events.commit import Commit
+from events.events import QueueLeft, RoomClosed
+from events.ids import ConnectionId, RoomId
+
+IdleReason = Literal["never_entered", "you_left", "you_timed_out", "partner_left", "partner_next", "partner_gone"]
+"""Why a connection neither waits nor chats, in the words of a tool's result."""
+
+
+class Ending(NamedTuple):
+    """The end of a wait or a conversation, for one connection; `room_id` is that of the conversation."""
+
+    reason: IdleReason
+    room_id: RoomId | None = None
+
+
+_BY_ITSELF: Mapping[str, IdleReason] = {
+    "left": "you_left",
+    "next": "you_left",
+    "disconnected": "you_timed_out",
+    "timeout": "you_timed_out",
+}
+_BY_PARTNER: Mapping[str, IdleReason] = {
+    "left": "partner_left",
+    "next": "partner_next",
+    "disconnected": "partner_gone",
+    "timeout": "partner_gone",
+}
+
+
+def ending_of(commit: Commit, who: ConnectionId) -> Ending | None:
+    """Return what made `who` idle in `commit`; `None` if nothing did."""
+    for event in reversed(commit.events):
+        if isinstance(event, QueueLeft) and event.connection_id == who:
+            return Ending(_BY_ITSELF[event.reason])
+        if isinstance(event, RoomClosed) and who in (event.closed_by, event.other):
+            reasons = _BY_ITSELF if event.closed_by == who else _BY_PARTNER
+            return Ending(reasons[event.reason], event.room_id)
+    return None

@@ -1,0 +1,143 @@
+"""Arguments as hosts write them: stringified, empty, with keys of their own; published strictly all the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mcp_facade.tools.arguments import (
+    EnterQueueArguments,
+    HandleArguments,
+    RoomArguments,
+    SendMessageArguments,
+    WaitForEventsArguments,
+    parse,
+)
+from tests.facade.people import Crowd, Era, texts
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("cursor", [3, 3.0, "3", " 3 ", "3.0", "3e0", "30e-1"])
+async def test_a_whole_number_may_be_text(cursor: Any) -> None:
+    """One meaning, several spellings."""
+    assert parse(WaitForEventsArguments, {"cursor": cursor}).cursor == 3
+
+
+@pytest.mark.parametrize(("given", "taken"), [("45", 45), ("0.5", 0.5), (600, 300), ("600", 300), (1e300, 300)])
+async def test_a_wait_is_shortened_to_the_longest(given: Any, taken: float) -> None:
+    """A host asks for what it likes, and gets what there is."""
+    assert parse(WaitForEventsArguments, {"cursor": 1, "wait_seconds": given}).wait_seconds == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ('["music","go"]', ("go", "music")),
+        (' [ "music", "go" ] ', ("go", "music")),
+        ("music, go", ("go", "music")),
+        ("music,go,", ("go", "music")),
+        ("music\ngo", ("go", "music")),
+        ("音楽、囲碁", ("囲碁", "音楽")),
+        ("music", ("music",)),
+        ("[]", ()),
+        ("", ()),
+        ("null", ()),
+        (" ", ()),
+        (None, ()),
+        ([], ()),
+        (["", None, "go"], ("go",)),
+        (1984, ("1984",)),
+        ([1984, "go"], ("1984", "go")),
+        ("[1984]", ("1984",)),
+    ],
+)
+async def test_interests_may_be_text(given: Any, taken: tuple[str, ...]) -> None:
+    """JSON, or words with commas between them."""
+    assert tuple(parse(EnterQueueArguments, {"interests": given}).interests) == taken
+
+
+@pytest.mark.parametrize(("given", "said"), [(42, "42"), (4.5, "4.5"), (-7, "-7"), (0, "0")])
+async def test_a_number_may_be_text(given: float, said: str) -> None:
+    """A host that parsed what was text gave us the number."""
+    assert parse(SendMessageArguments, {"room_id": "r", "message": given}).message == said
+    assert parse(EnterQueueArguments, {"display_name": given}).display_name == said
+
+
+@pytest.mark.parametrize("text", ["true", "1, 2", "[1]", '{"a": 1}', "null", "42", " x ", "1.0"])
+async def test_text_is_never_parsed(text: str) -> None:
+    """A message is what it is, beside arguments that are not."""
+    given = {"room_id": "r", "message": text, "cursor": "7", "sessionId": 1}
+    assert parse(SendMessageArguments, given).message == text
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+async def test_empty_optional_arguments_are_left_out(empty: Any) -> None:
+    """Hosts fill in what a model leaves out."""
+    names = ("handle", "message_id", "cursor", "wait_seconds")
+    sent = parse(SendMessageArguments, {"room_id": "r", "message": "x"} | dict.fromkeys(names, empty))
+    assert (sent.handle, sent.message_id, sent.cursor, sent.wait_seconds) == (None, None, None, 0)
+    entered = parse(EnterQueueArguments, dict.fromkeys(("display_name", "interests", "handle"), empty))
+    assert (entered.display_name, list(entered.interests), entered.handle) == ("Anonymous", [], None)
+    waited = parse(WaitForEventsArguments, {"cursor": 1, "wait_seconds": empty})
+    assert waited.wait_seconds == 45
+
+
+FOREIGN = ["toolCallId", "sessionId", "session_id", "requestId", "_meta", "threadId", "chatId", "user_id", "", "é" * 99]
+
+
+@pytest.mark.parametrize("model", [EnterQueueArguments, HandleArguments])
+@pytest.mark.parametrize("key", FOREIGN)
+async def test_keys_of_a_host_are_ignored(model: type[HandleArguments], key: str) -> None:
+    """The model can not see them, so it could not leave them out."""
+    assert parse(model, {key: {"any": ["thing"]}, "handle": "h"}).handle == "h"
+    assert parse(RoomArguments, {key: "x", "room_id": "r"}).room_id == "r"
+
+
+@pytest.mark.parametrize("form", ["roomId", "RoomID", "room-id", "ROOM_ID", "roomid"])
+async def test_other_forms_of_our_names_are_accepted(form: str) -> None:
+    """As hosts turn them round; the exact name wins."""
+    assert parse(RoomArguments, {form: "r"}).room_id == "r"
+    assert parse(RoomArguments, {form: "other", "room_id": "r"}).room_id == "r"
+    assert parse(RoomArguments, {form: "r", "room_id": ""}).room_id == "r"
+
+
+async def test_a_key_close_to_a_name_that_is_given_is_a_hosts_own() -> None:
+    """Nothing is missing, so nothing was misspelt."""
+    assert parse(SendMessageArguments, {"room_id": "r", "message": "x", "messages": []}).message == "x"
+
+
+async def test_a_handle_with_space_around_it_is_that_handle() -> None:
+    """As it comes from a model that copied it."""
+    assert parse(HandleArguments, {"handle": " h\n"}).handle == "h"
+
+
+async def test_a_host_that_writes_everything_as_text_has_a_whole_conversation(there: Crowd, era: Era) -> None:
+    """It enters, is heard, hears, waits, and leaves; with keys of its own, and our names in camelCase."""
+    ann, bob = await there.person(era), await there.person(era)
+    noise = {"toolCallId": "call_1", "sessionId": "s-1"}
+    waiting = await ann.call("enter_queue", displayName="Ann", interests='["tea","go"]', handle="", **noise)
+    mine = {"handle": waiting["handle"]} | noise
+    found = ann.calling("wait_for_events", cursor=str(waiting["cursor"]), waitSeconds="20", **mine)
+    await bob.enter("Bob")
+    (event,) = (await found)["events"]
+    room_id = event["params"]["room_id"]
+    said = await ann.call("send_message", roomId=room_id, message=42, cursor=str(event["params"]["cursor"]), **mine)
+    assert texts(await bob.hear()) == ["42"]
+    await bob.say("and 43")
+    heard = await ann.call("wait_for_events", cursor=str(said["cursor"]), wait_seconds="", **mine)
+    assert texts(heard["events"]) == ["and 43"]
+    again = await ann.call("get_status", **mine)
+    assert json.dumps(again["partner"]) == '"Bob"'
+    assert await ann.call("leave_chat", roomId=room_id, **mine) == {"success": True}
+
+
+async def test_a_stringified_wait_ends_with_its_client(there: Crowd, era: Era) -> None:
+    """A new handle is abandoned with the call that asked for it, however its empty one was written."""
+    ann = await there.person(era)
+    for empty in ("", " ", None):
+        entered = await ann.call("enter_queue", handle=empty)
+        assert entered["status"] == "waiting"
+        await ann.call("leave_queue", handle=entered["handle"])
