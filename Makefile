@@ -77,7 +77,7 @@ NO_LANE := tools waits handles subscriptions get_stream http presence cursors re
 test-no-lane: install  ## the facade with the SDK alone, without the fast lane
 	TEST_FAST_LANE=0 $(PYTEST) $(NO_LANE:%=tests/facade/test_%.py)
 
-test-clients: install  ## official clients and the conformance suite, from npm, with the fast lane and without it
+test-clients: install  ## other people's clients and the conformance suite, from npm, with the fast lane and without it
 	$(MAKE) -C tests/clients test PYTHON="$(abspath $(BIN)/python)"
 	CHAT_BROKER_NO_FAST_LANE=1 $(MAKE) -C tests/clients test PYTHON="$(abspath $(BIN)/python)"
 

@@ -172,10 +172,11 @@ def test_how_often_texts_are_looked_for_is_said() -> None:
 
 def test_the_inspector_is_the_one_that_is_tested() -> None:
     """Wherever it is named to be run, by its major version: with an older Node, npm takes one that is years older."""
-    package = json.loads((ROOT / "tests" / "clients" / "package.json").read_text("utf-8"))
-    major = package["devDependencies"]["@modelcontextprotocol/inspector"].partition(".")[0]
+    lock = json.loads((ROOT / "tests" / "clients" / "package-lock.json").read_text("utf-8"))
+    inspector = lock["packages"]["node_modules/@modelcontextprotocol/inspector"]
+    major = inspector["version"].partition(".")[0]
     assert set(re.findall(r"@modelcontextprotocol/inspector(\S*)", README)) == {f"@{major}"}
-    minimum = package["engines"]["node"].removeprefix(">=")
+    minimum = inspector["engines"]["node"].removeprefix(">=").removesuffix(".0")
     assert f"Node {minimum} or later" in README
 
 

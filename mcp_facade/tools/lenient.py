@@ -48,14 +48,18 @@ def understood(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[
         UnclearKeysError: a key is almost the name of an argument that is not given, or there are too many keys.
     """
     kinds = {name: described["type"] for name, described in schema["properties"].items()}
-    named = _named(tuple(kinds), arguments)
+    named = _named(schema["properties"], arguments)
     values = {name: _value(kinds[name], value) for name, value in named.items()}
     due = [name for name in schema["required"] if kinds[name] == "string"]  # an empty text is a text
     return {name: value for name, value in values.items() if value is not None and (value != "" or name in due)}
 
 
-def _named(names: tuple[str, ...], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values by the names of arguments; the exact name wins over another form of it."""
+def _named(properties: Mapping[str, Mapping[str, Any]], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values by the names of arguments.
+
+    The exact name wins over another form of it, unless it holds nothing or the default, which some hosts fill in.
+    """
+    names = tuple(properties)
     foreign = [key for key in arguments if key not in names]
     if len(foreign) > FOREIGN_KEYS_MAX:
         raise UnclearKeysError(None)
@@ -66,8 +70,10 @@ def _named(names: tuple[str, ...], arguments: Mapping[str, Any]) -> dict[str, An
             named[name] = arguments[key]
         elif name is not None and name not in arguments:
             raise UnclearKeysError(name)
-    exact = {name: arguments[name] for name in names if name in arguments}
-    return named | {name: value for name, value in exact.items() if name not in named or not _is_empty(value)}
+    for name in names:
+        if name in arguments and not (name in named and _is_filled_in(properties[name], arguments[name])):
+            named[name] = arguments[name]
+    return named
 
 
 @lru_cache(KEYS_REMEMBERED)
@@ -112,8 +118,8 @@ def _value(kind: str, value: Any) -> Any:
     return _text(value) if kind == "string" else _number(value)
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or value == ""
+def _is_filled_in(described: Mapping[str, Any], value: Any) -> bool:
+    return value is None or value == "" or value == described.get("default")
 
 
 def _text(value: Any) -> Any:

@@ -1,25 +1,15 @@
 /** The command line of the MCP Inspector: each call a process, a connection and, at 2025-11-25, a session of its own. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
-import { fileURLToPath } from "node:url";
 
 import { Broker } from "./support/broker.mjs";
+import { runScript, scriptOf } from "./support/scripts.mjs";
+import { TOOLS } from "./support/wire.mjs";
 
-const INSPECTOR = fileURLToPath(new URL("node_modules/.bin/mcp-inspector", import.meta.url));
-const TOOLS = [
-  "enter_queue",
-  "get_status",
-  "leave_chat",
-  "leave_queue",
-  "next_partner",
-  "send_message",
-  "wait_for_events",
-];
+const INSPECTOR = scriptOf("mcp-inspector");
 
 for (const era of ["legacy", "modern"]) {
   describe(`the Inspector's command line in its ${era} era`, () => {
@@ -36,30 +26,12 @@ for (const era of ["legacy", "modern"]) {
     });
 
     /** Runs one method; resolves with the exit code and what was printed. */
-    async function run(method, ...options) {
-      const child = spawn(
-        process.execPath,
-        [
-          INSPECTOR,
-          "--cli",
-          broker.url.href,
-          "--transport",
-          "http",
-          "--protocol-era",
-          era,
-          "--method",
-          method,
-          ...options,
-        ],
-        { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, HOME: home, NODE_NO_WARNINGS: "1" } },
+    const run = (method, ...options) =>
+      runScript(
+        INSPECTOR,
+        ["--cli", broker.url.href, "--transport", "http", "--protocol-era", era, "--method", method, ...options],
+        home,
       );
-      let stdout = "";
-      let stderr = "";
-      child.stdout.setEncoding("utf8").on("data", (text) => (stdout += text));
-      child.stderr.setEncoding("utf8").on("data", (text) => (stderr += text));
-      const [code] = await once(child, "close");
-      return { code, stdout, stderr };
-    }
 
     async function json(method, ...options) {
       const { code, stdout, stderr } = await run(method, ...options);

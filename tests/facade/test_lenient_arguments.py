@@ -104,6 +104,13 @@ async def test_other_forms_of_our_names_are_accepted(form: str) -> None:
     assert parse(RoomArguments, {form: "r", "room_id": ""}).room_id == "r"
 
 
+async def test_a_default_that_a_host_fills_in_does_not_hide_what_was_given() -> None:
+    """Some add the defaults of the schema under our names, beside the caller's camelCase."""
+    given = {"displayName": "Ann", "display_name": "Anonymous", "interests": []}
+    assert parse(EnterQueueArguments, given).display_name == "Ann"
+    assert parse(WaitForEventsArguments, {"cursor": 1, "waitSeconds": 5, "wait_seconds": 45}).wait_seconds == 5
+
+
 async def test_a_key_close_to_a_name_that_is_given_is_a_hosts_own() -> None:
     """Nothing is missing, so nothing was misspelt."""
     assert parse(SendMessageArguments, {"room_id": "r", "message": "x", "messages": []}).message == "x"

@@ -8,6 +8,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 const START_MS_MAX = 20_000;
 const STOP_MS_MAX = 5_000;
+const STREAMS_MS_MAX = 10_000;
+const POLL_MS = 25;
 
 async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
@@ -54,7 +56,7 @@ export class Broker {
         this.#child.kill("SIGKILL");
         assert.fail(`the broker was not ready after ${START_MS_MAX} ms:\n${this.#output}`);
       }
-      await delay(25); // a port that is not open yet has no event to wait for
+      await delay(POLL_MS); // a port that is not open yet has no event to wait for
     }
   }
 
@@ -65,6 +67,18 @@ export class Broker {
       return response.status === 200;
     } catch {
       return false;
+    }
+  }
+
+  /** Resolves once `count` streams of `kind` (`get` or `listen`) are open: a stream behind another program shows nowhere else. */
+  async streams(kind, count) {
+    const wanted = `chat_broker_streams{kind="${kind}"} ${count}.0\n`;
+    const deadline = performance.now() + STREAMS_MS_MAX;
+    for (;;) {
+      const metrics = await (await fetch(new URL("/metrics", this.origin))).text();
+      if (metrics.includes(wanted)) return;
+      assert.ok(performance.now() < deadline, `there were not ${count} ${kind} streams within ${STREAMS_MS_MAX} ms`);
+      await delay(POLL_MS);
     }
   }
 

@@ -8,7 +8,7 @@ import { StreamableHTTPClientTransport as Transport1 } from "@modelcontextprotoc
 import { Heard } from "./heard.mjs";
 import { EVENTS_EXTENSION, callTool } from "./wire.mjs";
 
-const CLIENT_INFO = { name: "clients-nobody-here-wrote", version: "1.0.0" };
+export const CLIENT_INFO = { name: "clients-nobody-here-wrote", version: "1.0.0" };
 const RECONNECTION_DELAY_MS = 10;
 
 /** The two generations of the official client; either opens a 2025-11-25 session unless it is told otherwise. */
@@ -17,11 +17,36 @@ export const GENERATIONS = {
   "2.x": { Client: Client2, Transport: Transport2 },
 };
 
-export class Person {
+/** A member of the broker; how it calls a tool is the subclass's `call(tool, args)`. */
+export class Member {
+  constructor(broker) {
+    this.broker = broker;
+  }
+
+  /** Enters the queue, and keeps what the answer says of this connection. */
+  async enter(args = {}) {
+    const entered = await this.call("enter_queue", args);
+    this.handle = entered.handle;
+    this.connectionId = entered.connection_id;
+    this.broker.keepSecret(this.handle);
+    return entered;
+  }
+
+  /** Leaves the queue or the room, whichever it is in, so that the next test starts with nobody there. */
+  async depart() {
+    if (!this.handle) return;
+    const status = await callTool(this.broker, "get_status", { handle: this.handle });
+    const { room_id, status: place } = status.structuredContent;
+    if (place === "waiting") await callTool(this.broker, "leave_queue", { handle: this.handle });
+    if (place === "chatting") await callTool(this.broker, "leave_chat", { handle: this.handle, room_id });
+  }
+}
+
+export class Person extends Member {
   heard = new Heard();
 
   constructor(broker, client, close) {
-    this.broker = broker;
+    super(broker);
     this.client = client;
     this.close = close;
     client.fallbackNotificationHandler = async (notification) => this.heard.add(notification);
@@ -46,24 +71,6 @@ export class Person {
     const result = await this.#result(tool, args);
     assert.equal(result.isError, true, `${tool} was not refused: ${result.content[0].text}`);
     return JSON.parse(result.content[0].text);
-  }
-
-  /** Enters the queue, and keeps what the answer says of this connection. */
-  async enter(args = {}) {
-    const entered = await this.call("enter_queue", args);
-    this.handle = entered.handle;
-    this.connectionId = entered.connection_id;
-    this.broker.keepSecret(this.handle);
-    return entered;
-  }
-
-  /** Leaves the queue or the room, whichever it is in, so that the next test starts with nobody there. */
-  async depart() {
-    if (!this.handle) return;
-    const status = await callTool(this.broker, "get_status", { handle: this.handle });
-    const { room_id, status: place } = status.structuredContent;
-    if (place === "waiting") await callTool(this.broker, "leave_queue", { handle: this.handle });
-    if (place === "chatting") await callTool(this.broker, "leave_chat", { handle: this.handle, room_id });
   }
 }
 
@@ -163,6 +170,7 @@ export function gathering(t, broker, options = {}) {
     return person;
   };
   return {
+    joined,
     session: () => joined(connectSession(broker, options)),
     modern: (wishes) => joined(connectModern(broker, wishes)),
   };

@@ -8,6 +8,15 @@ import { Heard } from "./heard.mjs";
 export const EVENTS_EXTENSION = "io.github.mcp-chat-broker/events";
 export const CONNECTION = "io.github.mcp-chat-broker/connection";
 export const SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId";
+export const TOOLS = [
+  "enter_queue",
+  "get_status",
+  "leave_chat",
+  "leave_queue",
+  "next_partner",
+  "send_message",
+  "wait_for_events",
+];
 const VERSION = "2026-07-28";
 
 let requests = 0;
