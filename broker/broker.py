@@ -13,7 +13,8 @@ from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.minting import Minting
 from broker.presence import Presence
-from broker.reads import PAGE_BYTES_MAX, Reads
+from broker.rate_limiter import RateLimiter
+from broker.reads import ReadLimits, Reads
 from broker.replica import LogObserver
 from broker.retention import Redaction
 from broker.store_watch import StoreWatch
@@ -42,13 +43,13 @@ class Broker(LogObserver):
         clock: Clock,
         *,
         keep_commits: int | None = None,
-        page_bytes_max: int = PAGE_BYTES_MAX,
+        read_limits: ReadLimits = ReadLimits(),  # noqa: B008 - immutable
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
         """Build the parts.
 
-        `keep_commits`: see `LogWriter`; `page_bytes_max`: the limit of an answer with a page of notifications;
-        `random_bytes`: the source of handles, room ids and salts.
+        `keep_commits`: see `LogWriter`; `read_limits`: those that the log's policy does not hold; `random_bytes`: the
+        source of handles, room ids and salts.
         """
         self.log = log
         self.clock = clock
@@ -74,7 +75,7 @@ class Broker(LogObserver):
         self.streams = Streams(
             clock, self.replica, self.hub, self.presence, self.heartbeat, self.metrics, self.delivery_log
         )
-        self.reads = Reads(log, self.replica, self.delivery_log, page_bytes_max)
+        self.reads = Reads(log, self.replica, self.delivery_log, RateLimiter(clock), read_limits)
         self.waits = Waits(clock, self.hub, self.replica, self.reads)
         self.minting = Minting(clock, self.writer, self.presence, self.metrics, random_bytes)
         self.store_watch = StoreWatch(log, clock, self.replica, self.metrics, self.in_background)

@@ -11,6 +11,7 @@ import msgspec
 
 from broker.addresses import PORT_MAX, parse_authority, parse_network, parse_origin
 from broker.errors import UsageError
+from broker.reads import PAGE_BYTES_MAX, READS_PER_10S_MAX
 from events.log import EventLog
 from events.memory import MemoryLog
 from events.policy import LIMITS, MatchingName, Policy
@@ -53,6 +54,15 @@ _EXPECTED: Mapping[str, str] = {
 }
 
 
+BOUNDS: Mapping[str, int] = {
+    "session_age_max_ms": 86_400_000,  # the validity of a 2025 session's id
+    "page_bytes_max": PAGE_BYTES_MAX,  # an answer with events
+    "unread_bytes_max": 1_048_576,  # what a client has not read of a connection's answers
+    "reads_per_10s_max": READS_PER_10S_MAX,  # a connection's
+}
+"""Limits that no decision reads, so they are not in the log's policy."""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """The settings of one broker."""
 
@@ -67,8 +77,10 @@ class Settings(msgspec.Struct, frozen=True):
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
     trust_proxies: tuple[str, ...] = ()
-    session_age_max_ms: int = 86_400_000
-    """The validity of a 2025 session's id. No decision reads it, so it is not in the log's policy."""
+    session_age_max_ms: int = BOUNDS["session_age_max_ms"]
+    page_bytes_max: int = BOUNDS["page_bytes_max"]
+    unread_bytes_max: int = BOUNDS["unread_bytes_max"]
+    reads_per_10s_max: int = BOUNDS["reads_per_10s_max"]
     policy: Policy = Policy()
 
 
@@ -83,7 +95,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits and graces", "each a whole number of at least 1")
     for name in LIMITS:
         limits.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"(default {getattr(Policy(), name)})")
-    limits.add_argument("--session-age-max-ms", metavar="N", help=f"(default {Settings().session_age_max_ms})")
+    for name, bound in BOUNDS.items():
+        limits.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"(default {bound})")
 
 
 def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
@@ -109,7 +122,7 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
             for origin in read.parsed("allow-origin", lambda text: parse_origin(_without_slash(text)))
         ),
         trust_proxies=read.parsed("trust-proxy", parse_network),
-        session_age_max_ms=read.number("session_age_max_ms") or Settings().session_age_max_ms,
+        **{name: read.number(name) or default for name, default in BOUNDS.items()},
         policy=Policy(matching=read.one_of("matching", MatchingName), **limits),
     )
 
@@ -177,7 +190,7 @@ def serve_help() -> str:
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Return the variables named like settings, but unknown: a typo, or a container's service links."""
-    known = {_variable(name) for name in (*FLAGS, *SWITCHES, *LISTS, *LIMITS, "session_age_max_ms")}
+    known = {_variable(name) for name in (*FLAGS, *SWITCHES, *LISTS, *LIMITS, *BOUNDS)}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 from broker.addresses import subscriber_of
@@ -10,11 +9,10 @@ from broker.clock import Clock, RandomBytes
 from broker.decide import Rejection
 from broker.metrics import Metrics
 from broker.presence import Presence
+from broker.rate_limiter import RateLimiter
 from broker.writer import LogWriter
 from events.commands import Disconnect
 from events.ids import HANDLE_BYTES, POSITION_MAX, ConnectionId, Handle, handle_from
-from events.policy import Policy
-from projections.rate_limit import allowance_after, retry_after_ms
 
 ABANDON_MS = 2_000
 
@@ -30,11 +28,17 @@ class Minting:
         self._presence = presence
         self._metrics = metrics
         self._random_bytes = random_bytes
-        self._limiter = MintLimiter(clock)
+        self._limiter = RateLimiter(clock)
 
     def mint(self, peer: str, handle: Handle | None = None) -> Handle | Rejection:
-        """Return `handle`, or one never used before; a refusal if `peer` has asked for too many."""
-        retry_after_ms = self._limiter.use(peer, self._writer.replica.state.policy)
+        """Return `handle`, or one never used before; a refusal if `peer` has asked for too many.
+
+        A peer is an IPv4 address, or a /64 of IPv6: a subscriber of IPv6 has that many addresses.
+        """
+        policy = self._writer.replica.state.policy
+        retry_after_ms = self._limiter.use(
+            subscriber_of(peer), per_10s_max=policy.handles_minted_per_10s_max, keys_max=policy.peers_tracked_max
+        )
         if retry_after_ms:
             self._metrics.rejected("rate_limited")
             return Rejection("rate_limited", retry_after_ms)
@@ -59,27 +63,3 @@ class Minting:
                 self.abandon(connection_id)
 
         self._clock.call_at(abandoned_ms + ABANDON_MS, look)
-
-
-class MintLimiter:
-    """One rate limit for each peer, up to `peers_tracked_max` of the latest. It is kept in memory alone.
-
-    A peer is an IPv4 address, or a /64 of IPv6: a subscriber of IPv6 has that many addresses.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._spent_until_us: OrderedDict[str, int] = OrderedDict()
-
-    def use(self, peer: str, policy: Policy) -> int:
-        """Take one use and return 0, or return the milliseconds that `peer` has to wait for the next."""
-        now_ms, limit = int(self._clock.now_ms()), policy.handles_minted_per_10s_max
-        subscriber = subscriber_of(peer)
-        spent_until_us = self._spent_until_us.pop(subscriber, 0)
-        wait_ms = retry_after_ms(spent_until_us, now_ms, limit)
-        if not wait_ms:
-            spent_until_us = allowance_after(spent_until_us, now_ms, limit)
-        self._spent_until_us[subscriber] = spent_until_us
-        if len(self._spent_until_us) > policy.peers_tracked_max:
-            self._spent_until_us.popitem(last=False)
-        return wait_ms

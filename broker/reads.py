@@ -15,6 +15,7 @@ import msgspec
 
 from broker.delivery_log import DeliveryLog
 from broker.hub import Delivery, deliveries_of
+from broker.rate_limiter import RateLimiter
 from broker.replica import Replica
 from events.commit import Commit
 from events.ids import POSITION_MAX, ConnectionId, Position
@@ -31,6 +32,7 @@ SCAN_COMMITS_MAX = 5_000
 """The most commits that one page goes through, where no index says which concern the connection."""
 
 PAGE_BYTES_MAX = 262_144
+READS_PER_10S_MAX = 100
 ANSWER_BYTES = 2_048
 """An answer without its events takes less."""
 
@@ -48,7 +50,14 @@ class Page(msgspec.Struct, frozen=True):
     is_partial: bool = False  # the log has been read up to the cursor, and more of it is to be read
 
 
-class Limits(NamedTuple):
+class ReadLimits(NamedTuple):
+    """Limits of reads that are not in the log's policy: bytes of an answer, and the reads of one connection."""
+
+    page_bytes_max: int = PAGE_BYTES_MAX
+    per_10s_max: int = READS_PER_10S_MAX
+
+
+class PageLimits(NamedTuple):
     """Limits of a page: notifications, and bytes of the answer that holds them."""
 
     events: int
@@ -63,11 +72,19 @@ def inbox_of(state: State, connection_id: ConnectionId) -> Inbox:
 class Reads:
     """The reads of one broker."""
 
-    def __init__(self, log: EventLog, replica: Replica, delivery_log: DeliveryLog, page_bytes_max: int) -> None:
+    def __init__(
+        self, log: EventLog, replica: Replica, delivery_log: DeliveryLog, limiter: RateLimiter, limits: ReadLimits
+    ) -> None:
         self._log = log
         self._replica = replica
         self._delivery_log = delivery_log
-        self._page_bytes_max = page_bytes_max
+        self._limiter = limiter
+        self._limits = limits
+
+    def retry_after_ms(self, connection_id: ConnectionId) -> int:
+        """Count a read and return 0, or return the milliseconds that the connection has to wait for the next."""
+        keys_max = self._replica.state.policy.connections_kept
+        return self._limiter.use(connection_id, per_10s_max=self._limits.per_10s_max, keys_max=keys_max)
 
     async def page(self, connection_id: ConnectionId, cursor: Position | None) -> Page:
         """Return a page of the notifications of `connection_id` after `cursor`; without a cursor, of the newest.
@@ -76,7 +93,7 @@ class Reads:
             LogUnavailableError: the log could not be read.
         """
         state = self._replica.state
-        limits = Limits(state.policy.events_per_page_max, self._page_bytes_max)
+        limits = PageLimits(state.policy.events_per_page_max, self._limits.page_bytes_max)
         if cursor is None:
             return await newest_page(self._log, state, connection_id, limits)
         return await page_after(self._log, state, connection_id, cursor, limits)
@@ -134,14 +151,14 @@ def last_position_of(state: State, connection_id: ConnectionId) -> Position:
 
 
 async def page_after(
-    log: EventLog, state: State, connection_id: ConnectionId, cursor: Position, limits: Limits
+    log: EventLog, state: State, connection_id: ConnectionId, cursor: Position, limits: PageLimits
 ) -> Page:
     """Return the next notifications of `connection_id` after `cursor`, as many as the limits allow.
 
     There is at least one, if there is any. The cursor never passes a notification that the page leaves out.
     """
-    is_partial = _indexed_from(state, (connection_id,), cursor) - cursor > SCAN_COMMITS_MAX
-    last = cursor + SCAN_COMMITS_MAX if is_partial else state.position
+    last = end_of_read(state, (connection_id,), cursor)
+    is_partial = last < state.position
     events, is_full = await _first(notifications_after(log, state, (connection_id,), cursor, last), limits)
     missed = _has_missed(log, state, connection_id, cursor)  # by now: the log may have been trimmed meanwhile
     if is_partial and not is_full:
@@ -152,7 +169,7 @@ async def page_after(
     return Page([], max(cursor, *gone), missed) if gone else Page([], cursor, missed)
 
 
-async def _first(found: AsyncIterator[list[Delivery]], limits: Limits) -> tuple[list[Notification], bool]:
+async def _first(found: AsyncIterator[list[Delivery]], limits: PageLimits) -> tuple[list[Notification], bool]:
     """Return as many of the notifications as the limits allow, and whether they are reached."""
     events: list[Notification] = []
     answer_bytes = 0
@@ -169,7 +186,7 @@ async def _first(found: AsyncIterator[list[Delivery]], limits: Limits) -> tuple[
     return events, False
 
 
-async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, limits: Limits) -> Page:
+async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, limits: PageLimits) -> Page:
     """Return the newest notifications in the inbox of `connection_id`, as many as the limits allow.
 
     The cursor is that of the last one, or of the connection's last commit if there is none.
@@ -227,6 +244,12 @@ async def notifications_after(
         for commit in await log.read(start - 1, end - start + 1):
             if commit.position <= end and (deliveries := _deliveries_to(commit, listeners)):
                 yield deliveries
+
+
+def end_of_read(state: State, connection_ids: Collection[ConnectionId], cursor: Position) -> Position:
+    """Return how far one read after `cursor` may go: to the end, unless too much of the log has to be gone through."""
+    to_be_scanned = _indexed_from(state, connection_ids, cursor) - cursor
+    return cursor + SCAN_COMMITS_MAX if to_be_scanned > SCAN_COMMITS_MAX else max(cursor, state.position)
 
 
 def _indexed_from(state: State, connection_ids: Collection[ConnectionId], cursor: Position) -> Position:

@@ -27,6 +27,9 @@ from mcp_facade.http.proxies import TrustedProxies
 from mcp_facade.sdk.workarounds import keep_streams_through_a_signal
 
 MCP_PATHS = ("/mcp", "/mcp/")
+START_WAIT_MS = 15_000
+"""How long a call waits for the log to be folded; clients give up later than that."""
+
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -48,6 +51,7 @@ class ChatApp:
         )
         self.failure: Exception | None = None
         """The reason for a failed start, in words for an operator."""
+        self._waiting: set[asyncio.Event] = set()  # the calls that came before the start was complete
         self._settings = settings
         self._on_started = on_started
         self._pages = PageRequests(host_check)
@@ -65,14 +69,33 @@ class ChatApp:
         """Serve one request, or the lifespan; the hot path has no layer that it does not need."""
         if scope["type"] != "http" or scope["path"] not in MCP_PATHS:
             return self._rest(scope, receive, send)
-        app = self.endpoint if self.broker.ready or self.broker.draining else not_ready()
+        app = self.endpoint if self.broker.ready or self.broker.draining else self._serve_once_ready
         if is_from_page(scope):
             return self._pages.serve(app, scope, receive, send)
         return app(scope, receive, send)
 
+    async def _serve_once_ready(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that came before the log is folded; refuse it if that takes longer than `START_WAIT_MS`."""
+        clock = self.broker.clock
+        too_late = clock.call_at(clock.now_ms() + START_WAIT_MS, (waiting := asyncio.Event()).set)
+        self._waiting.add(waiting)
+        try:
+            if self.failure is None:
+                await waiting.wait()
+        finally:
+            too_late.cancel()
+            self._waiting.discard(waiting)
+        app = self.endpoint if self.broker.ready or self.broker.draining else not_ready()
+        await app(scope, receive, send)
+
+    def _end_waiting(self) -> None:
+        for waiting in self._waiting:
+            waiting.set()
+
     def drain(self) -> None:
         """Take no more calls; end every wait and every stream with its result so far."""
         self.broker.drain()
+        self._end_waiting()
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -93,6 +116,7 @@ class ChatApp:
             await self.broker.start(self._settings.policy, redact_after_ms=self._settings.redact_after_ms)
         except (BrokenChainError, LogUnavailableError, UnreadableCommitError, UnusableLogError) as error:
             self.failure = error
+        self._end_waiting()
         self._on_started()
 
     async def _healthz(self, request: Request) -> Response:

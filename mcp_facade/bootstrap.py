@@ -30,7 +30,7 @@ def readiness(*, is_ready: bool, reason: str | None = None) -> Response:
 
 
 def not_ready() -> Response:
-    """Return the 503 for a call before the start is complete."""
+    """Return the 503 for a call that has waited in vain for the start to be complete."""
     return PlainTextResponse("starting: try again in a moment", 503, {"Retry-After": "1"})
 
 

@@ -147,6 +147,10 @@ class Resources:
             session.bind(*caller)
             await self._sessions.keep(session)
         who = caller.connection_id
+        retry_after_ms = self._reads.retry_after_ms(who)
+        if retry_after_ms:
+            text = REFUSALS["rate_limited"].format(retry_after_ms=retry_after_ms)
+            raise MCPError(INTERNAL_ERROR, text, {"retry_after_ms": retry_after_ms})
         cursor = await self._cursor(uri, who)
         with self._presence.call(who):
             state = self._replica.state

@@ -18,8 +18,9 @@ import uvicorn
 from broker.addresses import host_of
 from broker.broker import Broker
 from broker.clock import SystemClock
-from broker.config import Settings, commits_kept, open_log
+from broker.config import BOUNDS, Settings, commits_kept, open_log
 from broker.errors import HOW_FAR, UsageError
+from broker.reads import ReadLimits
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
@@ -125,7 +126,8 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         log = open_log(settings)
     except UnusableLogError as error:
         raise UsageError(str(error)) from None
-    broker = Broker(log, SystemClock(), keep_commits=commits_kept(settings))
+    read_limits = ReadLimits(settings.page_bytes_max, settings.reads_per_10s_max)
+    broker = Broker(log, SystemClock(), keep_commits=commits_kept(settings), read_limits=read_limits)
     open_files = OpenFiles()
     asyncio.get_running_loop().set_exception_handler(open_files.handle)
 
@@ -140,7 +142,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         return application
 
     app = BootstrapApp("mcp_facade.app", made, started)
-    uvicorn_server = ChatUvicorn(uvicorn_config(app, open_files), app)
+    uvicorn_server = ChatUvicorn(uvicorn_config(app, open_files, settings.unread_bytes_max), app)
     # Objects of a start are permanent: looking for cycles in a large state would take longer than making it.
     gc.disable()
     await uvicorn_server.serve(sockets=[listening])
@@ -161,12 +163,19 @@ def _why(failure: Exception, log: str) -> str:
     return f"{log} can't be used: {failure}"
 
 
-def uvicorn_config(app: Application, open_files: OpenFiles | None = None) -> uvicorn.Config:
-    """Return uvicorn's configuration for `app`; connections end where `open_files` has no room."""
+def uvicorn_config(
+    app: Application, open_files: OpenFiles | None = None, unread_bytes_max: int = BOUNDS["unread_bytes_max"]
+) -> uvicorn.Config:
+    """Return uvicorn's configuration for `app`.
+
+    Connections end where `open_files` has no room, or with more than `unread_bytes_max` that their clients don't read.
+    """
     return uvicorn.Config(
         app,
         interface="asgi3",  # uvicorn recognises only coroutine functions
-        http=functools.partial(HttpConnection, open_files=open_files),  # type: ignore[arg-type]  # only called
+        http=functools.partial(  # type: ignore[arg-type]  # it is only called
+            HttpConnection, open_files=open_files, unread_bytes_max=unread_bytes_max
+        ),
         ws="none",
         lifespan="on",
         log_config=None,

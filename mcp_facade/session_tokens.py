@@ -19,15 +19,17 @@ import hashlib
 import hmac
 from typing import NamedTuple
 
-from events.ids import HANDLE_BYTES, ConnectionId, Handle, connection_id_of, handle_from
+from events.ids import HANDLE_BYTES, ConnectionId, Handle, Position, connection_id_of, handle_from
 
 PREFIX = "cs_"
 VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """Tokens hold an index into it, so a version never changes its place."""
 
 RANDOM_BYTES = 16
+NONCE_BYTES = 8
 
 _FORMAT = 1
+_HEX = frozenset("0123456789abcdef")
 _TAG_BYTES = 16
 _BODY_BYTES = 2 + 4 + RANDOM_BYTES
 _CHARACTERS = -(-(_BODY_BYTES + _TAG_BYTES) * 4 // 3)
@@ -92,6 +94,21 @@ class TokenSealer:
     def own_handle(self, token: SessionToken) -> Handle:
         """Return the session's own handle, for calls that name none."""
         return handle_from(hmac.digest(self._secret, b"handle" + token.random, "sha256")[:HANDLE_BYTES])
+
+    def seal_position(self, position: Position, nonce: bytes) -> str:
+        """Return `position`, readable by the brokers of the log alone, since it may be that of others' events."""
+        return (nonce + _xor(position.to_bytes(8, "big"), self._position_mask(nonce))).hex()
+
+    def open_position(self, sealed: str) -> Position | None:
+        """Return the position in `sealed`; `None` if it is not in that form."""
+        if len(sealed) != 2 * (NONCE_BYTES + 8) or not set(sealed) <= _HEX:
+            return None
+        raw = bytes.fromhex(sealed)
+        nonce, masked = raw[:NONCE_BYTES], raw[NONCE_BYTES:]
+        return int.from_bytes(_xor(masked, self._position_mask(nonce)), "big")
+
+    def _position_mask(self, nonce: bytes) -> bytes:
+        return hmac.digest(self._secret, b"position" + nonce, "sha256")[:8]
 
     def _tag(self, body: bytes) -> bytes:
         return hmac.digest(self._secret, body, "sha256")[:_TAG_BYTES]

@@ -18,9 +18,10 @@ import structlog
 
 from broker.broker import Broker
 from broker.clock import Timer, sleep_until
+from events.ids import Position
 from events.log import LogUnavailableError
 from mcp_facade.session import Session
-from mcp_facade.session_tokens import RANDOM_BYTES, SessionToken, TokenSealer
+from mcp_facade.session_tokens import NONCE_BYTES, RANDOM_BYTES, SessionToken, TokenSealer
 
 logger = structlog.get_logger(__name__)
 
@@ -54,6 +55,14 @@ class Sessions:
     def new_id(self, version: str) -> str:
         """Return the id of a new session; nothing is stored."""
         return self._tokens.seal(version, self._clock.wall_ms(), self._random_bytes(RANDOM_BYTES))
+
+    def seal_position(self, position: Position) -> str:
+        """Return `position` for a client that may not know it."""
+        return self._tokens.seal_position(position, self._random_bytes(NONCE_BYTES))
+
+    def open_position(self, sealed: str) -> Position | None:
+        """Return a sealed position of this log; `None` if it is none."""
+        return self._tokens.open_position(sealed)
 
     def get(self, session_id: str) -> Session | None:
         """Return the session of that id, if it is held here and may be used."""

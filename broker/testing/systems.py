@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from broker.broker import Broker
 from broker.decide import Rejection, decide
 from broker.hub import Delivery
-from broker.reads import Limits, Page, page_after
+from broker.reads import Page, PageLimits, page_after
 from broker.testing.clock import FakeClock, settle
 from events.codec import decode_commit, encode_commit
 from events.commands import AdoptPolicy, Command, EnterQueue, MatchDue, NextPartner, SendMessage
@@ -137,7 +137,7 @@ class CoreSystem:
     def page(self, connection_id: ConnectionId, cursor: Position) -> Page:
         """See `System.page`."""
         limit = self.state.policy.events_per_page_max
-        return self._runner.run(page_after(self._log, self.state, connection_id, cursor, Limits(limit)))
+        return self._runner.run(page_after(self._log, self.state, connection_id, cursor, PageLimits(limit)))
 
     def stored(self) -> Sequence[Commit]:
         """See `System.stored`."""

@@ -15,11 +15,12 @@ HELD_BYTES_MAX = 16_384
 
 
 class BufferedTransport(asyncio.Transport):
-    """A connection's transport, buffered for one turn."""
+    """A connection's transport, buffered for one turn. It is aborted at more than `unread_bytes_max` unread bytes."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, unread_bytes_max: int) -> None:
         self._transport = transport
         self._loop = loop
+        self._unread_bytes_max = unread_bytes_max
         self._held: list[bytes | bytearray | memoryview[Any]] = []
         self._held_bytes = 0
 
@@ -36,6 +37,8 @@ class BufferedTransport(asyncio.Transport):
         held, self._held, self._held_bytes = self._held, [], 0
         if held and not self._transport.is_closing():  # the peer may have gone since then
             self._transport.write(held[0] if len(held) == 1 else b"".join(held))
+            if self._transport.get_write_buffer_size() > self._unread_bytes_max:
+                self._transport.abort()  # closing would wait for the peer to read
 
     def get_write_buffer_size(self) -> int:
         """Return how much is written and not sent yet, in bytes."""

@@ -63,12 +63,20 @@ class HttpConnection(HttpToolsProtocol):
         "_stalled_timer",
         "_to_start",
         "_unparsed_bytes",
+        "_unread_bytes_max",
     )
 
-    def __init__(self, *arguments: Any, open_files: OpenFiles | None = None, **options: Any) -> None:
-        """Take uvicorn's arguments, and `open_files`, which says if there is room for this connection."""
+    def __init__(
+        self, *arguments: Any, open_files: OpenFiles | None = None, unread_bytes_max: int, **options: Any
+    ) -> None:
+        """Take uvicorn's arguments.
+
+        Take `open_files`, which says if there is room for this connection, and the limit of bytes that the client has
+        not read.
+        """
         super().__init__(*arguments, **options)
         self._open_files = open_files
+        self._unread_bytes_max = unread_bytes_max
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Ask the kernel to watch the peer."""
@@ -81,7 +89,7 @@ class HttpConnection(HttpToolsProtocol):
         self._due_s = math.inf  # by the loop's clock: the time to close, unless the awaited bytes have come
         self._alarm: asyncio.TimerHandle | None = None
         self._stalled_timer: asyncio.TimerHandle | None = None  # while a client has sent too much at once
-        super().connection_made(BufferedTransport(transport, self.loop))
+        super().connection_made(BufferedTransport(transport, self.loop, self._unread_bytes_max))
         self._expect(REQUEST_SECONDS_MAX)
         peer = transport.get_extra_info("socket")
         if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):

@@ -45,7 +45,7 @@ from mcp_facade.sdk.session_requests import SessionRequests
 from mcp_facade.sdk.stateless_requests import StatelessRequests
 from mcp_facade.session import Session
 from mcp_facade.sessions import Sessions
-from mcp_facade.streams.get_stream import PRIMED_SINCE, GetStreams, parse_event_id
+from mcp_facade.streams.get_stream import PRIMED_SINCE, GetStreams
 from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.texts import NO_STREAM, NOT_ANSWERING
 from mcp_facade.tools.handlers import Tools
@@ -68,7 +68,6 @@ class StreamableHttpEndpoint:
     ) -> None:
         """Serve with the fast lane if `fast_lane`; the SDK serves the rest."""
         self._broker = broker
-        self._log = broker.log
         self._replica = broker.replica
         self._sessions = Sessions(broker, session_age_max_ms)
         self._host_check = host_check
@@ -219,7 +218,7 @@ class StreamableHttpEndpoint:
         is_caught_up: bool = False,
     ) -> Awaitable[None]:
         last_event_id = headers.get(LAST_EVENT_ID_HEADER, b"").decode("latin-1")
-        resume_point = parse_event_id(last_event_id, self._log.epoch)
+        resume_point = self._get_streams.resume_point(last_event_id)
         if not check_accept_headers(Request(scope))[1]:
             refusal = json_rpc_refusal(406, "Not Acceptable: Client must accept text/event-stream")
         elif session is None:

@@ -1,7 +1,8 @@
 """The GET stream of a 2025 session: the notifications of its handles, live, and those that it missed.
 
 It is served before the SDK, whose event store is blind to sessions and whose router stalls on an unread stream.
-The event id is `<epoch>.<position>.<n>`: n is the mask of the position's notifications received by the client.
+The event id is `<epoch>.<position>.<n>`: n is the mask of the position's notifications received by the client. The
+first id of a stream has the position sealed, since it is the end of the log, and others may have written there.
 With `Last-Event-ID` the stream continues from the log, exactly once and in order, then live. The mark for growth of
 an inbox comes before its notification and is not counted: a client with the notification has had the mark.
 (MCP 2025-11-25, basic/transports, 'Resumability and redelivery'.)
@@ -13,9 +14,11 @@ import msgspec
 import structlog
 
 from broker.broker import Broker
+from broker.clock import sleep_until
 from broker.hub import Delivery
-from broker.reads import notifications_after
+from broker.reads import end_of_read, notifications_after
 from broker.streams import Stream
+from events.ids import POSITION_MAX
 from events.log import LogUnavailableError
 from mcp_facade.http.event_stream import PING, STREAM_HEADERS, EventStreamResponse
 from mcp_facade.http.headers import SESSION_HEADER
@@ -26,18 +29,15 @@ from projections.state import State
 
 logger = structlog.get_logger(__name__)
 
+SCAN_PAUSE_MS = 100
+"""The pause after each read of a replay that goes through the log."""
+
 PRIMED_SINCE = b"2025-11-25"
 """The first version whose clients accept an event with an id and no data."""
 
 
-def parse_event_id(event_id: str, epoch: str) -> ResumePoint | None:
-    """Return the point of `Last-Event-ID`; `None` if it is another log's, or malformed."""
-    parts = event_id.split(".")
-    if len(parts) != 3 or parts[0] != epoch:
-        return None
-    if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts[1:]):
-        return None
-    return ResumePoint(int(parts[1]), int(parts[2]))
+NUMBER_DIGITS_MAX = 15
+"""More digits than any position or mask has."""
 
 
 class SessionFrameEncoder:
@@ -66,18 +66,16 @@ class SessionFrameEncoder:
         """Continue after `at`, which the client has."""
         self._at = at
 
-    def event_id(self, at: ResumePoint) -> bytes:
-        """Return the event id of a point of the stream."""
-        return b"%b.%d.%d" % (self._epoch.encode(), at.position, at.sent_mask)
-
     def _event(self, frame: Frame, meta: bytes) -> bytes:
-        return b"id: %b\r\nevent: message\r\ndata: %b\r\n\r\n" % (self.event_id(self._at), frame.body(meta))
+        event_id = b"%b.%d.%d" % (self._epoch.encode(), *self._at)
+        return b"id: %b\r\nevent: message\r\ndata: %b\r\n\r\n" % (event_id, frame.body(meta))
 
 
 class GetStreams:
     """Opens the GET streams of one broker, at most one for each session."""
 
     def __init__(self, broker: Broker, sessions: Sessions) -> None:
+        self.clock = broker.clock
         self.log = broker.log
         self.replica = broker.replica
         self.streams = broker.streams
@@ -93,6 +91,25 @@ class GetStreams:
         stream = self.streams.open("get", encoder, response, replaces=session.stream)
         session.use_stream(stream)
         return GetStream(self, session, stream, encoder, response)
+
+    def resume_point(self, event_id: str) -> ResumePoint | None:
+        """Return the point of `Last-Event-ID`; `None` if it is another log's, or malformed."""
+        epoch, _, rest = event_id.partition(".")
+        position, _, mask = rest.partition(".")
+        if epoch != self.log.epoch or not _is_number(mask):
+            return None
+        if _is_number(position):
+            return ResumePoint(int(position), int(mask))
+        opened = self.sessions.open_position(position)
+        return ResumePoint(opened, int(mask)) if opened is not None and opened <= POSITION_MAX else None
+
+    def sealed_event_id(self, at: ResumePoint) -> bytes:
+        """Return an event id of `at`, which may be the position of others' events."""
+        return f"{self.log.epoch}.{self.sessions.seal_position(at.position)}.{at.sent_mask}".encode()
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX
 
 
 class GetStream:
@@ -123,10 +140,10 @@ class GetStream:
             self._opened_by.sessions.touch(self._session)
 
     async def _write(self, resumption: ResumePoint | None, *, primed: bool) -> None:
-        encoder, response, state = self._encoder, self._response, self._opened_by.replica.state
+        response, state = self._response, self._opened_by.replica.state
         await response.start([*STREAM_HEADERS, (SESSION_HEADER, self._session.session_id.encode())])
         # An event with an id and empty data: a client that loses the stream before any notification can resume too.
-        next_id = encoder.event_id(resumption or ResumePoint(state.position + 1, 0))
+        next_id = self._opened_by.sealed_event_id(resumption or ResumePoint(state.position + 1, 0))
         await response.write([b"id: %b\r\ndata: \r\n\r\n" % next_id if primed else PING])
         if resumption is None or await self._has_replayed(state, resumption):
             await self._stream.run()
@@ -143,9 +160,15 @@ class GetStream:
 
     async def _replay(self, state: State, resumption: ResumePoint) -> None:
         self._encoder.resume(resumption)
-        connections = self._session.connections
-        async for deliveries in notifications_after(self._opened_by.log, state, connections, resumption.position - 1):
-            if self._stream.ended:
-                return
-            missed = [delivery for delivery in deliveries if not resumption.includes(delivery)]
-            await self._response.write([self._encoder.encode(delivery) for delivery in missed])
+        log, clock, connections = self._opened_by.log, self._opened_by.clock, self._session.connections
+        cursor = resumption.position - 1
+        while cursor < state.position:
+            last = end_of_read(state, connections, cursor)
+            async for deliveries in notifications_after(log, state, connections, cursor, last):
+                if self._stream.ended:
+                    return
+                missed = [delivery for delivery in deliveries if not resumption.includes(delivery)]
+                await self._response.write([self._encoder.encode(delivery) for delivery in missed])
+            cursor = last
+            if cursor < state.position:  # going through the log takes time that others need
+                await sleep_until(clock, clock.now_ms() + SCAN_PAUSE_MS)

@@ -215,6 +215,7 @@ class Tools:
         state = self._replica.state
         if caller is None:  # nothing of the log concerns it, its positions neither
             return {"status": "idle", "waiting": len(state.queue), "idle_reason": "never_entered"}
+        self._count_read(caller)
         with self._presence.call(caller.connection_id):
             return status_json(state, caller.connection_id, await self._reads.ending(state, caller.connection_id))
 
@@ -283,10 +284,21 @@ class Tools:
 
     async def _check_wait(self, caller: Caller, cursor: int, wait_seconds: float) -> None:
         """Check cursor and wait before the command is submitted: a refusal after it would not undo the command."""
+        self._count_read(caller)
         if not await self._reads.has_given(caller.connection_id, cursor):
             raise InvalidArgumentsError("cursor is not one that you were given. Call get_status for one that is.")
         if wait_seconds and not self._waits.may_start(caller.connection_id):
             raise self._refusal("rate_limited", "too_many_waits", retry_after_ms=1_000)
+
+    def _count_read(self, caller: Caller) -> None:
+        """Count a read of the caller.
+
+        Raises:
+            Refused: there were too many.
+        """
+        retry_after_ms = self._reads.retry_after_ms(caller.connection_id)
+        if retry_after_ms:
+            raise self._refusal("rate_limited", retry_after_ms=retry_after_ms)
 
     def _clean(self, message: str) -> str:
         bytes_max = self._replica.state.policy.message_bytes_max
@@ -304,7 +316,9 @@ class Tools:
 
     def _refusal(self, code: str, text: str | None = None, **more: int) -> Refused:
         self._metrics.rejected(code)
-        words = REFUSALS[text or code].format(message_bytes_max=self._replica.state.policy.message_bytes_max)
+        words = REFUSALS[text or code].format(
+            message_bytes_max=self._replica.state.policy.message_bytes_max, **{"retry_after_ms": None} | more
+        )
         return Refused(refused_as(code, words, **more))
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.reads import SCAN_COMMITS_MAX, Limits, Page, _runs, newest_page, notifications_after, page_after
+from broker.reads import SCAN_COMMITS_MAX, Page, PageLimits, _runs, newest_page, notifications_after, page_after
 from events.commands import AdoptPolicy, Command
 from events.commit import EMPTY_TIP, Commit
 from events.ids import ConnectionId, RoomId
@@ -52,7 +52,7 @@ def test_a_page_gives_what_stands_after_the_cursor() -> None:
 
     async def scenario() -> None:
         log, state = await stored(*talk(3), enter(CAT))
-        page = await page_after(log, state, BOB, 4, Limits(10))
+        page = await page_after(log, state, BOB, 4, PageLimits(10))
         assert words(page) == ["word 1", "word 2"]
         assert (page.cursor, page.missed) == (6, False)
 
@@ -64,13 +64,13 @@ def test_a_full_page_has_the_cursor_of_its_last_event() -> None:
 
     async def scenario() -> None:
         log, state = await stored(*talk(5))
-        page = await page_after(log, state, BOB, 0, Limits(2))
+        page = await page_after(log, state, BOB, 0, PageLimits(2))
         assert (cursors(page), page.cursor) == ([3, 4], 4)
-        page = await page_after(log, state, BOB, page.cursor, Limits(2))
+        page = await page_after(log, state, BOB, page.cursor, PageLimits(2))
         assert (cursors(page), page.cursor) == ([5, 6], 6)
-        page = await page_after(log, state, BOB, page.cursor, Limits(2))
+        page = await page_after(log, state, BOB, page.cursor, PageLimits(2))
         assert (cursors(page), page.cursor) == ([7, 8], 8)
-        page = await page_after(log, state, BOB, page.cursor, Limits(2))
+        page = await page_after(log, state, BOB, page.cursor, PageLimits(2))
         assert (cursors(page), page.cursor) == ([], 8)
 
     run(scenario)
@@ -81,8 +81,8 @@ def test_a_cursor_at_or_above_the_tip_finds_nothing() -> None:
 
     async def scenario() -> None:
         log, state = await stored(*talk(1))
-        assert await page_after(log, state, BOB, 4, Limits(10)) == Page([], 4)
-        assert await page_after(log, state, BOB, 99, Limits(10)) == Page([], 99)
+        assert await page_after(log, state, BOB, 4, PageLimits(10)) == Page([], 4)
+        assert await page_after(log, state, BOB, 99, PageLimits(10)) == Page([], 99)
 
     run(scenario)
 
@@ -93,8 +93,8 @@ def test_who_was_told_nothing_gets_an_empty_page() -> None:
     async def scenario() -> None:
         log, state = await stored(*talk(1), enter(CAT))
         for who, last in ((CAT, 5), (DAN, 0)):
-            assert await page_after(log, state, who, 0, Limits(10)) == Page([], 0)
-            assert await newest_page(log, state, who, Limits(10)) == Page([], last)
+            assert await page_after(log, state, who, 0, PageLimits(10)) == Page([], 0)
+            assert await newest_page(log, state, who, PageLimits(10)) == Page([], last)
 
     run(scenario)
 
@@ -104,7 +104,7 @@ def test_the_newest_page_ends_with_the_last_event() -> None:
 
     async def scenario() -> None:
         log, state = await stored(*talk(9), enter(CAT))
-        page = await newest_page(log, state, BOB, Limits(3))
+        page = await newest_page(log, state, BOB, PageLimits(3))
         assert words(page) == ["word 6", "word 7", "word 8"]
         assert (page.cursor, page.missed) == (state.position - 1, False)
 
@@ -117,10 +117,10 @@ def test_what_an_inbox_has_forgotten_is_found_in_the_log() -> None:
     async def scenario() -> None:
         log, state = await stored(*talk(3 * CHUNK))
         assert state.inboxes[BOB].dropped_through > CHUNK
-        page = await page_after(log, state, BOB, 0, Limits(1_000))
+        page = await page_after(log, state, BOB, 0, PageLimits(1_000))
         assert cursors(page) == list(range(3, state.position + 1))
         assert not page.missed
-        page = await page_after(log, state, BOB, 10, Limits(3))
+        page = await page_after(log, state, BOB, 10, PageLimits(3))
         assert (cursors(page), page.cursor, page.missed) == ([11, 12, 13], 13, False)
 
     run(scenario)
@@ -140,7 +140,7 @@ def test_a_long_way_through_the_log_lets_others_have_their_turn() -> None:
                 await settle(1)
 
         busy = asyncio.ensure_future(other())
-        page = await page_after(log, state, BOB, 0, Limits(5_000, 10_000_000))
+        page = await page_after(log, state, BOB, 0, PageLimits(5_000, 10_000_000))
         busy.cancel()
         assert len(page.events) == 2_501
         assert 2 <= turns < 100, "as soon as the others have had theirs, it goes on"
@@ -162,11 +162,11 @@ def test_a_cursor_below_the_base_gives_what_is_left() -> None:
     async def scenario() -> None:
         log, state = await stored(*talk(10))
         await compacted(log, 8)
-        page = await page_after(log, state, BOB, 0, Limits(100))
+        page = await page_after(log, state, BOB, 0, PageLimits(100))
         assert (cursors(page), page.cursor, page.missed) == ([9, 10, 11, 12, 13], 13, True)
-        page = await page_after(log, state, BOB, 8, Limits(100))
+        page = await page_after(log, state, BOB, 8, PageLimits(100))
         assert (cursors(page), page.cursor, page.missed) == ([9, 10, 11, 12, 13], 13, False)
-        page = await page_after(log, state, BOB, 8, Limits(2))
+        page = await page_after(log, state, BOB, 8, PageLimits(2))
         assert (cursors(page), page.cursor, page.missed) == ([9, 10], 10, False)
 
     run(scenario)
@@ -178,7 +178,7 @@ def test_what_is_gone_takes_no_room_on_a_page() -> None:
     async def scenario() -> None:
         log, state = await stored(*talk(10))
         await compacted(log, 8)
-        page = await page_after(log, state, BOB, 0, Limits(2))
+        page = await page_after(log, state, BOB, 0, PageLimits(2))
         assert (cursors(page), page.cursor, page.missed) == ([9, 10], 10, True)
 
     run(scenario)
@@ -190,7 +190,7 @@ def test_a_newest_page_leaves_out_what_is_gone() -> None:
     async def scenario() -> None:
         log, state = await stored(*talk(10))
         await compacted(log, 11)
-        page = await newest_page(log, state, BOB, Limits(5))
+        page = await newest_page(log, state, BOB, PageLimits(5))
         assert (cursors(page), page.cursor) == ([12, 13], 13)
 
     run(scenario)
@@ -203,11 +203,11 @@ def test_an_inbox_and_the_log_may_both_have_forgotten() -> None:
         log, state = await stored(*talk(3 * CHUNK))
         assert state.inboxes[BOB].dropped_through > 20
         await compacted(log, 20)
-        page = await page_after(log, state, BOB, 0, Limits(1_000))
+        page = await page_after(log, state, BOB, 0, PageLimits(1_000))
         assert (cursors(page), page.missed) == (list(range(21, state.position + 1)), True)
         dropped = state.inboxes[BOB].dropped_through
         await compacted(log, dropped + 5)
-        page = await page_after(log, state, BOB, 0, Limits(1_000))
+        page = await page_after(log, state, BOB, 0, PageLimits(1_000))
         assert (cursors(page), page.missed) == (list(range(dropped + 6, state.position + 1)), True)
 
     run(scenario)
@@ -219,8 +219,8 @@ def test_a_quiet_connection_has_missed_nothing() -> None:
     async def scenario() -> None:
         log, state = await stored(*talk(1, enter(CAT)), *[say(ANN, "more", None, TALK_ROOM)] * 9)
         await compacted(log, state.position - 1)
-        assert await page_after(log, state, CAT, 5, Limits(10)) == Page([], 5, missed=False)
-        assert await page_after(log, state, DAN, 5, Limits(10)) == Page([], 5, missed=True)
+        assert await page_after(log, state, CAT, 5, PageLimits(10)) == Page([], 5, missed=False)
+        assert await page_after(log, state, DAN, 5, PageLimits(10)) == Page([], 5, missed=True)
 
     run(scenario)
 
@@ -231,14 +231,14 @@ def test_a_page_is_bounded_in_bytes() -> None:
     async def scenario() -> None:
         log, state = await stored(*talk(50))
         cursor, given_events, pages = 0, list[int](), 0
-        while (page := await page_after(log, state, BOB, cursor, Limits(500, 6_000))).events:
+        while (page := await page_after(log, state, BOB, cursor, PageLimits(500, 6_000))).events:
             assert 1 < len(page.events) < 20
             given_events += cursors(page)
             cursor, pages = page.cursor, pages + 1
         assert given_events == list(range(3, state.position + 1))
         assert pages > 3
         for limit in (1, 2_500):
-            page = await page_after(log, state, BOB, 0, Limits(500, limit))
+            page = await page_after(log, state, BOB, 0, PageLimits(500, limit))
             assert cursors(page) == [3]
 
     run(scenario)
@@ -249,10 +249,10 @@ def test_the_newest_page_is_bounded_in_bytes() -> None:
 
     async def scenario() -> None:
         log, state = await stored(*talk(50))
-        page = await newest_page(log, state, BOB, Limits(50, 6_000))
+        page = await newest_page(log, state, BOB, PageLimits(50, 6_000))
         assert 1 < len(page.events) < 20
         assert cursors(page)[-1] == page.cursor == state.position
-        assert cursors(await newest_page(log, state, BOB, Limits(50, 1))) == [state.position]
+        assert cursors(await newest_page(log, state, BOB, PageLimits(50, 1))) == [state.position]
 
     run(scenario)
 
@@ -264,7 +264,7 @@ def test_a_page_takes_no_more_than_its_bytes(text: str) -> None:
     async def scenario() -> None:
         said = [say(ANN if n % 2 else BOB, text * 300, None, TALK_ROOM) for n in range(40)]
         log, state = await stored(*talk(1), *said)
-        page = await page_after(log, state, BOB, 0, Limits(500, 40_000))
+        page = await page_after(log, state, BOB, 0, PageLimits(500, 40_000))
         assert 1 < len(page.events) < 40
         whole = json.dumps([{"method": e.method, "params": msgspec.structs.asdict(e.params)} for e in page.events])
         assert len(whole) + len(json.dumps(whole)) < 40_000
@@ -279,13 +279,13 @@ def test_a_page_goes_through_a_bounded_part_of_the_log() -> None:
         others = [enter(CAT), enter(DAN), *[say(CAT, "x", None, RoomId("r_5"))] * (SCAN_COMMITS_MAX + 500)]
         mine = [say(ANN, f"word {n}", None, TALK_ROOM) for n in range(3 * CHUNK)]
         log, state = await stored(*talk(0), *others, *mine)
-        page = await page_after(log, state, BOB, 0, Limits(500))
+        page = await page_after(log, state, BOB, 0, PageLimits(500))
         assert (cursors(page), page.cursor, page.is_partial) == ([3], SCAN_COMMITS_MAX, True)
-        page = await page_after(log, state, BOB, 3, Limits(500))
+        page = await page_after(log, state, BOB, 3, PageLimits(500))
         assert (cursors(page), page.cursor, page.is_partial) == ([], SCAN_COMMITS_MAX + 3, True)
-        page = await page_after(log, state, BOB, page.cursor, Limits(500))
+        page = await page_after(log, state, BOB, page.cursor, PageLimits(500))
         assert (words(page), page.is_partial) == ([f"word {n}" for n in range(3 * CHUNK)], False)
-        page = await page_after(log, state, BOB, 0, Limits(1))
+        page = await page_after(log, state, BOB, 0, PageLimits(1))
         assert (cursors(page), page.cursor, page.is_partial) == ([3], 3, False)
 
     run(scenario)
@@ -297,7 +297,7 @@ def test_a_log_that_has_nothing_left_gives_nothing() -> None:
     async def scenario() -> None:
         log, state = await stored(*talk(3 * CHUNK))
         await compacted(log, state.position)
-        assert await page_after(log, state, BOB, 0, Limits(10)) == Page([], state.position, missed=True)
+        assert await page_after(log, state, BOB, 0, PageLimits(10)) == Page([], state.position, missed=True)
 
     run(scenario)
 
@@ -313,7 +313,7 @@ def test_a_log_that_is_compacted_while_it_is_read_says_so() -> None:
             await compacted(inner, 8)
 
         log.before_read = [compact_now]
-        page = await page_after(log, state, BOB, 0, Limits(4))
+        page = await page_after(log, state, BOB, 0, PageLimits(4))
         assert (cursors(page), page.cursor, page.missed) == ([9, 10, 11, 12], 12, True)
 
     run(scenario)
@@ -341,7 +341,7 @@ def test_page_by_page_gives_everything_once(script: list[tuple[ConnectionId, int
             expected = state.inboxes[who].last(1_000) if who in state.inboxes else []
             cursor, given_events = 0, list[int]()
             for _ in range(len(expected) // limit + 1):
-                page = await page_after(log, state, who, cursor, Limits(limit))
+                page = await page_after(log, state, who, cursor, PageLimits(limit))
                 given_events += cursors(page)
                 assert all(position <= page.cursor for position in cursors(page))
                 assert [p for p in expected if cursor < p <= page.cursor] == cursors(page)
@@ -462,13 +462,13 @@ def test_no_more_is_read_than_is_looked_at() -> None:
         await log.append(commits, expected=EMPTY_TIP)
         state = fold(commits)
         dropped = state.inboxes[BOB].dropped_through
-        await page_after(log, state, BOB, state.position - 5, Limits(100))
+        await page_after(log, state, BOB, state.position - 5, PageLimits(100))
         assert log.asked == [(state.position - 5, 5)]
         log.asked.clear()
-        await page_after(log, state, BOB, dropped, Limits(100))
+        await page_after(log, state, BOB, dropped, PageLimits(100))
         assert log.asked == [(dropped, state.position - dropped)]
         log.asked.clear()
-        await page_after(log, state, BOB, dropped - 1_001, Limits(10_000, 10_000_000))
+        await page_after(log, state, BOB, dropped - 1_001, PageLimits(10_000, 10_000_000))
         assert log.asked[:2] == [(dropped - 1_001, 1_000), (dropped - 1, 1)]
 
     run(scenario)

@@ -21,6 +21,7 @@ class Written(asyncio.Transport):
         self.pieces: list[bytes] = []
         self.closing = False
         self.reading = True
+        self.unread = 7
 
     def write(self, data: Any) -> None:
         """Of one that is closed already, an error."""
@@ -29,7 +30,7 @@ class Written(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Some that the peer has not taken."""
-        return 7
+        return self.unread
 
     def close(self) -> None:
         """Close it."""
@@ -53,7 +54,7 @@ class Written(asyncio.Transport):
 def corked() -> tuple[BufferedTransport, Written]:
     """One, and the transport behind it."""
     transport = Written()
-    return BufferedTransport(transport, asyncio.get_running_loop()), transport
+    return BufferedTransport(transport, asyncio.get_running_loop(), 100_000), transport
 
 
 async def test_what_is_written_in_one_turn_leaves_in_one_piece() -> None:
@@ -68,6 +69,19 @@ async def test_what_is_written_in_one_turn_leaves_in_one_piece() -> None:
     cork.write(b"more")
     await settle(1)
     assert transport.pieces == [b"head, body", b"more"]
+
+
+async def test_a_peer_that_does_not_read_is_dropped() -> None:
+    """What it has not read has a limit."""
+    cork, transport = corked()
+    transport.unread = 100_000
+    cork.write(b"one")
+    await settle(1)
+    assert not transport.closing
+    transport.unread = 100_001
+    cork.write(b"two")
+    await settle(1)
+    assert transport.closing
 
 
 async def test_much_is_written_at_once() -> None:

@@ -12,7 +12,9 @@ import pytest
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
 from events.memory import MemoryLog
+from mcp_facade.app import START_WAIT_MS
 from tests.facade.people import crowd
+from tests.support.fake_clock import FakeClock
 from tests.support.server import eventually, serving
 
 pytestmark = pytest.mark.anyio
@@ -36,21 +38,51 @@ class SlowLog(MemoryLog):
         return await super().read(after, limit)
 
 
-async def test_calls_are_taken_once_the_log_is_folded() -> None:
-    """Until then `/healthz` answers, `/readyz` says no, and a call is told to come back."""
+async def test_calls_are_served_once_the_log_is_folded() -> None:
+    """Until then `/healthz` answers, `/readyz` says no, and a call waits."""
     log = SlowLog()
-    async with serving(log=log, folded=False) as running, httpx.AsyncClient(trust_env=False) as client:
+    async with (
+        serving(log=log, folded=False) as running,
+        httpx.AsyncClient(trust_env=False) as client,
+        crowd(running) as there,
+    ):
         base = f"http://127.0.0.1:{running.port}"
         assert (await client.get(f"{base}/healthz")).status_code == 200
         assert (await client.get(f"{base}/readyz")).status_code == 503
-        early = await client.post(running.url, json={})
-        assert (early.status_code, early.headers["retry-after"]) == (503, "1")
+        ann = await there.modern()
+        entering = ann.calling("enter_queue", display_name="Ann")
+        await eventually(lambda: len(running.app._waiting) == 1)
         log.gate.set()
-        await eventually(lambda: running.broker.ready)
+        assert (await entering)["status"] == "waiting"
         assert (await client.get(f"{base}/readyz")).status_code == 200
-        async with crowd(running) as there:
-            ann = await there.modern()
-            assert (await ann.enter("Ann"))["status"] == "waiting"
+
+
+async def test_a_call_does_not_wait_for_a_start_without_end() -> None:
+    """After fifteen seconds it is told to come back."""
+    clock = FakeClock()
+    async with (
+        serving(log=SlowLog(), folded=False, clock=clock) as running,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        call = asyncio.ensure_future(client.post(running.url, json={}))
+        await eventually(lambda: len(running.app._waiting) == 1)
+        await clock.advance(START_WAIT_MS - 1)
+        assert not call.done()
+        await clock.advance(1)
+        early = await call
+        assert (early.status_code, early.headers["retry-after"]) == (503, "1")
+
+
+async def test_a_call_does_not_wait_for_a_start_that_failed() -> None:
+    """It is answered at once, whether it came before or after."""
+    log = SlowLog()
+    log.is_broken = True
+    async with serving(log=log, folded=False) as running, httpx.AsyncClient(trust_env=False) as client:
+        before = asyncio.ensure_future(client.post(running.url, json={}))
+        await eventually(lambda: len(running.app._waiting) == 1)
+        log.gate.set()
+        assert (await before).status_code == 503
+        assert (await client.post(running.url, json={})).status_code == 503
 
 
 async def test_an_end_does_not_wait_for_the_start() -> None:
