@@ -50,7 +50,8 @@ INVISIBLE = frozenset(
         " 2060-206f"  # word joiner, invisible operators, bidi isolates, deprecated format characters
         " fe00-fe0f feff"  # variation selectors, byte order mark
         " fff0-fffb"  # unassigned but ignorable, interlinear annotation
-        " 13441 13442 16fe4 1bc9d 1da9b-1da9f 1daa1-1daaf"  # Egyptian blanks; modifiers of Khitan, Duployan, SignWriting
+        " 13441 13442 16fe4"  # Egyptian blanks, Khitan filler
+        " 1bc9d 1da9b-1da9f 1daa1-1daaf"  # what changes a sign of shorthand or of SignWriting
         " 1bca0-1bca3 1d173-1d17a"  # shorthand's and music's format characters
         " e0000-e0fff"  # tags, supplementary variation selectors
         " fdd0-fdef" + "".join(f" {plane:x}fffe {plane:x}ffff" for plane in range(17))  # noncharacters
@@ -86,13 +87,24 @@ STYLED = frozenset(
         "1f6f3"
     )
 )
-# Extended_Pictographic, rounded up to whole blocks; skin tones are among the last.
-EMOJI = frozenset(
+# In emoji-zwj-sequences.txt before a joiner, but for skin tones, and after one; and the cats and dragons of Windows.
+JOINING = frozenset(
     _in(
-        "a9 ae 203c 2049 2122 2139 2194-2199 21a9 21aa 2300-23ff 24c2 25a0-27bf 2934 2935 2b00-2bff 3030 303d 3297 3299"
-        " 1f000-1faff 1fc00-1fffd"
+        "2640 2642 26d3 26f9 2764 1f344 1f34b 1f3c3-1f3c4 1f3ca-1f3cc 1f3f3-1f3f4 1f408 1f415 1f426 1f430-1f431 1f43b"
+        " 1f441 1f466-1f469 1f46e-1f471 1f473 1f477 1f481-1f482 1f486-1f487 1f48b 1f575 1f62e 1f635-1f636 1f642"
+        " 1f645-1f647 1f64b 1f64d-1f64e 1f6a3 1f6b4-1f6b6 1f91d 1f926 1f935 1f937-1f939 1f93c-1f93e 1f9af 1f9b8-1f9b9"
+        " 1f9bc-1f9bd 1f9cd-1f9cf 1f9d1-1f9d2 1f9d4 1f9d6-1f9df 1faef 1faf1"
     )
 )
+JOINED = frozenset(
+    _in(
+        "2194-2195 2620 2640 2642 2695-2696 26a7 2708 2744 2764 27a1 2b1b 1f308 1f32b 1f33e 1f373 1f37c 1f384 1f393"
+        " 1f3a4 1f3a8 1f3cd 1f3eb 1f3ed 1f409 1f430 1f453 1f464 1f466-1f469 1f48b 1f4a5 1f4a8 1f4ab 1f4bb-1f4bc 1f525"
+        " 1f527 1f52c 1f5e8 1f680 1f692 1f7e9 1f7eb 1f91d 1f9af-1f9b3 1f9ba 1f9bc-1f9bd 1f9d1-1f9d2 1fa70 1fa79 1faef"
+        " 1faf2"
+    )
+)
+SKIN_TONES = frozenset(_in("1f3fb-1f3ff"))
 
 # With a variant by U+FE00: operators, Burmese and Phags-pa letters; by U+FE01 too: punctuation between ideographs.
 VARIED = frozenset(

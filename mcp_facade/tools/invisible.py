@@ -9,7 +9,9 @@ Sources: UTS #37 for ideographs; UAX #29, rule GB11, and UTS #51 for emoji; RFC 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from unicodedata import category
 
 from mcp_facade.tools import character_sets as sets
@@ -17,6 +19,8 @@ from mcp_facade.tools.marks import may_have_piled_marks
 
 VARIANTS_MAX = 8
 """Glyph variants in a text, as in names; with more of them it loses all, since each could carry a byte."""
+STYLES_MAX = 16
+"""Emoji of a chosen style in a text; with more of them, an emoji that is in different styles loses them."""
 EMOJI_JOINED_MAX = 4
 """Joiners in a sequence of emoji; the longest in use have three."""
 
@@ -41,9 +45,10 @@ _SUSPECT_BEYOND = re.compile(r"[\U000101fd-\U0001efff\U0001fffe-\U0010ffff]")  #
 _STRAY_STYLE = re.compile(rf"\ufe0f(?<![{sets.for_class(sets.STYLED)}]\ufe0f)(?:(?<![0-9#*]\ufe0f)|(?!\u20e3))")
 
 _JOINERS_IN_A_ROW = re.compile(rf"([{_ZWNJ}{_ZWJ}])[{_ZWNJ}{_ZWJ}]+")
-_EMOJI_CLASS = sets.for_class(sets.EMOJI)
-_EMOJI_JOINER = re.compile(rf"{_ZWJ}(?=[{_EMOJI_CLASS}])")
-_EMOJI_CHAIN = re.compile(rf"(?:{_ZWJ}[{_EMOJI_CLASS}]\ufe0f?[\U0001f3fb-\U0001f3ff]?){{{EMOJI_JOINED_MAX + 1},}}")
+_JOINED_CLASS = sets.for_class(sets.JOINED)
+_EMOJI_JOINER = re.compile(rf"{_ZWJ}(?=[{_JOINED_CLASS}])")
+_EMOJI_CHAIN = re.compile(rf"(?:{_ZWJ}[{_JOINED_CLASS}]\ufe0f?[\U0001f3fb-\U0001f3ff]?){{{EMOJI_JOINED_MAX + 1},}}")
+_STYLED = re.compile(rf"([{sets.for_class(sets.STYLED)}])([{_TEXT_STYLE}{_EMOJI_STYLE}]?)")
 _FIXED_SPACES = re.compile(r"[\u2000-\u200a\u205f]")
 _NO_BREAK_SPACES = re.compile(r"[\xa0\u202f]")
 # Wide characters, with which U+3000 is used: Han, kana, Hangul, their punctuation, full-width forms.
@@ -59,7 +64,9 @@ def may_need_cleaning(text: str) -> bool:
         return True
     if _NOTABLE_BEYOND.search(text) and _SUSPECT_BEYOND.search(text):
         return True
-    return _EMOJI_STYLE in text and (_STRAY_STYLE.search(text) is not None or may_have_piled_marks(text))
+    return _EMOJI_STYLE in text and (
+        _STRAY_STYLE.search(text) is not None or text.count(_EMOJI_STYLE) > STYLES_MAX or may_have_piled_marks(text)
+    )
 
 
 def is_blank(text: str) -> bool:
@@ -125,8 +132,9 @@ def _is_zwnj(text: str, at: int, before: str, after: str) -> bool:
 
 def _is_zwj(text: str, at: int, before: str, after: str) -> bool:
     """A ZWJ between emoji; after the last letter of an Arabic word (Persian) or of an Indic one (Malayalam)."""
-    if after in sets.EMOJI and (text[at - 2 : at - 1] if before == _EMOJI_STYLE else before) in sets.EMOJI:
-        return True
+    if after in sets.JOINED:
+        styled = before == _EMOJI_STYLE or before in sets.SKIN_TONES
+        return (text[at - 2 : at - 1] if styled else before) in sets.JOINING
     if before in sets.DUAL_JOINING:
         return not after.isalnum() and after not in sets.CURSIVE
     is_last = before in sets.VIRAMAS and text[at - 2 : at - 1] in sets.BRAHMIC
@@ -139,7 +147,11 @@ def _is_line_break_opportunity(text: str, at: int, before: str, after: str) -> b
 
 
 def _orders_hebrew_marks(text: str, at: int, before: str, after: str) -> bool:
-    return before in sets.HEBREW_MARKS and after in sets.HEBREW_MARKS
+    """Between two marks, once on a letter."""
+    if before not in sets.HEBREW_MARKS or after not in sets.HEBREW_MARKS:
+        return False
+    on_letter = takewhile(lambda char: char == _CGJ or char in sets.HEBREW_MARKS, reversed(text[max(at - 8, 0) : at]))
+    return _CGJ not in on_letter
 
 
 def _selects_mongolian(text: str, at: int, before: str, after: str) -> bool:
@@ -191,11 +203,13 @@ _RULES: Mapping[str, _Rule] = {
     for char in chars
 }
 
-# Choices that are made for letters and may not be seen, the letters, and the number of letters for each choice.
+# Choices that are made for letters and may not be seen; the letters and marks; how many of those there are for each
+# choice, beyond the first few. Kurdish has a ZWNJ for each e, and between Thai or Khmer words may be a ZWSP each.
+_FREE_CHOICES = 4
 _CHOICES = (
-    (frozenset(_ZWNJ + _ZWJ), sets.CURSIVE | sets.BRAHMIC | sets.HEBREW_LETTERS, 2),
+    (frozenset(_ZWNJ + _ZWJ), sets.CURSIVE | sets.BRAHMIC | sets.HEBREW_LETTERS, 4),
     (frozenset(_ZWSP), sets.UNSPACED, 3),
-    (sets.MONGOLIAN_SELECTORS | {"\u180e"}, sets.MONGOLIAN_LETTERS, 3),
+    (sets.MONGOLIAN_SELECTORS | {"\u180e"}, sets.MONGOLIAN_LETTERS, 4),
     (frozenset(_CGJ), sets.HEBREW_LETTERS, 4),
 )
 _VARIANTS = frozenset(char for char, rule in _RULES.items() if rule is _is_variant)
@@ -206,12 +220,21 @@ def _with_few_choices(text: str) -> str:
     text = _EMOJI_CHAIN.sub(lambda chain: chain[0].replace(_ZWJ, ""), text)
     if sum(char in _VARIANTS for char in text) > VARIANTS_MAX:
         text = "".join(char for char in text if char not in _VARIANTS)
+    text = _with_few_styles(text)
     words = _EMOJI_JOINER.sub("", text) if _ZWJ in text else text
     for choices, letters, letters_each in _CHOICES:
         count = sum(map(words.count, choices))
-        if count > 1 and count > 1 + sum(char in letters for char in words) // letters_each:
+        if count > _FREE_CHOICES and count > _FREE_CHOICES + sum(char in letters for char in words) // letters_each:
             text = "".join(char for char in text if char not in choices)
     return text
+
+
+def _with_few_styles(text: str) -> str:
+    if text.count(_TEXT_STYLE) + text.count(_EMOJI_STYLE) <= STYLES_MAX:
+        return text
+    styles = set(_STYLED.findall(text))
+    seen = Counter(base for base, _ in styles)
+    return _STYLED.sub(lambda styled: styled[1] if seen[styled[1]] > 1 else styled[0], text)
 
 
 def _with_plain_spaces(text: str) -> str:

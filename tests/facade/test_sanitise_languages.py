@@ -81,7 +81,9 @@ LANGUAGES = {
     "keycaps": f"1{EMOJI}\u20e3 #{EMOJI}\u20e3 *{EMOJI}\u20e3 2\u20e3 3{TEXT}\u20e3",
     "styles": f"❤{EMOJI} ☎{TEXT} ⚡{EMOJI} ℹ{EMOJI} ✈{TEXT} ©{EMOJI} 〰{EMOJI} ㊗{EMOJI} 🅰{EMOJI}",
     "skin tones": "👍🏽 ☝🏿 🧑🏻",
-    "joined emoji": f"👨{ZWJ}👩{ZWJ}👧{ZWJ}👦 👩🏽{ZWJ}🚀 ❤{EMOJI}{ZWJ}🔥 🏳{EMOJI}{ZWJ}🌈 🐻{ZWJ}❄{EMOJI} 👁{EMOJI}{ZWJ}🗨{EMOJI}",
+    "joined people": f"👨{ZWJ}👩{ZWJ}👧{ZWJ}👦 👩🏽{ZWJ}🚀 🧑{ZWJ}🧑{ZWJ}🧒{ZWJ}🧒 🧑🏽{ZWJ}🦽{ZWJ}➡{EMOJI}",
+    "joined signs": f"❤{EMOJI}{ZWJ}🔥 🏳{EMOJI}{ZWJ}🌈 🐻{ZWJ}❄{EMOJI} 👁{EMOJI}{ZWJ}🗨{EMOJI} 🐦{ZWJ}⬛",
+    "many of one style": f"❤{EMOJI}" * 40 + f"☀{EMOJI}☎{TEXT}",
     "longest emoji": f"🧑🏻{ZWJ}❤{EMOJI}{ZWJ}💋{ZWJ}🧑🏿 🏃🏽{ZWJ}♀{EMOJI}{ZWJ}➡{EMOJI} 🙂{ZWJ}↔{EMOJI}",
     "flags": "🇫🇷🇺🇦🏴󠁧󠁢󠁥󠁮󠁧󠁿🏴󠁧󠁢󠁳󠁣󠁴󠁿🏴󠁧󠁢󠁷󠁬󠁳󠁿 🏴 🏴‍☠️",
 }
@@ -107,7 +109,10 @@ def test_a_language_keeps_what_it_is_spelt_with(text: str) -> None:
         (carried("漢字", bits(SECRET, "\ufe00", "\ufe01")), "漢字" * 100),
         (carried("ab", bits(SECRET, TEXT, EMOJI)), "ab" * 100),
         (carried("12", bits(SECRET, TEXT, EMOJI)), "12" * 100),
-        (carried("😀👍", bits(SECRET, "", EMOJI)), None),
+        (carried("😀👍", bits(SECRET, "", EMOJI)), "😀👍" * 100),
+        (carried("❤☎", bits(SECRET, TEXT, EMOJI)), "❤☎" * 100),
+        (carried("😀👍💻", bits(SECRET, "", ZWJ)), carried("😀👍💻", [""] * 200)),
+        (ZWJ.join("👨" * 200), "👨" * 200),
         ("❤" + "".join(bits(SECRET, TEXT, EMOJI)), f"❤{TEXT}"),
         (f"🏴{tags(SECRET)}", "🏴"),
         (f"🏴{tags('usca')}\U000e007f", "🏴"),
@@ -127,30 +132,186 @@ def test_a_language_keeps_what_it_is_spelt_with(text: str) -> None:
         (carried("ab", bits(SECRET, " ", WIDE_SPACE)), "a b " * 100),
         (carried("ab", bits(SECRET, " ", BRAILLE_BLANK)), "a b " * 100),
         ("hi." + "".join(bits(SECRET, NBSP, NNBSP)), "hi." + " " * 200),
-        (carried("ن", bits(SECRET, ZWJ, ZWNJ)), "ن" * 200),
-        (carried("ن", bits(SECRET, "", ZWNJ)) + "ن", None),
+        (carried("ن", bits(SECRET, "", ZWNJ)) + "ن", "ن" * 201),
+        (carried("ن", bits(SECRET, ZWJ, ZWNJ)) + "ن", "ن" * 201),
         (carried("क", bits(SECRET, ZWJ, ZWNJ)), "क" * 200),
-        (carried("กข", bits(SECRET, "", ZWSP)) + "ก", None),
+        (carried("कि", bits(SECRET, ZWJ, ZWNJ)), "कि" * 100),
+        (carried("क्", [ZWJ, ZWNJ, ""] * 70), "क्" * 105),
+        (carried("กข", bits(SECRET, "", ZWSP)) + "ก", "กข" * 100 + "ก"),
         (carried("ᠮᠣ", bits(SECRET, "\u180b", "\u180c")), "ᠮᠣ" * 100),
         (carried("אב", bits(SECRET, "", CGJ)), "אב" * 100),
         (carried("אַ", [CGJ] * 100), "אַ" * 50),
-        ("א" + f"ִ{CGJ}ַ" * 2, "א\u05b4\u05b4\u05b7\u05b7"),
+        ("א" + f"ִ{CGJ}ַ" * 2, f"א\u05b4{CGJ}\u05b4\u05b7\u05b7"),
         (f"가{''.join(bits(SECRET, chr(0x115F), chr(0x1160)))}", "가"),
         (f"{ZWJ}".join("😀" * 200), "😀" * 200),
         ("e" + "\u0301\u0316" * 50, "é\u0316\u0316\u0316\u0316"),
         ("e\u0301" + ZWNJ + "\u0301" * 50, "é" + "\u0301" * 4),
         ("q" + "\u20dd" * 50 + "z", "q" + "\u20dd" * 4 + "z"),
-        ("ن" + f"\u064e{ZWNJ}" * 50 + "ن", None),
+        ("ن" + f"\u064e{ZWNJ}" * 50 + "ن", "ن" + "\u064e" * 4 + "ن"),
+        (carried("אִ", ["", f"{CGJ}ַ"] * 100), carried("אִ", ["", "ַ"] * 100)),
         ("ཀ" + "\u0f74" * 50, "ཀ" + "\u0f74" * 8),
         ("א" + "\u05b0" * 50, "א" + "\u05b0" * 6),
     ],
+)
+def test_a_hidden_text_is_lost(text: str, clean: str) -> None:
+    """Of what carries a second text, the carrier stays."""
+    assert clean_message(text) == unicodedata.normalize("NFC", clean)
+    assert clean_message(clean) == unicodedata.normalize("NFC", clean)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            " ",
+            "\n\t ",
+            WIDE_SPACE,
+            f"{NBSP}{NNBSP}\u2003\u1680",
+            BRAILLE_BLANK,
+            f"{BRAILLE_BLANK} {BRAILLE_BLANK}",
+        ),
+        *(
+            "\U00016fe4",
+            EMOJI,
+            TEXT,
+            "\U000e0100",
+            ZWSP,
+            ZWNJ,
+            ZWJ,
+            CGJ,
+            "\xad",
+            "\u061c",
+            "\u180e",
+            "\u180b",
+            "\ufeff",
+        ),
+        *("\u3164", "\u115f", "\u1160", "\u115f\u1160", "\uffa0", "\u17b4", "\u2060\u2061\u2062\u2063\u2064\u206f"),
+        *("\u200e\u200f\u202e", "\U0001d159", "\U0001d173", "\U0001bca0", "\U00013441\U00013442", "\ufffc", "\x00\x1b"),
+        *(tags("hidden"), selectors("hidden"), "\ufdd0\uffff", "\U0001bc9d\U0001da9b"),
+        f" {EMOJI}{BRAILLE_BLANK}\u3164\n{ZWJ}{WIDE_SPACE}\u115f ",
+    ],
     ids=ascii,
 )
-def test_a_hidden_text_is_lost(text: str, clean: str | None) -> None:
-    """Of what carries a second text, the carrier stays; None: it has at most a mark or two that are in their place."""
-    result = clean_message(text)
-    if clean is not None:
-        assert result == clean
-    else:
-        hidden = [char for char in result if unicodedata.category(char) in {"Cf", "Mn"}]
-        assert len(hidden) <= 8
+def test_what_shows_nothing_is_blank(text: str) -> None:
+    """Characters without a glyph are blank, as they are typed and cleaned, and so are names of them."""
+    assert is_blank(text)
+    assert is_blank(clean_message(text))
+    assert clean_name(text) == "Anonymous"
+    assert clean_interests([text]) == ()
+
+
+@pytest.mark.parametrize("text", ["a", ".", "\u0301", "\u2801", "\ufffd", "\ue000", f" {EMOJI}❤", "\u1100\u1160", "👻"])
+def test_what_shows_something_is_not_blank(text: str) -> None:
+    """A single visible sign is enough."""
+    assert not is_blank(text)
+    assert not is_blank(clean_message(text))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "C++",
+            "C#",
+            "F#",
+            "R&B",
+            "AI/ML",
+            ".NET",
+            "AT&T",
+            "AC/DC",
+            "Tom & Jerry",
+            "C++/CLI",
+            "C#/.NET",
+            "Node.js",
+            "18+",
+        ),
+        *("O\u2019Brien", "D\u2019Angelo", "Rock \u2019n\u2019 Roll", "Hawai\u02bbi", "Gal\xb7la", "約翰\xb7史密斯"),
+        *("ジョン・スミス", "צה״ל", "ג׳ורג׳", "བསྟན་འཛིན", "Ann\u2010Marie"),
+        *(
+            f"علی{ZWNJ}رضا",
+            f"شهریار نمی{ZWNJ}خواهم",
+            f"ශ්{ZWJ}රී",
+            f"അവന്{ZWJ}",
+            "葛\U000e0100城",
+            "ᠠᠷᠮ\u180eᠠ",
+            "\u1100\u1160",
+        ),
+    ],
+)
+def test_a_name_keeps_the_signs_that_it_is_written_with(name: str) -> None:
+    """Names and terms stay as their owners write them, and as interests they are only folded."""
+    spelt = unicodedata.normalize("NFC", name)
+    assert clean_name(name) == spelt
+    assert clean_interests([name]) == (spelt.casefold(),)
+
+
+def test_different_terms_stay_different_interests() -> None:
+    """No two of these mean the same; full-width signs mean what the plain ones do."""
+    terms = ["c", "c++", "c#", "r b", "r&b", "ai ml", "ai/ml", "net", ".net", "a", "a+", "f#", "f"]
+    assert clean_interests([term.upper() for term in terms]) == tuple(sorted(terms))
+    assert clean_interests(["c＋＋", "c++", "c＃"]) == ("c#", "c++")
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("</b>x</b>", "bxb"),
+        ("#MeToo +1 & / # +", "MeToo 1"),
+        ("a/ b /c & d& e &f", "a b c & d e f"),
+        ("a++++b###", "a++b##"),
+        ("x" * 39 + "&b", "x" * 39),
+        ("a[b](c)*d*<e>`f`|g~h", "abcdefgh"),
+        ("\xb7a ★\u30fb b", "a b"),
+        (f"a{ZWNJ}b {ZWJ}👨{ZWJ}👩 ก{ZWSP}ข ℹ{EMOJI} 1{EMOJI}\u20e3", "ab กข ℹ 1"),
+        (f"漢{selectors(SECRET)}", f"漢{selectors('o')}"),
+        (carried("漢字", [*selectors(SECRET[:10])]), "漢字" * 5),
+        ("قلب" + ZWJ + ZWNJ + " " + ZWNJ, f"قلب{ZWJ}"),
+    ],
+)
+def test_a_name_drops_signs_that_no_term_is_written_with(text: str, clean: str) -> None:
+    """Markup, dangling signs and hidden text go; what is between them stays."""
+    assert clean_name(text) == clean
+
+
+MIXED = st.text(
+    st.sampled_from(
+        f"a1 .+#&/{ZWSP}{ZWNJ}{ZWJ}{CGJ}{TEXT}{EMOJI}{NBSP}{NNBSP}{WIDE_SPACE}{BRAILLE_BLANK}"
+        "\u20e3\u0301\u0316\ufe00\U000e0100\U0001f3f4\U000e0067\U000e0062\U000e007f"
+        "漢豈。❤↔👨👩🏽☎\u0338نهاَकक\u094dक\u093cกิขបិ៊ᠠ\u180b\u180eאִַֽ"
+        "\u115f\u1160\u1161\u1100\u11a8\uac00\u0f40\u0f71\u0f72\u0f74\U00018b00\U00016fe4·་"
+    )
+)
+ALL_TEXTS = [*LANGUAGES.values()]
+
+
+@pytest.mark.parametrize("passes", [1, 2, 4])
+@given(text=MIXED | st.lists(st.sampled_from(ALL_TEXTS), max_size=3).map("".join))
+@settings(max_examples=scaled(500), deadline=None)
+def test_cleaning_twice_is_cleaning_once(passes: int, text: str) -> None:
+    """Cleaning is idempotent and blind to composition, also where it gives up finding each character's place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sanitise, "_PASSES_MAX", passes)
+        clean, name, interests = clean_message(text), clean_name(text), clean_interests([text])
+        assert clean_message(clean) == clean
+        assert clean_message(unicodedata.normalize("NFD", text)) == clean
+        assert unicodedata.is_normalized("NFC", clean)
+        assert clean_name(name) == name
+        assert unicodedata.is_normalized("NFC", name)
+        assert clean_interests(interests) == interests
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *(f"ن{ZWNJ}", f"अ्{ZWJ}", f"ก{ZWSP}", f"א\u05b0{CGJ}\u05b7", f"👨{ZWJ}", f"❤{EMOJI}❤", "漢\U000e0100"),
+        *("\u115f\u1160", "ᠠ\u180b", NBSP, f"🏴{tags('gbeng')}\U000e007f", tags("g"), BRAILLE_BLANK, "\u0301"),
+        *(f"\u064e{ZWNJ}", "a&", "·"),
+    ],
+    ids=ascii,
+)
+def test_invisible_characters_are_judged_in_linear_time(unit: str) -> None:
+    """A quadratic rule would take many seconds for these."""
+    text = unit * 50_000
+    assert clean_message(clean_message(text)) == clean_message(text)
+    assert len(clean_name(text)) <= 40
