@@ -16,7 +16,7 @@ MARKS_MAX = 6  # with those that take room of their own; Burmese needs five
 
 _LONG_RUN = re.compile(r"\W{32,}")  # every combining mark is \W
 _PILE = re.compile(r"[^\w\s!-~][^\w\s!-~]{4,}")  # has any run of more marks than NONSPACING_MARKS_MAX
-_PILE_OF_COMMON = re.compile(rf"[{for_class(MARKS)}][{for_class(MARKS)}]{{{NONSPACING_MARKS_MAX}}}")
+_PILE_OF_COMMON = re.compile(rf"[{for_class(MARKS)}]{{{NONSPACING_MARKS_MAX + 1}}}")
 _JOINERS = "\u200c\u200d"
 _TALL = (
     (re.compile(r"[\u0f40-\u0f6c]"), 8),  # Tibetan: seven subjoined letters and a sign, in one word of a mantra
