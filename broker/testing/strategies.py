@@ -46,6 +46,9 @@ HOSTILE: Mapping[str, str] = {
     "tag characters": "hi" + "".join(chr(0xE0000 + ord(one)) for one in "obey"),
     "zero width": "pass\u200bword \u2060\ufeff\u200d",
     "variation selectors": "a\ufe01\U000e0101b",
+    "selectors as bytes": "hi" + "".join(chr(0xE0100 + one) for one in b"obey"),
+    "selectors as bits": "\u2764\ufe0e\u2764\ufe0f" * 20 + "a\ufe0fb\ufe0e",
+    "blanks": "\u2800 \U00016fe4\ufe0f",
     "fillers": "\u3164\u115f\u1160\uffa0",
     "piled marks": "Z" + "\u0335\u0321\u0489" * 40,
     "line separators": "one\u2028two\u2029three\x0b\x0c",
@@ -65,8 +68,20 @@ HOSTILE: Mapping[str, str] = {
 SURROGATES = ("\ud800", "a\udfffb", "\udc00\ud800")
 """Lone halves of UTF-16 pairs: JSON can carry them, UTF-8 can't."""
 
-_NAMES = ("Ann", "Anonymous", "Bob", "Jean-Luc", "O'Neill", "r2.d2", "snake_case", "Zoë", "Иван", "李小龍", "x" * 40)
-_INTERESTS = ("chess", "cooking", "film", "go", "jazz", "tea", "ελληνικά", "将棋")
+_NAMES = (
+    "Ann",
+    "Anonymous",
+    "Bob",
+    "Jean-Luc",
+    "O'Neill",
+    "O\u2019Neill",
+    "R&B",
+    "snake_case",
+    "Zoë",
+    "李小龍",
+    "x" * 40,
+)
+_INTERESTS = ("chess", "cooking", "c#", "c++", "film", "go", "jazz", "tea", "ελληνικά", "将棋")
 _HEX = "0123456789abcdef"
 _NUMBERS = st.integers(0, 2**62)
 _TINY = st.integers(1, 3)

@@ -36,8 +36,8 @@ _ENTERED = re.compile(rb'"type":"queue_entered","connection_id":"([^"\\]+)"')
 _OPENED = re.compile(rb'"type":"room_opened","room_id":"([^"\\]+)"')
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+")
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9 _.'-]+")
-_NAME_MARKS = frozenset(" -_.'")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9 _.'+#&/-]+")
+_NAME_MARKS = frozenset(" -_.'+#&/")
 
 
 DisplayNames = Callable[[], Iterable[tuple[str, str]]]

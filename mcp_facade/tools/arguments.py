@@ -67,7 +67,9 @@ class EnterQueueArguments(_Arguments):
     display_name: Annotated[
         _RawName,
         AfterValidator(clean_name),
-        Field(description="What the stranger sees: 1 to 40 letters, digits, spaces, -_.'"),
+        Field(
+            description="What the stranger sees: 1 to 40 letters, digits, spaces, -_.' and signs as in C++ or AC/DC."
+        ),
     ] = "Anonymous"
     interests: Annotated[
         list[_RawName],

@@ -39,7 +39,7 @@ from mcp_facade.tools.results import (
     status_json,
     waited_json,
 )
-from mcp_facade.tools.sanitise import LoneSurrogate, clean_message
+from mcp_facade.tools.sanitise import LoneSurrogate, clean_message, is_blank
 from projections.notifications import timestamp_of
 from projections.state import State
 
@@ -308,7 +308,7 @@ class Tools:
             text = clean_message(message)
         except LoneSurrogate:
             raise InvalidArgumentsError(LONE_SURROGATE_TEXT) from None
-        if not text.strip():
+        if is_blank(text):
             raise self._refusal("message_empty")
         if len(text.encode()) > bytes_max:
             raise self._refusal("message_too_large")

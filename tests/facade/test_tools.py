@@ -266,7 +266,8 @@ async def test_who_was_just_matched_is_told_so_when_leaving_the_queue(there: Cro
 async def test_a_message_needs_something_to_see(there: Crowd, era: Era) -> None:
     """White space, or what is dropped on entry, is no message."""
     ann, _ = await there.pair(era, era)
-    for blank in ("", " ", "\n\t ", "\u2003\u00a0", "\u200b\u200d", "\x1b\x00"):
+    invisible = ("\u200b\u200d", "\x1b\x00", "\u2800", "\U00016fe4", "\ufe0f \u3164")
+    for blank in ("", " ", "\n\t ", "\u2003\u00a0", *invisible):
         refusal = await ann.refused("send_message", room_id=ann.room_id, message=blank, handle=ann.handle)
         assert refusal == {"error": REFUSALS["message_empty"], "code": "message_empty"}
 

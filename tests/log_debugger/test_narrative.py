@@ -211,6 +211,8 @@ def test_ids_that_no_broker_makes_are_harmless() -> None:
     [
         ("O'Brien-2.0", "O'Brien-2.0"),
         ("Zoë", "Zoë"),
+        ("C++ & C#/R", "C++ & C#/R"),
+        ("O\u2019Brien", "O\u2019Brien"),
         ("", '""'),
         ("Ann·6f5d", '"Ann·6f5d"'),
         ("a\nb", '"a\\nb"'),

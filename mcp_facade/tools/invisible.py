@@ -1,0 +1,260 @@
+"""Invisible characters: each is dropped, unless a language or an emoji is spelt with it in its place.
+
+A rule looks at the neighbours of a character in NFC. Where the rules leave a choice that a reader may not see, the
+number of such choices in a text is bounded by that of its letters, so it can't be the writing of a second text.
+
+Sources: UTS #37 for ideographs; UAX #29, rule GB11, and UTS #51 for emoji; RFC 5892, appendix A, for joiners.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from itertools import takewhile
+from unicodedata import category
+
+from mcp_facade.tools import character_sets as sets
+from mcp_facade.tools.marks import may_have_piled_marks
+
+VARIANTS_MAX = 8
+"""Glyph variants in a text, as in names; with more of them it loses all, since each could carry a byte."""
+STYLES_MAX = 16
+"""Emoji of a chosen style in a text; with more of them, an emoji that is in different styles loses them."""
+EMOJI_JOINED_MAX = 4
+"""Joiners in a sequence of emoji; the longest in use have three."""
+
+_Rule = Callable[[str, int, str, str], bool]
+"""Returns whether the invisible character of a text, at an index, belongs between the characters before and after."""
+
+_ZWSP, _ZWNJ, _ZWJ, _CGJ = "\u200b", "\u200c", "\u200d", "\u034f"
+_TEXT_STYLE, _EMOJI_STYLE = "\ufe0e", "\ufe0f"
+_FLAGS = tuple(
+    "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in region) + "\U000e007f"
+    for region in ("gbeng", "gbsct", "gbwls")
+)
+
+# Most clean texts have none of these. Some have one where it belongs, or marks; U+FE0F is looked at by itself.
+_SUSPECT_BELOW = sets.for_class(
+    frozenset(char for char in sets.INVISIBLE | sets.ODD_SPACES if char < "\uffff") - {_EMOJI_STYLE}
+)
+_NOTABLE = re.compile(rf"[\ud800-\udfff\uffff{_SUSPECT_BELOW}{sets.for_class(sets.MARKS - {_EMOJI_STYLE})}]")
+_NOTABLE_BEYOND = re.compile(r"[\U00010000-\U0010ffff]")
+_SUSPECT = re.compile(rf"[\ud800-\udfff\uffff{_SUSPECT_BELOW}]")
+_SUSPECT_BEYOND = re.compile(r"[\U000101fd-\U0001efff\U0001fffe-\U0010ffff]")  # marks beyond U+FFFF are among them
+_STRAY_STYLE = re.compile(rf"\ufe0f(?<![{sets.for_class(sets.STYLED)}]\ufe0f)(?:(?<![0-9#*]\ufe0f)|(?!\u20e3))")
+
+_JOINERS_IN_A_ROW = re.compile(rf"([{_ZWNJ}{_ZWJ}])[{_ZWNJ}{_ZWJ}]+")
+_JOINED_CLASS = sets.for_class(sets.JOINED)
+_EMOJI_JOINER = re.compile(rf"{_ZWJ}(?=[{_JOINED_CLASS}])")
+_EMOJI_CHAIN = re.compile(rf"(?:{_ZWJ}[{_JOINED_CLASS}]\ufe0f?[\U0001f3fb-\U0001f3ff]?){{{EMOJI_JOINED_MAX + 1},}}")
+_STYLED = re.compile(rf"([{sets.for_class(sets.STYLED)}])([{_TEXT_STYLE}{_EMOJI_STYLE}]?)")
+_FIXED_SPACES = re.compile(r"[\u2000-\u200a\u205f]")
+_NO_BREAK_SPACES = re.compile(r"[\xa0\u202f]")
+# Wide characters, with which U+3000 is used: Han, kana, Hangul, their punctuation, full-width forms.
+_WIDE = re.compile(
+    r"[\u2e80-\u2fff\u3001-\u3163\u3165-\u9fff\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\uff01-\uff9f\U00020000-\U0003fffd]"
+)
+_BRAILLE = re.compile(r"[\u2801-\u28ff]")
+
+
+def may_need_cleaning(text: str) -> bool:
+    """Return False if `text` is sure to need nothing but NFC; it is a fast check. A lone surrogate needs more."""
+    if _NOTABLE.search(text) and (_SUSPECT.search(text) or may_have_piled_marks(text)):
+        return True
+    if _NOTABLE_BEYOND.search(text) and _SUSPECT_BEYOND.search(text):
+        return True
+    return _EMOJI_STYLE in text and (
+        _STRAY_STYLE.search(text) is not None or text.count(_EMOJI_STYLE) > STYLES_MAX or may_have_piled_marks(text)
+    )
+
+
+def is_blank(text: str) -> bool:
+    """Return whether `text` shows nothing: it has only spaces, invisible characters and others without a glyph."""
+    return not text.strip() or all(char in sets.BLANK for char in text)
+
+
+def without_hidden(text: str) -> str:
+    """Return `text`, in NFC, without invisible characters out of place, and with plain spaces for odd ones.
+
+    The result need not be in NFC, and a second call may find more.
+    """
+    if not sets.INVISIBLE.isdisjoint(text):
+        text = _JOINERS_IN_A_ROW.sub(r"\1", text)
+        text = "".join(char for at, char in enumerate(text) if char not in sets.INVISIBLE or _belongs(text, at))
+        text = _with_few_choices(text)
+    return _with_plain_spaces(text)
+
+
+def without_invisible(text: str) -> str:
+    """Return `text` without any invisible character, in place or not, and with plain spaces only."""
+    return "".join(" " if char in sets.ODD_SPACES else char for char in text if char not in sets.INVISIBLE)
+
+
+def _belongs(text: str, at: int) -> bool:
+    rule = _RULES.get(text[at])
+    return rule is not None and rule(text, at, text[at - 1] if at else "", text[at + 1 : at + 2])
+
+
+def _is_style(text: str, at: int, before: str, after: str) -> bool:
+    """One style of an emoji that has two, or of a keycap."""
+    return before in sets.STYLED or (before in {*"0123456789#*"} and after == "\u20e3")
+
+
+def _is_of_a_flag(text: str, at: int, before: str, after: str) -> bool:
+    """The tags of the flags of England, Scotland and Wales."""
+    start = text.rfind(_FLAGS[0][0], max(at - len(_FLAGS[0]) + 1, 0), at)
+    return start >= 0 and text.startswith(_FLAGS, start)
+
+
+def _is_variant(text: str, at: int, before: str, after: str) -> bool:
+    """One variant of an ideograph or another character that has some."""
+    if sets.is_ideograph(before):
+        return True
+    return (before in sets.VARIED and text[at] == "\ufe00") or (before in sets.PLACED and text[at] in "\ufe00\ufe01")
+
+
+def _is_joiner(text: str, at: int, before: str, after: str) -> bool:
+    """A joiner of either kind: beside a virama, before a Khmer vowel, or where it places a Hebrew meteg or holam."""
+    if before in sets.BRAHMIC and after in sets.BRAHMIC and (before in sets.VIRAMAS or after in sets.VIRAMAS):
+        return after in sets.VIRAMAS or text[at - 2 : at - 1] in sets.BRAHMIC
+    if after in sets.KHMER_VOWELS:
+        return before in sets.KHMER
+    return after in {"\u05b9", "\u05bd"} and (before in sets.HEBREW_LETTERS or before in sets.HEBREW_MARKS)
+
+
+def _is_zwnj(text: str, at: int, before: str, after: str) -> bool:
+    """A ZWNJ in a word of an Arabic kind, and after a Kurdish e at its end."""
+    if before in sets.CURSIVE and (after in sets.CURSIVE or (before == "\u0647" and not after.isalnum())):
+        return True
+    return _is_joiner(text, at, before, after)
+
+
+def _is_zwj(text: str, at: int, before: str, after: str) -> bool:
+    """A ZWJ between emoji; after the last letter of an Arabic word (Persian) or of an Indic one (Malayalam)."""
+    if after in sets.JOINED:
+        styled = before == _EMOJI_STYLE or before in sets.SKIN_TONES
+        return (text[at - 2 : at - 1] if styled else before) in sets.JOINING
+    if before in sets.DUAL_JOINING:
+        return not after.isalnum() and after not in sets.CURSIVE
+    is_last = before in sets.VIRAMAS and text[at - 2 : at - 1] in sets.BRAHMIC
+    return is_last or _is_joiner(text, at, before, after)
+
+
+def _is_line_break_opportunity(text: str, at: int, before: str, after: str) -> bool:
+    """Between letters of Thai and its kind."""
+    return before in sets.UNSPACED and after in sets.UNSPACED
+
+
+def _orders_hebrew_marks(text: str, at: int, before: str, after: str) -> bool:
+    """Between two marks, once on a letter."""
+    if before not in sets.HEBREW_MARKS or after not in sets.HEBREW_MARKS:
+        return False
+    on_letter = takewhile(lambda char: char == _CGJ or char in sets.HEBREW_MARKS, reversed(text[max(at - 8, 0) : at]))
+    return _CGJ not in on_letter
+
+
+def _selects_mongolian(text: str, at: int, before: str, after: str) -> bool:
+    return before in sets.MONGOLIAN_LETTERS
+
+
+def _separates_mongolian_vowel(text: str, at: int, before: str, after: str) -> bool:
+    """Before a last a or e."""
+    return after in {"\u1820", "\u1821"} and (before in sets.MONGOLIAN_LETTERS or before in sets.MONGOLIAN_SELECTORS)
+
+
+def _fills_leading(text: str, at: int, before: str, after: str) -> bool:
+    """A filler for the missing first part of an old Hangul syllable that has another part."""
+    return after in sets.VOWEL_JAMO or (after == "\u1160" and text[at + 2 : at + 3] in sets.TRAILING_JAMO)
+
+
+def _fills_vowel(text: str, at: int, before: str, after: str) -> bool:
+    """A filler for the missing vowel of an old Hangul syllable that has another part."""
+    return (before == "\u115f" and after in sets.TRAILING_JAMO) or (
+        before in sets.LEADING_JAMO and after not in sets.VOWEL_JAMO
+    )
+
+
+def _after(first: str, last: str) -> _Rule:
+    """Return the rule of a script's modifier: after a sign between `first` and `last`."""
+    return lambda text, at, before, after: first <= before <= last
+
+
+_RULES: Mapping[str, _Rule] = {
+    char: rule
+    for chars, rule in (
+        (_TEXT_STYLE + _EMOJI_STYLE, _is_style),
+        ("".join(_FLAGS)[1:], _is_of_a_flag),
+        ("\ufe00\ufe01\ufe02" + "".join(map(chr, range(0xE0100, 0xE01F0))), _is_variant),
+        (_ZWNJ, _is_zwnj),
+        (_ZWJ, _is_zwj),
+        (_ZWSP, _is_line_break_opportunity),
+        (_CGJ, _orders_hebrew_marks),
+        ("\u180b\u180c\u180d\u180f", _selects_mongolian),
+        ("\u180e", _separates_mongolian_vowel),
+        ("\u115f", _fills_leading),
+        ("\u1160", _fills_vowel),
+        ("\U00013441\U00013442", _after("\U00013000", "\U0001342f")),
+        ("\U00016fe4", _after("\U00018b00", "\U00018cff")),
+        ("\U0001bc9d", _after("\U0001bc00", "\U0001bc99")),
+        ("".join(map(chr, range(0x1DA9B, 0x1DAA0))), _after("\U0001d800", "\U0001da8b")),
+        ("".join(map(chr, range(0x1DAA1, 0x1DAB0))), _after("\U0001d800", "\U0001da9f")),
+    )
+    for char in chars
+}
+
+# Choices that are made for letters and may not be seen; the letters and marks; how many of those there are for each
+# choice, beyond the first few. Kurdish has a ZWNJ for each e, and between Thai or Khmer words may be a ZWSP each.
+_FREE_CHOICES = 4
+_CHOICES = (
+    (frozenset(_ZWNJ + _ZWJ), sets.CURSIVE | sets.BRAHMIC | sets.HEBREW_LETTERS, 4),
+    (frozenset(_ZWSP), sets.UNSPACED, 3),
+    (sets.MONGOLIAN_SELECTORS | {"\u180e"}, sets.MONGOLIAN_LETTERS, 4),
+    (frozenset(_CGJ), sets.HEBREW_LETTERS, 4),
+)
+_VARIANTS = frozenset(char for char, rule in _RULES.items() if rule is _is_variant)
+
+
+def _with_few_choices(text: str) -> str:
+    """Return `text` without the invisible characters of a kind that has too many, each in its place though it is."""
+    text = _EMOJI_CHAIN.sub(lambda chain: chain[0].replace(_ZWJ, ""), text)
+    if sum(char in _VARIANTS for char in text) > VARIANTS_MAX:
+        text = "".join(char for char in text if char not in _VARIANTS)
+    text = _with_few_styles(text)
+    words = _EMOJI_JOINER.sub("", text) if _ZWJ in text else text
+    for choices, letters, letters_each in _CHOICES:
+        count = sum(map(words.count, choices))
+        if count > _FREE_CHOICES and count > _FREE_CHOICES + sum(char in letters for char in words) // letters_each:
+            text = "".join(char for char in text if char not in choices)
+    return text
+
+
+def _with_few_styles(text: str) -> str:
+    if text.count(_TEXT_STYLE) + text.count(_EMOJI_STYLE) <= STYLES_MAX:
+        return text
+    styles = set(_STYLED.findall(text))
+    seen = Counter(base for base, _ in styles)
+    return _STYLED.sub(lambda styled: styled[1] if seen[styled[1]] > 1 else styled[0], text)
+
+
+def _with_plain_spaces(text: str) -> str:
+    """Return `text` with a plain space for each odd one that its language does not use."""
+    text = _NO_BREAK_SPACES.sub(_no_break_space, _FIXED_SPACES.sub(" ", text))
+    if "\u3000" in text and not _WIDE.search(text):
+        text = text.replace("\u3000", " ")
+    if "\u2800" in text and not _BRAILLE.search(text):
+        text = text.replace("\u2800", " ")
+    return text
+
+
+def _no_break_space(space: re.Match[str]) -> str:
+    """Keep one beside a number or a sign (French, units), and the narrow one before a Mongolian suffix."""
+    before, after = space.string[space.start() - 1 : space.start()], space.string[space.end() : space.end() + 1]
+    if not before.strip() or not after.strip():
+        return " "
+    in_mongolian = space[0] == "\u202f" and after in sets.MONGOLIAN_LETTERS
+    return space[0] if in_mongolian or not (_is_of_a_word(before) and _is_of_a_word(after)) else " "
+
+
+def _is_of_a_word(char: str) -> bool:
+    return category(char)[0] in "LM"
