@@ -16,7 +16,7 @@ import pytest
 from mcp_types import Tool
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from broker.config import FLAGS, LISTS, PREFIX, SWITCHES, Settings
+from broker.config import BOUNDS, FLAGS, LISTS, PREFIX, SWITCHES
 from broker.metrics import Metrics
 from broker.retention import SWEEP_MS
 from events.policy import LIMITS, Policy
@@ -139,7 +139,7 @@ def test_the_settings_are_those_of_the_command_line() -> None:
         | dict.fromkeys(SWITCHES, "`0`")
         | dict.fromkeys(LISTS, "none")
         | {name.replace("_", "-"): f"`{getattr(Policy(), name)}`" for name in LIMITS}
-        | {"session-age-max-ms": f"`{Settings().session_age_max_ms}`"}
+        | {name.replace("_", "-"): f"`{bound}`" for name, bound in BOUNDS.items()}
     )
     expected = [
         [f"`--{flag}`", f"`{PREFIX}{flag.replace('-', '_').upper()}`", default] for flag, default in defaults.items()

@@ -68,7 +68,8 @@ class EnterQueueArguments(_Arguments):
         _RawName,
         AfterValidator(clean_name),
         Field(
-            description="What the stranger sees: 1 to 40 letters, digits, spaces, -_.' and signs as in C++ or AC/DC."
+            description="What the stranger sees: 1 to 40 letters, digits, spaces, -_.' and signs as in C++ or AC/DC; "
+            "Anonymous by default."
         ),
     ] = "Anonymous"
     interests: Annotated[

@@ -11,7 +11,8 @@ from unittest.mock import patch
 
 from broker.broker import Broker
 from broker.clock import Clock, SystemClock
-from broker.config import Settings
+from broker.config import BOUNDS, Settings
+from broker.reads import ReadLimits
 from events.commit import Commit, Tip
 from events.ids import ConnectionId
 from events.log import EventLog
@@ -47,8 +48,9 @@ class GatedLog(MemoryLog):
 class Running:
     """A broker that is being served."""
 
-    def __init__(self, app: ChatApp, port: int) -> None:
+    def __init__(self, app: ChatApp, port: int, unread_bytes_max: int) -> None:
         self.app = app
+        self.unread_bytes_max = unread_bytes_max
         self.broker = app.broker
         self.port = port
         self.url = f"http://127.0.0.1:{port}/mcp"
@@ -59,7 +61,7 @@ class Running:
 
     async def serve(self, listening: socket.socket) -> None:
         """What uvicorn does between its start and its end, without taking this process's signals."""
-        config = uvicorn_config(self.app)
+        config = uvicorn_config(self.app, unread_bytes_max=self.unread_bytes_max)
         config.load()
         uvicorn = self.uvicorn = ChatUvicorn(config, self.app)
         uvicorn.lifespan = config.lifespan_class(config)
@@ -128,19 +130,25 @@ async def serving(
     No rate limit stands in a test's way unless it asks for one. `folded`: it takes calls already.
     """
     generous = {"messages_per_10s_max": 1_000_000, "queue_commands_per_10s_max": 1_000_000}
+    bounds = {"reads_per_10s_max": 1_000_000} | {name: limits.pop(name) for name in BOUNDS if name in limits}
     policy = Policy(**(generous | {"handles_minted_per_10s_max": 1_000_000} | limits))
-    keep_commits = policy.log_commits_max
-    broker = Broker(log if log is not None else MemoryLog(), clock or SystemClock(), keep_commits=keep_commits)
     settings = Settings(
         fast_lane=FAST_LANE,
         allow_hosts=allow_hosts,
         allow_origins=allow_origins,
         trust_proxies=trust_proxies,
         policy=policy,
+        **bounds,
+    )
+    broker = Broker(
+        log if log is not None else MemoryLog(),
+        clock or SystemClock(),
+        keep_commits=policy.log_commits_max,
+        read_limits=ReadLimits(settings.page_bytes_max, settings.reads_per_10s_max),
     )
     app = ChatApp(broker, settings, on_started)
     listening = socket.create_server(("127.0.0.1", 0))
-    running = Running(app, listening.getsockname()[1])
+    running = Running(app, listening.getsockname()[1], settings.unread_bytes_max)
     serve = asyncio.create_task(running.serve(listening))
     try:
         await eventually(lambda: (running.started and (running.broker.ready or not folded)) or serve.done())

@@ -1,0 +1,123 @@
+"""What an answer, a connection's unread answers and a connection's reads are bounded by."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.facade.people import Crowd, Era, crowd
+from tests.support.fake_clock import FakeClock
+from tests.support.server import eventually, serving
+
+pytestmark = pytest.mark.anyio
+
+LARGE = ["\U0001f600" * 1_000, "漢" * 1_365, '"' * 4_096, "\\" * 4_096, "a\n" * 2_048]
+"""Messages as large as they may be; some take many more bytes in JSON, and again in the copy of that as text."""
+
+
+@pytest.mark.parametrize("page_bytes_max", [262_144, 60_000])
+async def test_an_answer_is_bounded_in_bytes(era: Era, page_bytes_max: int) -> None:
+    """The whole body, whatever the letters; the next page goes on, and everything comes once."""
+    async with serving(page_bytes_max=page_bytes_max) as running, crowd(running) as there:
+        ann, bob = await there.pair(era, era)
+        said = [f"{number} {text}"[: len(text)] for number in range(6) for text in LARGE]
+        said = [text if len(text.encode()) <= 4_096 else text[: 4_096 // len(text[-1].encode())] for text in said]
+        for text in said:
+            await bob.say(text)
+        heard, pages, cursor = list[str](), 0, 0
+        while True:
+            arguments = {"handle": ann.handle, "cursor": cursor, "wait_seconds": 0}
+            response = await ann.exchange("tools/call", {"name": "wait_for_events", "arguments": arguments})
+            assert len(response.content) <= page_bytes_max
+            page = json.loads(response.text.partition("data: ")[2] or response.text)["result"]["structuredContent"]
+            if not page["events"]:
+                break
+            heard += [event["params"]["message"] for event in page["events"] if "message" in event["params"]]
+            cursor, pages = page["cursor"], pages + 1
+        assert heard == said
+        assert pages > 1
+        inbox = await ann.read(f"chat://inbox/{ann.handle}")
+        assert inbox["events"][-1]["params"]["message"] == said[-1]
+        assert len(json.dumps(json.dumps(inbox))) <= page_bytes_max
+
+
+async def test_a_page_holds_one_event_at_least(era: Era) -> None:
+    """Else nothing would ever be read."""
+    async with serving(page_bytes_max=1) as running, crowd(running) as there:
+        ann, bob = await there.pair(era, era)
+        await bob.say("x" * 4_096)
+        assert [event["method"] for event in await ann.hear()] == ["chatroom.found"]
+        assert [event["params"]["message"] for event in await ann.hear()] == ["x" * 4_096]
+
+
+async def test_reads_are_limited_for_each_connection(era: Era) -> None:
+    """Whoever asks again and again is told how long to wait; others, and what is said, are not held up."""
+    clock = FakeClock()
+    async with serving(clock=clock, reads_per_10s_max=4) as running, crowd(running) as there:
+        ann, bob = await there.pair(era, era)
+        cursor = {"handle": ann.handle, "cursor": 0, "wait_seconds": 0}
+        for _ in range(2):
+            await ann.call("wait_for_events", **cursor)
+            await ann.call("get_status", handle=ann.handle)
+        said = {"room_id": bob.room_id, "message": "x", "handle": ann.handle}
+        for tool, arguments in (
+            ("wait_for_events", cursor),
+            ("get_status", {"handle": ann.handle}),
+            ("send_message", said | {"cursor": 0}),
+        ):
+            refusal = await ann.refused(tool, **arguments)
+            assert (refusal["code"], refusal["retry_after_ms"]) == ("rate_limited", 2_500)
+            assert "2500 ms" in refusal["error"]
+        error = (await ann.request("resources/read", {"uri": f"chat://inbox/{ann.handle}"}))["error"]
+        assert error["data"] == {"retry_after_ms": 2_500}
+        await ann.call("send_message", **said)
+        assert await bob.hear()
+        await clock.advance(2_500)
+        await ann.call("wait_for_events", **cursor)
+
+
+async def test_answers_that_are_not_read_have_an_end(era: Era) -> None:
+    """A client that asks and does not read is cut off at its limit; its partner notices nothing."""
+    async with serving(unread_bytes_max=100_000) as running, crowd(running) as there:
+        ann, bob = await there.pair(era, era)
+        for _ in range(60):
+            await bob.say("x" * 4_096)
+        body, head = _raw_wait(ann)
+        connections = running.connections
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1_024)
+        await eventually(lambda: running.connections == connections + 1)
+        transport: Any = writer.transport
+        transport.pause_reading()
+        for _ in range(60):
+            writer.write(head + body)
+        await eventually(lambda: running.connections == connections)
+        transport.abort()
+        del reader
+        await bob.say("still there?")
+
+
+def _raw_wait(person: Any) -> tuple[bytes, bytes]:
+    """The body and the head of a call that reads everything from the beginning."""
+    arguments = {"handle": person.handle, "cursor": 0, "wait_seconds": 0}
+    params = person.params({"name": "wait_for_events", "arguments": arguments})
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+    headers = {
+        "host": "localhost",
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+        "content-length": str(len(body)),
+        **person.headers("tools/call", "wait_for_events"),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return body, f"POST /mcp HTTP/1.1\r\n{lines}\r\n".encode()
+
+
+async def test_many_read_from_the_beginning_at_once(there: Crowd, era: Era) -> None:
+    """Each gets everything."""
+    ann, bob = await there.pair(era, era)
+    await bob.say("hello")
+    pages = await asyncio.gather(*(ann.call("wait_for_events", handle=ann.handle, cursor=0) for _ in range(10)))
+    assert all(len(page["events"]) == 2 for page in pages)
