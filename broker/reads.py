@@ -107,10 +107,8 @@ class Reads:
         known = state.connections.get(connection_id)
         if known is None or not isinstance(known.place, Idle):
             return None
-        for commit in await self._log.read(known.place.since_position - 1, 1):
-            if commit.position == known.place.since_position:
-                return ending_of(commit, connection_id)
-        return None
+        commits = await self._log.read(known.place.since_position - 1, 1)  # a later one, if that is gone
+        return ending_of(commits[0], connection_id) if commits else None
 
     def record(self, connection_id: ConnectionId, page: Page, to: DeliveredBy) -> None:
         """Record that `page` is on its way to `connection_id`."""

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from events.commands import Command, EnterQueue
+from events.commands import Command, Disconnect, EnterQueue
 from events.commit import EMPTY_TIP, Commit, Tip, redact
-from events.ids import CommitId, RoomId
+from events.ids import POSITION_MAX, CommitId, RoomId
 from events.log import MISSED_COMMITS_MAX, Conflict, DeliveryRecord, EventLog, Snapshot, UnreadableSnapshotError
 from projections.state import State, fold
 from tests.support.fake_clock import settle
@@ -230,7 +230,7 @@ class LogContract:
 
             async def writer(number: int) -> None:
                 who = type(ANN)(f"c_{number}")
-                for command in (enter(who), leave_queue(who)):
+                for command in (enter(who), Disconnect(who, "disconnected", POSITION_MAX)):
                     while True:
                         state = fold(await log.read(0, 10_000))
                         commits = log_of(command, state=state)

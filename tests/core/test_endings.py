@@ -1,0 +1,90 @@
+"""Why someone is idle, by the commit that made them so."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.reads import ReadLimits
+from events.commands import AbsenceReason, Command, Disconnect
+from events.ids import POSITION_MAX, ConnectionId, RoomId
+from events.log import Snapshot
+from projections.endings import Ending, IdleReason, ending_of
+from tests.support.bench import BrokerBench, with_broker
+from tests.support.logs import log_of
+from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, leave_queue, move_on
+
+ROOM = RoomId("r_2")
+
+
+def gone(who: ConnectionId, reason: AbsenceReason) -> Command:
+    """Taken out for being away."""
+    return Disconnect(who, reason, POSITION_MAX)
+
+
+@pytest.mark.parametrize(
+    ("command", "own", "partners"),
+    [
+        (leave(ANN, ROOM), "you_left", "partner_left"),
+        (gone(ANN, "timeout"), "you_timed_out", "partner_gone"),
+        (gone(ANN, "disconnected"), "you_timed_out", "partner_gone"),
+        (move_on(ANN, ROOM), "you_left", "partner_next"),
+    ],
+)
+def test_a_closed_room_has_a_reason_for_each(command: Command, own: IdleReason, partners: IdleReason) -> None:
+    """For who closed it, and for the other one; for others there is none."""
+    closed = log_of(enter(BOB), enter(ANN), command)[-1]
+    assert ending_of(closed, ANN) == Ending(own, ROOM)
+    assert ending_of(closed, BOB) == Ending(partners, ROOM)
+    assert ending_of(closed, CAT) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (leave_queue(ANN), "you_left"),
+        (gone(ANN, "timeout"), "you_timed_out"),
+        (gone(ANN, "disconnected"), "you_timed_out"),
+    ],
+)
+def test_a_wait_without_a_match_has_a_reason(command: Command, reason: IdleReason) -> None:
+    """There was no room."""
+    left = log_of(enter(ANN), command)[-1]
+    assert ending_of(left, ANN) == Ending(reason)
+    assert ending_of(left, BOB) is None
+
+
+@with_broker()
+async def test_the_ending_is_read_from_the_log(bench: BrokerBench) -> None:
+    """For the idle alone; of an unknown one there is none."""
+    room = await bench.pair(ANN, BOB)
+    reads = bench.broker.reads
+    assert await reads.ending(bench.broker.state, ANN) is None
+    await bench.do(leave(BOB, room))
+    await bench.do(enter(CAT))
+    assert await reads.ending(bench.broker.state, ANN) == Ending("partner_left", room)
+    assert await reads.ending(bench.broker.state, BOB) == Ending("you_left", room)
+    assert await reads.ending(bench.broker.state, CAT) is None
+    assert await reads.ending(bench.broker.state, DAN) is None
+
+
+@with_broker()
+async def test_an_ending_may_be_gone_from_the_log(bench: BrokerBench) -> None:
+    """Then nothing is said of it, whether the log goes on or not."""
+    room = await bench.pair(ANN, BOB)
+    await bench.do(leave(BOB, room))
+    for command in (enter(CAT), enter(DAN)):
+        state = bench.broker.state
+        await bench.log.compact(Snapshot(state.tip, state))
+        assert await bench.broker.reads.ending(bench.broker.state, ANN) is None
+        await bench.do(command)
+
+
+@with_broker()
+async def test_reads_are_counted_for_each_connection(bench: BrokerBench) -> None:
+    """The limit is a broker's own, in no log."""
+    reads = bench.broker.reads
+    waits = [reads.retry_after_ms(ANN) for _ in range(ReadLimits().per_10s_max + 1)]
+    assert waits == [0] * ReadLimits().per_10s_max + [100]
+    assert reads.retry_after_ms(BOB) == 0
+    await bench.clock.advance(100)
+    assert reads.retry_after_ms(ANN) == 0
