@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from events.ids import ConnectionId
+from mcp_facade.session_tokens import TokenSealer
 from mcp_facade.streams.frames import CONNECTION_META_KEY, RESOURCE_UPDATED
 from tests.simulation.hosts import HANDSHAKE, STREAM, Host, delete
 from tests.simulation.loop import sleep_ms
@@ -182,7 +183,10 @@ class KeptHost(Host):
                 line.gone_through = max(line.gone_through, self.around.disk.base.position)
             for event in reader.feed(data):
                 if line is None and event.event_id is not None:
-                    line = self.line = StreamLine(int(event.event_id.split(".")[1]))
+                    sealer = TokenSealer(self.around.disk.session_records.secret)
+                    begins_at = sealer.open_position(event.event_id.split(".")[1])
+                    assert begins_at is not None, "a stream begins with an id whose position is sealed"
+                    line = self.line = StreamLine(begins_at)
                 if line is not None:
                     self._hear(line, event)
             if not self.live:
