@@ -276,6 +276,7 @@ async def until_it_is(broker: Process, *, ready: bool) -> dict[str, object]:
             await asyncio.sleep(0.1)  # another process has no event to wait for
 
 
+@pytest.mark.slow
 async def test_a_broker_that_can_store_nothing_is_not_ready(tmp_path: Path) -> None:
     """It notices by itself, says why, and is ready again by itself; no call is needed for either."""
     path, url = file_of(tmp_path)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 
 import pytest
 
+from mcp_facade.app import START_WAIT_MS
 from tests.facade.people import Crowd, Era, InSession, Person, crowd
 from tests.facade.test_starting import SlowLog
+from tests.support.fake_clock import FakeClock
 from tests.support.raw import HeaderLine, RawResponse, body_of, lines_of, raw
-from tests.support.server import serving
+from tests.support.server import eventually, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -128,9 +131,12 @@ async def test_a_page_can_read_errors(era: Era) -> None:
 
 async def test_a_page_can_read_that_the_broker_is_starting() -> None:
     """And after which time to ask again."""
-    log = SlowLog()
-    async with serving(log=log, folded=False) as running:
-        early = await raw(running.port, [("Host", "localhost"), ("Origin", LOOPBACK[0])])
+    log, clock = SlowLog(), FakeClock()
+    async with serving(log=log, clock=clock, folded=False) as running:
+        asking = asyncio.ensure_future(raw(running.port, [("Host", "localhost"), ("Origin", LOOPBACK[0])]))
+        await eventually(lambda: len(running.app._waiting) == 1)
+        await clock.advance(START_WAIT_MS)
+        early = await asking
         assert (early.status, early.headers["retry-after"]) == (503, "1")
         assert is_readable(early, LOOPBACK[0])
         log.gate.set()
