@@ -40,7 +40,7 @@ class Observation(NamedTuple):
     answer: Commit | Rejection | None = None
     """A command's commit or rejection; `None` if it was done already, or if the action was no command."""
     commits: Sequence[Commit] = ()
-    """All that was stored, in order; a command's commit is the last."""
+    """All that was stored, in order; after a command's commit, only matches that it made due."""
     received: Sequence[ReceivedNotification] = ()
     """All notifications that were sent."""
 
