@@ -10,7 +10,6 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
 from mcp_facade.http.exchange import HttpExchange
@@ -46,23 +45,8 @@ class StatelessRequests:
         fault = fault_of(message) if message is not None else None
         if fault is not None:
             await json_rpc_refusal(400, fault)(scope, receive, exchange.send)
-        elif _is_ping(message):
-            await _pong(message["id"])(scope, receive, exchange.send)
         else:
             await self._manager.handle_request(scope, _again(_rewritten(message, body), receive), exchange.send)
-
-
-def _is_ping(message: Any) -> bool:
-    """Return whether a host checks that the server is there, as before 2026-07-28, which has no `ping` any more.
-
-    Hosts of MCP Apps wait for an answer before they show a view.
-    """
-    return isinstance(message, dict) and message.get("method") == "ping" and "id" in message
-
-
-def _pong(request_id: int | str) -> Response:
-    body = encoded({"jsonrpc": "2.0", "id": request_id, "result": {}})
-    return Response(body, media_type="application/json")
 
 
 def _rewritten(message: Any, body: bytes) -> bytes:

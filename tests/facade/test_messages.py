@@ -61,10 +61,11 @@ async def test_a_progress_token_of_null_is_none(there: Crowd, era: Era) -> None:
     assert last_answer(response)["result"]["structuredContent"]["status"] == "waiting"
 
 
-async def test_a_ping_is_answered(there: Crowd, era: Era) -> None:
-    """In 2026-07-28 too, which has none: hosts of views wait for it."""
-    person = await there.person(era)
-    assert (await person.request("ping"))["result"] == {}
+async def test_a_ping_is_answered_where_there_is_one(there: Crowd) -> None:
+    """2026-07-28 has none any more, and its conformance suite wants to hear so."""
+    assert (await (await there.session()).request("ping"))["result"] == {}
+    response = await (await there.modern()).exchange("ping", {})
+    assert (response.status_code, response.json()["error"]["code"]) == (404, -32601)
 
 
 async def test_a_missing_accept_is_served(there: Crowd, era: Era) -> None:
