@@ -226,7 +226,7 @@ class LogWriter:
     async def _tried(self, commands: Iterable[PendingCommand]) -> Batch | None:
         """Decide `commands` and store the commits; `None` if another writer was first, whose commits were folded."""
         batch, truncations, may_have_landed = self._decided(commands), self.replica.truncations, False
-        if batch.commits:
+        if batch.commits and self._is_shared:
             self.replica.seek(batch.commits[0].commit_id)
         while batch.commits:
             started_ms = self._clock.now_ms()

@@ -6,11 +6,11 @@ Well-formed arguments are taken as they are. Others are read once more as hosts 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from events.ids import POSITION_MAX, ClientMessageId
 from events.policy import Policy
@@ -39,10 +39,6 @@ def _shortened(value: Any) -> Any:
     return min(value, WAIT_SECONDS_MAX) if type(value) is int or type(value) is float else value
 
 
-def _trimmed(handle: str | None) -> str | None:
-    return (handle.strip() or None) if handle is not None else None
-
-
 def _cut(value: str) -> str:
     """Cut a raw name: at most 40 characters of it are kept, and cleaning takes time in its length."""
     return value[:NAME_CHARS_LOOKED_AT]
@@ -51,7 +47,9 @@ def _cut(value: str) -> str:
 _RawName = Annotated[str, AfterValidator(_cut)]
 _Cursor = Annotated[int, Field(ge=0, le=POSITION_MAX), BeforeValidator(_integral)]
 _Handle = Annotated[
-    str | None, Field(max_length=200, description="The secret that enter_queue gave you."), AfterValidator(_trimmed)
+    str | None,
+    StringConstraints(strip_whitespace=True),
+    Field(max_length=200, description="The secret that enter_queue gave you."),
 ]
 _RoomId = Annotated[str, Field(max_length=200, description="The room_id that enter_queue or chatroom.found gave you.")]
 _WaitSeconds = Annotated[float, Field(ge=0, le=WAIT_SECONDS_MAX, allow_inf_nan=False), BeforeValidator(_shortened)]
@@ -130,22 +128,18 @@ def parse(model: type[A], arguments: Mapping[str, Any] | None) -> A:
         InvalidArgumentsError: an argument is wrong; the text names it and the fault.
     """
     given = arguments or {}
+    validated: Callable[[object], A] = model.__pydantic_validator__.validate_python  # `model_validate`, with less
     if "" not in given.values():
         try:
-            return _validated(model, given)
+            return validated(given)
         except ValidationError:
             pass
     try:
-        return _validated(model, understood(_schema(model), given))
+        return validated(understood(_schema(model), given))
     except UnclearKeysError as error:
         raise InvalidArgumentsError(_explain_keys(model, error.name)) from None
     except ValidationError as error:
         raise InvalidArgumentsError(_explain(error)) from None
-
-
-def _validated(model: type[A], arguments: Mapping[str, Any]) -> A:
-    parsed: A = model.__pydantic_validator__.validate_python(arguments)  # `model_validate` without its options
-    return parsed
 
 
 @lru_cache

@@ -42,7 +42,7 @@ async def identify(reads: Reads, exchange: HttpExchange, handle: str | None) -> 
         LogUnavailableError: the handle is not known here, and may be known elsewhere.
     """
     session = exchange.session
-    if handle is not None:
+    if handle:
         connection_id = _connection_id_of(handle)
         caller = Caller(connection_id, Handle(handle)) if await reads.is_known(connection_id) else None
     else:

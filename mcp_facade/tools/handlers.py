@@ -112,7 +112,7 @@ class Tools:
     async def _enter_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(EnterQueueArguments, arguments)
         caller = await identify(self._reads, call.exchange, asked.handle)
-        if caller is None and asked.handle is not None:
+        if caller is None and asked.handle:
             raise self._refusal("unknown_handle")
         minted = caller is None
         if caller is None:
@@ -210,7 +210,7 @@ class Tools:
         handle = parse(HandleArguments, arguments).handle
         await self._replica.confirm()
         caller = await identify(self._reads, call.exchange, handle)
-        if caller is None and handle is not None:
+        if caller is None and handle:
             raise self._refusal("unknown_handle")
         state = self._replica.state
         if caller is None:  # nothing of the log concerns it, its positions neither
@@ -276,7 +276,7 @@ class Tools:
         """
         caller = await identify(self._reads, call.exchange, handle)
         if caller is None:
-            raise self._refusal("unknown_handle", None if handle is not None else "no_handle")
+            raise self._refusal("unknown_handle", None if handle else "no_handle")
         session = call.exchange.session
         if session is not None and session.changes:  # now, since the call may wait for long
             await self._sessions.keep(session)

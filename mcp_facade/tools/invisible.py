@@ -71,7 +71,8 @@ def may_need_cleaning(text: str) -> bool:
 
 def is_blank(text: str) -> bool:
     """Return whether `text` shows nothing: it has only spaces, invisible characters and others without a glyph."""
-    return not text.strip() or all(char in sets.BLANK for char in text)
+    stripped = text.strip()
+    return not stripped or (stripped[0] in sets.BLANK and all(char in sets.BLANK for char in stripped))
 
 
 def without_hidden(text: str) -> str:
