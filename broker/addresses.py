@@ -24,7 +24,7 @@ _ZONE = "%"
 
 _AUTHORITY = re.compile(
     r"(?:\[(?P<ipv6>[0-9a-f:.]+(?:%(?:25)?[a-z0-9._~-]+)?)\]|(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?)"
-    r"(?::(?P<port>[0-9]{1,5}))?"
+    r"(?::(?P<port>[0-9]{0,5}))?"
 )
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
@@ -50,14 +50,17 @@ class Origin(NamedTuple):
 
 
 def parse_authority(text: str) -> Authority | None:
-    """Parse `NAME`, `IPv4` or `[IPv6]`, each with an optional `:PORT`; return `None` for anything else."""
+    """Parse `NAME`, `IPv4` or `[IPv6]`, each with an optional `:PORT`, which may be empty.
+
+    Return `None` for anything else.
+    """
     if not text.isascii() or len(text) > TEXT_CHARACTERS_MAX:
         return None
     found = _AUTHORITY.fullmatch(text.lower())
     if found is None:
         return None
     host = found["name"] if found["ipv6"] is None else _bracketed(found["ipv6"])
-    port = int(found["port"]) if found["port"] is not None else None
+    port = int(found["port"]) if found["port"] else None  # RFC 3986, 3.2.3: it may be empty
     return Authority(host, port) if host is not None and (port is None or port <= PORT_MAX) else None
 
 

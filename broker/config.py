@@ -48,7 +48,7 @@ LISTS: Mapping[str, str] = {
     "trust-proxy": "an address or network of proxies whose X-Forwarded-For is believed; may be repeated",
 }
 _EXPECTED: Mapping[str, str] = {
-    "allow-host": "a name, as in chat.example.com, without https://",
+    "allow-host": "a name or an address, as in chat.example.com, 192.168.1.5 or [2001:db8::1], without https://",
     "allow-origin": "what a page's address begins with, as in https://page.example.com, and no path",
     "trust-proxy": "an address or a network, as in 127.0.0.1 or 10.0.0.0/8",
 }

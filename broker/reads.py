@@ -20,7 +20,7 @@ from broker.replica import Replica
 from events.commit import Commit
 from events.ids import POSITION_MAX, ConnectionId, Position
 from events.log import DeliveredBy, EventLog
-from projections.connections import Idle
+from projections.connections import Chatting, Idle, Waiting
 from projections.endings import Ending, ending_of
 from projections.inbox import EMPTY_INBOX, Inbox
 from projections.notifications import Notification, recipients
@@ -109,6 +109,26 @@ class Reads:
             return None
         commits = await self._log.read(known.place.since_position - 1, 1)  # a later one, if that is gone
         return ending_of(commits[0], connection_id) if commits else None
+
+    async def before_last_room(self, state: State, connection_id: ConnectionId) -> Position:
+        """Return the position just before the last room of a known connection opened, also after it closed.
+
+        If the room is not kept any more, it is that before its last notification; without a room, that of what
+        brought the connection where it is.
+
+        Raises:
+            LogUnavailableError: the log could not be read.
+        """
+        place = state.connections.by_id[connection_id].place
+        told = inbox_of(state, connection_id).newest[-1:]  # of the last room: each tells its members at once
+        if isinstance(place, Chatting):
+            return state.rooms.by_id[place.room_id].opened_position - 1
+        if not told:
+            return place.entered_position if isinstance(place, Waiting) else place.since_position - 1
+        commits = await self._log.read(told[0] - 1, 1)  # a later one, if that is gone
+        last = _deliveries_to(commits[0], (connection_id,)) if commits else ()
+        room = state.rooms.get(last[0].notification.params.room_id) if last else None
+        return room.opened_position - 1 if room is not None else told[0] - 1
 
     def record(self, connection_id: ConnectionId, page: Page, to: DeliveredBy) -> None:
         """Record that `page` is on its way to `connection_id`."""

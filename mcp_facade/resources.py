@@ -35,6 +35,7 @@ from mcp_facade.sdk.context import Context, exchange_of
 from mcp_facade.sessions import Sessions
 from mcp_facade.texts import INBOX_DESCRIPTION, INBOX_NOT_FOUND, LOBBY_DESCRIPTION, REFUSALS, RESOURCE_NOT_FOUND
 from mcp_facade.tools.calls import Caller
+from mcp_facade.tools.lenient import number_in
 from mcp_facade.tools.results import Json, idle_seconds_of, waited_json
 
 logger = structlog.get_logger(__name__)
@@ -42,7 +43,6 @@ logger = structlog.get_logger(__name__)
 LOBBY_URI = "chat://lobby"
 INBOX_TEMPLATE = "chat://inbox/{handle}{?cursor}"
 JSON_TYPE = "application/json"
-CURSOR_DIGITS_MAX = 16
 URI_CHARS_MAX = 1_000
 """Limit of an inbox's URI; sessions store the URIs of their subscriptions, and parsing takes time in their length."""
 
@@ -163,11 +163,11 @@ class Resources:
 
     async def _cursor(self, uri: str, connection_id: ConnectionId) -> int | None:
         inbox = parse_inbox_uri(uri)
-        if inbox is None or inbox.cursor is None:
+        cursor = number_in(inbox.cursor or "") if inbox is not None else None
+        if cursor is None:
             await self._replica.confirm()
             return None
-        readable = inbox.cursor.isascii() and inbox.cursor.isdigit() and len(inbox.cursor) <= CURSOR_DIGITS_MAX
-        position = int(inbox.cursor) if readable else -1
+        position = int(cursor) if isinstance(cursor, int | float) and cursor == int(cursor) else -1
         if not await self._reads.has_given(connection_id, position):
             raise MCPError(INVALID_PARAMS, "cursor is not one that you were given. Leave it out for the newest events.")
         return position

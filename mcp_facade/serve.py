@@ -191,7 +191,8 @@ def uvicorn_config(
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        is_every_address = address[0] == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=is_every_address)
     except socket.gaierror:
         raise UsageError(f"can't listen on {host}: there is no such address (--host names another)") from None
     except (OSError, UnicodeError) as error:

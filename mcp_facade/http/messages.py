@@ -8,26 +8,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 NO_BATCH = "A batch is not supported: send one JSON-RPC message in each request."
 NO_ID = "The id of a request is a text or a whole number."
 NO_MESSAGE = "The body is no JSON-RPC message: send one request or notification, as a JSON object."
 
 
-def decoded(body: bytes) -> Any:
-    """Return the JSON of a body, with `progressToken: null` left out, as no token.
+def understood(message: Any) -> Any:
+    """Return a message as its host means it.
 
-    Raises:
-        ValueError: it is no JSON; the text says where.
+    `progressToken: null` is no token. Arguments of a tool that are written as one text are the object in it.
     """
-    message = from_json(body)
-    if isinstance(message, dict) and isinstance(params := message.get("params"), dict):
-        meta = params.get("_meta")
-        if isinstance(meta, dict) and "progressToken" in meta and meta["progressToken"] is None:
-            meta = {key: value for key, value in meta.items() if key != "progressToken"}
-            return message | {"params": params | {"_meta": meta}}
-    return message
+    if not isinstance(message, dict) or not isinstance(params := message.get("params"), dict):
+        return message
+    meta, arguments = params.get("_meta"), params.get("arguments")
+    if isinstance(meta, dict) and "progressToken" in meta and meta["progressToken"] is None:
+        params = params | {"_meta": {key: value for key, value in meta.items() if key != "progressToken"}}
+    if isinstance(arguments, str) and message.get("method") == "tools/call":
+        params = params | {"arguments": _object_in(arguments)}
+    return message | {"params": params} if params is not message["params"] else message
+
+
+def _object_in(text: str) -> Any:
+    """Return the object that `text` is in JSON, `None` if it is empty, else `text`."""
+    if not text.strip():
+        return None
+    try:
+        found = from_json(text)
+    except ValueError:
+        return text
+    return found if found is None or isinstance(found, dict) else text
 
 
 def fault_of(message: Any) -> str | None:
@@ -39,8 +50,3 @@ def fault_of(message: Any) -> str | None:
     if "id" in message and type(message["id"]) not in (int, str):
         return NO_ID
     return None
-
-
-def encoded(message: Any) -> bytes:
-    """Return `message` as JSON."""
-    return to_json(message, inf_nan_mode="constants")

@@ -16,6 +16,11 @@ def session_not_found() -> Response:
     return json_rpc_refusal(404, "Session not found: initialize to open another.", SESSION_NOT_FOUND)
 
 
+def not_acceptable() -> Response:
+    """Return the refusal of a request whose client would not take every kind of answer."""
+    return json_rpc_refusal(406, "Not Acceptable: Client must accept both application/json and text/event-stream")
+
+
 def session_missing() -> Response:
     """Return the refusal of a request that names no session, and is not allowed to."""
     return json_rpc_refusal(400, "Bad Request: Missing session ID")

@@ -120,10 +120,8 @@ async def _list_prompts(ctx: Context, params: PaginatedRequestParams | None) -> 
 async def _get_prompt(ctx: Context, params: GetPromptRequestParams) -> GetPromptResult:
     if params.name != CHAT_PROMPT.name:
         raise MCPError(INVALID_PARAMS, "Unknown prompt. prompts/list names those that there are.")
-    given = params.arguments or {}
-    interests = [word for word in given.get("interests", "").split(",") if word.strip()]
     try:
-        asked = parse(EnterQueueArguments, {"display_name": given.get("display_name"), "interests": interests})
+        asked = parse(EnterQueueArguments, params.arguments)
     except InvalidArgumentsError as error:
         raise MCPError(INVALID_PARAMS, str(error)) from None
     words = asked.interests

@@ -40,6 +40,7 @@ from mcp_types import (
 )
 from mcp_types.version import LATEST_HANDSHAKE_VERSION
 from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
@@ -49,14 +50,13 @@ from mcp_facade.http.encoders import SessionEncoder
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.http.headers import SESSION_HEADER
 from mcp_facade.http.long_running import LongRunningCall
-from mcp_facade.http.messages import NO_MESSAGE, decoded, fault_of
-from mcp_facade.http.refusals import json_rpc_refusal, session_missing, session_not_found
+from mcp_facade.http.messages import NO_MESSAGE, fault_of, understood
+from mcp_facade.http.refusals import json_rpc_refusal, not_acceptable, session_missing, session_not_found
 from mcp_facade.session import Session
 from mcp_facade.sessions import Sessions
 
 logger = structlog.get_logger(__name__)
 
-NOT_ACCEPTABLE = "Not Acceptable: Client must accept both application/json and text/event-stream"
 UNSUPPORTED = "Unsupported Media Type: Content-Type must be application/json"
 
 
@@ -95,12 +95,12 @@ class SessionRequests:
     async def _message(self, request: Request) -> JSONRPCMessage | Response:
         """Return the message of a request, or the refusal."""
         if not all(check_accept_headers(request)):
-            return json_rpc_refusal(406, NOT_ACCEPTABLE)
+            return not_acceptable()
         media_types = request.headers.get("content-type", "").partition(";")[0].split(",")
         if "application/json" not in [media_type.strip() for media_type in media_types]:
             return json_rpc_refusal(415, UNSUPPORTED)
         try:
-            raw = decoded(await request.body())
+            raw = understood(from_json(await request.body()))
         except ValueError as error:
             return json_rpc_refusal(400, f"Parse error: {error}", PARSE_ERROR)
         fault = fault_of(raw)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 from mcp.server.lowlevel.server import Server
+from mcp.server.streamable_http import check_accept_headers
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
 from mcp_facade.http.exchange import HttpExchange
-from mcp_facade.http.messages import decoded, encoded, fault_of
-from mcp_facade.http.refusals import json_rpc_refusal
+from mcp_facade.http.messages import fault_of, understood
+from mcp_facade.http.refusals import json_rpc_refusal, not_acceptable
 
 
 class StatelessRequests:
@@ -37,21 +39,23 @@ class StatelessRequests:
 
     async def serve(self, scope: Scope, receive: Receive, exchange: HttpExchange) -> None:
         """Answer one request; `receive` gives its body."""
-        body = await Request(scope, receive).body()
+        request = Request(scope, receive)
+        refusal = None if all(check_accept_headers(request)) else not_acceptable()
+        body = await request.body()
         try:
-            message = decoded(body)
-        except ValueError:
-            message = None  # the SDK says what is wrong
-        fault = fault_of(message) if message is not None else None
-        if fault is not None:
-            await json_rpc_refusal(400, fault)(scope, receive, exchange.send)
+            message = json.loads(body)  # as the SDK reads it
+        except (ValueError, RecursionError):
+            pass  # the SDK says what is wrong
         else:
-            await self._manager.handle_request(scope, _again(_rewritten(message, body), receive), exchange.send)
-
-
-def _rewritten(message: Any, body: bytes) -> bytes:
-    """Return the body of `message`, which may have lost a part that counts as left out."""
-    return encoded(message) if b'"progressToken"' in body and message is not None else body
+            fault = fault_of(message)
+            if fault is not None:
+                refusal = refusal or json_rpc_refusal(400, fault)
+            if (meant := understood(message)) is not message:
+                body = json.dumps(meant).encode()
+        if refusal is not None:
+            await refusal(scope, receive, exchange.send)
+        else:
+            await self._manager.handle_request(scope, _again(body, receive), exchange.send)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -51,7 +51,11 @@ _Handle = Annotated[
     StringConstraints(strip_whitespace=True),
     Field(max_length=200, description="The secret that enter_queue gave you."),
 ]
-_RoomId = Annotated[str, Field(max_length=200, description="The room_id that enter_queue or chatroom.found gave you.")]
+_RoomId = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    Field(max_length=200, description="The room_id that enter_queue or chatroom.found gave you."),
+]
 _WaitSeconds = Annotated[float, Field(ge=0, le=WAIT_SECONDS_MAX, allow_inf_nan=False), BeforeValidator(_shortened)]
 
 
@@ -86,7 +90,10 @@ class SendMessageArguments(_Arguments):
     handle: _Handle = None
     message_id: Annotated[
         ClientMessageId | None,
-        Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Your own name for it; a repeat is said once."),
+        Field(
+            pattern=r"^[A-Za-z0-9_-]{1,64}$",
+            description="Your own name for it: 1 to 64 of A-Z a-z 0-9 _ -; a repeat is said once.",
+        ),
     ] = None
     cursor: Annotated[_Cursor | None, Field(description="The newest cursor: also return what came after it.")] = None
     wait_seconds: Annotated[
@@ -129,7 +136,8 @@ def parse(model: type[A], arguments: Mapping[str, Any] | None) -> A:
     """
     given = arguments or {}
     validated: Callable[[object], A] = model.__pydantic_validator__.validate_python  # `model_validate`, with less
-    if "" not in given.values():
+    values = given.values()
+    if not ("" in values or "null" in values or "None" in values or "undefined" in values):  # see `lenient.NOTHING`
         try:
             return validated(given)
         except ValidationError:

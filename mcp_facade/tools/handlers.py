@@ -217,7 +217,9 @@ class Tools:
             return {"status": "idle", "waiting": len(state.queue), "idle_reason": "never_entered"}
         self._count_read(caller)
         with self._presence.call(caller.connection_id):
-            return status_json(state, caller.connection_id, await self._reads.ending(state, caller.connection_id))
+            ending = await self._reads.ending(state, caller.connection_id)
+            cursor = await self._reads.before_last_room(state, caller.connection_id)
+        return status_json(state, caller.connection_id, ending, cursor)
 
     def _queued(self, state: State, caller: Caller) -> Json:
         """Return the result of `enter_queue`; for a match, it is also the notice."""

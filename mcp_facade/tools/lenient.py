@@ -27,6 +27,9 @@ LONG_NAME_CHARS = 7
 KEY_CHARS_MAX = 64
 KEYS_REMEMBERED = 512
 
+NOTHING = ("null", "None", "undefined")
+"""What hosts make of no value by writing it as text."""
+
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?", re.ASCII)
 _SEPARATORS = re.compile("[,\n\u060c\u3001\uff0c]")  # a comma of Latin, Arabic, Chinese and Japanese script
 
@@ -47,11 +50,21 @@ def understood(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[
     Raises:
         UnclearKeysError: a key is almost the name of an argument that is not given, or there are too many keys.
     """
-    kinds = {name: described["type"] for name, described in schema["properties"].items()}
-    named = _named(schema["properties"], arguments)
-    values = {name: _value(kinds[name], value) for name, value in named.items()}
-    due = [name for name in schema["required"] if kinds[name] == "string"]  # an empty text is a text
-    return {name: value for name, value in values.items() if value is not None and (value != "" or name in due)}
+    properties, required = schema["properties"], schema["required"]
+    named = _named(properties, arguments)
+    values = {name: _value(properties[name]["type"], value) for name, value in named.items()}
+    due = [name for name in required if properties[name]["type"] == "string"]  # an empty text is a text
+    return {
+        name: value
+        for name, value in values.items()
+        if not (value is None or (value == "" and name not in due) or (value in NOTHING and _is_id(name, schema)))
+    }
+
+
+def _is_id(name: str, schema: Mapping[str, Any]) -> bool:
+    """Return whether an argument is an optional text without a default: no id is `null`, though a name may be."""
+    described = schema["properties"][name]
+    return described["type"] == "string" and "default" not in described and name not in schema["required"]
 
 
 def _named(properties: Mapping[str, Mapping[str, Any]], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,11 +78,11 @@ def _named(properties: Mapping[str, Mapping[str, Any]], arguments: Mapping[str, 
         raise UnclearKeysError(None)
     named = {}
     for key in foreign:
-        name, is_exact = _meant(names, key) if len(key) <= KEY_CHARS_MAX else (None, False)
-        if name is not None and is_exact:
+        name, near = _meant(names, key) if len(key) <= KEY_CHARS_MAX else (None, ())
+        if name is not None:
             named[name] = arguments[key]
-        elif name is not None and name not in arguments:
-            raise UnclearKeysError(name)
+        elif candidates := [one for one in near if _is_filled_in(properties[one], arguments.get(one))]:
+            raise UnclearKeysError(candidates[0])
     for name in names:
         if name in arguments and not (name in named and _is_filled_in(properties[name], arguments[name])):
             named[name] = arguments[name]
@@ -77,17 +90,19 @@ def _named(properties: Mapping[str, Mapping[str, Any]], arguments: Mapping[str, 
 
 
 @lru_cache(KEYS_REMEMBERED)
-def _meant(names: tuple[str, ...], key: str) -> tuple[str | None, bool]:
-    """Return the name meant by `key`, and whether `key` is another form of it, not a misspelt one."""
+def _meant(names: tuple[str, ...], key: str) -> tuple[str | None, tuple[str, ...]]:
+    """Return the name that `key` is another form of; if there is none, the names of which it may be a misspelt one."""
     form = _form(key)
     for name in names:
         if form == _form(name):
-            return name, True
+            return name, ()
+    near: dict[str, int] = {}
     for name in names:
         edits_max = 1 if len(_form(name)) < LONG_NAME_CHARS else 2
-        if _edits(form, _form(name), edits_max) <= edits_max:
-            return name, False
-    return None, False
+        edits = _edits(form, _form(name), edits_max)
+        if edits <= edits_max:
+            near[name] = edits
+    return None, tuple(name for name, edits in near.items() if edits == min(near.values()))
 
 
 def _form(name: str) -> str:
@@ -125,16 +140,18 @@ def _is_filled_in(described: Mapping[str, Any], value: Any) -> bool:
 def _text(value: Any) -> Any:
     """Return a number as the text it was before a host parsed it."""
     if type(value) is int or type(value) is float:
-        return str(value) if -EXACT_NUMBER_MAX <= value <= EXACT_NUMBER_MAX else value
+        return msgspec.json.encode(value).decode() if -EXACT_NUMBER_MAX <= value <= EXACT_NUMBER_MAX else value
     return value
 
 
 def _number(value: Any) -> Any:
-    """Return the number that a text holds, in the form of JSON; `null` and white space are none."""
-    if not isinstance(value, str):
-        return value
+    return number_in(value) if isinstance(value, str) else value
+
+
+def number_in(value: str) -> float | str | None:
+    """Return the number that a text holds, in the form of JSON; `None` for no number, and other texts as they are."""
     text = value.strip()
-    if text in ("", "null"):
+    if text == "" or text in NOTHING:
         return None
     if len(text) > NUMBER_CHARS_MAX or not (found := _NUMBER.fullmatch(text)):
         return value
@@ -145,9 +162,10 @@ def _list(value: Any) -> Any:
     """Return the list that a text holds, as JSON or with commas; a single text or number is a list of one."""
     if isinstance(value, str):
         text = value.strip()
-        if text in ("", "null"):
+        if text == "" or text in NOTHING:
             return None
-        value = _json(text) if text.startswith("[") else _SEPARATORS.split(text)
+        is_json = text.startswith(("[", "{"))
+        value = _json(text) if is_json else [part for part in _SEPARATORS.split(text) if part.strip()]
     elif type(value) is int or type(value) is float:
         value = [value]
     return [_text(item) for item in value if item is not None] if isinstance(value, list) else value

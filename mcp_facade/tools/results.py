@@ -185,7 +185,7 @@ def idle_seconds_of(state: State, connection_id: ConnectionId, now_ms: int) -> i
     return max(0, now_ms - last_ms) // 1_000 if last_ms else 0
 
 
-def status_json(state: State, connection_id: ConnectionId, ending: Ending | None) -> Json:
+def status_json(state: State, connection_id: ConnectionId, ending: Ending | None, cursor: int) -> Json:
     """Return the result of `get_status`; `ending` tells why the connection is idle."""
     return {
         "status": status_of(state, connection_id),
@@ -193,21 +193,8 @@ def status_json(state: State, connection_id: ConnectionId, ending: Ending | None
         **place_json(state, connection_id),
         "waiting": len(state.queue),
         **({"idle_reason": ending.reason} if ending is not None else {}),
-        "cursor": _cursor_before_the_last_room(state, connection_id, ending),
+        "cursor": cursor,
     }
-
-
-def _cursor_before_the_last_room(state: State, connection_id: ConnectionId, ending: Ending | None) -> int:
-    """Return the position just before its last room opened; without a room, that of what brought it where it is."""
-    known = state.connections.by_id[connection_id]
-    match known.place:
-        case Waiting(entered_position=entered):
-            return entered
-        case Chatting(room_id=room_id):
-            return state.rooms.by_id[room_id].opened_position - 1
-        case Idle() as idle:
-            room = state.rooms.get(ending.room_id) if ending is not None and ending.room_id is not None else None
-            return room.opened_position - 1 if room is not None else idle.since_position - 1
 
 
 class RefusedResult(_Result):

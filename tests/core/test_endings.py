@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from broker.reads import ReadLimits
-from events.commands import AbsenceReason, Command, Disconnect
+from events.commands import AbsenceReason, AdoptPolicy, Command, Disconnect
 from events.ids import POSITION_MAX, ConnectionId, RoomId
 from events.log import Snapshot
 from projections.endings import Ending, IdleReason, ending_of
 from tests.support.bench import BrokerBench, with_broker
 from tests.support.logs import log_of
-from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, leave_queue, move_on
+from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, leave_queue, move_on, say
 
 ROOM = RoomId("r_2")
 
@@ -77,6 +78,46 @@ async def test_an_ending_may_be_gone_from_the_log(bench: BrokerBench) -> None:
         await bench.log.compact(Snapshot(state.tip, state))
         assert await bench.broker.reads.ending(bench.broker.state, ANN) is None
         await bench.do(command)
+
+
+@with_broker()
+async def test_the_last_room_is_known_also_after_it_closed(bench: BrokerBench) -> None:
+    """Wherever its members have gone since; without a room it is where they came from."""
+    reads = bench.broker.reads
+
+    async def before(who: ConnectionId) -> int:
+        return await reads.before_last_room(bench.broker.state, who)
+
+    entered = (await bench.do(enter(ANN))).state.position
+    assert await before(ANN) == entered
+    left = (await bench.do(leave_queue(ANN))).state.position
+    assert await before(ANN) == left - 1
+    room = await bench.pair(ANN, BOB)
+    opened = bench.broker.state.position
+    await bench.do(say(BOB, "bye", None, room))
+    assert (await before(ANN), await before(BOB)) == (opened - 1, opened - 1)
+    await bench.do(leave(BOB, room))
+    assert (await before(ANN), await before(BOB)) == (opened - 1, opened - 1)
+    await bench.do(enter(ANN))
+    assert await before(ANN) == opened - 1
+    await bench.do(leave_queue(ANN))
+    assert await before(ANN) == opened - 1
+
+
+@with_broker()
+async def test_a_last_room_may_be_forgotten(bench: BrokerBench) -> None:
+    """Then it is the position before the last that was heard, whether the log has that or not."""
+    await bench.do(AdoptPolicy(replace(bench.broker.state.policy, closed_rooms_kept=1)))
+    room = await bench.pair(ANN, BOB)
+    closed = (await bench.do(leave(BOB, room))).state.position
+    other = await bench.pair(CAT, DAN)
+    await bench.do(leave(CAT, other))
+    reads, state = bench.broker.reads, bench.broker.state
+    assert await reads.before_last_room(state, ANN) == closed - 1
+    await bench.log.compact(Snapshot(state.tip, state))
+    assert await reads.before_last_room(state, ANN) == closed - 1
+    await bench.do(enter(CAT))
+    assert await reads.before_last_room(bench.broker.state, ANN) == closed - 1
 
 
 @with_broker()

@@ -39,6 +39,22 @@ async def test_who_was_left_for_another(there: Crowd, era: Era) -> None:
     assert await reasons(bob) == {"you_left"}
 
 
+async def test_the_last_words_can_be_read_from_wherever_one_has_gone(there: Crowd, era: Era) -> None:
+    """The cursor of `get_status` is the one from before the last room, also from within the queue and after it."""
+    ann, bob = await there.pair(era, era)
+    before = (await ann.call("get_status", handle=ann.handle))["cursor"]
+    await bob.say("bye")
+    await bob.call("leave_chat", room_id=bob.room_id, handle=bob.handle)
+    for step in (None, "enter_queue", "leave_queue"):
+        if step is not None:
+            await ann.call(step, handle=ann.handle)
+        status = await ann.call("get_status", handle=ann.handle)
+        assert status["cursor"] == before
+        heard = await ann.call("wait_for_events", handle=ann.handle, cursor=status["cursor"])
+        assert texts(heard["events"]) == ["bye"]
+        assert heard["status"] == status["status"]
+
+
 async def test_who_vanished_and_whose_partner_did(era: Era) -> None:
     """Being away too long is told to both, and to one who waited too long in the queue."""
     clock = FakeClock()

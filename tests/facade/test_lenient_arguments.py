@@ -10,6 +10,7 @@ import pytest
 from mcp_facade.tools.arguments import (
     EnterQueueArguments,
     HandleArguments,
+    InvalidArgumentsError,
     RoomArguments,
     SendMessageArguments,
     WaitForEventsArguments,
@@ -39,6 +40,8 @@ async def test_a_wait_is_shortened_to_the_longest(given: Any, taken: float) -> N
         (' [ "music", "go" ] ', ("go", "music")),
         ("music, go", ("go", "music")),
         ("music,go,", ("go", "music")),
+        ("a,b,c,d,e,f,g,h,i,j,", tuple("abcdefghij")),
+        ("None", ()),
         ("music\ngo", ("go", "music")),
         ("音楽、囲碁", ("囲碁", "音楽")),
         ("music", ("music",)),
@@ -59,7 +62,7 @@ async def test_interests_may_be_text(given: Any, taken: tuple[str, ...]) -> None
     assert tuple(parse(EnterQueueArguments, {"interests": given}).interests) == taken
 
 
-@pytest.mark.parametrize(("given", "said"), [(42, "42"), (4.5, "4.5"), (-7, "-7"), (0, "0")])
+@pytest.mark.parametrize(("given", "said"), [(42, "42"), (4.5, "4.5"), (-7, "-7"), (0, "0"), (1e-7, "1e-7")])
 async def test_a_number_may_be_text(given: float, said: str) -> None:
     """A host that parsed what was text gave us the number."""
     assert parse(SendMessageArguments, {"room_id": "r", "message": given}).message == said
@@ -83,6 +86,33 @@ async def test_empty_optional_arguments_are_left_out(empty: Any) -> None:
     assert (entered.display_name, list(entered.interests), entered.handle) == ("Anonymous", [], None)
     waited = parse(WaitForEventsArguments, {"cursor": 1, "wait_seconds": empty})
     assert waited.wait_seconds == 45
+
+
+@pytest.mark.parametrize("nothing", ["null", "None", "undefined"])
+async def test_an_id_that_says_nothing_is_left_out(nothing: str) -> None:
+    """Some hosts write no value as text; a name or a message may be such a word."""
+    given = {"room_id": "r", "message": nothing, "handle": nothing, "message_id": nothing, "cursor": nothing}
+    sent = parse(SendMessageArguments, given)
+    assert (sent.message, sent.handle, sent.message_id, sent.cursor) == (nothing, None, None, None)
+    assert parse(EnterQueueArguments, {"display_name": nothing, "handle": nothing}).display_name == nothing
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "name"),
+    [
+        (SendMessageArguments, {"room_id": "r", "message": "x", "message_d": "1"}, "message_id"),
+        (SendMessageArguments, {"room_id": "r", "message": "x", "messag_id": "1"}, "message_id"),
+        (SendMessageArguments, {"room_id": "r", "message": "x", "cursor": None, "curser": 5}, "cursor"),
+        (SendMessageArguments, {"room_id": "r", "message": "", "mesage": "hi"}, "message"),
+        (EnterQueueArguments, {"interests": "", "interest": "tea"}, "interests"),
+        (EnterQueueArguments, {"display_name": "Anonymous", "display_nam": "Ann"}, "display_name"),
+        (WaitForEventsArguments, {"cursor": "", "curser": 1}, "cursor"),
+    ],
+)
+async def test_a_slip_is_told_the_closest_name_that_holds_nothing(model: Any, given: dict[str, Any], name: str) -> None:
+    """An empty value counts as left out, and the name that is closest is the one that was meant."""
+    with pytest.raises(InvalidArgumentsError, match=f"write {name}\\."):
+        parse(model, given)
 
 
 FOREIGN = ["toolCallId", "sessionId", "session_id", "requestId", "_meta", "threadId", "chatId", "user_id", "", "é" * 99]
@@ -139,6 +169,42 @@ async def test_a_host_that_writes_everything_as_text_has_a_whole_conversation(th
     again = await ann.call("get_status", **mine)
     assert json.dumps(again["partner"]) == '"Bob"'
     assert await ann.call("leave_chat", roomId=room_id, **mine) == {"success": True}
+
+
+async def test_arguments_that_are_one_text_are_read(there: Crowd, era: Era) -> None:
+    """Some hosts write the whole object as text; what is no object is refused."""
+    person = await there.person(era)
+    for arguments in ("", " ", "{}", "null", '{"display_name": "Ann"}'):
+        answer = await person.request("tools/call", {"name": "get_status", "arguments": arguments})
+        assert answer["result"]["structuredContent"]["status"] == "idle"
+    for arguments in ("[]", "7", "{"):
+        answer = await person.request("tools/call", {"name": "get_status", "arguments": arguments})
+        assert answer["error"]["code"] == -32602
+
+
+async def test_the_prompt_takes_what_the_tool_takes(there: Crowd, era: Era) -> None:
+    """Its arguments are texts; lists are split alike, and a slip is told."""
+    person = await there.person(era)
+    for interests in ("音楽、囲碁", '["囲碁", "音楽"]', "音楽\n囲碁,"):
+        given = {"displayName": "Zed", "interests": interests, "sessionId": "s"}
+        answer = await person.request("prompts/get", {"name": "chat", "arguments": given})
+        text = answer["result"]["messages"][0]["content"]["text"]
+        assert "['囲碁', '音楽']" in text
+        assert "'Zed'" in text
+    answer = await person.request("prompts/get", {"name": "chat", "arguments": {"dispaly_name": "x"}})
+    assert "write display_name" in answer["error"]["message"]
+
+
+async def test_the_cursor_of_an_inbox_is_a_number_in_any_spelling(there: Crowd, era: Era) -> None:
+    """An empty one is left out: a template is expanded so."""
+    ann, bob = await there.pair(era, era)
+    await bob.say("hello")
+    for cursor in ("", "null", "0", "0.0", "%20"):
+        inbox = await ann.read(f"chat://inbox/{ann.handle}?cursor={cursor}")
+        assert texts(inbox["events"]) == ["hello"]
+    for cursor in ("x", "1.5", "-1", "true"):
+        answer = await ann.request("resources/read", {"uri": f"chat://inbox/{ann.handle}?cursor={cursor}"})
+        assert "cursor is not one" in answer["error"]["message"]
 
 
 async def test_a_stringified_wait_ends_with_its_client(there: Crowd, era: Era) -> None:

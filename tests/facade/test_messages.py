@@ -34,6 +34,22 @@ async def test_an_id_that_is_none_is_refused_with_a_reason(there: Crowd, era: Er
         assert "mcp-session-id" not in response.headers
 
 
+@pytest.mark.parametrize("body", [b"7", b'"x"', b"true", b"null"])
+async def test_what_is_no_object_gets_one_line(there: Crowd, era: Era, body: bytes) -> None:
+    """The same in both eras."""
+    response = await posted(await there.person(era), body)
+    assert response.status_code == 400
+    assert response.json()["error"] == {"code": -32600, "message": NO_MESSAGE}
+
+
+async def test_a_body_that_only_the_sdk_reads_is_checked_too(there: Crowd) -> None:
+    """In 2026-07-28 it takes a byte order mark and UTF-16."""
+    person = await there.modern()
+    for encoding in ("utf-8-sig", "utf-16"):
+        response = await posted(person, '[{"jsonrpc":"2.0"}]'.encode(encoding))
+        assert response.json()["error"] == {"code": -32600, "message": NO_BATCH}
+
+
 @pytest.mark.parametrize(("body", "reason"), [(b"[]", NO_BATCH), (b'[{"jsonrpc":"2.0","id":1}]', NO_BATCH)])
 async def test_a_batch_gets_one_clear_line(there: Crowd, era: Era, body: bytes, reason: str) -> None:
     """And none of it is carried out."""
@@ -44,8 +60,8 @@ async def test_a_batch_gets_one_clear_line(there: Crowd, era: Era, body: bytes, 
 
 
 @pytest.mark.parametrize("body", [b"7", b'"x"', b"true", b'{"jsonrpc":"2.0","id":1}', b'{"id":1,"method":"ping"}'])
-async def test_what_is_no_message_gets_one_line(there: Crowd, body: bytes) -> None:
-    """In a session, where the SDK would print its models."""
+async def test_what_is_no_message_gets_one_line_in_a_session(there: Crowd, body: bytes) -> None:
+    """The SDK would print its models."""
     response = await posted(await there.session(), body)
     assert response.status_code == 400
     assert response.json()["error"] == {"code": -32600, "message": NO_MESSAGE}
@@ -83,7 +99,9 @@ async def test_a_missing_accept_is_served(there: Crowd, era: Era) -> None:
     assert response.startswith(b"HTTP/1.1 200")
     assert b'"status":"idle"' in response
     assert (await person.post(body, headers | {"accept": ""})).status_code == 200
-    assert (await person.post(body, headers | {"accept": "text/html"})).status_code == 406
+    refused = await person.post(body, headers | {"accept": "text/html"})
+    assert refused.status_code == 406
+    assert "text/event-stream" in refused.json()["error"]["message"]
 
 
 INITIALIZE = {

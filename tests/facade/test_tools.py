@@ -157,6 +157,8 @@ async def test_input_schemas_are_plain(there: Crowd, era: Era) -> None:
             for limit in (described.get("default"), described.get("maximum"), described.get("maxItems")):
                 if limit not in (None, [], 2**53):
                     assert str(limit) in described["description"], (tool["name"], name)
+            if "pattern" in described:
+                assert "1 to 64 of A-Z" in described["description"]
 
 
 async def test_the_list_of_tools_is_short(there: Crowd, era: Era) -> None:
@@ -463,7 +465,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("next_partner", {"room_id": None}, "room_id is missing"),
     ("leave_queue", {"handle": {}}, "handle:"),
     ("get_status", {"handle": False}, "handle:"),
-    ("send_message", {"mesage": SECRET_WORDS, "message": None}, "message is missing"),
+    ("send_message", {"mesage": SECRET_WORDS, "message": None}, "write message"),
     ("enter_queue", {"display_nme": SECRET_WORDS}, "write display_name"),
     ("enter_queue", {"interest": ["tea"]}, "write interests"),
     ("wait_for_events", {"wait_second": 1}, "write wait_seconds"),
