@@ -78,7 +78,10 @@ def test_a_host_is_a_name(name: str) -> None:
 )
 def test_a_host_is_no_address(text: str) -> None:
     """Nothing would ever match it, so the broker does not start."""
-    expected = "--allow-host (CHAT_BROKER_ALLOW_HOST) takes a name, as in chat.example.com, without https://"
+    expected = (
+        "--allow-host (CHAT_BROKER_ALLOW_HOST) takes a name or an address, "
+        "as in chat.example.com, 192.168.1.5 or [2001:db8::1], without https://"
+    )
     assert refusal(f"--allow-host={text}") == expected
     if text:
         assert refusal(ALLOW_HOST=f"chat.example.com, {text}") == expected

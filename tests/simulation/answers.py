@@ -101,9 +101,10 @@ class Answers:
         if payload["status"] == "chatting":
             if person.place_at(cursor + 1) != ("chatting", payload["room_id"]):
                 self._fail(f"was told {payload}, and was {person.place_at(cursor + 1)}")
-        elif person.place_at(cursor + 1)[0] != "chatting" and person.between(0, cursor):
-            told = person.between(0, answer.heard_at)
-            if not told or cursor != told[-1] - 1:  # the room may not be kept any more
+        elif person.place_at(cursor + 1)[0] != "chatting":
+            told = person.between(person.known_since, answer.heard_at)
+            # Before the last that was told, if the room is not kept any more; or where there was no room yet.
+            if cursor + 1 not in told and told[:1] <= [cursor] and told:
                 self._fail(f"was told {payload}, was {person.place_at(cursor + 1)}, and heard {told}")
 
     def _check_fresh(self, answer: Answer, who: ConnectionId) -> None:
