@@ -144,7 +144,9 @@ class Reads:
             LogUnavailableError: the log does not answer in time.
         """
         await self._replica.confirm(cursor)
-        return 0 <= cursor <= last_position_of(self._replica.state, connection_id)
+        state = self._replica.state
+        is_forgotten = connection_id not in state.connections.by_id  # just now, or its handle would have been refused
+        return 0 <= cursor <= (state.position if is_forgotten else last_position_of(state, connection_id))
 
     def knows(self, connection_id: ConnectionId) -> bool:
         """Return whether that connection is known here (still)."""

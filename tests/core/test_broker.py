@@ -293,7 +293,7 @@ def test_several_brokers_may_share_one_log() -> None:
 
 @with_broker()
 async def test_a_cursor_was_given_if_it_is_not_above_ones_own_last_event(bench: BrokerBench) -> None:
-    """None is below zero, and those of others' events are not one's own."""
+    """None is below zero, and those of others' events are not one's own; one that was just forgotten had others."""
     await bench.do(enter(ANN))
     own = bench.broker.state.position
     for who in (BOB, CAT):
@@ -304,7 +304,7 @@ async def test_a_cursor_was_given_if_it_is_not_above_ones_own_last_event(bench: 
 
     assert await may_name(ANN, -1, 0, own, own + 1, own + 2) == [False, True, True, True, False]
     assert await may_name(CAT, own + 2, own + 3) == [True, False]
-    assert await may_name(DAN, 0, 1) == [True, False]
+    assert await may_name(DAN, 0, own + 2, own + 3) == [True, True, False]
 
 
 def test_a_connection_that_is_unknown_here_is_looked_for_at_the_tip() -> None:
