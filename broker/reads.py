@@ -28,7 +28,7 @@ from projections.state import State
 
 READ_AHEAD = 16
 RUN_MAX = 1_000
-SCAN_COMMITS_MAX = 5_000
+SCAN_COMMITS_MAX = 2_000
 """The most commits that one page goes through, where no index says which concern the connection."""
 
 PAGE_BYTES_MAX = 262_144
@@ -264,6 +264,11 @@ async def notifications_after(
         for commit in await log.read(start - 1, end - start + 1):
             if commit.position <= end and (deliveries := _deliveries_to(commit, listeners)):
                 yield deliveries
+
+
+def has_to_scan(state: State, connection_ids: Collection[ConnectionId], cursor: Position) -> bool:
+    """Return whether a read after `cursor` goes through the log, since the inboxes do not reach back so far."""
+    return _indexed_from(state, connection_ids, cursor) > cursor
 
 
 def end_of_read(state: State, connection_ids: Collection[ConnectionId], cursor: Position) -> Position:

@@ -89,6 +89,20 @@ def open_beside(path: str, flags: int) -> int:
     return fd
 
 
+def check_beside(path: str, *, is_read_only: bool) -> None:
+    """Check a file that SQLite itself will open beside a log, as `open_beside` checks those of ours.
+
+    Raises:
+        UnusableLogError: it is something else, or would be written to under another name too.
+    """
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return
+    if not stat.S_ISREG(found.st_mode) or (found.st_nlink > 1 and not is_read_only):
+        raise _planted(path)
+
+
 def _planted(path: str) -> UnusableLogError:
     return UnusableLogError(
         f"{path} is not a file that a broker has made, but a link or the like; look who has put it there, and remove it"

@@ -13,7 +13,7 @@ from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Tip
 from events.ids import CommitId
 from events.log import UnusableLogError
-from events.sqlite.errors import damaged, translate_open_errors, unreadable
+from events.sqlite.errors import check_beside, damaged, translate_open_errors, unreadable
 from events.sqlite.lock import WriterLock
 from events.sqlite.schema import add_session_records, check_header, check_layout, create, has_wal, use_wal
 
@@ -81,6 +81,10 @@ class OpenedFile:
             raise UnusableLogError(f"{self.name}: there is no directory {directory}; make it first")
         if os.path.isdir(self.path):
             raise UnusableLogError(f"{self.name} is a directory; name a file in it")
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise UnusableLogError(f"{self.name} is a pipe or a device; name a file")
+        for suffix in ("-wal", "-shm", "-journal"):
+            check_beside(self.path + suffix, is_read_only=mode == "read")
         identity = identity_of(self.path)
         if identity is not None and not _held[identity]:
             check_header(self.path, self.name)

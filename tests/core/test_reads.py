@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.reads import SCAN_COMMITS_MAX, Page, PageLimits, _runs, newest_page, notifications_after, page_after
+from broker.reads import (
+    SCAN_COMMITS_MAX,
+    Page,
+    PageLimits,
+    _runs,
+    has_to_scan,
+    newest_page,
+    notifications_after,
+    page_after,
+)
 from events.commands import AdoptPolicy, Command
 from events.commit import EMPTY_TIP, Commit
 from events.ids import ConnectionId, RoomId
@@ -142,7 +151,7 @@ def test_a_long_way_through_the_log_lets_others_have_their_turn() -> None:
         busy = asyncio.ensure_future(other())
         page = await page_after(log, state, BOB, 0, PageLimits(5_000, 10_000_000))
         busy.cancel()
-        assert len(page.events) == 2_501
+        assert len(page.events) == SCAN_COMMITS_MAX - 2
         assert 2 <= turns < 100, "as soon as the others have had theirs, it goes on"
 
     run(scenario)
@@ -287,6 +296,18 @@ def test_a_page_goes_through_a_bounded_part_of_the_log() -> None:
         assert (words(page), page.is_partial) == ([f"word {n}" for n in range(3 * CHUNK)], False)
         page = await page_after(log, state, BOB, 0, PageLimits(1))
         assert (cursors(page), page.cursor, page.is_partial) == ([3], 3, False)
+
+    run(scenario)
+
+
+def test_only_what_an_inbox_has_forgotten_is_scanned_for() -> None:
+    """A replay pauses for that alone."""
+
+    async def scenario() -> None:
+        _, state = await stored(*talk(3 * CHUNK))
+        dropped = state.inboxes[BOB].dropped_through
+        assert [has_to_scan(state, (BOB, ANN), cursor) for cursor in (dropped - 1, dropped)] == [True, False]
+        assert not has_to_scan(state, (ANN,), 0)
 
     run(scenario)
 

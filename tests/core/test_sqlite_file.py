@@ -1061,6 +1061,30 @@ class TestRefusals:
         with SqliteFile(path, "read") as reader:
             assert reader.read(0, 100) == COMMITS
 
+    @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+    @pytest.mark.parametrize("kind", ["hard link", "pipe", "link"])
+    def test_what_another_user_has_put_beside_it_is_not_written_to(self, path: Path, suffix: str, kind: str) -> None:
+        """SQLite would write into it: it is refused with a line that names it, whether there is a log yet or not."""
+        victim, planted = path.with_name("victim"), Path(f"{path}{suffix}")
+        victim.write_text("precious")
+        make = {"hard link": os.link, "link": os.symlink, "pipe": lambda _, there: os.mkfifo(there)}[kind]
+        make(victim, planted)
+        with pytest.raises(UnusableLogError, match=f"chat.db{suffix} is not a file that a broker has made"):
+            SqliteFile(path)
+        planted.unlink()
+        stored(path)
+        make(victim, planted)
+        for mode in ("write", "share"):
+            with pytest.raises(UnusableLogError, match="is not a file that a broker has made"):
+                SqliteFile(path, mode)
+        assert victim.read_text() == "precious"
+
+    @pytest.mark.parametrize("mode", ["write", "share", "read"])
+    def test_a_pipe_is_no_log(self, path: Path, mode: Mode) -> None:
+        """Nothing waits for someone to write into it."""
+        os.mkfifo(path)
+        self.refuses(path, "LOG is a pipe or a device; name a file", mode)
+
     def test_a_directory_is_not_made(self, path: Path) -> None:
         """A missing directory, and a directory in place of a file, are refused."""
         self.refuses(path / "deep" / "chat.db", f"LOG: there is no directory {path}/deep; make it first")
