@@ -74,6 +74,8 @@ async def test_the_address_that_is_printed_is_served(host: str) -> None:
         assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, origin)
         assert (await initialized(line["url"], host=host if ":" not in host else f"[{host}]")).status_code == 200
         assert (await initialized(line["url"], host="other.example")).status_code == 421
+        if host == "::":  # every address, those of IPv4 too
+            assert (await initialized(f"http://127.0.0.1:{url.port}/mcp")).status_code == 200
 
 
 async def test_who_listens_on_every_address_is_told_what_to_allow() -> None:
