@@ -49,7 +49,7 @@ async def test_this_machine_is_known_however_it_is_written(there: Crowd, era: Er
 @pytest.mark.parametrize(
     "host",
     [
-        *("evil.com", "localhost:evil.com", "localhost:80:80", "localhost:80.evil.com", "localhost:"),
+        *("evil.com", "localhost:evil.com", "localhost:80:80", "localhost:80.evil.com"),
         *("localhost:65536", "localhost:x", "localhost:+80", "localhost/", "localhost..", "a@localhost"),
         *("localhost@evil.com", "localhost, evil.com", "localhost evil.com"),
         *("http://localhost", "127.0.0.1.evil.com", "127.1", "[::1", "[::1].evil.com", "[::2]", "::1", "\xff", ""),
