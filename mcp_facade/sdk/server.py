@@ -83,9 +83,7 @@ class ChatServer(Server[Any]):
         return without_list_changed(capabilities)
 
 
-def chat_server(
-    tools: Tools, resources: Resources, subscriptions: Subscriptions, notice: OperatorNotice
-) -> ChatServer:
+def chat_server(tools: Tools, resources: Resources, subscriptions: Subscriptions, notice: OperatorNotice) -> ChatServer:
     """Return the server of one broker; `notice` is at the end of its instructions."""
     sdk_tools = SdkTools(tools)
     server = ChatServer(

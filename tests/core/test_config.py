@@ -139,7 +139,16 @@ WEB_ADDRESSES = [
     *("https://[2001:db8::1]/rules", "https://x/~a/(b)/c,d!e*f'g", "https://x/" + "a" * 490),
 ]
 NO_WEB_ADDRESSES = [
-    *("", "rules", "chat.example.com/rules", "ftp://x/", "javascript:alert(1)", "https://", "https:///rules", "https:x"),
+    *(
+        "",
+        "rules",
+        "chat.example.com/rules",
+        "ftp://x/",
+        "javascript:alert(1)",
+        "https://",
+        "https:///rules",
+        "https:x",
+    ),
     *("https://ann@x/", "https://ann:secret@x/", "https://x:99999/", "https://x/a b", "https://x/a\nb", "https://x\n"),
     *("https://x/\x00", "https://x/\x7f", "https://x/\u202e", "https://x/règles", "http\u017f://x/", "https://x/<b>"),
     *(" https://x/", "https://x/\n", 'https://x/"', "https://x/{y}", "https://x\\y", "https://x/" + "a" * 491),
@@ -175,7 +184,16 @@ def test_an_operator_has_a_mail_address(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("abuse", "@example.com", "abuse@", "a b@example.com", "a@b@example.com", "a@example.com\n", "a@[::1]", "a@b:25"),
+        *(
+            "abuse",
+            "@example.com",
+            "abuse@",
+            "a b@example.com",
+            "a@b@example.com",
+            "a@example.com\n",
+            "a@[::1]",
+            "a@b:25",
+        ),
         *("Ann <a@example.com>", "a@example..com", "\x07@example.com", "é@example.com", "tel:+123", "a" * 65 + "@x"),
         *("mailto:", "mailto:a@example.com?subject=x", "a@" + "x." * 300 + "com", "a@example.com, b@example.com"),
     ],
