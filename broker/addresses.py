@@ -13,6 +13,9 @@ from typing import NamedTuple
 TEXT_CHARACTERS_MAX = 320
 """Limit of an address; a DNS name has at most 253."""
 
+PUBLISHED_CHARACTERS_MAX = 500
+"""Limit of the address of a page, or of a mailbox, that is told to clients."""
+
 PORT_MAX = 65_535
 IPV6_PREFIX_BITS = 64
 """The part of an IPv6 address that names a subscriber; the rest is the subscriber's to choose."""
@@ -27,6 +30,8 @@ _AUTHORITY = re.compile(
     r"(?::(?P<port>[0-9]{0,5}))?"
 )
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_WEB_ADDRESS = re.compile(r"https?://([^/?#]+)([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*)", re.ASCII | re.IGNORECASE)
+_MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9.-]+)")
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -73,6 +78,21 @@ def parse_origin(text: str) -> Origin | None:
         return None
     port = authority.port if authority.port is not None else DEFAULT_PORTS.get(scheme)
     return Origin(scheme, authority.host, port)
+
+
+def is_web_address(text: str) -> bool:
+    """Return whether `text` is an http or https URL of at most `PUBLISHED_CHARACTERS_MAX` characters (RFC 3986).
+
+    One with a user or a password is none: it is published.
+    """
+    found = _WEB_ADDRESS.fullmatch(text) if len(text) <= PUBLISHED_CHARACTERS_MAX else None
+    return found is not None and parse_authority(found[1]) is not None
+
+
+def is_mail_address(text: str) -> bool:
+    """Return whether `text` is a mailbox of at most `PUBLISHED_CHARACTERS_MAX` characters, as browsers accept it."""
+    found = _MAIL_ADDRESS.fullmatch(text) if len(text) <= PUBLISHED_CHARACTERS_MAX else None
+    return found is not None and parse_authority(found[1]) is not None
 
 
 def host_of(address: str) -> str:

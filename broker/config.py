@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from broker.addresses import PORT_MAX, parse_authority, parse_network, parse_origin
+from broker.addresses import PORT_MAX, is_mail_address, is_web_address, parse_authority, parse_network, parse_origin
 from broker.errors import UsageError
 from broker.reads import PAGE_BYTES_MAX, READS_PER_10S_MAX
 from events.log import EventLog
@@ -24,6 +24,7 @@ DISTRIBUTION = "mcp-chat-broker"
 PREFIX = "CHAT_BROKER_"
 MEMORY_URL = "memory:"
 SQLITE_SCHEME = "sqlite:"
+NOT_SET = "none"
 DIGITS_MAX = 15
 
 FLAGS: Mapping[str, tuple[str, str]] = {
@@ -38,6 +39,9 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "matching": ("first-come", "who meets whom: first-come, or interests"),
     "log-format": ("console", "how log lines look: console or json"),
     "log-level": ("info", "what is logged: debug (every commit), info (every commit but messages), warning or error"),
+    "deny-peers": (NOT_SET, "a file of addresses and networks whose requests are refused, read again when it changes"),
+    "rules-url": (NOT_SET, "the address of a page with your rules, told to clients"),
+    "operator-contact": (NOT_SET, "your mail address, or that of a page, told to clients"),
 }
 SWITCHES: Mapping[str, str] = {
     "no-fast-lane": "let the SDK answer every request by itself: slower, and the reference for what is answered",
@@ -51,6 +55,8 @@ _EXPECTED: Mapping[str, str] = {
     "allow-host": "a name or an address, as in chat.example.com, 192.168.1.5 or [2001:db8::1], without https://",
     "allow-origin": "what a page's address begins with, as in https://page.example.com, and no path",
     "trust-proxy": "an address or a network, as in 127.0.0.1 or 10.0.0.0/8",
+    "rules-url": "the address of a page, as in https://chat.example.com/rules, in at most 500 ASCII characters",
+    "operator-contact": "a mail address or that of a page, as in abuse@example.com, in at most 500 ASCII characters",
 }
 
 
@@ -77,6 +83,9 @@ class Settings(msgspec.Struct, frozen=True):
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
     trust_proxies: tuple[str, ...] = ()
+    deny_peers: str | None = None
+    rules_url: str | None = None
+    operator_contact: str | None = None
     session_age_max_ms: int = BOUNDS["session_age_max_ms"]
     page_bytes_max: int = BOUNDS["page_bytes_max"]
     unread_bytes_max: int = BOUNDS["unread_bytes_max"]
@@ -122,6 +131,9 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
             for origin in read.parsed("allow-origin", lambda text: parse_origin(_without_slash(text)))
         ),
         trust_proxies=read.parsed("trust-proxy", parse_network),
+        deny_peers=read.optional("deny-peers", lambda _: True),
+        rules_url=read.optional("rules-url", is_web_address),
+        operator_contact=read.optional("operator-contact", _is_contact),
         **{name: read.number(name) or default for name, default in BOUNDS.items()},
         policy=Policy(matching=read.one_of("matching", MatchingName), **limits),
     )
@@ -157,6 +169,15 @@ class _Reader:
         if any(parse(text) is None for text in texts):
             raise UsageError(f"--{flag} ({_variable(flag)}) takes {_EXPECTED[flag]}")
         return tuple(text.lower() for text in texts)
+
+    def optional(self, flag: str, is_valid: Callable[[str], bool]) -> str | None:
+        """Return the text of `flag` as it is given; `None` if it is not set."""
+        text = self.text(flag)
+        if text == NOT_SET:
+            return None
+        if not is_valid(text):
+            raise UsageError(f"--{flag} ({_variable(flag)}) takes {_EXPECTED[flag]}, or {NOT_SET}")
+        return text
 
     def one_of(self, flag: str, names: Any) -> Any:
         try:
@@ -199,6 +220,10 @@ def _port(text: str) -> int:
     if port is None or port > PORT_MAX:
         raise UsageError(f"--port ({_variable('port')}) must be a whole number from 0 to {PORT_MAX}")
     return port
+
+
+def _is_contact(text: str) -> bool:
+    return is_web_address(text) or is_mail_address(text.removeprefix("mailto:"))
 
 
 def _without_slash(text: str) -> str:

@@ -49,11 +49,12 @@ class Metrics:
         self._rejections = Counter("chat_broker_rejections", "Commands refused", ["code"], registry=registry)
         self._commits = FastCounter("chat_broker_commits", "Commits stored")
         self.deliveries = FastCounter("chat_broker_deliveries", "Notifications handed to a stream")
+        self.denied = FastCounter("chat_broker_denied", "Requests of peers in --deny-peers refused")
         self.append_s = FastHistogram("chat_broker_append_seconds", "A batch's way into the log", LATENCY_BUCKETS_S)
         self.delivery_s = FastHistogram(
             "chat_broker_delivery_seconds", "From a commit to the stream's transport", LATENCY_BUCKETS_S
         )
-        for fast in (self._commits, self.deliveries, self.append_s, self.delivery_s):
+        for fast in (self._commits, self.deliveries, self.denied, self.append_s, self.delivery_s):
             registry.register(fast)
         self._log_level = logger.get_effective_level()
 

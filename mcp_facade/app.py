@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.addresses import host_of
 from broker.broker import Broker
@@ -20,10 +20,13 @@ from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.log import LogUnavailableError, UnusableLogError
 from mcp_facade.bootstrap import HEALTH_PATH, READY_PATH, healthy, not_ready, readiness
+from mcp_facade.http.deny_file import DenyFile
 from mcp_facade.http.endpoint import StreamableHttpEndpoint
 from mcp_facade.http.host_check import HostOriginCheck
 from mcp_facade.http.pages import PageRequests, is_from_page
+from mcp_facade.http.peer_gate import DENIED, PeerGate
 from mcp_facade.http.proxies import TrustedProxies
+from mcp_facade.operator_notice import OperatorNotice
 from mcp_facade.sdk.workarounds import keep_streams_through_a_signal
 
 MCP_PATHS = ("/mcp", "/mcp/")
@@ -37,17 +40,30 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class ChatApp:
     """Serves `/mcp`, `/healthz`, `/readyz` and `/metrics` of one broker; starts and closes the broker."""
 
-    def __init__(self, broker: Broker, settings: Settings, on_started: Callable[[], None] = lambda: None) -> None:
-        """`on_started` is called once the broker has started, or failed to."""
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        on_started: Callable[[], None] = lambda: None,
+        deny_file: DenyFile | None = None,
+    ) -> None:
+        """Refuse the peers in `deny_file`, which is that of `settings`.
+
+        `on_started` is called once the broker has started, or failed to.
+        """
+        assert (deny_file is None) == (settings.deny_peers is None), "a setting without effect"
         self.broker = broker
+        proxies = TrustedProxies(settings.trust_proxies)
+        self._peer_gate = PeerGate(broker, deny_file, proxies) if deny_file is not None else None
         host_check = host_check_of(settings, broker.clock)
         self.endpoint = StreamableHttpEndpoint(
             broker,
             settings.policy,
             host_check,
-            proxies=TrustedProxies(settings.trust_proxies),
+            proxies=proxies,
             session_age_max_ms=settings.session_age_max_ms,
             fast_lane=settings.fast_lane,
+            notice=OperatorNotice(settings.rules_url, settings.operator_contact),
         )
         self.failure: Exception | None = None
         """The reason for a failed start, in words for an operator."""
@@ -69,8 +85,10 @@ class ChatApp:
         """Serve one request, or the lifespan; the hot path has no layer that it does not need."""
         if scope["type"] != "http" or scope["path"] not in MCP_PATHS:
             return self._rest(scope, receive, send)
-        app = self.endpoint if self.broker.ready or self.broker.draining else self._serve_once_ready
-        if is_from_page(scope):
+        app: ASGIApp = self.endpoint if self.broker.ready or self.broker.draining else self._serve_once_ready
+        if self._peer_gate is not None:
+            app = self._peer_gate.passage(app, scope)
+        if is_from_page(scope) and not (app is DENIED and scope["method"] == "OPTIONS"):  # no preflight passes then
             return self._pages.serve(app, scope, receive, send)
         return app(scope, receive, send)
 
@@ -101,6 +119,8 @@ class ChatApp:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """Fold the log in the background: a long one takes a while, and `/healthz` and `/readyz` answer meanwhile."""
         keep_streams_through_a_signal()
+        if self._peer_gate is not None:
+            self._peer_gate.start()
         async with self.endpoint.run():
             starting = asyncio.create_task(self._start())
             try:

@@ -31,6 +31,7 @@ from broker.waits import Waited
 from events.ids import ConnectionId, Handle, connection_id_of
 from events.log import LogUnavailableError
 from mcp_facade.http.headers import is_modern
+from mcp_facade.operator_notice import NO_NOTICE, OperatorNotice
 from mcp_facade.sdk.context import Context, exchange_of
 from mcp_facade.sessions import Sessions
 from mcp_facade.texts import INBOX_DESCRIPTION, INBOX_NOT_FOUND, LOBBY_DESCRIPTION, REFUSALS, RESOURCE_NOT_FOUND
@@ -79,12 +80,14 @@ def parse_inbox_uri(uri: str) -> InboxUri | None:
 class Resources:
     """`resources/*` of one broker."""
 
-    def __init__(self, broker: Broker, sessions: Sessions) -> None:
+    def __init__(self, broker: Broker, sessions: Sessions, notice: OperatorNotice = NO_NOTICE) -> None:
+        """Take `notice`, whose fields are in the lobby."""
         self._writer = broker.writer
         self._replica = broker.replica
         self._presence = broker.presence
         self._reads = broker.reads
         self._sessions = sessions
+        self._notice = notice.fields()
 
     async def list(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:
         """List the lobby; an inbox is a secret of its owner, and is not listed."""
@@ -95,7 +98,7 @@ class Resources:
         return ListResourceTemplatesResult(resource_templates=[INBOX])
 
     async def read(self, ctx: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
-        """Return the lobby's numbers, or a page of an inbox."""
+        """Return the lobby, or a page of an inbox."""
         uri = str(params.uri)
         with _put_off_if_unavailable():
             payload = self._lobby() if uri == LOBBY_URI else await self._inbox(ctx, uri)
@@ -138,6 +141,7 @@ class Resources:
             "waiting": len(state.queue),
             "chatting": 2 * state.rooms.open_count,
             "rooms_open": state.rooms.open_count,
+            **self._notice,
         }
 
     async def _inbox(self, ctx: Context, uri: str) -> Json:

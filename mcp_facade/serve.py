@@ -18,7 +18,7 @@ import uvicorn
 from broker.addresses import host_of
 from broker.broker import Broker
 from broker.clock import SystemClock
-from broker.config import BOUNDS, Settings, commits_kept, open_log
+from broker.config import BOUNDS, PREFIX, Settings, commits_kept, open_log
 from broker.errors import HOW_FAR, UsageError
 from broker.reads import ReadLimits
 from events.commit import BrokenChainError
@@ -26,6 +26,7 @@ from events.ids import Position
 from events.log import UnusableLogError
 from mcp_facade.bootstrap import Application, BootstrapApp
 from mcp_facade.http.connection import HttpConnection
+from mcp_facade.http.deny_file import DenyFile, DenyFileError
 from mcp_facade.http.open_files import OpenFiles, raise_limit
 from mcp_facade.sdk.workarounds import GC_THRESHOLDS
 
@@ -102,15 +103,23 @@ def serve(settings: Settings) -> None:
     """Run a broker until a signal ends it.
 
     Raises:
-        UsageError: the address can't be listened on, or the log can't be used.
+        UsageError: the address can't be listened on, or the log or the file of `--deny-peers` can't be used.
     """
     raise_limit()
+    deny_file = _deny_file_of(settings)
     listening = _listen(settings.host, settings.port)
     # A name to listen on may have an address that is none of the usual ones: the log line of the start names that.
     address = host_of(listening.getsockname()[0])
     settings = msgspec.structs.replace(settings, allow_hosts=(*settings.allow_hosts, address))
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        runner.run(_serve(settings, listening))
+        runner.run(_serve(settings, listening, deny_file))
+
+
+def _deny_file_of(settings: Settings) -> DenyFile | None:
+    try:
+        return DenyFile(settings.deny_peers) if settings.deny_peers is not None else None
+    except DenyFileError as error:
+        raise UsageError(f"--deny-peers ({PREFIX}DENY_PEERS): {error}") from None
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
@@ -121,7 +130,7 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def _serve(settings: Settings, listening: socket.socket) -> None:
+async def _serve(settings: Settings, listening: socket.socket, deny_file: DenyFile | None) -> None:
     try:
         log = open_log(settings)
     except UnusableLogError as error:
@@ -138,7 +147,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
             uvicorn_server.broker_started(broker.state.position)
 
     def made(module: ModuleType) -> Application:
-        application: ChatApp = module.ChatApp(broker, settings, started)
+        application: ChatApp = module.ChatApp(broker, settings, started, deny_file)
         return application
 
     app = BootstrapApp("mcp_facade.app", made, started)

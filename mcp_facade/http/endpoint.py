@@ -39,6 +39,7 @@ from mcp_facade.http.headers import (
 from mcp_facade.http.host_check import HostOriginCheck
 from mcp_facade.http.proxies import TrustedProxies
 from mcp_facade.http.refusals import json_rpc_refusal, session_missing, session_not_found
+from mcp_facade.operator_notice import NO_NOTICE, OperatorNotice
 from mcp_facade.resources import Resources
 from mcp_facade.sdk.server import chat_server
 from mcp_facade.sdk.session_requests import SessionRequests
@@ -65,16 +66,17 @@ class StreamableHttpEndpoint:
         proxies: TrustedProxies,
         session_age_max_ms: int,
         fast_lane: bool = True,
+        notice: OperatorNotice = NO_NOTICE,
     ) -> None:
-        """Serve with the fast lane if `fast_lane`; the SDK serves the rest."""
+        """Serve with the fast lane if `fast_lane`; the SDK serves the rest. Clients are told `notice`."""
         self._broker = broker
         self._replica = broker.replica
         self._sessions = Sessions(broker, session_age_max_ms)
         self._host_check = host_check
         self._proxies = proxies
-        tools, resources = Tools(broker, self._sessions), Resources(broker, self._sessions)
+        tools, resources = Tools(broker, self._sessions), Resources(broker, self._sessions, notice)
         subscriptions = Subscriptions(broker, resources)
-        server = chat_server(tools, resources, subscriptions)
+        server = chat_server(tools, resources, subscriptions, notice)
         self._get_streams = GetStreams(broker, self._sessions)
         self._stateless_requests = StatelessRequests(server, policy.body_bytes_max)
         self._session_requests = SessionRequests(broker, server, self._sessions)

@@ -24,6 +24,7 @@ from mcp_types import (
 
 from broker.config import DISTRIBUTION
 from mcp_facade.http.headers import is_modern
+from mcp_facade.operator_notice import OperatorNotice
 from mcp_facade.resources import Resources
 from mcp_facade.sdk.context import Context
 from mcp_facade.sdk.subscriptions import SdkSubscriptions
@@ -31,7 +32,7 @@ from mcp_facade.sdk.tools import SdkTools
 from mcp_facade.sdk.workarounds import no_input_schema, without_list_changed
 from mcp_facade.streams.frames import EXTENSION
 from mcp_facade.streams.subscriptions import Subscriptions
-from mcp_facade.texts import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION
+from mcp_facade.texts import PROMPT, PROMPT_DESCRIPTION
 from mcp_facade.tools.arguments import EnterQueueArguments, InvalidArgumentsError, parse
 from mcp_facade.tools.handlers import Tools
 
@@ -82,14 +83,14 @@ class ChatServer(Server[Any]):
         return without_list_changed(capabilities)
 
 
-def chat_server(tools: Tools, resources: Resources, subscriptions: Subscriptions) -> ChatServer:
-    """Return the server of one broker."""
+def chat_server(tools: Tools, resources: Resources, subscriptions: Subscriptions, notice: OperatorNotice) -> ChatServer:
+    """Return the server of one broker; `notice` is at the end of its instructions."""
     sdk_tools = SdkTools(tools)
     server = ChatServer(
         DISTRIBUTION,
         version=version(DISTRIBUTION),
         title="Chat with a stranger",
-        instructions=INSTRUCTIONS,
+        instructions=notice.instructions(),
         cache_hints={
             "tools/list": STATIC,
             "prompts/list": STATIC,

@@ -124,6 +124,91 @@ def test_a_proxy_is_no_name(text: str) -> None:
         assert refusal(TRUST_PROXY=f"127.0.0.1,{text}") == expected
 
 
+RULES = "https://chat.example.com/rules?lang=en#top"
+CONTACT = "Abuse+chat@Example.com"
+
+
+def test_some_settings_are_set_or_not() -> None:
+    """By a flag or a variable, as it is written; `none` is the default, and undoes a variable."""
+    settings = parsed("--deny-peers", "Denied.txt", "--rules-url", RULES, "--operator-contact", CONTACT)
+    assert (settings.deny_peers, settings.rules_url, settings.operator_contact) == ("Denied.txt", RULES, CONTACT)
+    settings = parsed(DENY_PEERS="Denied.txt", RULES_URL=RULES, OPERATOR_CONTACT=CONTACT)
+    assert (settings.deny_peers, settings.rules_url, settings.operator_contact) == ("Denied.txt", RULES, CONTACT)
+    assert parsed("--rules-url", "none", RULES_URL=RULES).rules_url is None
+
+
+WEB_ADDRESSES = [
+    *("https://chat.example.com", "http://localhost:8080/a/b.html", "HTTPS://Chat.Example/R%C3%A9gles;v=1", RULES),
+    *("https://[2001:db8::1]/rules", "https://x/~a/(b)/c,d!e*f'g", "https://x/" + "a" * 490),
+]
+NO_WEB_ADDRESSES = [
+    *(
+        "",
+        "rules",
+        "chat.example.com/rules",
+        "ftp://x/",
+        "javascript:alert(1)",
+        "https://",
+        "https:///rules",
+        "https:x",
+    ),
+    *("https://ann@x/", "https://ann:secret@x/", "https://x:99999/", "https://x/a b", "https://x/a\nb", "https://x\n"),
+    *("https://x/\x00", "https://x/\x7f", "https://x/\u202e", "https://x/règles", "http\u017f://x/", "https://x/<b>"),
+    *(" https://x/", "https://x/\n", 'https://x/"', "https://x/{y}", "https://x\\y", "https://x/" + "a" * 491),
+]
+
+
+@pytest.mark.parametrize("text", WEB_ADDRESSES)
+def test_rules_are_on_a_page(text: str) -> None:
+    """Of http or https, with any port, path, query and fragment."""
+    assert parsed("--rules-url", text).rules_url == text
+    assert parsed("--operator-contact", text).operator_contact == text
+
+
+@pytest.mark.parametrize("text", NO_WEB_ADDRESSES)
+def test_what_is_no_page_is_refused(text: str) -> None:
+    """Clients are told it, so it holds no other words, no password, and nothing invisible."""
+    why = (
+        "--rules-url (CHAT_BROKER_RULES_URL) takes the address of a page, as in https://chat.example.com/rules, "
+        "in at most 500 ASCII characters, or none"
+    )
+    assert refusal(f"--rules-url={text}") == why
+    assert refusal(RULES_URL=text) == why
+    assert "--operator-contact (CHAT_BROKER_OPERATOR_CONTACT) takes a mail" in refusal(f"--operator-contact={text}")
+
+
+@pytest.mark.parametrize("text", [CONTACT, "root@localhost", "a.b_c@mail.example.org", "mailto:abuse@example.com"])
+def test_an_operator_has_a_mail_address(text: str) -> None:
+    """It may be written as a URL."""
+    assert parsed("--operator-contact", text).operator_contact == text
+    assert "--rules-url" in refusal("--rules-url", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "abuse",
+            "@example.com",
+            "abuse@",
+            "a b@example.com",
+            "a@b@example.com",
+            "a@example.com\n",
+            "a@[::1]",
+            "a@b:25",
+        ),
+        *("Ann <a@example.com>", "a@example..com", "\x07@example.com", "é@example.com", "tel:+123", "a" * 65 + "@x"),
+        *("mailto:", "mailto:a@example.com?subject=x", "a@" + "x." * 300 + "com", "a@example.com, b@example.com"),
+    ],
+)
+def test_what_is_no_mail_address_is_refused(text: str) -> None:
+    """It would be published as it stands."""
+    assert refusal(OPERATOR_CONTACT=text) == (
+        "--operator-contact (CHAT_BROKER_OPERATOR_CONTACT) takes a mail address or that of a page, "
+        "as in abuse@example.com, in at most 500 ASCII characters, or none"
+    )
+
+
 @pytest.mark.parametrize("name", LIMITS)
 def test_every_limit_can_be_set(name: str) -> None:
     """By its flag and by its variable."""

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +20,7 @@ from events.log import EventLog
 from events.memory import MemoryLog
 from events.policy import Policy
 from mcp_facade.app import ChatApp
+from mcp_facade.http.deny_file import DenyFile
 from mcp_facade.serve import ChatUvicorn, uvicorn_config
 from tests.support.fake_clock import settle
 from tests.support.lane import FAST_LANE
@@ -121,6 +123,9 @@ async def serving(
     allow_hosts: tuple[str, ...] = (),
     allow_origins: tuple[str, ...] = (),
     trust_proxies: tuple[str, ...] = (),
+    deny_peers: Path | None = None,
+    rules_url: str | None = None,
+    operator_contact: str | None = None,
     folded: bool = True,
     on_started: Callable[[], None] = lambda: None,
     **limits: Any,
@@ -137,6 +142,9 @@ async def serving(
         allow_hosts=allow_hosts,
         allow_origins=allow_origins,
         trust_proxies=trust_proxies,
+        deny_peers=str(deny_peers) if deny_peers is not None else None,
+        rules_url=rules_url,
+        operator_contact=operator_contact,
         policy=policy,
         **bounds,
     )
@@ -146,7 +154,7 @@ async def serving(
         keep_commits=policy.log_commits_max,
         read_limits=ReadLimits(settings.page_bytes_max, settings.reads_per_10s_max),
     )
-    app = ChatApp(broker, settings, on_started)
+    app = ChatApp(broker, settings, on_started, DenyFile(deny_peers) if deny_peers is not None else None)
     listening = socket.create_server(("127.0.0.1", 0))
     running = Running(app, listening.getsockname()[1], settings.unread_bytes_max)
     serve = asyncio.create_task(running.serve(listening))
