@@ -3,7 +3,7 @@
 Letters are taken by block and by their category in the running Python's Unicode tables, so they grow with those.
 
 Sources: Unicode's Default_Ignorable_Code_Point, StandardizedVariants.txt, emoji-variation-sequences.txt,
-ArabicShaping.txt and the Unicode Standard's chapters on the scripts.
+ArabicShaping.txt, and the Unicode Standard's chapters on the scripts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ INVISIBLE = frozenset(
         " 2060-206f"  # word joiner, invisible operators, bidi isolates, deprecated format characters
         " fe00-fe0f feff"  # variation selectors, byte order mark
         " fff0-fffb"  # unassigned but ignorable, interlinear annotation
-        " 13441 13442 16fe4"  # Egyptian blanks, Khitan filler
+        " fffc 1d159"  # an object's place, a null notehead
+        " 13430-13442 13447-13455"  # Egyptian joiners, brackets, blanks, and what turns or damages a sign
+        " 2d7f 1107f 11a47 11a99 16fe4"  # joiners of Tifinagh, Brahmi, Zanabazar and Soyombo, Khitan filler
         " 1bc9d 1da9b-1da9f 1daa1-1daaf"  # what changes a sign of shorthand or of SignWriting
         " 1bca0-1bca3 1d173-1d17a"  # shorthand's and music's format characters
         " e0000-e0fff"  # tags, supplementary variation selectors
@@ -58,9 +60,9 @@ INVISIBLE = frozenset(
     )
 )
 """Not to be seen: default ignorable, control, noncharacter, or without a glyph of their own."""
-BLANK = INVISIBLE | {*_in("9 a 20 a0 1680 2000-200a 202f 205f 3000 2800 fffc 1d159")}
-"""Not to be seen, or spaces: Braille's too, an object's place, a null notehead."""
-ODD_SPACES = frozenset(_in("a0 2000-200a 202f 205f 2800 3000"))
+ODD_SPACES = frozenset(_in("a0 1680 2000-200a 202f 205f 2800 3000"))
+BLANK = INVISIBLE | ODD_SPACES | {*"\t\n "}
+"""Not to be seen, or spaces: Braille's too."""
 MARKS = frozenset(
     char
     for char in _letters_in("300-1dff 20d0-20f0 2cef-2dff 302a-302f 3099-309a a66f-abed fb1e fe00-fe2f")
@@ -135,6 +137,7 @@ CURSIVE = (
     | MONGOLIAN_LETTERS
     | MONGOLIAN_SELECTORS
 )
+ARABIC = frozenset(_letters_in("610-6ff 750-77f 870-8ff"))
 # Those that join on both sides, of living scripts.
 DUAL_JOINING = MONGOLIAN_LETTERS.union(
     _in("620 626 628 62a-62e 633-63f 641-647 649 64a 66e 66f 678-687 69a-6bf 6c1 6c2 6cc 6ce 6d0 6d1 6fa-6fc 6ff"),
@@ -154,6 +157,23 @@ KHMER_VOWELS = frozenset(_in("17b6-17ca"))  # and register shifters
 UNSPACED = frozenset(
     _letters_in("e00-eff 1000-109f 1780-17b3 17b6-17dd 1950-19df 1a20-1a7f 1b00-1b4f a980-a9ff aa60-aadf 11700-1172b")
 )
+
+DUPLOYAN = frozenset(_in("1bc00-1bc99"))
+KHITAN = frozenset(_in("18b00-18cff"))
+SIGNWRITING = frozenset(_in("1d800-1da8b"))
+SIGNWRITING_FILLS = frozenset(_in("1da9b-1da9f"))
+SIGNWRITING_ROTATIONS = frozenset(_in("1daa1-1daaf"))
+TIFINAGH = frozenset(_in("2d30-2d67"))
+BRAHMI_NUMBERS = frozenset(_in("11052-11065"))
+ZANABAZAR = frozenset(_in("11a00-11a46"))
+SOYOMBO = frozenset(_in("11a50-11a98"))
+
+EGYPTIAN_SIGNS = frozenset(_in("13000-1342f 13443-13446 13460-143fa"))  # the lost ones are hatched, so visible
+EGYPTIAN_BLANKS = frozenset(_in("13441 13442"))
+EGYPTIAN_JOINERS = frozenset(_in("13430-13436 13439-1343b"))  # one sign over, beside or in another
+EGYPTIAN_BEGINS = frozenset(_in("13437 1343c 1343e"))  # of a group, a cartouche
+EGYPTIAN_ENDS = frozenset(_in("13438 1343d 1343f"))
+EGYPTIAN_MODIFIERS = frozenset(_in("13440 13447-13455"))  # turned around, or damaged
 
 
 def is_ideograph(char: str) -> bool:

@@ -16,6 +16,7 @@ from unicodedata import category
 
 from mcp_facade.tools import character_sets as sets
 from mcp_facade.tools.marks import may_have_piled_marks
+from mcp_facade.tools.spaces import with_plain_spaces
 
 VARIANTS_MAX = 8
 """Glyph variants in a text, as in names; with more of them it loses all, since each could carry a byte."""
@@ -48,14 +49,10 @@ _JOINERS_IN_A_ROW = re.compile(rf"([{_ZWNJ}{_ZWJ}])[{_ZWNJ}{_ZWJ}]+")
 _JOINED_CLASS = sets.for_class(sets.JOINED)
 _EMOJI_JOINER = re.compile(rf"{_ZWJ}(?=[{_JOINED_CLASS}])")
 _EMOJI_CHAIN = re.compile(rf"(?:{_ZWJ}[{_JOINED_CLASS}]\ufe0f?[\U0001f3fb-\U0001f3ff]?){{{EMOJI_JOINED_MAX + 1},}}")
-_STYLED = re.compile(rf"([{sets.for_class(sets.STYLED)}])([{_TEXT_STYLE}{_EMOJI_STYLE}]?)")
-_FIXED_SPACES = re.compile(r"[\u2000-\u200a\u205f]")
-_NO_BREAK_SPACES = re.compile(r"[\xa0\u202f]")
-# Wide characters, with which U+3000 is used: Han, kana, Hangul, their punctuation, full-width forms.
-_WIDE = re.compile(
-    r"[\u2e80-\u2fff\u3001-\u3163\u3165-\u9fff\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\uff01-\uff9f\U00020000-\U0003fffd]"
-)
-_BRAILLE = re.compile(r"[\u2801-\u28ff]")
+_STYLES = f"[{_TEXT_STYLE}{_EMOJI_STYLE}]?"
+_STYLED = re.compile(rf"([{sets.for_class(sets.STYLED)}]|[0-9#*](?={_STYLES}\u20e3))({_STYLES})")
+# Letters of Latin words amid Persian ones; signs and rare letters are not needed.
+_LATIN = re.compile(r"[A-Za-z\xc0-\xd6\xd8-\xf6\xf8-\u024f]")
 
 
 def may_need_cleaning(text: str) -> bool:
@@ -84,7 +81,7 @@ def without_hidden(text: str) -> str:
         text = _JOINERS_IN_A_ROW.sub(r"\1", text)
         text = "".join(char for at, char in enumerate(text) if char not in sets.INVISIBLE or _belongs(text, at))
         text = _with_few_choices(text)
-    return _with_plain_spaces(text)
+    return with_plain_spaces(text)
 
 
 def without_invisible(text: str) -> str:
@@ -116,35 +113,55 @@ def _is_variant(text: str, at: int, before: str, after: str) -> bool:
 
 
 def _is_joiner(text: str, at: int, before: str, after: str) -> bool:
-    """A joiner of either kind: beside a virama, before a Khmer vowel, or where it places a Hebrew meteg or holam."""
+    """A joiner of either kind: beside a virama, before a Khmer vowel, or where it places a Hebrew meteg or holam.
+
+    After a virama it may end a word, as in Malayalam and Telugu.
+    """
     if before in sets.BRAHMIC and after in sets.BRAHMIC and (before in sets.VIRAMAS or after in sets.VIRAMAS):
         return after in sets.VIRAMAS or text[at - 2 : at - 1] in sets.BRAHMIC
+    if _ends_with_virama(text, at):
+        return True
     if after in sets.KHMER_VOWELS:
         return before in sets.KHMER
     return after in {"\u05b9", "\u05bd"} and (before in sets.HEBREW_LETTERS or before in sets.HEBREW_MARKS)
+
+
+def _ends_with_virama(text: str, at: int) -> bool:
+    """Return whether the characters before an index are an Indic letter, or its marks, and a virama."""
+    return text[at - 1 : at] in sets.VIRAMAS and text[at - 2 : at - 1] in sets.BRAHMIC
 
 
 def _is_zwnj(text: str, at: int, before: str, after: str) -> bool:
     """A ZWNJ in a word of an Arabic kind, and after a Kurdish e at its end."""
     if before in sets.CURSIVE and (after in sets.CURSIVE or (before == "\u0647" and not after.isalnum())):
         return True
-    return _is_joiner(text, at, before, after)
+    return _joins_arabic(text, at, before, after) or _is_joiner(text, at, before, after)
+
+
+def _joins_arabic(text: str, at: int, before: str, after: str) -> bool:
+    """Between an Arabic (or Persian) word and a number or a Latin word, as in a plural of PDF."""
+    if after in sets.ARABIC and category(after)[0] == "L":
+        return category(before or " ") == "Nd" or _LATIN.match(before) is not None
+    if before in sets.ARABIC:
+        return category(after or " ") == "Nd" or all(map(_LATIN.match, text[at + 1 : at + 3].ljust(2)))
+    return False
 
 
 def _is_zwj(text: str, at: int, before: str, after: str) -> bool:
-    """A ZWJ between emoji; after the last letter of an Arabic word (Persian) or of an Indic one (Malayalam)."""
+    """A ZWJ between emoji; after the last letter of an Arabic word (Persian)."""
     if after in sets.JOINED:
         styled = before == _EMOJI_STYLE or before in sets.SKIN_TONES
         return (text[at - 2 : at - 1] if styled else before) in sets.JOINING
     if before in sets.DUAL_JOINING:
         return not after.isalnum() and after not in sets.CURSIVE
-    is_last = before in sets.VIRAMAS and text[at - 2 : at - 1] in sets.BRAHMIC
-    return is_last or _is_joiner(text, at, before, after)
+    return _is_joiner(text, at, before, after)
 
 
 def _is_line_break_opportunity(text: str, at: int, before: str, after: str) -> bool:
-    """Between letters of Thai and its kind."""
-    return before in sets.UNSPACED and after in sets.UNSPACED
+    """Between letters of Thai and its kind, and between one and a number, punctuation or another script's word."""
+    if before in sets.UNSPACED:
+        return after in sets.UNSPACED or category(after or " ")[0] in "LNP"
+    return after in sets.UNSPACED and category(before or " ")[0] in "LMNP"
 
 
 def _orders_hebrew_marks(text: str, at: int, before: str, after: str) -> bool:
@@ -176,10 +193,24 @@ def _fills_vowel(text: str, at: int, before: str, after: str) -> bool:
     )
 
 
-def _after(first: str, last: str) -> _Rule:
-    """Return the rule of a script's modifier: after a sign between `first` and `last`."""
-    return lambda text, at, before, after: first <= before <= last
+def _after(signs: sets.Characters) -> _Rule:
+    """Return the rule of what modifies or ends: after one of `signs`."""
+    return lambda text, at, before, after: before in signs
 
+
+def _before(signs: sets.Characters) -> _Rule:
+    """Return the rule of what begins: before one of `signs`."""
+    return lambda text, at, before, after: after in signs
+
+
+def _between(signs: sets.Characters, others: sets.Characters | None = None) -> _Rule:
+    """Return the rule of what joins: after one of `signs` and before one of `others`, if given, or of `signs`."""
+    return lambda text, at, before, after: before in signs and after in (others or signs)
+
+
+# From an Egyptian character with these rules, one comes to a sign by going left, or right for the start of a group.
+_EGYPTIAN_GROUPS = sets.EGYPTIAN_SIGNS | sets.EGYPTIAN_BLANKS | sets.EGYPTIAN_MODIFIERS | sets.EGYPTIAN_ENDS
+_EGYPTIAN_GROUPS_BEGIN = sets.EGYPTIAN_SIGNS | sets.EGYPTIAN_BLANKS | sets.EGYPTIAN_BEGINS
 
 _RULES: Mapping[str, _Rule] = {
     char: rule
@@ -195,23 +226,38 @@ _RULES: Mapping[str, _Rule] = {
         ("\u180e", _separates_mongolian_vowel),
         ("\u115f", _fills_leading),
         ("\u1160", _fills_vowel),
-        ("\U00013441\U00013442", _after("\U00013000", "\U0001342f")),
-        ("\U00016fe4", _after("\U00018b00", "\U00018cff")),
-        ("\U0001bc9d", _after("\U0001bc00", "\U0001bc99")),
-        ("".join(map(chr, range(0x1DA9B, 0x1DAA0))), _after("\U0001d800", "\U0001da8b")),
-        ("".join(map(chr, range(0x1DAA1, 0x1DAB0))), _after("\U0001d800", "\U0001da9f")),
+        (sets.EGYPTIAN_JOINERS, _between(_EGYPTIAN_GROUPS, _EGYPTIAN_GROUPS_BEGIN)),
+        (sets.EGYPTIAN_BEGINS, _before(sets.EGYPTIAN_SIGNS | sets.EGYPTIAN_BEGINS)),
+        (sets.EGYPTIAN_ENDS, _after(_EGYPTIAN_GROUPS)),
+        (sets.EGYPTIAN_BLANKS, _after(_EGYPTIAN_GROUPS | sets.EGYPTIAN_JOINERS)),
+        (sets.EGYPTIAN_MODIFIERS, _after(_EGYPTIAN_GROUPS - sets.EGYPTIAN_ENDS)),
+        ("\u2d7f", _between(sets.TIFINAGH)),
+        ("\U0001107f", _between(sets.BRAHMI_NUMBERS)),
+        ("\U00011a47", _between(sets.ZANABAZAR)),
+        ("\U00011a99", _between(sets.SOYOMBO)),
+        ("\U00016fe4", _after(sets.KHITAN)),
+        ("\U0001bc9d", _after(sets.DUPLOYAN)),
+        (sets.SIGNWRITING_FILLS, _after(sets.SIGNWRITING)),
+        (sets.SIGNWRITING_ROTATIONS, _after(sets.SIGNWRITING | sets.SIGNWRITING_FILLS)),
     )
     for char in chars
 }
 
 # Choices that are made for letters and may not be seen; the letters and marks; how many of those there are for each
 # choice, beyond the first few. Kurdish has a ZWNJ for each e, and between Thai or Khmer words may be a ZWSP each.
+# A subjoined letter, and the fill and rotation of a sign in SignWriting, are seen.
 _FREE_CHOICES = 4
 _CHOICES = (
     (frozenset(_ZWNJ + _ZWJ), sets.CURSIVE | sets.BRAHMIC | sets.HEBREW_LETTERS, 4),
     (frozenset(_ZWSP), sets.UNSPACED, 3),
     (sets.MONGOLIAN_SELECTORS | {"\u180e"}, sets.MONGOLIAN_LETTERS, 4),
     (frozenset(_CGJ), sets.HEBREW_LETTERS, 4),
+    (frozenset("\u115f\u1160"), sets.LEADING_JAMO | sets.VOWEL_JAMO | sets.TRAILING_JAMO, 8),
+    (_EGYPTIAN_GROUPS - sets.EGYPTIAN_SIGNS | sets.EGYPTIAN_JOINERS | sets.EGYPTIAN_BEGINS, sets.EGYPTIAN_SIGNS, 3),
+    (frozenset("\u2d7f"), sets.TIFINAGH, 8),
+    (frozenset("\U0001107f"), sets.BRAHMI_NUMBERS, 4),
+    (frozenset("\U00016fe4"), sets.KHITAN, 8),
+    (frozenset("\U0001bc9d"), sets.DUPLOYAN, 8),
 )
 _VARIANTS = frozenset(char for char, rule in _RULES.items() if rule is _is_variant)
 
@@ -236,26 +282,3 @@ def _with_few_styles(text: str) -> str:
     styles = set(_STYLED.findall(text))
     seen = Counter(base for base, _ in styles)
     return _STYLED.sub(lambda styled: styled[1] if seen[styled[1]] > 1 else styled[0], text)
-
-
-def _with_plain_spaces(text: str) -> str:
-    """Return `text` with a plain space for each odd one that its language does not use."""
-    text = _NO_BREAK_SPACES.sub(_no_break_space, _FIXED_SPACES.sub(" ", text))
-    if "\u3000" in text and not _WIDE.search(text):
-        text = text.replace("\u3000", " ")
-    if "\u2800" in text and not _BRAILLE.search(text):
-        text = text.replace("\u2800", " ")
-    return text
-
-
-def _no_break_space(space: re.Match[str]) -> str:
-    """Keep one beside a number or a sign (French, units), and the narrow one before a Mongolian suffix."""
-    before, after = space.string[space.start() - 1 : space.start()], space.string[space.end() : space.end() + 1]
-    if not before.strip() or not after.strip():
-        return " "
-    in_mongolian = space[0] == "\u202f" and after in sets.MONGOLIAN_LETTERS
-    return space[0] if in_mongolian or not (_is_of_a_word(before) and _is_of_a_word(after)) else " "
-
-
-def _is_of_a_word(char: str) -> bool:
-    return category(char)[0] in "LM"

@@ -154,7 +154,8 @@ def _name_chars(text: str) -> Iterator[str]:
     for place, char in enumerate(text):
         kind = category(char)
         if kind in {"Mn", "Mc"} or char in _ALLOWED_INVISIBLE:
-            if on_letter and char not in _EMOJI_STYLES:
+            # A Persian suffix is joined to a number by a ZWNJ.
+            if (on_letter and char not in _EMOJI_STYLES) or (char == "\u200c" and _is_of_a_word(text, place - 1)):
                 yield char
             continue
         on_letter = kind[0] == "L"
