@@ -10,7 +10,6 @@ from typing import Any, Final
 from benchmarks.connections import WrongAnswer, WrongStatus
 from benchmarks.soak.client import ReconnectingClient
 from benchmarks.soak.inbox import ObservedInbox
-from benchmarks.soak.options import PAGE
 from benchmarks.soak.rooms import Identity, RoomMember
 from benchmarks.soak.run import SoakRun
 from benchmarks.wire import ToolResult, answer
@@ -250,9 +249,10 @@ class Participant(ABC):
     async def read_next_page(self) -> None:
         """Read page after page, up to the log's end."""
         while True:
-            page = await self.call("wait_for_events", cursor=self.inbox.cursor, wait_seconds=0)
+            before = self.inbox.cursor
+            page = await self.call("wait_for_events", cursor=before, wait_seconds=0)
             self.inbox.page(page.events, page.cursor, missed=page.missed)
-            if len(page.events) < PAGE:
+            if not page.events and page.cursor == before:  # a shorter page may be full in bytes
                 return
 
     def text(self, least_bytes: int = 0) -> str:

@@ -8,7 +8,6 @@ from typing import Final
 
 from benchmarks.connections import HTTP_OK, WrongAnswer
 from benchmarks.soak.listener import Listener
-from benchmarks.soak.options import PAGE
 from benchmarks.soak.participant import NOT_FOUND, Deed, Participant
 from benchmarks.soak.rooms import Flood
 from benchmarks.soak.run import SoakRun
@@ -78,9 +77,10 @@ class StreamingParticipant(Participant):
     async def check(self) -> None:
         """Check that the stream carried all that the log holds since the last check."""
         while True:
-            page = await self.call("wait_for_events", cursor=self.inbox.audited, wait_seconds=0)
+            before = self.inbox.audited
+            page = await self.call("wait_for_events", cursor=before, wait_seconds=0)
             await self.inbox.audit(page.events, page.cursor, missed=page.missed)
-            if len(page.events) < PAGE:
+            if not page.events and page.cursor == before:
                 break
         self._check_at = time.monotonic() + CHECKED_EVERY_S
         self.run.counts["streams held against the log"] += 1
