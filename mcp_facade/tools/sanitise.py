@@ -45,7 +45,7 @@ def clean_message(text: str) -> str:
     Every kind of line break (CRLF, CR, VT, FF, NEL, the line and the paragraph separator) becomes a newline. Other
     controls, bidi controls, tags, noncharacters and other invisible characters are dropped, but for those that a
     language or an emoji is spelt with, in their places (`mcp_facade.tools.invisible` has the rules). Spaces of rare
-    widths become plain ones (`mcp_facade.tools.spaces`), and a character keeps a few combining marks (`mcp_facade.tools.marks`). Canonically
+    widths become plain ones, and a character keeps a few combining marks (`mcp_facade.tools.marks`). Canonically
     equivalent texts give the same result. The result may be empty or blank.
 
     Raises:
