@@ -165,8 +165,8 @@ SIGNWRITING_FILLS = frozenset(_in("1da9b-1da9f"))
 SIGNWRITING_ROTATIONS = frozenset(_in("1daa1-1daaf"))
 TIFINAGH = frozenset(_in("2d30-2d67"))
 BRAHMI_NUMBERS = frozenset(_in("11052-11065"))
-ZANABAZAR = frozenset(_in("11a00-11a46"))
-SOYOMBO = frozenset(_in("11a50-11a98"))
+ZANABAZAR_CONSONANTS = frozenset(_in("11a0b-11a32"))
+SOYOMBO_CONSONANTS = frozenset(_in("11a5c-11a83"))
 
 EGYPTIAN_SIGNS = frozenset(_in("13000-1342f 13443-13446 13460-143fa"))  # the lost ones are hatched, so visible
 EGYPTIAN_BLANKS = frozenset(_in("13441 13442"))

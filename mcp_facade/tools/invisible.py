@@ -24,6 +24,10 @@ STYLES_MAX = 16
 """Emoji of a chosen style in a text; with more of them, an emoji that is in different styles loses them."""
 EMOJI_JOINED_MAX = 4
 """Joiners in a sequence of emoji; the longest in use have three."""
+EMOJI_JOINERS_MAX = 16
+"""Joiners between emoji in a text; with more of them, two emoji that are also side by side without one come apart."""
+EMOJI_PAIRS_MAX = 32
+"""Different pairs of joined emoji in a text; with more of them all come apart."""
 
 _Rule = Callable[[str, int, str, str], bool]
 """Returns whether the invisible character of a text, at an index, belongs between the characters before and after."""
@@ -48,6 +52,9 @@ _STRAY_STYLE = re.compile(rf"\ufe0f(?<![{sets.for_class(sets.STYLED)}]\ufe0f)(?:
 _JOINERS_IN_A_ROW = re.compile(rf"([{_ZWNJ}{_ZWJ}])[{_ZWNJ}{_ZWJ}]+")
 _JOINED_CLASS = sets.for_class(sets.JOINED)
 _EMOJI_JOINER = re.compile(rf"{_ZWJ}(?=[{_JOINED_CLASS}])")
+_EMOJI_PAIR = re.compile(
+    rf"([{sets.for_class(sets.JOINING)}])(\ufe0f|[\U0001f3fb-\U0001f3ff])?({_ZWJ}?)(?=([{_JOINED_CLASS}]))"
+)
 _EMOJI_CHAIN = re.compile(rf"(?:{_ZWJ}[{_JOINED_CLASS}]\ufe0f?[\U0001f3fb-\U0001f3ff]?){{{EMOJI_JOINED_MAX + 1},}}")
 _STYLES = f"[{_TEXT_STYLE}{_EMOJI_STYLE}]?"
 _STYLED = re.compile(rf"([{sets.for_class(sets.STYLED)}]|[0-9#*](?={_STYLES}\u20e3))({_STYLES})")
@@ -233,8 +240,8 @@ _RULES: Mapping[str, _Rule] = {
         (sets.EGYPTIAN_MODIFIERS, _after(_EGYPTIAN_GROUPS - sets.EGYPTIAN_ENDS)),
         ("\u2d7f", _between(sets.TIFINAGH)),
         ("\U0001107f", _between(sets.BRAHMI_NUMBERS)),
-        ("\U00011a47", _between(sets.ZANABAZAR)),
-        ("\U00011a99", _between(sets.SOYOMBO)),
+        ("\U00011a47", _between(sets.ZANABAZAR_CONSONANTS)),
+        ("\U00011a99", _between(sets.SOYOMBO_CONSONANTS)),
         ("\U00016fe4", _after(sets.KHITAN)),
         ("\U0001bc9d", _after(sets.DUPLOYAN)),
         (sets.SIGNWRITING_FILLS, _after(sets.SIGNWRITING)),
@@ -264,7 +271,7 @@ _VARIANTS = frozenset(char for char, rule in _RULES.items() if rule is _is_varia
 
 def _with_few_choices(text: str) -> str:
     """Return `text` without the invisible characters of a kind that has too many, each in its place though it is."""
-    text = _EMOJI_CHAIN.sub(lambda chain: chain[0].replace(_ZWJ, ""), text)
+    text = _with_few_emoji_joined(text)
     if sum(char in _VARIANTS for char in text) > VARIANTS_MAX:
         text = "".join(char for char in text if char not in _VARIANTS)
     text = _with_few_styles(text)
@@ -274,6 +281,21 @@ def _with_few_choices(text: str) -> str:
         if count > _FREE_CHOICES and count > _FREE_CHOICES + sum(char in letters for char in words) // letters_each:
             text = "".join(char for char in text if char not in choices)
     return text
+
+
+def _with_few_emoji_joined(text: str) -> str:
+    text = _EMOJI_CHAIN.sub(lambda chain: chain[0].replace(_ZWJ, ""), text)
+    if len(_EMOJI_JOINER.findall(text)) <= EMOJI_JOINERS_MAX:
+        return text
+    pairs = {(pair[1], pair[4], pair[3]) for pair in _EMOJI_PAIR.finditer(text)}
+    joined = {(first, second) for first, second, joiner in pairs if joiner}
+    if len(joined) > EMOJI_PAIRS_MAX:
+        return _EMOJI_JOINER.sub("", text)
+    apart = {(first, second) for first, second, joiner in pairs if not joiner}
+    return _EMOJI_PAIR.sub(
+        lambda pair: pair[1] + (pair[2] or "") if (pair[1], pair[4]) in apart else pair[0],
+        text,
+    )
 
 
 def _with_few_styles(text: str) -> str:

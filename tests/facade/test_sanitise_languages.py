@@ -115,6 +115,7 @@ LANGUAGES = {
     "joined people": f"👨{ZWJ}👩{ZWJ}👧{ZWJ}👦 👩🏽{ZWJ}🚀 🧑{ZWJ}🧑{ZWJ}🧒{ZWJ}🧒 🧑🏽{ZWJ}🦽{ZWJ}➡{EMOJI}",
     "joined signs": f"❤{EMOJI}{ZWJ}🔥 🏳{EMOJI}{ZWJ}🌈 🐻{ZWJ}❄{EMOJI} 👁{EMOJI}{ZWJ}🗨{EMOJI} 🐦{ZWJ}⬛",
     "many of one style": f"❤{EMOJI}" * 40 + f"☀{EMOJI}☎{TEXT}",
+    "joined at length": f"👨{ZWJ}👩{ZWJ}👧{ZWJ}👦" * 30 + f"👩🏽{ZWJ}🚀👩{ZWJ}❤{EMOJI}{ZWJ}💋{ZWJ}👩" * 30,
     "longest emoji": f"🧑🏻{ZWJ}❤{EMOJI}{ZWJ}💋{ZWJ}🧑🏿 🏃🏽{ZWJ}♀{EMOJI}{ZWJ}➡{EMOJI} 🙂{ZWJ}↔{EMOJI}",
     "flags": "🇫🇷🇺🇦🏴󠁧󠁢󠁥󠁮󠁧󠁿🏴󠁧󠁢󠁳󠁣󠁴󠁿🏴󠁧󠁢󠁷󠁬󠁳󠁿 🏴 🏴‍☠️",
 }
@@ -144,6 +145,13 @@ def test_a_language_keeps_what_it_is_spelt_with(text: str) -> None:
         (carried("❤☎", bits(SECRET, TEXT, EMOJI)), "❤☎" * 100),
         (carried("😀👍💻", bits(SECRET, "", ZWJ)), carried("😀👍💻", [""] * 200)),
         (ZWJ.join("👨" * 200), "👨" * 200),
+        ("".join(bits(LONG_SECRET, "👨💻", f"👨{ZWJ}💻")), "👨💻" * 600),
+        (
+            "".join(f"{a}{ZWJ}{b}" for a in "👦👧👨👩🧑🧒" for b in "👦👧👨👩💻🔥🚀"),
+            "".join(a + b for a in "👦👧👨👩🧑🧒" for b in "👦👧👨👩💻🔥🚀"),
+        ),
+        (carried("👨", bits(LONG_SECRET, "", ZWJ)), "👨" * 600),
+        (carried("👨🏽", ["", ZWJ] * 600), "👨🏽" * 600),
         ("❤" + "".join(bits(SECRET, TEXT, EMOJI)), f"❤{TEXT}"),
         (f"🏴{tags(SECRET)}", "🏴"),
         (f"🏴{tags('usca')}\U000e007f", "🏴"),
