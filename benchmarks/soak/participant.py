@@ -160,8 +160,8 @@ class Participant(ABC):
             self.entered(result)
 
     async def leave_queue(self) -> None:
-        """Leave the queue."""
-        await self.call("leave_queue")
+        """Leave the queue, unless someone was found in that moment."""
+        await self.call("leave_queue", "already_chatting")
 
     async def leave_chat(self) -> None:
         """End the conversation."""
