@@ -27,7 +27,7 @@ _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LINE_BREAK = re.compile(r"\r\n|[\r\x0b\x0c\x85\u2028\u2029]")  # UAX #14's mandatory breaks
 
 _PLAIN_NAME = re.compile(rf"(?=.{{1,{NAME_CHARS_MAX}}}\Z)[\w.'-]+(?: [\w.'-]+)*", re.ASCII)
-_SIGNS_ANYWHERE = " -_.'\u2018\u2019"
+_SIGNS_ANYWHERE = " -_.'\u2019"
 _SIGNS_AFTER_LETTERS = "\xb7\u058a\u05f3\u05f4\u0f0b\u2010\u2027\u30a0\u30fb"
 _SIGNS_OF_TERMS = "+#&/"
 _ALLOWED_INVISIBLE = "\u180e\u200c\u200d"  # that are no marks; for those that are, the letter decides
