@@ -32,11 +32,14 @@ PLAIN_TEXTS = {
 
 REPEATED: Sequence[tuple[str, str]] = (
     # of the error's message, and why it may hold words of whoever asked; they go to nobody else
-    (r"Validation error: ", "the SDK of 2025 says what pydantic did not like, and quotes it"),
     (r"Method not found", "the SDK names the method in `data`"),
     (r"Unsupported protocol version", "MCP 2026-07-28 wants the version in `data.requested`"),
     (r"Resource not found\. ", "MCP names the URI in `data.uri`; ours does so unless it might hold a handle"),
 )
+
+
+STRANGERS = {"partner", "events"}
+"""The fields of a refusal that hold a stranger's words, as data: the caller's room, and the last words in it."""
 
 
 def check_dialogue(dialogue: Dialogue) -> None:
@@ -147,7 +150,10 @@ def _check_message(message: Any) -> None:
         assert known or MARK not in json.dumps(error), f"it repeats what was said: {error}"
         assert "stranger" not in json.dumps(error).replace(NO_STREAM, "") or known, f"a stranger's words: {error}"
     elif message["result"].get("isError"):
-        assert MARK not in json.dumps(message["result"]), f"it repeats what was said: {message['result']}"
+        refusal = message["result"]["structuredContent"]
+        assert [json.loads(content["text"]) for content in message["result"]["content"]] == [refusal]
+        ours = {name: value for name, value in refusal.items() if name not in STRANGERS}
+        assert MARK not in json.dumps(ours), f"it repeats what was said: {refusal}"
 
 
 def check_log(text: str, secrets: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from broker.config import Settings
 from broker.logging import configure_logs
 from events.policy import Policy
 from mcp_facade.app import ChatApp
+from mcp_facade.http.deny_file import DenyFile
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.tools.results import status_of
 
@@ -50,8 +51,14 @@ class ProbedApp(ChatApp):
 
     probe_descriptor = 0
 
-    def __init__(self, broker: Broker, settings: Settings, on_started: Callable[[], None]) -> None:
-        super().__init__(broker, settings, on_started)
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        on_started: Callable[[], None] = lambda: None,
+        deny_file: DenyFile | None = None,
+    ) -> None:
+        super().__init__(broker, settings, on_started, deny_file)
         self._probing = asyncio.ensure_future(self._probe())
 
     async def _probe(self) -> None:
@@ -108,7 +115,7 @@ def main() -> None:
     mcp_facade.serve._listen = lambda host, port: socket.socket(fileno=listening)
     broker.streams.SLOT_MS = 3_600_000  # who has gone has to be noticed before a ping to them fails
     configure_logs("json", "info")
-    mcp_facade.serve.serve(Settings(policy=POLICY))
+    mcp_facade.serve.serve(Settings(policy=POLICY, reads_per_10s_max=1_000_000))
 
 
 if __name__ == "__main__":
