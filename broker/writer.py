@@ -227,14 +227,14 @@ class LogWriter:
         """Decide `commands` and store the commits; `None` if another writer was first, whose commits were folded."""
         batch, truncations, may_have_landed = self._decided(commands), self.replica.truncations, False
         if batch.commits and self._is_shared:
-            self.replica.seek(batch.commits[0].commit_id)
+            self.replica.seek(batch.commits[-1].commit_id)  # it names all those before it
         while batch.commits:
             started_ms = self._clock.now_ms()
             try:
                 await self._log.append(batch.commits, expected=self.replica.state.tip)
             except Conflict as conflict:
                 await self._fold_missed(conflict)
-                if self.replica.has_come:  # it had landed, and all of it, but was trimmed: no store can tell
+                if self.replica.has_come:  # the batch had landed, but was trimmed: the store could not tell
                     batch.steps.clear()
                     return batch
                 if may_have_landed and self.replica.truncations > truncations:

@@ -12,9 +12,9 @@ from broker import writer as writer_module
 from broker.decide import Rejection
 from broker.replica import CATCH_UP_MS, FOLLOW_AGAIN_MS
 from broker.writer import CONTENDED_MS, RETRY_MS
-from events.commands import EnterQueue
+from events.commands import AdoptPolicy, Disconnect, EnterQueue
 from events.commit import Commit
-from events.ids import ConnectionId
+from events.ids import POSITION_MAX, ConnectionId
 from events.log import LogUnavailableError, Snapshot
 from events.memory import MemoryLog
 from events.policy import Policy
@@ -190,6 +190,28 @@ class TestFollowing:
             assert here.state.tip == there.state.tip == (commit.position, commit.commit_id)
             assert [one.command for one in here.announced].count(hello) == 1
             assert len(here.log.batches[-1]) == 1
+
+        run(scenario)
+
+    def test_a_batch_that_begins_like_anothers_has_not_landed(self) -> None:
+        """Two brokers may decide the same in one millisecond, as when someone is absent; the rest is stored too."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            here.log.may_hear.set()
+            await there.writer.submit(AdoptPolicy(Policy(matching="interests")))
+            for who in (ANN, BOB):
+                await there.writer.submit(EnterQueue(who, "Anonymous", (who,)))
+            await settle()
+            assert set(here.state.queue.entered) == {ANN, BOB}
+            here.log.may_hear.clear()
+            for bench, gone in ((there, [ANN]), (here, [ANN, BOB])):
+                answers = [bench.writer.submit(Disconnect(who, "timeout", POSITION_MAX)) for who in gone]
+                await asyncio.gather(*answers)
+            here.log.may_hear.set()
+            await settle()
+            assert not here.state.queue.entered
+            assert digest(here.state) == digest(there.state)
 
         run(scenario)
 
