@@ -144,6 +144,11 @@ class Reads:
             LogUnavailableError: the log does not answer in time.
         """
         await self._replica.confirm(cursor)
+        if not self._may_have_given(connection_id, cursor):
+            await self._replica.confirm()  # it may be from just before an event that is not known here yet
+        return self._may_have_given(connection_id, cursor)
+
+    def _may_have_given(self, connection_id: ConnectionId, cursor: Position) -> bool:
         state = self._replica.state
         is_forgotten = connection_id not in state.connections.by_id  # just now, or its handle would have been refused
         return 0 <= cursor <= (state.position if is_forgotten else last_position_of(state, connection_id))

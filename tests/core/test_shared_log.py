@@ -9,6 +9,7 @@ import pytest
 
 from broker import replica as replica_module
 from broker import writer as writer_module
+from broker.broker import Broker
 from broker.decide import Rejection
 from broker.replica import CATCH_UP_MS, FOLLOW_AGAIN_MS
 from broker.writer import CONTENDED_MS, RETRY_MS
@@ -263,6 +264,33 @@ class FollowedLog(FaultyLog):
 
 class TestConfirming:
     """An answer without a commit is given only as of the log's tip."""
+
+    def test_a_cursor_from_before_an_event_that_is_not_known_here_was_given(self) -> None:
+        """Another broker gave it; it is looked for up to the log's tip."""
+
+        async def scenario() -> None:
+            clock, (here, there) = FakeClock(), FaultyLog.shared(2)
+            brokers = [Broker(log, clock) for log in (here, there)]
+            for broker in brokers:
+                await broker.start(Policy())
+            await brokers[1].writer.submit(enter(ANN))
+            await settle()
+            await brokers[1].writer.submit(enter(CAT))  # they meet
+            await settle()
+            room = room_of(brokers[1].state, ANN)
+            await brokers[1].writer.submit(enter(BOB))
+            await settle()
+            here.may_hear.clear()
+            await brokers[1].writer.submit(say(ANN, "hello", None, room))
+            tip = brokers[1].state.position
+            assert brokers[0].state.position == tip - 1
+            assert await brokers[0].reads.has_given(CAT, tip - 1)
+            assert not await brokers[0].reads.has_given(CAT, tip + 1)
+            here.may_hear.set()
+            for broker in brokers:
+                await broker.close()
+
+        run(scenario)
 
     def test_a_refusal_by_a_replica_that_is_behind_is_decided_again(self) -> None:
         """The room that it did not know of is there."""
