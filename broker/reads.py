@@ -143,9 +143,8 @@ class Reads:
         Raises:
             LogUnavailableError: the log does not answer in time.
         """
-        await self._replica.confirm(cursor)
         if not self._may_have_given(connection_id, cursor):
-            await self._replica.confirm()  # it may be from just before an event that is not known here yet
+            await self._replica.confirm()  # another broker may have given it, of an event that is not known here yet
         return self._may_have_given(connection_id, cursor)
 
     def _may_have_given(self, connection_id: ConnectionId, cursor: Position) -> bool:

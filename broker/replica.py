@@ -235,13 +235,13 @@ class Replica:
             return position is not None and position <= self.state.position
         return True
 
-    async def confirm(self, position: Position | None = None) -> None:
-        """Return once the state is at `position` at least, or at the tip as of this call; see `caught_up`.
+    async def confirm(self) -> None:
+        """Return once the state is at the tip as of this call; see `caught_up`.
 
         Raises:
             LogUnavailableError: the log does not answer in time.
         """
-        if self._log.is_shared and not await self.caught_up(position):
+        if self._log.is_shared and not await self.caught_up():
             raise LogUnavailableError("the log does not answer, so nothing that may be stale is said")
 
     async def _reach(self, position: Position | None) -> None:

@@ -147,12 +147,11 @@ def a_question_to_the_log_that_began_before_the_command_came(patch: pytest.Monke
 
 def a_cursor_that_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
     """A client that comes from another broker is told that it was never given its cursor."""
-    caught_up = Replica.caught_up
 
-    async def at_once(self: Replica, position: int | None = None) -> bool:
-        return True if position is not None else await caught_up(self)
+    async def as_far_as_known(self: Reads, connection_id: ConnectionId, cursor: int) -> bool:
+        return self._may_have_given(connection_id, cursor)
 
-    patch.setattr(Replica, "caught_up", at_once)
+    patch.setattr(Reads, "has_given", as_far_as_known)
 
 
 def a_handle_that_is_not_looked_for_again(patch: pytest.MonkeyPatch) -> None:
