@@ -19,7 +19,7 @@ class Idle(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="idle"):
 
     @property
     def since_position(self) -> Position:
-        """The position of the commit that made it idle."""
+        """The position of its last commit."""
         return self.key // 2
 
 

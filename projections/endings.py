@@ -1,4 +1,4 @@
-"""Why a connection is idle: a pure function of the commit that made it so."""
+"""The reason for a connection being idle: a pure function of its last commit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from events.events import QueueLeft, RoomClosed
 from events.ids import ConnectionId, RoomId
 
 IdleReason = Literal["never_entered", "you_left", "you_timed_out", "partner_left", "partner_next", "partner_gone"]
-"""Why a connection neither waits nor chats, in the words of a tool's result."""
+"""The reasons for being idle, in the words of a tool's result."""
 
 
 class Ending(NamedTuple):
-    """The end of a wait or a conversation, for one connection; `room_id` is that of the conversation."""
+    """The end of a wait or a conversation, for one connection; `room_id` names the room of a conversation."""
 
     reason: IdleReason
     room_id: RoomId | None = None
@@ -35,7 +35,7 @@ _BY_PARTNER: Mapping[str, IdleReason] = {
 
 
 def ending_of(commit: Commit, who: ConnectionId) -> Ending | None:
-    """Return what made `who` idle in `commit`; `None` if nothing did."""
+    """Return the ending of `who` in `commit`; `None` if there is none."""
     for event in reversed(commit.events):
         if isinstance(event, QueueLeft) and event.connection_id == who:
             return Ending(_BY_ITSELF[event.reason])
