@@ -7,8 +7,7 @@ The inboxes give the positions of the newest notifications; older ones are found
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -33,8 +32,6 @@ SCAN_COMMITS_MAX = 2_000
 
 PAGE_BYTES_MAX = 262_144
 READS_PER_10S_MAX = 100
-ANSWER_BYTES = 2_048
-"""An answer without its events takes less."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -50,18 +47,28 @@ class Page(msgspec.Struct, frozen=True):
     is_partial: bool = False  # the log has been read up to the cursor, and more of it is to be read
 
 
+def encoded_bytes(notification: Notification) -> int:
+    """Return the bytes of a notification in JSON."""
+    return len(msgspec.json.encode(notification))
+
+
 class ReadLimits(NamedTuple):
-    """Limits of reads that are not in the log's policy: bytes of an answer, and the reads of one connection."""
+    """Limits of reads that are not in the log's policy: bytes of a page, and the reads of one connection.
+
+    `bytes_of` counts the bytes of a notification, in the form that a front end gives it.
+    """
 
     page_bytes_max: int = PAGE_BYTES_MAX
     per_10s_max: int = READS_PER_10S_MAX
+    bytes_of: Callable[[Notification], int] = encoded_bytes
 
 
 class PageLimits(NamedTuple):
-    """Limits of a page: notifications, and bytes of the answer that holds them."""
+    """Limits of a page: notifications, and their bytes as `bytes_of` counts them."""
 
     events: int
     bytes: int = PAGE_BYTES_MAX
+    bytes_of: Callable[[Notification], int] = encoded_bytes
 
 
 def inbox_of(state: State, connection_id: ConnectionId) -> Inbox:
@@ -93,7 +100,7 @@ class Reads:
             LogUnavailableError: the log could not be read.
         """
         state = self._replica.state
-        limits = PageLimits(state.policy.events_per_page_max, self._limits.page_bytes_max)
+        limits = PageLimits(state.policy.events_per_page_max, self._limits.page_bytes_max, self._limits.bytes_of)
         if cursor is None:
             return await newest_page(self._log, state, connection_id, limits)
         return await page_after(self._log, state, connection_id, cursor, limits)
@@ -190,19 +197,19 @@ async def page_after(
     if events:
         return Page(events, events[-1].params.cursor, missed)
     gone = inbox_of(state, connection_id).newest[-1:]  # if it is after the cursor
-    return Page([], max(cursor, *gone), missed) if gone else Page([], cursor, missed)
+    return Page([], max(cursor, *gone, 0), missed)
 
 
 async def _first(found: AsyncIterator[list[Delivery]], limits: PageLimits) -> tuple[list[Notification], bool]:
     """Return as many of the notifications as the limits allow, and whether they are reached."""
     events: list[Notification] = []
-    answer_bytes = 0
+    page_bytes = 0
     async for deliveries in found:
         notification = deliveries[0].notification
         if events:  # most pages hold one alone
-            answer_bytes = answer_bytes or ANSWER_BYTES + _bytes_in_answer(events[0])
-            answer_bytes += _bytes_in_answer(notification)
-            if answer_bytes > limits.bytes:
+            page_bytes = page_bytes or limits.bytes_of(events[0])
+            page_bytes += limits.bytes_of(notification)
+            if page_bytes > limits.bytes:
                 return events, True
         events.append(notification)
         if len(events) == limits.events:
@@ -220,10 +227,10 @@ async def newest_page(log: EventLog, state: State, connection_id: ConnectionId, 
     if newest:
         async for deliveries in notifications_after(log, state, (connection_id,), newest[0] - 1):
             events += [delivery.notification for delivery in deliveries]
-    answer_bytes = ANSWER_BYTES
+    page_bytes = 0
     for count, event in enumerate(reversed(events)):
-        answer_bytes += _bytes_in_answer(event)
-        if count and answer_bytes > limits.bytes:
+        page_bytes += limits.bytes_of(event)
+        if count and page_bytes > limits.bytes:
             events = events[-count:]
             break
     return Page(events, events[-1].params.cursor if events else last_position_of(state, connection_id))
@@ -236,11 +243,6 @@ def _has_missed(log: EventLog, state: State, connection_id: ConnectionId, cursor
         return False
     is_forgotten = connection_id not in state.connections.by_id
     return is_forgotten or inbox.dropped_through > cursor or any(at <= base for at in inbox.after(cursor))
-
-
-def _bytes_in_answer(notification: Notification) -> int:
-    """Return at least the bytes that it takes in an answer: as JSON, and again in the copy as text, both in ASCII."""
-    return 2 * len(json.dumps(msgspec.json.encode(notification).decode()))
 
 
 async def notifications_after(

@@ -29,6 +29,7 @@ from mcp_facade.http.connection import HttpConnection
 from mcp_facade.http.deny_file import DenyFile, DenyFileError
 from mcp_facade.http.open_files import OpenFiles, raise_limit
 from mcp_facade.sdk.workarounds import GC_THRESHOLDS
+from mcp_facade.streams.frames import ANSWER_BYTES, bytes_in_answer
 
 if TYPE_CHECKING:
     from mcp_facade.app import ChatApp
@@ -135,8 +136,7 @@ async def _serve(settings: Settings, listening: socket.socket, deny_file: DenyFi
         log = open_log(settings)
     except UnusableLogError as error:
         raise UsageError(str(error)) from None
-    read_limits = ReadLimits(settings.page_bytes_max, settings.reads_per_10s_max)
-    broker = Broker(log, SystemClock(), keep_commits=commits_kept(settings), read_limits=read_limits)
+    broker = Broker(log, SystemClock(), keep_commits=commits_kept(settings), read_limits=read_limits_of(settings))
     open_files = OpenFiles()
     asyncio.get_running_loop().set_exception_handler(open_files.handle)
 
@@ -170,6 +170,11 @@ def _why(failure: Exception, log: str) -> str:
     if isinstance(failure, BrokenChainError):
         return f"{log} can't be used: {failure}; {HOW_FAR}"
     return f"{log} can't be used: {failure}"
+
+
+def read_limits_of(settings: Settings) -> ReadLimits:
+    """Return the limits of reads, so that a tool's whole answer keeps to those of `settings`."""
+    return ReadLimits(settings.page_bytes_max - ANSWER_BYTES, settings.reads_per_10s_max, bytes_in_answer)
 
 
 def uvicorn_config(

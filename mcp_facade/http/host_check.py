@@ -15,14 +15,13 @@ from starlette.types import Scope
 
 from broker.addresses import DEFAULT_PORTS, parse_authority, parse_origin
 from broker.clock import Clock
-from broker.line_limit import LINES_EVERY_MS, LineLimit
+from broker.line_limit import LineLimit
 from mcp_facade.http.headers import Headers
 
 logger = structlog.get_logger(__name__)
 
 REMEMBERED_MAX = 1_024
 REMEMBERED_BYTES_MAX = 512
-REFUSALS_LOGGED_EVERY_MS = LINES_EVERY_MS
 
 
 class _Refusal(NamedTuple):

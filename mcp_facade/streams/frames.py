@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import msgspec
@@ -40,6 +41,18 @@ class Frame(NamedTuple):
 def resource_updated_frame(uri: str) -> Frame:
     """Return the frame that announces growth of the inbox `uri`."""
     return Frame(RESOURCE_UPDATED, ResourceUpdated(uri))
+
+
+ANSWER_BYTES = 2_048
+"""The answer of a tool takes less without its events."""
+
+
+def bytes_in_answer(notification: Notification) -> int:
+    """Return at least the bytes of a notification in a tool's answer.
+
+    An answer has it as JSON, and again in the copy as text. 2026-07-28 writes both in ASCII.
+    """
+    return 2 * len(json.dumps(_encode(notification).decode()))
 
 
 def event_json(notification: Notification) -> dict[str, Any]:

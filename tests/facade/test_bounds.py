@@ -9,14 +9,28 @@ from typing import Any
 
 import pytest
 
+from events.ids import RoomId
+from mcp_facade.http.encoders import as_ascii, encode
+from mcp_facade.streams.frames import bytes_in_answer, event_json
+from projections.notifications import deliveries
 from tests.facade.people import Crowd, Era, crowd
 from tests.support.fake_clock import FakeClock
+from tests.support.logs import log_of
+from tests.support.people import ANN, BOB, enter, say
 from tests.support.server import eventually, serving
 
 pytestmark = pytest.mark.anyio
 
 LARGE = ["\U0001f600" * 1_000, "漢" * 1_365, '"' * 4_096, "\\" * 4_096, "a\n" * 2_048]
 """Messages as large as they may be; some take many more bytes in JSON, and again in the copy of that as text."""
+
+
+@pytest.mark.parametrize("text", ["a", "\u0416", "\u6f22", "\U0001f600", '"', "\\", "\n", "\x7f"])
+async def test_a_notification_takes_no_more_than_is_counted(text: str) -> None:
+    """As JSON and in the copy as text, in ASCII, whatever the letters are."""
+    (told,) = deliveries(log_of(enter(ANN), enter(BOB), say(ANN, text * 300, None, RoomId("r_2")))[-1])
+    event = encode(event_json(told[1]))
+    assert len(as_ascii(event)) + len(as_ascii(encode(event.decode()))) <= bytes_in_answer(told[1])
 
 
 @pytest.mark.parametrize("page_bytes_max", [262_144, 60_000])

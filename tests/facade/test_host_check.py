@@ -8,8 +8,8 @@ import json
 
 import pytest
 
+from broker.line_limit import LINES_EVERY_MS
 from mcp_facade.http.connection import HEAD_BYTES_MAX
-from mcp_facade.http.host_check import REFUSALS_LOGGED_EVERY_MS
 from tests.facade.people import Crowd, Era, Person, crowd
 from tests.support.fake_clock import FakeClock
 from tests.support.raw import RawResponse, body_of, lines_of, raw
@@ -197,7 +197,7 @@ async def test_refusals_cannot_flood_the_log(log_text: io.StringIO) -> None:
                 await listed(ann, ("Host", "localhost"), ("Origin", "https://evil.com"))
 
         await flood()
-        await clock.advance(REFUSALS_LOGGED_EVERY_MS)
+        await clock.advance(LINES_EVERY_MS)
         await flood()
     told = [line for line in map(json.loads, log_text.getvalue().splitlines()) if line["level"] == "warning"]
     kinds = ["host_refused", "host_malformed", "origin_refused"]

@@ -15,9 +15,9 @@ import pytest
 import structlog.testing
 from mcp.server.connection import Connection
 
+from broker.line_limit import LINES_EVERY_MS
 from mcp_facade.http import connection as protocol
 from mcp_facade.http.connection import HEAD_BYTES_MAX, HttpConnection
-from mcp_facade.http.host_check import REFUSALS_LOGGED_EVERY_MS
 from tests.facade.people import ACCEPT, Crowd, Era, InSession, crowd, events_of, last_answer, opening, texts
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.lane import FAST_LANE
@@ -93,7 +93,7 @@ async def test_whoever_is_turned_away_learns_which_setting_lets_them_in(
                 assert refused.status_code == status
                 assert flag in refused.text
                 assert "evil" not in refused.text
-            await clock.advance(REFUSALS_LOGGED_EVERY_MS)
+            await clock.advance(LINES_EVERY_MS)
             await ann.http.post(running.url, json={}, headers={header: "https://evil.example"})
         told = [line for line in logged if line["event"] == event]
         assert [line["log_level"] for line in told] == ["warning", "warning"]

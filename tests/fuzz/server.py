@@ -13,18 +13,15 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import broker.streams
 import mcp_facade.app
 import mcp_facade.serve
-from broker.broker import Broker
 from broker.config import Settings
 from broker.logging import configure_logs
 from events.policy import Policy
 from mcp_facade.app import ChatApp
-from mcp_facade.http.deny_file import DenyFile
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.tools.results import status_of
 
@@ -51,14 +48,8 @@ class ProbedApp(ChatApp):
 
     probe_descriptor = 0
 
-    def __init__(
-        self,
-        broker: Broker,
-        settings: Settings,
-        on_started: Callable[[], None] = lambda: None,
-        deny_file: DenyFile | None = None,
-    ) -> None:
-        super().__init__(broker, settings, on_started, deny_file)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._probing = asyncio.ensure_future(self._probe())
 
     async def _probe(self) -> None:

@@ -13,7 +13,6 @@ from unittest.mock import patch
 from broker.broker import Broker
 from broker.clock import Clock, SystemClock
 from broker.config import BOUNDS, Settings
-from broker.reads import ReadLimits
 from events.commit import Commit, Tip
 from events.ids import ConnectionId
 from events.log import EventLog
@@ -21,7 +20,7 @@ from events.memory import MemoryLog
 from events.policy import Policy
 from mcp_facade.app import ChatApp
 from mcp_facade.http.deny_file import DenyFile
-from mcp_facade.serve import ChatUvicorn, uvicorn_config
+from mcp_facade.serve import ChatUvicorn, read_limits_of, uvicorn_config
 from tests.support.fake_clock import settle
 from tests.support.lane import FAST_LANE
 
@@ -152,7 +151,7 @@ async def serving(
         log if log is not None else MemoryLog(),
         clock or SystemClock(),
         keep_commits=policy.log_commits_max,
-        read_limits=ReadLimits(settings.page_bytes_max, settings.reads_per_10s_max),
+        read_limits=read_limits_of(settings),
     )
     app = ChatApp(broker, settings, on_started, DenyFile(deny_peers) if deny_peers is not None else None)
     listening = socket.create_server(("127.0.0.1", 0))
