@@ -14,7 +14,6 @@ from events.commands import Command, EnterQueue, LeaveQueue, LeaveRoom, NextPart
 from events.ids import RoomId, connection_id_of
 from events.log import LogUnavailableError
 from mcp_facade.sessions import Sessions
-from mcp_facade.texts import REFUSALS
 from mcp_facade.tools.arguments import (
     LONE_SURROGATE_TEXT,
     EnterQueueArguments,
@@ -26,6 +25,7 @@ from mcp_facade.tools.arguments import (
     parse,
 )
 from mcp_facade.tools.calls import Call, Caller, identify
+from mcp_facade.tools.refusals import Refusals, Refused
 from mcp_facade.tools.results import (
     Answer,
     Json,
@@ -33,8 +33,6 @@ from mcp_facade.tools.results import (
     page_json,
     place_cursor,
     place_json,
-    refused,
-    refused_as,
     room_json,
     status_json,
     waited_json,
@@ -49,14 +47,6 @@ RAW_CHARS_PER_BYTE = 8
 """A text with more characters per allowed byte is refused before cleaning."""
 
 
-class Refused(Exception):  # noqa: N818 - not a fault: the way out of a tool with a refusal
-    """Carries the refusal."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__()
-        self.answer = answer
-
-
 class Tools:
     """The tools of one broker, for the lane and the SDK: each turns a caller and arguments into an answer."""
 
@@ -65,12 +55,12 @@ class Tools:
         self._clock = broker.clock
         self._replica = broker.replica
         self._writer = broker.writer
-        self._metrics = broker.metrics
         self._presence = broker.presence
         self._minting = broker.minting
         self._reads = broker.reads
         self._waits = broker.waits
         self._delivery_log = broker.delivery_log
+        self._refusals = Refusals(broker.replica, broker.metrics)
         self._sessions = sessions
         self._tools: Mapping[str, Callable[[Call, Mapping[str, Any] | None], Awaitable[Json]]] = {
             "enter_queue": self._enter_queue,
@@ -86,34 +76,30 @@ class Tools:
         """Carry out the tool `name`, which has to exist; a fault of ours is a refusal too."""
         try:
             if self._broker.draining:
-                raise Refused(self._unavailable())
+                raise self._refusals.unavailable()
             if call.exchange.had_lone_surrogate:
                 raise InvalidArgumentsError(LONE_SURROGATE_TEXT)
             answer = Answer(await self._tools[name](call, arguments), is_refusal=False)
         except Refused as refusal:
             answer = refusal.answer
         except InvalidArgumentsError as error:
-            self._metrics.rejected("invalid_arguments")
-            answer = refused_as("invalid_arguments", str(error))
+            answer = self._refusals.invalid(str(error)).answer
         except LogUnavailableError as error:
             logger.warning("tool_put_off", reason=str(error))
-            answer = self._unavailable()
+            answer = self._refusals.unavailable().answer
         except Exception as fault:
             logger.error("tool_failed", fault=type(fault).__name__, exc_info=fault)
-            answer = self._unavailable()
+            answer = self._refusals.unavailable().answer
         if call.exchange.session is not None:
             await self._sessions.keep(call.exchange.session)
         call.exchange.answer_ready()
         return answer
 
-    def _unavailable(self) -> Answer:
-        return refused(Rejection("unavailable"), self._replica.state.policy)
-
     async def _enter_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(EnterQueueArguments, arguments)
         caller = await identify(self._reads, call.exchange, asked.handle)
         if caller is None and asked.handle:
-            raise self._refusal("unknown_handle")
+            raise self._refusals.of("unknown_handle")
         minted = caller is None
         if caller is None:
             caller = self._mint(call)
@@ -141,11 +127,11 @@ class Tools:
     def _mint(self, call: Call) -> Caller:
         """Return a new connection; in a session it is the session's own, so that a repeated call finds itself."""
         if call.exchange.is_over:
-            raise self._refusal("unavailable")  # the client has gone
+            raise self._refusals.of("unavailable")  # the client has gone
         session = call.exchange.session
         handle = self._minting.mint(call.exchange.peer, session.own_handle if session is not None else None)
         if isinstance(handle, Rejection):
-            raise Refused(refused(handle, self._replica.state.policy))
+            raise self._refusals.rejected(handle)
         caller = Caller(connection_id_of(handle), handle)
         call.exchange.minted(caller.connection_id)
         return caller
@@ -211,7 +197,7 @@ class Tools:
         await self._replica.confirm()
         caller = await identify(self._reads, call.exchange, handle)
         if caller is None and handle:
-            raise self._refusal("unknown_handle")
+            raise self._refusals.of("unknown_handle")
         state = self._replica.state
         if caller is None:  # nothing of the log concerns it, its positions neither
             return {"status": "idle", "waiting": len(state.queue), "idle_reason": "never_entered"}
@@ -243,14 +229,13 @@ class Tools:
 
     def _rejected(self, rejection: Rejection, caller: Caller) -> Refused:
         """Return the refusal of a command; for one that is chatting already, it is also the notice of the match."""
-        state = self._replica.state
-        answer = refused(rejection, state.policy)
+        refusal = self._refusals.rejected(rejection)
         if rejection.code == "already_chatting":
-            room = room_json(state, caller.connection_id)
-            answer.payload.update(room)
+            room = room_json(self._replica.state, caller.connection_id)
+            refusal.answer.payload.update(room)
             if room:
                 self._delivery_log.record(room["cursor"], caller.connection_id, "result")
-        return Refused(answer)
+        return refusal
 
     async def _wait(self, call: Call, caller: Caller, cursor: int, wait_seconds: float) -> Json:
         """Wait for events after `cursor`, and return them."""
@@ -278,7 +263,7 @@ class Tools:
         """
         caller = await identify(self._reads, call.exchange, handle)
         if caller is None:
-            raise self._refusal("unknown_handle", None if handle else "no_handle")
+            raise self._refusals.of("unknown_handle", None if handle else "no_handle")
         session = call.exchange.session
         if session is not None and session.changes:  # now, since the call may wait for long
             await self._sessions.keep(session)
@@ -290,7 +275,7 @@ class Tools:
         if not await self._reads.has_given(caller.connection_id, cursor):
             raise InvalidArgumentsError("cursor is not one that you were given. Call get_status for one that is.")
         if wait_seconds and not self._waits.may_start(caller.connection_id):
-            raise self._refusal("rate_limited", "too_many_waits", retry_after_ms=1_000)
+            raise self._refusals.of("rate_limited", "too_many_waits", retry_after_ms=1_000)
 
     def _count_read(self, caller: Caller) -> None:
         """Count a read of the caller.
@@ -300,28 +285,21 @@ class Tools:
         """
         retry_after_ms = self._reads.retry_after_ms(caller.connection_id)
         if retry_after_ms:
-            raise self._refusal("rate_limited", retry_after_ms=retry_after_ms)
+            raise self._refusals.of("rate_limited", retry_after_ms=retry_after_ms)
 
     def _clean(self, message: str) -> str:
         bytes_max = self._replica.state.policy.message_bytes_max
         if len(message) > bytes_max * RAW_CHARS_PER_BYTE:
-            raise self._refusal("message_too_large")
+            raise self._refusals.of("message_too_large")
         try:
             text = clean_message(message)
         except LoneSurrogate:
             raise InvalidArgumentsError(LONE_SURROGATE_TEXT) from None
         if is_blank(text):
-            raise self._refusal("message_empty")
+            raise self._refusals.of("message_empty")
         if len(text.encode()) > bytes_max:
-            raise self._refusal("message_too_large")
+            raise self._refusals.of("message_too_large")
         return text
-
-    def _refusal(self, code: str, text: str | None = None, **more: int) -> Refused:
-        self._metrics.rejected(code)
-        words = REFUSALS[text or code].format(
-            message_bytes_max=self._replica.state.policy.message_bytes_max, **{"retry_after_ms": None} | more
-        )
-        return Refused(refused_as(code, words, **more))
 
 
 def _sent_at_ms(accepted: Accepted, command: SendMessage) -> int:

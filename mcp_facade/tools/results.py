@@ -6,13 +6,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from broker.decide import Rejection
 from broker.reads import Page
 from broker.waits import Waited
 from events.ids import ConnectionId
-from events.policy import Policy
 from mcp_facade.streams.frames import event_json
-from mcp_facade.texts import REFUSALS
 from projections.connections import Chatting, Idle, Waiting
 from projections.endings import Ending, IdleReason
 from projections.state import State
@@ -104,22 +101,6 @@ class Answer(NamedTuple):
 
     payload: Json
     is_refusal: bool
-
-
-def refused(rejection: Rejection, policy: Policy) -> Answer:
-    """Return a refusal: `{error, code}`, and `retry_after_ms` where it helps."""
-    text = REFUSALS[rejection.code].format(
-        retry_after_ms=rejection.retry_after_ms, message_bytes_max=policy.message_bytes_max
-    )
-    payload: Json = {"error": text, "code": rejection.code}
-    if rejection.retry_after_ms is not None:
-        payload["retry_after_ms"] = rejection.retry_after_ms
-    return Answer(payload, is_refusal=True)
-
-
-def refused_as(code: str, text: str, **more: int) -> Answer:
-    """Return a refusal of the facade's own, about the input."""
-    return Answer({"error": text, "code": code, **more}, is_refusal=True)
 
 
 def place_json(state: State, connection_id: ConnectionId) -> Json:
