@@ -33,6 +33,7 @@ from projections.state import fold
 from tests.support.disk import watched_disk
 from tests.support.log_contract import PickledStates, another_after, chain, conversation
 from tests.support.people import ANN, BOB
+from tests.support.plants import KINDS, is_untouched, plant
 
 STATES = PickledStates()
 COMMITS = chain(12)
@@ -1062,22 +1063,20 @@ class TestRefusals:
             assert reader.read(0, 100) == COMMITS
 
     @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
-    @pytest.mark.parametrize("kind", ["hard link", "pipe", "link"])
+    @pytest.mark.parametrize("kind", KINDS)
     def test_what_another_user_has_put_beside_it_is_not_written_to(self, path: Path, suffix: str, kind: str) -> None:
         """SQLite would write into it: it is refused with a line that names it, whether there is a log yet or not."""
-        victim, planted = path.with_name("victim"), Path(f"{path}{suffix}")
-        victim.write_text("precious")
-        make = {"hard link": os.link, "link": os.symlink, "pipe": lambda _, there: os.mkfifo(there)}[kind]
-        make(victim, planted)
+        planted = Path(f"{path}{suffix}")
+        victim = plant(kind, planted)
         with pytest.raises(UnusableLogError, match=f"chat.db{suffix} is not a file that a broker has made"):
             SqliteFile(path)
-        planted.unlink()
+        planted.rename(path.with_name("elsewhere"))
         stored(path)
-        make(victim, planted)
+        path.with_name("elsewhere").rename(planted)
         for mode in ("write", "share"):
             with pytest.raises(UnusableLogError, match="is not a file that a broker has made"):
                 SqliteFile(path, mode)
-        assert victim.read_text() == "precious"
+        assert is_untouched(victim)
 
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
     def test_a_pipe_is_no_log(self, path: Path, mode: Mode) -> None:

@@ -16,6 +16,7 @@ import pytest
 from events.log import UnusableLogError
 from events.sqlite import lock as sqlite_lock
 from events.sqlite.lock import WriterLock
+from tests.support.plants import KINDS, is_untouched, plant
 
 TAKERS, TURNS = 4, 100
 
@@ -207,20 +208,11 @@ def test_whoever_does_not_get_it_keeps_nothing_open(path: str, monkeypatch: pyte
     assert open_files() == before - 1
 
 
-@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe", "directory"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_another_user_has_put_there_is_no_lock(path: str, kind: str) -> None:
     """It is refused with a line that names it; it stays, and the file that it leads to is as it was."""
-    target, planted = Path(f"{path}-victim"), lock_file(path)
-    if kind in ("link", "hard link"):
-        target.write_text("precious")
-    if kind == "hard link":
-        os.link(target, planted)
-    elif kind == "pipe":
-        os.mkfifo(planted)
-    elif kind == "directory":
-        planted.mkdir()
-    else:
-        planted.symlink_to(target)
+    planted = lock_file(path)
+    victim = plant(kind, planted)
     before = open_files()
     with pytest.raises(UnusableLogError) as told:
         WriterLock(path, "my log")
@@ -228,7 +220,7 @@ def test_what_another_user_has_put_there_is_no_lock(path: str, kind: str) -> Non
     assert "\n" not in str(told.value)
     assert open_files() == before
     assert os.path.lexists(planted)
-    assert not target.exists() or target.read_text() == "precious"
+    assert is_untouched(victim)
 
 
 def test_a_link_that_takes_the_place_of_the_file_is_no_lock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from events.sqlite.wakeup import Wakeup, wakeup_path, watch
+from tests.support.plants import KINDS, is_untouched, plant
 
 
 @pytest.fixture
@@ -53,24 +54,14 @@ def test_an_existing_file_is_used(path: str) -> None:
     wakeup.close()
 
 
-@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe", "directory"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_another_user_has_put_there_is_not_written_to(path: str, kind: str) -> None:
     """Nor waited for: there are no wake-ups then, and followers poll."""
-    target, planted = Path(f"{path}-victim"), Path(wakeup_path(path))
-    if kind in ("link", "hard link"):
-        target.write_text("precious")
-    if kind == "hard link":
-        os.link(target, planted)
-    elif kind == "pipe":
-        os.mkfifo(planted)
-    elif kind == "directory":
-        planted.mkdir()
-    else:
-        planted.symlink_to(target)
+    victim = plant(kind, Path(wakeup_path(path)))
     wakeup = Wakeup(path)
     wakeup.notify()
     wakeup.close()
-    assert not target.exists() or target.read_text() == "precious"
+    assert is_untouched(victim)
 
 
 def test_a_file_that_can_not_be_made_is_no_error(path: str) -> None:

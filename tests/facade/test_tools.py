@@ -230,17 +230,17 @@ async def test_nothing_is_said_in_a_chat_that_has_ended(there: Crowd, era: Era) 
         assert refusal == {"error": "Chat has ended", "code": "chat_ended"}
 
 
+def already_chatting_with(bob: Person) -> dict[str, Any]:
+    """The refusal for Bob's partner, who has not heard of the match yet."""
+    room = {"room_id": bob.room_id, "partner": "Bob", "cursor": bob.cursor}
+    return {"error": REFUSALS["already_chatting"], "code": "already_chatting"} | room
+
+
 async def test_who_chats_can_not_enter(there: Crowd, era: Era) -> None:
     """`enter_queue` during a chat is refused with the room and its cursor, and the chat goes on."""
     ann, bob = await there.pair(era, era)
     refusal = await ann.refused("enter_queue", handle=ann.handle, display_name=SECRET_WORDS)
-    assert refusal == {
-        "error": REFUSALS["already_chatting"],
-        "code": "already_chatting",
-        "room_id": bob.room_id,
-        "partner": "Bob",
-        "cursor": bob.cursor,
-    }
+    assert refusal == already_chatting_with(bob)
     await bob.say("still there?")
     heard = await ann.call("wait_for_events", handle=ann.handle, cursor=refusal["cursor"])
     assert texts(heard["events"]) == ["still there?"]
@@ -252,13 +252,7 @@ async def test_who_was_just_matched_is_told_so_when_leaving_the_queue(there: Cro
     await ann.enter("Ann")
     await bob.enter("Bob")
     refusal = await ann.refused("leave_queue", handle=ann.handle)
-    assert refusal == {
-        "error": REFUSALS["already_chatting"],
-        "code": "already_chatting",
-        "room_id": bob.room_id,
-        "partner": "Bob",
-        "cursor": bob.cursor,
-    }
+    assert refusal == already_chatting_with(bob)
     await bob.say("hello")
     heard = await ann.call("wait_for_events", handle=ann.handle, cursor=refusal["cursor"])
     assert texts(heard["events"]) == ["hello"]
