@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from events.codec import decode_commit, encode_commit
 from events.commands import Command, EnterQueue, LeaveRoom, NextPartner, SendMessage
 from events.commit import Commit, Facts, Tip, check_link, commit_after

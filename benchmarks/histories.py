@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from events.commands import AdoptPolicy, Command, EnterQueue, LeaveRoom, SendMessage
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after
 from events.events import MessageSent

@@ -22,7 +22,8 @@ import uvloop
 from benchmarks.connections import CallConnection, WrongAnswer
 from benchmarks.server import Server, python
 from benchmarks.wire import RequestBuilder, ToolResult, answer
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from events.commands import Command, EnterQueue, LeaveQueue
 from events.commit import Facts, Tip, commit_after
 from events.ids import CommitId, ConnectionId, RoomId

@@ -6,13 +6,16 @@ import asyncio
 from typing import NamedTuple
 
 from broker.clock import RandomBytes
-from broker.decide import Rejection, decide
-from events.commands import Command, EnterQueue, MatchDue, NextPartner, SendMessage
+from broker.decide import decide
+from broker.decision import Rejection
+from events.commands import Command, EnterQueue, MatchDue, NextPartner, ReportPartner, SendMessage
 from events.commit import Commit, Facts, commit_after
-from events.ids import ID_BYTES, RoomId, room_id_from
+from events.ids import ID_BYTES, ConnectionId, RoomId, room_id_from
 from projections.state import State, evolve
 
 SALT_BYTES = 16
+
+_WITH_TEXT = EnterQueue, SendMessage, ReportPartner
 BATCH_COMMITS_MAX = 256
 """The most commands of a batch in a shared log. A batch that takes long to decide loses to quicker writers."""
 
@@ -30,15 +33,17 @@ CommandAnswer = Accepted | Rejection
 class PendingCommand:
     """A command in line, with the facts that every decision on it shares."""
 
-    __slots__ = ("answer", "command", "deadline_ms", "may_match", "room_id", "salt")
+    __slots__ = ("answer", "command", "deadline_ms", "room_id", "salt", "seeker")
 
     def __init__(self, command: Command, deadline_ms: float, random_bytes: RandomBytes) -> None:
         self.command = command
         self.deadline_ms = deadline_ms
         self.answer: asyncio.Future[CommandAnswer] = asyncio.get_running_loop().create_future()
-        self.may_match = isinstance(command, EnterQueue | NextPartner | MatchDue)
-        self.room_id: RoomId | None = room_id_from(random_bytes(ID_BYTES)) if self.may_match else None
-        self.salt = random_bytes(SALT_BYTES).hex() if isinstance(command, SendMessage) else None
+        self.seeker: ConnectionId | None = None  # of a command that may match
+        self.room_id: RoomId | None = None
+        if isinstance(command, EnterQueue | NextPartner | MatchDue):
+            self.seeker, self.room_id = command.connection_id, room_id_from(random_bytes(ID_BYTES))
+        self.salt = random_bytes(SALT_BYTES).hex() if isinstance(command, _WITH_TEXT) else None
 
 
 class Batch:

@@ -7,62 +7,40 @@ answer is read from the state.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import NamedTuple
 
-import msgspec
-
-from broker.matching import MATCHINGS, Matching, Seeker
+from broker.conduct import decide_conduct
+from broker.decision import ALREADY_DONE, ROOM_NOT_FOUND, Decision, Rejection, close, own_room
+from broker.matching import MATCHINGS, Matching, Seeker, find_partner
 from events.commands import (
     AdoptPolicy,
+    BlockPartner,
+    CancelMatch,
     Command,
     Disconnect,
     EnterQueue,
+    ForgetNames,
     LeaveQueue,
     LeaveRoom,
     MatchDue,
     NextPartner,
+    ReportPartner,
     SendMessage,
 )
 from events.commit import Facts
 from events.events import (
-    Event,
     MessageSent,
     PolicyAdopted,
     QueueEntered,
+    QueueEntry,
     QueueLeft,
-    RoomClosed,
-    RoomClosedReason,
     RoomOpened,
 )
-from events.ids import ConnectionId, RoomId
+from events.ids import ConnectionId
+from events.text import known_interests
 from projections.connections import Chatting, Waiting
 from projections.rate_limit import retry_after_ms
-from projections.rooms import Room
 from projections.view import StateView
-
-RejectionCode = Literal[
-    "already_chatting",
-    "chat_ended",
-    "queue_full",
-    "rate_limited",
-    "room_not_found",
-    "unavailable",
-    "unknown_handle",
-]
-
-
-class Rejection(msgspec.Struct, frozen=True):
-    """An expected refusal: a value, never stored. `retry_after_ms` belongs to `rate_limited`."""
-
-    code: RejectionCode
-    retry_after_ms: int | None = None
-
-
-Decision = list[Event] | Rejection
-
-ALREADY_DONE: list[Event] = []
-
-ROOM_NOT_FOUND = Rejection("room_not_found")
 
 
 def decide(state: StateView, command: Command, facts: Facts, *, matching: Matching | None = None) -> Decision:
@@ -80,12 +58,14 @@ def decide(state: StateView, command: Command, facts: Facts, *, matching: Matchi
         case LeaveQueue(connection_id=who):
             return _leave_queue(state, who)
         case LeaveRoom(connection_id=who, room_id=room_id):
-            room = _own_room(state, who, room_id)
-            return _close(room, who, "left") if room is not None else ROOM_NOT_FOUND
+            room = own_room(state, who, room_id)
+            return close(room, who, "left") if room is not None else ROOM_NOT_FOUND
         case Disconnect():
             return _disconnect(state, command)
         case MatchDue(connection_id=who):
             return _match_due(state, who, facts, matching or _named(state))
+        case CancelMatch() | BlockPartner() | ReportPartner() | ForgetNames():
+            return decide_conduct(state, command, facts)
         case AdoptPolicy(policy=policy):  # pragma: no branch - there is no other command, and mypy sees to that
             return [PolicyAdopted(policy)] if policy != state.policy else ALREADY_DONE
 
@@ -96,7 +76,7 @@ def _named(state: StateView) -> Matching:
 
 def _send(state: StateView, command: SendMessage, facts: Facts) -> Decision:
     sender = command.connection_id
-    room = _own_room(state, sender, command.room_id)
+    room = own_room(state, sender, command.room_id)
     if room is None:
         return ROOM_NOT_FOUND
     repeated = command.client_message_id
@@ -117,7 +97,7 @@ def _enter(state: StateView, command: EnterQueue, facts: Facts, matching: Matchi
         return ALREADY_DONE
     if known is not None and isinstance(known.place, Chatting):
         return Rejection("already_chatting")
-    entry = QueueEntered(command.connection_id, command.display_name, command.interests)
+    entry = QueueEntered(command.connection_id, command.display_name, command.interests, facts.salt)
     return _queue_up(state, entry, facts, matching)
 
 
@@ -130,7 +110,7 @@ def _leave_queue(state: StateView, who: ConnectionId) -> Decision:
 
 def _next(state: StateView, command: NextPartner, facts: Facts, matching: Matching) -> Decision:
     who = command.connection_id
-    room = _own_room(state, who, command.room_id)
+    room = own_room(state, who, command.room_id)
     if room is None:
         return ROOM_NOT_FOUND
     known = state.connections.by_id.get(who)
@@ -138,8 +118,9 @@ def _next(state: StateView, command: NextPartner, facts: Facts, matching: Matchi
         return Rejection("unknown_handle")
     if not room.is_open and isinstance(known.place, Waiting | Chatting):
         return ALREADY_DONE  # a repeat: the sender waits, or has met the next partner since
-    queued = _queue_up(state, QueueEntered(who, known.display_name, known.interests), facts, matching)
-    return queued if isinstance(queued, Rejection) else [*_close(room, who, "next"), *queued]
+    entry = QueueEntered(who, known.display_name, known.interests, known.salt)
+    queued = _queue_up(state, entry, facts, matching)
+    return queued if isinstance(queued, Rejection) else [*close(room, who, "next"), *queued]
 
 
 def _queue_up(state: StateView, entry: QueueEntered, facts: Facts, matching: Matching) -> Decision:
@@ -149,11 +130,12 @@ def _queue_up(state: StateView, entry: QueueEntered, facts: Facts, matching: Mat
     wait_ms = retry_after_ms(known.queue_spent_until_us, facts.at_ms, limit) if known is not None else 0
     if wait_ms:
         return Rejection("rate_limited", wait_ms)
-    met = matching(state, Seeker(entry.connection_id, entry.interests, 0), facts.at_ms)
+    met = find_partner(state, Seeker(entry.connection_id, known_interests(entry.interests), 0), facts, matching)
     if met is not None and state.rooms.open_count >= state.policy.rooms_open_max:
         return Rejection("queue_full")
     if met is not None:
-        return [entry, _open(facts, (met, _name_of(state, met)), (entry.connection_id, entry.display_name))]
+        own_entry = QueueEntry(state.position + 1, facts.at_ms)
+        return [entry, _open(state, facts, _waiting_member(state, met), _Member(entry, own_entry))]
     if len(state.queue) >= state.policy.queue_connections_max:
         return Rejection("queue_full")
     return [entry]
@@ -164,22 +146,43 @@ def _match_due(state: StateView, who: ConnectionId, facts: Facts, matching: Matc
     if who not in state.queue.entered:
         return ALREADY_DONE
     known = state.connections.by_id[who]
-    met = matching(state, Seeker(who, known.interests, facts.at_ms - known.last_at_ms), facts.at_ms)
+    waited_ms = facts.at_ms - known.waiting_since_ms()
+    met = find_partner(state, Seeker(who, known_interests(known.interests), waited_ms), facts, matching)
     if met is None:
         return ALREADY_DONE
     if state.rooms.open_count >= state.policy.rooms_open_max:
         return Rejection("queue_full")  # to be asked again
-    pair = sorted((who, met), key=state.queue.entered.__getitem__)
-    return [_open(facts, *((one, _name_of(state, one)) for one in pair))]
+    first, second = sorted((who, met), key=state.queue.entered.__getitem__)
+    return [_open(state, facts, _waiting_member(state, first), _waiting_member(state, second))]
 
 
-def _open(facts: Facts, first: tuple[ConnectionId, str], second: tuple[ConnectionId, str]) -> RoomOpened:
+class _Member(NamedTuple):
+    """A future member of a room: its entry into the queue, and the place that it has by it."""
+
+    entered: QueueEntered
+    place: QueueEntry
+
+
+def _waiting_member(state: StateView, who: ConnectionId) -> _Member:
+    known = state.connections.by_id[who]
+    place = QueueEntry(state.queue.entered[who], known.waiting_since_ms())
+    return _Member(QueueEntered(who, known.display_name, known.interests, known.salt), place)
+
+
+def _open(state: StateView, facts: Facts, first: _Member, second: _Member) -> RoomOpened:
     assert facts.room_id is not None, "a command that can match brings a fresh room id"
-    return RoomOpened(facts.room_id, first[0], second[0], first[1], second[1])
-
-
-def _name_of(state: StateView, who: ConnectionId) -> str:
-    return state.connections.by_id[who].display_name
+    has_to_be_confirmed = bool(state.policy.confirm_grace_ms)
+    return RoomOpened(
+        facts.room_id,
+        first.entered.connection_id,
+        second.entered.connection_id,
+        first.entered.display_name,
+        second.entered.display_name,
+        first.entered.salt,
+        second.entered.salt,
+        first.place if has_to_be_confirmed else None,
+        second.place if has_to_be_confirmed else None,
+    )
 
 
 def _disconnect(state: StateView, command: Disconnect) -> Decision:
@@ -191,18 +194,6 @@ def _disconnect(state: StateView, command: Disconnect) -> Decision:
         case Waiting():
             return [QueueLeft(who, command.reason)]
         case Chatting(room_id=room_id):
-            return _close(state.rooms.by_id[room_id], who, command.reason)
+            return close(state.rooms.by_id[room_id], who, command.reason)
         case _:
             return ALREADY_DONE
-
-
-def _own_room(state: StateView, who: ConnectionId, room_id: RoomId) -> Room | None:
-    """Return the room, if `who` is a member; for others there is no such room, so its id reveals nothing."""
-    room = state.rooms.by_id.get(room_id)
-    return room if room is not None and room.has(who) else None
-
-
-def _close(room: Room, closed_by: ConnectionId, reason: RoomClosedReason) -> list[Event]:
-    if not room.is_open:
-        return ALREADY_DONE
-    return [RoomClosed(room.room_id, closed_by, room.partner_of(closed_by), reason)]

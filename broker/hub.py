@@ -15,7 +15,16 @@ from typing import NamedTuple, Protocol, TypeVar
 from broker.clock import Clock
 from broker.metrics import FastCounter
 from events.commit import Commit
-from events.events import Event, MessageSent, PolicyAdopted, RoomClosed, RoomOpened
+from events.events import (
+    Event,
+    MessageSent,
+    NamesForgotten,
+    PartnerBlocked,
+    PartnerReported,
+    PolicyAdopted,
+    RoomClosed,
+    RoomOpened,
+)
 from events.ids import ConnectionId, Position
 from projections.notifications import Notification, deliveries
 
@@ -111,7 +120,7 @@ def participants(event: Event) -> tuple[ConnectionId, ...]:
             return first, second
         case RoomClosed(closed_by=closed_by, other=other):
             return closed_by, other
-        case PolicyAdopted():
+        case PolicyAdopted() | PartnerBlocked() | PartnerReported() | NamesForgotten():
             return ()
         case _:
             return (event.connection_id,)

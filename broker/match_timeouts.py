@@ -1,4 +1,6 @@
-"""Match timeouts: another matching of a connection, once it has waited long enough for a shared interest.
+"""Match timeouts: another matching of a connection, once it has waited long enough to meet less fitting partners.
+
+Those share no interest with it, or have met it before.
 
 The log holds the decision: when a timeout is due, the broker submits `MatchDue`, a command like any other. A timeout is
 due by the clock of commit timestamps, which may jump with the wall clock.
@@ -8,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 
-from broker.batch import Accepted, CommandAnswer
+from broker.batch import CommandAnswer
 from broker.clock import Clock
 from broker.deadlines import Deadlines
-from broker.decide import Rejection
-from broker.matching import patience_ms
+from broker.decision import Rejection
+from broker.matching import patience_steps_ms
 from broker.writer import LogWriter
 from events.commands import MatchDue
 from events.commit import Commit
@@ -36,48 +38,63 @@ class MatchTimeouts:
         """Schedule every waiting connection; also after a change of policy, as it may change the deadlines."""
         self._generation += 1
         state = self._writer.replica.state
-        if len(state.queue) > 1 or patience_ms(state.policy):
-            for entered, who in state.queue.entries.items():
-                self._add(self._due_ms(state, who), who, entered)
+        now_ms, steps_ms = self._writer.time_ms(), patience_steps_ms(state.policy)
+        for entered, who in state.queue.entries.items():
+            since_ms = state.connections.by_id[who].waiting_since_ms()
+            if since_ms + steps_ms[0] <= now_ms:
+                self._add(now_ms, who, entered)
+            else:
+                self._add_next(state, who, entered)
 
     def observe(self, commit: Commit, state: State) -> None:
         """Schedule the connections that begin to wait. A message makes none wait."""
         for event in commit.events:
             if isinstance(event, PolicyAdopted):
                 self.start()
-            elif isinstance(event, QueueEntered) and patience_ms(state.policy):
+            elif isinstance(event, QueueEntered):
                 who = event.connection_id
-                if state.queue.entered.get(who) == commit.position:
-                    self._add(self._due_ms(state, who), who, commit.position)
+                entered = state.queue.entered.get(who)
+                if entered is None:
+                    continue
+                if event.earlier is not None:
+                    self._add(self._writer.time_ms(), who, entered)  # others may have come since it waited first
+                elif entered == commit.position:
+                    self._add_next(state, who, entered)
 
-    def _due_ms(self, state: State, who: ConnectionId) -> int:
-        """Return the time at which `who`, who waits, has waited long enough (Unix ms, as in commits)."""
-        return state.connections.by_id[who].last_at_ms + patience_ms(state.policy)
+    def _add_next(self, state: State, who: ConnectionId, entered: Position) -> None:
+        """Schedule the next step of the patience of `who`, if there is one."""
+        since_ms, now_ms = state.connections.by_id[who].waiting_since_ms(), self._writer.time_ms()
+        for step_ms in patience_steps_ms(state.policy):
+            if since_ms + step_ms > now_ms:
+                self._add(since_ms + step_ms, who, entered)
+                return
 
     def _add(self, due_ms: int, who: ConnectionId, entered: Position) -> None:
         delay_ms = max(0, due_ms - self._writer.time_ms())
-        self._deadlines.add(self._clock.now_ms() + delay_ms, self._match, who, entered, self._generation)
+        self._deadlines.add(self._clock.now_ms() + delay_ms, self._match, who, entered, self._generation, due_ms)
 
-    def _match(self, who: ConnectionId, entered: Position, generation: int) -> None:
-        """Submit a match of `who`. If no other connection waits, that is all: the next newcomer will meet `who`."""
+    def _match(self, who: ConnectionId, entered: Position, generation: int, due_ms: int) -> None:
+        """Submit a match of `who`, and schedule the next one. If no other waits, the next newcomer will meet `who`."""
         state = self._writer.replica.state
         if state.queue.entered.get(who) != entered or generation != self._generation:
             return
-        due_ms = self._due_ms(state, who)
-        if due_ms > self._writer.time_ms():  # a later policy has more patience, or the wall clock was set back
+        if due_ms > self._writer.time_ms():  # the wall clock was set back
             self._add(due_ms, who, entered)
             return
-        answer = self._writer.submit(MatchDue(who))
-        answer.add_done_callback(lambda answer: self._look_again(answer, who, entered, generation))
+        self._add_next(state, who, entered)
+        if len(state.queue) > 1:
+            answer = self._writer.submit(MatchDue(who))
+            answer.add_done_callback(lambda answer: self._look_again(answer, who, entered, generation, due_ms))
 
     def _look_again(
-        self, answer: asyncio.Future[CommandAnswer], who: ConnectionId, entered: Position, generation: int
+        self, answer: asyncio.Future[CommandAnswer], who: ConnectionId, entered: Position, generation: int, due_ms: int
     ) -> None:
-        """Submit the match again in a second, if the answer leaves it open."""
+        """Submit the match again, if the answer leaves it open: it was refused, or decided before it was due."""
         if answer.cancelled():
             return
         matched = answer.result()
-        # Another connection waits, and yet there was no match: the clock was set back in between.
-        too_early = isinstance(matched, Accepted) and matched.commit is None and len(matched.state.queue) > 1
-        if isinstance(matched, Rejection) or too_early:
-            self._deadlines.add(self._clock.now_ms() + LOOK_AGAIN_MS, self._match, who, entered, generation)
+        if isinstance(matched, Rejection):
+            at_ms = self._clock.now_ms() + LOOK_AGAIN_MS
+            self._deadlines.add(at_ms, self._match, who, entered, generation, due_ms)
+        elif matched.commit is None and due_ms > self._writer.time_ms():  # the clock was set back in between
+            self._add(due_ms, who, entered)

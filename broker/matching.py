@@ -3,6 +3,9 @@
 A matching is asked when a connection enters the queue, and again at its match timeout, by a `MatchDue`. It names a
 waiting connection, or none: then the seeker waits on. It reads the state, its arguments and nothing else, so a
 decision can be repeated.
+
+A matching need not know who may not meet whom. `find_partner` asks it, and shows it a queue without those that the
+seeker must avoid.
 """
 
 from __future__ import annotations
@@ -11,10 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from events.commit import Commit, Facts, Tip
 from events.ids import ConnectionId, Position
 from events.policy import MatchingName, Policy
+from events.text import known_interests
+from projections.avoidance import avoid_reason, patient_others
 from projections.ordered_map import Order
-from projections.view import StateView
+from projections.queue import Queue
+from projections.view import ConnectionsView, RoomsView, StateView
 
 
 class Seeker(NamedTuple):
@@ -46,19 +53,57 @@ def most_shared(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | 
     if shared:
         return state.queue.entries.get(min(shared, key=lambda entered: (-shared[entered], entered)))
     other = _longest_waiting(state, seeker)
-    patience_ms = state.policy.interest_patience_ms
-    if other is None or max(seeker.waited_ms, at_ms - state.connections.by_id[other].last_at_ms) < patience_ms:
+    if other is None:
         return None
-    return other
+    waited_ms = max(seeker.waited_ms, at_ms - state.connections.by_id[other].waiting_since_ms())
+    return other if waited_ms >= state.policy.interest_patience_ms else None
 
 
 MATCHINGS: Mapping[MatchingName, Matching] = {"first-come": first_come, "interests": most_shared}
 """The matchings that a policy can name."""
 
 
-def patience_ms(policy: Policy) -> int:
-    """Return the wait before another matching is worth it: 0 under first come, first served."""
-    return policy.interest_patience_ms if policy.matching == "interests" else 0
+class _NarrowedView(NamedTuple):
+    """A state with another queue."""
+
+    tip: Tip | Commit
+    position: Position
+    at_ms: int
+    policy: Policy
+    queue: Queue
+    rooms: RoomsView
+    connections: ConnectionsView
+
+
+def find_partner(state: StateView, seeker: Seeker, facts: Facts, matching: Matching) -> ConnectionId | None:
+    """Return the partner that `matching` names among those that `seeker` may meet; `None` if it waits on.
+
+    Those whom it may meet in spite of a recent meeting (`projections.avoidance`) come only if there is no other.
+    """
+    view = state
+    while (named := matching(view, seeker, facts.at_ms)) is not None:
+        assert named in view.queue.entered, "a matching names a waiting connection"
+        if avoid_reason(state, seeker.connection_id, named, facts) is None:
+            return named
+        view = _with_queue(state, view.queue.without(named))
+    if view is state:
+        return None
+    patient = [
+        (state.queue.entered[who], who, known_interests(state.connections.by_id[who].interests))
+        for who in patient_others(state, seeker.connection_id, facts)
+    ]
+    return matching(_with_queue(state, Queue.of(patient)), seeker, facts.at_ms) if patient else None
+
+
+def _with_queue(state: StateView, queue: Queue) -> StateView:
+    return _NarrowedView(state.tip, state.position, state.at_ms, state.policy, queue, state.rooms, state.connections)
+
+
+def patience_steps_ms(policy: Policy) -> list[int]:
+    """Return the waits after which a matching may name further partners, ascending; 0 is that of a newcomer."""
+    first_ms = policy.interest_patience_ms if policy.matching == "interests" else 0
+    again_ms = min(policy.rematch_after_ms, policy.rematch_patience_ms)
+    return sorted({first_ms, again_ms or first_ms})
 
 
 def _longest_waiting(state: StateView, seeker: Seeker) -> ConnectionId | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from broker.addresses import subscriber_of
 from broker.clock import Clock, RandomBytes
-from broker.decide import Rejection
+from broker.decision import Rejection
 from broker.metrics import Metrics
 from broker.presence import Presence
 from broker.rate_limiter import RateLimiter

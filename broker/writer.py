@@ -19,7 +19,7 @@ import structlog
 from broker.batch import BATCH_COMMITS_MAX, Batch, CommandAnswer, PendingCommand
 from broker.clock import SYSTEM_ENTROPY, Clock, CommitClock, RandomBytes, Timer, sleep_until
 from broker.compaction import SnapshotKeeper
-from broker.decide import Rejection
+from broker.decision import Rejection
 from broker.metrics import Metrics
 from broker.replica import LogObserver, Replica
 from events.commands import AdoptPolicy, Command, Disconnect, MatchDue
@@ -263,11 +263,12 @@ class LogWriter:
         batch, is_swept = Batch(self.replica.state), False
         at_ms = self.commit_clock.stamp_ms(self.replica.state.at_ms)
         for pending in commands:
-            if pending.may_match and not is_swept:
+            if pending.seeker is not None and not is_swept:
                 is_swept = True
                 for absent in self._observer.overdue():
                     batch.decide(absent, Facts(at_ms))
-            answer = batch.decide(pending.command, Facts(at_ms, pending.room_id, pending.salt))
+            avoid = self._observer.to_avoid(batch.state, pending.seeker) if pending.seeker is not None else ()
+            answer = batch.decide(pending.command, Facts(at_ms, pending.room_id, pending.salt, avoid))
             batch.answers.append((pending, answer))
         return batch
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from events.commit import SCHEMA_VERSION, Commit, altered, id_over
+from events.commit import SCHEMA_VERSION, Commit, altered, id_over, redact
 from events.ids import CommitId
 from events.text import redacted
 
@@ -35,7 +35,12 @@ def _add_matching(commit: JsonObject) -> JsonObject:
     return commit
 
 
-UPCASTS: Mapping[int, Upcast] = {1: _add_matching}
+def _unchanged(commit: JsonObject) -> JsonObject:
+    """Convert 2 to 3: the new fields have defaults, which say that there was nothing of the kind."""
+    return commit
+
+
+UPCASTS: Mapping[int, Upcast] = {1: _add_matching, 2: _unchanged}
 """Schema version to the function that converts its JSON object to the next version."""
 
 _encoder = msgspec.json.Encoder()
@@ -83,9 +88,13 @@ def decode_commit(line: bytes) -> Commit:
 def redact_line(line: bytes) -> bytes:
     """Return `line` without its texts, at any schema version; its id still holds.
 
+    Names and interests stay in a line of an older schema, whose id was made from them.
+
     Raises:
         UnreadableCommitError: the line is no JSON object of a commit.
     """
+    if _schema_of(line) == SCHEMA_VERSION:
+        return encode_commit(redact(decode_commit(line)))
     stored = _read(line)
     try:
         return _encoder.encode(_redacted(stored))
@@ -125,12 +134,12 @@ def _read(line: bytes) -> JsonObject:
 
 
 def _id_of(stored: JsonObject) -> CommitId:
-    """Return `events.commit.commit_id_of` of a JSON object; the order of its fields is that of the stored line."""
+    """Return the id of a commit of an older schema; the order of its fields is that of the stored line."""
     return id_over([value for name, value in _redacted(stored).items() if name != "commit_id"])
 
 
 def _redacted(stored: JsonObject) -> JsonObject:
-    """Return `events.commit.redact` of a JSON object: a text is the value of that name in a command or an event."""
+    """Return `stored`, of an older schema, without its texts: the values of that name in a command or an event."""
     if "text" not in stored["command"]:
         return stored
     salt = stored["facts"].get("salt")

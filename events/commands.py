@@ -8,13 +8,15 @@ import msgspec
 
 from events.ids import ClientMessageId, ConnectionId, Position, RoomId
 from events.policy import Policy
-from events.text import Text
+from events.text import Interests, Text
 
 AbsenceReason = Literal["disconnected", "timeout"]
 """The cause of a `Disconnect`: the grace that ended last, the stream's or the call's."""
 
+ReportCategory = Literal["spam", "harassment", "sexual", "minor", "threat", "other"]
 
-class _CommandBase(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+
+class _CommandBase(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """The common settings of all commands."""
 
 
@@ -22,8 +24,8 @@ class EnterQueue(_CommandBase, frozen=True, tag="enter_queue"):
     """Wait for a stranger. `display_name` and `interests` are clean already."""
 
     connection_id: ConnectionId
-    display_name: str
-    interests: tuple[str, ...]
+    display_name: Text
+    interests: Interests
 
 
 class NextPartner(_CommandBase, frozen=True, tag="next_partner"):
@@ -69,10 +71,57 @@ class MatchDue(_CommandBase, frozen=True, tag="match_due"):
     connection_id: ConnectionId
 
 
+class CancelMatch(_CommandBase, frozen=True, tag="cancel_match"):
+    """Close `room_id`, since the members `missed_by` gave no sign of life after it opened.
+
+    The other member waits again, in its old place, if it `is_other_present` and the policy says so.
+    """
+
+    room_id: RoomId
+    missed_by: tuple[ConnectionId, ...]
+    is_other_present: bool
+
+
+class BlockPartner(_CommandBase, frozen=True, tag="block_partner"):
+    """Never meet the other member of `room_id` again; leave the room if it is open."""
+
+    connection_id: ConnectionId
+    room_id: RoomId
+
+
+class ReportPartner(_CommandBase, frozen=True, tag="report_partner"):
+    """Report the other member of `room_id` to the operator, block it, and leave the room if it is open."""
+
+    connection_id: ConnectionId
+    room_id: RoomId
+    category: ReportCategory
+    note: Text | None = None
+
+
+class ForgetNames(_CommandBase, frozen=True, tag="forget_names"):
+    """Forget the names and interests of those of `connection_ids` that have been idle since `through` or before."""
+
+    connection_ids: tuple[ConnectionId, ...]
+    through: Position
+
+
 class AdoptPolicy(_CommandBase, frozen=True, tag="adopt_policy"):
     """Decide under `policy` from now on."""
 
     policy: Policy
 
 
-Command = EnterQueue | NextPartner | LeaveQueue | SendMessage | LeaveRoom | Disconnect | MatchDue | AdoptPolicy
+Command = (
+    EnterQueue
+    | NextPartner
+    | LeaveQueue
+    | SendMessage
+    | LeaveRoom
+    | Disconnect
+    | MatchDue
+    | CancelMatch
+    | BlockPartner
+    | ReportPartner
+    | ForgetNames
+    | AdoptPolicy
+)

@@ -1,8 +1,8 @@
 """The commit: one accepted command, the facts it was decided with and all its events, in one piece.
 
 Commits form a chain. `commit_id` is a hash over everything else in the commit, and `previous_id` names the commit
-before it. So a log that was altered, rolled back or replaced is noticed. A text enters the hash as its salted hash, so
-it can be redacted later without breaking the chain.
+before it. So a log that was altered, rolled back or replaced is noticed. What people write (messages, notes, names,
+interests) enters the hash as its salted hash, so it can be redacted later without breaking the chain.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from events.commands import Command, SendMessage
-from events.events import Event, MessageSent
-from events.ids import NO_COMMIT, CommitId, Position, RoomId
-from events.text import redacted
+from events.commands import Command, EnterQueue, ReportPartner, SendMessage
+from events.events import Event, MessageSent, PartnerReported, QueueEntered, RoomOpened
+from events.ids import NO_COMMIT, CommitId, ConnectionId, Position, RoomId
+from events.text import Text, redacted, redacted_interests
 
-SCHEMA_VERSION = 2
-"""The version of new commits. 2 added `MatchDue`, and a policy's matching, its patience and its snapshots."""
+SCHEMA_VERSION = 3
+"""The version of new commits.
+
+2 added `MatchDue`, and a policy's matching, its patience and its snapshots. 3 added confirmed matches, blocks, reports
+and forgotten names; names and interests are salted in the hash.
+"""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -29,7 +33,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, o
 
     at_ms: int  # Unix time; never less than the commit before
     room_id: RoomId | None = None  # fresh, for a command that may match
-    salt: str | None = None  # fresh, for a command that carries a text; dropped when that is redacted
+    salt: str | None = None  # fresh, for a command with a text, a name or a note; dropped when that is redacted
+    avoid: tuple[ConnectionId, ...] = ()  # waiting connections that the command's own should not meet, by their peers
 
 
 class Tip(NamedTuple):
@@ -102,21 +107,68 @@ def redact(commit: Commit) -> Commit:
 
 def _without_text(commit: Commit) -> tuple[Command, Facts, Sequence[Event]]:
     """Return the hashed form of a commit. It runs for every commit that is written or checked."""
-    command, facts = commit.command, commit.facts
+    command, facts, events = commit.command, commit.facts, commit.events
+    salt = facts.salt
+    if salt is not None:
+        facts = Facts(facts.at_ms, facts.room_id, avoid=facts.avoid)
     if type(command) is not SendMessage:
-        return command, facts, commit.events
-    text, salt = command.text, facts.salt
-    stand_in = redacted(text, salt)
-    events: list[Event] = []
-    for event in commit.events:
-        if type(event) is MessageSent:
-            # An event with another text than its command was altered, and must not hash alike.
-            said = stand_in if event.text == text else redacted(event.text, salt)
-            events.append(MessageSent(event.room_id, event.sender, event.recipient, said, event.client_message_id))
-        else:
-            events.append(event)
-    command = SendMessage(command.connection_id, command.room_id, stand_in, command.client_message_id)
-    return command, Facts(facts.at_ms, facts.room_id), events
+        return _command_without_text(command, salt), facts, events_without_text(events, salt)
+    text = redacted(command.text, salt)
+    hashed = SendMessage(command.connection_id, command.room_id, text, command.client_message_id)
+    if len(events) == 1 and type(said := events[0]) is MessageSent and said.text == command.text:
+        # Almost every commit: its text is hashed once.
+        sent = MessageSent(said.room_id, said.sender, said.recipient, text, said.client_message_id)
+        return hashed, facts, (sent,)
+    return hashed, facts, events_without_text(events, salt)
+
+
+def _command_without_text(command: Command, salt: str | None) -> Command:
+    if type(command) is EnterQueue:
+        return EnterQueue(
+            command.connection_id,
+            redacted(command.display_name, salt),
+            redacted_interests(command.interests, salt),
+        )
+    if type(command) is ReportPartner:
+        return msgspec.structs.replace(command, note=_redacted_note(command.note, salt))
+    return command
+
+
+def events_without_text(events: Sequence[Event], salt: str | None) -> list[Event]:
+    """Return the hashed form of events. `salt` is that of their commit; a name has a salt of its own.
+
+    Two lists of events with equal forms say the same, even if one of them was redacted.
+    """
+    # An event with another text than its command was altered, and must not hash alike: so each is hashed by itself.
+    return [_event_without_text(event, salt) for event in events]
+
+
+def _event_without_text(event: Event, salt: str | None) -> Event:
+    if type(event) is MessageSent:
+        text = redacted(event.text, salt)
+        return MessageSent(event.room_id, event.sender, event.recipient, text, event.client_message_id)
+    if type(event) is QueueEntered:
+        name, interests = redacted(event.display_name, event.salt), redacted_interests(event.interests, event.salt)
+        return QueueEntered(event.connection_id, name, interests, None, event.earlier)
+    if type(event) is RoomOpened:
+        return RoomOpened(
+            event.room_id,
+            event.first,
+            event.second,
+            redacted(event.first_name, event.first_salt),
+            redacted(event.second_name, event.second_salt),
+            None,
+            None,
+            event.first_entry,
+            event.second_entry,
+        )
+    if type(event) is PartnerReported:
+        return msgspec.structs.replace(event, note=_redacted_note(event.note, salt))
+    return event
+
+
+def _redacted_note(note: Text | None, salt: str | None) -> Text | None:
+    return redacted(note, salt) if note is not None else None
 
 
 def check_link(last: Tip | Commit, commit: Commit) -> None:

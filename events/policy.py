@@ -15,7 +15,9 @@ MatchingName = Literal["first-come", "interests"]
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """Limits and graces; the unit is at the end of the name. All but `matching` are positive integers.
+    """Limits and graces; the unit is at the end of the name.
+
+    All but `matching` are whole numbers of at least 1. Those of `MAY_BE_OFF` may be 0: the rule or the limit is off.
 
     The defaults are those of an empty log. A changed default would change the meaning of old logs. So a broker writes
     other values into the log, and the defaults stay.
@@ -62,6 +64,16 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     interest_patience_ms: int = 15_000  # the wait for a shared interest
     snapshot_every_commits: int = 50_000  # a log on disk
 
+    # Since schema version 3, and off in older logs.
+    confirm_grace_ms: int = 0  # a member without a sign of life for so long after the opening missed the match
+    requeue_on_missed_match: int = 0  # 1: the other member waits again, in its old place
+    rematch_after_ms: int = 0  # two do not meet again for so long after their last room
+    rematch_patience_ms: int = 0  # unless both have waited so long
+    blocks_per_connection_max: int = 0  # the newest are kept; with 0, none is
+    reports_per_10min_max: int = 0  # of one connection
+    evidence_keep_ms: int = 0  # a reported room is not redacted before
+    reports_kept: int = 10_000  # reports that hold their room's texts
+
     def __post_init__(self) -> None:
         """Refuse invalid values.
 
@@ -72,9 +84,23 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
             raise ValueError(f"matching must be one of {', '.join(get_args(MatchingName))}")
         for name in LIMITS:
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1")
+            least = 0 if name in MAY_BE_OFF else 1
+            if type(value) is not int or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}")
 
 
 LIMITS = tuple(name for name in Policy.__struct_fields__ if name != "matching")
 """The fields that are numbers."""
+
+MAY_BE_OFF = frozenset(
+    {
+        "confirm_grace_ms",
+        "requeue_on_missed_match",
+        "rematch_after_ms",
+        "rematch_patience_ms",
+        "blocks_per_connection_max",
+        "reports_per_10min_max",
+        "evidence_keep_ms",
+    }
+)
+"""The fields that may be 0."""

@@ -1,4 +1,4 @@
-"""A message's text, and its stand-in in a commit's hash and after redaction."""
+"""What people write (messages, names, interests), and its stand-in in a commit's hash and after redaction."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ class RedactedText(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
 
 Text = str | RedactedText
 
+Interests = tuple[str, ...] | RedactedText
+
+ANONYMOUS = "Anonymous"
+"""The display name of a connection that gives none, or whose name was forgotten."""
+
+_encode = msgspec.json.Encoder().encode
+
 
 def redacted(text: Text, salt: str | None) -> RedactedText:
     """Return the stand-in for `text`. Without `salt`, the text can't be guessed from it.
@@ -27,3 +34,13 @@ def redacted(text: Text, salt: str | None) -> RedactedText:
     raw = text.encode()
     salted = salt.encode() + raw if salt else raw
     return RedactedText(len(raw), sha256(salted).hexdigest())
+
+
+def redacted_interests(interests: Interests, salt: str | None) -> RedactedText:
+    """Return the stand-in for `interests`: that of their JSON."""
+    return redacted(_encode(interests).decode(), salt) if isinstance(interests, tuple) else interests
+
+
+def known_interests(interests: Interests) -> tuple[str, ...]:
+    """Return `interests`; none if they were redacted."""
+    return interests if isinstance(interests, tuple) else ()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 from msgspec.structs import replace
 
 from events.events import QueueEntered
 from events.ids import ConnectionId, Position, RoomId
+from events.text import ANONYMOUS, Interests, Text
 from projections.ordered_map import Order, OrderMutation
 from projections.persistent_map import Map, MapMutation
-from projections.rate_limit import allowance_after
+from projections.rate_limit import REPORTS_WINDOW_US, allowance_after
+
+PARTNERS_KEPT = 8
+"""The last partners of a connection that it may not meet again so soon."""
 
 
 class Idle(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="idle"):
@@ -27,6 +33,7 @@ class Waiting(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="waiti
     """In the queue since the commit at `entered_position`."""
 
     entered_position: Position
+    entered_at_ms: int | None = None  # that commit's time, if the connection has a later commit
 
 
 class Chatting(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="chatting"):
@@ -38,16 +45,36 @@ class Chatting(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="chat
 Place = Idle | Waiting | Chatting
 
 
+class MetPartner(NamedTuple):
+    """A former partner, and the time at which their last room closed (Unix ms)."""
+
+    connection_id: ConnectionId
+    at_ms: int
+
+
 class Connection(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The state of one participant."""
 
-    display_name: str
-    interests: tuple[str, ...]
+    display_name: Text
+    interests: Interests
     place: Place
     last_position: Position  # of the last event it took part in, other than receiving a message
     last_at_ms: int
     queue_spent_until_us: int  # theoretical arrival time of the rate limit, see projections.rate_limit
     messages_spent_until_us: int
+    salt: str | None = None  # of its name and interests, in the hash of commits
+    partners: tuple[MetPartner, ...] = ()  # the last `PARTNERS_KEPT`, oldest first
+    blocked: tuple[ConnectionId, ...] = ()  # oldest first
+    reports_spent_until_us: int = 0
+
+    def has_met_since(self, other: ConnectionId, at_ms: int) -> bool:
+        """Return whether a room with `other` closed after `at_ms`."""
+        return any(met.connection_id == other and met.at_ms > at_ms for met in self.partners)
+
+    def waiting_since_ms(self) -> int:
+        """Return the time at which it began to wait, for a waiting connection."""
+        assert isinstance(self.place, Waiting)
+        return self.place.entered_at_ms if self.place.entered_at_ms is not None else self.last_at_ms
 
 
 class Connections(msgspec.Struct, frozen=True, gc=False):
@@ -75,24 +102,41 @@ class ConnectionsMutation(msgspec.Struct, gc=False):
         known = self.by_id[who]
         spent = allowance_after(known.messages_spent_until_us, at_ms, limit_per_10s)
         self.by_id[who] = Connection(
-            known.display_name, known.interests, known.place, position, at_ms, known.queue_spent_until_us, spent
+            known.display_name,
+            known.interests,
+            known.place,
+            position,
+            at_ms,
+            known.queue_spent_until_us,
+            spent,
+            known.salt,
+            known.partners,
+            known.blocked,
+            known.reports_spent_until_us,
         )
 
     def set_waiting(self, entry: QueueEntered, position: Position, at_ms: int, limit_per_10s: int) -> None:
         """Let a new or idle connection wait under the name and interests of `entry`."""
-        known, spent, said = self.by_id.get(entry.connection_id), 0, 0
-        if known is not None:
-            assert isinstance(known.place, Idle)
-            self.idle.remove(known.place.key)
-            spent, said = known.queue_spent_until_us, known.messages_spent_until_us
-        self.by_id[entry.connection_id] = Connection(
-            entry.display_name,
-            entry.interests,
-            Waiting(position),
-            position,
-            at_ms,
-            allowance_after(spent, at_ms, limit_per_10s),
-            said,
+        known = self.by_id.get(entry.connection_id)
+        if known is None:
+            spent = allowance_after(0, at_ms, limit_per_10s)
+            self.by_id[entry.connection_id] = Connection(
+                entry.display_name, entry.interests, Waiting(position), position, at_ms, spent, 0, entry.salt
+            )
+            return
+        assert isinstance(known.place, Idle)
+        self.idle.remove(known.place.key)
+        earlier, spent = entry.earlier, known.queue_spent_until_us
+        self.by_id[entry.connection_id] = replace(
+            known,
+            display_name=entry.display_name,
+            interests=entry.interests,
+            salt=entry.salt,
+            place=Waiting(earlier.position, earlier.at_ms) if earlier is not None else Waiting(position),
+            last_position=position,
+            last_at_ms=at_ms,
+            # The return to an earlier place is no new entry.
+            queue_spent_until_us=spent if earlier is not None else allowance_after(spent, at_ms, limit_per_10s),
         )
 
     def set_chatting(self, who: ConnectionId, room_id: RoomId, position: Position, at_ms: int) -> None:
@@ -104,6 +148,28 @@ class ConnectionsMutation(msgspec.Struct, gc=False):
         """Make `who` the newest idle connection; `key` is the highest so far, and twice `position` or one more."""
         self.by_id[who] = replace(self.by_id[who], place=Idle(key), last_position=position, last_at_ms=at_ms)
         self.idle.append(key, who)
+
+    def record_meeting(self, who: ConnectionId, partner: ConnectionId, at_ms: int) -> None:
+        """Note that the last room of these two closed at `at_ms`."""
+        known = self.by_id[who]
+        others = tuple(met for met in known.partners if met.connection_id != partner)
+        self.by_id[who] = replace(known, partners=(*others, MetPartner(partner, at_ms))[-PARTNERS_KEPT:])
+
+    def record_block(self, who: ConnectionId, blocked: ConnectionId, kept_max: int) -> None:
+        """Note a block, and keep the `kept_max` newest ones."""
+        known = self.by_id[who]
+        self.by_id[who] = replace(known, blocked=(*known.blocked, blocked)[-kept_max:])
+
+    def record_report(self, who: ConnectionId, at_ms: int, limit_per_10min: int) -> None:
+        """Take a report of `who` off its allowance."""
+        if limit_per_10min:
+            known = self.by_id[who]
+            spent = allowance_after(known.reports_spent_until_us, at_ms, limit_per_10min, REPORTS_WINDOW_US)
+            self.by_id[who] = replace(known, reports_spent_until_us=spent)
+
+    def forget_name(self, who: ConnectionId) -> None:
+        """Forget the name and the interests of `who`."""
+        self.by_id[who] = replace(self.by_id[who], display_name=ANONYMOUS, interests=(), salt=None)
 
     def forget_longest_idle(self, kept_max: int) -> list[ConnectionId]:
         """Forget the longest idle connections beyond `kept_max` connections, and return their ids."""

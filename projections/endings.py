@@ -9,7 +9,9 @@ from events.commit import Commit
 from events.events import QueueLeft, RoomClosed
 from events.ids import ConnectionId, RoomId
 
-IdleReason = Literal["never_entered", "you_left", "you_timed_out", "partner_left", "partner_next", "partner_gone"]
+IdleReason = Literal[
+    "never_entered", "you_left", "you_timed_out", "missed_match", "partner_left", "partner_next", "partner_gone"
+]
 """The reasons for being idle, in the words of a tool's result."""
 
 
@@ -39,6 +41,8 @@ def ending_of(commit: Commit, who: ConnectionId) -> Ending | None:
     for event in reversed(commit.events):
         if isinstance(event, QueueLeft) and event.connection_id == who:
             return Ending(_BY_ITSELF[event.reason])
+        if isinstance(event, RoomClosed) and who in event.missed_by:
+            return Ending("missed_match", event.room_id)
         if isinstance(event, RoomClosed) and who in (event.closed_by, event.other):
             reasons = _BY_ITSELF if event.closed_by == who else _BY_PARTNER
             return Ending(reasons[event.reason], event.room_id)

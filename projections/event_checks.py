@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from events.commands import EnterQueue, MatchDue, NextPartner
 from events.commit import Commit
-from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
+from events.events import (
+    Event,
+    MessageSent,
+    NamesForgotten,
+    PartnerBlocked,
+    PartnerReported,
+    PolicyAdopted,
+    QueueEntered,
+    QueueLeft,
+    RoomClosed,
+    RoomOpened,
+)
 from events.ids import ConnectionId, RoomId
+from projections.avoidance import avoid_reason, patient_others
 from projections.connections import Idle
 from projections.notifications import recipients
 from projections.rooms import Room
@@ -52,8 +65,10 @@ def _queue_entered(before: StateView, commit: Commit, event: QueueEntered) -> li
     known = before.connections.by_id.get(who)
     if known is not None and type(known.place) is not Idle and not _left_a_room(commit, who):
         found.append((1, f"{who} entered the queue, but was not idle"))
-    if before.policy.matching == "first-come" and len(before.queue) and not _opens_a_room(commit):
-        found.append((3, "someone waits while another waits"))
+    if event.earlier is None and before.policy.matching == "first-come" and not _opens_a_room(commit):
+        free = _longest_waiting(before, commit, who)
+        if free is not None:
+            found.append((3, f"{who} waits while {free} waits, and they may meet"))
     return found
 
 
@@ -74,9 +89,39 @@ def _room_opened(before: StateView, commit: Commit, event: RoomOpened) -> list[F
     entered = before.queue.entered.get(first)
     if entered is None or entered >= before.queue.entered.get(second, commit.position):
         found.append((3, f"{first} did not enter before {second}"))
-    if before.policy.matching == "first-come" and before.queue.head() != first:
-        found.append((3, f"{first} was not the one who waited longest"))
+    found += _check_meeting(before, commit, event)
     return found
+
+
+def _check_meeting(before: StateView, commit: Commit, event: RoomOpened) -> list[Finding]:
+    """Check that these two may meet, and that the one who was chosen has waited longest of those who may."""
+    seeker = _seeker_of(commit)
+    if seeker not in (event.first, event.second):
+        return [(3, "a room was opened by someone else")]
+    partner = event.second if seeker == event.first else event.first
+    reason = avoid_reason(before, seeker, partner, commit.facts)
+    if reason == "blocked":
+        return [(9, f"{seeker} and {partner} met, and one had blocked the other")]
+    if reason is not None and partner not in patient_others(before, seeker, commit.facts):
+        return [(3, f"{seeker} and {partner} met again too soon")]
+    if before.policy.matching != "first-come":
+        return []
+    longest = _longest_waiting(before, commit, seeker)
+    if longest is None:
+        longest = next(patient_others(before, seeker, commit.facts), None)
+    return [(3, f"{partner} was not the one who waited longest")] if partner != longest else []
+
+
+def _longest_waiting(before: StateView, commit: Commit, seeker: ConnectionId) -> ConnectionId | None:
+    """Return the one who has waited longest of those whom `seeker` may meet without any patience."""
+    others = (other for _, other in before.queue.entries.items() if other != seeker)
+    return next((other for other in others if avoid_reason(before, seeker, other, commit.facts) is None), None)
+
+
+def _seeker_of(commit: Commit) -> ConnectionId | None:
+    """Return the connection that a matching was asked for."""
+    command = commit.command
+    return command.connection_id if isinstance(command, EnterQueue | NextPartner | MatchDue) else None
 
 
 def _room_closed(before: StateView, commit: Commit, event: RoomClosed) -> list[Finding]:
@@ -85,8 +130,25 @@ def _room_closed(before: StateView, commit: Commit, event: RoomClosed) -> list[F
     return []
 
 
-def _policy_adopted(before: StateView, commit: Commit, event: PolicyAdopted) -> list[Finding]:
+def _nothing_to_check(before: StateView, commit: Commit, event: Event) -> list[Finding]:
     return []
+
+
+def _partner_reported(before: StateView, commit: Commit, event: PartnerReported) -> list[Finding]:
+    room = before.rooms.by_id.get(event.room_id)
+    if room is None or {event.reporter, event.reported} != {room.first, room.second}:
+        return [(5, f"{event.reporter} reported {event.reported}, and {event.room_id} was not theirs")]
+    return []
+
+
+def _names_forgotten(before: StateView, commit: Commit, event: NamesForgotten) -> list[Finding]:
+    active = [who for who in event.connection_ids if not _is_idle(before, who)]
+    return [(1, f"the name of {who} was forgotten, who was not idle") for who in active]
+
+
+def _is_idle(before: StateView, who: ConnectionId) -> bool:
+    known = before.connections.by_id.get(who)
+    return known is not None and type(known.place) is Idle
 
 
 _EVENT_CHECKS: Mapping[type[Event], Callable[[StateView, Commit, Any], list[Finding]]] = {
@@ -95,7 +157,10 @@ _EVENT_CHECKS: Mapping[type[Event], Callable[[StateView, Commit, Any], list[Find
     QueueLeft: _queue_left,
     RoomOpened: _room_opened,
     RoomClosed: _room_closed,
-    PolicyAdopted: _policy_adopted,
+    PartnerBlocked: _nothing_to_check,
+    PartnerReported: _partner_reported,
+    NamesForgotten: _names_forgotten,
+    PolicyAdopted: _nothing_to_check,
 }
 
 
@@ -113,7 +178,7 @@ def _enters(commit: Commit, who: ConnectionId) -> bool:
 
 
 def _left_a_room(commit: Commit, who: ConnectionId) -> bool:
-    return any(type(event) is RoomClosed and event.closed_by == who for event in commit.events)
+    return any(type(event) is RoomClosed and who in (event.closed_by, event.other) for event in commit.events)
 
 
 def _opens_a_room(commit: Commit) -> bool:
@@ -139,5 +204,8 @@ _EXPECTED_RECIPIENTS: Mapping[type[Event], Callable[[Any], tuple[ConnectionId, .
     QueueLeft: lambda event: (),
     RoomOpened: lambda event: (event.first, event.second),
     RoomClosed: lambda event: (event.other,),
+    PartnerBlocked: lambda event: (),
+    PartnerReported: lambda event: (),
+    NamesForgotten: lambda event: (),
     PolicyAdopted: lambda event: (),
 }

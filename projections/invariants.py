@@ -13,8 +13,20 @@ from typing import Any
 import msgspec
 
 from events.commit import Commit
-from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
+from events.events import (
+    Event,
+    MessageSent,
+    NamesForgotten,
+    PartnerBlocked,
+    PartnerReported,
+    PolicyAdopted,
+    QueueEntered,
+    QueueLeft,
+    RoomClosed,
+    RoomOpened,
+)
 from events.ids import ConnectionId, Position, RoomId
+from events.text import known_interests
 from projections.connections import Chatting, Idle, Waiting
 from projections.event_checks import Finding, find_violations
 from projections.ordered_map import Order
@@ -117,10 +129,10 @@ def _check_queue(state: State) -> Iterator[Finding]:
     queue = Queue()
     for position, who in entries:
         known = state.connections.get(who)
-        if known is None or known.place != Waiting(position):
+        if known is None or type(known.place) is not Waiting or known.place.entered_position != position:
             yield 1, f"{who} is in the queue at {position}, but does not wait there"
         else:
-            queue = queue.with_entry(who, position, known.interests)
+            queue = queue.with_entry(who, position, known_interests(known.interests))
     if (queue.interests, queue.by_interest) != (state.queue.interests, state.queue.by_interest):
         yield 1, "the queue and its interests disagree"
 
@@ -200,6 +212,9 @@ _AFFECTED: Mapping[type[Event], Callable[[Any], tuple[tuple[ConnectionId, ...], 
     QueueLeft: lambda event: ((event.connection_id,), _NO_ROOM),
     RoomOpened: lambda event: ((event.first, event.second), event.room_id),
     RoomClosed: lambda event: ((event.closed_by, event.other), event.room_id),
+    PartnerBlocked: lambda event: ((event.blocker,), _NO_ROOM),
+    PartnerReported: lambda event: ((event.reporter,), event.room_id),
+    NamesForgotten: lambda event: (event.connection_ids, _NO_ROOM),
     PolicyAdopted: lambda event: ((), _NO_ROOM),
 }
 
@@ -220,13 +235,14 @@ def _check_interests(before: Queue, commit: Commit, after: StateView, who: Conne
     """Check that `who` is found by the interests it waits with, and by no others."""
     queue = after.queue
     known, entered = after.connections.by_id.get(who), queue.entered.get(who)
-    named, were = known.interests if known is not None else (), before.interests.get(who, ())
+    named = known_interests(known.interests) if known is not None else ()
+    were = before.interests.get(who, ())
     interests = named if entered is not None else ()
     sound = queue.interests.get(who, ()) == interests
     for interest in (*named, *were):
         sharing = queue.sharing(interest)
         sound = sound and sharing != _EMPTY_ORDER
-        for position in (commit.position, before.entered.get(who, commit.position)):
+        for position in {commit.position, before.entered.get(who, commit.position), entered or commit.position}:
             there = sharing is not None and sharing.get(position) == who
             sound = sound and there == (position == entered and interest in interests)
     return [] if sound else [(1, f"{who} is in the queue with other interests than their own")]

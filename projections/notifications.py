@@ -37,13 +37,17 @@ class MessageReceived(msgspec.Struct, frozen=True, gc=False):
     sender: Literal["stranger"] = "stranger"
 
 
-class PartnerDisconnected(msgspec.Struct, frozen=True, gc=False):
-    """Your partner ended the conversation, or was absent too long."""
+class PartnerDisconnected(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Your partner ended the conversation, or was absent too long.
+
+    With `requeued`, it never came, and you wait again in your old place.
+    """
 
     room_id: RoomId
     reason: RoomClosedReason
     timestamp: str
     cursor: Position
+    requeued: bool = False
 
 
 NotificationParams = ChatroomFound | MessageReceived | PartnerDisconnected
@@ -55,7 +59,7 @@ METHODS: dict[type[NotificationParams], str] = {
 }
 
 REDACTED_TEXT = "[redacted]"
-"""The message in a replay after its text was redacted."""
+"""The message, or the partner's name, in a replay after it was redacted."""
 
 
 class Notification(msgspec.Struct, frozen=True, gc=False):
@@ -107,11 +111,11 @@ def _message_received(event: MessageSent, who: ConnectionId, timestamp: str, cur
 
 def _partner_found(event: RoomOpened, who: ConnectionId, timestamp: str, cursor: Position) -> NotificationParams:
     partner = event.second_name if who == event.first else event.first_name
-    return ChatroomFound(event.room_id, partner, timestamp, cursor)
+    return ChatroomFound(event.room_id, partner if isinstance(partner, str) else REDACTED_TEXT, timestamp, cursor)
 
 
 def _partner_gone(event: RoomClosed, who: ConnectionId, timestamp: str, cursor: Position) -> NotificationParams:
-    return PartnerDisconnected(event.room_id, event.reason, timestamp, cursor)
+    return PartnerDisconnected(event.room_id, event.reason, timestamp, cursor, event.is_other_requeued)
 
 
 _PARAMS: Mapping[type[Event], Callable[[Any, ConnectionId, str, Position], NotificationParams]] = {

@@ -140,14 +140,16 @@ class OrderMutation(msgspec.Struct, Generic[T], gc=False):
             self.kept = self.kept.remove(key)
         self.count -= 1
 
+    def head(self) -> tuple[int, T] | None:
+        """Return the lowest key with its value."""
+        head = self.kept.head()
+        return head if head is not None or not self.appended else next(iter(self.appended.items()))
+
     def pop_head(self) -> tuple[int, T] | None:
         """Remove the lowest key, and return it with its value."""
-        head = self.kept.head()
+        head = self.head()
         if head is not None:
-            self.kept = self.kept.remove(head[0])
-        elif self.appended:
-            head = self.appended.popitem(last=False)
-        self.count -= head is not None
+            self.remove(head[0])
         return head
 
     def finish(self) -> Order[T]:

@@ -10,8 +10,6 @@ from events.ids import ConnectionId, Position
 from projections.ordered_map import Order
 from projections.persistent_map import Map
 
-Interests = tuple[str, ...]
-
 
 class Queue(msgspec.Struct, frozen=True, gc=False):
     """Waiting connections by entry position.
@@ -22,11 +20,11 @@ class Queue(msgspec.Struct, frozen=True, gc=False):
 
     entries: Order[ConnectionId] = Order()
     entered: Map[ConnectionId, Position] = Map()
-    interests: Map[ConnectionId, Interests] = Map()  # of those who named any
+    interests: Map[ConnectionId, tuple[str, ...]] = Map()  # of those who named any
     by_interest: Map[str, Order[ConnectionId]] = Map()  # none of them is empty
 
     @staticmethod
-    def of(entries: Sequence[tuple[Position, ConnectionId, Interests]]) -> Queue:
+    def of(entries: Sequence[tuple[Position, ConnectionId, tuple[str, ...]]]) -> Queue:
         """Return the queue of `entries`, given with ascending positions."""
         sharing: dict[str, list[tuple[Position, ConnectionId]]] = {}
         for position, connection_id, interests in entries:
@@ -55,8 +53,8 @@ class Queue(msgspec.Struct, frozen=True, gc=False):
         """Return the waiting connections with `interest` by entry position; `None` if there is none."""
         return self.by_interest.get(interest)
 
-    def with_entry(self, connection_id: ConnectionId, position: Position, interests: Interests = ()) -> Queue:
-        """Return this queue with one more connection at its end."""
+    def with_entry(self, connection_id: ConnectionId, position: Position, interests: tuple[str, ...] = ()) -> Queue:
+        """Return this queue with one more connection, in the order of `position`."""
         entries, entered = self.entries.insert(position, connection_id), self.entered.set(connection_id, position)
         if not interests:
             return Queue(entries, entered, self.interests, self.by_interest)
@@ -87,10 +85,10 @@ class QueueMutation(msgspec.Struct, gc=False):
     """A working copy of a queue. A connection that leaves before `flush` never enters the order."""
 
     kept: Queue
-    pending: dict[ConnectionId, tuple[Position, Interests]] | None = None  # in the order of their entry
+    pending: dict[ConnectionId, tuple[Position, tuple[str, ...]]] | None = None
 
-    def add(self, connection_id: ConnectionId, position: Position, interests: Interests) -> None:
-        """Add a connection at the end."""
+    def add(self, connection_id: ConnectionId, position: Position, interests: tuple[str, ...]) -> None:
+        """Add a connection, in the order of `position`."""
         if self.pending is None:
             self.pending = {}
         self.pending[connection_id] = position, interests

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from events.events import MessageSent, RoomOpened
+from events.events import MessageSent, PartnerReported, QueueEntry, RoomOpened
 from events.ids import ClientMessageId, ConnectionId, Position, RoomId
+from events.text import Text
 from projections.ordered_map import Order, OrderMutation
 from projections.persistent_map import Map, MapMutation
 
@@ -20,12 +21,15 @@ class Room(msgspec.Struct, frozen=True, gc=False):
     room_id: RoomId
     first: ConnectionId  # waited longer
     second: ConnectionId
-    first_name: str
-    second_name: str
+    first_name: Text
+    second_name: Text
     opened_position: Position
     closed_position: Position | None = None
     newest_ids: MessageIds = Map()
     older_ids: MessageIds = Map()
+    first_entry: QueueEntry | None = None  # for a match that has to be confirmed
+    second_entry: QueueEntry | None = None
+    reporters: tuple[ConnectionId, ...] = ()
 
     def sent_at_ms(self, sender: ConnectionId, client_message_id: ClientMessageId) -> int | None:
         """Return the time of `sender`'s message of that id, or `None` if none is remembered."""
@@ -45,9 +49,13 @@ class Room(msgspec.Struct, frozen=True, gc=False):
         """Return the other member."""
         return self.second if member == self.first else self.first
 
-    def partner_name_of(self, member: ConnectionId) -> str:
+    def partner_name_of(self, member: ConnectionId) -> Text:
         """Return the other member's display name."""
         return self.second_name if member == self.first else self.first_name
+
+    def entry_of(self, member: ConnectionId) -> QueueEntry | None:
+        """Return the place that `member` had in the queue; `None` for a match that needs no confirmation."""
+        return self.first_entry if member == self.first else self.second_entry
 
 
 class Rooms(msgspec.Struct, frozen=True, gc=False):
@@ -79,8 +87,16 @@ class RoomsMutation(msgspec.Struct, gc=False):
 
     def open(self, event: RoomOpened, position: Position) -> None:
         """Open a room."""
-        names = event.first_name, event.second_name
-        self.by_id[event.room_id] = Room(event.room_id, event.first, event.second, *names, position)
+        self.by_id[event.room_id] = Room(
+            event.room_id,
+            event.first,
+            event.second,
+            event.first_name,
+            event.second_name,
+            position,
+            first_entry=event.first_entry,
+            second_entry=event.second_entry,
+        )
 
     def remember(self, event: MessageSent, at_ms: int, ids_kept: int) -> None:
         """Remember the sender's id of a message.
@@ -103,7 +119,15 @@ class RoomsMutation(msgspec.Struct, gc=False):
             room.closed_position,
             newest.set((event.sender, event.client_message_id), at_ms),
             older,
+            room.first_entry,
+            room.second_entry,
+            room.reporters,
         )
+
+    def record_report(self, event: PartnerReported) -> None:
+        """Note the reporter in the room."""
+        room = self.by_id[event.room_id]
+        self.by_id[event.room_id] = replace(room, reporters=(*room.reporters, event.reporter))
 
     def close(self, room_id: RoomId, position: Position, closed_kept: int) -> None:
         """Close a room, and keep the `closed_kept` newest closed ones."""

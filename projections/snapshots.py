@@ -23,20 +23,24 @@ import msgspec
 
 from events.codec import Upcast
 from events.commit import Tip
+from events.events import QueueEntry
 from events.ids import ClientMessageId, ConnectionId, Position, RoomId
 from events.log import UnreadableSnapshotError
 from events.policy import Policy
+from events.text import Text, known_interests
 from projections.connections import Connection, Connections, Idle, Waiting
 from projections.inbox import Inbox
 from projections.ordered_map import Order
 from projections.persistent_map import Map
-from projections.queue import Interests, Queue
+from projections.queue import Queue
+from projections.reports import Report
 from projections.rooms import MessageIds, Room, Rooms
 from projections.state import State
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
+"""2 added entries and reporters of rooms, partners, blocks and reports; a policy without them makes no such state."""
 
-UPCASTS: Mapping[int, Upcast] = {}
+UPCASTS: Mapping[int, Upcast] = {1: lambda line: line}
 """Snapshot version to the function that turns one of its lines, except the last, into the next version's."""
 
 LINE_WEIGHT = 500
@@ -63,18 +67,22 @@ class _Room(msgspec.Struct, array_like=True, gc=False):
     room_id: RoomId
     first: ConnectionId
     second: ConnectionId
-    first_name: str
-    second_name: str
+    first_name: Text
+    second_name: Text
     opened_position: Position
     closed_position: Position | None
     newest_ids: _Ids
     older_ids: _Ids
+    first_entry: QueueEntry | None = None
+    second_entry: QueueEntry | None = None
+    reporters: tuple[ConnectionId, ...] = ()
 
 
 class _Rows(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     rooms: list[_Room] = []
     connections: dict[ConnectionId, Connection] = {}
     inboxes: dict[ConnectionId, Inbox] = {}
+    reports: list[tuple[Position, Report]] = []
 
 
 class _Trailer(msgspec.Struct, forbid_unknown_fields=True):
@@ -101,7 +109,9 @@ class _StateCodec:
         Each takes less than a millisecond, except that the first rooms wait for a sort.
         """
         hashed = hashlib.sha256()
-        for line in chain((_encode(_header_of(state)),), _room_lines(state), _people_lines(state)):
+        for line in chain(
+            (_encode(_header_of(state)),), _room_lines(state), _people_lines(state), _report_lines(state)
+        ):
             hashed.update(line + b"\n")
             yield line
         yield _encode(_Trailer(hashed.hexdigest()))
@@ -147,6 +157,11 @@ def _people_lines(state: State) -> Iterator[bytes]:
     assert count == len(by_id), "promises 1 and 2: everyone is in exactly one place"
 
 
+def _report_lines(state: State) -> Iterator[bytes]:
+    for some in _portions(state.reports.items(), lambda report: 1):
+        yield _encode(_Rows(reports=some))
+
+
 def _open_rooms(state: State) -> list[Room]:
     open_rooms = [room for room in state.rooms.by_id.values() if room.closed_position is None]
     return sorted(open_rooms, key=attrgetter("opened_position"))  # a commit opens one at most
@@ -184,6 +199,9 @@ def _stored_room(room: Room) -> _Room:
         room.closed_position,
         _stored_ids(room.newest_ids),
         _stored_ids(room.older_ids),
+        room.first_entry,
+        room.second_entry,
+        room.reporters,
     )
 
 
@@ -233,11 +251,13 @@ class _Tables:
         self._inboxes = Map[ConnectionId, Inbox]().mutate()
         self._closed: list[tuple[Position, RoomId]] = []
         self._idle: list[tuple[int, ConnectionId]] = []
-        self._waiting: list[tuple[Position, ConnectionId, Interests]] = []
+        self._reports: list[tuple[Position, Report]] = []
+        self._waiting: list[tuple[Position, ConnectionId, tuple[str, ...]]] = []
 
     def add(self, rows: _Rows) -> None:
         self._connections.update(rows.connections)
         self._inboxes.update(rows.inboxes)
+        self._reports += rows.reports
         for stored in rows.rooms:
             self._rooms[stored.room_id] = _room(stored)
             if stored.closed_position is not None:
@@ -247,7 +267,7 @@ class _Tables:
             if type(place) is Idle:
                 self._idle.append((place.key, who))
             elif type(place) is Waiting:
-                self._waiting.append((place.entered_position, who, known.interests))
+                self._waiting.append((place.entered_position, who, known_interests(known.interests)))
 
     def state(self, header: _SnapshotHeader) -> State:
         return State(
@@ -260,6 +280,7 @@ class _Tables:
             self._inboxes.finish(),
             header.messages_sent,
             header.rooms_closed,
+            Order.of(self._reports),
         )
 
 
@@ -289,6 +310,9 @@ def _room(stored: _Room) -> Room:
         stored.closed_position,
         _ids(stored.newest_ids),
         _ids(stored.older_ids),
+        stored.first_entry,
+        stored.second_entry,
+        stored.reporters,
     )
 
 

@@ -15,14 +15,27 @@ import msgspec
 from msgspec.structs import astuple
 
 from events.commit import EMPTY_TIP, Commit, Tip, check_link
-from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
+from events.events import (
+    Event,
+    MessageSent,
+    NamesForgotten,
+    PartnerBlocked,
+    PartnerReported,
+    PolicyAdopted,
+    QueueEntered,
+    QueueLeft,
+    RoomClosed,
+    RoomOpened,
+)
 from events.ids import ConnectionId, Position
 from events.policy import Policy
+from events.text import known_interests
 from projections.connections import Connections, ConnectionsMutation
 from projections.inbox import Inbox, Inboxes, add_to_inbox
-from projections.ordered_map import Order
+from projections.ordered_map import Order, OrderMutation
 from projections.persistent_map import Map, MapMutation
 from projections.queue import Queue, QueueMutation
+from projections.reports import Report, Reports, record_report
 from projections.rooms import Rooms, RoomsMutation
 
 
@@ -38,6 +51,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
     inboxes: Inboxes = Map()
     messages_sent: int = 0  # since position 1, as the next field
     rooms_closed: int = 0
+    reports: Reports = Order()
 
     @property
     def position(self) -> Position:
@@ -58,6 +72,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
             self.inboxes.mutate(),
             self.messages_sent,
             self.rooms_closed,
+            self.reports.mutate(),
         )
 
 
@@ -77,6 +92,7 @@ class StateMutation(msgspec.Struct, gc=False):
     inboxes: MapMutation[ConnectionId, Inbox]
     messages_sent: int
     rooms_closed: int
+    reports: OrderMutation[Report]
 
     @property
     def queue(self) -> Queue:
@@ -118,6 +134,7 @@ class StateMutation(msgspec.Struct, gc=False):
             self.inboxes.finish(),
             self.messages_sent,
             self.rooms_closed,
+            self.reports.finish(),
         )
 
 
@@ -160,7 +177,8 @@ def _message_sent(now: StateMutation, event: MessageSent) -> None:
 
 def _queue_entered(now: StateMutation, event: QueueEntered) -> None:
     now.connections.set_waiting(event, now.position, now.at_ms, now.policy.queue_commands_per_10s_max)
-    now.waiting.add(event.connection_id, now.position, event.interests)
+    place = event.earlier.position if event.earlier is not None else now.position
+    now.waiting.add(event.connection_id, place, known_interests(event.interests))
 
 
 def _queue_left(now: StateMutation, event: QueueLeft) -> None:
@@ -182,6 +200,24 @@ def _room_closed(now: StateMutation, event: RoomClosed) -> None:
     now.connections.set_idle(event.other, 2 * now.position + 1, now.position, now.at_ms)
     add_to_inbox(now.inboxes, event.other, now.position, now.at_ms, now.policy.inbox_events_max)
     now.rooms_closed += 1
+    if now.policy.rematch_after_ms and not event.missed_by:
+        now.connections.record_meeting(event.closed_by, event.other, now.at_ms)
+        now.connections.record_meeting(event.other, event.closed_by, now.at_ms)
+
+
+def _partner_blocked(now: StateMutation, event: PartnerBlocked) -> None:
+    now.connections.record_block(event.blocker, event.blocked, now.policy.blocks_per_connection_max)
+
+
+def _partner_reported(now: StateMutation, event: PartnerReported) -> None:
+    now.rooms.record_report(event)
+    now.connections.record_report(event.reporter, now.at_ms, now.policy.reports_per_10min_max)
+    record_report(now.reports, event, now.position, now.at_ms, now.policy)
+
+
+def _names_forgotten(now: StateMutation, event: NamesForgotten) -> None:
+    for who in event.connection_ids:
+        now.connections.forget_name(who)
 
 
 def _policy_adopted(now: StateMutation, event: PolicyAdopted) -> None:
@@ -194,6 +230,9 @@ EFFECTS: Mapping[type[Event], Callable[[StateMutation, Any], None]] = {
     QueueLeft: _queue_left,
     RoomOpened: _room_opened,
     RoomClosed: _room_closed,
+    PartnerBlocked: _partner_blocked,
+    PartnerReported: _partner_reported,
+    NamesForgotten: _names_forgotten,
     PolicyAdopted: _policy_adopted,
 }
 
@@ -201,7 +240,7 @@ EFFECTS: Mapping[type[Event], Callable[[StateMutation, Any], None]] = {
 def _canonical(value: Any) -> Any:
     """Return `value` as plain lists in an order that does not depend on hashing.
 
-    A tuple holds only plain values, and is written as a list.
+    A tuple holds only plain values or such tuples, and is written as a list.
     """
     kind = type(value)
     if kind is str or kind is int or value is None or isinstance(value, tuple):  # the most frequent types first
@@ -212,12 +251,36 @@ def _canonical(value: Any) -> Any:
     if kind is Order:
         return list(value.items())
     assert isinstance(value, msgspec.Struct)
-    fields = (_DIGEST_NAMES.get(name, name) for name in value.__struct_fields__)
-    return [_DIGEST_NAMES.get(kind.__name__, kind.__name__), *zip(fields, map(_canonical, astuple(value)), strict=True)]
+    later = _LATER_FIELDS.get(kind.__name__, _NO_FIELDS)
+    fields = [
+        (_DIGEST_NAMES.get(name, name), _canonical(field))
+        for name, field in zip(value.__struct_fields__, astuple(value), strict=True)
+        if name not in later or field != later[name]
+    ]
+    return [_DIGEST_NAMES.get(kind.__name__, kind.__name__), *fields]
 
 
 _DIGEST_NAMES: Final = {"Connections": "Places", "connections": "places"}
 """Earlier names of renamed classes and fields: a digest covers names, and must be the same in every version."""
+
+_NO_FIELDS: Final[Mapping[str, Any]] = {}
+_LATER_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "Waiting": {"entered_at_ms": None},
+    "Connection": {"salt": None, "partners": (), "blocked": (), "reports_spent_until_us": 0},
+    "Room": {"first_entry": None, "second_entry": None, "reporters": ()},
+    "State": {"reports": Order()},
+    "Policy": {
+        "confirm_grace_ms": 0,
+        "requeue_on_missed_match": 0,
+        "rematch_after_ms": 0,
+        "rematch_patience_ms": 0,
+        "blocks_per_connection_max": 0,
+        "reports_per_10min_max": 0,
+        "evidence_keep_ms": 0,
+        "reports_kept": 10_000,
+    },
+}
+"""Fields that came later, with their defaults: a state without them has the digest that it had before."""
 
 
 _KEY = itemgetter(0)

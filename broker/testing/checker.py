@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from broker.decide import Rejection
+from broker.decision import Rejection
 from broker.matching import Matching, Seeker
 from broker.testing.comparison import differences, plain_notification
 from broker.testing.reference_model import IllegalChoiceError, ReferenceModel, ReferenceResult

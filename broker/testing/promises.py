@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from broker.matching import Matching
 from broker.testing.checked_matching import override_matchings
 from broker.testing.checker import Checker, Counterexample

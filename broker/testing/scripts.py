@@ -9,7 +9,8 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from broker.testing import strategies
 from broker.testing.systems import START_MS, facts_for
 from events.commands import (

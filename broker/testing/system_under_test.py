@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
-from broker.decide import Rejection
+from broker.decision import Rejection
 from broker.testing.checked_matching import CheckedMatching
 from broker.testing.checker import Checker, Counterexample, compare_rejection
 from broker.testing.comparison import plain_notification

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from broker.broker import Broker
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from broker.hub import Delivery
 from broker.reads import Page, PageLimits, page_after
 from broker.testing.clock import FakeClock, settle

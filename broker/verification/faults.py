@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from broker.verification.safe_text import diff, safe, safe_repr
 from events.commit import Commit
 from events.events import Event, RoomOpened

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from broker.decide import Rejection
+from broker.decision import Rejection
 from broker.verification.delta_debugging import ddmin
 from broker.verification.scenario import LoggedCommand, Scenario, replay_scenario, rooms_of
 from events.commands import AdoptPolicy, SendMessage

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.decide import Decision, Rejection, decide
+from broker.decide import decide
+from broker.decision import Decision, Rejection
 from events.commands import Command, Disconnect, EnterQueue, MatchDue, NextPartner
 from events.commit import SCHEMA_VERSION, Commit, Facts
 from events.events import Event, QueueEntered, RoomOpened

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, get_args
 
-from broker.decide import Decision, Rejection, decide
+from broker.decide import decide
+from broker.decision import Decision, Rejection
 from broker.errors import UsageError
 from broker.verification.safe_text import printable
 from broker.verification.scenario import CONNECTION_FIELDS, connections_in

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from broker.decide import Rejection
+from broker.decision import Rejection
 from broker.verification.safe_text import safe_repr
 from broker.verification.scenario import connections_in
 from events.ids import ConnectionId, RoomId

@@ -164,7 +164,8 @@ def _digits(value: object) -> str:
 
 def _imports(scenario: Scenario) -> Iterator[str]:
     commands = [asked.command for asked in (*scenario.past, scenario.target)]
-    yield "from broker.decide import Rejection, decide"
+    yield "from broker.decide import decide"
+    yield "from broker.decision import Rejection"
     yield from _import("events.commands", {type(command).__name__ for command in commands})
     yield "from events.commit import Facts, commit_after"
     yield from _import("events.events", {type(event).__name__ for event in scenario.stored})

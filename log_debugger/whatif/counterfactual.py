@@ -20,7 +20,8 @@ from heapq import heapify, heappop, heappush
 
 import msgspec
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from broker.errors import UsageError
 from broker.match_timeouts import LOOK_AGAIN_MS
 from broker.matching import Matching, Seeker, patience_ms

@@ -9,7 +9,7 @@ import structlog
 
 from broker.batch import Accepted
 from broker.broker import Broker
-from broker.decide import Rejection
+from broker.decision import Rejection
 from events.commands import Command, EnterQueue, LeaveQueue, LeaveRoom, NextPartner, SendMessage
 from events.ids import RoomId, connection_id_of
 from events.log import LogUnavailableError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.decide import Rejection
+from broker.decision import Rejection
 from broker.metrics import Metrics
 from broker.replica import Replica
 from mcp_facade.texts import REFUSALS

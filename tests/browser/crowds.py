@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable
 from itertools import count
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from events.commands import (
     AdoptPolicy,
     Command,

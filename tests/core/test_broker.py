@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from broker.batch import Accepted
-from broker.decide import Rejection
+from broker.decision import Rejection
 from events.events import QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId, connection_id_of
 from events.memory import MemoryLog

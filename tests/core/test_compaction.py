@@ -9,7 +9,7 @@ import pytest
 
 from broker.batch import Accepted
 from broker.broker import APPENDING_MS, Broker
-from broker.decide import Rejection
+from broker.decision import Rejection
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
 from events.log import Snapshot

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from broker import decide as decide_module
 from broker import matching
-from broker.decide import RejectionCode, decide
+from broker.decide import decide
+from broker.decision import RejectionCode
 from broker.testing.strategies import commands
 from events.commands import AdoptPolicy, Command, Disconnect
 from events.commit import Facts

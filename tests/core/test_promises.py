@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from hypothesis import settings
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from broker.testing import BrokerMachine, Outcome
 from events.commands import Command
 from events.commit import Commit, Facts, Tip, commit_after

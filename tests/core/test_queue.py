@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.ids import ConnectionId
-from projections.queue import Interests, Queue, QueueMutation
+from projections.queue import Queue, QueueMutation
 from tests.support.examples import scaled
 from tests.support.people import ANN, BOB, CAT
 
-Step = tuple[bool, int, Interests]
+Step = tuple[bool, int, tuple[str, ...]]
 """True for an entry, the connection, and its interests."""
 
 STEPS = st.lists(
@@ -78,7 +78,7 @@ def test_without_interests_there_is_no_index() -> None:
 @given(STEPS)
 def test_a_queue_is_a_list_that_people_join_at_the_end(steps: list[Step]) -> None:
     """The queue agrees with a list after any entries and removals."""
-    queue, model = Queue(), list[tuple[int, ConnectionId, Interests]]()
+    queue, model = Queue(), list[tuple[int, ConnectionId, tuple[str, ...]]]()
     for position, (enters, number, interests) in enumerate(steps, 1):
         who, waits = ConnectionId(f"c_{number}"), number in {int(one[2:]) for _, one, _ in model}
         if enters and not waits:

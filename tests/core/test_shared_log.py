@@ -10,7 +10,7 @@ import pytest
 from broker import replica as replica_module
 from broker import writer as writer_module
 from broker.broker import Broker
-from broker.decide import Rejection
+from broker.decision import Rejection
 from broker.replica import CATCH_UP_MS, FOLLOW_AGAIN_MS
 from broker.writer import CONTENDED_MS, RETRY_MS
 from events.commands import AdoptPolicy, Disconnect, EnterQueue

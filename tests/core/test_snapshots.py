@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from events.commands import AdoptPolicy, Command, Disconnect, MatchDue, NextPartner
 from events.commit import Commit, Facts, commit_after
 from events.ids import ClientMessageId, ConnectionId, RoomId

@@ -10,7 +10,8 @@ import pytest
 
 from broker import batch as draft_module
 from broker.batch import Accepted, CommandAnswer
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from broker.writer import RETRY_MS
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue
 from events.commit import BrokenChainError, Commit, Tip

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from broker.batch import CommandAnswer
-from broker.decide import Rejection
+from broker.decision import Rejection
 from events.commands import Command, EnterQueue
 from events.ids import ConnectionId, connection_id_of
 from mcp_facade.texts import REFUSALS

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from broker.decide import Rejection, decide
-from broker.matching import patience_ms
+from broker.decide import decide
+from broker.decision import Rejection
+from broker.matching import patience_steps_ms
 from events.commands import (
     AdoptPolicy,
     Command,

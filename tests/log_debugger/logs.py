@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from events.codec import encode_commit
 from events.commands import (
     AdoptPolicy,

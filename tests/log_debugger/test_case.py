@@ -75,7 +75,8 @@ def test_the_whole_test_reads_like_one_that_somebody_wrote(tmp_path: Path) -> No
 Written by `chat-broker test`: who, where and what was said are made up.
 """
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from events.commands import EnterQueue, NextPartner
 from events.commit import Facts, commit_after
 from events.events import QueueEntered, RoomClosed, RoomOpened

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from broker.batch import Accepted, Batch, CommandAnswer, PendingCommand
 from broker.broker import Broker
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from events.commands import Command
 from events.commit import Commit, Facts
 from events.ids import Position, RoomId

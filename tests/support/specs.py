@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from difflib import ndiff
 from typing import Any
 
-from broker.decide import Decision, Rejection, RejectionCode, decide
+from broker.decide import decide
+from broker.decision import Decision, Rejection, RejectionCode
 from events.commands import Command, LeaveQueue
 from events.commit import Facts, commit_after
 from events.events import Event, PolicyAdopted

@@ -11,7 +11,8 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from broker import batch as draft
 from broker import reads as pages
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from broker.hub import Hub
 from broker.matching import MATCHINGS, Seeker, first_come
 from broker.testing import (

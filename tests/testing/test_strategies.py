@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from broker.decide import Rejection, decide
+from broker.decide import decide
+from broker.decision import Rejection
 from broker.testing import CURRENT_ROOM, TimedCommand, check_history, log_of, logs, scripts, strategies
 from broker.testing.strategies import HOSTILE, PEOPLE, SURROGATES
 from events.commands import (
