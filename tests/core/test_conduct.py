@@ -21,6 +21,7 @@ from events.ids import ConnectionId, Position
 from events.policy import Policy
 from events.text import ANONYMOUS
 from projections.connections import Idle, Waiting
+from projections.event_checks import find_violations
 from projections.notifications import PartnerDisconnected, deliveries
 from projections.reports import Report
 from projections.state import State, evolve
@@ -335,3 +336,33 @@ def test_the_rules_are_off_in_an_old_log() -> None:
         closed(ANN, BOB, "next"), entered(ANN), opened(CAT, ANN)
     )
     given(chatting(ANN, BOB)).when(say(ANN)).then(said(ANN, BOB))
+
+
+class TestChecks:
+    """A log in which such a command did what it must not is found out."""
+
+    def found(self, state: State, *events: Event) -> list[tuple[int, str]]:
+        """Return the violations of a commit of `events` after `state`."""
+        return find_violations(state, commit_after(state.tip, PAST, Facts(NOON_MS, FRESH, "salt"), events))
+
+    def test_a_report_of_a_strangers_room(self) -> None:
+        """Only the members of a known room report each other."""
+        words = "c_ann reported c_bob, and r_old was not theirs"
+        assert self.found(state_after(waiting(ANN)), reported(3, 4)) == [(5, words)]
+        assert self.found(state_after(chatting(ANN, CAT)), reported(3, 4)) == [(5, words)]
+        assert self.found(state_after(chatting(BOB, ANN)), reported(3, 4)) == []
+
+    def test_a_name_forgotten_too_soon(self) -> None:
+        """Only the idle are forgotten."""
+        state = state_after(waiting(ANN), waiting(CAT), then_also(left(CAT)))
+        assert self.found(state, NamesForgotten((ANN, CAT))) == [
+            (1, "the name of c_ann was forgotten, who was not idle")
+        ]
+        assert self.found(state, NamesForgotten((DAN,))) == [(1, "the name of c_dan was forgotten, who was not idle")]
+
+    def test_a_return_to_the_queue(self) -> None:
+        """It is no newcomer's waiting in vain, and it needs a room that has closed."""
+        state = state_after(*to_be_confirmed(), waiting(CAT))
+        requeued = QueueEntered(ANN, "Ann", (), earlier=ANNS_PLACE)
+        assert self.found(state, missed(BOB, ANN, requeued=True), requeued) == []
+        assert self.found(state, requeued) == [(1, "c_ann entered the queue, but was not idle")]

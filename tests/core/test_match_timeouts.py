@@ -274,3 +274,26 @@ async def test_one_who_waits_again_meets_those_who_came_meanwhile(bench: BrokerB
     *_, cancelled, matched = await bench.log.inner.read(0, 100)
     assert [type(event) for event in cancelled.events] == [RoomClosed, QueueEntered]
     assert (matched.command, matched.events[0].first) == (MatchDue(BOB), BOB)
+
+
+def test_a_match_at_the_start_waits_for_a_clock_that_was_ahead() -> None:
+    """The wall clock was ahead when the process began, and was set back at once."""
+
+    async def scenario() -> None:
+        log, clock = FaultyLog(), FakeClock()
+        before = BrokerBench(log, clock)
+        await before.broker.start(POLICY)
+        await before.do(enter(ANN, "Ann", "go"))
+        await before.do(enter(BOB, "Bob", "tea"))
+        before.broker.deadlines.stop()  # as a process that was killed: it closes nothing
+        clock.jump_wall(3_600_000)
+        after = BrokerBench(log, clock)
+        await after.broker.start(POLICY)
+        clock.jump_wall(-3_600_000)
+        await clock.advance(PATIENCE - 1)
+        assert (after.waits(ANN), after.waits(BOB)) == (True, True)
+        await clock.advance(1)
+        assert met(after, ANN, BOB)
+        await after.broker.close()
+
+    run(scenario)
