@@ -16,9 +16,10 @@ from broker.clock import Clock, sleep_until
 from broker.compaction import read_next_page
 from events.commands import Disconnect
 from events.commit import BrokenChainError, Commit, Tip, check_link
-from events.ids import Position
+from events.ids import ConnectionId, Position
 from events.log import EventLog, LogUnavailableError, Snapshot
 from projections.state import INITIAL_STATE, State, evolve
+from projections.view import StateView
 
 logger = structlog.get_logger(__name__)
 
@@ -40,6 +41,10 @@ class LogObserver:
 
     def overdue(self) -> Iterable[Disconnect]:
         """Return the commands that take out absent connections, to be decided before any matching."""
+        return ()
+
+    def to_avoid(self, state: StateView, who: ConnectionId) -> tuple[ConnectionId, ...]:
+        """Return the waiting connections that `who` should not meet; `state` may be tentative."""
         return ()
 
     def foreign_commits(self) -> None:

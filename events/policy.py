@@ -17,6 +17,8 @@ MatchingName = Literal["first-come", "interests"]
 class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Limits and graces; the unit is at the end of the name. All but `matching` are positive integers.
 
+    Those in `MAY_BE_OFF` may be 0.
+
     The defaults are those of an empty log. A changed default would change the meaning of old logs. So a broker writes
     other values into the log, and the defaults stay.
     """
@@ -72,9 +74,13 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
             raise ValueError(f"matching must be one of {', '.join(get_args(MatchingName))}")
         for name in LIMITS:
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1")
+            least = 0 if name in MAY_BE_OFF else 1
+            if type(value) is not int or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}")
 
 
 LIMITS = tuple(name for name in Policy.__struct_fields__ if name != "matching")
 """The fields that are numbers."""
+
+MAY_BE_OFF = frozenset({"handles_minted_per_10s_max"})
+"""The fields that 0 turns off."""

@@ -20,6 +20,8 @@ from broker.broker import Broker
 from broker.clock import SystemClock
 from broker.config import BOUNDS, PREFIX, Settings, commits_kept, open_log
 from broker.errors import HOW_FAR, UsageError
+from broker.networks import NetworkSet
+from broker.peers import PeerLimits
 from broker.reads import ReadLimits
 from events.commit import BrokenChainError
 from events.ids import Position
@@ -136,7 +138,13 @@ async def _serve(settings: Settings, listening: socket.socket, deny_file: DenyFi
         log = open_log(settings)
     except UnusableLogError as error:
         raise UsageError(str(error)) from None
-    broker = Broker(log, SystemClock(), keep_commits=commits_kept(settings), read_limits=read_limits_of(settings))
+    broker = Broker(
+        log,
+        SystemClock(),
+        keep_commits=commits_kept(settings),
+        read_limits=read_limits_of(settings),
+        peer_limits=peer_limits_of(settings),
+    )
     open_files = OpenFiles()
     asyncio.get_running_loop().set_exception_handler(open_files.handle)
 
@@ -175,6 +183,16 @@ def _why(failure: Exception, log: str) -> str:
 def read_limits_of(settings: Settings) -> ReadLimits:
     """Return the limits of reads, so that a tool's whole answer keeps to those of `settings`."""
     return ReadLimits(settings.page_bytes_max - ANSWER_BYTES, settings.reads_per_10s_max, bytes_in_answer)
+
+
+def peer_limits_of(settings: Settings) -> PeerLimits:
+    """Return the limits of peers."""
+    return PeerLimits(
+        settings.connections_per_peer_max,
+        settings.queue_entries_per_peer_10s_max,
+        NetworkSet.of(settings.exempt_peers),
+        settings.log_peers,
+    )
 
 
 def uvicorn_config(
