@@ -53,13 +53,14 @@ class MessageSent(_EventBase, frozen=True, tag="message_sent"):
     client_message_id: ClientMessageId | None
 
 
-class RoomClosed(_EventBase, frozen=True, tag="room_closed"):
+class RoomClosed(_EventBase, frozen=True, tag="room_closed", omit_defaults=True):
     """A conversation ended for good; `other` is the member that did not end it."""
 
     room_id: RoomId
     closed_by: ConnectionId
     other: ConnectionId
     reason: RoomClosedReason
+    missed_by: tuple[ConnectionId, ...] = ()
 
 
 class PolicyAdopted(_EventBase, frozen=True, tag="policy_adopted"):

@@ -64,6 +64,9 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     interest_patience_ms: int = 15_000  # the wait for a shared interest
     snapshot_every_commits: int = 50_000  # a log on disk
 
+    # Since schema version 3.
+    rematch_after_ms: int = 0  # until then, two peers that met are not matched again
+
     def __post_init__(self) -> None:
         """Refuse invalid values.
 
@@ -82,5 +85,5 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 LIMITS = tuple(name for name in Policy.__struct_fields__ if name != "matching")
 """The fields that are numbers."""
 
-MAY_BE_OFF = frozenset({"handles_minted_per_10s_max"})
+MAY_BE_OFF = frozenset({"handles_minted_per_10s_max", "rematch_after_ms"})
 """The fields that 0 turns off."""
