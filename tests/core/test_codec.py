@@ -29,7 +29,7 @@ from events.commit import (
 )
 from events.events import Event, QueueLeft, RoomClosed
 from events.ids import CommitId
-from events.policy import Policy
+from events.policy import MAY_BE_OFF, Policy
 from events.text import RedactedText
 from tests.support.examples import scaled
 from tests.support.people import ANN
@@ -168,6 +168,14 @@ def test_a_limit_is_a_positive_integer(value: object) -> None:
     """A limit that is no positive integer is refused by name."""
     with pytest.raises(ValueError, match="streams_max must be a whole number of at least 1"):
         Policy(streams_max=value)
+
+
+@pytest.mark.parametrize("name", sorted(MAY_BE_OFF))
+def test_some_limits_may_be_off(name: str) -> None:
+    """A limit that may be off takes 0, and nothing less."""
+    assert getattr(Policy(**{name: 0}), name) == 0
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 0"):
+        Policy(**{name: -1})
 
 
 CORRUPTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
