@@ -211,7 +211,12 @@ def test_the_last_peers_met_are_remembered() -> None:
 def test_an_exempt_peer_is_never_avoided() -> None:
     """Many people share it; it may avoid others."""
     lobby = Lobby()
-    lobby.meet(ANN, BOB, (ANNS, "198.51.100.7"))
+    lobby.enter(ANN, ANNS)
+    lobby.enter(BOB, "198.51.100.7")
+    lobby.match(ANN, BOB)
+    lobby.enter(CAT, "198.51.100.7")
+    assert lobby.avoided(ANN) == []
+    lobby.part(ANN)
     lobby.enter(BOB, "198.51.100.7")
     assert lobby.avoided(ANN) == []
     lobby.enter(ANN, ANNS)
