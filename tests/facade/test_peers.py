@@ -119,6 +119,7 @@ async def attacked_by(mallories: list[Person]) -> AsyncIterator[None]:
                 await stranger(mallory, "enter_queue", display_name="Mallory")
                 leaving.create_task(mallory.call("leave_chat", room_id=mallory.room_id, handle=mallory.handle))
 
+    await mallories[0].enter("Mallory")
     attacking = asyncio.create_task(attack())
     try:
         yield
