@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import uvicorn
 
-from broker.addresses import host_of
+from broker.addresses import host_of, parse_address
 from broker.broker import Broker
 from broker.clock import SystemClock
 from broker.config import BOUNDS, PREFIX, Settings, commits_kept, open_log
@@ -49,6 +49,8 @@ LOCAL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
 """By an address that stands for all of this machine's, one of them that a client on it can use."""
 
 OTHER_NAMES = "clients elsewhere use a name or an address of this machine: allow each with --allow-host NAME"
+
+ONE_PEER = "name the proxy with --trust-proxy, or else all callers share the limits of one: --peer-exempt lifts them"
 
 
 class ChatUvicorn(uvicorn.Server):
@@ -111,11 +113,21 @@ def serve(settings: Settings) -> None:
     raise_limit()
     deny_file = _deny_file_of(settings)
     listening = _listen(settings.host, settings.port)
+    address = listening.getsockname()[0]
+    if _share_an_address(settings, address):
+        logger.warning("peers_share_an_address", hint=ONE_PEER)
     # A name to listen on may have an address that is none of the usual ones: the log line of the start names that.
-    address = host_of(listening.getsockname()[0])
-    settings = msgspec.structs.replace(settings, allow_hosts=(*settings.allow_hosts, address))
+    settings = msgspec.structs.replace(settings, allow_hosts=(*settings.allow_hosts, host_of(address)))
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         runner.run(_serve(settings, listening, deny_file))
+
+
+def _share_an_address(settings: Settings, address: str) -> bool:
+    """Return whether all callers of a broker at `address` count as one peer, which is this machine."""
+    listening = parse_address(address)
+    if listening is None or not listening.is_loopback or settings.trust_proxies:
+        return False
+    return listening not in NetworkSet.of(settings.exempt_peers)
 
 
 def _deny_file_of(settings: Settings) -> DenyFile | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import cycle
@@ -12,6 +13,7 @@ import pytest
 
 from tests.facade.people import Era, Person, RefusedError, crowd
 from tests.support.fake_clock import FakeClock
+from tests.support.process import killed, started
 from tests.support.process import serving as process
 from tests.support.server import Running, serving
 
@@ -73,6 +75,25 @@ async def test_this_machine_has_no_limits(era: Era) -> None:
     async with serving(**limits) as running, crowd(running) as there:
         await there.pair(era, era)
         await there.pair(era, era)
+
+
+@pytest.mark.parametrize(
+    ("more", "event"),
+    [
+        ((), "peers_share_an_address"),
+        (("--trust-proxy", "127.0.0.1"), "serving"),
+        (("--peer-exempt", "127.0.0.1"), "serving"),
+        (("--host", "0.0.0.0"), "serving"),  # noqa: S104 - it is not called
+    ],
+)
+async def test_a_public_broker_that_sees_one_address_alone_says_so(more: tuple[str, ...], event: str) -> None:
+    """The first line of the log names the remedy, where a proxy hides all callers."""
+    running = await started("serve", "--port", "0", "--log-format", "json", "--allow-host", "chat.example.com", *more)
+    assert running.stderr is not None
+    line = json.loads(await running.stderr.readline())
+    await killed(running)
+    assert line["event"] == event
+    assert (event == "serving") or "--trust-proxy" in line["hint"]
 
 
 @pytest.mark.parametrize("is_asked", [True, False])
