@@ -66,6 +66,10 @@ REFUSALS = {
     "message_too_large": "The message is too large. Send {message_bytes_max} bytes of UTF-8 at most, or several.",
     "rate_limited": "Too fast. Wait {retry_after_ms} ms, then call again.",
     "too_many_waits": "Too many of your calls wait already. Use the result of one of them, then call again.",
+    "too_many_connections": (
+        "Too many connections from your address wait or chat already. End one of them with leave_queue or leave_chat, "
+        "or wait {retry_after_ms} ms; then call again."
+    ),
     "queue_full": "The queue is full. Call enter_queue again in a minute.",
     "unavailable": (
         "The broker can't answer right now, and what you asked for may or may not have happened. Call get_status in a "

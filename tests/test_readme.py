@@ -16,10 +16,10 @@ import pytest
 from mcp_types import Tool
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from broker.config import BOUNDS, FLAGS, LISTS, PREFIX, SWITCHES
+from broker.config import DEFAULTS, FLAGS, LISTS, PREFIX, SWITCHES
 from broker.metrics import Metrics
 from broker.retention import SWEEP_MS
-from events.policy import LIMITS, Policy
+from events.policy import Policy
 from mcp_facade.cli import COMMANDS, LOG_COMMANDS
 from mcp_facade.resources import INBOX_TEMPLATE, LOBBY_URI
 from mcp_facade.streams.frames import CONNECTION_META_KEY, EXTENSION
@@ -138,8 +138,7 @@ def test_the_settings_are_those_of_the_command_line() -> None:
         {flag: f"`{default}`" for flag, (default, _) in FLAGS.items()}
         | dict.fromkeys(SWITCHES, "`0`")
         | dict.fromkeys(LISTS, "none")
-        | {name.replace("_", "-"): f"`{getattr(Policy(), name)}`" for name in LIMITS}
-        | {name.replace("_", "-"): f"`{bound}`" for name, bound in BOUNDS.items()}
+        | {name.replace("_", "-"): f"`{default}`" for name, default in DEFAULTS.items()}
     )
     expected = [
         [f"`--{flag}`", f"`{PREFIX}{flag.replace('-', '_').upper()}`", default] for flag, default in defaults.items()

@@ -299,7 +299,8 @@ async def test_who_talks_too_fast_is_told_how_long_to_wait(era: Era) -> None:
 async def test_who_asks_for_too_many_handles_is_slowed_down(era: Era) -> None:
     """New handles are counted by address; who has one is not slowed."""
     clock = FakeClock()
-    async with serving(clock=clock, handles_minted_per_10s_max=1) as running, crowd(running) as there:
+    limits = {"handles_minted_per_10s_max": 1, "exempt_peers": ()}
+    async with serving(clock=clock, **limits) as running, crowd(running) as there:
         ann, bob = await there.person(era), await there.person(era)
         await ann.enter()
         refusal = await bob.refused("enter_queue")
