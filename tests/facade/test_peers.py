@@ -159,10 +159,9 @@ async def met_by(person: Person, name: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="needs a matching that avoids what the commit's facts name", strict=False)
 async def test_one_peer_does_not_own_the_lobby() -> None:
     """On a public broker: it always waits and leaves at once, and yet two people beside it meet."""
-    public = ("--allow-host", "chat.example.com", "--rematch-after-ms", "600000")
+    public = ("--allow-host", "chat.example.com")
     async with process(*public) as broker, crowd(cast("Running", broker)) as there:
         mallories = [await there.person("2026", MALLORYS) for _ in range(6)]
         people = {name: await there.person("2026", address) for name, address in ADDRESSES.items()}
