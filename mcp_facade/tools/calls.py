@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+from broker.broker import Broker
 from broker.reads import Reads
 from events.ids import ConnectionId, Handle, connection_id_of
 from mcp_facade.http.exchange import HttpExchange
@@ -65,8 +66,8 @@ async def _default(reads: Reads, session: Session) -> Caller | None:
 class Callers:
     """Finds the callers of tools that only a known connection may call."""
 
-    def __init__(self, reads: Reads, sessions: Sessions, refusals: Refusals) -> None:
-        self._reads = reads
+    def __init__(self, broker: Broker, sessions: Sessions, refusals: Refusals) -> None:
+        self._reads = broker.reads
         self._sessions = sessions
         self._refusals = refusals
 

@@ -61,7 +61,7 @@ class Tools:
         self._delivery_log = broker.delivery_log
         self._refusals = Refusals(broker.replica, broker.metrics)
         self._sessions = sessions
-        self._callers = Callers(broker.reads, sessions, self._refusals)
+        self._callers = Callers(broker, sessions, self._refusals)
         conduct = ConductTools(broker, self._callers, self._refusals)
         self._tools: Mapping[str, Callable[[Call, Mapping[str, Any] | None], Awaitable[Json]]] = {
             "enter_queue": self._enter_queue,
