@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
+import structlog
+
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
 from broker.deadlines import Deadlines
 from broker.delivery_log import DeliveryLog
@@ -24,11 +26,14 @@ from broker.waits import Waits
 from broker.writer import LogWriter
 from events.commands import Disconnect, SendMessage
 from events.commit import Commit
-from events.ids import ConnectionId
+from events.events import PartnerReported
+from events.ids import ConnectionId, Position
 from events.log import EventLog
 from events.policy import Policy
 from projections.state import State
 from projections.view import StateView
+
+logger = structlog.get_logger(__name__)
 
 APPENDING_MS = 1_500
 """The longest wait of `close` for an append. With all else to end, the process is gone within five seconds."""
@@ -116,7 +121,16 @@ class Broker(LogObserver):
             self.presence.observe(commit, state)
             self.match_timeouts.observe(commit, state)
             self.peers.observe(commit, state)
+            for event in commit.events:
+                if type(event) is PartnerReported:
+                    self._log_report(commit.position, event)
         self.hub.announce(commit)
+
+    def _log_report(self, position: Position, event: PartnerReported) -> None:
+        """Log a report for the operator: never its note, a name or a handle."""
+        address = self.peers.address_of(event.reported)  # `--log-peers`
+        known = {"reported_address": address} if address is not None else {}
+        logger.info("report", position=position, room=event.room_id, category=event.category, **known)
 
     def overdue(self) -> list[Disconnect]:
         """Return the commands that take out absent connections (`LogObserver`)."""
