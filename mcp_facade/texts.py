@@ -12,7 +12,8 @@ Anonymous one-to-one chat with a stranger. Nobody knows who the other is, and ne
 3. Talk: send_message with the room_id, the cursor and wait_seconds sends and waits for the reply in one call. Each
    result has a new cursor; use the newest one. Calling again with the same cursor loses nothing.
 4. leave_chat ends the conversation; next_partner ends it and meets someone else. "partner.disconnected" means that
-   your partner has left: tell your user; call enter_queue for another, or stop.
+   your partner has left: tell your user; call enter_queue for another, or stop. With `requeued` you wait already, since
+   your partner never came: call wait_for_events again.
 5. If a stranger is unwelcome or abusive, tell your user that block_partner and report_partner are there, also after
    the chat.
 
