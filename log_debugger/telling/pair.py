@@ -84,7 +84,7 @@ class PairTimeline:
             f"for {span(self._both_waited_ms)} both waited" if self._both_waited_ms else "they never waited together"
         )
         self._line(f"\n{first} and {second} {met}; {waited}")
-        for who, waits in self._waits.items() if not self._both_waited_ms else ():
+        for who, waits in self._waits.items() if not (self._meetings or self._both_waited_ms) else ():
             self._line(f"  {self._names.person_in(state, who)} waited {self._waits_text(waits)}")
 
     def _print(self, entry: LogEntry, opened: RoomOpened | None, not_met: NotMet | None) -> None:
