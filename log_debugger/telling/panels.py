@@ -158,8 +158,8 @@ def _queue(names: ShortNames, state: State) -> Iterator[str]:
 
 
 def _waiter(names: ShortNames, state: State, number: int, who: ConnectionId) -> str:
-    interests = state.connections.by_id[who].interests
-    named = f" ({interests_text(interests)})" if interests else ""
+    interests = interests_text(state.connections.by_id[who].interests)
+    named = f" ({interests})" if interests else ""
     return f"{number}. {names.person_in(state, who)} for {span(waited_ms(state, who))}{named}"
 
 
@@ -192,13 +192,14 @@ def _members(names: ShortNames, room: Room) -> str:
 
 def _place_rows(names: ShortNames, step: Step) -> list[PanelRow]:
     rows = []
-    for who in dict.fromkeys(connections_in(step.commit)):
+    concerned = [*dict.fromkeys(connections_in(step.commit))]
+    for who in concerned[:ROWS_MAX]:
         was, now = step.before.connections.get(who), step.after.connections.get(who)
         places = [place_text(names, known.place if known is not None else None) for known in (was, now)]
         text = f"{_who(names, step, who)} {places[1]}"
         mark = "+" if was is None else "~" if places[0] != places[1] else " "
         rows.append(PanelRow(mark, f"{text}, was {places[0]}" if mark == "~" else text))
-    return rows
+    return rows + ([_plain(f"and {len(concerned) - ROWS_MAX:,} more")] if len(concerned) > ROWS_MAX else [])
 
 
 def _count_rows(before: State, after: State) -> list[PanelRow]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from events.events import Event, PolicyAdopted, QueueEntered, QueueLeft, RoomOpened
+from events.events import Event, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId
+from log_debugger.reading.short_names import plain_name
 from projections.state import State
 
 MatchedPair = tuple[ConnectionId, ConnectionId]
@@ -19,6 +20,7 @@ class MatchSummary(msgspec.Struct, frozen=True):
     """The results of a run. A time is the longest wait among that share of those matched; 0 if there are none."""
 
     pairs: int
+    missed: int  # matches of these pairs
     half_met_within_ms: int
     nine_in_ten_met_within_ms: int
     all_met_within_ms: int
@@ -33,11 +35,11 @@ class MatchStats:
         self.pairs: Counter[MatchedPair] = Counter()
         self.matchings: dict[str, None] = {}
         """The matchings in force at entries into the queue."""
-        self.names = {who: known.display_name for who, known in sorted(base.connections.by_id.items())}
+        self.names = {who: plain_name(known.display_name) for who, known in sorted(base.connections.by_id.items())}
         self.waited_ms: dict[ConnectionId, int] = {}
         """The total waiting time of each, matched or not."""
         self._policy = base.policy
-        self._gave_up = 0
+        self._gave_up = self._missed = 0
         self._met_ms: list[int] = []
         self._since = {who: base.connections.by_id[who].last_at_ms for who in sorted(base.queue.entered)}
 
@@ -46,7 +48,7 @@ class MatchStats:
         for event in events:
             match event:
                 case QueueEntered(connection_id=who, display_name=name):
-                    self.names[who], self._since[who] = name, at_ms
+                    self.names[who], self._since[who] = plain_name(name), at_ms
                     self.matchings[self._policy.matching] = None
                 case QueueLeft(connection_id=who):
                     self._end(who, at_ms)
@@ -54,6 +56,8 @@ class MatchStats:
                 case RoomOpened(first=first, second=second):
                     self.pairs[min(first, second), max(first, second)] += 1
                     self._met_ms += [self._end(first, at_ms), self._end(second, at_ms)]
+                case RoomClosed(missed_by=missed_by):
+                    self._missed += bool(missed_by)
                 case PolicyAdopted(policy=policy):
                     self._policy = policy
 
@@ -64,7 +68,8 @@ class MatchStats:
             self._end(who, at_ms)
         met = sorted(self._met_ms)
         pairs = self.pairs.total()
-        return MatchSummary(pairs, _share(met, 50), _share(met, 90), _share(met, 100), self._gave_up, waiting)
+        half, nine_in_ten, all_of_them = (_share(met, percent) for percent in (50, 90, 100))
+        return MatchSummary(pairs, self._missed, half, nine_in_ten, all_of_them, self._gave_up, waiting)
 
     def _end(self, who: ConnectionId, at_ms: int) -> int:
         waited_ms = at_ms - self._since.pop(who, at_ms)
