@@ -26,6 +26,7 @@ from events.commit import (
     commit_id_of,
     redact,
 )
+from events.events import QueueEntered, RoomOpened
 from events.ids import (
     POSITION_MAX,
     CommitId,
@@ -34,9 +35,9 @@ from events.ids import (
     handle_from,
     room_id_from,
 )
-from events.text import RedactedText, redacted
+from events.text import RedactedText, redacted, redacted_interests
 from tests.support.examples import scaled
-from tests.support.people import ANN, BOB, enter, entered, opened, said, say
+from tests.support.people import ANN, BOB, ROOM, enter, entered, opened, said, say
 
 SALT = "0123456789abcdef" * 2
 BEFORE = Tip(41, CommitId("f" * 32))
@@ -267,3 +268,19 @@ def test_an_event_that_says_something_else_is_redacted_as_what_it_says() -> None
 def test_any_text_at_all_names_a_connection() -> None:
     """Any text, even invalid Unicode, has a connection id."""
     assert connection_id_of("\ud800") != connection_id_of("\ud801")
+
+
+def test_a_name_without_a_salt_is_not_redacted() -> None:
+    """It could be guessed from a hash; it is `Anonymous`, or in commits of older schemas too."""
+    room = RoomOpened(ROOM, ANN, BOB, "Ann", "Bob", None, SALT)
+    events = [QueueEntered(BOB, "Bob", (), SALT), QueueEntered(ANN, "Ann", ("tea",)), room]
+    gone = redact(commit_after(BEFORE, enter(BOB), Facts(1_000, ROOM, SALT), events))
+    hidden = redacted("Bob", SALT)
+    assert gone.events == (
+        QueueEntered(BOB, hidden, redacted_interests((), SALT)),
+        QueueEntered(ANN, "Ann", ("tea",)),
+        RoomOpened(ROOM, ANN, BOB, "Ann", hidden),
+    )
+    check_link(BEFORE, gone)
+    plain = commit_after(BEFORE, enter(ANN), Facts(1_000), [QueueEntered(ANN, "Ann", ())])
+    assert redact(plain) == plain
