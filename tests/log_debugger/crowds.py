@@ -10,7 +10,6 @@ import msgspec
 
 from broker.decide import decide
 from broker.decision import Rejection
-from broker.matching import patience_steps_ms
 from events.commands import (
     AdoptPolicy,
     Command,
