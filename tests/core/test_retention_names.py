@@ -222,7 +222,7 @@ class Histories:
     async def live(self, rounds: int) -> None:
         """Start brokers one after the other; each time the log folds to the state, whatever was redacted."""
         for _ in range(rounds):
-            bench = BrokerBench(FaultyLog(self.log), self._clock)  # type: ignore[arg-type]
+            bench = BrokerBench(FaultyLog(self.log), self._clock)
             await bench.broker.start(Policy(evidence_keep_ms=EVIDENCE_MS, confirm_grace_ms=25_000))
             assert await folds_to_the_state(bench)
             redaction = redaction_of(bench)
@@ -235,7 +235,7 @@ class Histories:
 
     async def end(self) -> None:
         """Let a last broker wait until everything is due."""
-        bench = BrokerBench(FaultyLog(self.log), self._clock)  # type: ignore[arg-type]
+        bench = BrokerBench(FaultyLog(self.log), self._clock)
         await bench.broker.start(bench.broker.state.policy)
         await self._clock.advance(EVIDENCE_MS + LONG_MS)
         await redaction_of(bench).sweep()
