@@ -32,6 +32,9 @@ from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, leave_queue, 
 
 LONG_MS = AFTER_MS + NAMES_MS
 EVIDENCE_MS = 3 * NAMES_MS
+FAIR = Policy(
+    evidence_keep_ms=EVIDENCE_MS, confirm_grace_ms=25_000, rematch_after_ms=AFTER_MS, snapshot_every_commits=9
+)
 
 
 async def commits(log: EventLog) -> Sequence[Commit]:
@@ -212,8 +215,9 @@ def test_two_brokers_may_do_it() -> None:
 class Histories:
     """A random history over a log that outlives its brokers."""
 
-    def __init__(self, log: EventLog, seed: int) -> None:
+    def __init__(self, log: EventLog, seed: int, policy: Policy = FAIR) -> None:
         self.log = log
+        self._policy = policy
         self._draw = random.Random(seed)
         self._clock = FakeClock()
         self._people = [ANN, BOB, CAT, DAN]
@@ -223,7 +227,7 @@ class Histories:
         """Start brokers one after the other; each time the log folds to the state, whatever was redacted."""
         for _ in range(rounds):
             bench = BrokerBench(FaultyLog(self.log), self._clock)
-            await bench.broker.start(Policy(evidence_keep_ms=EVIDENCE_MS, confirm_grace_ms=25_000))
+            await bench.broker.start(self._policy)
             assert await folds_to_the_state(bench)
             redaction = redaction_of(bench)
             for _ in range(self._draw.randint(10, 40)):
@@ -236,7 +240,7 @@ class Histories:
     async def end(self) -> None:
         """Let a last broker wait until everything is due."""
         bench = BrokerBench(FaultyLog(self.log), self._clock)
-        await bench.broker.start(bench.broker.state.policy)
+        await bench.broker.start(self._policy)
         await self._clock.advance(EVIDENCE_MS + LONG_MS)
         await redaction_of(bench).sweep()
         assert await folds_to_the_state(bench)

@@ -10,6 +10,7 @@ import msgspec
 
 from broker.decide import decide
 from broker.decision import Rejection
+from broker.matching import patience_steps_ms
 from events.commands import (
     AdoptPolicy,
     Command,
