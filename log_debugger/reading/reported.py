@@ -15,9 +15,9 @@ from log_debugger.reading.sources import Source
 
 NO_ROOM = RoomId("")
 
-# As stored. Inside a JSON string both quotes would be escaped, so no typed text matches.
-_REPORTED = b'"type":"partner_reported"'
-_ROOM = re.compile(rb'"room_id":"([^"\\]+)"')
+# A dump may have spaces, as other programs write JSON. Both quotes of a typed text inside a string would be escaped.
+_REPORTED = b'"partner_reported"'
+_ROOM = re.compile(rb'"room_id"\s*:\s*"([^"\\]+)"')
 
 
 class Report(NamedTuple):

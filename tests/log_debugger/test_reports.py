@@ -206,3 +206,12 @@ def test_altered_evidence_is_an_error(words: str, position: int, tmp_path: Path)
         failed = run_command("reports", str(dump), *arguments)
         assert (failed.status, failed.out) == (2, "")
         assert f"the commit at position {position} was altered" in failed.err
+
+
+def test_a_dump_may_be_spaced_as_other_programs_write_json(tmp_path: Path) -> None:
+    """Its commits are the same, as `verify` says, and so are their reports."""
+    lines = Path(dumped(tmp_path / "log.jsonl", reported().commits)).read_text().splitlines()
+    spaced = tmp_path / "spaced.jsonl"
+    spaced.write_text("".join(f"{json.dumps(json.loads(line))}\n" for line in lines))
+    assert run_ok("verify", str(spaced)).out.startswith("every promise holds")
+    assert run_ok("reports", str(spaced)).out == LISTED
