@@ -215,3 +215,11 @@ def test_a_dump_may_be_spaced_as_other_programs_write_json(tmp_path: Path) -> No
     spaced.write_text("".join(f"{json.dumps(json.loads(line))}\n" for line in lines))
     assert run_ok("verify", str(spaced)).out.startswith("every promise holds")
     assert run_ok("reports", str(spaced)).out == LISTED
+
+
+@pytest.mark.parametrize("asked", ["0", "-1"])
+def test_nothing_was_trimmed_before_the_first_position(asked: str, log: str) -> None:
+    """An id that no report can have is told as any other unknown one."""
+    failed = run_command("reports", log, f"--show={asked}")
+    assert failed.status == 2
+    assert f"there is no report {asked} in " in failed.err
