@@ -40,9 +40,9 @@ class MatchTimeouts:
         state = self._writer.replica.state
         now_ms, steps_ms = self._writer.time_ms(), patience_steps_ms(state.policy)
         for entered, who in state.queue.entries.items():
-            since_ms = state.connections.by_id[who].waiting_since_ms()
-            if since_ms + steps_ms[0] <= now_ms:
-                self._add(now_ms, who, entered)
+            due_ms = state.connections.by_id[who].waiting_since_ms() + steps_ms[0]
+            if due_ms <= now_ms:
+                self._add(due_ms, who, entered)
             else:
                 self._add_next(state, who, entered)
 
@@ -57,8 +57,8 @@ class MatchTimeouts:
                 if entered is None:
                     continue
                 if event.earlier is not None:
-                    self._add(self._writer.time_ms(), who, entered)  # others may have come since it waited first
-                elif entered == commit.position:
+                    self._add(commit.at_ms, who, entered)  # others may have come since it waited first
+                else:
                     self._add_next(state, who, entered)
 
     def _add_next(self, state: State, who: ConnectionId, entered: Position) -> None:
@@ -89,12 +89,7 @@ class MatchTimeouts:
     def _look_again(
         self, answer: asyncio.Future[CommandAnswer], who: ConnectionId, entered: Position, generation: int, due_ms: int
     ) -> None:
-        """Submit the match again, if the answer leaves it open: it was refused, or decided before it was due."""
-        if answer.cancelled():
-            return
-        matched = answer.result()
-        if isinstance(matched, Rejection):
+        """Submit the match again in a second, if it was refused."""
+        if not answer.cancelled() and isinstance(answer.result(), Rejection):
             at_ms = self._clock.now_ms() + LOOK_AGAIN_MS
             self._deadlines.add(at_ms, self._match, who, entered, generation, due_ms)
-        elif matched.commit is None and due_ms > self._writer.time_ms():  # the clock was set back in between
-            self._add(due_ms, who, entered)

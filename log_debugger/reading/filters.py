@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeGuard, get_args
+from typing import Any, NamedTuple, get_args
 
 from broker.decide import decide
-from broker.decision import Decision, Rejection
+from broker.decision import Decision
 from broker.errors import UsageError
+from broker.verification.repetition import is_repeated
 from broker.verification.safe_text import printable
 from broker.verification.scenario import connections_in, connections_of
 from events.commands import Command
-from events.commit import Commit, events_without_text
+from events.commit import Commit
 from events.events import Event
 from events.ids import ConnectionId, RoomId
 from log_debugger.reading.short_names import ShortNames
@@ -171,12 +172,4 @@ def decide_again(step: Step) -> Decision | None:
 def is_reproduced(step: Step) -> bool:
     """Return `True` if deciding the stored command again gives the stored events."""
     decision = decide_again(step)
-    return decision is not None and is_same(decision, step.commit)
-
-
-def is_same(decision: Decision, commit: Commit) -> TypeGuard[list[Event]]:
-    """Return `True` if `decision` gives the events of `commit`, also if their texts were redacted since."""
-    if isinstance(decision, Rejection):
-        return False
-    salt = commit.facts.salt
-    return events_without_text(decision, salt) == events_without_text(commit.events, salt)
+    return decision is not None and is_repeated(step.before, step.commit, decision)

@@ -74,6 +74,8 @@ def test_a_commit_comes_back_as_it_was(commit: Commit) -> None:
     assert b"\n" not in line
 
 
+SINCE_2 = json.loads((GOLDEN / "policy-2.json").read_text())
+ADDED = SINCE_2 | json.loads((GOLDEN / "policy-3.json").read_text())
 NEWEST = [line for line in LINES if line_of_schema(line) == SCHEMA_VERSION]
 OLD = [line for line in LINES if line_of_schema(line) < SCHEMA_VERSION]
 
@@ -93,9 +95,8 @@ def test_an_old_line_is_read_as_what_it_meant(line: bytes) -> None:
     now = json.loads(msgspec.json.encode(commit))
     for holder in (now["command"], *now["events"]):
         if "policy" in holder:
-            assert holder["policy"].pop("matching") == "first-come"
-            assert holder["policy"].pop("interest_patience_ms") == 15_000
-            assert holder["policy"].pop("snapshot_every_commits") == 50_000
+            later = {name: holder["policy"].pop(name) for name in ADDED if commit.schema < 2 or name not in SINCE_2}
+            assert later == {name: ADDED[name] for name in later}
     assert now == stored
 
 
@@ -123,15 +124,23 @@ def test_the_stored_lines_are_one_log(file: Path) -> None:
 def test_a_line_can_be_redacted_as_it_is(line: bytes) -> None:
     """A redacted line of any schema has no text and no salt, a valid id, and redacting it again changes nothing."""
     redacted = redact_line(line)
-    commit = decode_commit(redacted)
+    commit, before = decode_commit(redacted), decode_commit(line)
     check_link(Tip(commit.position - 1, commit.previous_id), commit)
-    text = getattr(decode_commit(line).command, "text", None)
-    if isinstance(text, str):
-        assert text.encode() not in redacted
-        assert b"salt" not in redacted
-    else:
-        assert redacted == line
+    assert b"salt" not in redacted
+    for holder in (before.command, *before.events):
+        for field in ("text", "note", *(("display_name", "first_name", "second_name") if before.schema > 2 else ())):
+            text = getattr(holder, field, None)
+            assert not isinstance(text, str) or json.dumps(text, ensure_ascii=False).encode() not in redacted
     assert redact_line(redacted) == redacted
+
+
+@pytest.mark.parametrize("line", OLD, ids=range(1, len(OLD) + 1))
+def test_an_old_line_keeps_its_names(line: bytes) -> None:
+    """Names of commits of older schemas entered their hash as they are, so they stay."""
+    before, after = decode_commit(line), decode_commit(redact_line(line))
+    for holder, redacted in zip((before.command, *before.events), (after.command, *after.events), strict=True):
+        for field in ("display_name", "interests", "first_name", "second_name"):
+            assert getattr(holder, field, None) == getattr(redacted, field, None)
 
 
 @settings(deadline=None, max_examples=scaled(100))
@@ -168,6 +177,13 @@ def test_a_limit_is_a_positive_integer(value: object) -> None:
     """A limit that is no positive integer is refused by name."""
     with pytest.raises(ValueError, match="streams_max must be a whole number of at least 1"):
         Policy(streams_max=value)
+
+
+def test_a_rule_can_be_off() -> None:
+    """A limit that may be off can be 0, and nothing below."""
+    assert Policy(confirm_grace_ms=0).confirm_grace_ms == 0
+    with pytest.raises(ValueError, match="confirm_grace_ms must be a whole number of at least 0"):
+        Policy(confirm_grace_ms=-1)
 
 
 CORRUPTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -223,18 +239,18 @@ def test_a_byte_that_is_no_text_is_damage(line: bytes, read: Callable[[bytes], o
     ("line", "why"),
     [
         (b"", "^not a commit: Input data was truncated$"),
-        (b'{"schema":2}', "^not a commit: Object missing required field `position`$"),
+        (b'{"schema":3}', "^not a commit: Object missing required field `position`$"),
         (b'{"schema":1}', "^not a commit of schema version 1: 'command'$"),
         (b'{"schema":1,"command":1}', f"^not a commit of schema version 1: {NO_CONTAINER}$"),
         (b'{"schema":1,"command":{},"commit_id":"","position":7}', "^the commit at position 7 was altered$"),
-        (b'{"schema":2,"x":' + TOO_DEEP, f"^not a commit: {TOO_DEEP_TEXTS}"),
+        (b'{"schema":3,"x":' + TOO_DEEP, f"^not a commit: {TOO_DEEP_TEXTS}"),
         (b'{"schema":1,"command":{"text":"x"},"facts":[]}', "schema version 1: 'list' object has no attribute 'get'$"),
         (
-            b'{"schema":2,"position":1,"commit_id":"","previous_id":"","at_ms":1,"command":{"x":' + TOO_DEEP,
+            b'{"schema":3,"position":1,"commit_id":"","previous_id":"","at_ms":1,"command":{"x":' + TOO_DEEP,
             f"^not a commit: {TOO_DEEP_TEXTS}",
         ),
         (b'{"schema":1,"x":1e999}', "^not a commit: Number out of range"),
-        (b'{"schema":0}', "^schema version 0; this program reads up to 2$"),
+        (b'{"schema":0}', "^schema version 0; this program reads up to 3$"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(line: bytes, why: str) -> None:
@@ -279,6 +295,7 @@ def test_nesting_at_the_limit_of_the_stack_is_damage(read: Callable[[bytes], obj
         (b'{"schema":2,"command":1}', NO_CONTAINER),
         (b'{"schema":2,"command":{"text":"x"},"facts":[]}', "'list' object has no attribute 'get'"),
         (b'{"schema":2,"command":{"text":"x"},"facts":{}}', "'events'"),
+        (b'{"schema":3}', "Object missing required field `position`"),
     ],
 )
 def test_what_is_no_commit_can_not_be_redacted(line: bytes, why: str) -> None:
@@ -291,9 +308,8 @@ def test_an_old_line_whose_id_holds_may_still_be_no_commit() -> None:
     """An old line with a valid id and an unknown field is an error."""
     stored = json.loads(OLD[0]) | {"more": 1}
     stored["commit_id"] = id_over([value for name, value in stored.items() if name != "commit_id"])
-    with pytest.raises(
-        UnreadableCommitError, match=r"^not a commit of schema version 1: Object contains unknown field"
-    ):
+    why = f"^not a commit of schema version {stored['schema']}: Object contains unknown field"
+    with pytest.raises(UnreadableCommitError, match=why):
         decode_commit(json.dumps(stored).encode())
 
 
@@ -319,7 +335,7 @@ def test_the_reasons_are_these(kind: type[Disconnect | QueueLeft | RoomClosed], 
     """The stored reasons are exactly these."""
     known = {"connection_id": "c_ann", "since": 1, "room_id": "r_1", "closed_by": "c_ann", "other": "c_bob"}
     tag = kind.__struct_config__.tag
-    stored = {name: known[name] for name in kind.__struct_fields__ if name != "reason"} | {"type": tag}
+    stored = {name: known[name] for name in kind.__struct_fields__ if name in known} | {"type": tag}
     for reason in reasons:
         assert msgspec.convert(stored | {"reason": reason}, kind).reason == reason
     for reason in ("XX", "next" if "next" not in reasons else "", "LEFT"):
@@ -352,9 +368,9 @@ def test_versions_are_brought_up_to_date_one_by_one(monkeypatch: pytest.MonkeyPa
     def from_zero(commit: dict[str, Any]) -> dict[str, Any]:
         return commit | {"at_ms": commit["at_ms"] - 1}
 
-    monkeypatch.setattr(codec, "UPCASTS", {-1: from_minus_one, 0: from_zero, 1: lambda commit: commit})
-    now = decode_commit(NEWEST[0])
-    line = specimen() | {"schema": -1, "at_ms": now.at_ms + 1}
+    monkeypatch.setattr(codec, "UPCASTS", {-1: from_minus_one, 0: from_zero, **codec.UPCASTS})
+    now = decode_commit(OLD[-1])
+    line = json.loads(OLD[-1]) | {"schema": -1, "at_ms": now.at_ms + 1}
     line["command"]["type"] = f"old_{line['command']['type']}"
     line["commit_id"] = id_over([value for name, value in line.items() if name != "commit_id"])
     read = decode_commit(json.dumps(line).encode())
@@ -363,7 +379,7 @@ def test_versions_are_brought_up_to_date_one_by_one(monkeypatch: pytest.MonkeyPa
 
 def test_facts_that_were_not_needed_are_not_stored() -> None:
     """Missing facts are not in the line, not even as null."""
-    facts = line_of(decode_commit(LINES[0]))["facts"]
+    facts = line_of(decode_commit(NEWEST[0]))["facts"]
     assert None not in facts.values()
 
 

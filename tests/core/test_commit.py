@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from broker.testing.strategies import commits
 from events.codec import UnreadableCommitError, decode_commit, encode_commit
-from events.commands import LeaveQueue
+from events.commands import EnterQueue, LeaveQueue, ReportPartner
 from events.commit import (
     EMPTY_TIP,
     BrokenChainError,
@@ -26,6 +26,7 @@ from events.commit import (
     commit_id_of,
     redact,
 )
+from events.events import PartnerReported, QueueEntered, RoomOpened
 from events.ids import (
     POSITION_MAX,
     CommitId,
@@ -34,9 +35,9 @@ from events.ids import (
     handle_from,
     room_id_from,
 )
-from events.text import RedactedText, redacted
+from events.text import RedactedText, redacted, redacted_interests
 from tests.support.examples import scaled
-from tests.support.people import ANN, BOB, enter, entered, opened, said, say
+from tests.support.people import ANN, BOB, ROOM, enter, entered, left, opened, said, say
 
 SALT = "0123456789abcdef" * 2
 BEFORE = Tip(41, CommitId("f" * 32))
@@ -175,7 +176,38 @@ def test_redacting_twice_is_redacting_once() -> None:
 
 def test_what_holds_no_text_is_not_redacted() -> None:
     """A commit without a text is not changed by redaction."""
-    assert redact(met()) == met()
+    gone = commit_after(BEFORE, LeaveQueue(ANN), Facts(1_000), [left(ANN)])
+    assert redact(gone) == gone
+
+
+def test_a_redacted_commit_forgets_names_and_interests() -> None:
+    """Each name is replaced by its own salted hash, and the id still holds."""
+    facts = Facts(1_000, ROOM, SALT)
+    entry = QueueEntered(BOB, "Bob", ("chess",), SALT)
+    room = RoomOpened(ROOM, ANN, BOB, "Ann", "Bob", "her salt", SALT)
+    commit = commit_after(BEFORE, enter(BOB, "Bob", "chess"), facts, [entry, room])
+    gone = redact(commit)
+    interests = redacted_interests(("chess",), SALT)
+    name = redacted("Bob", SALT)
+    assert gone.command == EnterQueue(BOB, name, interests)
+    assert gone.facts == Facts(1_000, ROOM)
+    assert gone.events == (
+        QueueEntered(BOB, name, interests),
+        RoomOpened(ROOM, ANN, BOB, redacted("Ann", "her salt"), name),
+    )
+    check_link(BEFORE, gone)
+    assert redact(gone) == gone
+
+
+def test_a_redacted_report_forgets_its_note() -> None:
+    """The note of a report is a text like a message; a report without one stays as it is."""
+    for note, kept in (("he was rude", redacted("he was rude", SALT)), (None, None)):
+        facts = Facts(1_000, None, SALT)
+        report = PartnerReported(ROOM, ANN, BOB, "spam", 3, 7, note)
+        gone = redact(commit_after(BEFORE, ReportPartner(ANN, ROOM, "spam", note), facts, [report]))
+        assert (gone.command, gone.facts.salt) == (ReportPartner(ANN, ROOM, "spam", kept), None)
+        assert gone.events == (PartnerReported(ROOM, ANN, BOB, "spam", 3, 7, kept),)
+        check_link(BEFORE, gone)
 
 
 def test_the_same_text_has_another_stand_in_under_another_salt() -> None:
@@ -235,7 +267,7 @@ def test_a_log_begins_at_nothing() -> None:
     """The empty tip is position 0, before the first commit."""
     assert EMPTY_TIP == (0, "")
     first = commit_after(EMPTY_TIP, enter(ANN), Facts(1), [entered(ANN)])
-    assert (first.schema, first.position, first.previous_id) == (2, 1, "")
+    assert (first.schema, first.position, first.previous_id) == (3, 1, "")
 
 
 def test_a_stand_in_is_the_hash_of_salt_and_text() -> None:
@@ -267,3 +299,19 @@ def test_an_event_that_says_something_else_is_redacted_as_what_it_says() -> None
 def test_any_text_at_all_names_a_connection() -> None:
     """Any text, even invalid Unicode, has a connection id."""
     assert connection_id_of("\ud800") != connection_id_of("\ud801")
+
+
+def test_a_name_without_a_salt_is_not_redacted() -> None:
+    """It could be guessed from a hash; it is `Anonymous`, or in commits of older schemas too."""
+    room = RoomOpened(ROOM, ANN, BOB, "Ann", "Bob", None, SALT)
+    events = [QueueEntered(BOB, "Bob", (), SALT), QueueEntered(ANN, "Ann", ("tea",)), room]
+    gone = redact(commit_after(BEFORE, enter(BOB), Facts(1_000, ROOM, SALT), events))
+    hidden = redacted("Bob", SALT)
+    assert gone.events == (
+        QueueEntered(BOB, hidden, redacted_interests((), SALT)),
+        QueueEntered(ANN, "Ann", ("tea",)),
+        RoomOpened(ROOM, ANN, BOB, "Ann", hidden),
+    )
+    check_link(BEFORE, gone)
+    plain = commit_after(BEFORE, enter(ANN), Facts(1_000), [QueueEntered(ANN, "Ann", ())])
+    assert redact(plain) == plain

@@ -12,8 +12,8 @@ from hypothesis import given as given_any
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from broker import conduct, decision, matching
 from broker import decide as decide_module
-from broker import matching
 from broker.decide import decide
 from broker.decision import RejectionCode
 from broker.testing.strategies import commands
@@ -389,14 +389,16 @@ def test_deciding_changes_nothing_and_repeats(command: Command) -> None:
     assert digest(state) == before
 
 
-@pytest.mark.parametrize("module", [decide_module, matching])
+@pytest.mark.parametrize("module", [decide_module, matching, conduct, decision])
 def test_deciding_draws_and_reads_nothing(module: object) -> None:
     """No clock, no random source, no setting: the modules do not even know of them."""
     tree = ast.parse(inspect.getsource(module))
     named = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
     named |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    allowed = ("__future__", "typing", "collections", "msgspec", "events.", "projections.", "broker.matching")
+    allowed = ("__future__", "typing", "collections", "msgspec", "events.", "projections.", "broker.")
     assert {name for name in named if not name.startswith(allowed)} == set()
+    pure = {"broker.matching", "broker.conduct", "broker.decision"}
+    assert {name for name in named if name.startswith("broker.")} <= pure
 
 
 def test_the_refusals_are_these() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from broker.match_timeouts import LOOK_AGAIN_MS
-from events.commands import AdoptPolicy, LeaveRoom, MatchDue
+from events.commands import AdoptPolicy, BlockPartner, CancelMatch, Command, LeaveRoom, MatchDue, NextPartner
+from events.events import QueueEntered, RoomClosed
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from tests.support.bench import LENIENT, BrokerBench, with_broker
@@ -212,3 +214,86 @@ async def test_a_second_start_adds_no_second_match(bench: BrokerBench) -> None:
     await bench.clock.advance(10 * LOOK_AGAIN_MS)
     assert submitted == [MatchDue(CAT), MatchDue(DAN)] * 10
     assert "chat_broker_rejections_total{" not in bench.broker.metrics.render().decode()
+
+
+AGAIN = structs.replace(LENIENT, rematch_after_ms=600_000, rematch_patience_ms=20_000)
+
+
+def submissions(bench: BrokerBench) -> list[Command]:
+    """Return the list that every command of the broker itself is noted in from now on."""
+    submitted: list[Command] = []
+    submit = bench.broker.writer.submit
+    bench.broker.writer.submit = lambda command: (submitted.append(command), submit(command))[1]
+    return submitted
+
+
+@with_broker(AGAIN)
+async def test_two_who_have_met_meet_again_when_both_were_patient(bench: BrokerBench) -> None:
+    """At that moment and not before, though nobody else comes."""
+    room = await bench.pair(ANN, BOB)
+    await bench.do(NextPartner(ANN, room))
+    await bench.clock.advance(5_000)
+    await bench.do(enter(BOB))
+    await bench.clock.advance(19_999)
+    assert (bench.waits(ANN), bench.waits(BOB)) == (True, True)
+    await bench.clock.advance(1)
+    assert met(bench, ANN, BOB)
+
+
+@with_broker(AGAIN)
+async def test_one_who_waits_alone_is_not_asked_for(bench: BrokerBench) -> None:
+    """The next newcomer will be."""
+    await bench.do(enter(ANN))
+    submitted = submissions(bench)
+    await bench.clock.advance(60_000)
+    assert submitted == []
+
+
+@with_broker(structs.replace(AGAIN, blocks_per_connection_max=9))
+async def test_those_who_may_never_meet_are_asked_for_once_each(bench: BrokerBench) -> None:
+    """Their patience ends, and nothing comes of it."""
+    room = await bench.pair(ANN, BOB)
+    await bench.do(BlockPartner(ANN, room))
+    await bench.do(enter(ANN))
+    await bench.do(enter(BOB))
+    submitted = submissions(bench)
+    await bench.clock.advance(60_000)
+    assert submitted == [MatchDue(ANN), MatchDue(BOB)]
+    assert (bench.waits(ANN), bench.waits(BOB)) == (True, True)
+
+
+@with_broker(structs.replace(LENIENT, confirm_grace_ms=600_000, requeue_on_missed_match=1))
+async def test_one_who_waits_again_meets_those_who_came_meanwhile(bench: BrokerBench) -> None:
+    """By a commit of its own, as the one who has waited longer."""
+    room = await bench.pair(ANN, BOB)
+    await bench.do(enter(CAT))
+    await bench.do(CancelMatch(room, (ANN,), is_other_present=True))
+    assert bench.waits(BOB)
+    await bench.clock.advance(0)
+    assert met(bench, BOB, CAT)
+    *_, cancelled, matched = await bench.log.inner.read(0, 100)
+    assert [type(event) for event in cancelled.events] == [RoomClosed, QueueEntered]
+    assert (matched.command, matched.events[0].first) == (MatchDue(BOB), BOB)
+
+
+def test_a_match_at_the_start_waits_for_a_clock_that_was_ahead() -> None:
+    """The wall clock was ahead when the process began, and was set back at once."""
+
+    async def scenario() -> None:
+        log, clock = FaultyLog(), FakeClock()
+        before = BrokerBench(log, clock)
+        await before.broker.start(POLICY)
+        await before.do(enter(ANN, "Ann", "go"))
+        await before.do(enter(BOB, "Bob", "tea"))
+        before.broker.deadlines.stop()  # as a process that was killed: it closes nothing
+        clock.jump_wall(3_600_000)
+        after = BrokerBench(log, clock)
+        await after.broker.start(POLICY)
+        clock.jump_wall(-3_600_000)
+        await clock.advance(PATIENCE - 1)
+        assert (after.waits(ANN), after.waits(BOB)) == (True, True)
+        await clock.advance(1)
+        assert met(after, ANN, BOB)
+        await after.broker.close()
+
+    run(scenario)

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from broker.decide import decide
-from broker.matching import Seeker, first_come, most_shared, patience_ms
+from broker.matching import Seeker, first_come, most_shared, patience_steps_ms
 from events.commands import EnterQueue, MatchDue, NextPartner
 from events.commit import Facts, commit_after
 from events.events import RoomOpened
@@ -184,5 +184,9 @@ def test_a_matching_of_ones_own_can_stand_in() -> None:
 
 def test_patience_is_a_matter_of_interests() -> None:
     """Under first come, first served nobody holds out for anything."""
-    assert patience_ms(Policy()) == 0
-    assert patience_ms(Policy(matching="interests", interest_patience_ms=7)) == 7
+    assert patience_steps_ms(Policy()) == [0]
+    assert patience_steps_ms(Policy(matching="interests", interest_patience_ms=7)) == [7]
+    again = {"rematch_after_ms": 50, "rematch_patience_ms": 9}
+    assert patience_steps_ms(Policy(**again)) == [0, 9]
+    assert patience_steps_ms(Policy(matching="interests", interest_patience_ms=7, **again)) == [7, 9]
+    assert patience_steps_ms(Policy(rematch_after_ms=5, rematch_patience_ms=9)) == [0, 5]

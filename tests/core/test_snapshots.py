@@ -20,9 +20,11 @@ from broker.decide import decide
 from broker.decision import Rejection
 from events.commands import AdoptPolicy, Command, Disconnect, MatchDue, NextPartner
 from events.commit import Commit, Facts, commit_after
+from events.events import PartnerBlocked, PartnerReported, QueueEntered, QueueEntry, RoomOpened
 from events.ids import ClientMessageId, ConnectionId, RoomId
 from events.log import StateCodec, UnreadableSnapshotError
 from events.policy import Policy
+from events.text import redacted, redacted_interests
 from projections import snapshots
 from projections.connections import Chatting, Connection, Connections, Idle, Waiting
 from projections.inbox import CHUNK, Inbox
@@ -37,11 +39,13 @@ from tests.support.people import ANN, BOB, CAT, DAN, closed, enter, entered, lea
 from tests.support.specs import NOON_MS, chatting, state_after, then_also, under, waiting
 
 ROOT = Path(__file__).parent.parent.parent
-GOLDEN = (ROOT / "tests" / "golden" / "snapshot-1.jsonl").read_bytes().splitlines()
+GOLDEN = {
+    version: (ROOT / "tests" / "golden" / f"snapshot-{version}.jsonl").read_bytes().splitlines() for version in (1, 2)
+}
 GOLDEN_DIGEST = "96fce0c4783a2961d883c61f6ec81fb983fcf2ed8fea48be7e87e31e42cb1f04"
 
-EVE, FAY, GUS, HAL = (ConnectionId(f"c_{name}") for name in ("eve", "fay", "gus", "hal"))
-ENDED = RoomId("r_ended")
+EVE, FAY, GUS, HAL, IDA, JON = (ConnectionId(f"c_{name}") for name in ("eve", "fay", "gus", "hal", "ida", "jon"))
+ENDED, REPORTED = RoomId("r_ended"), RoomId("r_reported")
 
 LIMITS: dict[str, Any] = {
     "matching": "interests",
@@ -51,24 +55,53 @@ LIMITS: dict[str, Any] = {
 }
 
 
+FAIR: dict[str, Any] = {
+    "confirm_grace_ms": 25_000,
+    "requeue_on_missed_match": 1,
+    "rematch_after_ms": 600_000,
+    "rematch_patience_ms": 20_000,
+    "blocks_per_connection_max": 2,
+    "reports_per_10min_max": 3,
+    "evidence_keep_ms": 86_400_000,
+}
+
+
 def every_shape() -> State:
-    """Return a state with every place, room and inbox, with interests and without."""
+    """Return a state with every place, room, inbox, block and report, with interests and without."""
+    places = QueueEntry(5, NOON_MS - 7), QueueEntry(6, NOON_MS)
     return state_after(
-        under(**LIMITS),
-        chatting(ANN, BOB, ENDED),
-        *[then_also(said(ANN, BOB, "hi", f"m{n}", ENDED)) for n in range(5)],
-        then_also(said(BOB, ANN, "ho", "m4", ENDED)),
-        then_also(closed(BOB, ANN, "left", ENDED)),
-        waiting(GUS),
-        then_also(left(GUS)),
-        chatting(CAT, DAN),
-        then_also(said(CAT, DAN, "hello", "a")),
-        then_also(said(DAN, CAT, "hello", "a")),
-        *[then_also(said(CAT, DAN)) for _ in range(2 * CHUNK)],
-        waiting(FAY),
-        then_also(entered(EVE, "Eve", "chess", "tea")),
-        then_also(entered(HAL, "Häl", "tea")),
+        under(**LIMITS, **FAIR),
+        *EVENTS_OF_VERSION_1,
+        then_also(msgspec.structs.replace(entered(IDA), salt="pepper")),
+        then_also(msgspec.structs.replace(entered(JON), display_name=redacted("Jon", "salt"))),
+        then_also(RoomOpened(REPORTED, IDA, JON, "Ida", redacted("Jon", "salt"), "pepper", None, *places)),
+        then_also(said(IDA, JON, "hello", "a", REPORTED)),
+        then_also(PartnerReported(REPORTED, IDA, JON, "spam", 5, 9, "rude"), PartnerBlocked(IDA, JON)),
+        then_also(closed(IDA, JON, "left", REPORTED)),
+        then_also(QueueEntered(JON, "Jon", redacted_interests(("tea",), "salt"), earlier=places[1])),
     )
+
+
+def every_shape_of_version_1() -> State:
+    """Return the state in the golden file of version 1."""
+    return state_after(under(**LIMITS), *EVENTS_OF_VERSION_1)
+
+
+EVENTS_OF_VERSION_1 = (
+    chatting(ANN, BOB, ENDED),
+    *[then_also(said(ANN, BOB, "hi", f"m{n}", ENDED)) for n in range(5)],
+    then_also(said(BOB, ANN, "ho", "m4", ENDED)),
+    then_also(closed(BOB, ANN, "left", ENDED)),
+    waiting(GUS),
+    then_also(left(GUS)),
+    chatting(CAT, DAN),
+    then_also(said(CAT, DAN, "hello", "a")),
+    then_also(said(DAN, CAT, "hello", "a")),
+    *[then_also(said(CAT, DAN)) for _ in range(2 * CHUNK)],
+    waiting(FAY),
+    then_also(entered(EVE, "Eve", "chess", "tea")),
+    then_also(entered(HAL, "Häl", "tea")),
+)
 
 
 def written(state: State) -> list[bytes]:
@@ -100,6 +133,10 @@ def test_the_specimen_has_every_shape() -> None:
     assert all(room.newest_ids for room in state.rooms.by_id.values())
     assert any(room.older_ids for room in state.rooms.by_id.values())
     assert any(inbox.chunks and inbox.dropped_through for inbox in state.inboxes.values())
+    assert len(state.reports) == 1
+    assert {bool(room.reporters) for room in state.rooms.by_id.values()} == {True, False}
+    assert {bool(known.blocked) for known in state.connections.by_id.values()} == {True, False}
+    assert {bool(known.partners) for known in state.connections.by_id.values()} == {True, False}
 
 
 def test_the_golden_file_is_read_as_ever() -> None:
@@ -107,14 +144,20 @@ def test_the_golden_file_is_read_as_ever() -> None:
 
     Its digest changes only with the fields of a digest, such as a new field of a policy.
     """
-    assert digest(STATE_CODEC.decode(GOLDEN)) == GOLDEN_DIGEST
+    assert digest(STATE_CODEC.decode(GOLDEN[1])) == GOLDEN_DIGEST
+
+
+def test_a_snapshot_of_version_1_is_what_its_commits_mean_today() -> None:
+    """The upcast gives exactly the state of a fold, so two brokers agree on an old log."""
+    read, state = STATE_CODEC.decode(GOLDEN[1]), every_shape_of_version_1()
+    assert msgspec.structs.replace(read, tip=state.tip) == state
 
 
 def test_what_a_fold_means_is_what_it_meant() -> None:
     """Folding has not changed its meaning; if it has, raise `SNAPSHOT_VERSION` and add a golden file."""
-    read, state = STATE_CODEC.decode(GOLDEN), every_shape()
+    read, state = STATE_CODEC.decode(GOLDEN[2]), every_shape()
     assert msgspec.structs.replace(read, tip=state.tip) == state
-    assert written(read)[1:-1] == GOLDEN[1:-1]
+    assert written(read)[1:-1] == GOLDEN[2][1:-1]
 
 
 def test_the_bytes_are_the_same_under_any_hash_seed() -> None:
@@ -211,8 +254,12 @@ def test_rooms_and_people_stand_in_their_order() -> None:
     """Rooms are in order of closing, then of opening; connections are idle, waiting, then chatting."""
     state = every_shape()
     rows = [msgspec.json.decode(line) for line in written(state)[1:-1]]
-    assert [room[0] for line in rows for room in line.get("rooms", ())] == ["r_ended", "r_old"]
-    assert [who for line in rows for who in line.get("connections", ())] == [BOB, ANN, GUS, FAY, EVE, HAL, CAT, DAN]
+    assert [room[0] for line in rows for room in line.get("rooms", ())] == ["r_ended", "r_reported", "r_old"]
+    assert [who for line in rows for who in line.get("connections", ())] == [
+        *(BOB, ANN, GUS, IDA),
+        *(JON, FAY, EVE, HAL),
+        *(CAT, DAN),
+    ]
 
 
 def test_of_open_rooms_the_oldest_stands_first() -> None:
@@ -347,11 +394,11 @@ def test_what_is_damaged_is_not_read(lines: list[bytes]) -> None:
         STATE_CODEC.decode(lines)
 
 
-@pytest.mark.parametrize("version", [0, 2, -1, 10**6])
+@pytest.mark.parametrize("version", [0, 3, -1, 10**6])
 def test_a_version_that_is_not_known_is_not_read(version: int) -> None:
     """A newer version, and one without an upcast, are refused."""
-    newer = [LINES[0].replace(b'"snapshot":1', b'"snapshot":%d' % version), *LINES[1:]]
-    with pytest.raises(UnreadableSnapshotError, match=f"version {version}; this program reads version 1"):
+    newer = [LINES[0].replace(b'"snapshot":2', b'"snapshot":%d' % version), *LINES[1:]]
+    with pytest.raises(UnreadableSnapshotError, match=f"version {version}; this program reads version 2"):
         STATE_CODEC.decode(newer)
 
 
@@ -366,11 +413,11 @@ def test_an_older_version_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch)
 
     state = every_shape()
     newer = msgspec.structs.replace(state, messages_sent=state.messages_sent + 1)
-    lines = [line.replace(b'"snapshot":1', b'"snapshot":-1').replace(b'"tip":', b'"end":') for line in written(newer)]
+    lines = [line.replace(b'"snapshot":2', b'"snapshot":-1').replace(b'"tip":', b'"end":') for line in written(newer)]
     lines[-1] = msgspec.json.encode(
         {"sha256": hashlib.sha256(b"".join(b"%s\n" % line for line in lines[:-1])).hexdigest()}
     )
-    monkeypatch.setattr(snapshots, "UPCASTS", {-1: from_minus_one, 0: from_zero})
+    monkeypatch.setattr(snapshots, "UPCASTS", {-1: from_minus_one, 0: from_zero, **snapshots.UPCASTS})
     assert STATE_CODEC.decode(lines) == state
 
 

@@ -242,9 +242,10 @@ class TestKeeping:
         commits = conversation("one", "two")
         with SqliteFile(Path(log.path).with_name("other.db")) as other:
             other.append(commits, expected=EMPTY_TIP)
-            assert other.redact([99, 1, 3], done_to=3) == 1
+            assert other.redact([99, 3], done_to=3) == 1
             assert other.redact([3, 4]) == 1
-            assert (other.read(0, 10), other.redacted_to) == ([redact(commit) for commit in commits], 3)
+            expected = [redact(commit) if commit.position > 2 else commit for commit in commits]
+            assert (other.read(0, 10), other.redacted_to) == (expected, 3)
 
     def test_a_failed_append_leaves_nothing_behind(self, log: SqliteFile) -> None:
         """After a failed append no transaction is open, and the next append works."""
@@ -655,7 +656,7 @@ class TestTrimming:
         with SqliteFile(path) as log:
             log.append(commits, expected=EMPTY_TIP)
             assert log.redact([3 + n for n in gone]) == len(gone)
-            assert log.redact([1, 2, 23, 9_999]) == 0
+            assert log.redact([23, 9_999]) == 0
             assert log.checkpoint()
             left = path.read_bytes() + path.with_name("chat.db-wal").read_bytes()
             assert fold(log.read(0, 1_000)) == fold(commits)
@@ -963,7 +964,7 @@ class TestRefusals:
                 f"LOG: the commit at position 12 can't be read (not a commit: *); {RESTORE_OR_NEWER}",
             ),
             (
-                """UPDATE commits SET body = replace(body, '"schema":2', '"schema":1') WHERE position = 12""",
+                """UPDATE commits SET body = replace(body, '"schema":3', '"schema":1') WHERE position = 12""",
                 f"LOG: the commit at position 12 can't be read (* was altered); {RESTORE_OR_NEWER}",
             ),
             (

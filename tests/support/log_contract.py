@@ -401,13 +401,31 @@ class LogContract:
             await log.append(commits, expected=EMPTY_TIP)
             assert log.redacted_to == 0
             for _ in range(2):
-                await log.redact([1, 3, 5, 99], done_to=3)
+                await log.redact([3, 5, 99], done_to=3)
             assert await all_of(log) == [redact(c) if c.position in (3, 5) else c for c in commits]
             assert fold(await all_of(log)) == fold(commits)
             assert log.redacted_to == 3
             await log.compact(Snapshot(commits[3].tip, fold(commits[:4])))
             await log.redact([4], done_to=5)
             assert (await all_of(log), log.redacted_to) == ([redact(commits[4])], 5)
+
+        run(scenario)
+
+    def test_snapshots_from_before_a_redaction_can_be_dropped(self) -> None:
+        """The base and the snapshots from `snapshots_before` on stay; a start finds one of them, or none."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), conversation("one", "two", "three")
+            await log.append(commits, expected=EMPTY_TIP)
+            kept = Snapshot(commits[3].tip, fold(commits[:4]))
+            await log.save(kept)
+            await log.redact([3], done_to=3, snapshots_before=4)
+            assert await log.newest_snapshot() in (kept, None)
+            await log.redact([3], done_to=3, snapshots_before=5)
+            assert await log.newest_snapshot() is None
+            await log.compact(kept)
+            await log.redact([5], done_to=5, snapshots_before=5)
+            assert await log.newest_snapshot() == kept
 
         run(scenario)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.decide import decide
 from broker.decision import Decision, Rejection, RejectionCode
-from events.commands import Command, LeaveQueue
+from events.commands import Command, LeaveQueue, ReportPartner, SendMessage
 from events.commit import Facts, commit_after
 from events.events import Event, PolicyAdopted
 from events.ids import ConnectionId, RoomId
@@ -69,9 +69,17 @@ class Given:
     def __init__(self, state: State) -> None:
         self.state = state
 
-    def when(self, command: Command, *, after_ms: int = 0, room_id: RoomId | None = FRESH) -> When:
+    def when(
+        self,
+        command: Command,
+        *,
+        after_ms: int = 0,
+        room_id: RoomId | None = FRESH,
+        avoid: tuple[ConnectionId, ...] = (),
+    ) -> When:
         """`command` is given, `after_ms` after noon."""
-        facts = Facts(NOON_MS + after_ms, room_id, "salt")
+        salt = "salt" if isinstance(command, SendMessage | ReportPartner) else None
+        facts = Facts(NOON_MS + after_ms, room_id, salt, avoid)
         before = self.state
         decision = decide(self.state, command, facts)
         again = decide(before, command, facts)
