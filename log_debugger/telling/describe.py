@@ -9,7 +9,7 @@ from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from events.text import known_interests
 from log_debugger.reading.iterate import Conversations
-from log_debugger.reading.short_names import ShortNames, plain_name, shown_id
+from log_debugger.reading.short_names import ShortNames, name_in, plain_name, shown_id
 from log_debugger.reading.times import clock, span, timestamp
 from log_debugger.telling.narrative import conversation_text, count, interests_text, ordinal
 from projections.connections import Chatting, Place, Waiting
@@ -149,7 +149,7 @@ def room_lines(names: ShortNames, state: State, conversations: Conversations, ro
     if room is None:
         yield f"  not known at position {state.position:,}: not opened yet, or forgotten since it was closed"
         return
-    first, second = _members(names, room)
+    first, second = _members(names, state, room)
     yield f"  members      {first}, who waited longer, and {second}"
     yield f"  opened       position {room.opened_position:,}"
     if room.is_open:
@@ -219,13 +219,17 @@ def _queue_lines(names: ShortNames, state: State) -> Iterator[str]:
 
 def _room_lines(names: ShortNames, state: State, conversations: Conversations) -> Iterator[str]:
     for room in open_rooms(state):
-        first, second = _members(names, room)
+        first, second = _members(names, state, room)
         talked = conversation_text(conversations.get(room.room_id), state.at_ms)
         yield f"{names.room(room.room_id)} {first} and {second} since position {room.opened_position:,}: {talked}"
 
 
-def _members(names: ShortNames, room: Room) -> tuple[str, str]:
-    return names.person(room.first, room.first_name), names.person(room.second, room.second_name)
+def _members(names: ShortNames, state: State, room: Room) -> tuple[str, str]:
+    """Return the short names of the members: with their present names if the room, which may forget them, is closed."""
+    first, second = room.first_name, room.second_name
+    if not room.is_open:
+        first, second = name_in(state, room.first) or first, name_in(state, room.second) or second
+    return names.person(room.first, first), names.person(room.second, second)
 
 
 def _counts_text(state: State) -> str:
