@@ -98,6 +98,7 @@ class Broker(LogObserver):
         """
         await self.writer.start(policy)
         self._start_over()
+        self.presence.confirmation.start()
         self.store_watch.start()
         if redact_after_ms is not None:
             self.in_background(Redaction(self.log, self.clock, self.writer.commit_clock.watched, redact_after_ms).run())
@@ -130,6 +131,7 @@ class Broker(LogObserver):
     def log_truncated(self) -> None:
         """End the streams, so their clients catch up by cursor: trimmed commits were not announced (`LogObserver`)."""
         self._start_over()
+        self.presence.confirmation.confirm_all()
         self.streams.end_open()
 
     def _start_over(self) -> None:
