@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
+import structlog
+
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
 from broker.deadlines import Deadlines
 from broker.delivery_log import DeliveryLog
@@ -23,9 +25,13 @@ from broker.waits import Waits
 from broker.writer import LogWriter
 from events.commands import Disconnect, SendMessage
 from events.commit import Commit
+from events.events import PartnerReported
+from events.ids import Position
 from events.log import EventLog
 from events.policy import Policy
 from projections.state import State
+
+logger = structlog.get_logger(__name__)
 
 APPENDING_MS = 1_500
 """The longest wait of `close` for an append. With all else to end, the process is gone within five seconds."""
@@ -110,7 +116,14 @@ class Broker(LogObserver):
         if type(commit.command) is not SendMessage:
             self.presence.observe(commit, state)
             self.match_timeouts.observe(commit, state)
+            for event in commit.events:
+                if type(event) is PartnerReported:
+                    self._log_report(commit.position, event)
         self.hub.announce(commit)
+
+    def _log_report(self, position: Position, event: PartnerReported) -> None:
+        """Log a report for the operator: never its note, a name or a handle."""
+        logger.info("report", position=position, room=event.room_id, category=event.category)
 
     def overdue(self) -> list[Disconnect]:
         """Return the commands that take out absent connections (`LogObserver`)."""

@@ -20,12 +20,12 @@ from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricF
 
 from events.commands import SendMessage
 from events.commit import Commit
-from events.events import MessageSent, RoomClosed, RoomOpened
+from events.events import MessageSent, PartnerReported, RoomClosed, RoomOpened
 from projections.state import State
 
 logger = structlog.get_logger("broker.log")
 
-_IN_A_ROOM = (RoomOpened, MessageSent, RoomClosed)
+_IN_A_ROOM = (RoomOpened, MessageSent, RoomClosed, PartnerReported)
 
 STREAM_KINDS = ("get", "listen")
 LATENCY_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -74,7 +74,7 @@ class Metrics:
             command=type(commit.command).__name__,
             events=[type(event).__name__ for event in commit.events],
             connection=getattr(commit.command, "connection_id", None),
-            rooms=[event.room_id for event in commit.events if isinstance(event, _IN_A_ROOM)],
+            rooms=list(dict.fromkeys(event.room_id for event in commit.events if isinstance(event, _IN_A_ROOM))),
         )
 
     def rejected(self, code: str) -> None:

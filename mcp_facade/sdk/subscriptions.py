@@ -59,7 +59,7 @@ class _SdkEncoder:
         """Return the frames of `delivery`."""
         meta = {"_meta": self._subscription.meta_of(delivery.connection_id)}
         frames = self._subscription.frames(delivery)
-        return [(method, msgspec.structs.asdict(params) | meta) for method, params in frames]
+        return [(method, msgspec.to_builtins(params) | meta) for method, params in frames]
 
 
 class _SdkTransport:

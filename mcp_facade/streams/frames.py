@@ -57,4 +57,4 @@ def bytes_in_answer(notification: Notification) -> int:
 
 def event_json(notification: Notification) -> dict[str, Any]:
     """Return a notification in the form of a page: `{method, params}`."""
-    return {"method": notification.method, "params": msgspec.structs.asdict(notification.params)}
+    return {"method": notification.method, "params": msgspec.to_builtins(notification.params)}

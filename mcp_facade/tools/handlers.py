@@ -1,4 +1,4 @@
-"""The seven tools: parse, submit, render."""
+"""The nine tools: parse, submit, render."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from mcp_facade.tools.arguments import (
     InvalidArgumentsError,
     RoomArguments,
     SendMessageArguments,
+    TextTooLargeError,
     WaitForEventsArguments,
+    clean_text,
     parse,
 )
-from mcp_facade.tools.calls import Call, Caller, identify
+from mcp_facade.tools.calls import Call, Caller, Callers, identify
+from mcp_facade.tools.conduct import ConductTools
 from mcp_facade.tools.refusals import Refusals, Refused
 from mcp_facade.tools.results import (
     Answer,
@@ -37,14 +40,10 @@ from mcp_facade.tools.results import (
     status_json,
     waited_json,
 )
-from mcp_facade.tools.sanitise import LoneSurrogate, clean_message, is_blank
 from projections.notifications import timestamp_of
 from projections.state import State
 
 logger = structlog.get_logger(__name__)
-
-RAW_CHARS_PER_BYTE = 8
-"""A text with more characters per allowed byte is refused before cleaning."""
 
 
 class Tools:
@@ -62,12 +61,16 @@ class Tools:
         self._delivery_log = broker.delivery_log
         self._refusals = Refusals(broker.replica, broker.metrics)
         self._sessions = sessions
+        self._callers = Callers(broker.reads, sessions, self._refusals)
+        conduct = ConductTools(broker, self._callers, self._refusals)
         self._tools: Mapping[str, Callable[[Call, Mapping[str, Any] | None], Awaitable[Json]]] = {
             "enter_queue": self._enter_queue,
             "send_message": self._send_message,
             "wait_for_events": self._wait_for_events,
             "leave_chat": self._leave_chat,
             "next_partner": self._next_partner,
+            "block_partner": conduct.block,
+            "report_partner": conduct.report,
             "leave_queue": self._leave_queue,
             "get_status": self._get_status,
         }
@@ -140,7 +143,7 @@ class Tools:
         asked = parse(SendMessageArguments, arguments)
         if asked.wait_seconds and asked.cursor is None:
             raise InvalidArgumentsError("wait_seconds needs a cursor: pass the newest one that you were given.")
-        caller = await self._caller(call, asked.handle)
+        caller = await self._callers.known(call, asked.handle)
         with self._presence.call(caller.connection_id):
             text = self._clean(asked.message)
             if asked.cursor is not None:
@@ -165,7 +168,7 @@ class Tools:
 
     async def _wait_for_events(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(WaitForEventsArguments, arguments)
-        caller = await self._caller(call, asked.handle)
+        caller = await self._callers.known(call, asked.handle)
         with self._presence.call(caller.connection_id):
             await self._check_wait(caller, asked.cursor, asked.wait_seconds)
             payload = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
@@ -174,20 +177,20 @@ class Tools:
 
     async def _leave_chat(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        caller = await self._caller(call, asked.handle)
+        caller = await self._callers.known(call, asked.handle)
         with self._presence.call(caller.connection_id):
             await self._do(LeaveRoom(caller.connection_id, RoomId(asked.room_id)), caller)
         return {"success": True}
 
     async def _next_partner(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        caller = await self._caller(call, asked.handle)
+        caller = await self._callers.known(call, asked.handle)
         with self._presence.call(caller.connection_id):
             accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)), caller)
         return self._queued(accepted.state, caller)
 
     async def _leave_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
-        caller = await self._caller(call, parse(HandleArguments, arguments).handle)
+        caller = await self._callers.known(call, parse(HandleArguments, arguments).handle)
         with self._presence.call(caller.connection_id):
             await self._do(LeaveQueue(caller.connection_id), caller)
         return {"success": True}
@@ -255,20 +258,6 @@ class Tools:
         started_ms = clock.now_ms()
         return lambda: report(round((clock.now_ms() - started_ms) / 1_000), total_seconds)
 
-    async def _caller(self, call: Call, handle: str | None) -> Caller:
-        """Return the caller.
-
-        Raises:
-            Refused: the caller is unknown, or named no handle.
-        """
-        caller = await identify(self._reads, call.exchange, handle)
-        if caller is None:
-            raise self._refusals.of("unknown_handle", None if handle else "no_handle")
-        session = call.exchange.session
-        if session is not None and session.changes:  # now, since the call may wait for long
-            await self._sessions.keep(session)
-        return caller
-
     async def _check_wait(self, caller: Caller, cursor: int, wait_seconds: float) -> None:
         """Check cursor and wait before the command is submitted: a refusal after it would not undo the command."""
         self._count_read(caller)
@@ -288,17 +277,12 @@ class Tools:
             raise self._refusals.of("rate_limited", retry_after_ms=retry_after_ms)
 
     def _clean(self, message: str) -> str:
-        bytes_max = self._replica.state.policy.message_bytes_max
-        if len(message) > bytes_max * RAW_CHARS_PER_BYTE:
-            raise self._refusals.of("message_too_large")
         try:
-            text = clean_message(message)
-        except LoneSurrogate:
-            raise InvalidArgumentsError(LONE_SURROGATE_TEXT) from None
-        if is_blank(text):
+            text = clean_text(message, self._replica.state.policy.message_bytes_max)
+        except TextTooLargeError:
+            raise self._refusals.of("message_too_large") from None
+        if not text:
             raise self._refusals.of("message_empty")
-        if len(text.encode()) > bytes_max:
-            raise self._refusals.of("message_too_large")
         return text
 
 

@@ -67,7 +67,7 @@ class WaitedResult(PageResult):
 
 
 class DoneResult(_Result):
-    """Result of `leave_chat` and `leave_queue`."""
+    """Result of `leave_chat`, `leave_queue`, `block_partner` and `report_partner`."""
 
     success: Literal[True]
 

@@ -5,17 +5,8 @@ import { after, before, describe, it } from "node:test";
 import { Broker } from "./support/broker.mjs";
 import { named } from "./support/heard.mjs";
 import { GENERATIONS, connectSession, gathering, inOneSession, pair } from "./support/people.mjs";
-import { CONNECTION } from "./support/wire.mjs";
+import { CONNECTION, TOOLS } from "./support/wire.mjs";
 
-const TOOLS = [
-  "enter_queue",
-  "get_status",
-  "leave_chat",
-  "leave_queue",
-  "next_partner",
-  "send_message",
-  "wait_for_events",
-];
 const TIMESTAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|\+00:00)$/;
 const WAIT_SECONDS = 20;
 
@@ -28,7 +19,7 @@ for (const generation of Object.keys(GENERATIONS)) {
     before(async () => (broker = await Broker.start()));
     after(() => broker?.kill());
 
-    it("is negotiated with the official client, and offers the seven tools with the schemas of what they give", async (t) => {
+    it("is negotiated with the official client, and offers all tools with the schemas of what they give", async (t) => {
       const ann = await gathering(t, broker, { generation }).session();
       assert.equal(ann.transport.protocolVersion, "2025-11-25");
       assert.ok(ann.client.getInstructions()?.includes("untrusted"), "a stranger's words are untrusted");
