@@ -55,12 +55,17 @@ class Person:
     async def run(self) -> None:
         """Live at random while things go wrong; then come to rest."""
         await pause_between(self.host, 1_500)
-        while self.around.faulty:
+        while self.around.faulty and not self.vanished:
             await self._act()
             await pause_between(self.host, 600)
             if self.random.random() < 0.03:
                 await sleep_ms(12_000 * self.random.random())
         self.at_rest = True
+
+    @property
+    def is_somewhere(self) -> bool:
+        """Whether they wait or chat, as far as they know."""
+        return self.waits or self.room_id is not None
 
     # What they do
 

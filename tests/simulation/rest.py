@@ -103,8 +103,7 @@ async def leave(person: Person) -> None:
 
 async def know(person: Person) -> None:
     """Whoever is there still hears how it ended."""
-    if not person.vanished:
-        await catch_up(person)
+    await catch_up(person)
 
 
 def check_streams(around: Surroundings) -> None:
