@@ -49,8 +49,10 @@ async def identify(reads: Reads, exchange: HttpExchange, handle: str | None) -> 
         caller = Caller(connection_id, Handle(handle)) if await reads.is_known(connection_id) else None
     else:
         caller = await _default(reads, session) if session is not None else None
-    if caller is not None and session is not None:
-        session.bind(*caller)
+    if caller is not None:
+        exchange.called_by(caller.connection_id)
+        if session is not None:
+            session.bind(*caller)
     return caller
 
 

@@ -34,6 +34,7 @@ from mcp_facade.tools.results import (
     Json,
     idle_seconds_of,
     page_json,
+    partner_idle_json,
     place_cursor,
     place_json,
     room_json,
@@ -95,7 +96,7 @@ class Tools:
             answer = self._refusals.unavailable().answer
         if call.exchange.session is not None:
             await self._sessions.keep(call.exchange.session)
-        call.exchange.answer_ready()
+        call.exchange.answer_ready(answer.payload.get("cursor"))
         return answer
 
     async def _enter_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
@@ -208,7 +209,8 @@ class Tools:
         with self._presence.call(caller.connection_id):
             ending = await self._reads.ending(state, caller.connection_id)
             cursor = await self._reads.before_last_room(state, caller.connection_id)
-        return status_json(state, caller.connection_id, ending, cursor)
+        partner_idle = partner_idle_json(state, caller.connection_id, self._presence)
+        return status_json(state, caller.connection_id, ending, cursor) | partner_idle
 
     def _queued(self, state: State, caller: Caller) -> Json:
         """Return the result of `enter_queue`; for a match, it is also the notice."""
@@ -248,7 +250,8 @@ class Tools:
         waited = await wait.run(self._progress(call, wait_ms / 1_000))
         ending = await self._reads.ending(waited.state, caller.connection_id)
         self._reads.record(caller.connection_id, waited.page, "result")
-        return waited_json(waited, caller.connection_id, ending)
+        partner_idle = partner_idle_json(waited.state, caller.connection_id, self._presence)
+        return waited_json(waited, caller.connection_id, ending) | partner_idle
 
     def _progress(self, call: Call, total_seconds: float) -> Callable[[], Awaitable[None]] | None:
         report = call.report

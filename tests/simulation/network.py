@@ -215,9 +215,14 @@ class Exchanged:
         return None if self._server_gone.is_set() else self._body
 
     @property
+    def is_open(self) -> bool:
+        """Whether the server knows of no end of the connection."""
+        return not self._server_gone.is_set() and not self._process.loop.dead
+
+    @property
     def takes_more(self) -> bool:
         """Whether the server can write without waiting."""
-        return not self._server_gone.is_set() and not self._process.loop.dead and self._unread < WINDOW_BYTES
+        return self.is_open and self._unread < WINDOW_BYTES
 
     def server_writes(self, body: bytes, start: dict[str, Any] | None = None) -> None:
         """More of a response, or with its start the whole."""
@@ -323,6 +328,10 @@ class ServerLink:
     def is_writable(self) -> bool:
         """See `DirectResponse`."""
         return self._exchanged.takes_more
+
+    def is_open(self) -> bool:
+        """See `DirectResponse`."""
+        return self._exchanged.is_open
 
     def write(self, body: bytes) -> None:
         """See `DirectResponse`."""
