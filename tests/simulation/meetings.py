@@ -59,6 +59,10 @@ class Meetings:
                     return "met"
         return None
 
+    def met_since(self, who: ConnectionId, at_ms: int) -> list[ConnectionId]:
+        """Whom `who` has met since."""
+        return [partner for partner, met_ms in self._met[who] if met_ms > at_ms]
+
     def check_opened(
         self, commit: Commit, event: RoomOpened, policy: Policy, waiting_since_ms: dict[ConnectionId, int]
     ) -> None:

@@ -27,7 +27,7 @@ def populate(around: Surroundings) -> None:
         (KeptHost, plan.kept),
     ):
         for _ in range(count):
-            _new_host(around, kind)
+            new_host(around, kind)
 
 
 def come(around: Surroundings, host: Host) -> None:
@@ -50,7 +50,7 @@ async def vanishing(around: Surroundings) -> None:
             if somewhere and draw.random() < chance:
                 vanish(around, host)
                 if len(around.people) < PEOPLE_MAX:
-                    come(around, _new_host(around, type(host)))
+                    come(around, new_host(around, type(host)))
 
 
 def vanish(around: Surroundings, host: Host) -> None:
@@ -63,7 +63,8 @@ def vanish(around: Surroundings, host: Host) -> None:
     host.vanish()
 
 
-def _new_host(around: Surroundings, kind: type[Host]) -> Host:
+def new_host(around: Surroundings, kind: type[Host]) -> Host:
+    """Make a host and the people behind it."""
     host = kind(around, f"host {len(around.hosts)} {kind.kind}")
     around.hosts.append(host)
     seats = 2 if kind is KeptHost and around.plan.random.random() < 0.4 else 1

@@ -64,12 +64,18 @@ class Person:
         self.places: list[tuple[Position, tuple[str, Any]]] = []
         self.entry = QueueEntry(0, 0)  # their last own entry into the queue
         self.endings: list[tuple[Position, str]] = []  # why they are idle
+        self.partners: set[ConnectionId] = set()
+        self.heard_to: Position = 0  # what has reached their client, by a result or a stream
         self.known_since: Position = 0  # if they were forgotten, and came in once more before anyone could tell them so
 
     def owes(self, position: Position, method: str, **params: Any) -> None:
         """From `position` on they are owed this."""
         self.positions.append(position)
         self.owed.append({"method": method, "params": params})
+
+    def hears(self, position: Position) -> None:
+        """What stands at `position` has reached their client."""
+        self.heard_to = max(self.heard_to, position)
 
     def between(self, after: Position, through: Position) -> list[Position]:
         """Where they are told something."""
@@ -152,15 +158,7 @@ class Record:
             self._moves(event.connection_id, position, "idle", None, ("waiting",))
             self.person(event.connection_id).endings.append((position, OWN_ENDING[event.reason]))
         elif isinstance(event, RoomOpened):
-            if event.room_id in self.rooms:
-                self._world.fail(f"promise 5: {event.room_id} is opened twice")
-            self.rooms[event.room_id] = event
-            self.opened[event.room_id] = position
-            since_ms = {who: self.person(who).entry.at_ms for who in (event.first, event.second)}
-            self.meetings.check_opened(commit, event, self.policy, since_ms)
-            for who, name in ((event.first, event.second_name), (event.second, event.first_name)):
-                self._moves(who, position, "chatting", event.room_id, ("waiting",))
-                self._tell(told, who, position, "chatroom.found", room_id=event.room_id, partner=name, timestamp=stamp)
+            self._keep_room(commit, event, told)
         elif isinstance(event, MessageSent):
             self._keep_message(position, stamp, event, told)
         elif isinstance(event, RoomClosed):
@@ -181,7 +179,23 @@ class Record:
             person.entry = QueueEntry(position, commit.at_ms)
         elif event.earlier != person.entry:
             self._world.fail(f"at {position}, {who} is back at {event.earlier}, and had come at {person.entry}")
-        self._moves(who, position, "waiting", person.entry.position, ("idle",))
+        self._moves(who, position, "waiting", position, ("idle",))
+
+    def _keep_room(self, commit: Commit, event: RoomOpened, told: set[ConnectionId]) -> None:
+        position, stamp = commit.position, timestamp(commit.at_ms)
+        if event.room_id in self.rooms:
+            self._world.fail(f"promise 5: {event.room_id} is opened twice")
+        self.rooms[event.room_id] = event
+        self.opened[event.room_id] = position
+        since_ms = {who: self.person(who).entry.at_ms for who in (event.first, event.second)}
+        self.meetings.check_opened(commit, event, self.policy, since_ms)
+        for who, other, name in (
+            (event.first, event.second, event.second_name),
+            (event.second, event.first, event.first_name),
+        ):
+            self.person(who).partners.add(other)
+            self._moves(who, position, "chatting", event.room_id, ("waiting",))
+            self._tell(told, who, position, "chatroom.found", room_id=event.room_id, partner=name, timestamp=stamp)
 
     def _keep_end(self, commit: Commit, event: RoomClosed, told: set[ConnectionId]) -> None:
         position = commit.position
@@ -256,6 +270,7 @@ class Record:
         if person is None or index < 0 or person.positions[index] != position:
             self._world.fail(f"{who} heard {method} at {position} by {way}, which is not stored as theirs")
             return
+        person.hears(position)
         owed = person.owed[index]
         heard = {key: value for key, value in params.items() if key != "_meta"}
         if self.forgotten and heard.get("message") == REDACTED:

@@ -103,8 +103,11 @@ class Simulation:
         self._until("every broker is up", lambda: all(process.is_up for process in around.processes))
         self._each("everyone has caught up", rest.catch_up)
         around.strict_since_ms = world.now_ms
+        self._each("ghosts have come", rest.haunt)
         self._each("everyone has looked for someone", rest.meet)
         self._each("everyone knows whom they met", rest.catch_up)
+        rest.check_met(around)
+        self._each("no ghost is left", rest.linger)
         rest.check_met(around)
         for _ in range(rest.ROUNDS):
             self._each("everyone has spoken", rest.talk)

@@ -32,6 +32,7 @@ SOMETIMES: Mapping[str, float | None] = {
     "someone was blocked": None,
     "someone was reported": None,
     "two met again, since both had waited": None,
+    "a silent partner was told": None,
     "someone absent was taken out before a match": None,
     "a message was repeated and said once": None,
     "a message came after the end, and brought the last words": None,
