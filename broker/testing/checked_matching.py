@@ -8,7 +8,7 @@ from typing import cast
 from unittest.mock import patch
 
 from broker.matching import MATCHINGS, Matching, Seeker
-from broker.testing.reference_model import IllegalChoiceError
+from broker.testing.reference_matching import IllegalChoiceError
 from events.ids import ConnectionId
 from projections.view import StateView
 

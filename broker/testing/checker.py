@@ -12,12 +12,15 @@ import msgspec
 
 from broker.decision import Rejection
 from broker.matching import Matching, Seeker
-from broker.testing.comparison import differences, plain_notification
-from broker.testing.reference_model import IllegalChoiceError, ReferenceModel, ReferenceResult
+from broker.testing.comparison import are_alike, differences, plain_notification
+from broker.testing.reference_matching import ChoosePartner, IllegalChoiceError
+from broker.testing.reference_model import ReferenceModel, ReferenceResult
 from broker.verification.checking import PROMISES, check_log
+from broker.verification.repetition import are_stored, is_choice_hidden, stored_partner
 from broker.verification.safe_text import diff, safe, safe_repr
 from events.codec import encode_commit
-from events.commit import Commit, Tip
+from events.commands import Command
+from events.commit import Commit, Facts, Tip
 from events.events import Event, MessageSent, RoomOpened
 from events.ids import ConnectionId, Position
 from events.log import Snapshot
@@ -31,7 +34,7 @@ class Counterexample(msgspec.Struct, frozen=True):
     """A broken promise with its history. `str()` gives a report."""
 
     promise: int
-    """The promise's number, from 1 to 7: see `broker.verification.checking.PROMISES`."""
+    """The promise's number: see `broker.verification.checking.PROMISES`."""
     position: Position
     """The first commit of the checked history that breaks it."""
     what: str
@@ -64,7 +67,7 @@ class Checker:
     def __init__(self, matching: Matching | None = None) -> None:
         """Use `matching` in place of the policy's; see `override_matchings`."""
         self.state: State = INITIAL_STATE
-        self.reference = ReferenceModel(self._choose if matching is not None else None)
+        self.reference = ReferenceModel()
         self._matching = matching
 
     def check(self, commit: Commit) -> Counterexample | None:
@@ -74,7 +77,7 @@ class Checker:
         """
         before = self.state
         try:
-            expected = self.reference.apply(commit.command, commit.facts)
+            expected = self._decided(commit)
         except IllegalChoiceError as error:
             return Counterexample(3, commit.position, safe(str(error)), [f"the command is {safe_repr(commit.command)}"])
         except AssertionError:
@@ -92,20 +95,45 @@ class Checker:
 
     def skip(self, commit: Commit) -> bool:
         """Fold the next commit and compare nothing but its events; return false if they are not the model's."""
-        expected = self.reference.apply(commit.command, commit.facts)
+        expected = self._decided(commit)
         self.state = evolve(self.state, commit)
-        return expected.events == commit.events
+        return are_stored(expected.events, commit)
+
+    def decided(self, command: Command, facts: Facts) -> ReferenceResult:
+        """Return the model's result of `command`, the next one."""
+        self.reference.choose = self._choose if self._matching is not None else None
+        return self.reference.apply(command, facts)
+
+    def _decided(self, commit: Commit) -> ReferenceResult:
+        if not is_choice_hidden(self.state, commit):
+            return self.decided(commit.command, commit.facts)
+        self.reference.choose = _always(stored_partner(commit))
+        return self.reference.apply(commit.command, commit.facts)
 
     def _choose(
-        self, connection_id: ConnectionId, interests: tuple[str, ...], waited_ms: int, at_ms: int
+        self,
+        connection_id: ConnectionId,
+        interests: tuple[str, ...],
+        waited_ms: int,
+        at_ms: int,
+        hidden: Sequence[ConnectionId],
     ) -> ConnectionId | None:
         assert self._matching is not None
-        return self._matching(self.state, Seeker(connection_id, interests, waited_ms), at_ms)
+        queue = self.state.queue
+        for who in hidden:
+            queue = queue.without(who)
+        shown = msgspec.structs.replace(self.state, queue=queue)
+        return self._matching(shown, Seeker(connection_id, interests, waited_ms), at_ms)
 
     def _compare_states(self, position: Position) -> Counterexample | None:
         unlike = differences(self.reference.state, self.state)
         what = "folding the log does not give what the reference knows"
         return Counterexample(6, position, what, [safe(line) for line in unlike[:DIFFERENCES_MAX]]) if unlike else None
+
+
+def _always(partner: ConnectionId | None) -> ChoosePartner:
+    """Return a matching that names `partner`, if it may."""
+    return lambda connection_id, interests, waited_ms, at_ms, hidden: partner if partner not in hidden else None
 
 
 class _OneCommitLog:
@@ -131,14 +159,14 @@ class _OneCommitLog:
 
 def _compare(expected: ReferenceResult, commit: Commit) -> Counterexample | None:
     """Compare the commit's events and notifications with the model's."""
-    if expected.events != commit.events:
+    if not are_stored(expected.events, commit):
         decided = [expected.code] if expected.code is not None else [*expected.events]
         what = "the reference decides otherwise than was stored"
         evidence = [f"the command is {safe_repr(commit.command)}", *diff(commit.events, decided)]
         return Counterexample(_promise_about(commit.events, expected.events), commit.position, what, evidence)
     notified = sorted((plain_notification(*one) for one in deliveries(commit)), key=lambda one: one[0])
     owed = sorted(expected.notifications, key=lambda one: one[0])
-    if notified != owed:
+    if not are_alike(notified, owed):
         evidence = [*(safe(f"- {one}") for one in notified), *(safe(f"+ {one}") for one in owed)]
         return Counterexample(7, commit.position, "the reference tells others, or something else", evidence)
     return None

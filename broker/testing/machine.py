@@ -24,13 +24,18 @@ from broker.testing.system_under_test import BrokenPromiseError, Outcome, System
 from broker.testing.systems import CoreSystem, System
 from events.commands import (
     AdoptPolicy,
+    BlockPartner,
+    CancelMatch,
     Command,
     Disconnect,
     EnterQueue,
+    ForgetNames,
     LeaveQueue,
     LeaveRoom,
     MatchDue,
     NextPartner,
+    ReportCategory,
+    ReportPartner,
     SendMessage,
 )
 from events.commit import Commit
@@ -150,11 +155,14 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(who=MOSTLY_WAITING, waits=st.booleans(), early_ms=st.sampled_from([0, 1]))
     def match_due(self, who: ConnectionId, waits: bool, early_ms: int) -> None:
-        """Submit `MatchDue`: when the patience of `who` ends, 1 ms before, or (not `waits`) at once."""
-        known = self.state.connections.get(who)
-        if waits and known is not None:
-            due_ms = known.last_at_ms + self.state.policy.interest_patience_ms - early_ms
-            self.time_passes(max(0, due_ms - self.under_test[0].system.now_ms))
+        """Submit `MatchDue`: when a patience of `who` ends, 1 ms before, or (not `waits`) at once."""
+        known, policy = self.state.connections.get(who), self.state.policy
+        if waits and known is not None and isinstance(known.place, Waiting):
+            waited_ms = self.under_test[0].system.now_ms - known.waiting_since_ms()
+            due_ms = [
+                patience_ms - early_ms for patience_ms in (policy.interest_patience_ms, policy.rematch_patience_ms)
+            ]
+            self.time_passes(min((ms - waited_ms for ms in due_ms if ms > waited_ms), default=0))
         self.submit(MatchDue(who))
 
     @rule(who=MOSTLY_CHATTING, number=ROOM_NUMBERS)
@@ -177,6 +185,34 @@ class BrokerMachine(RuleBasedStateMachine):
     def leave_room(self, who: ConnectionId, number: int) -> None:
         """Leave the room."""
         self.submit(LeaveRoom(who, self.room_of(who, number)))
+
+    @rule(
+        who=MOSTLY_CHATTING, number=ROOM_NUMBERS, too=st.lists(MEMBERS, unique=True, max_size=2), present=st.booleans()
+    )
+    def cancel_match(self, who: ConnectionId, number: int, too: Sequence[ConnectionId], present: bool) -> None:
+        """Find that `who` missed a match, and so did those of `too` who are in the room."""
+        missed_by = (who, *(other for other in too if other != who))
+        self.submit(CancelMatch(self.room_of(who, number), missed_by, present))
+
+    @rule(who=MOSTLY_CHATTING, number=ROOM_NUMBERS)
+    def block(self, who: ConnectionId, number: int) -> None:
+        """Block the partner in a room, open or closed."""
+        self.submit(BlockPartner(who, self.room_of(who, number)))
+
+    @rule(
+        who=MOSTLY_CHATTING,
+        number=ROOM_NUMBERS,
+        category=strategies.categories(),
+        note=st.none() | strategies.texts(),
+    )
+    def report(self, who: ConnectionId, number: int, category: ReportCategory, note: str | None) -> None:
+        """Report the partner in a room, open or closed."""
+        self.submit(ReportPartner(who, self.room_of(who, number), category, note))
+
+    @rule(people=st.lists(MEMBERS, unique=True, min_size=1), ago=st.integers(0, 10))
+    def forget_names(self, people: Sequence[ConnectionId], ago: int) -> None:
+        """Forget the names of those who have been idle for a few positions."""
+        self.submit(ForgetNames(tuple(people), max(0, self.state.position - ago)))
 
     @rule(who=MEMBERS, ago=st.integers(0, 3))
     def disconnect(self, who: ConnectionId, ago: int) -> None:

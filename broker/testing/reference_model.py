@@ -1,17 +1,19 @@
 """The rules of chat a second time, written as simply as possible: lists and linear searches.
 
-With `broker.testing.reference_state` it shares no code with `broker.decide`, `broker.matching` or `projections` (an
-import contract enforces this), so it does not repeat their mistakes. It was written from the description of the
-rules. The cost of a command is linear in all that is known.
+With `reference_matching` and `reference_state` it shares no code with `broker.decide`, `broker.matching` or
+`projections` (an import contract enforces this), so it does not repeat their mistakes. It was written from the
+description of the rules. The cost of a command is linear in all that is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from broker.testing.reference_matching import ChoosePartner, Seeking, find_partner
 from broker.testing.reference_state import (
+    TEN_MINUTES_US,
     TEN_SECONDS_US,
     PlainNotification,
     ReferenceConnection,
@@ -21,23 +23,24 @@ from broker.testing.reference_state import (
 )
 from events.commands import (
     AdoptPolicy,
+    BlockPartner,
+    CancelMatch,
     Command,
     Disconnect,
     EnterQueue,
+    ForgetNames,
     LeaveQueue,
     LeaveRoom,
     MatchDue,
     NextPartner,
+    ReportPartner,
     SendMessage,
 )
 from events.commit import Facts
 from events.events import Event
-from events.ids import ConnectionId, RoomId
+from events.ids import ConnectionId, Position, RoomId
 from events.policy import Policy
-
-ChoosePartner = Callable[[ConnectionId, tuple[str, ...], int, int], ConnectionId | None]
-"""A matching from outside. Arguments: the seeking connection, its interests, its waiting time (ms)
-and the time (Unix ms). Returns the partner, or `None` for no match."""
+from events.text import known_interests
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,6 @@ class ReferenceResult:
     notifications: tuple[PlainNotification, ...] = ()
     code: str | None = None
     retry_after_ms: int | None = None
-
-
-class IllegalChoiceError(AssertionError):
-    """A matching named a connection that is not waiting, or the one that asked."""
 
 
 class _RejectedError(Exception):
@@ -69,9 +68,9 @@ class ReferenceModel:
     """
 
     def __init__(self, choose: ChoosePartner | None = None) -> None:
-        """Use `choose` in place of the policy's matching; `None` uses the policy's own."""
         self.state = ReferenceState()
-        self._choose = choose
+        self.choose = choose
+        """Used in place of the policy's matching, unless it is `None`; may be set between two commands."""
 
     def apply(self, command: Command, facts: Facts) -> ReferenceResult:
         """Decide `command` and, if it is accepted, change `state`.
@@ -105,6 +104,19 @@ class ReferenceModel:
                 self._match_due(connection_id, facts)
             case AdoptPolicy(policy=policy):
                 self._adopt(policy)
+            case _:
+                self._execute_conduct(command, facts)
+
+    def _execute_conduct(self, command: Command, facts: Facts) -> None:
+        match command:
+            case CancelMatch():
+                self._cancel_match(command)
+            case BlockPartner(connection_id=connection_id, room_id=room_id):
+                self._block(connection_id, room_id)
+            case ReportPartner():
+                self._report(command, facts)
+            case ForgetNames(connection_ids=connection_ids, through=through):
+                self._forget_names(connection_ids, through)
 
     def _enter(self, command: EnterQueue, facts: Facts) -> None:
         known = self.state.connection(command.connection_id)
@@ -112,20 +124,18 @@ class ReferenceModel:
             return
         if known is not None and known.place == "chatting":
             raise _RejectedError("already_chatting")
-        partner = self._admit(known, command.connection_id, command.interests, facts)
-        entered = self.state.wait(command.connection_id, command.display_name, command.interests)
+        partner = self._admit(known, command.connection_id, known_interests(command.interests), facts)
+        entered = self.state.wait(command.connection_id, command.display_name, command.interests, facts.salt)
         self._pair(partner, entered, facts)
 
     def _move_on(self, connection_id: ConnectionId, room_id: RoomId, facts: Facts) -> None:
-        known, room = self._own_room(connection_id, room_id)
-        if known is None:
-            raise _RejectedError("unknown_handle")
+        known, room = self._known_in_room(connection_id, room_id)
         if room.closed is not None and known.place != "idle":
             return
-        partner = self._admit(known, connection_id, known.interests, facts)
+        partner = self._admit(known, connection_id, known_interests(known.interests), facts)
         if room.closed is None:
             self.state.close(room, known, "next")
-        entered = self.state.wait(connection_id, known.name, known.interests)
+        entered = self.state.wait(connection_id, known.name, known.interests, known.salt)
         self._pair(partner, entered, facts)
 
     def _send(self, command: SendMessage, facts: Facts) -> None:
@@ -135,7 +145,7 @@ class ReferenceModel:
                 return
         if sender is None or room.closed is not None:
             raise _RejectedError("chat_ended")
-        _check_rate(sender.messages_spent_until_us, self.state.policy.messages_per_10s_max, facts)
+        _check_rate(sender.messages_spent_until_us, self.state.policy.messages_per_10s_max, TEN_SECONDS_US, facts)
         self.state.send(room, sender, command)
 
     def _leave_queue(self, connection_id: ConnectionId) -> None:
@@ -167,11 +177,70 @@ class ReferenceModel:
     def _match_due(self, connection_id: ConnectionId, facts: Facts) -> None:
         known = self.state.connection(connection_id)
         if known is not None and known.place == "waiting":
-            partner = self._partner(connection_id, known.interests, facts.at_ms - known.last_at_ms, facts)
+            waited_ms = facts.at_ms - known.entered_at_ms
+            partner = self._partner(connection_id, known_interests(known.interests), waited_ms, facts)
             if partner is not None and self.state.queue.index(partner) > self.state.queue.index(known):
                 self._pair(known, partner, facts)
             else:
                 self._pair(partner, known, facts)
+
+    def _cancel_match(self, command: CancelMatch) -> None:
+        room = self.state.room(command.room_id)
+        if room is None or room.closed is not None:
+            return
+        silent = [
+            member
+            for connection_id in command.missed_by
+            for member in (room.first, room.second)
+            if member.connection_id == connection_id and member.last_position == room.opened
+        ]
+        if silent == []:
+            return
+        partner = room.partner_of(silent[0].connection_id)
+        entry = room.first_entry if partner is room.first else room.second_entry
+        waits_again = (
+            entry is not None
+            and partner not in silent
+            and command.is_other_present
+            and self.state.policy.requeue_on_missed_match > 0
+        )
+        missed_by = tuple(member.connection_id for member in silent)
+        self.state.close(room, silent[0], "timeout", missed_by, is_partner_requeued=waits_again)
+        if waits_again:
+            self.state.wait(partner.connection_id, partner.name, partner.interests, partner.salt, entry)
+
+    def _block(self, connection_id: ConnectionId, room_id: RoomId) -> None:
+        known, room = self._known_in_room(connection_id, room_id)
+        self._block_and_leave(known, room)
+
+    def _report(self, command: ReportPartner, facts: Facts) -> None:
+        known, room = self._known_in_room(command.connection_id, command.room_id)
+        if known.connection_id not in room.reporters:
+            limit = self.state.policy.reports_per_10min_max
+            if limit > 0:
+                _check_rate(known.reports_spent_until_us, limit, TEN_MINUTES_US, facts)
+            self.state.report(room, known, command)
+        self._block_and_leave(known, room)
+
+    def _block_and_leave(self, known: ReferenceConnection, room: ReferenceRoom) -> None:
+        partner = room.partner_of(known.connection_id).connection_id
+        if self.state.policy.blocks_per_connection_max > 0 and partner not in known.blocked:
+            self.state.block(known, partner)
+        if room.closed is None:
+            self.state.close(room, known, "left")
+
+    def _forget_names(self, connection_ids: Sequence[ConnectionId], through: Position) -> None:
+        known = [self.state.connection(connection_id) for connection_id in connection_ids]
+        idle = [one for one in known if one is not None and one.place == "idle" and one.last_position <= through]
+        named = [one for one in idle if (one.name, one.interests) != ("Anonymous", ())]
+        if named:
+            self.state.forget_names(named)
+
+    def _known_in_room(self, connection_id: ConnectionId, room_id: RoomId) -> tuple[ReferenceConnection, ReferenceRoom]:
+        known, room = self._own_room(connection_id, room_id)
+        if known is None:
+            raise _RejectedError("unknown_handle")
+        return known, room
 
     def _own_room(
         self, connection_id: ConnectionId, room_id: RoomId
@@ -191,7 +260,7 @@ class ReferenceModel:
     ) -> ReferenceConnection | None:
         """Return the partner of a connection that wants to wait, if there is a match at once; reject it at a limit."""
         if known is not None:
-            _check_rate(known.queue_spent_until_us, self.state.policy.queue_commands_per_10s_max, facts)
+            _check_rate(known.queue_spent_until_us, self.state.policy.queue_commands_per_10s_max, TEN_SECONDS_US, facts)
         partner = self._partner(connection_id, interests, 0, facts)
         if partner is None and len(self.state.queue) >= self.state.policy.queue_connections_max:
             raise _RejectedError("queue_full")
@@ -200,43 +269,16 @@ class ReferenceModel:
     def _partner(
         self, connection_id: ConnectionId, interests: tuple[str, ...], waited_ms: int, facts: Facts
     ) -> ReferenceConnection | None:
-        others = [waiting for waiting in self.state.queue if waiting.connection_id != connection_id]
-        if self._choose is not None:
-            partner = _chosen(self._choose(connection_id, interests, waited_ms, facts.at_ms), others)
-        elif self.state.policy.matching == "first-come":
-            partner = others[0] if others else None
-        else:
-            partner = self._by_interests(interests, waited_ms, facts.at_ms, others)
+        seeking = Seeking(connection_id, interests, waited_ms, facts)
+        partner = find_partner(self.state, seeking, self.choose)
         open_rooms = [room for room in self.state.rooms if room.closed is None]
         if partner is not None and len(open_rooms) >= self.state.policy.rooms_open_max:
             raise _RejectedError("queue_full")
         return partner
 
-    def _by_interests(
-        self, interests: tuple[str, ...], waited_ms: int, at_ms: int, others: list[ReferenceConnection]
-    ) -> ReferenceConnection | None:
-        best, most = None, 0
-        for other in others:
-            shared = len([interest for interest in interests if interest in other.interests])
-            if shared > most:
-                best, most = other, shared
-        if best is None and others:
-            longest_ms = max(waited_ms, at_ms - others[0].last_at_ms)
-            return others[0] if longest_ms >= self.state.policy.interest_patience_ms else None
-        return best
 
-
-def _chosen(connection_id: ConnectionId | None, others: list[ReferenceConnection]) -> ReferenceConnection | None:
-    for other in others:
-        if other.connection_id == connection_id:
-            return other
-    if connection_id is not None:
-        raise IllegalChoiceError(f"the matching named {connection_id}, who is not among the others who wait")
-    return None
-
-
-def _check_rate(until_us: int, per_10s_max: int, facts: Facts) -> None:
-    """Reject a use that exceeds the allowance of ten seconds, with the wait in whole ms."""
-    excess_us = spent_until(until_us, per_10s_max, facts.at_ms) - facts.at_ms * 1_000 - TEN_SECONDS_US
+def _check_rate(until_us: int, limit: int, window_us: int, facts: Facts) -> None:
+    """Reject a use that exceeds the allowance of a window, with the wait in whole ms."""
+    excess_us = spent_until(until_us, limit, facts.at_ms, window_us) - facts.at_ms * 1_000 - window_us
     if excess_us > 0:
         raise _RejectedError("rate_limited", ceil(excess_us / 1_000))

@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from events.commands import SendMessage
+from events.commands import ReportPartner, SendMessage
 from events.commit import Facts
 from events.events import (
     Event,
     MessageSent,
+    NamesForgotten,
+    PartnerBlocked,
+    PartnerReported,
     PolicyAdopted,
     QueueEntered,
+    QueueEntry,
     QueueLeft,
     QueueLeftReason,
     RoomClosed,
@@ -24,8 +28,11 @@ from events.events import (
 )
 from events.ids import ConnectionId, Position, RoomId
 from events.policy import Policy
+from events.text import Interests, Text
 
 TEN_SECONDS_US = 10_000_000
+TEN_MINUTES_US = 600_000_000
+PARTNERS_REMEMBERED = 8
 
 PlainNotification = tuple[ConnectionId, str, dict[str, Any]]
 """A notification as its recipient, its method and its params."""
@@ -36,15 +43,20 @@ class ReferenceConnection:
     """A connection that has entered the queue at least once and is not forgotten."""
 
     connection_id: ConnectionId
-    name: str
-    interests: tuple[str, ...]
+    name: Text
+    interests: Interests
+    salt: str | None = None  # of the name and the interests
     place: Literal["idle", "waiting", "chatting"] = "idle"
-    entered: Position | None = None  # where the present wait began
+    entered: Position = 0  # where the present or the last wait began
+    entered_at_ms: int = 0
     room_id: RoomId | None = None  # of the open room, while chatting
-    last_position: Position = 0  # of the last event it took part in, other than receiving a message
+    last_position: Position = 0  # of its last message or change of place
     last_at_ms: int = 0
     queue_spent_until_us: int = 0
     messages_spent_until_us: int = 0
+    reports_spent_until_us: int = 0
+    met: list[tuple[ConnectionId, int]] = field(default_factory=list)  # the last partners, and when each chat ended
+    blocked: list[ConnectionId] = field(default_factory=list)
     known_since: Position = 0
     notifications: list[tuple[Position, PlainNotification]] = field(default_factory=list)
 
@@ -56,10 +68,13 @@ class ReferenceRoom:
     room_id: RoomId
     first: ReferenceConnection
     second: ReferenceConnection
-    first_name: str
-    second_name: str
+    first_name: Text
+    second_name: Text
     opened: Position
     closed: Position | None = None
+    first_entry: QueueEntry | None = None  # where and when their waits began, if the match has to be confirmed
+    second_entry: QueueEntry | None = None
+    reporters: list[ConnectionId] = field(default_factory=list)
     newer_ids: list[tuple[ConnectionId, str, int]] = field(default_factory=list)  # sender, message id, Unix ms
     older_ids: list[tuple[ConnectionId, str, int]] = field(default_factory=list)
 
@@ -80,6 +95,7 @@ class ReferenceState:
         self.idle: list[ReferenceConnection] = []  # longest idle first
         self.rooms: list[ReferenceRoom] = []  # in the order of their opening
         self.closed: list[ReferenceRoom] = []  # the closed ones among them, in the order of their closing
+        self.reports: list[tuple[Position, RoomId, int]] = []  # those that hold evidence: position, room, Unix ms
         self.messages_sent = 0
         self.rooms_closed = 0
         self.events: list[Event] = []
@@ -117,21 +133,33 @@ class ReferenceState:
         self.policy = policy
         self.events.append(PolicyAdopted(policy))
 
-    def wait(self, connection_id: ConnectionId, name: str, interests: tuple[str, ...]) -> ReferenceConnection:
-        """Put a new or idle connection at the end of the queue."""
+    def wait(
+        self,
+        connection_id: ConnectionId,
+        name: Text,
+        interests: Interests,
+        salt: str | None,
+        earlier: QueueEntry | None = None,
+    ) -> ReferenceConnection:
+        """Put a new or idle connection at the end of the queue, or at its `earlier` place, which costs nothing."""
         connection = self.connection(connection_id)
         if connection is None:
             connection = ReferenceConnection(connection_id, name, interests, known_since=self.position + 1)
             self.connections.append(connection)
         else:
             self.idle.remove(connection)
-        connection.name, connection.interests = name, interests
-        connection.place, connection.entered = "waiting", self.position + 1
-        limit = self.policy.queue_commands_per_10s_max
-        connection.queue_spent_until_us = spent_until(connection.queue_spent_until_us, limit, self._now_ms)
+        connection.name, connection.interests, connection.salt = name, interests, salt
+        connection.place = "waiting"
+        if earlier is None:
+            connection.entered, connection.entered_at_ms = self.position + 1, self._now_ms
+            limit = self.policy.queue_commands_per_10s_max
+            connection.queue_spent_until_us = spent_until(connection.queue_spent_until_us, limit, self._now_ms)
+        else:
+            connection.entered, connection.entered_at_ms = earlier.position, earlier.at_ms
         self.queue.append(connection)
+        self.queue.sort(key=lambda waiting: waiting.entered)
         self._touch(connection)
-        self.events.append(QueueEntered(connection_id, name, interests))
+        self.events.append(QueueEntered(connection_id, name, interests, salt, earlier))
         return connection
 
     def leave_queue(self, connection: ReferenceConnection, reason: QueueLeftReason) -> None:
@@ -143,14 +171,29 @@ class ReferenceState:
     def open(self, room_id: RoomId, first: ReferenceConnection, second: ReferenceConnection) -> None:
         """Pair two waiting connections in a new room."""
         room = ReferenceRoom(room_id, first, second, first.name, second.name, self.position + 1)
+        if self.policy.confirm_grace_ms > 0:
+            room.first_entry = QueueEntry(first.entered, first.entered_at_ms)
+            room.second_entry = QueueEntry(second.entered, second.entered_at_ms)
         self.rooms.append(room)
         for connection in (first, second):
             self.queue.remove(connection)
-            connection.place, connection.entered, connection.room_id = "chatting", None, room_id
+            connection.place, connection.room_id = "chatting", room_id
             self._touch(connection)
-        self.events.append(RoomOpened(room_id, first.connection_id, second.connection_id, first.name, second.name))
-        self._notify(first, "chatroom.found", room, partner=second.name)
-        self._notify(second, "chatroom.found", room, partner=first.name)
+        self.events.append(
+            RoomOpened(
+                room_id,
+                first.connection_id,
+                second.connection_id,
+                first.name,
+                second.name,
+                first.salt,
+                second.salt,
+                room.first_entry,
+                room.second_entry,
+            )
+        )
+        self._notify(first, "chatroom.found", room, partner=shown(second.name))
+        self._notify(second, "chatroom.found", room, partner=shown(first.name))
 
     def send(self, room: ReferenceRoom, sender: ReferenceConnection, command: SendMessage) -> None:
         """Pass a message of a member of an open room to the other member."""
@@ -167,11 +210,21 @@ class ReferenceState:
         self.events.append(
             MessageSent(room.room_id, sender.connection_id, recipient.connection_id, text, command.client_message_id)
         )
-        words = text if isinstance(text, str) else "[redacted]"
-        self._notify(recipient, "message.received", room, message=words, sender="stranger")
+        self._notify(recipient, "message.received", room, message=shown(text), sender="stranger")
 
-    def close(self, room: ReferenceRoom, closer: ReferenceConnection, reason: RoomClosedReason) -> None:
-        """Close an open room for one of its members. Only the newest closed rooms are kept."""
+    def close(
+        self,
+        room: ReferenceRoom,
+        closer: ReferenceConnection,
+        reason: RoomClosedReason,
+        missed_by: tuple[ConnectionId, ...] = (),
+        *,
+        is_partner_requeued: bool = False,
+    ) -> None:
+        """Close an open room for one of its members. Only the newest closed rooms are kept.
+
+        The members have met, unless one of them missed the match.
+        """
         partner = room.partner_of(closer.connection_id)
         room.closed = self.position + 1
         self.closed.append(room)
@@ -180,18 +233,69 @@ class ReferenceState:
         self._set_idle(closer)
         self._set_idle(partner)
         self.rooms_closed += 1
-        self.events.append(RoomClosed(room.room_id, closer.connection_id, partner.connection_id, reason))
-        self._notify(partner, "partner.disconnected", room, reason=reason)
+        if self.policy.rematch_after_ms > 0 and missed_by == ():
+            self._meet(closer, partner)
+            self._meet(partner, closer)
+        self.events.append(
+            RoomClosed(
+                room.room_id, closer.connection_id, partner.connection_id, reason, missed_by, is_partner_requeued
+            )
+        )
+        requeued: dict[str, Any] = {"requeued": True} if is_partner_requeued else {}
+        self._notify(partner, "partner.disconnected", room, reason=reason, **requeued)
+
+    def block(self, blocker: ReferenceConnection, partner: ConnectionId) -> None:
+        """Let `blocker` never meet `partner` again. Only the newest blocks are kept."""
+        blocker.blocked.append(partner)
+        while len(blocker.blocked) > self.policy.blocks_per_connection_max:
+            blocker.blocked.pop(0)
+        self.events.append(PartnerBlocked(blocker.connection_id, partner))
+
+    def report(self, room: ReferenceRoom, reporter: ReferenceConnection, command: ReportPartner) -> None:
+        """Report the other member of a room. The evidence goes from the room's opening to its end, or to here."""
+        here = self.position + 1
+        room.reporters.append(reporter.connection_id)
+        limit = self.policy.reports_per_10min_max
+        if limit > 0:
+            until_us = reporter.reports_spent_until_us
+            reporter.reports_spent_until_us = spent_until(until_us, limit, self._now_ms, TEN_MINUTES_US)
+        if self.policy.evidence_keep_ms > 0:
+            newest = [*self.reports, (here, room.room_id, self._now_ms)][-self.policy.reports_kept :]
+            self.reports = [held for held in newest if self._now_ms - held[2] < self.policy.evidence_keep_ms]
+        reported = room.partner_of(reporter.connection_id).connection_id
+        last = room.closed if room.closed is not None else here
+        self.events.append(
+            PartnerReported(
+                room.room_id,
+                reporter.connection_id,
+                reported,
+                command.category,
+                room.opened,
+                last,
+                command.note,
+            )
+        )
+
+    def forget_names(self, connections: list[ReferenceConnection]) -> None:
+        """Forget the names and interests of idle connections."""
+        for connection in connections:
+            connection.name, connection.interests, connection.salt = "Anonymous", (), None
+        self.events.append(NamesForgotten(tuple(connection.connection_id for connection in connections)))
+
+    def _meet(self, connection: ReferenceConnection, partner: ReferenceConnection) -> None:
+        """Let `connection` remember `partner` as its last one."""
+        before = [met for met in connection.met if met[0] != partner.connection_id]
+        connection.met = [*before, (partner.connection_id, self._now_ms)][-PARTNERS_REMEMBERED:]
 
     def _set_idle(self, connection: ReferenceConnection) -> None:
-        connection.place, connection.entered, connection.room_id = "idle", None, None
+        connection.place, connection.room_id = "idle", None
         self.idle.append(connection)
         self._touch(connection)
 
     def _touch(self, connection: ReferenceConnection) -> None:
         connection.last_position, connection.last_at_ms = self.position + 1, self._now_ms
 
-    def _notify(self, recipient: ReferenceConnection, method: str, room: ReferenceRoom, **fields: str) -> None:
+    def _notify(self, recipient: ReferenceConnection, method: str, room: ReferenceRoom, **fields: Any) -> None:
         moment = datetime(1970, 1, 1) + timedelta(milliseconds=self._now_ms)  # noqa: DTZ001 - UTC, as the Z below says
         timestamp = moment.isoformat(timespec="milliseconds") + "Z"
         params = {"room_id": room.room_id, "timestamp": timestamp, "cursor": self.position + 1, **fields}
@@ -199,6 +303,11 @@ class ReferenceState:
         recipient.notifications.append((self.position + 1, self.notifications[-1]))
 
 
-def spent_until(until_us: int, per_10s_max: int, at_ms: int) -> int:
-    """Return the end of a spent allowance after one more use at `at_ms`; a use costs its share of ten seconds."""
-    return max(until_us, at_ms * 1_000) + TEN_SECONDS_US // per_10s_max
+def spent_until(until_us: int, limit: int, at_ms: int, window_us: int = TEN_SECONDS_US) -> int:
+    """Return the end of a spent allowance after one more use at `at_ms`; a use costs its share of the window."""
+    return max(until_us, at_ms * 1_000) + window_us // limit
+
+
+def shown(text: Text) -> str:
+    """Return a text as others are told it."""
+    return text if isinstance(text, str) else "[redacted]"

@@ -15,13 +15,17 @@ from broker.testing import strategies
 from broker.testing.systems import START_MS, facts_for
 from events.commands import (
     AdoptPolicy,
+    BlockPartner,
+    CancelMatch,
     Command,
     Disconnect,
     EnterQueue,
+    ForgetNames,
     LeaveQueue,
     LeaveRoom,
     MatchDue,
     NextPartner,
+    ReportPartner,
     SendMessage,
 )
 from events.commit import Commit, commit_after
@@ -46,7 +50,10 @@ Script = Sequence[TimedCommand]
 
 
 def scripts(connection_id: ConnectionId) -> SearchStrategy[list[TimedCommand]]:
-    """Return scripts of one member: it enters the queue, then does anything, in any order and at any pace."""
+    """Return scripts of one member: it enters the queue, then does anything, in any order and at any pace.
+
+    The broker's own commands about the member are among them.
+    """
     enters = st.builds(EnterQueue, st.just(connection_id), strategies.names(), strategies.interests(few=True))
     message_id = st.none() | st.sampled_from("abc").map(ClientMessageId)
     says = st.builds(SendMessage, st.just(connection_id), st.just(CURRENT_ROOM), strategies.texts(), message_id)
@@ -58,6 +65,11 @@ def scripts(connection_id: ConnectionId) -> SearchStrategy[list[TimedCommand]]:
             MatchDue(connection_id),
             Disconnect(connection_id, "timeout", POSITION_MAX),
             Disconnect(connection_id, "disconnected", 1),
+            CancelMatch(CURRENT_ROOM, (connection_id,), is_other_present=True),
+            CancelMatch(CURRENT_ROOM, (connection_id,), is_other_present=False),
+            BlockPartner(connection_id, CURRENT_ROOM),
+            ReportPartner(connection_id, CURRENT_ROOM, "spam", "buy this"),
+            ForgetNames((connection_id,), POSITION_MAX),
         ]
     )
     pause = st.sampled_from([0, 1, 400, 3_000, 20_000, 90_000])
@@ -108,6 +120,11 @@ def _timed(script: Script) -> Iterator[tuple[int, Command]]:
 
 
 def _in_current_room(command: Command, rooms: dict[ConnectionId, RoomId]) -> Command:
-    if isinstance(command, SendMessage | LeaveRoom | NextPartner) and command.room_id == CURRENT_ROOM:
-        return msgspec.structs.replace(command, room_id=rooms.get(command.connection_id, CURRENT_ROOM))
-    return command
+    if isinstance(command, CancelMatch):
+        who = command.missed_by[0]
+    elif isinstance(command, SendMessage | LeaveRoom | NextPartner | BlockPartner | ReportPartner):
+        who = command.connection_id
+    else:
+        return command
+    is_here = command.room_id == CURRENT_ROOM
+    return msgspec.structs.replace(command, room_id=rooms.get(who, CURRENT_ROOM)) if is_here else command

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from events.commands import (
     AdoptPolicy,
+    BlockPartner,
+    CancelMatch,
     Command,
     Disconnect,
     EnterQueue,
+    ForgetNames,
     LeaveQueue,
     LeaveRoom,
     MatchDue,
     NextPartner,
+    ReportCategory,
+    ReportPartner,
     SendMessage,
 )
 from events.commit import Commit, Facts, Tip, commit_after
-from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
+from events.events import (
+    Event,
+    MessageSent,
+    NamesForgotten,
+    PartnerBlocked,
+    PartnerReported,
+    PolicyAdopted,
+    QueueEntered,
+    QueueEntry,
+    QueueLeft,
+    RoomClosed,
+    RoomOpened,
+)
 from events.ids import (
     HANDLE_BYTES,
     ID_BYTES,
@@ -32,8 +50,8 @@ from events.ids import (
     handle_from,
     room_id_from,
 )
-from events.policy import LIMITS, MatchingName, Policy
-from events.text import RedactedText, Text
+from events.policy import LIMITS, MAY_BE_OFF, MatchingName, Policy
+from events.text import Interests, RedactedText, Text
 
 PEOPLE = tuple(ConnectionId(f"c_{name}") for name in ("ann", "bob", "cat", "dan", "eve"))
 """A few readable connection ids. Apart from their form they are like real ones."""
@@ -133,9 +151,18 @@ def interests(*, few: bool = False) -> SearchStrategy[tuple[str, ...]]:
     return st.lists(st.sampled_from(among), unique=True, max_size=10).map(lambda chosen: tuple(sorted(chosen)))
 
 
+def categories() -> SearchStrategy[ReportCategory]:
+    """Return the categories of reports."""
+    return st.sampled_from(get_args(ReportCategory))
+
+
 def policies() -> SearchStrategy[Policy]:
     """Return any policies."""
-    return st.builds(Policy, matching=_matching_names(), **{name: st.integers(1, 2**31) for name in LIMITS})
+    return st.builds(
+        Policy,
+        matching=_matching_names(),
+        **{name: st.integers(0 if name in MAY_BE_OFF else 1, 2**31) for name in LIMITS},
+    )
 
 
 def tiny_policies(matching: MatchingName | None = None) -> SearchStrategy[Policy]:
@@ -144,6 +171,13 @@ def tiny_policies(matching: MatchingName | None = None) -> SearchStrategy[Policy
         Policy,
         matching=st.just(matching) if matching is not None else _matching_names(),
         interest_patience_ms=st.sampled_from([1, 1_000, 15_000]),
+        confirm_grace_ms=st.sampled_from([0, 1_000, 25_000]),
+        requeue_on_missed_match=st.sampled_from([1, 1, 0]),
+        rematch_after_ms=st.sampled_from([0, 2_000, 60_000]),
+        rematch_patience_ms=st.sampled_from([0, 1_000, 15_000]),
+        blocks_per_connection_max=st.integers(0, 3),
+        reports_per_10min_max=st.integers(0, 3),
+        evidence_keep_ms=st.sampled_from([0, 1_000, 60_000]),
         **{name: _TINY | st.just(getattr(Policy(), name)) for name in _COUNTED},
     )
 
@@ -159,6 +193,7 @@ _COUNTED = (
     "inbox_events_max",
     "events_per_page_max",
     "snapshot_every_commits",
+    "reports_kept",
 )
 
 
@@ -169,32 +204,40 @@ def commands(
     who = people if people is not None else _people()
     room = rooms if rooms is not None else _rooms()
     return st.one_of(
-        st.builds(EnterQueue, who, names() | texts(), interests()),
+        st.builds(EnterQueue, who, _names(), _interests()),
         st.builds(NextPartner, who, room),
         st.builds(LeaveQueue, who),
         st.builds(SendMessage, who, room, _said(), st.none() | message_ids()),
         st.builds(LeaveRoom, who, room),
         st.builds(Disconnect, who, st.sampled_from(["disconnected", "timeout"]), _NUMBERS),
         st.builds(MatchDue, who),
+        st.builds(CancelMatch, room, _several(who), st.booleans()),
+        st.builds(BlockPartner, who, room),
+        st.builds(ReportPartner, who, room, categories(), st.none() | _said()),
+        st.builds(ForgetNames, _several(who), _NUMBERS),
         st.builds(AdoptPolicy, policies()),
     )
 
 
 def facts() -> SearchStrategy[Facts]:
     """Return any facts, enough for every command."""
-    return st.builds(Facts, _NUMBERS, _rooms(), st.text(_HEX, min_size=32, max_size=32))
+    return st.builds(Facts, _NUMBERS, _rooms(), _salts(), _several(_people()))
 
 
 def events() -> SearchStrategy[Event]:
     """Return any events; they need not make sense."""
-    who, room, name = _people(), _rooms(), names() | texts()
+    who, room, name = _people(), _rooms(), _names()
+    salt, entry = st.none() | _salts(), st.none() | st.builds(QueueEntry, _NUMBERS, _NUMBERS)
     reasons = st.sampled_from(["left", "next", "disconnected", "timeout"])
     return st.one_of(
-        st.builds(QueueEntered, who, name, interests()),
+        st.builds(QueueEntered, who, name, _interests(), salt, entry),
         st.builds(QueueLeft, who, st.sampled_from(["left", "disconnected", "timeout"])),
-        st.builds(RoomOpened, room, who, who, name, name),
+        st.builds(RoomOpened, room, who, who, name, name, salt, salt, entry, entry),
         st.builds(MessageSent, room, who, who, _said(), st.none() | message_ids()),
-        st.builds(RoomClosed, room, who, who, reasons),
+        st.builds(RoomClosed, room, who, who, reasons, _several(who), st.booleans()),
+        st.builds(PartnerBlocked, who, who),
+        st.builds(PartnerReported, room, who, who, categories(), _NUMBERS, _NUMBERS, st.none() | _said()),
+        st.builds(NamesForgotten, _several(who)),
         st.builds(PolicyAdopted, policies()),
     )
 
@@ -213,8 +256,28 @@ def _rooms() -> SearchStrategy[RoomId]:
     return st.just(RoomId("r_1")) | room_ids()
 
 
+def _several(people: SearchStrategy[ConnectionId]) -> SearchStrategy[tuple[ConnectionId, ...]]:
+    return st.lists(people, unique=True, max_size=3).map(tuple)
+
+
+def _salts() -> SearchStrategy[str]:
+    return st.text(_HEX, min_size=32, max_size=32)
+
+
+def _redacted() -> SearchStrategy[RedactedText]:
+    return st.builds(RedactedText, _NUMBERS, st.text(_HEX, min_size=64, max_size=64))
+
+
+def _names() -> SearchStrategy[Text]:
+    return names() | texts() | _redacted()
+
+
+def _interests() -> SearchStrategy[Interests]:
+    return interests() | _redacted()
+
+
 def _said() -> SearchStrategy[Text]:
-    return texts() | st.builds(RedactedText, _NUMBERS, st.text(_HEX, min_size=64, max_size=64))
+    return texts() | _redacted()
 
 
 def _matching_names() -> SearchStrategy[MatchingName]:

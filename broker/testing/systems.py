@@ -15,7 +15,17 @@ from broker.hub import Delivery
 from broker.reads import Page, PageLimits, page_after
 from broker.testing.clock import FakeClock, settle
 from events.codec import decode_commit, encode_commit
-from events.commands import AdoptPolicy, Command, EnterQueue, MatchDue, NextPartner, SendMessage
+from events.commands import (
+    AdoptPolicy,
+    CancelMatch,
+    Command,
+    EnterQueue,
+    ForgetNames,
+    MatchDue,
+    NextPartner,
+    ReportPartner,
+    SendMessage,
+)
 from events.commit import Commit, Facts, commit_after
 from events.ids import ConnectionId, Position, RoomId
 from events.log import EventLog
@@ -78,6 +88,10 @@ class System(Protocol):
         """Stop, and start again from the log alone."""
         ...
 
+    def to_avoid(self, connection_id: ConnectionId) -> tuple[ConnectionId, ...]:
+        """Return the waiting connections that a command which may match `connection_id` avoids (`Facts.avoid`)."""
+        ...
+
     def page(self, connection_id: ConnectionId, cursor: Position) -> Page:
         """Return the notifications for `connection_id` after `cursor`, one page at most."""
         ...
@@ -91,16 +105,30 @@ class System(Protocol):
         ...
 
 
-def facts_for(command: Command, at_ms: int, number: int) -> Facts:
+def avoid_none(state: State, connection_id: ConnectionId) -> tuple[ConnectionId, ...]:
+    """Return no connections to avoid: all have peers of their own."""
+    return ()
+
+
+def facts_for(
+    command: Command,
+    at_ms: int,
+    number: int,
+    to_avoid: Callable[[ConnectionId], tuple[ConnectionId, ...]] = lambda connection_id: (),
+) -> Facts:
     """Return facts as a broker would for `command`, with readable ids: `r_7`, `salt7`."""
-    room_id = RoomId(f"r_{number}") if isinstance(command, EnterQueue | NextPartner | MatchDue) else None
-    return Facts(at_ms, room_id, f"salt{number}" if isinstance(command, SendMessage) else None)
+    salt = f"salt{number}" if isinstance(command, EnterQueue | SendMessage | ReportPartner) else None
+    if isinstance(command, EnterQueue | NextPartner | MatchDue):
+        return Facts(at_ms, RoomId(f"r_{number}"), salt, to_avoid(command.connection_id))
+    return Facts(at_ms, None, salt)
 
 
 class CoreSystem:
     """The pure functions alone: decide, encode and decode, evolve, deliveries, pages."""
 
-    def __init__(self) -> None:
+    def __init__(self, to_avoid: Callable[[State, ConnectionId], tuple[ConnectionId, ...]] = avoid_none) -> None:
+        """`to_avoid` stands in for a broker's knowledge of peers: see `System.to_avoid`."""
+        self._to_avoid = to_avoid
         self.state = INITIAL_STATE
         self.now_ms = START_MS
         self._log = MemoryLog()
@@ -114,7 +142,7 @@ class CoreSystem:
     def submit(self, command: Command) -> Observation:
         """See `System.submit`."""
         self._submitted += 1
-        facts = facts_for(command, self.now_ms, self._submitted)
+        facts = facts_for(command, self.now_ms, self._submitted, self.to_avoid)
         decision = decide(self.state, command, facts)
         if isinstance(decision, Rejection):
             return Observation(decision)
@@ -134,6 +162,10 @@ class CoreSystem:
         """See `System.restart`."""
         self.state = fold(self.stored())
         return Observation()
+
+    def to_avoid(self, connection_id: ConnectionId) -> tuple[ConnectionId, ...]:
+        """See `System.to_avoid`."""
+        return self._to_avoid(self.state, connection_id)
 
     def page(self, connection_id: ConnectionId, cursor: Position) -> Page:
         """See `System.page`."""
@@ -193,6 +225,10 @@ class BrokerSystem:
         """See `System.restart`."""
         return self._runner.run(self._restart())
 
+    def to_avoid(self, connection_id: ConnectionId) -> tuple[ConnectionId, ...]:
+        """See `System.to_avoid`."""
+        return self._broker.to_avoid(self.state, connection_id)
+
     def page(self, connection_id: ConnectionId, cursor: Position) -> Page:
         """See `System.page`."""
         return self._runner.run(self._broker.reads.page(connection_id, cursor))
@@ -219,7 +255,7 @@ class BrokerSystem:
         return await self._observe(None)
 
     async def _submit(self, command: Command) -> Observation:
-        if isinstance(command, AdoptPolicy):
+        if isinstance(command, AdoptPolicy | CancelMatch | ForgetNames):  # the broker's own
             return await self._call(command)
         self._attached[command.connection_id] = None
         self._broker.hub.attach(command.connection_id, self)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from broker.decide import decide
 from broker.decision import Rejection
+from broker.verification.repetition import is_repeated
 from broker.verification.safe_text import diff, safe, safe_repr
 from events.commit import Commit
 from events.events import Event, RoomOpened
@@ -28,9 +29,9 @@ def state_fault(state: State) -> ViolationReport | None:
 
 def explain(before: State, commit: Commit) -> ViolationReport:
     """Return the fault of `commit`, an unsound one after `before`."""
-    decided = _decide_again(before, commit)
-    violations = [*_step_violations(before, commit), *_decision_violations(commit, decided)]
-    evidence = diff(commit.events, decided) if [*commit.events] != [*decided] else []
+    decided, is_stored = _decide_again(before, commit)
+    violations = [*_step_violations(before, commit), *_decision_violations(commit, decided, is_stored=is_stored)]
+    evidence = diff(commit.events, decided) if not is_stored else []
     return _safe_report(violations[0], [f"the command is {safe_repr(commit.command)}", *evidence])
 
 
@@ -46,19 +47,23 @@ def _step_violations(before: State, commit: Commit) -> list[Violation]:
         return check_events(before, commit)
 
 
-def _decide_again(before: State, commit: Commit) -> Sequence[Event | Rejection]:
+def _decide_again(before: State, commit: Commit) -> tuple[Sequence[Event | Rejection], bool]:
+    """Return the decision on the command of `commit`, and whether it is what `commit` stores."""
     try:
         decision = decide(before, commit.command, commit.facts)
+        is_stored = [*commit.events] == decision or is_repeated(before, commit, decision)
     except Exception:  # noqa: BLE001 - see `broker.verification.bulk_check`
-        return []
-    return [decision] if isinstance(decision, Rejection) else decision
+        return [], not commit.events
+    return [decision] if isinstance(decision, Rejection) else decision, is_stored
 
 
-def _decision_violations(commit: Commit, decided: Sequence[Event | Rejection]) -> Iterator[Violation]:
+def _decision_violations(
+    commit: Commit, decided: Sequence[Event | Rejection], *, is_stored: bool
+) -> Iterator[Violation]:
     stored_pairs, pairs = _pairs(commit.events), _pairs(decided)
-    if stored_pairs != pairs:
+    if stored_pairs != pairs and not is_stored:
         yield Violation(3, commit.position, f"paired were {_named(stored_pairs)}, to be paired {_named(pairs)}")
-    if [*commit.events] != [*decided]:
+    if not is_stored:
         yield Violation(6, commit.position, "deciding the command again does not give the events that are stored")
     if not commit.events:
         yield Violation(6, commit.position, "a command that led to nothing is stored")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from broker.testing.reference_model import IllegalChoiceError, ReferenceModel, ReferenceResult
+from broker.testing.reference_matching import IllegalChoiceError
+from broker.testing.reference_model import ReferenceModel, ReferenceResult
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue, MatchDue, SendMessage
 from events.commit import Facts
 from events.events import PolicyAdopted, QueueLeft, RoomOpened
