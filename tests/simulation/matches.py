@@ -85,8 +85,8 @@ class Matches:
             around.world.fail(f"{self._process.name} cancels {command} after {now_ms - opened_ms:.0f} ms")
         for who in command.missed_by:
             heard = record.person(who).heard_to >= opened_at and command.room_id in self._opened
-            living = len(around.processes) == 1 or not around.has_vanished(who)
-            if living and (heard or self._is_confirmed(who, command.room_id)):
+            is_known_here = len(around.processes) == 1 or (around.plan.has_long_graces and not around.has_vanished(who))
+            if is_known_here and (heard or self._is_confirmed(who, command.room_id)):
                 around.world.fail(f"{who} is said to have missed {command.room_id}, and was confirmed")
         present = [who for who in self._members(command.room_id) if who not in command.missed_by]
         if len(around.processes) == 1:
@@ -111,7 +111,7 @@ class Matches:
     def _check_silence(self, who: ConnectionId, silent_ms: float | None) -> None:
         """The process is asked how silent `who` is, who is somewhere, and says so."""
         own_ms = self._process.attendance.silent_ms(who)
-        if silent_ms != own_ms and (silent_ms is not None or len(self._around.processes) == 1):
+        if silent_ms != own_ms and (silent_ms is not None or own_ms == 0):
             self._around.world.fail(f"{who} is silent for {own_ms}, and {self._process.name} says {silent_ms}")
         if silent_ms is not None:
             told_s = SILENCE_STEP_S * ceil(silent_ms / (1_000 * SILENCE_STEP_S))

@@ -169,6 +169,7 @@ class Person:
             if isinstance(self.host, KeptHost) and self.who is not None:
                 self.host.forgotten(self.who)
             self.handle, self.who, self.old_cursors, self.said = payload["handle"], who, [], []
+            self.last_room_id = ""
         self.cursor = payload["cursor"]
         self.old_cursors.append(payload["cursor"])
         self.waits, self.room_id = payload["status"] == "waiting", payload.get("room_id")
@@ -339,4 +340,4 @@ class Person:
         if isinstance(self.host, KeptHost) and self.who is not None:
             self.host.forgotten(self.who)
         self.handle = self.who = self.cursor = self.room_id = None
-        self.waits, self.said, self.old_cursors = False, [], []
+        self.waits, self.said, self.old_cursors, self.last_room_id = False, [], [], ""

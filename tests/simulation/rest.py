@@ -85,7 +85,7 @@ async def linger(person: Person) -> None:
     """Wait for whatever comes until every ghost has missed its match."""
     around = person.around
     until_ms = around.world.now_ms + around.plan.policy.confirm_grace_ms + CANCELLED_WITHIN_MS
-    while around.world.now_ms < until_ms:
+    while around.world.now_ms < until_ms and person.who is not None:
         await insist(person, lambda: person.wait(LINGER_SECONDS))
         await sleep_ms(AGAIN_MS)
 
