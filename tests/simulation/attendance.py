@@ -78,12 +78,16 @@ class Attendance:
     def is_present(self, who: ConnectionId) -> bool:
         """Whether a stream or a call of theirs is open here, or some of their grace is left."""
         seen = self._of(who)
-        return seen.streams_and_calls > 0 or self._around.world.now_ms < self._deadline_ms(who, seen)
+        return self.is_there(who) or self._around.world.now_ms < self._deadline_ms(who, seen)
+
+    def is_there(self, who: ConnectionId) -> bool:
+        """Whether a stream or a call of theirs is open here."""
+        return self._of(who).streams_and_calls > 0
 
     def silent_ms(self, who: ConnectionId) -> float | None:
         """How long neither a stream nor a call of theirs was open here; `None` if none ever was."""
         seen = self._of(who)
-        if seen.streams_and_calls:
+        if self.is_there(who):
             return 0
         return self._around.world.now_ms - seen.heard_ms if seen.heard_ms != NEVER else None
 

@@ -72,6 +72,8 @@ class Freshness:
         if answered.cancelled() or at_ms is None or not is_empty(answer := answered.result()):
             return
         disk = self._around.disk
+        if len(self._around.processes) == 1:  # it does not ask whether an append of its last life has landed since
+            asked_at = min(asked_at, self._replica.state.position)
         for position in range(asked_at, disk.tip.position + 1):
             state = disk.state_at(position)
             if state is None:

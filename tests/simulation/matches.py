@@ -45,7 +45,8 @@ class Matches:
 
         def silent_ms(who: ConnectionId) -> float | None:
             silent_ms = silence(who)
-            if not isinstance(broker.state.connections.by_id[who].place, Idle):
+            known = broker.state.connections.get(who)
+            if known is not None and not isinstance(known.place, Idle):
                 self._check_silence(who, silent_ms)
             return silent_ms
 
@@ -63,7 +64,8 @@ class Matches:
             if isinstance(event, RoomOpened):
                 self._opened[event.room_id] = around.world.now_ms
                 self._opened_steps[event.room_id] = around.world.steps
-                if event.first_entry is not None and around.world.now_ms > around.strict_since_ms:
+                is_sure = len(around.processes) == 1 and around.world.now_ms > around.strict_since_ms
+                if is_sure and event.first_entry is not None:
                     grace_ms = around.plan.policy.confirm_grace_ms
                     around.world.after(grace_ms + CANCELLED_WITHIN_MS, self._check_cancelled, event, commit.position)
 
@@ -111,7 +113,7 @@ class Matches:
     def _check_silence(self, who: ConnectionId, silent_ms: float | None) -> None:
         """The process is asked how silent `who` is, who is somewhere, and says so."""
         own_ms = self._process.attendance.silent_ms(who)
-        if silent_ms != own_ms and (silent_ms is not None or own_ms == 0):
+        if silent_ms != own_ms and (silent_ms is not None or self._process.attendance.is_there(who)):
             self._around.world.fail(f"{who} is silent for {own_ms}, and {self._process.name} says {silent_ms}")
         if silent_ms is not None:
             told_s = SILENCE_STEP_S * ceil(silent_ms / (1_000 * SILENCE_STEP_S))
