@@ -95,7 +95,8 @@ class Broker(LogObserver):
     async def start(self, policy: Policy, *, redact_after_ms: int | None = None) -> None:
         """Fold the log and take up `policy`; ready afterwards.
 
-        `redact_after_ms`: the time from the end of a room to the redaction of its texts; `None` keeps them.
+        `redact_after_ms`: the time from the end of a room to the redaction of its texts, and from that of a person's
+        last place to that of its name; `None` keeps them.
 
         Raises:
             BrokenChainError: the log is not what it was.
@@ -107,7 +108,9 @@ class Broker(LogObserver):
         self.presence.confirmation.start()
         self.store_watch.start()
         if redact_after_ms is not None:
-            self.in_background(Redaction(self.log, self.clock, self.writer.commit_clock.watched, redact_after_ms).run())
+            watched, submit = self.writer.commit_clock.watched, self.writer.submit
+            redaction = Redaction(self.log, self.clock, watched, redact_after_ms, self.replica, submit)
+            self.in_background(redaction.run())
         self.ready = not self.draining
 
     def committed(self, commit: Commit, state: State) -> None:

@@ -7,7 +7,6 @@ from events.commands import BlockPartner, CancelMatch, ForgetNames, ReportPartne
 from events.commit import Facts
 from events.events import Event, NamesForgotten, PartnerBlocked, PartnerReported, QueueEntered, RoomClosed
 from events.ids import ConnectionId, Position
-from events.text import ANONYMOUS
 from projections.connections import Connection, Idle
 from projections.rate_limit import REPORTS_WINDOW_US, retry_after_ms
 from projections.view import StateView
@@ -100,4 +99,4 @@ def _has_old_name(state: StateView, who: ConnectionId, through: Position) -> boo
     known = state.connections.by_id.get(who)
     if known is None or not isinstance(known.place, Idle) or known.place.since_position > through:
         return False
-    return known.display_name != ANONYMOUS or known.interests != ()
+    return not known.is_forgotten

@@ -88,11 +88,15 @@ def find_partner(state: StateView, seeker: Seeker, facts: Facts, matching: Match
         view = _with_queue(state, view.queue.without(named))
     if view is state:
         return None
-    patient = [
+    patient = [*patient_others(state, seeker.connection_id, facts)]
+    if not patient:
+        return None
+    # The seeker is shown in its place, as before: a matching may look it up.
+    shown = sorted(
         (state.queue.entered[who], who, known_interests(state.connections.by_id[who].interests))
-        for who in patient_others(state, seeker.connection_id, facts)
-    ]
-    return matching(_with_queue(state, Queue.of(patient)), seeker, facts.at_ms) if patient else None
+        for who in (seeker.connection_id, *patient)
+    )
+    return matching(_with_queue(state, Queue.of(shown)), seeker, facts.at_ms)
 
 
 def _with_queue(state: StateView, queue: Queue) -> StateView:

@@ -22,7 +22,7 @@ from broker.compaction import SnapshotKeeper
 from broker.decision import Rejection
 from broker.metrics import Metrics
 from broker.replica import LogObserver, Replica
-from events.commands import AdoptPolicy, CancelMatch, Command, Disconnect, MatchDue
+from events.commands import AdoptPolicy, CancelMatch, Command, Disconnect, ForgetNames, MatchDue
 from events.commit import BrokenChainError, Facts
 from events.log import Conflict, EventLog, LogUnavailableError
 from events.policy import Policy
@@ -33,7 +33,7 @@ RETRY_MS = 50
 CONTENDED_MS = 2_000
 """After so long without a conflict or another's commit, appends need no turn any more."""
 
-OWN_COMMANDS = (AdoptPolicy, CancelMatch, Disconnect, MatchDue)
+OWN_COMMANDS = (AdoptPolicy, CancelMatch, Disconnect, ForgetNames, MatchDue)
 """Commands of the broker itself: their refusals are no client's, and are not counted."""
 
 NEVER = -1.0

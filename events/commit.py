@@ -100,9 +100,28 @@ def id_over(fields: Sequence[Any]) -> CommitId:
 
 
 def redact(commit: Commit) -> Commit:
-    """Return `commit` without its texts. Its id still holds, and the texts can't be guessed."""
+    """Return `commit` without its texts. Its id still holds, and the texts can't be guessed.
+
+    A name without a salt stays, since it could be guessed: `Anonymous` after the name was forgotten, or one that
+    commits of an older schema hold too.
+    """
     command, facts, events = _without_text(commit)
-    return msgspec.structs.replace(commit, command=command, facts=facts, events=tuple(events))
+    if type(command) is EnterQueue and commit.facts.salt is None:
+        command = commit.command
+    redacted_events = tuple(map(_with_unsalted_names, events, commit.events))
+    return msgspec.structs.replace(commit, command=command, facts=facts, events=redacted_events)
+
+
+def _with_unsalted_names(event: Event, stored: Event) -> Event:
+    if type(stored) is QueueEntered and stored.salt is None:
+        return stored
+    if type(event) is RoomOpened and type(stored) is RoomOpened:
+        return msgspec.structs.replace(
+            event,
+            first_name=stored.first_name if stored.first_salt is None else event.first_name,
+            second_name=stored.second_name if stored.second_salt is None else event.second_name,
+        )
+    return event
 
 
 def _without_text(commit: Commit) -> tuple[Command, Facts, Sequence[Event]]:

@@ -95,7 +95,7 @@ class MemoryLog:
         del self._commits[:dropped]
         self._base = snapshot
 
-    async def redact(self, positions: Sequence[Position], *, done_to: Position) -> None:
+    async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
         """Redact the texts at `positions`; see `EventLog.redact`. Never suspends."""
         for position in positions:
             index = position - 1 - self.base.position

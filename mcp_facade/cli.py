@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, _Command] = {
     "whatif": _Command("whatif", "tell what would have been under another matching"),
     "test": _Command("case", "write a pytest case that reproduces a situation"),
     "report": _Command("report", "write the timeline as one HTML page"),
+    "reports": _Command("reports", "tell what people reported, with the conversations"),
 }
 LOG_COMMANDS: Mapping[str, _Command] = {
     "dump": _Command("dump", "write a log to standard output, one JSON commit a line"),

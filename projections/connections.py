@@ -71,6 +71,16 @@ class Connection(msgspec.Struct, frozen=True, gc=False, array_like=True):
         """Return whether a room with `other` closed after `at_ms`."""
         return any(met.connection_id == other and met.at_ms > at_ms for met in self.partners)
 
+    @property
+    def has_salted_name(self) -> bool:
+        """True if its name can be redacted in the log, or was; so it is the same for a log and its redacted form."""
+        return self.salt is not None or not isinstance(self.display_name, str)
+
+    @property
+    def is_forgotten(self) -> bool:
+        """True if there is no name and no interest of it to forget."""
+        return self.display_name == ANONYMOUS and self.interests == () and self.salt is None
+
     def waiting_since_ms(self) -> int:
         """Return the time at which it began to wait, for a waiting connection."""
         assert isinstance(self.place, Waiting)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from events.events import MessageSent, PartnerReported, QueueEntry, RoomOpened
 from events.ids import ClientMessageId, ConnectionId, Position, RoomId
-from events.text import Text
+from events.text import ANONYMOUS, Text
 from projections.ordered_map import Order, OrderMutation
 from projections.persistent_map import Map, MapMutation
 
@@ -21,7 +21,7 @@ class Room(msgspec.Struct, frozen=True, gc=False):
     room_id: RoomId
     first: ConnectionId  # waited longer
     second: ConnectionId
-    first_name: Text
+    first_name: Text  # forgotten when the room closes, unless its commit will keep it for good
     second_name: Text
     opened_position: Position
     closed_position: Position | None = None
@@ -129,9 +129,17 @@ class RoomsMutation(msgspec.Struct, gc=False):
         room = self.by_id[event.room_id]
         self.by_id[event.room_id] = replace(room, reporters=(*room.reporters, event.reporter))
 
-    def close(self, room_id: RoomId, position: Position, closed_kept: int) -> None:
-        """Close a room, and keep the `closed_kept` newest closed ones."""
-        self.by_id[room_id] = replace(self.by_id[room_id], closed_position=position)
+    def close(
+        self, room_id: RoomId, position: Position, closed_kept: int, nameless: tuple[ConnectionId, ...] = ()
+    ) -> None:
+        """Close a room, forget the names of the members `nameless`, and keep the `closed_kept` newest closed rooms."""
+        room = self.by_id[room_id]
+        self.by_id[room_id] = replace(
+            room,
+            closed_position=position,
+            first_name=ANONYMOUS if room.first in nameless else room.first_name,
+            second_name=ANONYMOUS if room.second in nameless else room.second_name,
+        )
         self.closed.append(position, room_id)
         while self.closed.count > closed_kept and (oldest := self.closed.pop_head()) is not None:
             del self.by_id[oldest[1]]

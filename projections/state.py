@@ -195,7 +195,10 @@ def _room_opened(now: StateMutation, event: RoomOpened) -> None:
 
 
 def _room_closed(now: StateMutation, event: RoomClosed) -> None:
-    now.rooms.close(event.room_id, now.position, now.policy.closed_rooms_kept)
+    # No state may depend on a name that can be redacted in the log, but those of people who are not idle.
+    people = now.connections.by_id
+    nameless = tuple(who for who in (event.closed_by, event.other) if people[who].has_salted_name)
+    now.rooms.close(event.room_id, now.position, now.policy.closed_rooms_kept, nameless)
     now.connections.set_idle(event.closed_by, 2 * now.position, now.position, now.at_ms)
     now.connections.set_idle(event.other, 2 * now.position + 1, now.position, now.at_ms)
     add_to_inbox(now.inboxes, event.other, now.position, now.at_ms, now.policy.inbox_events_max)

@@ -97,7 +97,7 @@ class Checker:
         """Fold the next commit and compare nothing but its events; return false if they are not the model's."""
         expected = self._decided(commit)
         self.state = evolve(self.state, commit)
-        return are_stored(expected.events, commit)
+        return are_stored([*expected.events], commit)
 
     def decided(self, command: Command, facts: Facts) -> ReferenceResult:
         """Return the model's result of `command`, the next one."""
@@ -159,7 +159,7 @@ class _OneCommitLog:
 
 def _compare(expected: ReferenceResult, commit: Commit) -> Counterexample | None:
     """Compare the commit's events and notifications with the model's."""
-    if not are_stored(expected.events, commit):
+    if not are_stored([*expected.events], commit):
         decided = [expected.code] if expected.code is not None else [*expected.events]
         what = "the reference decides otherwise than was stored"
         evidence = [f"the command is {safe_repr(commit.command)}", *diff(commit.events, decided)]

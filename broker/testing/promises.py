@@ -17,6 +17,7 @@ from broker.testing.checked_matching import override_matchings
 from broker.testing.checker import Checker, Counterexample
 from broker.verification.pseudonyms import with_pseudonyms
 from broker.verification.reduction import reduce_scenario
+from broker.verification.repetition import are_stored
 from broker.verification.scenario import LoggedCommand, Scenario, connections_in, logged_command, replay_scenario
 from events.commands import SendMessage
 from events.commit import EMPTY_TIP, SCHEMA_VERSION, BrokenChainError, Commit, Tip, check_link, commit_after
@@ -93,7 +94,10 @@ def _scenario_of(history: Sequence[Commit]) -> Scenario | None:
     past = tuple(logged_command(commit) for commit in history[:-1])
     target = LoggedCommand(last.position, last.command, last.facts, frozenset(connections_in(last)))
     try:
-        return Scenario(past, target, replay_scenario(past, target, {}).decided, [*last.events])
+        decided = replay_scenario(past, target, {}).decided
+        # In one form: the stored texts may be redacted, and those of the past not.
+        stored = decided if are_stored(decided, last) else [*last.events]
+        return Scenario(past, target, decided, stored)
     except Exception:  # noqa: BLE001 - folding or deciding may fail on the fault itself
         return None
 

@@ -232,7 +232,7 @@ class ReferenceModel:
     def _forget_names(self, connection_ids: Sequence[ConnectionId], through: Position) -> None:
         known = [self.state.connection(connection_id) for connection_id in connection_ids]
         idle = [one for one in known if one is not None and one.place == "idle" and one.last_position <= through]
-        named = [one for one in idle if (one.name, one.interests) != ("Anonymous", ())]
+        named = [one for one in idle if (one.name, one.interests, one.salt) != ("Anonymous", (), None)]
         if named:
             self.state.forget_names(named)
 

@@ -227,6 +227,10 @@ class ReferenceState:
         """
         partner = room.partner_of(closer.connection_id)
         room.closed = self.position + 1
+        if _is_redactable(room.first):
+            room.first_name = "Anonymous"
+        if _is_redactable(room.second):
+            room.second_name = "Anonymous"
         self.closed.append(room)
         while len(self.closed) > self.policy.closed_rooms_kept:
             self.rooms.remove(self.closed.pop(0))
@@ -306,6 +310,11 @@ class ReferenceState:
 def spent_until(until_us: int, limit: int, at_ms: int, window_us: int = TEN_SECONDS_US) -> int:
     """Return the end of a spent allowance after one more use at `at_ms`; a use costs its share of the window."""
     return max(until_us, at_ms * 1_000) + window_us // limit
+
+
+def _is_redactable(connection: ReferenceConnection) -> bool:
+    """Return whether the name of a connection can be redacted in the log, or was."""
+    return connection.salt is not None or not isinstance(connection.name, str)
 
 
 def shown(text: Text) -> str:

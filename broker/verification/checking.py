@@ -28,8 +28,7 @@ from projections.state import State, StateMutation, digest
 PROMISES: Mapping[int, str] = {
     1: "A connection is in at most one place: the queue, or one open room.",
     2: "An open room has exactly two different members, each of whom is in it.",
-    3: "Whoever entered first is `first` in the room, and the pair is the one that the log's matching names of those "
-    "who may meet.",
+    3: "Whoever entered first is `first` in the room. The log's matching names the pair, of those who may meet.",
     4: "A message is accepted only from a member of an open room, and is stored once per `message_id`.",
     5: "Rooms never reopen, ids never repeat, positions have no gap, and the chain of commits is whole.",
     6: "Folding the log gives the state, and deciding a stored command again gives the stored events.",

@@ -10,7 +10,7 @@ import msgspec
 
 from broker.decision import Rejection
 from broker.verification.delta_debugging import ddmin
-from broker.verification.scenario import LoggedCommand, Scenario, replay_scenario, rooms_of
+from broker.verification.scenario import LoggedCommand, Scenario, is_alike, replay_scenario, restated, rooms_of
 from events.commands import AdoptPolicy, SendMessage
 from events.policy import Policy
 
@@ -44,12 +44,16 @@ def reduce_scenario(scenario: Scenario, still_holds: StillHolds = lambda scenari
         if work > WORK_MAX:
             return False
         replayed = replay_scenario(past, scenario.target, rooms)
-        return replayed.decided == scenario.decided and still_holds(Scenario(*replayed, scenario.stored))
+        if not is_alike(replayed.decided, scenario.decided):
+            return False
+        stored = restated(scenario.stored, scenario.decided, replayed.decided)
+        return still_holds(Scenario(*replayed, stored))
 
     replayed = replay_scenario(ddmin(_short_past(scenario, is_enough), is_enough), scenario.target, rooms)
     # The replayed commands are a log of their own now, so a further replay changes nothing.
     past = tuple(logged._replace(position=number, fallback=None) for number, logged in enumerate(replayed.done, 1))
-    simplified = _simplified(scenario._replace(past=past, target=replayed.target), still_holds)
+    stored = restated(scenario.stored, scenario.decided, replayed.decided)
+    simplified = _simplified(Scenario(past, replayed.target, replayed.decided, stored), still_holds)
     return ReducedScenario(simplified, work <= WORK_MAX)
 
 
@@ -73,6 +77,7 @@ def _simplified(scenario: Scenario, still_holds: StillHolds) -> Scenario:
     for rewrite in (_without_interests, _without_message_ids):
         scenario = _accept(rewrite_scenario(scenario, rewrite), scenario, still_holds)
     for number in range(len(scenario.past) + 1):
+        scenario = _accept(_without_avoid(scenario, number), scenario, still_holds)
         scenario = _accept(_without_gap(scenario, number), scenario, still_holds)
     for number in range(len(scenario.past)):
         scenario = _accept(_without_delay(scenario, number), scenario, still_holds)
@@ -99,9 +104,12 @@ def rewrite_scenario(scenario: Scenario, rewrite: Rewrite) -> Scenario:
 
 def _accept(candidate: Scenario, scenario: Scenario, still_holds: StillHolds) -> Scenario:
     replayed = replay_scenario(candidate.past, candidate.target, {})
-    is_alike = replayed.decided == candidate.decided and replayed.done == candidate.past
+    if not is_alike(replayed.decided, candidate.decided) or replayed.done != candidate.past:
+        return scenario
+    stored = restated(candidate.stored, candidate.decided, replayed.decided)
+    candidate = candidate._replace(decided=replayed.decided, stored=stored)
     is_as_faulty = (candidate.decided == candidate.stored) == (scenario.decided == scenario.stored)
-    return candidate if is_alike and is_as_faulty and still_holds(candidate) else scenario
+    return candidate if is_as_faulty and still_holds(candidate) else scenario
 
 
 def _without_interests(value: Any) -> Any:
@@ -110,6 +118,13 @@ def _without_interests(value: Any) -> Any:
 
 def _without_message_ids(value: Any) -> Any:
     return msgspec.structs.replace(value, client_message_id=None) if hasattr(value, "client_message_id") else value
+
+
+def _without_avoid(scenario: Scenario, number: int) -> Scenario:
+    """Return `scenario` with no connection to avoid in the facts of command `number`."""
+    logged = [*scenario.past, scenario.target]
+    logged[number] = logged[number]._replace(facts=msgspec.structs.replace(logged[number].facts, avoid=()))
+    return scenario._replace(past=tuple(logged[:-1]), target=logged[-1])
 
 
 def _without_gap(scenario: Scenario, number: int) -> Scenario:

@@ -6,7 +6,7 @@ be repeated: the stored one stands in for it, and only the checks of the step ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TypeGuard
 
 from broker.decide import decide
 from broker.decision import Decision, Rejection
@@ -37,14 +37,12 @@ def is_repeated(before: StateView, commit: Commit, decided: Decision) -> bool:
     return are_stored(again, commit)
 
 
-def are_stored(decided: Sequence[Event] | Rejection, commit: Commit) -> bool:
+def are_stored(decided: Decision, commit: Commit) -> TypeGuard[list[Event]]:
     """Return whether `decided` are the events of `commit`, or were before some of their texts were redacted."""
     if isinstance(decided, Rejection) or not commit.events:
         return False
     salt = commit.facts.salt
-    return tuple(decided) == commit.events or events_without_text(decided, salt) == events_without_text(
-        commit.events, salt
-    )
+    return [*commit.events] == decided or events_without_text(decided, salt) == events_without_text(commit.events, salt)
 
 
 def is_choice_hidden(before: StateView, commit: Commit) -> bool:

@@ -7,26 +7,26 @@ from typing import Any
 
 import msgspec
 
-from events.policy import Policy
-
 TEXT_CHARACTERS_MAX = 60
-
-_DEFAULT_POLICY = Policy()
 
 
 def safe_repr(value: Any) -> str:
-    """Return a value of a command or an event as a Python expression; long texts are cut."""
+    """Return a value of a command or an event as a Python expression, without defaults; long texts are cut."""
     if isinstance(value, str):
         return printable(value if len(value) <= TEXT_CHARACTERS_MAX else f"{value[:TEXT_CHARACTERS_MAX]}...")
     if isinstance(value, tuple):
         return f"({', '.join(safe_repr(item) for item in value)}{',' if len(value) == 1 else ''})"
-    if isinstance(value, Policy):
-        changed = [name for name in value.__struct_fields__ if getattr(value, name) != getattr(_DEFAULT_POLICY, name)]
-        return f"Policy({', '.join(f'{name}={safe_repr(getattr(value, name))}' for name in changed)})"
     if isinstance(value, msgspec.Struct):
-        fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
-        return f"{type(value).__name__}({', '.join(f'{name}={safe_repr(field)}' for name, field in fields)})"
+        fields, defaults = msgspec.structs.asdict(value), default_values(value)
+        given = [f"{name}={safe_repr(field)}" for name, field in fields.items() if (name, field) not in defaults]
+        return f"{type(value).__name__}({', '.join(given)})"
     return repr(value)
+
+
+def default_values(value: msgspec.Struct) -> list[tuple[str, Any]]:
+    """Return the fields of a struct that have a default, with it."""
+    names, defaults = value.__struct_fields__, value.__struct_defaults__
+    return [*zip(names[len(names) - len(defaults) :], defaults, strict=True)]
 
 
 def safe(text: str) -> str:

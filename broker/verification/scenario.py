@@ -10,14 +10,28 @@ import msgspec
 
 from broker.decide import decide
 from broker.decision import Decision, Rejection
-from events.commands import Command, Disconnect, EnterQueue, MatchDue, NextPartner
+from events.commands import Command, Disconnect, EnterQueue, ForgetNames, MatchDue, NextPartner
 from events.commit import SCHEMA_VERSION, Commit, Facts
-from events.events import Event, QueueEntered, RoomOpened
+from events.events import Event, PartnerReported, QueueEntered, QueueEntry, RoomOpened
 from events.ids import NO_COMMIT, ConnectionId, Position, RoomId
 from projections.state import INITIAL_STATE, State, evolve
 
-CONNECTION_FIELDS = ("connection_id", "first", "second", "sender", "recipient", "closed_by", "other")
-"""Fields of commands and events with a connection's id."""
+CONNECTION_FIELDS = (
+    "connection_id",
+    "first",
+    "second",
+    "sender",
+    "recipient",
+    "closed_by",
+    "other",
+    "blocker",
+    "blocked",
+    "reporter",
+    "reported",
+    "missed_by",
+    "connection_ids",
+)
+"""Fields of commands and events with the id of a connection, or those of several. A report's `first` is a position."""
 
 MAY_MATCH = (EnterQueue, NextPartner, MatchDue)
 
@@ -31,7 +45,7 @@ class LoggedCommand(NamedTuple):
     connection_ids: frozenset[ConnectionId] = frozenset()
     """The connections in its events."""
     opened: RoomOpened | None = None
-    """The room that it opened."""
+    """The room that it opened, without the places in the queue."""
     fallback: EnterQueue | None = None
     """The command in place of a `NextPartner` whose room does not exist in the replay."""
 
@@ -88,6 +102,43 @@ def rooms_of(past: Iterable[LoggedCommand]) -> RoomsByPair:
     return rooms
 
 
+def is_alike(decision: Decision, other: Decision) -> bool:
+    """Return whether two decisions are equal but for what depends on the rest of their logs.
+
+    That is the positions of places in the queue and of a report's evidence, their times, and salts.
+    """
+    if isinstance(decision, Rejection) or isinstance(other, Rejection):
+        return decision == other
+    return [*map(_without_context, decision)] == [*map(_without_context, other)]
+
+
+def restated(stored: Sequence[Event], decided: Decision, replayed: Decision) -> list[Event]:
+    """Return `stored` as it is in a replayed log: `replayed` is there what `decided` is in the log."""
+    if isinstance(decided, Rejection) or isinstance(replayed, Rejection):
+        return [*stored]
+    pairs = [*zip(decided, replayed, strict=True)]
+    return [next((there for here, there in pairs if here == event), event) for event in stored]
+
+
+def _without_context(event: Event) -> Event:
+    match event:
+        case QueueEntered(earlier=earlier):
+            return msgspec.structs.replace(event, salt=None, earlier=_NO_ENTRY if earlier is not None else None)
+        case RoomOpened():
+            return _plain_opening(event)
+        case PartnerReported():
+            return msgspec.structs.replace(event, first=0, last=0)
+        case _:
+            return event
+
+
+def _plain_opening(event: RoomOpened) -> RoomOpened:
+    return RoomOpened(event.room_id, event.first, event.second, event.first_name, event.second_name)
+
+
+_NO_ENTRY = QueueEntry(0, 0)
+
+
 def _execute(state: State, logged: LoggedCommand, rooms: RoomsByPair) -> tuple[LoggedCommand, list[Event]]:
     """Return `logged` as it is possible in `state`, and its events."""
     events = _events(state, logged)
@@ -108,7 +159,7 @@ def _events(state: State, logged: LoggedCommand) -> list[Event]:
 
 
 def _opened(events: Sequence[Event]) -> RoomOpened | None:
-    return next((event for event in events if isinstance(event, RoomOpened)), None)
+    return next((_plain_opening(event) for event in events if isinstance(event, RoomOpened)), None)
 
 
 def _logged_room(opened: RoomOpened, state: State, rooms: RoomsByPair) -> RoomId | None:
@@ -124,6 +175,8 @@ def _rebased(logged: LoggedCommand, positions: list[Position]) -> LoggedCommand:
     command, facts = logged.command, logged.facts
     if isinstance(command, Disconnect):
         command = msgspec.structs.replace(command, since=bisect_right(positions, command.since))
+    if isinstance(command, ForgetNames):
+        command = msgspec.structs.replace(command, through=bisect_right(positions, command.through))
     if facts.room_id is None and isinstance(command, MAY_MATCH):
         facts = msgspec.structs.replace(facts, room_id=RoomId(f"r_at_{logged.position}"))
     return logged._replace(command=command, facts=facts)
@@ -145,7 +198,7 @@ def logged_command(commit: Commit) -> LoggedCommand:
     fallback = None
     if isinstance(commit.command, NextPartner) and entries:
         fallback = EnterQueue(entries[0].connection_id, entries[0].display_name, entries[0].interests)
-    opened = next((event for event in commit.events if isinstance(event, RoomOpened)), None)
+    opened = _opened(commit.events)
     connection_ids = frozenset(connections_in(commit))
     return LoggedCommand(commit.position, commit.command, commit.facts, connection_ids, opened, fallback)
 
@@ -153,6 +206,14 @@ def logged_command(commit: Commit) -> LoggedCommand:
 def connections_in(commit: Commit) -> Iterator[ConnectionId]:
     """Return the connections in `commit`; some may come more than once."""
     for holder in (commit.command, *commit.events):
-        for field in CONNECTION_FIELDS:
-            if (found := getattr(holder, field, None)) is not None:
-                yield found
+        yield from connections_of(holder)
+
+
+def connections_of(holder: Command | Event) -> Iterator[ConnectionId]:
+    """Return the connections in a command or an event; some may come more than once."""
+    for field in CONNECTION_FIELDS:
+        found = getattr(holder, field, None)
+        if isinstance(found, str):
+            yield ConnectionId(found)
+        elif isinstance(found, tuple):
+            yield from found

@@ -154,6 +154,11 @@ class SqliteFile(SqliteReader):
             self.redacted_to = done_to
         return changed
 
+    def drop_snapshots(self, before: Position) -> None:
+        """Drop the snapshots below position `before`, except for the base; `purge` deletes their content."""
+        with self._transaction() as db:
+            snapshots.drop_older(db, before)
+
     def checkpoint(self) -> bool:
         """Move everything into the file and empty the WAL: deleted and redacted content is gone from the disk then.
 

@@ -148,12 +148,16 @@ class SqliteLog:
         """See `EventLog.redacted_to`; as of the last `redact` here, or of the opening."""
         return self._file.redacted_to
 
-    async def redact(self, positions: Sequence[Position], *, done_to: Position) -> None:
+    async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
         """Redact the texts at `positions`; see `EventLog.redact`. No byte of them is left in the file or its WAL then.
 
         Raises:
             LogUnavailableError: it was not done; or it was, and another process keeps the WAL from being emptied.
         """
+        if snapshots_before:
+            # In the same order when it is repeated, so that no content of a dropped snapshot is left either.
+            await self._on(self._writing, self._file.drop_snapshots, snapshots_before)
+            await asyncio.wrap_future(self._purge())
         await self._on(self._writing, self._redact, positions, done_to)
 
     async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:

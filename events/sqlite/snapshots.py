@@ -162,6 +162,11 @@ def drop(db: apsw.Connection, snapshot: int) -> None:
     db.execute("DELETE FROM snapshots WHERE id = ? AND sha256 IS NULL", (snapshot,))
 
 
+def drop_older(db: apsw.Connection, before: Position) -> None:
+    """Drop the snapshots below position `before`, finished or not, except for the base."""
+    db.execute("DELETE FROM snapshots WHERE position < ? AND is_base = 0", (before,))
+
+
 def purge_parts(db: apsw.Connection, limit: int) -> bool:
     """Delete up to `limit` parts of dropped snapshots. Return false if there were none."""
     db.execute(

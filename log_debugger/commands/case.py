@@ -7,11 +7,12 @@ import argparse
 from broker.errors import UsageError
 from broker.verification.pseudonyms import with_pseudonyms
 from broker.verification.reduction import ReducedScenario, reduce_scenario
-from broker.verification.scenario import LoggedCommand, Scenario, connections_in, replay_scenario
+from broker.verification.repetition import are_stored
+from broker.verification.scenario import LoggedCommand, Scenario, connections_in, is_alike, replay_scenario
 from events.codec import decode_commit
 from events.commit import Commit
 from events.ids import Position, RoomId
-from log_debugger.reading.filters import decide_again, rooms_in
+from log_debugger.reading.filters import decide_again, is_same, rooms_in
 from log_debugger.reading.iterate import step_of
 from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import Source, Step, check_position, open_source
@@ -66,8 +67,9 @@ def scenario_of(source: Source, commit: Commit) -> ReducedScenario:
         raise UsageError(f"the command at position {commit.position} is none that can be decided again")
     target = LoggedCommand(commit.position, commit.command, commit.facts, frozenset(connections_in(commit)))
     for past in histories(source, commit):
-        if replay_scenario(past, target, {}).decided == decided:
-            return reduce_scenario(Scenario(tuple(past), target, decided, [*commit.events]))
+        if is_alike(replay_scenario(past, target, {}).decided, decided):
+            stored = decided if are_stored(decided, commit) else [*commit.events]
+            return reduce_scenario(Scenario(tuple(past), target, decided, stored))
     raise UsageError(f"what led to position {commit.position} can't be brought about again from what the log holds")
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, get_args
 
 from broker.decide import decide
-from broker.decision import Decision, Rejection
+from broker.decision import Decision
 from broker.errors import UsageError
+from broker.verification.repetition import is_repeated
 from broker.verification.safe_text import printable
-from broker.verification.scenario import CONNECTION_FIELDS, connections_in
+from broker.verification.scenario import connections_in, connections_of
 from events.commands import Command
-from events.commit import Commit
+from events.commit import Commit, events_without_text
 from events.events import Event
 from events.ids import ConnectionId, RoomId
 from log_debugger.reading.short_names import ShortNames
@@ -156,7 +157,7 @@ def rooms_in(commit: Commit) -> Iterator[RoomId]:
 def concerns(event: Event, commit_filter: CommitFilter) -> bool:
     """Return `True` if `event` involves the filter's connection, or else its room, or if it has neither."""
     if commit_filter.connection is not None:
-        return any(getattr(event, field, None) == commit_filter.connection for field in CONNECTION_FIELDS)
+        return commit_filter.connection in connections_of(event)
     return commit_filter.room is None or getattr(event, "room_id", None) == commit_filter.room
 
 
@@ -171,4 +172,4 @@ def decide_again(step: Step) -> Decision | None:
 def is_reproduced(step: Step) -> bool:
     """Return `True` if deciding the stored command again gives the stored events."""
     decision = decide_again(step)
-    return not isinstance(decision, Rejection) and decision is not None and tuple(decision) == step.commit.events
+    return decision is not None and is_repeated(step.before, step.commit, decision)

@@ -19,8 +19,10 @@ from events.commit import BrokenChainError
 from events.events import Event, QueueEntered, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
 from events.log import UnusableLogError
+from events.text import Text
 from log_debugger.reading.iterate import check_complete
 from log_debugger.reading.sources import Source
+from projections.notifications import REDACTED_TEXT
 from projections.state import State
 
 DIGITS_MIN = 4
@@ -74,7 +76,7 @@ class ShortNames:
         self._check = check
         self._found: dict[str, str] = {}
 
-    def person(self, connection_id: str, display_name: str | None) -> str:
+    def person(self, connection_id: str, display_name: Text | None) -> str:
         """Return a person's short name, as in `Ann·6f5d`."""
         name = shown_name(display_name) if display_name is not None else UNKNOWN
         return f"{name}{MARK}{self._short(self._connections, connection_id, 'c_').removeprefix('c_')}"
@@ -171,14 +173,21 @@ def names_of(source: Source) -> ShortNames:
     )
 
 
-def name_in(state: State, connection_id: str) -> str | None:
+def name_in(state: State, connection_id: str) -> Text | None:
     """Return the display name of a connection in `state`, if known."""
     known = state.connections.get(ConnectionId(connection_id))
     return known.display_name if known is not None else None
 
 
-def shown_name(name: str) -> str:
+def plain_name(name: Text) -> str:
+    """Return a display name as a string, also a redacted one."""
+    return name if isinstance(name, str) else REDACTED_TEXT
+
+
+def shown_name(name: Text) -> str:
     """Return a display name as it is if a broker accepts it; else quoted, so it can't imitate other output."""
+    if not isinstance(name, str):
+        return REDACTED_TEXT
     if len(name) > NAME_CHARS_MAX:
         return printable(name[:NAME_CHARS_MAX]) + "…"
     if _PLAIN_NAME.fullmatch(name):
@@ -216,12 +225,12 @@ def _ids_in(source: Source, after: Position) -> tuple[set[str], set[str]]:
 
 def _display_names_in(source: Source) -> Iterator[tuple[str, str]]:
     base: State = source.base.state
-    yield from ((who, known.display_name) for who, known in base.connections.by_id.items())
+    yield from ((who, plain_name(known.display_name)) for who, known in base.connections.by_id.items())
     for line in _readable(source, base.position):
         if b'"queue_entered"' in line:
             for event in _events(line):
                 if isinstance(event, QueueEntered):
-                    yield event.connection_id, event.display_name
+                    yield event.connection_id, plain_name(event.display_name)
 
 
 def _readable(source: Source, after: Position) -> Iterator[bytes]:

@@ -10,11 +10,14 @@ from typing import get_args
 
 import msgspec
 
-from events.commands import Command
+from events.commands import Command, ReportCategory
 from events.commit import Commit
 from events.events import (
     Event,
     MessageSent,
+    NamesForgotten,
+    PartnerBlocked,
+    PartnerReported,
     PolicyAdopted,
     QueueEntered,
     QueueLeft,
@@ -22,9 +25,10 @@ from events.events import (
     RoomClosedReason,
     RoomOpened,
 )
-from events.ids import ConnectionId, RoomId
+from events.ids import ConnectionId, Position, RoomId
 from events.policy import Policy
-from events.text import RedactedText
+from events.text import Interests, RedactedText, Text, known_interests
+from log_debugger.reading.short_names import plain_name
 from log_debugger.report.tables import SparseColumn, StringTable, Table
 from projections.notifications import recipients
 from projections.rooms import Room
@@ -32,7 +36,9 @@ from projections.state import State
 
 COMMANDS = tuple(str(kind.__struct_config__.tag) for kind in get_args(Command))
 EVENTS = tuple(str(kind.__struct_config__.tag) for kind in get_args(Event))
-REASONS = ("", *get_args(RoomClosedReason))
+MISSED, MISSED_BY_BOTH = "missed", "missed_by_both"
+"""The reasons for the end of a room whose match was missed."""
+REASONS = ("", *get_args(RoomClosedReason), MISSED, MISSED_BY_BOTH, *get_args(ReportCategory))
 
 
 class CommitTable(Table):
@@ -76,7 +82,11 @@ class ReportColumns:
         self.said: list[str | int] = []  # a number is the length in bytes of an omitted text
         self.message_ids, self.absent_since, self.drawn = SparseColumn(), SparseColumn(), SparseColumn()
         self.policies = SparseColumn()
+        self.notes, self.forgotten = SparseColumn(), SparseColumn()  # of reports; the number of forgotten names
+        self.requeued: list[tuple[int, Position, int]] = []  # moments, with the old place and its time
+        self.avoided = SparseColumn()  # by a search for a partner: see `FoldedLog`
         self.waiting_since_ms: list[int] = []  # of the waits in the base
+        self.waiting_positions: list[Position] = []  # likewise
         self.opened_positions: list[int] = []  # of the rooms in the base
         self._policy = base.policy
         self._interests: dict[tuple[str, ...], int] = {}
@@ -109,7 +119,8 @@ class ReportColumns:
         for who in sorted(base.queue.entered, key=base.queue.entered.__getitem__):
             known = base.connections.by_id[who]
             self._wait(0, who, known.display_name, known.interests)
-            self.waiting_since_ms.append(known.last_at_ms)
+            self.waiting_since_ms.append(known.waiting_since_ms())
+            self.waiting_positions.append(base.queue.entered[who])
         kept: list[Room] = [room for room in base.rooms.by_id.values() if room.is_open]
         for room in sorted(kept, key=lambda room: room.opened_position):
             self._open_room(0, room.room_id, (room.first, room.second), (room.first_name, room.second_name))
@@ -128,6 +139,8 @@ class ReportColumns:
             case QueueEntered(connection_id=who):
                 self._row(event, who)
                 self._wait(moment, who, event.display_name, event.interests)
+                if event.earlier is not None:
+                    self.requeued.append((moment, event.earlier.position, event.earlier.at_ms))
             case QueueLeft(connection_id=who, reason=reason):
                 self._row(event, who, reason=reason)
                 self._end_wait(moment, who, reason=reason)
@@ -139,13 +152,27 @@ class ReportColumns:
             case MessageSent(room_id=room_id, sender=sender, recipient=recipient):
                 self._row(event, sender, recipient, self._room(room_id))
                 self._say(moment, event)
-            case RoomClosed(room_id=room_id, closed_by=by, other=other, reason=reason):
-                self._row(event, by, other, self._room(room_id), reason)
+            case RoomClosed(room_id=room_id, closed_by=by, other=other):
+                self._row(event, by, other, self._room(room_id), _reason(event))
                 self._close_room(moment, event)
             case PolicyAdopted(policy=policy):
                 self._row(event)
                 self.policies.add(moment, _changes(self._policy, policy))
                 self._policy = policy
+            case _:
+                self._apply_conduct(moment, event)
+
+    def _apply_conduct(self, moment: int, event: PartnerBlocked | PartnerReported | NamesForgotten) -> None:
+        match event:
+            case PartnerBlocked(blocker=blocker, blocked=blocked):
+                self._row(event, blocker, blocked)
+            case PartnerReported(reporter=reporter, reported=reported, category=category, note=note):
+                self._row(event, reporter, reported, self._room(event.room_id), category)
+                if note is not None:
+                    self.notes.add(moment, self._text(note))
+            case NamesForgotten(connection_ids=connection_ids):
+                self._row(event)
+                self.forgotten.add(moment, len(connection_ids))
 
     def _row(self, event: Event, a: str | None = None, b: str | None = None, room: int = 0, reason: str = "") -> None:
         told = recipients(event)
@@ -153,9 +180,9 @@ class ReportColumns:
         people = self.people.number(a), self.people.number(b)
         self.events.add(kind, *people, room, REASONS.index(reason), (a in told) + 2 * (b in told))
 
-    def _wait(self, moment: int, who: ConnectionId, name: str, interests: tuple[str, ...]) -> None:
+    def _wait(self, moment: int, who: ConnectionId, name: Text, interests: Interests) -> None:
         self._end_wait(moment, who)
-        typed = (self._name(name), self._interest(interests)) if self.texts else (0, 0)
+        typed = (self._name(name), self._interest(known_interests(interests))) if self.texts else (0, 0)
         self._waiting[who] = self.waits.add(self.people.number(who), moment, 0, *typed, 0, 0)
 
     def _end_wait(self, moment: int, who: ConnectionId, room: int = 0, reason: str = "") -> None:
@@ -166,7 +193,7 @@ class ReportColumns:
             self.waits["reason"][number - 1] = REASONS.index(reason)
 
     def _open_room(
-        self, moment: int, room_id: RoomId, members: tuple[ConnectionId, ConnectionId], names: tuple[str, str]
+        self, moment: int, room_id: RoomId, members: tuple[ConnectionId, ConnectionId], names: tuple[Text, Text]
     ) -> int:
         people = (self.people.number(one) for one in members)
         named = (self._name(one) for one in names)
@@ -179,7 +206,7 @@ class ReportColumns:
         if not self.rooms["end"][index]:
             self.rooms["end"][index] = moment
             self.rooms["closer"][index] = self.people.number(event.closed_by)
-            self.rooms["reason"][index] = REASONS.index(event.reason)
+            self.rooms["reason"][index] = REASONS.index(_reason(event))
 
     def _room(self, room_id: RoomId | None) -> int:
         """Return the number of the newest room with that id, adding one that is never open if there is none."""
@@ -193,16 +220,18 @@ class ReportColumns:
         return number
 
     def _say(self, moment: int, event: MessageSent) -> None:
-        text = event.text
-        if isinstance(text, RedactedText):
-            self.said.append(text.length_bytes)
-        else:
-            self.said.append(text if self.texts else len(text.encode()))
+        self.said.append(self._text(event.text))
         if self.texts and event.client_message_id is not None:
             self.message_ids.add(moment, event.client_message_id)
 
-    def _name(self, name: str) -> int:
-        return self.names.number(name) if self.texts else 0
+    def _name(self, name: Text) -> int:
+        return self.names.number(plain_name(name)) if self.texts else 0
+
+    def _text(self, text: Text) -> str | int:
+        """Return `text`, or the length in bytes of an omitted one."""
+        if isinstance(text, RedactedText):
+            return text.length_bytes
+        return text if self.texts else len(text.encode())
 
     def _interest(self, interests: tuple[str, ...]) -> int:
         if not interests:
@@ -211,6 +240,12 @@ class ReportColumns:
         if number > len(self.interests):
             self.interests.append(list(interests))
         return number
+
+
+def _reason(event: RoomClosed) -> str:
+    if event.missed_by:
+        return MISSED if len(event.missed_by) == 1 else MISSED_BY_BOTH
+    return event.reason
 
 
 def _changes(before: Policy, after: Policy) -> dict[str, list[object]]:

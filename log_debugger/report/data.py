@@ -12,6 +12,7 @@ from events.log import DeliveryRecord
 from log_debugger.reading.iterate import FOLD_ERRORS
 from log_debugger.report.columns import COMMANDS, EVENTS, REASONS, ReportColumns
 from log_debugger.report.tables import StringTable, ascending, packed
+from log_debugger.telling.passed_over import avoided_in
 from projections.invariants import Violation, check_events, check_state, check_step
 from projections.state import State, evolve
 
@@ -61,6 +62,7 @@ class FoldedLog:
             self._stop(_CHAIN, before.position + 1, str(link))
             return
         self.columns.add(commit)
+        self._note_avoided(before, commit)
         try:
             self.state = evolve(before, commit)
         except FOLD_ERRORS as error:
@@ -72,6 +74,17 @@ class FoldedLog:
         if link is not None and not any(one.promise == _CHAIN for one in found):
             found = [Violation(_CHAIN, commit.position, str(link)), *found]
         self.breaches += found
+
+    def _note_avoided(self, before: State, commit: Commit) -> None:
+        """Note the waiting connections that the search of `commit` had to avoid, and a meeting in spite of that."""
+        try:
+            avoided = avoided_in(before, commit)
+        except FOLD_ERRORS:
+            return  # no broker made this commit
+        if avoided:
+            number = self.columns.people.number
+            rows = [[number(who), why.reason, why.met_ago_ms] for who, why in avoided.items()]
+            self.columns.avoided.add(len(self.columns.commits), rows)
 
     def _stop(self, promise: int, position: Position, why: str) -> None:
         self.stopped = why
@@ -117,7 +130,7 @@ def page_data(
         "rooms": columns.room_ids.texts,
         "names": columns.names.texts,
         "interests": columns.interests,
-        **_tables(columns, start_ms),
+        **_tables(columns, base.position, start_ms),
         "handed": handed,
         "handed_after": max(0, recorded_after - base.position),
         "breaches": [[one.position - base.position, one.promise, one.what] for one in folded.breaches],
@@ -125,7 +138,7 @@ def page_data(
     }
 
 
-def _tables(columns: ReportColumns, start_ms: int) -> PageData:
+def _tables(columns: ReportColumns, base: Position, start_ms: int) -> PageData:
     commit = columns.commits.packed()
     since_start = [at_ms - start_ms for at_ms in columns.commits["at_ms"]]
     return {
@@ -138,7 +151,12 @@ def _tables(columns: ReportColumns, start_ms: int) -> PageData:
         "absent_since": columns.absent_since.packed(),
         "drawn": columns.drawn.packed(),
         "policy": columns.policies.packed(),
+        "note": columns.notes.packed(),
+        "forgotten": columns.forgotten.packed(),
+        "avoided": columns.avoided.packed(),
+        "requeued": [[moment, at - base, at_ms - start_ms] for moment, at, at_ms in columns.requeued],
         "waiting_since": [at_ms - start_ms for at_ms in columns.waiting_since_ms],
+        "waiting_at": [position - base for position in columns.waiting_positions],
         "opened_positions": columns.opened_positions,
     }
 

@@ -10,6 +10,7 @@ import msgspec
 from events.events import MessageSent, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
 from events.policy import Policy
+from events.text import Text
 from log_debugger.reading.iterate import step_of
 from log_debugger.reading.sources import Source, Step, check_position, state_at
 from log_debugger.telling.describe import open_rooms
@@ -35,8 +36,8 @@ class RoomChange(msgspec.Struct):
     room_id: RoomId
     first: ConnectionId
     second: ConnectionId
-    first_name: str
-    second_name: str
+    first_name: Text
+    second_name: Text
     messages: int = 0
     opened_position: Position | None = None  # set if between the positions, like the next
     closed_position: Position | None = None

@@ -7,8 +7,9 @@ from typing import Any
 
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
+from events.text import known_interests
 from log_debugger.reading.iterate import Conversations
-from log_debugger.reading.short_names import ShortNames, shown_id
+from log_debugger.reading.short_names import ShortNames, plain_name, shown_id
 from log_debugger.reading.times import clock, span, timestamp
 from log_debugger.telling.narrative import conversation_text, count, interests_text, ordinal
 from projections.connections import Chatting, Place, Waiting
@@ -48,8 +49,8 @@ def state_json(state: State, conversations: Conversations) -> JsonObject:
         "queue": [
             {
                 "connection_id": who,
-                "display_name": state.connections.by_id[who].display_name,
-                "interests": list(state.connections.by_id[who].interests),
+                "display_name": plain_name(state.connections.by_id[who].display_name),
+                "interests": list(known_interests(state.connections.by_id[who].interests)),
                 "entered_position": entered,
                 "waited_ms": waited_ms(state, who),
             }
@@ -84,7 +85,7 @@ def open_rooms(state: State) -> list[Room]:
 
 def waited_ms(state: State, who: ConnectionId) -> int:
     """Return the time that `who`, a waiting connection, had waited at the last commit."""
-    return state.at_ms - state.connections.by_id[who].last_at_ms
+    return state.at_ms - state.connections.by_id[who].waiting_since_ms()
 
 
 def policy_changes(policy: Policy) -> JsonObject:
@@ -132,6 +133,11 @@ def connection_lines(names: ShortNames, state: State, connection_id: ConnectionI
     inbox = state.inboxes.get(connection_id)
     more = " or more" if inbox is not None and inbox.dropped_through else ""
     yield f"  told         {count(len(inbox) if inbox is not None else 0, 'time')}{more}"
+    if known.partners:
+        met = (f"{names.person_in(state, one.connection_id)} {span(state.at_ms - one.at_ms)}" for one in known.partners)
+        yield f"  met          {', '.join(met)} before"
+    if known.blocked:
+        yield f"  has blocked  {', '.join(names.person_in(state, one) for one in known.blocked)}"
     message, queue = allowances_ms(state, connection_id)
     yield f"  rate limit   may speak {_soon(message)}, may enter the queue {_soon(queue)}"
 
@@ -174,12 +180,14 @@ def detail_json(
             if known is None
             else {
                 "connection_id": connection,
-                "display_name": known.display_name,
-                "interests": list(known.interests),
+                "display_name": plain_name(known.display_name),
+                "interests": list(known_interests(known.interests)),
                 "place": type(known.place).__name__.lower(),
                 "room_id": known.place.room_id if isinstance(known.place, Chatting) else None,
                 "last_position": known.last_position,
                 "last_at_ms": known.last_at_ms,
+                "met": [one._asdict() for one in known.partners],
+                "blocked": known.blocked,
             }
         )
     if room is not None:
@@ -203,9 +211,10 @@ def _cut(lines: Iterator[str], total: int) -> Iterator[str]:
 def _queue_lines(names: ShortNames, state: State) -> Iterator[str]:
     for number, (entered, who) in enumerate(state.queue.entries.items(), 1):
         known = state.connections.by_id[who]
-        interests = f", interests {interests_text(known.interests)}" if known.interests else ""
+        interests = interests_text(known.interests)
+        named = f", interests {interests}" if interests else ""
         waited = span(waited_ms(state, who))
-        yield f"{number}. {names.person(who, known.display_name)} since position {entered:,}, for {waited}{interests}"
+        yield f"{number}. {names.person(who, known.display_name)} since position {entered:,}, for {waited}{named}"
 
 
 def _room_lines(names: ShortNames, state: State, conversations: Conversations) -> Iterator[str]:
@@ -231,8 +240,8 @@ def _room_json(room: Room, conversations: Conversations) -> JsonObject:
         "room_id": room.room_id,
         "first": room.first,
         "second": room.second,
-        "first_name": room.first_name,
-        "second_name": room.second_name,
+        "first_name": plain_name(room.first_name),
+        "second_name": plain_name(room.second_name),
         "opened_position": room.opened_position,
         "closed_position": room.closed_position,
         "messages": conversation.messages if conversation is not None else None,

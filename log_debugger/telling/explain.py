@@ -7,15 +7,16 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from broker.matching import MATCHINGS, Seeker
-from events.commands import MatchDue
+from broker.matching import MATCHINGS, Seeker, find_partner
+from events.commit import Facts
 from events.events import QueueEntered, RoomOpened
 from events.ids import ConnectionId
 from events.policy import MatchingName
-from log_debugger.reading.short_names import ShortNames
+from log_debugger.reading.short_names import ShortNames, plain_name
 from log_debugger.reading.sources import Step
 from log_debugger.reading.times import span
-from log_debugger.telling.narrative import count, interests_text, shared_with
+from log_debugger.telling.narrative import count, interests_text, seeker_first, shared_with
+from log_debugger.telling.passed_over import PassedOver, passed_over_text, seeker_in, why_avoided, why_passed_over
 from projections.state import State
 
 OTHERS_MAX = 5
@@ -30,6 +31,7 @@ class OtherWaiting(NamedTuple):
     display_name: str
     waited_ms: int
     shared: tuple[str, ...]  # with the seeker
+    passed_over: PassedOver | None  # `None` if the rules would have chosen it
 
 
 class MatchExplanation(NamedTuple):
@@ -46,55 +48,70 @@ class MatchExplanation(NamedTuple):
     others_sharing: int
     patience_ms: int
     by_the_rules: bool  # the matching, run again, gives the same result
+    is_longest: bool  # no other had waited longer than `met`
+    in_spite_of: PassedOver | None  # the reason for the two not to meet, which their patience overcame
 
 
 def explain_match(step: Step, opened: RoomOpened) -> MatchExplanation:
     """Explain the pair in `opened`, an event of `step`."""
     before, commit = step.before, step.commit
-    seeker = opened.first if getattr(commit.command, "connection_id", None) == opened.first else opened.second
-    met = opened.second if seeker == opened.first else opened.first
-    interests = _interests(step, seeker)
-    waited = _waited(before, seeker, commit.at_ms) if isinstance(commit.command, MatchDue) else 0
-    others, others_count, others_sharing = _others(before, {seeker, met}, interests, commit.at_ms)
+    who, met = seeker_first(commit, opened)
+    seeker = seeker_in(before, commit, who)
+    others, others_count, others_sharing = _others(before, seeker, met, commit.facts)
     return MatchExplanation(
         before.policy.matching,
-        seeker,
+        who,
         met,
-        waited,
+        seeker.waited_ms,
         _waited(before, met, commit.at_ms),
-        shared_with(before, met, interests),
+        shared_with(before, met, seeker.interests),
         others,
         others_count,
         others_sharing,
         before.policy.interest_patience_ms,
-        _named_again(before, Seeker(seeker, interests, waited), commit.at_ms) == met,
+        find_partner(before, seeker, commit.facts, MATCHINGS[before.policy.matching]) == met,
+        next((one for _, one in before.queue.entries.items() if one != who), None) == met,
+        why_avoided(before, seeker, met, commit.facts) if met in before.queue.entered else None,
     )
 
 
 def explanation_lines(names: ShortNames, state: State, reason: MatchExplanation) -> Iterator[str]:
     """Yield `reason` in words, with the display names in `state`."""
-    yield (_first_come if reason.matching == "first-come" else _by_interests)(partial(names.person_in, state), reason)
+    person = partial(names.person_in, state)
+    yield (_first_come if reason.matching == "first-come" else _by_interests)(person, reason)
+    if reason.in_spite_of is not None and reason.by_the_rules:
+        yield _in_spite_of(person, reason, reason.in_spite_of, state.policy.rematch_patience_ms)
     if not reason.by_the_rules:
         yield "asked again, the matching names somebody else: the log was made under other rules"
     if not reason.others_count:
         yield "nobody else waited"
         return
-    yield (
-        f"{count(reason.others_count, 'other')} waited too: "
-        + ", ".join(
-            f"{names.person(other.connection_id, other.display_name)} ({_about(other, reason)})"
-            for other in reason.others
-        )
-        + (f" and {reason.others_count - OTHERS_MAX:,} more" if reason.others_count > OTHERS_MAX else "")
-    )
+    others = [
+        f"{names.person(other.connection_id, other.display_name)} ({_about(person, other, reason)})"
+        for other in reason.others
+    ]
+    yield f"{count(reason.others_count, 'other')} waited too: {_listed(others, reason.others_count)}"
 
 
-def no_match_lines(step: Step) -> Iterator[str]:
+def _in_spite_of(who: NameOf, reason: MatchExplanation, in_spite_of: PassedOver, patience_ms: int) -> str:
+    subject = "they had" if in_spite_of.reason == "met" else f"{who(reason.met)} is"
+    what = f"{subject} {passed_over_text(who, in_spite_of, reason.met)}"
+    return f"{what}, but both had waited {span(patience_ms)} (rematch_patience_ms), and there was no other to meet"
+
+
+def no_match_lines(names: ShortNames, step: Step) -> Iterator[str]:
     """Yield why an entry into the queue led to no match at once."""
-    entered = any(isinstance(event, QueueEntered) for event in step.commit.events)
+    entered = [event for event in step.commit.events if isinstance(event, QueueEntered) and event.earlier is None]
     if not entered or any(isinstance(event, RoomOpened) for event in step.commit.events):
         return
-    waited = len(step.before.queue)
+    seeker = seeker_in(step.before, step.commit, entered[0].connection_id)
+    waiting = [who for _, who in step.before.queue.entries.items()]
+    avoided = {who: why for who in waiting if (why := why_avoided(step.before, seeker, who, step.commit.facts))}
+    if avoided:
+        person = partial(names.person_in, step.after)
+        some = [f"{person(who)} ({passed_over_text(person, why, who)})" for who, why in avoided.items()]
+        yield f"{count(len(avoided), 'other')} waited whom they may not meet: {_listed(some, len(some))}"
+    waited = len(waiting) - len(avoided)
     if not waited:
         return  # the narrative says "alone"
     if step.before.policy.matching == "interests":
@@ -104,8 +121,16 @@ def no_match_lines(step: Step) -> Iterator[str]:
         yield f"{count(waited, 'other')} waited, and first come, first served would have let them meet"
 
 
+def _listed(some: list[str], total: int) -> str:
+    more = f" and {total - OTHERS_MAX:,} more" if total > OTHERS_MAX else ""
+    return ", ".join(some[:OTHERS_MAX]) + more
+
+
 def _first_come(who: NameOf, reason: MatchExplanation) -> str:
-    return f"first come, first served: {who(reason.met)} was the head of the queue, with {span(reason.met_waited_ms)}"
+    met, waited = who(reason.met), span(reason.met_waited_ms)
+    if reason.is_longest:
+        return f"first come, first served: {met} was the head of the queue, with {waited}"
+    return f"first come, first served: of those whom {who(reason.seeker)} may meet, {met} had waited longest, {waited}"
 
 
 def _by_interests(who: NameOf, reason: MatchExplanation) -> str:
@@ -122,46 +147,35 @@ def _by_interests(who: NameOf, reason: MatchExplanation) -> str:
     return f"by interests: nobody shared any with {seeker}, but {ended}, and {met} had waited longest"
 
 
-def _about(other: OtherWaiting, reason: MatchExplanation) -> str:
+def _about(who: NameOf, other: OtherWaiting, reason: MatchExplanation) -> str:
     shares = f", shares {interests_text(other.shared)}" if other.shared else ", shares nothing"
-    return span(other.waited_ms) + (shares if reason.matching == "interests" else "")
-
-
-def _interests(step: Step, seeker: ConnectionId) -> tuple[str, ...]:
-    """Return the seeker's interests: from the entry in the same commit, or from the state before it."""
-    for event in step.commit.events:
-        if isinstance(event, QueueEntered) and event.connection_id == seeker:
-            return event.interests
-    known = step.before.connections.get(seeker)
-    return known.interests if known is not None else ()
+    why = passed_over_text(who, other.passed_over, other.connection_id) if other.passed_over is not None else ""
+    return span(other.waited_ms) + (shares if reason.matching == "interests" else "") + (f", {why}" if why else "")
 
 
 def _waited(state: State, who: ConnectionId, at_ms: int) -> int:
     known = state.connections.get(who)
-    return at_ms - known.last_at_ms if known is not None and who in state.queue.entered else 0
+    return at_ms - known.waiting_since_ms() if known is not None and who in state.queue.entered else 0
 
 
-def _others(
-    state: State, pair: set[ConnectionId], interests: tuple[str, ...], at_ms: int
-) -> tuple[tuple[OtherWaiting, ...], int, int]:
+def _others(state: State, seeker: Seeker, met: ConnectionId, facts: Facts) -> tuple[tuple[OtherWaiting, ...], int, int]:
     """Return the first others in the queue, the number of all, and the number with a shared interest."""
+    pair, interests = {seeker.connection_id, met}, seeker.interests
     sharing = {who for interest in interests for _, who in _sharing(state, interest)} - pair
     best = sorted(sharing, key=lambda who: (-len(shared_with(state, who, interests)), state.queue.entered[who]))
     longest = (who for _, who in state.queue.entries.items() if who not in pair and who not in sharing)
     shown = [*best[:OTHERS_MAX], *islice(longest, max(0, OTHERS_MAX - len(best)))]
-    others = tuple(_other_waiting(state, who, interests, at_ms) for who in shown)
+    others = tuple(_other_waiting(state, seeker, who, met, facts) for who in shown)
     return others, len(state.queue) - sum(who in state.queue.entered for who in pair), len(sharing)
 
 
-def _other_waiting(state: State, who: ConnectionId, interests: tuple[str, ...], at_ms: int) -> OtherWaiting:
+def _other_waiting(state: State, seeker: Seeker, who: ConnectionId, met: ConnectionId, facts: Facts) -> OtherWaiting:
     known = state.connections.by_id[who]
-    return OtherWaiting(who, known.display_name, at_ms - known.last_at_ms, shared_with(state, who, interests))
+    name, waited_ms = plain_name(known.display_name), facts.at_ms - known.waiting_since_ms()
+    shared = shared_with(state, who, seeker.interests)
+    return OtherWaiting(who, name, waited_ms, shared, why_passed_over(state, seeker, who, met, facts))
 
 
 def _sharing(state: State, interest: str) -> Iterator[tuple[int, ConnectionId]]:
     found = state.queue.sharing(interest)
     return found.items() if found is not None else iter(())
-
-
-def _named_again(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    return MATCHINGS[state.policy.matching](state, seeker, at_ms)

@@ -7,20 +7,35 @@ from typing import Literal
 from broker.verification.safe_text import printable
 from events.commands import Disconnect, MatchDue, NextPartner
 from events.commit import Commit
-from events.events import Event, MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
+from events.events import (
+    Event,
+    MessageSent,
+    NamesForgotten,
+    PartnerBlocked,
+    PartnerReported,
+    PolicyAdopted,
+    QueueEntered,
+    QueueLeft,
+    RoomClosed,
+    RoomOpened,
+)
 from events.ids import ClientMessageId, ConnectionId, RoomId
 from events.policy import Policy
-from events.text import RedactedText, Text
+from events.text import Interests, RedactedText, Text, known_interests
 from log_debugger.reading.iterate import Conversation, Conversations
 from log_debugger.reading.short_names import ShortNames, name_in, shown_name
 from log_debugger.reading.sources import Step
 from log_debugger.reading.times import clock, span
+from log_debugger.telling.conduct import forgotten_text, missed_text, reported_text
+from projections.avoidance import avoid_reason
 from projections.connections import Waiting
+from projections.notifications import REDACTED_TEXT
 from projections.state import State
 
 TEXT_CHARS_MAX = 100
 
-_MEETS = "and meets "
+_AND = "and "
+"""The beginning of a clause that no comma goes before."""
 
 
 def narrative_line(names: ShortNames, step: Step, conversations: Conversations | None, start_ms: int) -> str:
@@ -43,7 +58,7 @@ def narrative(
     text = narrator.opening()
     for number, event in enumerate(step.commit.events):
         part = narrator.part(event)
-        text += part if not number else f" {part}" if part.startswith(_MEETS) else f", {part}"
+        text += part if not number else f" {part}" if part.startswith(_AND) else f", {part}"
     return text if step.commit.events else f"{text}{narrator.actor()} asks for what is done already"
 
 
@@ -56,8 +71,10 @@ def quoted(text: Text, chars_max: int | None = TEXT_CHARS_MAX) -> str:
     return f"{printable(text[:chars_max])}… ({len(text):,} characters)"
 
 
-def interests_text(interests: tuple[str, ...]) -> str:
-    """Return interests, in their order."""
+def interests_text(interests: Interests) -> str:
+    """Return interests, in their order; nothing if there are none."""
+    if isinstance(interests, RedactedText):
+        return REDACTED_TEXT if interests.length_bytes > len("[]") else ""
     return ", ".join(shown_name(one) for one in interests)
 
 
@@ -95,7 +112,7 @@ def shown_message_id(message_id: str) -> str:
 def shared_with(state: State, one: ConnectionId, interests: tuple[str, ...]) -> tuple[str, ...]:
     """Return the `interests` that a connection in `state` has too, in their order."""
     known = state.connections.get(one)
-    return tuple(i for i in interests if known is not None and i in known.interests)
+    return tuple(i for i in interests if known is not None and i in known_interests(known.interests))
 
 
 class _Narrator:
@@ -107,7 +124,7 @@ class _Narrator:
         self._names, self._conversations, self._chars_max = names, conversations, chars_max
         self._before, self._commit, self._after = step
 
-    def person(self, connection_id: ConnectionId, name: str | None = None) -> str:
+    def person(self, connection_id: ConnectionId, name: Text | None = None) -> str:
         """Return a person's short name, with the display name at that moment."""
         known = name or name_in(self._after, connection_id) or name_in(self._before, connection_id)
         return self._names.person(connection_id, known)
@@ -125,13 +142,21 @@ class _Narrator:
         return ""
 
     def _why_due(self, command: MatchDue) -> str:
-        """Return the cause of a `MatchDue`: the end of patience, or another look after a policy change."""
-        policy, known = self._before.policy, self._before.connections.get(command.connection_id)
-        if policy.matching == "first-come":
-            return "is looked at again, under first come, first served"
-        waited_ms = self._commit.at_ms - known.last_at_ms if known is not None else 0
-        held_out = waited_ms >= policy.interest_patience_ms
-        return f"has held out long enough ({span(policy.interest_patience_ms)})" if held_out else "is looked at again"
+        """Return the cause of a `MatchDue`: the end of patience, or another look after something else."""
+        policy, who = self._before.policy, command.connection_id
+        if self._meets_in_spite_of_a_meeting():
+            return f"has waited long enough to meet someone again ({span(policy.rematch_patience_ms)})"
+        if policy.matching != "first-come" and self._waited(who) >= policy.interest_patience_ms:
+            return f"has held out long enough ({span(policy.interest_patience_ms)})"
+        known = self._before.connections.get(who)
+        if known is not None and isinstance(known.place, Waiting) and known.place.entered_at_ms is not None:
+            return "is looked at again, after a missed match"
+        return "is looked at again" + (", under first come, first served" if policy.matching == "first-come" else "")
+
+    def _meets_in_spite_of_a_meeting(self) -> bool:
+        opened = [event for event in self._commit.events if isinstance(event, RoomOpened)]
+        facts = self._commit.facts
+        return any(avoid_reason(self._before, *seeker_first(self._commit, event), facts) for event in opened)
 
     def part(self, event: Event) -> str:
         """Return the clause for `event`."""
@@ -147,6 +172,14 @@ class _Narrator:
                 return f"{to}: {quoted(text, self._chars_max)}{message_id_text(event.client_message_id)}"
             case RoomClosed():
                 return self._closed(event)
+            case PartnerReported():
+                note = quoted(event.note, self._chars_max) if event.note is not None else ""
+                return reported_text(self.person, self._names.room(event.room_id), event, note)
+            case PartnerBlocked(blocker=blocker, blocked=blocked):
+                is_told = self._has(PartnerReported)
+                return "blocks them" if is_told else f"{self.person(blocker)} blocks {self.person(blocked)}"
+            case NamesForgotten():
+                return forgotten_text(self.person, event)
             case PolicyAdopted(policy=policy):
                 return f"the policy changes: {policy_changes_text(self._before.policy, policy)}"
 
@@ -155,11 +188,17 @@ class _Narrator:
         name = self.person(event.connection_id, event.display_name)
         subject = "" if self._has(RoomClosed) else f"{name}{self._after_what()} "
         queue = self._after.queue
-        named = f" (interests: {interests_text(event.interests)})" if event.interests else ""
+        if event.earlier is not None and event.connection_id in queue.entered:
+            return f"and {name} waits again in the old place, {self._place(event.connection_id)}"
+        interests = interests_text(event.interests)
+        named = f" (interests: {interests})" if interests else ""
         if event.connection_id not in queue.entered:
             return f"{subject}enters the queue{named}"
-        place = f"{ordinal(queue.place_of(event.connection_id))} of {len(queue):,}" if len(queue) > 1 else "alone"
-        return f"{subject}enters the queue{named} and waits, {place}"
+        return f"{subject}enters the queue{named} and waits, {self._place(event.connection_id)}"
+
+    def _place(self, who: ConnectionId) -> str:
+        queue = self._after.queue
+        return f"{ordinal(queue.place_of(who))} of {len(queue):,}" if len(queue) > 1 else "alone"
 
     def _after_what(self) -> str:
         """Return how the room in a `next_partner` command had ended, if it was closed before and is known."""
@@ -170,6 +209,9 @@ class _Narrator:
         end = self._conversations.end_of(command.room_id) if self._conversations is not None else None
         if end is None:
             return f", who was in {room} until it closed,"
+        if end.missed_by:
+            who = "who has" if command.connection_id in end.missed_by else "whose partner has"
+            return f", {who} missed the match in {room},"
         if end.closed_by == command.connection_id:
             return f", who {'has left' if end.reason in ('left', 'next') else 'was taken out of'} {room},"
         match end.reason:
@@ -187,11 +229,9 @@ class _Narrator:
         return f"{who} is taken out of the queue after {waited}: {self._grace(event.connection_id)}"
 
     def _opened(self, event: RoomOpened) -> str:
-        actor = getattr(self._commit.command, "connection_id", None)
-        seeker, met, met_name = event.second, event.first, event.first_name
-        if actor == event.first:
-            seeker, met, met_name = event.first, event.second, event.second_name
-        meets = _MEETS if self._has(QueueEntered) else f"after {span(self._waited(seeker))} they meet "
+        seeker, met = seeker_first(self._commit, event)
+        met_name = event.first_name if met == event.first else event.second_name
+        meets = "and meets " if self._has(QueueEntered) else f"after {span(self._waited(seeker))} they meet "
         also = shared_with(self._after, seeker, shared_with(self._before, met, self._interests(met)))
         shares = f" and shares {interests_text(also)}" if also else ""
         waited = f"who waited {span(self._waited(met))}{shares}"
@@ -200,6 +240,10 @@ class _Narrator:
     def _closed(self, event: RoomClosed) -> str:
         room, by, other = self._names.room(event.room_id), self.person(event.closed_by), self.person(event.other)
         talked = self._conversation_text(event.room_id)
+        if event.missed_by:
+            return missed_text(self.person, room, event, self._before.policy)
+        if event.reason == "left" and (self._has(PartnerBlocked) or self._has(PartnerReported)):
+            return f"and leaves {room}{talked}"
         if event.reason == "next":
             return f"{by} leaves {other} in {room} for somebody else{talked}"
         if event.reason == "left":
@@ -216,15 +260,22 @@ class _Narrator:
 
     def _interests(self, who: ConnectionId) -> tuple[str, ...]:
         known = self._before.connections.get(who)
-        return known.interests if known is not None else ()
+        return known_interests(known.interests) if known is not None else ()
 
     def _waited(self, who: ConnectionId) -> int:
         known = self._before.connections.get(who)
-        waits = known is not None and isinstance(known.place, Waiting)
-        return self._commit.at_ms - known.last_at_ms if known is not None and waits else 0
+        is_waiting = known is not None and isinstance(known.place, Waiting)
+        return self._commit.at_ms - known.waiting_since_ms() if known is not None and is_waiting else 0
 
     def _grace(self, who: ConnectionId) -> str:
         return grace_text(self._before, self._commit, who)
+
+
+def seeker_first(commit: Commit, opened: RoomOpened) -> tuple[ConnectionId, ConnectionId]:
+    """Return the members of a new room: first the one for whom `commit` sought a partner."""
+    if getattr(commit.command, "connection_id", None) == opened.first:
+        return opened.first, opened.second
+    return opened.second, opened.first
 
 
 def conversation_text(conversation: Conversation | None, at_ms: int) -> str:

@@ -158,8 +158,8 @@ def _queue(names: ShortNames, state: State) -> Iterator[str]:
 
 
 def _waiter(names: ShortNames, state: State, number: int, who: ConnectionId) -> str:
-    interests = state.connections.by_id[who].interests
-    named = f" ({interests_text(interests)})" if interests else ""
+    interests = interests_text(state.connections.by_id[who].interests)
+    named = f" ({interests})" if interests else ""
     return f"{number}. {names.person_in(state, who)} for {span(waited_ms(state, who))}{named}"
 
 

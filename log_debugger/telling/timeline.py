@@ -15,6 +15,7 @@ from log_debugger.reading.times import clock, span, start_of
 from log_debugger.telling.describe import connection_lines, detail_json, place_text, room_lines
 from log_debugger.telling.explain import MatchExplanation, explain_match, explanation_lines, no_match_lines
 from log_debugger.telling.narrative import count, narrative
+from log_debugger.telling.passed_over import PassedOver
 from log_debugger.telling.totals import Totals
 from log_debugger.terminal import Terminal, ascii_json
 from projections.connections import Chatting, Place, Waiting
@@ -90,7 +91,7 @@ class Timeline:
         for event in events:
             if isinstance(event, RoomOpened):
                 yield from explanation_lines(self._names, step.after, explain_match(step, event))
-        yield from no_match_lines(step)
+        yield from no_match_lines(self._names, step)
         yield from self._deliveries.lines(self._names, step.after, step.commit, deliveries)
         closed = any(isinstance(event, RoomClosed) for event in events)
         if closed and self._filter.connection is not None:
@@ -160,4 +161,9 @@ def _place(state: State, commit_filter: CommitFilter) -> Place | None:
 
 
 def _explanation_json(reason: MatchExplanation) -> dict[str, Any]:
-    return reason._asdict() | {"others": [other._asdict() for other in reason.others]}
+    others = [other._asdict() | {"passed_over": _passed_over_json(other.passed_over)} for other in reason.others]
+    return reason._asdict() | {"others": others, "in_spite_of": _passed_over_json(reason.in_spite_of)}
+
+
+def _passed_over_json(passed_over: PassedOver | None) -> dict[str, Any] | None:
+    return passed_over._asdict() if passed_over is not None else None

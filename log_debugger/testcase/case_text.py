@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 from rich.pretty import Node
 
+from broker.verification.safe_text import default_values
 from broker.verification.scenario import MAY_MATCH, LoggedCommand, Scenario
 from events.commands import (
     AdoptPolicy,
+    BlockPartner,
+    CancelMatch,
     Command,
     Disconnect,
     EnterQueue,
+    ForgetNames,
     LeaveQueue,
     LeaveRoom,
     MatchDue,
     NextPartner,
+    ReportPartner,
     SendMessage,
 )
-from events.events import Event, MessageSent, QueueEntered, RoomClosed, RoomOpened
+from events.events import (
+    Event,
+    MessageSent,
+    PartnerBlocked,
+    PartnerReported,
+    QueueEntered,
+    QueueEntry,
+    RoomClosed,
+    RoomOpened,
+)
 from events.ids import Position
 from events.policy import Policy
 from log_debugger.telling.describe import policy_changes
@@ -32,8 +46,11 @@ LINE_MAX = 88
 
 INDENT = "    "
 _NO_LAST_COMMA = re.compile(r"(?<![,(\[])(?=\n *[)\]])")
-_KEYWORDS = frozenset({"client_message_id", "retry_after_ms", "since"})
+_KEYWORDS = frozenset(
+    {"client_message_id", "is_other_present", "last", "missed_by", "retry_after_ms", "since", "through"}
+)
 """Fields whose values do not explain themselves."""
+_SALTS = frozenset({"salt", "first_salt", "second_salt"})
 
 _MODULE = '''"""A situation from the log of a chat broker, at its position {position}.
 
@@ -46,13 +63,14 @@ NOON_MS = 1_790_000_000_000
 
 
 def given(*past):
-    """The state after commands, each with its time in ms and the room that it opens."""
+    """The state after commands: each with its time in ms, its room, whom to avoid."""
     state = INITIAL_STATE
-    for after_ms, command, room_id in past:
-        facts = Facts(NOON_MS + after_ms, room_id, "salt")
+    for after_ms, command, room_id, *avoid in past:
+        facts = Facts(NOON_MS + after_ms, room_id, avoid=tuple(avoid))
         events = decide(state, command, facts)
         assert events, command
         assert not isinstance(events, Rejection), (command, events)
+        facts = Facts(facts.at_ms, room_id, "salt", facts.avoid)
         state = evolve(state, commit_after(state.tip, command, facts, events))
     return state
 
@@ -64,12 +82,16 @@ def test_position_{position}():
 
 _DOING: dict[type[Command], str] = {
     AdoptPolicy: "adopts another policy",
+    BlockPartner: "never wants to meet someone again",
+    CancelMatch: "cancels a match",
     Disconnect: "is found absent",
     EnterQueue: "enters the queue",
+    ForgetNames: "forgets names",
     LeaveQueue: "leaves the queue",
     LeaveRoom: "has had enough",
     MatchDue: "has held out long enough",
     NextPartner: "wants someone else",
+    ReportPartner: "complains",
     SendMessage: "says something",
 }
 
@@ -85,7 +107,7 @@ def case_text(scenario: Scenario, position: Position) -> str:
 
 
 def _body(scenario: Scenario) -> Iterator[str]:
-    steps = [_bracket("(", [literal(one.facts.at_ms), literal(one.command), _room(one)], ")") for one in scenario.past]
+    steps = [_bracket("(", _past_step(one), ")") for one in scenario.past]
     yield "    state = given(" + (")" if not steps else "")
     for step in steps:
         yield from _lines(step, indent=2, end=",")
@@ -101,10 +123,17 @@ def _body(scenario: Scenario) -> Iterator[str]:
     yield from _lines(_bracket("assert events == [", [literal(event) for event in scenario.stored], "]"), indent=1)
 
 
+def _past_step(logged: LoggedCommand) -> list[Node]:
+    return [literal(logged.facts.at_ms), literal(logged.command), _room(logged), *map(literal, logged.facts.avoid)]
+
+
 def _facts(logged: LoggedCommand) -> Node:
-    after_ms = logged.facts.at_ms
-    at_ms = Node(value_repr=f"NOON_MS + {literal(after_ms)}" if after_ms else "NOON_MS")
-    return _bracket("Facts(", [at_ms, _room(logged)] if isinstance(logged.command, MAY_MATCH) else [at_ms], ")")
+    parts = [_moment(logged.facts.at_ms)] + ([_room(logged)] if isinstance(logged.command, MAY_MATCH) else [])
+    return _bracket("Facts(", parts + ([literal(logged.facts.avoid, "avoid")] if logged.facts.avoid else []), ")")
+
+
+def _moment(after_ms: int) -> Node:
+    return Node(value_repr=f"NOON_MS + {literal(after_ms)}" if after_ms else "NOON_MS")
 
 
 def _room(logged: LoggedCommand) -> Node:
@@ -116,9 +145,10 @@ def literal(value: Any, keyword: str = "") -> Node:
     if isinstance(value, Policy):
         parts = [literal(field, name) for name, field in policy_changes(value).items()]
         return _bracket("Policy(", parts, ")", keyword)
+    if isinstance(value, QueueEntry):
+        return _bracket("QueueEntry(", [literal(value.position), _moment(value.at_ms)], ")", keyword)
     if isinstance(value, msgspec.Struct):
-        fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
-        parts = [literal(field, name if name in _KEYWORDS else "") for name, field in fields]
+        parts = [literal(field, keyword) for keyword, field in _arguments(value)]
         return _bracket(f"{type(value).__name__}(", parts, ")", keyword)
     if isinstance(value, tuple | list):
         opening, closing = "[]" if isinstance(value, list) else "()"
@@ -127,6 +157,20 @@ def literal(value: Any, keyword: str = "") -> Node:
         return node
     text = _quoted(value) if isinstance(value, str) else _digits(value)
     return Node(keyword, text, key_separator="=")
+
+
+def _arguments(value: msgspec.Struct) -> Iterator[tuple[str, Any]]:
+    """Yield the arguments that give `value`, each with its keyword, if it has one.
+
+    Fields with a default are left out where they have it. Salts are left out too: the test decides without them.
+    """
+    defaults = dict(default_values(value))
+    for name in value.__struct_fields__:
+        field = getattr(value, name)
+        if name not in defaults:
+            yield name if name in _KEYWORDS else "", field
+        elif name not in _SALTS and field != defaults[name]:
+            yield name, field
 
 
 def _bracket(opening: str, parts: list[Node], closing: str, keyword: str = "") -> Node:
@@ -168,10 +212,17 @@ def _imports(scenario: Scenario) -> Iterator[str]:
     yield "from broker.decision import Rejection"
     yield from _import("events.commands", {type(command).__name__ for command in commands})
     yield "from events.commit import Facts, commit_after"
-    yield from _import("events.events", {type(event).__name__ for event in scenario.stored})
+    yield from _import("events.events", set(_event_names(scenario.stored)))
     if any(isinstance(command, AdoptPolicy) for command in commands):
         yield f"from events.policy import {Policy.__name__}"
     yield "from projections.state import INITIAL_STATE, evolve"
+
+
+def _event_names(events: Sequence[Event]) -> Iterator[str]:
+    for event in events:
+        yield type(event).__name__
+        if any(isinstance(getattr(event, name), QueueEntry) for name in event.__struct_fields__):
+            yield QueueEntry.__name__
 
 
 def _import(module: str, names: set[str]) -> Iterator[str]:
@@ -185,10 +236,10 @@ def _import(module: str, names: set[str]) -> Iterator[str]:
 def _sentence(scenario: Scenario) -> str:
     """Return one sentence about the scenario, for the docstring of the test."""
     command = scenario.target.command
-    who = "the broker" if isinstance(command, AdoptPolicy) else command.connection_id
+    who = getattr(command, "connection_id", "the broker")
     parts = [_DOING[type(command)], *(words for event in scenario.stored if (words := _words(event, who)))]
     kinds = {type(event) for event in scenario.stored}
-    if QueueEntered in kinds and RoomOpened not in kinds:
+    if QueueEntered in kinds and RoomOpened not in kinds and not isinstance(command, CancelMatch):
         parts.append("waits")
     return f"{who[0].upper()}{who[1:]} {', '.join(parts[:-1])}{' and ' if len(parts) > 1 else ''}{parts[-1]}."
 
@@ -197,6 +248,14 @@ def _words(event: Event, who: str) -> str:
     match event:
         case RoomOpened(first=first, second=second):
             return f"meets {(second if first == who else first).capitalize()}"
+        case RoomClosed(missed_by=missed_by) if missed_by:
+            return f"{' and '.join(map(str.capitalize, missed_by))} missed it"
+        case QueueEntered(connection_id=waiting, earlier=QueueEntry()):
+            return f"{waiting.capitalize()} waits again"
+        case PartnerBlocked(blocked=blocked):
+            return f"blocks {blocked.capitalize()}"
+        case PartnerReported(reported=reported):
+            return f"reports {reported.capitalize()}"
         case RoomClosed(other=other):
             return f"leaves {other.capitalize()}"
         case MessageSent(recipient=recipient):

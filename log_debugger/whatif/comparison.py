@@ -15,7 +15,7 @@ from projections.state import State
 PAGE_COMMITS = 1_000
 
 ASSUMED = (
-    "people come, speak and go when they did, from wherever they then are; who was left alone and did no more stays",
+    "people come, speak, block and go when they did, wherever they are; who was left alone and did no more stays",
     "next_partner is nothing to one who waits, and is what entering from a room means; patience ends on the dot",
 )
 

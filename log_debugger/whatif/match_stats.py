@@ -9,6 +9,7 @@ import msgspec
 
 from events.events import Event, PolicyAdopted, QueueEntered, QueueLeft, RoomOpened
 from events.ids import ConnectionId
+from log_debugger.reading.short_names import plain_name
 from projections.state import State
 
 MatchedPair = tuple[ConnectionId, ConnectionId]
@@ -33,7 +34,7 @@ class MatchStats:
         self.pairs: Counter[MatchedPair] = Counter()
         self.matchings: dict[str, None] = {}
         """The matchings in force at entries into the queue."""
-        self.names = {who: known.display_name for who, known in sorted(base.connections.by_id.items())}
+        self.names = {who: plain_name(known.display_name) for who, known in sorted(base.connections.by_id.items())}
         self.waited_ms: dict[ConnectionId, int] = {}
         """The total waiting time of each, matched or not."""
         self._policy = base.policy
@@ -46,7 +47,7 @@ class MatchStats:
         for event in events:
             match event:
                 case QueueEntered(connection_id=who, display_name=name):
-                    self.names[who], self._since[who] = name, at_ms
+                    self.names[who], self._since[who] = plain_name(name), at_ms
                     self.matchings[self._policy.matching] = None
                 case QueueLeft(connection_id=who):
                     self._end(who, at_ms)

@@ -282,12 +282,11 @@ def test_a_redacted_commit_is_the_same_but_for_its_texts_and_its_salt() -> None:
     facts = Facts(1_000, room_id_from(bytes(16)), SALT)
     commit = commit_after(BEFORE, say(ANN, "a secret", "m1"), facts, [entered(BOB), said(ANN, BOB, "a secret", "m1")])
     stand_in = redacted("a secret", SALT)
-    hidden = QueueEntered(BOB, redacted("Bob", None), redacted_interests((), None))
     assert redact(commit) == msgspec.structs.replace(
         commit,
         command=msgspec.structs.replace(commit.command, text=stand_in),
         facts=Facts(1_000, facts.room_id),
-        events=(hidden, msgspec.structs.replace(said(ANN, BOB, "", "m1"), text=stand_in)),
+        events=(entered(BOB), msgspec.structs.replace(said(ANN, BOB, "", "m1"), text=stand_in)),
     )
 
 
@@ -300,3 +299,19 @@ def test_an_event_that_says_something_else_is_redacted_as_what_it_says() -> None
 def test_any_text_at_all_names_a_connection() -> None:
     """Any text, even invalid Unicode, has a connection id."""
     assert connection_id_of("\ud800") != connection_id_of("\ud801")
+
+
+def test_a_name_without_a_salt_is_not_redacted() -> None:
+    """It could be guessed from a hash; it is `Anonymous`, or in commits of older schemas too."""
+    room = RoomOpened(ROOM, ANN, BOB, "Ann", "Bob", None, SALT)
+    events = [QueueEntered(BOB, "Bob", (), SALT), QueueEntered(ANN, "Ann", ("tea",)), room]
+    gone = redact(commit_after(BEFORE, enter(BOB), Facts(1_000, ROOM, SALT), events))
+    hidden = redacted("Bob", SALT)
+    assert gone.events == (
+        QueueEntered(BOB, hidden, redacted_interests((), SALT)),
+        QueueEntered(ANN, "Ann", ("tea",)),
+        RoomOpened(ROOM, ANN, BOB, "Ann", hidden),
+    )
+    check_link(BEFORE, gone)
+    plain = commit_after(BEFORE, enter(ANN), Facts(1_000), [QueueEntered(ANN, "Ann", ())])
+    assert redact(plain) == plain

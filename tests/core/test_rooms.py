@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from events.ids import ClientMessageId, RoomId
+from events.text import ANONYMOUS
 from projections.rooms import Room, Rooms, RoomsMutation
 from tests.support.people import ANN, BOB, CAT, ROOM, opened, said
 
@@ -79,3 +80,11 @@ def test_the_rooms_that_closed_last_are_kept(closed_kept: int, kept: list[int]) 
     assert sorted(rooms.by_id) == sorted([ROOM, *(RoomId(f"r_{number}") for number in kept)])
     assert list(rooms.closed.items()) == [(10 * number + 1, RoomId(f"r_{number}")) for number in kept]
     assert rooms.open_count == 1
+
+
+def test_a_closed_room_can_be_without_names() -> None:
+    """The members named are nameless in it, and nobody else."""
+    working = working_on(one_room())
+    working.close(ROOM, 5, 10, (BOB,))
+    room = working.by_id[ROOM]
+    assert (room.first_name, room.second_name, room.closed_position) == ("Ann", ANONYMOUS, 5)

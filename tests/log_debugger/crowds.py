@@ -10,6 +10,7 @@ import msgspec
 
 from broker.decide import decide
 from broker.decision import Rejection
+from broker.matching import patience_steps_ms
 from events.commands import (
     AdoptPolicy,
     Command,
@@ -98,10 +99,21 @@ class _Crowd:
             return
         commit = commit_after(self._state.tip, command, facts, decision)
         self._state = evolve(self._state, commit)
-        if any(isinstance(event, QueueEntered) for event in decision) and patience_ms(self._state.policy):
-            due_ms = commit.at_ms + patience_ms(self._state.policy)
-            self._due.append((due_ms, command.connection_id, commit.position))
+        for event in decision:
+            if isinstance(event, QueueEntered):
+                self._schedule(event.connection_id)
         yield commit
+
+    def _schedule(self, who: ConnectionId) -> None:
+        """Let the broker ask again for `who` at each step of its patience, and at once after a missed match."""
+        entered, now_ms = self._state.queue.entered.get(who), self._state.at_ms
+        if entered is None:
+            return
+        since_ms = self._state.connections.by_id[who].waiting_since_ms()
+        steps = [since_ms + step_ms for step_ms in patience_steps_ms(self._state.policy)]
+        is_requeued = entered < self._state.position
+        self._due += [(now_ms, who, entered)] if is_requeued else []
+        self._due += [(due_ms, who, entered) for due_ms in steps if due_ms > now_ms]
 
     def _digits(self, kind: str, number: int) -> str:
         return hashlib.sha256(f"{kind} {number}".encode()).hexdigest()[:32]

@@ -205,7 +205,7 @@ def test_the_one_that_is_asked_for_is_described(log: str) -> None:
         (("--connection", "ffff"), 'no connection "ffff" in this log; there are Ann·6f5d, Bob·b6cd, Anonymous·0a1b\n'),
         (("--connection", "c_"), 'there is no connection "c_" in this log'),
         (("--room", "\x1b[2J"), 'there is no room "\\u001b[2J" in this log; there are r_2370, r_91aa\n'),
-        (("--type", "message"), "there are adopt_policy, disconnect, enter_queue,"),
+        (("--type", "message"), "there are adopt_policy, block_partner, cancel_match, disconnect, enter_queue,"),
         (("--when", "waiting >"), "expected"),
     ],
 )
@@ -304,7 +304,11 @@ def test_a_redacted_text_is_told_by_its_length(tmp_path: Path) -> None:
     lines = [redact_line(encode_commit(commit)) for commit in conversation().commits]
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\n".join(lines) + b"\n")
-    assert run_ok("replay", str(path)).lines[2].endswith("tells Ann·6f5d in r_2370: [redacted 16 bytes] (m1)")
+    assert (
+        run_ok("replay", str(path))
+        .lines[2]
+        .endswith("[redacted]·b6cd tells [redacted]·6f5d in r_2370: [redacted 16 bytes] (m1)")
+    )
 
 
 def test_a_long_text_is_cut(tmp_path: Path) -> None:

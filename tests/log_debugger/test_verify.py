@@ -158,7 +158,12 @@ REPAIRED: dict[str, tuple[int, int, str, Callable[[], list[Commit]]]] = {
         "did not enter before",
         lambda: with_events(SAID, 2, SAID[1].events[0], RoomOpened(ROOM, BOB, ANN, "Bob", "Ann")),
     ),
-    "nobody is paired": (2, 3, "waits while another waits", lambda: with_events(SAID, 2, SAID[1].events[0])),
+    "nobody is paired": (
+        2,
+        3,
+        f"{BOB} waits while {ANN} waits, and they may meet",
+        lambda: with_events(SAID, 2, SAID[1].events[0]),
+    ),
     "others are paired than the matching names": (
         4,
         3,

@@ -272,7 +272,7 @@ def test_a_matching_is_found_in_the_directory_that_one_is_in(tmp_path: Path, mon
         ("broker.matching:MATCHINGS", "is no function"),
         ("os; import x", "--matching is one of"),
         ("broker.decide:decide", "is no matching: it gives back something else than a ConnectionId or None"),
-        ("broker.matching:patience_ms", "takes other arguments than (state, seeker, at_ms)"),
+        ("broker.matching:patience_steps_ms", "takes other arguments than (state, seeker, at_ms)"),
         (f"{__name__}:pair", "takes other arguments than (state, seeker, at_ms)"),
         (f"{__name__}:everybody", "is no matching: it gives back something else"),
         (f"{__name__}:themselves", "asked for the command at position 1, paired someone with themselves"),

@@ -138,8 +138,9 @@ class Disk:
         self.compact(Snapshot(state.tip, state))
         return True
 
-    def redact(self, positions: Sequence[Position], done_to: Position) -> None:
+    def redact(self, positions: Sequence[Position], done_to: Position, snapshots_before: Position) -> None:
         """See `EventLog.redact`."""
+        self._snapshots = [kept for kept in self._snapshots if kept[0].position >= snapshots_before]
         for position in positions:
             if self.base.position < position <= len(self.commits):
                 self.commits[position - 1] = redact(self.commits[position - 1])

@@ -276,6 +276,9 @@ class Record:
         if self.forgotten and heard.get("message") == REDACTED:
             self._sometimes.reached("a text was redacted")
             heard["message"] = owed["params"]["message"]
+        if self.forgotten and heard.get("partner") == REDACTED:
+            self._sometimes.reached("a name was redacted")
+            heard["partner"] = owed["params"]["partner"]
         if owed["method"] != method or owed["params"] != heard:
             self._world.fail(f"{who} heard {method} {heard} by {way}, stored is {owed}")
 

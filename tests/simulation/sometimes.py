@@ -46,6 +46,7 @@ SOMETIMES: Mapping[str, float | None] = {
     "a mark came with its notification": None,
     "progress was told": None,
     "a text was redacted": None,
+    "a name was redacted": None,
     "patience ended in a match": None,
     "the fast lane answered": None,
     "a broker followed what another wrote": None,

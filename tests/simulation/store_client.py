@@ -206,14 +206,14 @@ class StoreClient:
 
         await self._call(f"compact {snapshot.tip.position}", compact, self._faults.some(ANSWER_MS), 0)
 
-    async def redact(self, positions: Sequence[Position], *, done_to: Position) -> None:
+    async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
         """See `EventLog.redact`."""
         fails, positions = self._faults.strike("redact failed"), list(positions)
 
         def redact() -> None:
             if fails:
                 raise LogUnavailableError("the store does not answer")
-            self.disk.redact(positions, done_to)
+            self.disk.redact(positions, done_to, snapshots_before)
 
         await self._call(f"redact {positions}", redact, self._faults.some(ANSWER_MS), 0)
 

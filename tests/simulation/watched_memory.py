@@ -34,9 +34,11 @@ def watched_memory_log(disk: Disk, world: World, on_append: Callable[[Sequence[C
         await compact(snapshot)
         disk.compact(snapshot)
 
-    async def watched_redact(positions: Sequence[Position], *, done_to: Position) -> None:
-        await redact(positions, done_to=done_to)
-        disk.redact(positions, done_to)
+    async def watched_redact(
+        positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0
+    ) -> None:
+        await redact(positions, done_to=done_to, snapshots_before=snapshots_before)
+        disk.redact(positions, done_to, snapshots_before)
 
     log.append = watched_append
     log.compact = watched_compact

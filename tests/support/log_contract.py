@@ -411,6 +411,24 @@ class LogContract:
 
         run(scenario)
 
+    def test_snapshots_from_before_a_redaction_can_be_dropped(self) -> None:
+        """The base and the snapshots from `snapshots_before` on stay; a start finds one of them, or none."""
+
+        async def scenario() -> None:
+            log, commits = await self.make(), conversation("one", "two", "three")
+            await log.append(commits, expected=EMPTY_TIP)
+            kept = Snapshot(commits[3].tip, fold(commits[:4]))
+            await log.save(kept)
+            await log.redact([3], done_to=3, snapshots_before=4)
+            assert await log.newest_snapshot() in (kept, None)
+            await log.redact([3], done_to=3, snapshots_before=5)
+            assert await log.newest_snapshot() is None
+            await log.compact(kept)
+            await log.redact([5], done_to=5, snapshots_before=5)
+            assert await log.newest_snapshot() == kept
+
+        run(scenario)
+
     def test_delivery_records_are_never_an_error(self) -> None:
         """Delivery records of any position are accepted, and do not change the log."""
 

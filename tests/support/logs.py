@@ -166,10 +166,10 @@ class FaultyLog:
         self.saved.append(snapshot)
         await self.inner.save(snapshot)
 
-    async def redact(self, positions: Sequence[Position], *, done_to: Position) -> None:
+    async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
         """Do what comes before, and redact."""
         await _next(self.before_redact)
-        await self.inner.redact(positions, done_to=done_to)
+        await self.inner.redact(positions, done_to=done_to, snapshots_before=snapshots_before)
 
     async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
         """Do what comes before, and keep `delivery_records` for the tests."""

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 
+from broker import conduct, matching
+from broker.decision import Decision
 from broker.matching import MATCHINGS, Seeker
-from events.events import MessageSent, QueueLeft, RoomClosed, RoomOpened
+from events.commands import CancelMatch
+from events.commit import Facts
+from events.events import (
+    MessageSent,
+    NamesForgotten,
+    PartnerReported,
+    QueueEntered,
+    QueueLeft,
+    RoomClosed,
+    RoomOpened,
+)
 from events.ids import ConnectionId
 from projections import notifications as deliveries
 from projections import state
+from projections.avoidance import AvoidReason, avoid_reason
 from projections.connections import ConnectionsMutation
 from projections.rooms import RoomsMutation
 from projections.view import StateView
@@ -108,6 +122,50 @@ def _told_their_own_name(event: RoomOpened, who: ConnectionId, timestamp: str, c
     return _partner_found(event, other, timestamp, cursor)
 
 
+def _avoided_but(forgotten: AvoidReason) -> Any:
+    def reason(now: StateView, seeker: ConnectionId, other: ConnectionId, facts: Facts) -> AvoidReason | None:
+        found = avoid_reason(now, seeker, other, facts)
+        return found if found != forgotten else None
+
+    return reason
+
+
+def _all_are_patient(now: StateView, seeker: ConnectionId, facts: Facts) -> list[ConnectionId]:
+    met = [who for _, who in now.queue.entries.items() if avoid_reason(now, seeker, who, facts) == "met"]
+    return [who for who in met if seeker in now.queue.entered]
+
+
+def _cancels_what_was_confirmed(now: StateView, command: CancelMatch) -> Decision:
+    rooms = {
+        room_id: msgspec.structs.replace(room, opened_position=now.position)
+        for room_id, room in now.rooms.by_id.items()
+    }
+    late: Any = SimpleNamespace(rooms=SimpleNamespace(by_id=rooms), connections=now.connections, policy=now.policy)
+    return _cancel_match(late, command)
+
+
+def _puts_back_at_the_end(now: StateView, command: CancelMatch) -> Decision:
+    decided = _cancel_match(now, command)
+    assert isinstance(decided, list)
+    return [msgspec.structs.replace(one, earlier=None) if isinstance(one, QueueEntered) else one for one in decided]
+
+
+def _has_met_all(now: Any, event: RoomClosed) -> None:
+    if event.missed_by:
+        now.connections.record_meeting(event.other, event.closed_by, now.at_ms)
+
+
+def _free_reports(now: Any, event: PartnerReported) -> None:
+    known = now.connections.by_id[event.reporter]
+    now.connections.by_id[event.reporter] = msgspec.structs.replace(known, reports_spent_until_us=0)
+
+
+def _keeps_a_name(now: Any, event: NamesForgotten) -> None:
+    known = now.connections.by_id[event.connection_ids[0]]
+    now.connections.by_id[event.connection_ids[0]] = msgspec.structs.replace(known, display_name="Ann")
+
+
+_cancel_match = conduct._cancel_match
 _close_room, _forget = RoomsMutation.close, ConnectionsMutation.forget_longest_idle
 _partner_found = deliveries._PARAMS[RoomOpened]
 
@@ -129,5 +187,17 @@ BUGS: dict[str, Bug] = {
         7,
         2,
     ),
+    "a block is ignored": Bug(instead(matching, "avoid_reason", _avoided_but("blocked")), 9, 6, is_stored=True),
+    "a recent meeting is ignored": Bug(instead(matching, "avoid_reason", _avoided_but("met")), 3, 6, is_stored=True),
+    "two meet again without patience": Bug(instead(matching, "patient_others", _all_are_patient), 3, 7, is_stored=True),
+    "a confirmed match is cancelled": Bug(
+        instead(conduct, "_cancel_match", _cancels_what_was_confirmed), 6, 4, is_stored=True
+    ),
+    "the place in the queue is lost": Bug(
+        instead(conduct, "_cancel_match", _puts_back_at_the_end), 6, 4, is_stored=True
+    ),
+    "a missed match is a meeting": Bug(wrong_effect(RoomClosed, _has_met_all), 6, 4),
+    "reports cost nothing": Bug(wrong_effect(PartnerReported, _free_reports), 6, 4),
+    "a name is kept": Bug(wrong_effect(NamesForgotten, _keeps_a_name), 6, 4),
 }
 """Bugs that show in a log or its fold."""

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from broker.matching import most_shared
 from broker.testing import TimedCommand, check_history, log_of, logs
 from events.codec import decode_commit
-from events.commands import Command, Disconnect, MatchDue
+from events.commands import BlockPartner, CancelMatch, Command, Disconnect, ForgetNames, MatchDue, ReportPartner
 from events.commit import Commit, commit_after, redact
 from events.events import MessageSent, RoomOpened
-from events.ids import POSITION_MAX, CommitId, ConnectionId
+from events.ids import POSITION_MAX, CommitId, ConnectionId, RoomId
 from events.policy import Policy
 from tests.support.examples import scaled
 from tests.support.people import ANN, BOB, CAT, DAN, enter, leave, leave_queue, move_on, opened, say
@@ -46,6 +46,40 @@ def bustle(policy: Policy) -> list[Commit]:
     return log_of(scripts, policy)
 
 
+COMPANY = Policy(
+    confirm_grace_ms=25_000,
+    requeue_on_missed_match=1,
+    rematch_after_ms=600_000,
+    rematch_patience_ms=20_000,
+    blocks_per_connection_max=2,
+    reports_per_10min_max=2,
+    evidence_keep_ms=1_000,
+)
+
+
+def company() -> list[Commit]:
+    """Return a log of people who miss matches, meet again, block, report and are forgotten."""
+    commands: list[Command] = [
+        *(enter(ANN), enter(BOB), say(BOB, "hi", None, RoomId("r_3")), missed(BOB, RoomId("r_3"))),
+        *(leave(ANN, RoomId("r_3")), enter(ANN), enter(BOB), MatchDue(BOB), MatchDue(ANN)),
+        *(BlockPartner(ANN, RoomId("r_10")), enter(ANN), enter(BOB)),
+        *(enter(CAT), enter(DAN), missed(CAT, RoomId("r_14")), enter(EVE)),
+        *(ReportPartner(EVE, RoomId("r_17"), "spam", "buy this"), ReportPartner(ANN, RoomId("r_17"), "other")),
+        *(
+            ForgetNames((ANN,), POSITION_MAX),
+            ForgetNames((CAT, EVE), POSITION_MAX),
+            move_on(ANN, RoomId("r_17")),
+            enter(CAT),
+        ),
+    ]
+    return log_of([[TimedCommand(10_000, command) for command in commands]], COMPANY)
+
+
+def missed(who: ConnectionId, room: RoomId) -> CancelMatch:
+    """Return the command about a match that `who` missed."""
+    return CancelMatch(room, (who,), is_other_present=True)
+
+
 @settings(deadline=None, max_examples=scaled(60))
 @given(logs())
 def test_whatever_happens_keeps_the_promises(log: list[Commit]) -> None:
@@ -54,13 +88,18 @@ def test_whatever_happens_keeps_the_promises(log: list[Commit]) -> None:
     assert broken is None, str(broken)
 
 
+def samples() -> list[list[Commit]]:
+    """Return logs in which each of the bugs shows."""
+    return [bustle(Policy()), bustle(LITTLE), company()]
+
+
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_is_named_with_the_shortest_history(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A planted bug is reported by its promise, with a history from which no commit can be left out."""
     plant, promise, commits, is_stored = BUGS[bug]
-    sound = [bustle(policy) for policy in (Policy(), LITTLE)]
+    sound = samples()
     plant(monkeypatch)
-    logs = [bustle(policy) for policy in (Policy(), LITTLE)] if is_stored else sound
+    logs = samples() if is_stored else sound
     found = [broken for log in logs if (broken := check_history(log)) is not None]
     assert found, "the bug was not found"
     shortest = min(found, key=lambda broken: len(broken.history))
@@ -133,17 +172,18 @@ def test_a_report_can_be_read() -> None:
     log[number - 1] = commit_after(log[number - 2].tip, opening.command, opening.facts, [opening.events[0], wrong])
     assert str(check_history(log[:number])).splitlines() == [
         f"promise 3 is broken at position {number}: c_bob did not enter before c_ann",
-        "  Whoever entered first is `first` in the room, and the pair is the one that the log's matching names.",
+        "  Whoever entered first is `first` in the room. The log's matching names the pair, of those who may meet.",
         "the shortest history that breaks it:",
         '  1. after 0 ms EnterQueue(connection_id="ann", display_name="Ann", interests=())',
-        '       QueueEntered(connection_id="ann", display_name="Ann", interests=())',
+        '       QueueEntered(connection_id="ann", display_name="Ann", interests=(), salt="salt")',
         '  2. after 0 ms EnterQueue(connection_id="bob", display_name="Bob", interests=())',
-        '       QueueEntered(connection_id="bob", display_name="Bob", interests=())',
+        '       QueueEntered(connection_id="bob", display_name="Bob", interests=(), salt="salt")',
         '       RoomOpened(room_id="r_1", first="bob", second="ann", first_name="Bob", second_name="Ann")',
         '  the command is EnterQueue(connection_id="bob", display_name="Bob", interests=())',
-        '    QueueEntered(connection_id="bob", display_name="Bob", interests=())',
+        '    QueueEntered(connection_id="bob", display_name="Bob", interests=(), salt="salt")',
         '  - RoomOpened(room_id="r_1", first="bob", second="ann", first_name="Bob", second_name="Ann")',
-        '  + RoomOpened(room_id="r_1", first="ann", second="bob", first_name="Ann", second_name="Bob")',
+        '  + RoomOpened(room_id="r_1", first="ann", second="bob", first_name="Ann", second_name="Bob", '
+        'first_salt="salt", second_salt="salt")',
     ]
 
 

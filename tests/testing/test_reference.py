@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from broker.testing.reference_matching import IllegalChoiceError
 from broker.testing.reference_model import ReferenceModel, ReferenceResult
-from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue, MatchDue, SendMessage
+from events.commands import (
+    AdoptPolicy,
+    BlockPartner,
+    CancelMatch,
+    Command,
+    Disconnect,
+    EnterQueue,
+    ForgetNames,
+    LeaveQueue,
+    MatchDue,
+    ReportPartner,
+    SendMessage,
+)
 from events.commit import Facts
-from events.events import PolicyAdopted, QueueLeft, RoomOpened
+from events.events import (
+    NamesForgotten,
+    PartnerBlocked,
+    PartnerReported,
+    PolicyAdopted,
+    QueueEntered,
+    QueueEntry,
+    QueueLeft,
+    RoomClosed,
+    RoomOpened,
+)
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from events.text import RedactedText
@@ -46,12 +69,13 @@ class Story:
         if limits:
             self.after(AdoptPolicy(Policy(**limits)))
 
-    def after(self, *commands: Command, by_ms: int = 0) -> ReferenceResult:
+    def after(self, *commands: Command, by_ms: int = 0, avoid: tuple[ConnectionId, ...] = ()) -> ReferenceResult:
         """Return the result of the last of `commands`, all given `by_ms` later."""
         self.now_ms += by_ms
         for command in commands:
             room = RoomId(f"r_{self.rooms_opened + 1}")
-            answer = self.reference.apply(command, Facts(self.now_ms, room, "salt"))
+            salt = "salt" if isinstance(command, SendMessage | ReportPartner) else None
+            answer = self.reference.apply(command, Facts(self.now_ms, room, salt, avoid))
         return answer
 
     @property
@@ -272,7 +296,10 @@ def test_whom_a_matching_of_ones_own_names_is_met() -> None:
     """A custom matching is given the connection, its interests, its waiting time and the time."""
     asked = []
 
-    def choose(who: ConnectionId, interests: tuple[str, ...], waited_ms: int, at_ms: int) -> ConnectionId | None:
+    def choose(
+        who: ConnectionId, interests: tuple[str, ...], waited_ms: int, at_ms: int, hidden: Sequence[ConnectionId]
+    ) -> ConnectionId | None:
+        assert not hidden
         asked.append((who, interests, waited_ms, at_ms))
         return ANN if who == CAT else None
 
@@ -292,7 +319,246 @@ def test_whom_a_matching_of_ones_own_names_is_met() -> None:
 @pytest.mark.parametrize("named", [ANN, CAT])
 def test_who_does_not_wait_or_asks_can_not_be_named(named: ConnectionId) -> None:
     """A choice that can't be matched raises an error and changes nothing."""
-    reference = ReferenceModel(lambda who, interests, waited_ms, at_ms: named)
+    reference = ReferenceModel(lambda who, interests, waited_ms, at_ms, hidden: named)
     with pytest.raises(IllegalChoiceError, match=f"named {named}, who is not among the others who wait"):
         reference.apply(EnterQueue(ANN, "Ann", ()), Facts(NOON_MS, R1))
     assert (reference.state.position, reference.state.connections) == (0, [])
+
+
+CONFIRMED = {"confirm_grace_ms": 25_000, "requeue_on_missed_match": 1}
+LATER = {"rematch_after_ms": 600_000, "rematch_patience_ms": 20_000}
+
+
+def missed(*by: ConnectionId, is_other_present: bool = True, room: RoomId = R1) -> CancelMatch:
+    """`by` gave no sign of life."""
+    return CancelMatch(room, by, is_other_present)
+
+
+def closed_for(*by: ConnectionId, other: ConnectionId, requeued: bool = False) -> RoomClosed:
+    """Room 1 ended since `by` had missed the match."""
+    return RoomClosed(R1, by[0], other, "timeout", by, requeued)
+
+
+def test_who_missed_a_match_leaves_the_other_in_its_old_place() -> None:
+    """The other waits before those who came since, is told so, and pays nothing for it."""
+    story = pair(**CONFIRMED, matching="interests", interest_patience_ms=5_000, queue_commands_per_10s_max=1)
+    assert story.waiting() == [ANN, BOB]
+    room = story.after(MatchDue(BOB), by_ms=5_000).events[0]
+    ann, bob = QueueEntry(2, NOON_MS), QueueEntry(3, NOON_MS)
+    assert room == RoomOpened(R1, ANN, BOB, "Ann", "Bob", None, None, ann, bob)
+    assert story.after(enter(CAT)).events == (entered(CAT),)
+    answer = story.after(missed(BOB), by_ms=25_000)
+    assert answer.events == (closed_for(BOB, other=ANN, requeued=True), QueueEntered(ANN, "Ann", (), earlier=ann))
+    assert [(who, params["requeued"]) for who, _, params in answer.notifications] == [(ANN, True)]
+    assert story.waiting() == [ANN, CAT]
+    assert story.after(MatchDue(CAT)).events == (
+        RoomOpened(R2, ANN, CAT, "Ann", "Cat", None, None, ann, QueueEntry(5, NOON_MS + 5_000)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "command", "by"),
+    [
+        (CONFIRMED, missed(ANN, is_other_present=False), (ANN,)),
+        (CONFIRMED, missed(BOB, ANN), (BOB, ANN)),
+        (CONFIRMED | {"requeue_on_missed_match": 0}, missed(ANN), (ANN,)),
+        ({"requeue_on_missed_match": 1}, missed(ANN), (ANN,)),
+    ],
+)
+def test_both_may_be_idle_after_a_missed_match(
+    limits: dict[str, int], command: CancelMatch, by: tuple[ConnectionId, ...]
+) -> None:
+    """An absent partner does not wait again, nor does one whose place was not kept."""
+    story = pair(**limits)
+    answer = story.after(command)
+    assert answer.events == (closed_for(*by, other=BOB if by[0] == ANN else ANN),)
+    assert "requeued" not in answer.notifications[0][2]
+    assert story.waiting() == []
+
+
+def test_a_confirmed_match_is_not_cancelled() -> None:
+    """A member that has spoken did not miss it, nor did a stranger, nor anybody once the room is closed."""
+    story = pair(**CONFIRMED)
+    story.after(say(ANN, room=R1))
+    assert story.after(missed(ANN)) == story.after(missed(CAT)) == story.after(missed(BOB, room=R2)) == DONE
+    assert story.after(missed(ANN, BOB)).events[0] == closed_for(BOB, other=ANN, requeued=True)
+    assert story.after(missed(BOB)) == DONE
+
+
+def test_two_do_not_meet_again_until_both_have_been_patient() -> None:
+    """Each waits for a while; then they meet, unless another has come."""
+    for comes_another in (False, True):
+        story = pair(**LATER)
+        story.after(leave(ANN, R1), enter(BOB))
+        assert story.after(enter(ANN), by_ms=5_000) == ReferenceResult((entered(ANN),))
+        assert story.after(MatchDue(BOB), by_ms=15_000) == DONE
+        assert story.after(MatchDue(ANN), by_ms=4_999) == DONE
+        if comes_another:
+            assert story.after(enter(CAT)).events == (entered(CAT), opened(BOB, CAT, R2))
+            assert story.after(MatchDue(ANN), by_ms=1) == DONE
+        else:
+            assert story.after(MatchDue(ANN), by_ms=1).events == (opened(BOB, ANN, R2),)
+
+
+def test_two_meet_again_after_a_time_or_if_they_never_met() -> None:
+    """A chat is a meeting for as long as the policy says. A missed match is none."""
+    story = pair(**LATER)
+    story.after(leave(ANN, R1), enter(ANN), by_ms=1)
+    assert story.after(enter(BOB), by_ms=599_999).code is None
+    assert story.waiting() == [ANN, BOB]
+    story = pair(**LATER)
+    story.after(leave(ANN, R1), enter(ANN), by_ms=1)
+    assert story.after(enter(BOB), by_ms=600_000).events[1] == opened(ANN, BOB, R2)
+    story = pair(**LATER)
+    story.after(missed(ANN, BOB), enter(ANN))
+    assert story.after(enter(BOB)).events[1] == opened(ANN, BOB, R2)
+
+
+def test_only_the_last_eight_partners_are_remembered() -> None:
+    """A ninth takes the place of the one who was met longest ago; one that is met again is remembered once."""
+    story = Story(rematch_after_ms=1, queue_commands_per_10s_max=100)
+    partners = [ConnectionId(f"c_{number}") for number in range(9)]
+    for number, who in enumerate([*partners, partners[4]], 1):
+        story.after(enter(who), enter(ANN), leave(ANN, RoomId(f"r_{number}")), by_ms=1)
+    ann = story.reference.state.connection(ANN)
+    assert ann is not None
+    assert [who for who, _ in ann.met] == [*partners[1:4], *partners[5:], partners[4]]
+
+
+def test_those_of_a_peer_that_was_met_are_avoided_alike() -> None:
+    """The facts name them, and patience ends it too."""
+    story = Story(rematch_patience_ms=20_000)
+    story.after(enter(ANN))
+    assert story.after(enter(BOB), avoid=(ANN,)) == ReferenceResult((entered(BOB),))
+    assert story.after(MatchDue(BOB), by_ms=19_999, avoid=(ANN,)) == DONE
+    assert story.after(MatchDue(BOB), by_ms=1, avoid=(ANN,)).events == (opened(ANN, BOB, R1),)
+
+
+def test_the_longest_waiting_of_those_who_may_meet_comes_first() -> None:
+    """One that must be avoided is passed over, and waits on."""
+    story = pair(**LATER)
+    story.after(leave(ANN, R1), enter(BOB))
+    story.after(AdoptPolicy(Policy(**LATER, matching="interests")))
+    story.after(enter(CAT, "Cat", "tea"), enter(DAN, "Dan", "go"))
+    story.after(AdoptPolicy(Policy(**LATER)))
+    assert story.waiting() == [BOB, CAT, DAN]
+    assert story.after(enter(ANN)).events == (entered(ANN), opened(CAT, ANN, R2))
+
+
+def test_a_block_is_for_good() -> None:
+    """The room ends, and the two never meet again, however long they wait."""
+    for blocker in (ANN, BOB):
+        story = pair(blocks_per_connection_max=2)
+        other = BOB if blocker == ANN else ANN
+        end = (PartnerBlocked(blocker, other), closed(blocker, other, "left", R1))
+        assert story.after(BlockPartner(blocker, R1)).events == end
+        assert story.after(BlockPartner(blocker, R1)) == DONE
+        story.after(enter(ANN), enter(BOB))
+        assert story.after(MatchDue(ANN), by_ms=10**9) == DONE
+        assert story.waiting() == [ANN, BOB]
+    assert story.after(BlockPartner(CAT, R1)) == refused("room_not_found")
+
+
+def test_only_the_newest_blocks_are_kept_or_none() -> None:
+    """With 0, blocking is leaving. A partner in a closed room can be blocked too."""
+    story = pair(blocks_per_connection_max=1)
+    story.after(BlockPartner(ANN, R1), enter(CAT), enter(ANN), leave(ANN, R2))
+    assert story.after(BlockPartner(ANN, R2)).events == (PartnerBlocked(ANN, CAT),)
+    story.after(enter(BOB))
+    assert story.after(enter(ANN)).events[1] == opened(BOB, ANN, R3)
+    assert pair().after(BlockPartner(ANN, R1)).events == (closed(ANN, BOB, "left", R1),)
+
+
+def test_a_report_is_stored_once_with_its_evidence() -> None:
+    """It ranges from the opening to the end of the room, blocks the partner and leaves."""
+    story = pair(blocks_per_connection_max=1, evidence_keep_ms=1_000)
+    answer = story.after(ReportPartner(ANN, R1, "spam", "buy this"))
+    assert answer.events == (
+        PartnerReported(R1, ANN, BOB, "spam", 3, 4, "buy this"),
+        PartnerBlocked(ANN, BOB),
+        closed(ANN, BOB, "left", R1),
+    )
+    assert story.after(ReportPartner(ANN, R1, "other")) == DONE
+    assert story.after(ReportPartner(CAT, R1, "other")) == refused("room_not_found")
+    assert story.after(ReportPartner(BOB, R1, "threat"), by_ms=999).events == (
+        PartnerReported(R1, BOB, ANN, "threat", 3, 4),
+        PartnerBlocked(BOB, ANN),
+    )
+    assert story.reference.state.reports == [(4, R1, NOON_MS), (5, R1, NOON_MS + 999)]
+
+
+def test_evidence_is_held_for_a_time_and_for_so_many_reports() -> None:
+    """A report releases those before it whose time is over, or that are too many."""
+    for limits, by_ms in (({"evidence_keep_ms": 1_000}, 1_000), ({"evidence_keep_ms": 1_000, "reports_kept": 1}, 0)):
+        story = pair(**limits)
+        story.after(ReportPartner(ANN, R1, "spam"))
+        story.after(ReportPartner(BOB, R1, "spam"), by_ms=by_ms)
+        assert story.reference.state.reports == [(5, R1, NOON_MS + by_ms)]
+    story = pair()
+    story.after(ReportPartner(ANN, R1, "spam"))
+    assert story.reference.state.reports == []
+
+
+def test_reports_are_limited() -> None:
+    """Two in ten minutes, and then one in five. A refused report neither blocks nor leaves."""
+    story = pair(reports_per_10min_max=1, blocks_per_connection_max=9)
+    story.after(ReportPartner(ANN, R1, "spam"), enter(CAT), enter(ANN))
+    assert story.after(ReportPartner(ANN, R2, "spam")) == refused("rate_limited", 600_000)
+    assert len(story.after(ReportPartner(CAT, R2, "spam")).events) == 3
+    assert len(story.after(ReportPartner(ANN, R2, "spam"), by_ms=600_000).events) == 2
+
+
+def test_who_is_forgotten_can_neither_block_nor_report() -> None:
+    """Its rooms are still known, and it is not."""
+    story = pair(connections_kept=2)
+    story.after(leave(BOB, R1), enter(CAT))
+    for command in (BlockPartner(BOB, R1), ReportPartner(BOB, R1, "spam")):
+        assert story.after(command) == refused("unknown_handle")
+
+
+def test_names_of_the_idle_are_forgotten() -> None:
+    """Those of the people who have been idle for so long, once."""
+    story = Story()
+    story.after(enter(ANN, "Ann", "tea"), leave_queue(ANN), enter(BOB))
+    forget = ForgetNames((ANN, BOB, CAT), 2)
+    assert story.after(ForgetNames((ANN,), 1)) == DONE
+    assert story.after(forget).events == (NamesForgotten((ANN,)),)
+    assert story.after(forget) == DONE
+    ann = story.reference.state.connection(ANN)
+    assert ann is not None
+    assert (ann.name, ann.interests, ann.salt) == ("Anonymous", (), None)
+
+
+def test_what_was_redacted_is_no_interest_and_no_name() -> None:
+    """A redacted name is told as such, and redacted interests are shared with nobody."""
+    story = Story(matching="interests", interest_patience_ms=1)
+    gone = RedactedText(9, "0" * 64)
+    story.after(EnterQueue(ANN, gone, gone))
+    assert story.after(enter(BOB, "Bob", "tea")).events == (entered(BOB, "Bob", "tea"),)
+    answer = story.after(MatchDue(ANN), by_ms=1)
+    assert answer.events == (RoomOpened(R1, ANN, BOB, gone, "Bob"),)
+    assert [params["partner"] for _, _, params in answer.notifications] == ["Bob", "[redacted]"]
+
+
+def test_a_matching_of_ones_own_is_asked_again_without_the_avoided() -> None:
+    """First without one that must be avoided, then among those who are patient."""
+    asked: list[list[ConnectionId]] = []
+
+    def choose(
+        who: ConnectionId, interests: tuple[str, ...], waited_ms: int, at_ms: int, hidden: Sequence[ConnectionId]
+    ) -> ConnectionId | None:
+        asked.append([*hidden])
+        others = [one.connection_id for one in reference.state.queue if one.connection_id not in (who, *hidden)]
+        return others[0] if others and names_any else None
+
+    reference, names_any = ReferenceModel(), False
+    policy = Policy(rematch_patience_ms=10, matching="interests", interest_patience_ms=1_000)
+    for command in (AdoptPolicy(policy), enter(ANN), enter(BOB)):
+        reference.apply(command, Facts(NOON_MS, R1))
+    reference.choose, names_any = choose, True
+    assert reference.apply(MatchDue(BOB), Facts(NOON_MS + 9, R1, avoid=(ANN,))) == DONE
+    assert asked == [[], [ANN]]
+    assert reference.apply(enter(CAT), Facts(NOON_MS + 9, R1, avoid=(ANN, BOB))).events == (entered(CAT),)
+    assert asked[2:] == [[], [ANN], [ANN, BOB]]
+    assert reference.apply(MatchDue(BOB), Facts(NOON_MS + 10, R1, avoid=(ANN, CAT))).events == (opened(ANN, BOB, R1),)
+    assert asked[5:] == [[], [ANN], [ANN, CAT], [CAT]]
