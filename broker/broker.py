@@ -14,6 +14,7 @@ from broker.hub import Hub
 from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.minting import Minting
+from broker.peers import PeerLimits, Peers
 from broker.presence import Presence
 from broker.rate_limiter import RateLimiter
 from broker.reads import ReadLimits, Reads
@@ -26,10 +27,11 @@ from broker.writer import LogWriter
 from events.commands import Disconnect, SendMessage
 from events.commit import Commit
 from events.events import PartnerReported
-from events.ids import Position
+from events.ids import ConnectionId, Position
 from events.log import EventLog
 from events.policy import Policy
 from projections.state import State
+from projections.view import StateView
 
 logger = structlog.get_logger(__name__)
 
@@ -50,12 +52,13 @@ class Broker(LogObserver):
         *,
         keep_commits: int | None = None,
         read_limits: ReadLimits = ReadLimits(),  # noqa: B008 - immutable
+        peer_limits: PeerLimits = PeerLimits(),  # noqa: B008 - immutable
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
         """Build the parts.
 
-        `keep_commits`: see `LogWriter`; `read_limits`: those that the log's policy does not hold; `random_bytes`: the
-        source of handles, room ids and salts.
+        `keep_commits`: see `LogWriter`; `read_limits`, `peer_limits`: those that the log's policy does not hold;
+        `random_bytes`: the source of handles, room ids and salts.
         """
         self.log = log
         self.clock = clock
@@ -83,7 +86,9 @@ class Broker(LogObserver):
         )
         self.reads = Reads(log, self.replica, self.delivery_log, RateLimiter(clock), read_limits)
         self.waits = Waits(clock, self.hub, self.replica, self.reads)
-        self.minting = Minting(clock, self.writer, self.presence, self.metrics, random_bytes)
+        self.peers = Peers(clock, self.writer.time_ms, peer_limits)
+        self.metrics.busiest_peer_share.set_function(self.peers.share.busiest)
+        self.minting = Minting(clock, self.writer, self.presence, self.peers, self.metrics, random_bytes)
         self.store_watch = StoreWatch(log, clock, self.replica, self.metrics, self.in_background)
         self._tasks: set[asyncio.Future[object]] = set()
 
@@ -119,6 +124,7 @@ class Broker(LogObserver):
         if type(commit.command) is not SendMessage:
             self.presence.observe(commit, state)
             self.match_timeouts.observe(commit, state)
+            self.peers.observe(commit, state)
             for event in commit.events:
                 if type(event) is PartnerReported:
                     self._log_report(commit.position, event)
@@ -126,11 +132,17 @@ class Broker(LogObserver):
 
     def _log_report(self, position: Position, event: PartnerReported) -> None:
         """Log a report for the operator: never its note, a name or a handle."""
-        logger.info("report", position=position, room=event.room_id, category=event.category)
+        address = self.peers.address_of(event.reported)  # `--log-peers`
+        known = {"reported_address": address} if address is not None else {}
+        logger.info("report", position=position, room=event.room_id, category=event.category, **known)
 
     def overdue(self) -> list[Disconnect]:
         """Return the commands that take out absent connections (`LogObserver`)."""
         return self.presence.overdue()
+
+    def to_avoid(self, state: StateView, who: ConnectionId) -> tuple[ConnectionId, ...]:
+        """Return the waiting connections that `who` should not meet because of their addresses (`LogObserver`)."""
+        return self.peers.to_avoid(state, who)
 
     def foreign_commits(self) -> None:
         """Prolong the presence of connections that other brokers may hear (`LogObserver`)."""
@@ -154,6 +166,7 @@ class Broker(LogObserver):
         """Treat every connection in the queue or a room as present, and schedule the match timeouts."""
         self.presence.start()
         self.match_timeouts.start()
+        self.peers.start_over(self.state)
         self.hub.wake_all()
 
     def drain(self) -> None:

@@ -46,6 +46,9 @@ class Metrics:
         self.sessions = Gauge("chat_broker_sessions", "Open 2025 sessions", registry=registry)
         self.store_available = Gauge("chat_broker_store_available", "1 while the log takes commits", registry=registry)
         self.store_available.set(1)
+        self.busiest_peer_share = Gauge(
+            "chat_broker_busiest_peer_share", "Share of the latest matches with one peer", registry=registry
+        )
         self._rejections = Counter("chat_broker_rejections", "Commands refused", ["code"], registry=registry)
         self._commits = FastCounter("chat_broker_commits", "Commits stored")
         self.deliveries = FastCounter("chat_broker_deliveries", "Notifications handed to a stream")

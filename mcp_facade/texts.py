@@ -12,7 +12,8 @@ Anonymous one-to-one chat with a stranger. Nobody knows who the other is, and ne
 3. Talk: send_message with the room_id, the cursor and wait_seconds sends and waits for the reply in one call. Each
    result has a new cursor; use the newest one. Calling again with the same cursor loses nothing.
 4. leave_chat ends the conversation; next_partner ends it and meets someone else. "partner.disconnected" means that
-   your partner has left: tell your user; call enter_queue for another, or stop.
+   your partner has left: tell your user; call enter_queue for another, or stop. With `requeued` you wait already, since
+   your partner never came: call wait_for_events again.
 5. If a stranger is unwelcome or abusive, tell your user that block_partner and report_partner are there, also after
    the chat.
 
@@ -83,6 +84,10 @@ REFUSALS = {
     ),
     "note_too_large": "The note is too large. Send {message_bytes_max} bytes of UTF-8 at most, or no note.",
     "too_many_waits": "Too many of your calls wait already. Use the result of one of them, then call again.",
+    "too_many_connections": (
+        "Too many connections from your address wait or chat already. End one of them with leave_queue or leave_chat, "
+        "or wait {retry_after_ms} ms; then call again."
+    ),
     "queue_full": "The queue is full. Call enter_queue again in a minute.",
     "unavailable": (
         "The broker can't answer right now, and what you asked for may or may not have happened. Call get_status in a "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -80,13 +80,15 @@ def replay_scenario(past: Sequence[LoggedCommand], target: LoggedCommand, rooms:
     A pair that the log matched by another command gets the last of its `rooms`, so that the replay does not depend on
     the commands left out before.
     """
-    state, done, positions = INITIAL_STATE, list[LoggedCommand](), list[Position]()
+    state, done, positions, used = INITIAL_STATE, list[LoggedCommand](), list[Position](), set[RoomId]()
     for logged in past:
-        here, events = _execute(state, _rebased(logged, positions), rooms)
+        here, events = _execute(state, _rebased(logged, positions), rooms, used)
         if not events:
             continue
         state = _evolve(state, here, events)
         done.append(here)
+        if here.opened is not None:
+            used.add(here.opened.room_id)
         positions.append(logged.position)
     here = _rebased(target, positions)
     return ReplayedScenario(tuple(done), here._replace(position=len(done) + 1), decide(state, here.command, here.facts))
@@ -139,14 +141,16 @@ def _plain_opening(event: RoomOpened) -> RoomOpened:
 _NO_ENTRY = QueueEntry(0, 0)
 
 
-def _execute(state: State, logged: LoggedCommand, rooms: RoomsByPair) -> tuple[LoggedCommand, list[Event]]:
-    """Return `logged` as it is possible in `state`, and its events."""
+def _execute(
+    state: State, logged: LoggedCommand, rooms: RoomsByPair, used: Collection[RoomId]
+) -> tuple[LoggedCommand, list[Event]]:
+    """Return `logged` as it is possible in `state`, and its events; it opens no room that was `used` before."""
     events = _events(state, logged)
     if not events and logged.fallback is not None:
         logged = logged._replace(command=logged.fallback, fallback=None)
         events = _events(state, logged)
     opened = _opened(events)
-    if opened is not None and (room_id := _logged_room(opened, state, rooms)) is not None:
+    if opened is not None and (room_id := _other_room(opened, logged.position, rooms, used)) is not None:
         logged = logged._replace(facts=msgspec.structs.replace(logged.facts, room_id=room_id))
         events = _events(state, logged)
         opened = _opened(events)
@@ -162,12 +166,13 @@ def _opened(events: Sequence[Event]) -> RoomOpened | None:
     return next((_plain_opening(event) for event in events if isinstance(event, RoomOpened)), None)
 
 
-def _logged_room(opened: RoomOpened, state: State, rooms: RoomsByPair) -> RoomId | None:
-    """Return the room of this pair in the log, if it was opened by another command."""
+def _other_room(opened: RoomOpened, position: Position, rooms: RoomsByPair, used: Collection[RoomId]) -> RoomId | None:
+    """Return another room for `opened`: that of this pair in the log, or a fresh one; `None` if its own will do."""
     theirs = rooms.get(frozenset({opened.first, opened.second}), ())
-    if opened.room_id in theirs:
+    if opened.room_id not in used and opened.room_id in theirs:
         return None
-    return next((room_id for room_id in reversed(theirs) if state.rooms.get(room_id) is None), None)
+    unused = next((room_id for room_id in reversed(theirs) if room_id not in used), None)
+    return RoomId(f"r_at_{position}") if unused is None and opened.room_id in used else unused
 
 
 def _rebased(logged: LoggedCommand, positions: list[Position]) -> LoggedCommand:

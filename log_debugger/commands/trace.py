@@ -1,5 +1,7 @@
 """`chat-broker trace LOG`: print the timeline of one connection or room, and the delivery of each message.
 
+With `--pair`, print why two connections met, or did not.
+
 Exit status: 0; 2 if a commit can't be read or doesn't follow the one before, after printing all before it.
 """
 
@@ -8,13 +10,16 @@ from __future__ import annotations
 import argparse
 from contextlib import closing
 
+from broker.errors import UsageError
+from broker.verification.safe_text import printable
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.log import UnusableLogError
 from log_debugger.reading.filters import CommitFilter
 from log_debugger.reading.iterate import conversations_in, iterate
-from log_debugger.reading.short_names import names_of
+from log_debugger.reading.short_names import ShortNames, names_of
 from log_debugger.reading.sources import Source, open_source
+from log_debugger.telling.pair import JsonPairTimeline, Pair, PairTimeline
 from log_debugger.telling.timeline import JsonTimeline, Timeline
 from log_debugger.terminal import Terminal
 from projections.state import State
@@ -28,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--connection", metavar="C", help="whose life: an id, the beginning of one, or a name")
     which.add_argument("--room", metavar="R", help="which room's life: its id, or the beginning of it")
+    which.add_argument(
+        "--pair",
+        metavar="C",
+        nargs=2,
+        help="why two connections met or did not, at each moment at which they could have",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line: the commits, then the totals")
 
 
@@ -35,7 +46,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Print a timeline; return 0.
 
     Raises:
-        UsageError: there is no such connection or room.
+        UsageError: there is no such connection or room, or a pair is one connection.
         UnreadableCommitError: a commit can't be decoded; all before it was printed.
         BrokenChainError: a commit does not follow the one before; all before it was printed.
     """
@@ -45,7 +56,12 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
             names.connection_of(options.connection) if options.connection is not None else None,
             names.room_of(options.room) if options.room is not None else None,
         )
-        timeline = (JsonTimeline if options.json else Timeline)(source, terminal, names, commit_filter)
+        timeline: Timeline | PairTimeline
+        if options.pair is not None:
+            pair = _pair(names, *options.pair)
+            timeline = (JsonPairTimeline if options.json else PairTimeline)(source, terminal, names, pair)
+        else:
+            timeline = (JsonTimeline if options.json else Timeline)(source, terminal, names, commit_filter)
         try:
             _print_timeline(source, terminal, timeline, commit_filter)
         except (UnreadableCommitError, BrokenChainError, UnusableLogError):
@@ -54,7 +70,16 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def _print_timeline(source: Source, terminal: Terminal, timeline: Timeline, commit_filter: CommitFilter) -> None:
+def _pair(names: ShortNames, one: str, other: str) -> Pair:
+    first, second = names.connection_of(one), names.connection_of(other)
+    if first == second:
+        raise UsageError(f"{printable(one)} and {printable(other)} are one connection; name two")
+    return first, second
+
+
+def _print_timeline(
+    source: Source, terminal: Terminal, timeline: Timeline | PairTimeline, commit_filter: CommitFilter
+) -> None:
     base: State = source.base.state
     state, conversations = base, conversations_in(base)
     timeline.begin(base)

@@ -34,4 +34,4 @@ def forgotten_text(who: NameOf, event: NamesForgotten) -> str:
     """Return the clause for forgotten names: some of them, and the number of the rest."""
     people = event.connection_ids
     more = f" and {len(people) - NAMED_MAX:,} more" if len(people) > NAMED_MAX else ""
-    return f"names and interests are forgotten, of {', '.join(map(who, people[:NAMED_MAX]))}{more}"
+    return f"the names and interests of {', '.join(map(who, people[:NAMED_MAX]))}{more} are forgotten"

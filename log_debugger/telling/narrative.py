@@ -58,7 +58,7 @@ def narrative(
     text = narrator.opening()
     for number, event in enumerate(step.commit.events):
         part = narrator.part(event)
-        text += part if not number else f" {part}" if part.startswith(_AND) else f", {part}"
+        text += part if not number or part.startswith(",") else f" {part}" if part.startswith(_AND) else f", {part}"
     return text if step.commit.events else f"{text}{narrator.actor()} asks for what is done already"
 
 
@@ -189,7 +189,8 @@ class _Narrator:
         subject = "" if self._has(RoomClosed) else f"{name}{self._after_what()} "
         queue = self._after.queue
         if event.earlier is not None and event.connection_id in queue.entered:
-            return f"and {name} waits again in the old place, {self._place(event.connection_id)}"
+            again = f"{name} waits again in the old place, {self._place(event.connection_id)}"
+            return f", and {again}" if self._has(RoomClosed) else again
         interests = interests_text(event.interests)
         named = f" (interests: {interests})" if interests else ""
         if event.connection_id not in queue.entered:

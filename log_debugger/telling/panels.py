@@ -192,13 +192,14 @@ def _members(names: ShortNames, room: Room) -> str:
 
 def _place_rows(names: ShortNames, step: Step) -> list[PanelRow]:
     rows = []
-    for who in dict.fromkeys(connections_in(step.commit)):
+    concerned = [*dict.fromkeys(connections_in(step.commit))]
+    for who in concerned[:ROWS_MAX]:
         was, now = step.before.connections.get(who), step.after.connections.get(who)
         places = [place_text(names, known.place if known is not None else None) for known in (was, now)]
         text = f"{_who(names, step, who)} {places[1]}"
         mark = "+" if was is None else "~" if places[0] != places[1] else " "
         rows.append(PanelRow(mark, f"{text}, was {places[0]}" if mark == "~" else text))
-    return rows
+    return rows + ([_plain(f"and {len(concerned) - ROWS_MAX:,} more")] if len(concerned) > ROWS_MAX else [])
 
 
 def _count_rows(before: State, after: State) -> list[PanelRow]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from broker.matching import Seeker
 from broker.verification.scenario import MAY_MATCH
 from events.commit import Commit, Facts
 from events.events import QueueEntered
 from events.ids import ConnectionId
+from events.policy import Policy
 from events.text import known_interests
 from log_debugger.reading.times import span
 from projections.avoidance import AvoidReason, avoid_reason, is_patient
@@ -71,14 +72,19 @@ def avoided_in(before: State, commit: Commit) -> dict[ConnectionId, PassedOver]:
 
 def seeker_in(before: State, commit: Commit, who: ConnectionId) -> Seeker:
     """Return `who` as the one for whom `commit` sought a partner."""
-    known = before.connections.get(who)
-    interests = known.interests if known is not None else ()
     for event in commit.events:
         if isinstance(event, QueueEntered) and event.connection_id == who:
-            interests = event.interests
-    is_waiting = known is not None and who in before.queue.entered
-    waited_ms = commit.at_ms - known.waiting_since_ms() if known is not None and is_waiting else 0
-    return Seeker(who, known_interests(interests), waited_ms)
+            return Seeker(who, known_interests(event.interests), 0)
+    return seeker_waiting(before, who, commit.at_ms)
+
+
+def seeker_waiting(state: State, who: ConnectionId, at_ms: int) -> Seeker:
+    """Return `who` as a waiting seeker of a partner at that time."""
+    known = state.connections.get(who)
+    if known is None:
+        return Seeker(who, (), 0)
+    waited_ms = at_ms - known.waiting_since_ms() if who in state.queue.entered else 0
+    return Seeker(who, known_interests(known.interests), waited_ms)
 
 
 def why_avoided(state: State, seeker: Seeker, other: ConnectionId, facts: Facts) -> PassedOver | None:
@@ -95,6 +101,11 @@ def why_avoided(state: State, seeker: Seeker, other: ConnectionId, facts: Facts)
             return PassedOver("peer", (), None, _impatient(state, seeker, other, facts.at_ms))
         case _:
             return None
+
+
+def passed_over_json(passed_over: PassedOver | None) -> dict[str, Any] | None:
+    """Return `passed_over` as a JSON object."""
+    return passed_over._asdict() if passed_over is not None else None
 
 
 def passed_over_text(who: NameOf, passed_over: PassedOver, other: ConnectionId) -> str:
@@ -139,3 +150,39 @@ def _impatient(state: State, seeker: Seeker, other: ConnectionId, at_ms: int) ->
         for who, began_ms in since_ms.items()
         if (is_newcomer and who == seeker.connection_id) or not is_patient(state, began_ms, at_ms)
     )
+
+
+def not_met_text(
+    who: NameOf, policy: Policy, seeker: Seeker, other: ConnectionId, met: ConnectionId | None, why: PassedOver | None
+) -> str:
+    """Return why `seeker` met `met`, or waited on, rather than meet the waiting `other`."""
+    searcher, partner = who(seeker.connection_id), who(other)
+    match why.reason if why is not None else None:
+        case "blocked" if why is not None:
+            pairs = {seeker.connection_id: partner, other: searcher}
+            return " and ".join(f"{who(one)} has blocked {pairs[one]}" for one in why.blockers)
+        case "met" if why is not None:
+            after = f"not {span(policy.rematch_after_ms)} (rematch_after_ms)"
+            ago = f"their last room had closed {span(why.met_ago_ms or 0)} before, {after}"
+            return f"{ago}, and {_impatience_text(who, policy, seeker, why)}"
+        case "peer" if why is not None:
+            is_of = f"{partner} is of a peer that {searcher} met lately"
+            return f"{is_of}, and {_impatience_text(who, policy, seeker, why)}"
+        case "shares_none" if met is None:
+            patience = span(policy.interest_patience_ms)
+            return f"they share no interest, and neither had waited {patience} (interest_patience_ms)"
+        case "shares_none" | "shares_less" if met is not None:
+            return f"{who(met)} shares more with {searcher}"
+        case "waited_less" if met is not None:
+            return f"{who(met)} had waited longer than {partner}"
+        case _:
+            return "the rules give no reason"
+
+
+def _impatience_text(who: NameOf, policy: Policy, seeker: Seeker, why: PassedOver) -> str:
+    if not why.impatient:
+        return "there was another to meet"
+    if not seeker.waited_ms and seeker.connection_id in why.impatient:
+        return f"{who(seeker.connection_id)} has only just come"
+    patience = f"not waited {span(policy.rematch_patience_ms)} yet (rematch_patience_ms)"
+    return f"{' and '.join(map(who, why.impatient))} had {patience}"

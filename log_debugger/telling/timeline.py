@@ -15,7 +15,7 @@ from log_debugger.reading.times import clock, span, start_of
 from log_debugger.telling.describe import connection_lines, detail_json, place_text, room_lines
 from log_debugger.telling.explain import MatchExplanation, explain_match, explanation_lines, no_match_lines
 from log_debugger.telling.narrative import count, narrative
-from log_debugger.telling.passed_over import PassedOver
+from log_debugger.telling.passed_over import passed_over_json
 from log_debugger.telling.totals import Totals
 from log_debugger.terminal import Terminal, ascii_json
 from projections.connections import Chatting, Place, Waiting
@@ -132,7 +132,7 @@ class JsonTimeline(Timeline):
         step = entry.step
         events, deliveries = self._counted(step)
         commit = step.commit
-        reasons = [_explanation_json(explain_match(step, event)) for event in events if isinstance(event, RoomOpened)]
+        reasons = [explanation_json(explain_match(step, event)) for event in events if isinstance(event, RoomOpened)]
         self._line(
             ascii_json(
                 {
@@ -160,10 +160,7 @@ def _place(state: State, commit_filter: CommitFilter) -> Place | None:
     return known.place if known is not None else None
 
 
-def _explanation_json(reason: MatchExplanation) -> dict[str, Any]:
-    others = [other._asdict() | {"passed_over": _passed_over_json(other.passed_over)} for other in reason.others]
-    return reason._asdict() | {"others": others, "in_spite_of": _passed_over_json(reason.in_spite_of)}
-
-
-def _passed_over_json(passed_over: PassedOver | None) -> dict[str, Any] | None:
-    return passed_over._asdict() if passed_over is not None else None
+def explanation_json(reason: MatchExplanation) -> dict[str, Any]:
+    """Return `reason` as a JSON object."""
+    others = [other._asdict() | {"passed_over": passed_over_json(other.passed_over)} for other in reason.others]
+    return reason._asdict() | {"others": others, "in_spite_of": passed_over_json(reason.in_spite_of)}

@@ -14,6 +14,7 @@ LISTED_MAX = 10
 
 _ROWS = (
     ("pairs", "pairs"),
+    ("matches missed", "missed"),
     ("those who met had waited at most", None),
     ("  half of them", "half_met_within_ms"),
     ("  nine in ten of them", "nine_in_ten_met_within_ms"),
@@ -34,7 +35,10 @@ def comparison_lines(comparison: Comparison, names: ShortNames) -> Iterator[str]
         if field is None:
             yield words
             continue
-        values = (_value(field, getattr(summary, field)) for summary in (comparison.before, comparison.after))
+        found = [getattr(summary, field) for summary in (comparison.before, comparison.after)]
+        if field == "missed" and not any(found):
+            continue
+        values = (_value(field, value) for value in found)
         yield f"{words:28}{''.join(f'{value:>14}' for value in values)}"
     yield from _pairs(comparison, names)
     yield from _people(comparison, names)

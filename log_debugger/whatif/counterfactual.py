@@ -172,7 +172,7 @@ class CounterfactualRun:
                     ends.append(Disconnect(who, "timeout", known.last_position))
         for room_id, missed_by in missed.items():
             # Another partner than in the log counts as present.
-            is_other_present = command.is_other_present or not self._rooms.has_pair_of(command.room_id, room_id)
+            is_other_present = command.is_other_present or not self._rooms.is_same_pair(command.room_id, room_id)
             ends.append(CancelMatch(room_id, missed_by, is_other_present))
         return ends
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from events.events import Event, PolicyAdopted, QueueEntered, QueueLeft, RoomOpened
+from events.events import Event, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId
 from log_debugger.reading.short_names import plain_name
 from projections.state import State
@@ -20,6 +20,7 @@ class MatchSummary(msgspec.Struct, frozen=True):
     """The results of a run. A time is the longest wait among that share of those matched; 0 if there are none."""
 
     pairs: int
+    missed: int  # matches of these pairs
     half_met_within_ms: int
     nine_in_ten_met_within_ms: int
     all_met_within_ms: int
@@ -38,7 +39,7 @@ class MatchStats:
         self.waited_ms: dict[ConnectionId, int] = {}
         """The total waiting time of each, matched or not."""
         self._policy = base.policy
-        self._gave_up = 0
+        self._gave_up = self._missed = 0
         self._met_ms: list[int] = []
         self._since = {who: base.connections.by_id[who].last_at_ms for who in sorted(base.queue.entered)}
 
@@ -55,6 +56,8 @@ class MatchStats:
                 case RoomOpened(first=first, second=second):
                     self.pairs[min(first, second), max(first, second)] += 1
                     self._met_ms += [self._end(first, at_ms), self._end(second, at_ms)]
+                case RoomClosed(missed_by=missed_by):
+                    self._missed += bool(missed_by)
                 case PolicyAdopted(policy=policy):
                     self._policy = policy
 
@@ -65,7 +68,8 @@ class MatchStats:
             self._end(who, at_ms)
         met = sorted(self._met_ms)
         pairs = self.pairs.total()
-        return MatchSummary(pairs, _share(met, 50), _share(met, 90), _share(met, 100), self._gave_up, waiting)
+        half, nine_in_ten, all_of_them = (_share(met, percent) for percent in (50, 90, 100))
+        return MatchSummary(pairs, self._missed, half, nine_in_ten, all_of_them, self._gave_up, waiting)
 
     def _end(self, who: ConnectionId, at_ms: int) -> int:
         waited_ms = at_ms - self._since.pop(who, at_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from events.events import Event, RoomOpened
@@ -12,40 +13,49 @@ _Pair = frozenset[ConnectionId]
 
 
 class RoomMapping:
-    """The pair of each room of the log, and the last room of each pair and of each connection in the run."""
+    """The rooms of each pair in the log and in the run, and the last room of each connection in the run."""
 
     def __init__(self, base: State) -> None:
-        self._pairs: dict[RoomId, _Pair] = {}
-        self._newest: dict[_Pair | ConnectionId, RoomId] = {}
+        self._meetings: dict[RoomId, tuple[_Pair, int]] = {}  # of the log's rooms: the pair, and how many came before
+        self._logged: dict[_Pair, int] = defaultdict(int)
+        self._run: dict[_Pair, list[RoomId]] = defaultdict(list)
+        self._newest: dict[ConnectionId, RoomId] = {}
         for room in sorted(base.rooms.by_id.values(), key=lambda room: room.opened_position):
-            self._pairs[room.room_id] = _Pair({room.first, room.second})
-            self._note(room.room_id, room.first, room.second)
+            self._note_log(room.room_id, _Pair({room.first, room.second}))
+            self._note_run(room.room_id, _Pair({room.first, room.second}))
 
     def record_log(self, events: Sequence[Event]) -> None:
         """Take note of the rooms that the log opens."""
         for event in events:
             if isinstance(event, RoomOpened):
-                self._pairs[event.room_id] = _Pair({event.first, event.second})
+                self._note_log(event.room_id, _Pair({event.first, event.second}))
 
     def record_run(self, events: Sequence[Event]) -> None:
         """Take note of the rooms that the run opens."""
         for event in events:
             if isinstance(event, RoomOpened):
-                self._note(event.room_id, event.first, event.second)
+                self._note_run(event.room_id, _Pair({event.first, event.second}))
 
     def run_room(self, state: State, who: ConnectionId, room_id: RoomId) -> RoomId | None:
-        """Return the run's room for the log's `room_id`, one that `who` is or was in.
+        """Return the run's room for the log's `room_id`, one that `who` is or was in; `None` if `state` keeps none.
 
-        It is the last one of the same pair, or else the last one of `who`; `None` if `state` keeps neither.
+        It is a room of the same pair if they met: that of the same meeting, or their last one. Otherwise it is the last
+        one of `who`.
         """
-        pair = self._pairs.get(room_id)
-        theirs = [self._newest.get(pair) if pair is not None else None, self._newest.get(who)]
-        return next((one for one in theirs if one is not None and state.rooms.get(one) is not None), None)
+        pair, number = self._meetings.get(room_id, (_Pair(), 0))
+        theirs = self._run.get(pair, [])
+        found = theirs[min(number, len(theirs) - 1)] if theirs else self._newest.get(who)
+        return found if found is not None and state.rooms.get(found) is not None else None
 
-    def has_pair_of(self, room_id: RoomId, run_room_id: RoomId) -> bool:
-        """Return whether the log's `room_id` and the run's `run_room_id`, a pair's last one, are of the same pair."""
-        pair = self._pairs.get(room_id)
-        return pair is not None and self._newest.get(pair) == run_room_id
+    def is_same_pair(self, room_id: RoomId, run_room_id: RoomId) -> bool:
+        """Return whether the log's `room_id` and the run's `run_room_id` have the same members."""
+        return room_id in self._meetings and run_room_id in self._run.get(self._meetings[room_id][0], [])
 
-    def _note(self, room_id: RoomId, first: ConnectionId, second: ConnectionId) -> None:
-        self._newest[_Pair({first, second})] = self._newest[first] = self._newest[second] = room_id
+    def _note_log(self, room_id: RoomId, pair: _Pair) -> None:
+        self._meetings[room_id] = pair, self._logged[pair]
+        self._logged[pair] += 1
+
+    def _note_run(self, room_id: RoomId, pair: _Pair) -> None:
+        self._run[pair].append(room_id)
+        for who in pair:
+            self._newest[who] = room_id

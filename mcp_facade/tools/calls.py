@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+from broker.broker import Broker
 from broker.reads import Reads
 from events.ids import ConnectionId, Handle, connection_id_of
 from mcp_facade.http.exchange import HttpExchange
@@ -67,8 +68,10 @@ async def _default(reads: Reads, session: Session) -> Caller | None:
 class Callers:
     """Finds the callers of tools that only a known connection may call."""
 
-    def __init__(self, reads: Reads, sessions: Sessions, refusals: Refusals) -> None:
-        self._reads = reads
+    def __init__(self, broker: Broker, sessions: Sessions, refusals: Refusals) -> None:
+        self._reads = broker.reads
+        self._replica = broker.replica
+        self._peers = broker.peers
         self._sessions = sessions
         self._refusals = refusals
 
@@ -81,6 +84,7 @@ class Callers:
         caller = await identify(self._reads, call.exchange, handle)
         if caller is None:
             raise self._refusals.of("unknown_handle", None if handle else "no_handle")
+        self._peers.heard(self._replica.state, caller.connection_id, call.exchange.peer)
         session = call.exchange.session
         if session is not None and session.changes:  # now, since the call may wait for long
             await self._sessions.keep(session)

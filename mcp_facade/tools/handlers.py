@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -57,12 +58,13 @@ class Tools:
         self._writer = broker.writer
         self._presence = broker.presence
         self._minting = broker.minting
+        self._peers = broker.peers
         self._reads = broker.reads
         self._waits = broker.waits
         self._delivery_log = broker.delivery_log
         self._refusals = Refusals(broker.replica, broker.metrics)
         self._sessions = sessions
-        self._callers = Callers(broker.reads, sessions, self._refusals)
+        self._callers = Callers(broker, sessions, self._refusals)
         conduct = ConductTools(broker, self._callers, self._refusals)
         self._tools: Mapping[str, Callable[[Call, Mapping[str, Any] | None], Awaitable[Json]]] = {
             "enter_queue": self._enter_queue,
@@ -108,10 +110,9 @@ class Tools:
         if caller is None:
             caller = self._mint(call)
         session = call.exchange.session
-        with self._presence.call(caller.connection_id):
-            answer = await self._writer.submit(
-                EnterQueue(caller.connection_id, asked.display_name, tuple(asked.interests))
-            )
+        command = EnterQueue(caller.connection_id, asked.display_name, tuple(asked.interests))
+        with self._presence.call(caller.connection_id), self._entering(call, command):
+            answer = await self._writer.submit(command)
         if isinstance(answer, Rejection) and minted:
             self._forget_minted(call, caller)
         elif session is not None:
@@ -119,6 +120,19 @@ class Tools:
         if isinstance(answer, Rejection):
             raise self._rejected(answer, caller)
         return self._queued(answer.state, caller)
+
+    @contextmanager
+    def _entering(self, call: Call, command: EnterQueue | NextPartner) -> Iterator[None]:
+        """Count an entry of the caller's peer, in flight while the context is open.
+
+        Raises:
+            Refused: there were too many; nothing has come of the call.
+        """
+        with self._peers.entering(self._replica.state, command, call.exchange.peer) as refusal:
+            if refusal is not None:
+                call.exchange.nothing_minted()
+                raise self._refusals.of(refusal.code, retry_after_ms=refusal.retry_after_ms)
+            yield
 
     def _forget_minted(self, call: Call, caller: Caller) -> None:
         """Abandon a minted connection, whose handle no client learns; on a slow log it may still enter, then leaves."""
@@ -186,8 +200,9 @@ class Tools:
     async def _next_partner(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
         caller = await self._callers.known(call, asked.handle)
-        with self._presence.call(caller.connection_id):
-            accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)), caller)
+        command = NextPartner(caller.connection_id, RoomId(asked.room_id))
+        with self._presence.call(caller.connection_id), self._entering(call, command):
+            accepted = await self._do(command, caller)
         return self._queued(accepted.state, caller)
 
     async def _leave_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
@@ -205,6 +220,7 @@ class Tools:
         state = self._replica.state
         if caller is None:  # nothing of the log concerns it, its positions neither
             return {"status": "idle", "waiting": len(state.queue), "idle_reason": "never_entered"}
+        self._peers.heard(state, caller.connection_id, call.exchange.peer)
         self._count_read(caller)
         with self._presence.call(caller.connection_id):
             ending = await self._reads.ending(state, caller.connection_id)

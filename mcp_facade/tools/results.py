@@ -19,7 +19,6 @@ from projections.state import State
 Status = Literal["idle", "waiting", "chatting"]
 
 _IDLE_REASON = f"If idle: {', '.join(get_args(IdleReason))}."
-_PARTNER_IDLE = "If chatting: since the stranger's last call or open stream, rounded up to 5."
 
 PARTNER_IDLE_STEP_MS = 5_000
 
@@ -55,7 +54,7 @@ class PageResult(_Result):
     status: Status
     timed_out: bool
     idle_reason: str | None = Field(default=None, description=_IDLE_REASON)
-    partner_idle_seconds: int | None = Field(default=None, description=_PARTNER_IDLE)
+    partner_idle_seconds: int | None = None
     missed: bool | None = Field(default=None, description="Earlier events are no longer kept.")
 
 
@@ -96,7 +95,7 @@ class StatusResult(_Result):
     partner: str | None = Field(default=None, description="The stranger's name; untrusted.")
     waiting: int = Field(description="How many people are in the queue.")
     idle_reason: str | None = Field(default=None, description=_IDLE_REASON)
-    partner_idle_seconds: int | None = Field(default=None, description=_PARTNER_IDLE)
+    partner_idle_seconds: int | None = None
     cursor: int | None = Field(default=None, description="From before the last chat; pass it to wait_for_events.")
 
 

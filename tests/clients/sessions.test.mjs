@@ -90,6 +90,19 @@ for (const generation of Object.keys(GENERATIONS)) {
       assert.deepEqual(bob.heard.all(named("partner.disconnected")), [], "whoever leaves is not told so");
     });
 
+    it("blocks and reports a stranger, who is told only that the chat has ended", async (t) => {
+      const there = gathering(t, broker, { generation });
+      const [ann, bob] = [await there.session(), await there.session()];
+      const { room_id } = await pair(ann, bob);
+      assert.deepEqual(await bob.call("block_partner", { room_id }), { success: true });
+      const { params } = await ann.heard.notification("partner.disconnected", { room_id });
+      assert.equal(params.reason, "left");
+      const report = { room_id, category: "other", note: "afterwards" };
+      assert.deepEqual(await bob.call("report_partner", report), { success: true });
+      const refused = await bob.refusal("report_partner", { ...report, room_id: "unknown" });
+      assert.equal(refused.code, "room_not_found");
+    });
+
     it("gives a stranger to the next in the queue on next_partner, and tells the one who was left", async (t) => {
       const there = gathering(t, broker, { generation });
       const [ann, bob, cat] = [await there.session(), await there.session(), await there.session()];

@@ -207,11 +207,12 @@ async def test_a_newcomer_at_the_last_moment_loses_nothing(bench: BrokerBench) -
 
 @with_broker(CONFIRMED)
 async def test_a_command_that_could_not_be_stored_comes_again(bench: BrokerBench) -> None:
-    """Until the log takes it."""
+    """Until the log takes it; no client was refused meanwhile."""
     await bench.pair(ANN, BOB)
     bench.log.before_append = [unavailable] * 10_000
     await bench.clock.advance(GRACE + 20_000)
     assert not bench.is_idle(ANN)
+    assert b"chat_broker_rejections_total{" not in bench.broker.metrics.render()
     bench.log.before_append = []
     await bench.clock.advance(2 * LOOK_AGAIN_MS)
     assert bench.is_idle(ANN)

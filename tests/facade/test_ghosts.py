@@ -8,11 +8,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
+from broker.reads import Page
 from events.commands import CancelMatch, MatchDue
 from events.events import RoomOpened
+from events.ids import ConnectionId
+from mcp_facade.http.direct_response import DIRECT_RESPONSE_KEY, NoDirectResponse
+from mcp_facade.http.exchange import HttpExchange
+from mcp_facade.http.proxies import TrustedProxies
 from tests.facade.people import Crowd, Era, crowd
 from tests.support.fake_clock import FakeClock
+from tests.support.people import ANN, BOB, enter
 from tests.support.server import GatedLog, eventually, serving
 
 pytestmark = pytest.mark.anyio
@@ -223,6 +230,72 @@ async def test_a_result_for_one_that_hung_up_is_no_sign(era: Era) -> None:
         await there.clock.advance(GRACE)
         status = await ann.call("get_status", handle=ann.handle)
         assert (status["status"], status["position"]) == ("waiting", 1)
+
+
+async def test_a_frame_on_a_connection_that_closes_is_no_sign(era: Era) -> None:
+    """The server has not been told yet that it is lost."""
+    async with haunted() as there:
+        ann = await there.person(era)
+        await ann.enter("Ann")
+        async with ann.stream():
+            for connection in there.running.uvicorn.server_state.connections:
+                connection.transport.abort()
+            there.running.broker.writer.submit(enter(BOB))
+            assert set(there.running.broker.presence.confirmation.unconfirmed) == {ann.connection_id, BOB}
+            await there.gone(0)
+
+
+async def test_a_read_that_began_before_the_match_tells_of_it(era: Era, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inbox was read from a slow log: its result is a sign, though the call began too early."""
+    async with haunted() as there:
+        ann = await there.person(era)
+        await ann.enter("Ann")
+        broker = there.running.broker
+        read = broker.reads.page
+
+        async def read_slowly(who: ConnectionId, cursor: int | None) -> Page:
+            broker.writer.submit(enter(BOB))
+            return await read(who, cursor)
+
+        monkeypatch.setattr(broker.reads, "page", read_slowly)
+        inbox = await ann.read(f"chat://inbox/{ann.handle}")
+        assert inbox["events"][-1]["method"] == "chatroom.found"
+        assert set(broker.presence.confirmation.unconfirmed) == {BOB}
+
+
+class Wire(NoDirectResponse):
+    """A connection that closes, or is lost, at a given moment of a write."""
+
+    def __init__(self, open_until: int) -> None:
+        self.looks = 0
+        self.open_until = open_until
+
+    def is_open(self) -> bool:
+        """Return true for the first looks at it."""
+        self.looks += 1
+        return self.looks <= self.open_until
+
+
+@pytest.mark.parametrize(("open_until", "is_confirmed"), [(0, False), (1, False), (2, True)])
+async def test_a_result_that_was_not_written_is_no_sign(open_until: int, *, is_confirmed: bool) -> None:
+    """The connection was about to close, or was lost while the write waited for the client to read."""
+    async with haunted() as there:
+        broker = there.running.broker
+        broker.writer.submit(enter(ANN))
+        broker.writer.submit(enter(BOB))
+
+        async def nothing() -> Message:
+            raise NotImplementedError
+
+        async def written(message: Message) -> None:
+            pass
+
+        scope = {"headers": [], "extensions": {DIRECT_RESPONSE_KEY: Wire(open_until)}}
+        exchange = HttpExchange(broker, TrustedProxies(()), scope, {}, nothing, written, None)
+        exchange.called_by(ANN)
+        exchange.answer_ready(broker.state.position)
+        await exchange.send({"type": "http.response.body", "body": b"{}"})
+        assert (ANN not in broker.presence.confirmation.unconfirmed) is is_confirmed
 
 
 async def test_an_inbox_that_tells_of_the_room_is_a_sign(era: Era) -> None:

@@ -76,7 +76,11 @@ async def test_every_result_has_the_promised_shape(there: Crowd, era: Era) -> No
     assert (matched["status"], matched["partner"]) == ("matched", "Ann")
     assert ROOM.fullmatch(matched["room_id"])
     found = await check(
-        ann, "wait_for_events", "events cursor status timed_out idle_seconds", handle=ann.handle, cursor=ann.cursor
+        ann,
+        "wait_for_events",
+        "events cursor status timed_out idle_seconds partner_idle_seconds",
+        handle=ann.handle,
+        cursor=ann.cursor,
     )
     (event,) = found["events"]
     assert set(event) == {"method", "params"}
@@ -84,7 +88,12 @@ async def test_every_result_has_the_promised_shape(there: Crowd, era: Era) -> No
     assert set(event["params"]) == {"room_id", "partner", "timestamp", "cursor"}
     assert TIMESTAMP.fullmatch(event["params"]["timestamp"])
     assert (found["status"], found["timed_out"], found["idle_seconds"]) == ("chatting", False, 0)
-    status = await check(ann, "get_status", "status connection_id room_id partner waiting cursor", handle=ann.handle)
+    status = await check(
+        ann,
+        "get_status",
+        "status connection_id room_id partner waiting partner_idle_seconds cursor",
+        handle=ann.handle,
+    )
     assert (status["status"], status["partner"], status["waiting"]) == ("chatting", "Bob", 0)
     room = {"room_id": matched["room_id"]}
     sent = await check(bob, "send_message", "success timestamp", handle=bob.handle, message="hello", **room)
@@ -93,7 +102,7 @@ async def test_every_result_has_the_promised_shape(there: Crowd, era: Era) -> No
     both = await check(
         ann,
         "send_message",
-        "success timestamp events cursor status timed_out",
+        "success timestamp events cursor status timed_out partner_idle_seconds",
         handle=ann.handle,
         message="you too",
         cursor=found["cursor"],
@@ -317,7 +326,8 @@ async def test_who_talks_too_fast_is_told_how_long_to_wait(era: Era) -> None:
 async def test_who_asks_for_too_many_handles_is_slowed_down(era: Era) -> None:
     """New handles are counted by address; who has one is not slowed."""
     clock = FakeClock()
-    async with serving(clock=clock, handles_minted_per_10s_max=1) as running, crowd(running) as there:
+    limits = {"handles_minted_per_10s_max": 1, "exempt_peers": ()}
+    async with serving(clock=clock, **limits) as running, crowd(running) as there:
         ann, bob = await there.person(era), await there.person(era)
         await ann.enter()
         refusal = await bob.refused("enter_queue")

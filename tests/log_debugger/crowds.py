@@ -13,13 +13,17 @@ from broker.decision import Rejection
 from broker.matching import patience_steps_ms
 from events.commands import (
     AdoptPolicy,
+    BlockPartner,
+    CancelMatch,
     Command,
     Disconnect,
     EnterQueue,
+    ForgetNames,
     LeaveQueue,
     LeaveRoom,
     MatchDue,
     NextPartner,
+    ReportPartner,
     SendMessage,
 )
 from events.commit import EMPTY_TIP, Commit, Facts, Tip, commit_after, commit_id_of
@@ -28,22 +32,35 @@ from events.ids import ClientMessageId, ConnectionId, RoomId
 from events.policy import Policy
 from projections.connections import Chatting, Waiting
 from projections.state import INITIAL_STATE, State, evolve
-from tests.log_debugger.logs import START_MS
+from tests.log_debugger.logs import FAIR, START_MS
 
 NAMES = ("Ann", "Bob", "Cat", "Dan", "Anonymous")
 INTERESTS = ("chess", "film", "go", "tea")
+FAIR_LITTLE = msgspec.structs.replace(
+    FAIR, rematch_after_ms=60_000, rematch_patience_ms=6_000, closed_rooms_kept=5, connections_kept=12
+)
 LITTLE = Policy(closed_rooms_kept=5, connections_kept=12, message_ids_kept=4, inbox_events_max=64)
 
 
 def crowd(
-    seed: int, commands: int, *, people: int = 8, policy: Policy | None = None, base: State = INITIAL_STATE
+    seed: int,
+    commands: int,
+    *,
+    people: int = 8,
+    policy: Policy | None = None,
+    base: State = INITIAL_STATE,
+    has_peers: bool = False,
 ) -> list[Commit]:
-    """What `people` make of about so many commands; the same seed always gives the same log."""
-    return list(_Crowd(seed, people, base).commits(commands, policy))
+    """What `people` make of about so many commands; the same seed always gives the same log.
+
+    If it `has_peers`, two of them share a peer address, which all others avoid.
+    """
+    return list(_Crowd(seed, people, base, has_peers=has_peers).commits(commands, policy))
 
 
 class _Crowd:
-    def __init__(self, seed: int, people: int, base: State) -> None:
+    def __init__(self, seed: int, people: int, base: State, *, has_peers: bool) -> None:
+        self._has_peers = has_peers
         self._random = random.Random(seed)
         self._people = [ConnectionId(f"c_{self._digits('person', n)}") for n in range(people)]
         self._seed = seed
@@ -63,6 +80,8 @@ class _Crowd:
                     if self._state.queue.entered.get(who) == entered:
                         yield from self._ask(MatchDue(who), max(due_ms, self._state.at_ms))
             yield from self._ask(self._anything(), now_ms)
+            if self._state.policy.confirm_grace_ms:
+                yield from self._ask(self._conduct(), now_ms)
 
     def _anything(self) -> Command:
         who = self._random.choice(self._people)
@@ -78,6 +97,18 @@ class _Crowd:
         interests = sorted(self._random.sample(INTERESTS, self._random.randrange(3)))
         return EnterQueue(who, self._random.choice(NAMES), tuple(interests))
 
+    def _conduct(self) -> Command:
+        """A missed match, a block, a report or forgotten names; most are refused, or done already."""
+        rooms = sorted(self._state.rooms.by_id.values(), key=lambda room: room.opened_position)
+        room, chance = self._random.choice(rooms) if rooms else None, self._random.random()
+        if room is None or chance < 0.1:
+            return ForgetNames(tuple(self._people), max(0, self._state.position - 20))
+        who = self._random.choice((room.first, room.second))
+        if chance < 0.7:
+            missed_by = (who,) if chance < 0.6 else (room.first, room.second)
+            return CancelMatch(room.room_id, missed_by, is_other_present=chance < 0.5)
+        return BlockPartner(who, room.room_id) if chance < 0.85 else ReportPartner(who, room.room_id, "spam", "a note")
+
     def _in_room(self, who: ConnectionId, room_id: RoomId, chance: float) -> Command:
         if chance < 0.1:
             return LeaveRoom(who, room_id)
@@ -90,10 +121,11 @@ class _Crowd:
 
     def _ask(self, command: Command, at_ms: int) -> Iterator[Commit]:
         self._asked += 1
-        salt = self._digits("salt", self._asked) if isinstance(command, SendMessage) else None
+        has_text = isinstance(command, SendMessage | ReportPartner) or self._state.policy.confirm_grace_ms
+        salt = self._digits("salt", self._asked) if has_text else None
         may_match = isinstance(command, EnterQueue | NextPartner | MatchDue)
         room_id = RoomId(f"r_{self._digits('room', self._asked)}") if may_match else None
-        facts = Facts(max(at_ms, self._state.at_ms), room_id, salt)
+        facts = Facts(max(at_ms, self._state.at_ms), room_id, salt, self._to_avoid(command))
         decision = decide(self._state, command, facts)
         if isinstance(decision, Rejection) or not decision:
             return
@@ -103,6 +135,12 @@ class _Crowd:
             if isinstance(event, QueueEntered):
                 self._schedule(event.connection_id)
         yield commit
+
+    def _to_avoid(self, command: Command) -> tuple[ConnectionId, ...]:
+        if not self._has_peers or not isinstance(command, EnterQueue | NextPartner | MatchDue):
+            return ()
+        shared = self._people[:2]
+        return tuple(who for who in shared if command.connection_id not in shared and who in self._state.queue.entered)
 
     def _schedule(self, who: ConnectionId) -> None:
         """Let the broker ask again for `who` at each step of its patience, and at once after a missed match."""

@@ -14,13 +14,17 @@ from broker.decision import Rejection
 from events.codec import encode_commit
 from events.commands import (
     AdoptPolicy,
+    BlockPartner,
+    CancelMatch,
     Command,
     Disconnect,
     EnterQueue,
+    ForgetNames,
     LeaveQueue,
     LeaveRoom,
     MatchDue,
     NextPartner,
+    ReportPartner,
     SendMessage,
 )
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after
@@ -42,6 +46,19 @@ ROOM = RoomId("r_2370d88192c52a48572ac5a03645081a")
 NEXT_ROOM = RoomId("r_91aa00000000000000000000000000bb")
 LAST_ROOM = RoomId("r_e5e500000000000000000000000000cc")
 
+DAN_ROOM = RoomId("r_dada00000000000000000000000000ee")
+
+FAIR = Policy(
+    confirm_grace_ms=25_000,
+    requeue_on_missed_match=1,
+    rematch_after_ms=600_000,
+    rematch_patience_ms=20_000,
+    blocks_per_connection_max=100,
+    reports_per_10min_max=3,
+    evidence_keep_ms=2_592_000_000,
+)
+"""What `serve` adopts: no ghosts, another stranger, blocks and reports."""
+
 Line = tuple[int, Command, RoomId | None]
 """Milliseconds since the start, what is asked for, and the room's id if it leads to one."""
 
@@ -53,9 +70,11 @@ class Script:
         self.state = state
         self.commits: list[Commit] = []
 
-    def add(self, at_ms: int, command: Command, room: RoomId | None = None) -> Script:
-        """`command` is given, `at_ms` after the start."""
-        facts = Facts(START_MS + at_ms, room, f"salt{at_ms}")
+    def add(
+        self, at_ms: int, command: Command, room: RoomId | None = None, avoid: tuple[ConnectionId, ...] = ()
+    ) -> Script:
+        """`command` is given, `at_ms` after the start; `avoid` are those that its peer address rules out."""
+        facts = Facts(START_MS + at_ms, room, f"salt{at_ms}", avoid)
         decision = decide(self.state, command, facts)
         assert decision, (command, decision)
         assert not isinstance(decision, Rejection), (command, decision)
@@ -95,6 +114,20 @@ def by_interests() -> Script:
     script.enters(4_000, BOB, "Bob", "film")
     script.add(16_000, MatchDue(ANN), NEXT_ROOM)
     return script.add(20_000, LeaveRoom(DAN, ROOM))
+
+
+def fair_company() -> Script:
+    """Bob misses his match with Ann; Ann and Cat meet twice; Ann reports Cat; Dan avoids Cat; names are forgotten."""
+    script = Script().add(0, AdoptPolicy(FAIR)).enters(1_000, ANN, "Ann").enters(2_000, BOB, "Bob", room=ROOM)
+    script.add(27_500, CancelMatch(ROOM, (BOB,), is_other_present=True))
+    script.enters(31_000, CAT, "Cat", room=NEXT_ROOM).says(32_000, CAT, "Watches!", room=NEXT_ROOM)
+    script.add(40_000, NextPartner(CAT, NEXT_ROOM)).add(41_000, NextPartner(ANN, NEXT_ROOM))
+    script.add(61_000, MatchDue(ANN), LAST_ROOM)
+    script.add(62_000, ReportPartner(ANN, LAST_ROOM, "spam", "sells watches"))
+    script.enters(70_000, CAT, "Cat").enters(71_000, ANN, "Ann")
+    script.add(80_000, EnterQueue(DAN, "Dan", ("tea",)), DAN_ROOM, avoid=(CAT,))
+    script.add(90_000, BlockPartner(DAN, DAN_ROOM)).add(91_000, LeaveQueue(CAT))
+    return script.add(900_000, ForgetNames((BOB, DAN), through=script.state.position))
 
 
 def dumped(path: Path, commits: Iterable[Commit], more: bytes = b"") -> str:

@@ -16,27 +16,30 @@ from hypothesis import strategies as st
 
 from broker.verification import reduction
 from broker.verification.delta_debugging import ddmin
-from events.commands import AdoptPolicy
+from events.commands import AdoptPolicy, EnterQueue, MatchDue, NextPartner
 from events.commit import Commit, Facts
 from events.events import MessageSent, RoomOpened
 from events.policy import Policy
-from tests.log_debugger.crowds import LITTLE, crowd, rechained, states_of, with_events
+from tests.log_debugger.crowds import FAIR_LITTLE, LITTLE, crowd, rechained, states_of, with_events
 from tests.log_debugger.logs import (
     ANN,
     BOB,
     CAT,
+    FAIR,
     NEXT_ROOM,
     ROOM,
     Script,
     by_interests,
     conversation,
     dumped,
+    fair_company,
     run_command,
     run_ok,
     trimmed,
 )
 
 REPOSITORY = Path(__file__).parents[2]
+SAID_IN_LOGS = ("Anonymous", "stranger", "Hello", "sells", "Watches")
 INTERESTS = msgspec.structs.replace(LITTLE, matching="interests", interest_patience_ms=4_000)
 
 
@@ -117,20 +120,20 @@ def test_position_6():
     )
 
 
-@pytest.mark.parametrize("script", [conversation(), by_interests()])
+@pytest.mark.parametrize("script", [conversation(), by_interests(), fair_company()])
 def test_every_position_has_a_test_that_passes(script: Script, tmp_path: Path) -> None:
     """And nothing of the log's own words, names or ids stands in it."""
     log = dumped(tmp_path / "dump.jsonl", script.commits)
     for commit in script.commits:
         module = case_at(log, commit.position)
         assert outcome(module) is None, module
-        assert not [word for word in ("Anonymous", "stranger", "Hello", "c_", ROOM, NEXT_ROOM, "m1") if word in module]
+        assert not [word for word in (*SAID_IN_LOGS, "c_", ROOM, NEXT_ROOM, "m1") if word in module]
 
 
-@pytest.mark.parametrize("policy", [LITTLE, INTERESTS])
+@pytest.mark.parametrize("policy", [LITTLE, INTERESTS, FAIR_LITTLE])
 def test_whatever_many_people_do_can_be_tested(policy: Policy, tmp_path: Path) -> None:
     """Also under limits that they run into, and from a base on."""
-    commits = crowd(21, 160, policy=policy)
+    commits = crowd(21, 160, policy=policy, has_peers=True)
     log = dumped(tmp_path / "dump.jsonl", commits)
     for commit in commits[::7]:
         module = case_at(log, commit.position)
@@ -199,6 +202,37 @@ def test_interests_and_message_ids_stay_where_they_matter(tmp_path: Path) -> Non
     assert outcome(module) is None
     assert "secret" not in module
     assert "private" not in module
+
+
+def test_a_missed_match_has_the_place_and_the_time_that_it_has_become(tmp_path: Path) -> None:
+    """The one who came waits again in the place of a shorter log."""
+    module = case_at(dumped(tmp_path / "dump.jsonl", fair_company().commits), 4)
+    assert outcome(module) is None
+    assert past_of(module) == [
+        "AdoptPolicy(Policy(confirm_grace_ms=25000, requeue_on_missed_match=1))",
+        "EnterQueue('ann', 'Ann', ())",
+        "EnterQueue('bob', 'Bob', ())",
+    ]
+    assert 'CancelMatch("r_1", missed_by=("bob",), is_other_present=True)' in module
+    assert 'QueueEntered("ann", "Ann", (), earlier=QueueEntry(2, NOON_MS))' in module
+    assert '"""The broker cancels a match, Bob missed it and Ann waits again."""' in module
+
+
+def test_whom_a_search_has_to_avoid_stays_where_it_matters(tmp_path: Path) -> None:
+    """Bob meets Cat once both have been patient; but for her peer address he would have met her when he came."""
+    script = Script().add(0, AdoptPolicy(FAIR)).enters(0, CAT, "Cat").enters(0, ANN, "Ann", room=ROOM)
+    script.add(1_000, NextPartner(CAT, ROOM)).add(2_000, EnterQueue(BOB, "Bob", ()), NEXT_ROOM, avoid=(CAT,))
+    script.add(30_000, MatchDue(BOB), NEXT_ROOM, avoid=(CAT,))
+    module = case_at(dumped(tmp_path / "dump.jsonl", script.commits), 6)
+    assert outcome(module) is None
+    assert '(0, EnterQueue("bob", "Bob", ()), None, "ann"),' in module
+
+
+def test_a_report_has_the_evidence_of_a_shorter_log(tmp_path: Path) -> None:
+    """Its note is made up, as all that was said."""
+    module = case_at(dumped(tmp_path / "dump.jsonl", fair_company().commits), 10)
+    assert 'PartnerReported("r_1", "bob", "ann", "spam", 3, last=4, note="hello")' in module
+    assert outcome(module) is None
 
 
 def test_an_absence_is_since_the_position_that_it_has_become(tmp_path: Path) -> None:

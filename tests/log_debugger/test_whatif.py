@@ -10,19 +10,20 @@ import msgspec
 import pytest
 
 from broker.matching import Seeker
-from events.commands import AdoptPolicy, LeaveQueue, LeaveRoom, MatchDue, NextPartner
+from events.commands import AdoptPolicy, BlockPartner, CancelMatch, LeaveQueue, LeaveRoom, MatchDue, NextPartner
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from log_debugger.commands.whatif import rule_of
 from log_debugger.reading.sources import open_source
 from log_debugger.whatif.comparison import Comparison, compare
 from projections.state import State
-from tests.log_debugger.crowds import LITTLE, crowd, states_of
+from tests.log_debugger.crowds import FAIR_LITTLE, LITTLE, crowd, states_of
 from tests.log_debugger.logs import (
     ANN,
     BOB,
     CAT,
     DAN,
+    FAIR,
     NEXT_ROOM,
     ROOM,
     Script,
@@ -33,6 +34,7 @@ from tests.log_debugger.logs import (
     trimmed,
 )
 
+FAIR_INTERESTS = msgspec.structs.replace(FAIR_LITTLE, matching="interests", interest_patience_ms=4_000)
 INTERESTS = msgspec.structs.replace(LITTLE, matching="interests", interest_patience_ms=4_000)
 
 
@@ -70,7 +72,16 @@ def test_pairs_and_waiting_times_are_compared(tmp_path: Path) -> None:
     assert (found.alike, found.refused) == (1, 0)
 
 
-@pytest.mark.parametrize(("rule", "policy"), [("first-come", None), ("first-come", LITTLE), ("interests", INTERESTS)])
+@pytest.mark.parametrize(
+    ("rule", "policy"),
+    [
+        ("first-come", None),
+        ("first-come", LITTLE),
+        ("interests", INTERESTS),
+        ("first-come", FAIR_LITTLE),
+        ("interests", FAIR_INTERESTS),
+    ],
+)
 def test_the_log_s_own_matching_changes_nothing(rule: str, policy: Policy | None, tmp_path: Path) -> None:
     """Whatever many people do: the other world is the same one."""
     commits = crowd(11, 600, policy=policy)
@@ -81,6 +92,41 @@ def test_the_log_s_own_matching_changes_nothing(rule: str, policy: Policy | None
     assert found.before == found.after
     assert (found.pairs_lost, found.pairs_new, found.longer, found.shorter, found.refused) == ([], [], [], [], 0)
     assert found.pairs_kept == found.before.pairs > 20
+
+
+def test_who_missed_a_match_is_absent_in_any_world(tmp_path: Path) -> None:
+    """Bob met Ann and never looked; under interests he would still have waited, and is taken out then."""
+    script = Script().add(0, AdoptPolicy(FAIR)).enters(0, ANN, "Ann", "chess").enters(1_000, BOB, "Bob", room=ROOM)
+    script.add(14_000, CancelMatch(ROOM, (BOB,), is_other_present=True)).enters(20_000, CAT, "Cat", room=NEXT_ROOM)
+    found = compared(tmp_path, script, "interests")
+    assert (found.before.missed, found.after.missed) == (1, 0)
+    assert (found.before.gave_up, found.after.gave_up) == (0, 1)
+    assert found.pairs_lost == [pair(ANN, BOB)]
+    assert found.pairs_kept == 1
+    lines = run_ok("whatif", dumped(tmp_path / "dump.jsonl", script.commits), "--matching", "interests").lines
+    assert "matches missed                           1             0" in lines
+
+
+def test_another_partner_than_in_the_log_waits_again(tmp_path: Path) -> None:
+    """Under interests Bob meets Cat; that Ann was not there for him does not matter."""
+    script = Script().add(0, AdoptPolicy(FAIR)).enters(0, ANN, "Ann", "chess")
+    script.enters(1_000, BOB, "Bob", "go", room=ROOM)
+    script.enters(2_000, CAT, "Cat", "go").add(26_000, CancelMatch(ROOM, (BOB,), is_other_present=False))
+    found = compared(tmp_path, script, "interests")
+    assert (found.before.left_waiting, found.after.left_waiting) == ([CAT], [ANN, CAT])
+
+
+def test_a_block_is_about_the_same_partner_or_else_the_present_one(tmp_path: Path) -> None:
+    """Ann never met Bob under interests, so it is Dan whom she leaves, and does not meet again."""
+    script = Script().add(0, AdoptPolicy(FAIR)).enters(1_000, ANN, "Ann", "chess")
+    script.enters(2_000, BOB, "Bob", "go", room=ROOM).enters(3_000, CAT, "Cat", "go")
+    script.enters(4_000, DAN, "Dan", "chess", room=NEXT_ROOM).add(5_000, BlockPartner(ANN, ROOM))
+    script.enters(6_000, ANN, "Ann", "chess").add(7_000, NextPartner(DAN, NEXT_ROOM), RoomId("r_third"))
+    found = compared(tmp_path, script, "interests")
+    assert (found.pairs_lost, found.pairs_new) == ([pair(ANN, BOB), pair(CAT, DAN)], [pair(BOB, CAT)])
+    assert found.before.left_waiting == []
+    assert found.after.left_waiting == [ANN, DAN]
+    assert found.refused == 0
 
 
 def test_first_come_of_a_log_by_interests_drops_its_match_due(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ const PROMISES = {
   6: "folding gives the state",
   7: "who is told",
   8: "no secrets",
+  9: "blocks hold",
 };
 
 const listedMoments = () => (state.matches ? state.matches.moments : null);
@@ -48,7 +49,7 @@ function plainEvent(e) {
   const name = (person) => words(short(nameOf(person), 20));
   switch (kindOf(e)) {
     case "queue_entered":
-      return ["waits"];
+      return [isRequeued(ordinal[e]) ? "waits again" : "waits"];
     case "queue_left":
       return [`waits no longer: ${reasonText(reasonOf(e))}`];
     case "room_opened":
@@ -59,6 +60,12 @@ function plainEvent(e) {
     }
     case "room_closed":
       return [`${reasonText(reasonOf(e))}; the room with `, name(event.b[e]), " closed"];
+    case "partner_blocked":
+      return ["blocks ", name(event.b[e])];
+    case "partner_reported":
+      return ["reports ", name(event.b[e]), `: ${reasonOf(e)}`];
+    case "names_forgotten":
+      return [forgottenText(eventMoment[e])];
     default:
       return [Object.keys(sparse(policy, eventMoment[e]) || {}).join(", ")];
   }

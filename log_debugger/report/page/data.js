@@ -61,6 +61,9 @@ const drawn = unpackAll(DATA.drawn);
 const absentSince = unpackAll(DATA.absent_since);
 const messageId = unpackAll(DATA.message_id);
 const policy = unpackAll(DATA.policy);
+const note = unpackAll(DATA.note);
+const forgotten = unpackAll(DATA.forgotten);
+const avoided = unpackAll(DATA.avoided);
 const P = DATA.people.length;
 const KIND = Object.fromEntries(DATA.kinds.map((name, number) => [name, number]));
 
@@ -152,10 +155,21 @@ function messagesInRoom(row, m) {
   return lowerBound(rows, messagesUntil(m));
 }
 
-/** Since when, in ms since the beginning; before the base, it is known of who waits alone. */
-function waitBegan(row) {
-  return row <= DATA.waiting_since.length ? DATA.waiting_since[row - 1] : time[wait.start[row]];
+// Since when each waits, in ms since the beginning, and by which moment its place in the queue is. A wait of the base
+// began before it. After a missed match, a wait has the place and the time of the one before.
+const waitSince = Float64Array.from(wait.start, (m) => time[m]);
+const waitPlace = Float64Array.from(wait.start);
+DATA.waiting_since.forEach((since, index) => {
+  waitSince[index + 1] = since;
+  waitPlace[index + 1] = DATA.waiting_at[index];
+});
+for (const [m, place, since] of DATA.requeued) {
+  const row = lowerBound(wait.start, m, 1); // that commit begins no other wait
+  waitSince[row] = since;
+  waitPlace[row] = place;
 }
+const isRequeued = (row) => waitPlace[row] < wait.start[row] && row > DATA.waiting_since.length;
+const waitBegan = (row) => waitSince[row];
 const waited = (row) => time[Math.min(wait.end[row], N)] - waitBegan(row);
 const openedBeforeBase = (row) => row <= DATA.opened_positions.length;
 

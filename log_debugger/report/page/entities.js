@@ -31,8 +31,9 @@ const momentButton = (m, label = `#${positionOf(m)}`) =>
 const partnerOf = (row, person) => (room.first[row] === person ? room.second[row] : room.first[row]);
 
 /** What was said, or what is left of it. */
-function said(number, limit = 400) {
-  const text = DATA.said[number];
+const said = (number, limit = 400) => saidText(DATA.said[number], limit);
+
+function saidText(text, limit) {
   if (typeof text === "string")
     return words(text.length > limit ? `${text.slice(0, limit)}\u2026` : text, { class: "words said" });
   const why = DATA.texts ? "redacted" : "left out";
@@ -70,7 +71,14 @@ function roomSummary(row) {
 
 function reasonText(reason) {
   return (
-    { left: "left", next: "went on to the next", timeout: "timed out", disconnected: "disconnected" }[reason] || reason
+    {
+      left: "left",
+      next: "went on to the next",
+      timeout: "timed out",
+      disconnected: "disconnected",
+      missed: "gave no sign of life",
+      missed_by_both: "gave no sign of life, nor did the other",
+    }[reason] || reason
   );
 }
 

@@ -196,7 +196,7 @@ function roomLabel(ctx, row, person, from, size, y, colours) {
 
 /** Who ended it, and whether on purpose. */
 function endMark(ctx, x, y, reason) {
-  const isGone = reason === "timeout" || reason === "disconnected";
+  const isGone = ["timeout", "disconnected", "missed", "missed_by_both"].includes(reason);
   ctx.fillStyle = isGone ? theme.gone : theme.ink;
   ctx.beginPath();
   if (isGone) ctx.rect(x - 2.5, y + 3, 4, ROW - 6);

@@ -20,7 +20,7 @@ function eventText(e) {
   const [a, b] = [event.a[e], event.b[e]].map((person) => (person ? personButton(person, false) : null));
   switch (kindOf(e)) {
     case "queue_entered":
-      return [a, " began to wait", interestsText(ordinal[e])];
+      return [a, isRequeued(ordinal[e]) ? " waits again in the old place" : " began to wait", interestsText(ordinal[e])];
     case "queue_left":
       return [a, ` waits no longer: ${reasonText(reasonOf(e))}`];
     case "room_opened":
@@ -29,10 +29,23 @@ function eventText(e) {
       return [a, " to ", b, " in ", roomButton(event.room[e]), el("blockquote", {}, said(ordinal[e], 4000))];
     case "room_closed":
       return [a, ` ${reasonText(reasonOf(e))}, so `, roomButton(event.room[e]), " closed on ", b];
+    case "partner_blocked":
+      return [a, " blocked ", b];
+    case "partner_reported":
+      return [a, " reported ", b, " in ", roomButton(event.room[e]), `: ${reasonOf(e)}`, noteText(eventMoment[e])];
+    case "names_forgotten":
+      return [forgottenText(eventMoment[e])];
     default:
       return ["the policy changed", policyText(eventMoment[e])];
   }
 }
+
+/** The note of the report in commit `m`, if there is one. */
+function noteText(m) {
+  const text = sparse(note, m);
+  return text === null ? "" : el("blockquote", {}, saidText(text, 4000));
+}
+const forgottenText = (m) => `names and interests of ${counted(sparse(forgotten, m), "connection")} were forgotten`;
 
 function interestsText(row) {
   const interests = interestsOf(row);
@@ -124,9 +137,28 @@ function eventsList(m) {
 /** Why the two who met in commit `m` did. */
 function whyMet(m) {
   for (let e = eventsFrom[m]; e < eventsFrom[m + 1]; e++) {
-    if (kindOf(e) === "room_opened") return [el("h3", {}, "Why these two"), whyText(event.room[e])];
+    if (kindOf(e) === "room_opened")
+      return [el("h3", {}, "Why these two"), whyText(event.room[e]), ...avoidedText(m, event.room[e])];
   }
-  return [];
+  const passedOver = avoidedText(m, 0);
+  return passedOver.length ? [el("h3", {}, "Why with none of those who waited"), ...passedOver] : [];
+}
+
+/** Those whom the search in commit `m` had to avoid, and why; they may be the members of the room that it opened. */
+function avoidedText(m, row) {
+  const found = sparse(avoided, m) || [];
+  const why = (reason, ago) =>
+    ({ blocked: "one has blocked the other", met: `met ${duration(ago)} before`, peer: "of a peer that was met lately" })[
+      reason
+    ];
+  const isMember = (person) => row && (room.first[row] === person || room.second[row] === person);
+  const line = ([person, reason, ago]) => el("li", {}, personButton(person, false), `: ${why(reason, ago)}`);
+  const again = found.filter(([person]) => isMember(person));
+  const others = found.filter(([person]) => !isMember(person));
+  return [
+    ...again.map(([, reason, ago]) => el("p", {}, `In spite of that: ${why(reason, ago)}. There was no other.`)),
+    ...(others.length ? [el("p", {}, "They may not meet, though these waited:"), el("ul", { class: "avoided" }, others.map(line))] : []),
+  ];
 }
 
 function whyText(row) {
@@ -156,7 +188,7 @@ function whyText(row) {
 }
 
 const sinceMoment = (row) =>
-  wait.start[row] ? [" (since ", momentButton(wait.start[row]), ")"] : [" (since before this log begins)"];
+  waitPlace[row] > 0 ? [" (since ", momentButton(waitPlace[row]), ")"] : [" (since before this log begins)"];
 
 function waitThatEndedIn(row, person) {
   const own = group(waitsOf, person);
@@ -243,7 +275,7 @@ function roomRow(index) {
 
 /** `rows` of real rooms that are open, and of those who wait, after moment `m`. */
 const openRoomsAt = (m) => rooms.at(m).filter(isRealRoom);
-const queueAt = (m) => waits.at(m).sort((one, other) => wait.start[one] - wait.start[other] || one - other);
+const queueAt = (m) => waits.at(m).sort((one, other) => waitPlace[one] - waitPlace[other] || one - other);
 
 /** A list as high as its rows, up to `most` of them; none where there are none. */
 function showRows(box, list, count, most) {
