@@ -66,8 +66,9 @@ class MatchConfirmation:
         if not grace_ms:
             return
         opened_after_ms = self._clock.wall_ms() - grace_ms
-        for room in state.rooms.by_id.values():
-            if room.is_open and room.first_entry is not None:
+        rooms = [room for room in state.rooms.by_id.values() if room.is_open]
+        for room in sorted(rooms, key=lambda room: room.opened_position):
+            if room.first_entry is not None:
                 people = [state.connections.by_id[who] for who in (room.first, room.second)]
                 opened_at_ms = min(known.last_at_ms for known in people)
                 if opened_at_ms > opened_after_ms:
