@@ -36,6 +36,7 @@ class Freshness:
     def __init__(self, around: Surroundings, process: Process, broker: Broker) -> None:
         self._around = around
         self._process = process
+        self._broker = broker
         self._writer = broker.writer
         self._replica = broker.replica
         self._at_ms: dict[asyncio.Future[CommandAnswer], int] = {}  # of the last decision
@@ -78,7 +79,9 @@ class Freshness:
             state = disk.state_at(position)
             if state is None:
                 return  # so long ago that it can't be told
-            facts = Facts(max(at_ms, state.at_ms), RoomId("r_asked_again"), "salt")
+            seeker = getattr(command, "connection_id", None)
+            avoid = self._broker.to_avoid(state, seeker) if seeker is not None else ()
+            facts = Facts(max(at_ms, state.at_ms), RoomId("r_asked_again"), "salt", avoid)
             if _is_like(answer, decide(state, command, facts)):
                 return
         self._around.world.fail(
