@@ -10,7 +10,6 @@ from events.commands import CancelMatch
 from events.commit import Commit
 from events.events import RoomOpened
 from events.ids import ConnectionId, Position, RoomId
-from projections.connections import Idle
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -45,9 +44,7 @@ class Matches:
 
         def silent_ms(who: ConnectionId) -> float | None:
             silent_ms = silence(who)
-            known = broker.state.connections.get(who)
-            if known is not None and not isinstance(known.place, Idle):
-                self._check_silence(who, silent_ms)
+            self._check_silence(who, silent_ms)
             return silent_ms
 
         confirmation.told, presence.silent_ms = told, silent_ms
@@ -111,7 +108,7 @@ class Matches:
                 around.world.fail(f"{who} never came to {event.room_id}, which is open still")
 
     def _check_silence(self, who: ConnectionId, silent_ms: float | None) -> None:
-        """The process is asked how silent `who` is, who is somewhere, and says so."""
+        """The process is asked how silent `who` is, and says so."""
         own_ms = self._process.attendance.silent_ms(who)
         if silent_ms != own_ms and (silent_ms is not None or self._process.attendance.is_there(who)):
             self._around.world.fail(f"{who} is silent for {own_ms}, and {self._process.name} says {silent_ms}")
