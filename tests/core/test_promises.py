@@ -77,7 +77,8 @@ def breakages(before: State, commit: Commit, after: State) -> Iterator[State]:
     """Return variants of `after`, each with one fault in the connections of `commit`."""
     rooms, places, queue = after.rooms, after.connections, after.queue
     fields = [(name, getattr(event, name)) for event in commit.events for name in event.__struct_fields__]
-    for who in dict.fromkeys(value for name, value in fields if name in _PEOPLE_FIELDS):
+    people = [value for name, value in fields if name in _PEOPLE_FIELDS and isinstance(value, str)]
+    for who in dict.fromkeys(people):  # the `first` of a report is a position
         yield replaced(after, connections=Connections(places.by_id.set(who, STRANGER), places.idle))
         known = places.get(who)
         if known is not None:
