@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
+import structlog
+
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
 from broker.deadlines import Deadlines
 from broker.delivery_log import DeliveryLog
@@ -12,6 +14,7 @@ from broker.hub import Hub
 from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.minting import Minting
+from broker.peers import PeerLimits, Peers
 from broker.presence import Presence
 from broker.rate_limiter import RateLimiter
 from broker.reads import ReadLimits, Reads
@@ -23,9 +26,14 @@ from broker.waits import Waits
 from broker.writer import LogWriter
 from events.commands import Disconnect, SendMessage
 from events.commit import Commit
+from events.events import PartnerReported
+from events.ids import ConnectionId, Position
 from events.log import EventLog
 from events.policy import Policy
 from projections.state import State
+from projections.view import StateView
+
+logger = structlog.get_logger(__name__)
 
 APPENDING_MS = 1_500
 """The longest wait of `close` for an append. With all else to end, the process is gone within five seconds."""
@@ -44,12 +52,13 @@ class Broker(LogObserver):
         *,
         keep_commits: int | None = None,
         read_limits: ReadLimits = ReadLimits(),  # noqa: B008 - immutable
+        peer_limits: PeerLimits = PeerLimits(),  # noqa: B008 - immutable
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
         """Build the parts.
 
-        `keep_commits`: see `LogWriter`; `read_limits`: those that the log's policy does not hold; `random_bytes`: the
-        source of handles, room ids and salts.
+        `keep_commits`: see `LogWriter`; `read_limits`, `peer_limits`: those that the log's policy does not hold;
+        `random_bytes`: the source of handles, room ids and salts.
         """
         self.log = log
         self.clock = clock
@@ -77,7 +86,9 @@ class Broker(LogObserver):
         )
         self.reads = Reads(log, self.replica, self.delivery_log, RateLimiter(clock), read_limits)
         self.waits = Waits(clock, self.hub, self.replica, self.reads)
-        self.minting = Minting(clock, self.writer, self.presence, self.metrics, random_bytes)
+        self.peers = Peers(clock, self.writer.time_ms, peer_limits)
+        self.metrics.busiest_peer_share.set_function(self.peers.share.busiest)
+        self.minting = Minting(clock, self.writer, self.presence, self.peers, self.metrics, random_bytes)
         self.store_watch = StoreWatch(log, clock, self.replica, self.metrics, self.in_background)
         self._tasks: set[asyncio.Future[object]] = set()
 
@@ -99,6 +110,7 @@ class Broker(LogObserver):
         """
         await self.writer.start(policy)
         self._start_over()
+        self.presence.confirmation.start()
         self.store_watch.start()
         if redact_after_ms is not None:
             watched, submit = self.writer.commit_clock.watched, self.writer.submit
@@ -112,11 +124,25 @@ class Broker(LogObserver):
         if type(commit.command) is not SendMessage:
             self.presence.observe(commit, state)
             self.match_timeouts.observe(commit, state)
+            self.peers.observe(commit, state)
+            for event in commit.events:
+                if type(event) is PartnerReported:
+                    self._log_report(commit.position, event)
         self.hub.announce(commit)
+
+    def _log_report(self, position: Position, event: PartnerReported) -> None:
+        """Log a report for the operator: never its note, a name or a handle."""
+        address = self.peers.address_of(event.reported)  # `--log-peers`
+        known = {"reported_address": address} if address is not None else {}
+        logger.info("report", position=position, room=event.room_id, category=event.category, **known)
 
     def overdue(self) -> list[Disconnect]:
         """Return the commands that take out absent connections (`LogObserver`)."""
         return self.presence.overdue()
+
+    def to_avoid(self, state: StateView, who: ConnectionId) -> tuple[ConnectionId, ...]:
+        """Return the waiting connections that `who` should not meet because of their addresses (`LogObserver`)."""
+        return self.peers.to_avoid(state, who)
 
     def foreign_commits(self) -> None:
         """Prolong the presence of connections that other brokers may hear (`LogObserver`)."""
@@ -133,12 +159,14 @@ class Broker(LogObserver):
     def log_truncated(self) -> None:
         """End the streams, so their clients catch up by cursor: trimmed commits were not announced (`LogObserver`)."""
         self._start_over()
+        self.presence.confirmation.confirm_all()
         self.streams.end_open()
 
     def _start_over(self) -> None:
         """Treat every connection in the queue or a room as present, and schedule the match timeouts."""
         self.presence.start()
         self.match_timeouts.start()
+        self.peers.start_over(self.state)
         self.hub.wake_all()
 
     def drain(self) -> None:

@@ -11,10 +11,11 @@ import msgspec
 
 from broker.addresses import PORT_MAX, is_mail_address, is_web_address, parse_authority, parse_network, parse_origin
 from broker.errors import UsageError
+from broker.peers import CONNECTIONS_PER_PEER_MAX, LOOPBACK, QUEUE_ENTRIES_PER_PEER_10S_MAX
 from broker.reads import PAGE_BYTES_MAX, READS_PER_10S_MAX
 from events.log import EventLog
 from events.memory import MemoryLog
-from events.policy import LIMITS, MatchingName, Policy
+from events.policy import LIMITS, MAY_BE_OFF, MatchingName, Policy
 
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -35,7 +36,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
         "full",
         "what a commit in a file outlives: full, a loss of power; normal, a crash of the broker",
     ),
-    "redact-after": ("never", "what was said goes from the log so long after its room closed, as in 7d or 12h"),
+    "redact-after": ("never", "texts of closed rooms and names of idle people go from the log after so long, as in 7d"),
     "matching": ("first-come", "who meets whom: first-come, or interests"),
     "log-format": ("console", "how log lines look: console or json"),
     "log-level": ("info", "what is logged: debug (every commit), info (every commit but messages), warning or error"),
@@ -45,28 +46,53 @@ FLAGS: Mapping[str, tuple[str, str]] = {
 }
 SWITCHES: Mapping[str, str] = {
     "no-fast-lane": "let the SDK answer every request by itself: slower, and the reference for what is answered",
+    "log-peers": "let log lines of reports name the address from which the reported one last called",
 }
 LISTS: Mapping[str, str] = {
     "allow-host": "a Host header to accept besides this machine's names; may be repeated",
     "allow-origin": "an Origin (http://...) to accept, and to let a browser's page call from; may be repeated",
     "trust-proxy": "an address or network of proxies whose X-Forwarded-For is believed; may be repeated",
+    "peer-exempt": "an address or network that many share, without limits for a peer; may be repeated",
 }
 _EXPECTED: Mapping[str, str] = {
     "allow-host": "a name or an address, as in chat.example.com, 192.168.1.5 or [2001:db8::1], without https://",
     "allow-origin": "what a page's address begins with, as in https://page.example.com, and no path",
     "trust-proxy": "an address or a network, as in 127.0.0.1 or 10.0.0.0/8",
+    "peer-exempt": "an address or a network, as in 192.0.2.7 or 10.0.0.0/8",
     "rules-url": "the address of a page, as in https://chat.example.com/rules, in at most 500 ASCII characters",
     "operator-contact": "a mail address or that of a page, as in abuse@example.com, in at most 500 ASCII characters",
 }
 
+SERVED: Mapping[str, int] = {
+    "handles_minted_per_10s_max": 100,
+    "confirm_grace_ms": 25_000,
+    "requeue_on_missed_match": 1,
+    "rematch_after_ms": 600_000,
+    "rematch_patience_ms": 20_000,
+    "blocks_per_connection_max": 100,
+    "reports_per_10min_max": 3,
+    "evidence_keep_ms": 2_592_000_000,
+}
+"""Limits of a served broker that differ from the policy's defaults, which are those of old logs."""
+
+SERVED_POLICY = Policy(**SERVED)  # type: ignore[arg-type]  # none of them is the matching
 
 BOUNDS: Mapping[str, int] = {
     "session_age_max_ms": 86_400_000,  # the validity of a 2025 session's id
     "page_bytes_max": PAGE_BYTES_MAX,  # an answer with events
     "unread_bytes_max": 1_048_576,  # what a client has not read of a connection's answers
     "reads_per_10s_max": READS_PER_10S_MAX,  # a connection's
+    "connections_per_peer_max": CONNECTIONS_PER_PEER_MAX,  # waiting and chatting together
+    "queue_entries_per_peer_10s_max": QUEUE_ENTRIES_PER_PEER_10S_MAX,  # of a peer's connections together
 }
 """Limits that no decision reads, so they are not in the log's policy."""
+
+OFF_AT_0 = MAY_BE_OFF | {"connections_per_peer_max", "queue_entries_per_peer_10s_max"}
+"""The limits that 0 turns off; every other one is at least 1."""
+
+
+DEFAULTS: Mapping[str, int] = {name: getattr(SERVED_POLICY, name) for name in LIMITS} | dict(BOUNDS)
+"""The default of every limit of a served broker."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -86,11 +112,16 @@ class Settings(msgspec.Struct, frozen=True):
     deny_peers: str | None = None
     rules_url: str | None = None
     operator_contact: str | None = None
+    log_peers: bool = False
+    exempt_peers: tuple[str, ...] = LOOPBACK
+    """The networks of `--peer-exempt`, and this machine's, unless the broker is public."""
     session_age_max_ms: int = BOUNDS["session_age_max_ms"]
     page_bytes_max: int = BOUNDS["page_bytes_max"]
     unread_bytes_max: int = BOUNDS["unread_bytes_max"]
     reads_per_10s_max: int = BOUNDS["reads_per_10s_max"]
-    policy: Policy = Policy()
+    connections_per_peer_max: int = BOUNDS["connections_per_peer_max"]
+    queue_entries_per_peer_10s_max: int = BOUNDS["queue_entries_per_peer_10s_max"]
+    policy: Policy = SERVED_POLICY
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -102,10 +133,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for flag, meaning in LISTS.items():
         parser.add_argument(f"--{flag}", action="append", metavar=_field(flag).upper(), help=meaning)
     limits = parser.add_argument_group("limits and graces", "each a whole number of at least 1")
-    for name in LIMITS:
-        limits.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"(default {getattr(Policy(), name)})")
-    for name, bound in BOUNDS.items():
-        limits.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"(default {bound})")
+    for name, bound in DEFAULTS.items():
+        off = "; 0 is off" if name in OFF_AT_0 else ""
+        limits.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"(default {bound}{off})")
 
 
 def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
@@ -115,7 +145,9 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         UsageError: a value is invalid.
     """
     read = _Reader(vars(options), environment)
-    limits = {name: value for name in LIMITS if (value := read.number(name)) is not None}
+    numbers = {name: read.number(name, default) for name, default in DEFAULTS.items()}
+    allow_hosts, trust_proxies = read.parsed("allow-host", parse_authority), read.parsed("trust-proxy", parse_network)
+    exempt_peers = read.parsed("peer-exempt", parse_network)
     return Settings(
         host=read.text("host"),
         port=_port(read.text("port")),
@@ -125,17 +157,19 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         log_format=read.one_of("log-format", LogFormat),
         log_level=read.one_of("log-level", LogLevel),
         fast_lane=not read.switch("no-fast-lane"),
-        allow_hosts=read.parsed("allow-host", parse_authority),
+        allow_hosts=allow_hosts,
         allow_origins=tuple(
             _without_slash(origin)
             for origin in read.parsed("allow-origin", lambda text: parse_origin(_without_slash(text)))
         ),
-        trust_proxies=read.parsed("trust-proxy", parse_network),
+        trust_proxies=trust_proxies,
         deny_peers=read.optional("deny-peers", lambda _: True),
         rules_url=read.optional("rules-url", is_web_address),
         operator_contact=read.optional("operator-contact", _is_contact),
-        **{name: read.number(name) or default for name, default in BOUNDS.items()},
-        policy=Policy(matching=read.one_of("matching", MatchingName), **limits),
+        log_peers=read.switch("log-peers"),
+        exempt_peers=exempt_peers if allow_hosts or trust_proxies else (*LOOPBACK, *exempt_peers),
+        **{name: numbers[name] for name in BOUNDS},
+        policy=Policy(matching=read.one_of("matching", MatchingName), **{name: numbers[name] for name in LIMITS}),
     )
 
 
@@ -193,14 +227,15 @@ class _Reader:
             raise UsageError(f"--{flag} ({_variable(flag)}) is a time like 7d, 12h, 30m or 90s, or {FLAGS[flag][0]}")
         return duration_ms
 
-    def number(self, name: str) -> int | None:
+    def number(self, name: str, default: int) -> int:
         given: str | None = self._given[name]
         text = given if given is not None else self._environment.get(_variable(name))
         if text is None:
-            return None
-        number = _whole_number(text)
-        if not number:
-            raise UsageError(f"--{name.replace('_', '-')} ({_variable(name)}) must be a whole number of at least 1")
+            return default
+        number, least = _whole_number(text), 0 if name in OFF_AT_0 else 1
+        if number is None or number < least:
+            flag = f"--{name.replace('_', '-')} ({_variable(name)})"
+            raise UsageError(f"{flag} must be a whole number of at least {least}")
         return number
 
 

@@ -20,12 +20,12 @@ from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricF
 
 from events.commands import SendMessage
 from events.commit import Commit
-from events.events import MessageSent, RoomClosed, RoomOpened
+from events.events import MessageSent, PartnerReported, RoomClosed, RoomOpened
 from projections.state import State
 
 logger = structlog.get_logger("broker.log")
 
-_IN_A_ROOM = (RoomOpened, MessageSent, RoomClosed)
+_IN_A_ROOM = (RoomOpened, MessageSent, RoomClosed, PartnerReported)
 
 STREAM_KINDS = ("get", "listen")
 LATENCY_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -46,6 +46,9 @@ class Metrics:
         self.sessions = Gauge("chat_broker_sessions", "Open 2025 sessions", registry=registry)
         self.store_available = Gauge("chat_broker_store_available", "1 while the log takes commits", registry=registry)
         self.store_available.set(1)
+        self.busiest_peer_share = Gauge(
+            "chat_broker_busiest_peer_share", "Share of the latest matches with one peer", registry=registry
+        )
         self._rejections = Counter("chat_broker_rejections", "Commands refused", ["code"], registry=registry)
         self._commits = FastCounter("chat_broker_commits", "Commits stored")
         self.deliveries = FastCounter("chat_broker_deliveries", "Notifications handed to a stream")
@@ -74,7 +77,7 @@ class Metrics:
             command=type(commit.command).__name__,
             events=[type(event).__name__ for event in commit.events],
             connection=getattr(commit.command, "connection_id", None),
-            rooms=[event.room_id for event in commit.events if isinstance(event, _IN_A_ROOM)],
+            rooms=list(dict.fromkeys(event.room_id for event in commit.events if isinstance(event, _IN_A_ROOM))),
         )
 
     def rejected(self, code: str) -> None:

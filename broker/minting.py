@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from broker.addresses import subscriber_of
 from broker.clock import Clock, RandomBytes
 from broker.decision import Rejection
 from broker.metrics import Metrics
+from broker.peers import Peers
 from broker.presence import Presence
 from broker.rate_limiter import RateLimiter
 from broker.writer import LogWriter
@@ -21,23 +21,27 @@ class Minting:
     """Mints handles."""
 
     def __init__(
-        self, clock: Clock, writer: LogWriter, presence: Presence, metrics: Metrics, random_bytes: RandomBytes
+        self,
+        clock: Clock,
+        writer: LogWriter,
+        presence: Presence,
+        peers: Peers,
+        metrics: Metrics,
+        random_bytes: RandomBytes,
     ) -> None:
         self._clock = clock
         self._writer = writer
         self._presence = presence
+        self._peers = peers
         self._metrics = metrics
         self._random_bytes = random_bytes
         self._limiter = RateLimiter(clock)
 
-    def mint(self, peer: str, handle: Handle | None = None) -> Handle | Rejection:
-        """Return `handle`, or one never used before; a refusal if `peer` has asked for too many.
-
-        A peer is an IPv4 address, or a /64 of IPv6: a subscriber of IPv6 has that many addresses.
-        """
-        policy = self._writer.replica.state.policy
-        retry_after_ms = self._limiter.use(
-            subscriber_of(peer), per_10s_max=policy.handles_minted_per_10s_max, keys_max=policy.peers_tracked_max
+    def mint(self, address: str, handle: Handle | None = None) -> Handle | Rejection:
+        """Return `handle`, or one never used before; a refusal if the peer of `address` has asked for too many."""
+        policy, peer = self._writer.replica.state.policy, self._peers.peer_of(address)
+        retry_after_ms = peer is not None and self._limiter.use(
+            peer, per_10s_max=policy.handles_minted_per_10s_max, keys_max=policy.peers_tracked_max
         )
         if retry_after_ms:
             self._metrics.rejected("rate_limited")

@@ -4,7 +4,7 @@ While a stream is open or a call of the connection is in flight, it is present. 
 max(last stream closed + stream grace, last call over + idle grace of its place) on. After a postponed deadline, a
 connection is checked when its old deadline comes up, so being active costs nothing but a note of the time. A move to
 another place adds a deadline, so a connection has at most as many deadlines as moves within a grace
-(`queue_commands_per_10s_max`).
+(`queue_commands_per_10s_max`). A call or a stream also confirms a match (`broker.confirmation`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from broker.clock import Clock
+from broker.confirmation import MatchConfirmation
 from broker.deadlines import Deadlines
 from broker.hub import participants
 from broker.replica import Replica
-from events.commands import AbsenceReason, Disconnect
+from events.commands import AbsenceReason, CancelMatch, Disconnect
 from events.commit import Commit
 from events.ids import ConnectionId
 from events.policy import Policy
@@ -63,9 +64,13 @@ class Presence:
     """Activity of every connection that waits or chats, listens or calls."""
 
     def __init__(
-        self, clock: Clock, deadlines: Deadlines, replica: Replica, submit: Callable[[Disconnect], object]
+        self, clock: Clock, deadlines: Deadlines, replica: Replica, submit: Callable[[Disconnect | CancelMatch], object]
     ) -> None:
-        """`submit` takes the command to take out an absent connection, at its deadline and each second after it."""
+        """`submit` takes the command to take out an absent connection, at its deadline and each second after it.
+
+        It also takes the commands of the confirmation.
+        """
+        self.confirmation = MatchConfirmation(clock, deadlines, replica, submit, self.is_present)
         self._clock = clock
         self._deadlines = deadlines
         self._replica = replica
@@ -89,9 +94,11 @@ class Presence:
         protect the connections it hears.
         """
         self._foreign_commit_ms = self._clock.now_ms()
+        self.confirmation.on_foreign_commits()
 
     def call(self, connection_id: ConnectionId) -> AbstractContextManager[None]:
-        """Count a call of `connection_id` in flight for as long as the context is open."""
+        """Count a call of `connection_id` in flight for as long as the context is open; it confirms a match."""
+        self.confirmation.unconfirmed.pop(connection_id, None)
         return self._activities.get(connection_id) or self._activity(connection_id)
 
     def call_ends(self, activity: _Activity) -> None:
@@ -102,7 +109,8 @@ class Presence:
             self._schedule(activity)
 
     def stream_opened(self, connection_id: ConnectionId) -> None:
-        """Count one more open stream of `connection_id`."""
+        """Count one more open stream of `connection_id`; it confirms a match."""
+        self.confirmation.unconfirmed.pop(connection_id, None)
         self._activity(connection_id).streams += 1
 
     def stream_closed(self, connection_id: ConnectionId) -> None:
@@ -118,6 +126,24 @@ class Presence:
         activity = self._activities.get(connection_id)
         return activity is not None and bool(activity.streams or activity.calls or activity.heard_ms > since_ms)
 
+    def is_present(self, connection_id: ConnectionId) -> bool:
+        """Return whether it has a stream, a call in flight, or some of its grace left; for one that is not idle."""
+        activity = self._activities[connection_id]
+        deadline = self._deadline(activity, self._replica.state)
+        return deadline is None or deadline[0] > self._clock.now_ms()
+
+    def silent_ms(self, connection_id: ConnectionId) -> float | None:
+        """Return how long it has had neither a stream nor a call, for one that is not idle.
+
+        Return `None` if it was not heard here, or not since another broker wrote, which may have heard it.
+        """
+        activity = self._activities.get(connection_id)
+        if activity is not None and (activity.streams or activity.calls):
+            return 0
+        if activity is None or activity.heard_ms <= self._foreign_commit_ms:
+            return None
+        return self._clock.now_ms() - activity.heard_ms
+
     def calls_of(self, connection_id: ConnectionId) -> int:
         """Return how many calls of `connection_id` are in flight."""
         activity = self._activities.get(connection_id)
@@ -125,6 +151,7 @@ class Presence:
 
     def observe(self, commit: Commit, state: State) -> None:
         """Schedule the connections moved by `commit`, by their new grace. A message moves none."""
+        self.confirmation.observe(commit)
         for event in commit.events:
             for connection_id in participants(event):
                 activity = self._activities.get(connection_id)

@@ -16,7 +16,12 @@ class RateLimiter:
         self._spent_until_us: OrderedDict[str, int] = OrderedDict()
 
     def use(self, key: str, *, per_10s_max: int, keys_max: int) -> int:
-        """Take one use and return 0, or return the milliseconds that `key` has to wait for the next."""
+        """Take one use and return 0, or return the milliseconds that `key` has to wait for the next.
+
+        `per_10s_max`: 0 is no limit.
+        """
+        if not per_10s_max:
+            return 0
         now_ms = int(self._clock.now_ms())
         spent_until_us = self._spent_until_us.pop(key, 0)
         wait_ms = retry_after_ms(spent_until_us, now_ms, per_10s_max)

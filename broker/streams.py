@@ -58,6 +58,10 @@ class StreamTransport(Protocol[F_contra]):
         """Return whether `write_now` can write: false while the client reads too slowly."""
         ...
 
+    def is_open(self) -> bool:
+        """Return whether what was written lately can reach the client: its connection is not lost, as far as known."""
+        ...
+
     def write_now(self, frames: F_contra) -> None:
         """Write `frames` without waiting."""
         ...
@@ -277,8 +281,11 @@ class Stream(Generic[F]):
                 self._wake = None
 
     def _record(self, delivery: Delivery) -> None:
-        """Record that `delivery` was handed to the transport."""
+        """Record that `delivery` was handed to the transport; on an open one, it confirms a match."""
         streams = self._streams
+        confirmation = streams.presence.confirmation
+        if delivery.connection_id in confirmation.unconfirmed and self._transport.is_open():
+            confirmation.told(delivery.connection_id, delivery.position)
         streams.metrics.delivery_s.observe_ms(streams.clock.now_ms() - delivery.announced_ms)
         streams.delivery_log.record(delivery.position, delivery.connection_id, self.kind)
 

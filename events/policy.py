@@ -94,6 +94,7 @@ LIMITS = tuple(name for name in Policy.__struct_fields__ if name != "matching")
 
 MAY_BE_OFF = frozenset(
     {
+        "handles_minted_per_10s_max",
         "confirm_grace_ms",
         "requeue_on_missed_match",
         "rematch_after_ms",

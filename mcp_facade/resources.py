@@ -37,7 +37,7 @@ from mcp_facade.sessions import Sessions
 from mcp_facade.texts import INBOX_DESCRIPTION, INBOX_NOT_FOUND, LOBBY_DESCRIPTION, REFUSALS, RESOURCE_NOT_FOUND
 from mcp_facade.tools.calls import Caller
 from mcp_facade.tools.lenient import number_in
-from mcp_facade.tools.results import Json, idle_seconds_of, waited_json
+from mcp_facade.tools.results import Json, idle_seconds_of, partner_idle_json, waited_json
 
 logger = structlog.get_logger(__name__)
 
@@ -160,10 +160,12 @@ class Resources:
             state = self._replica.state
             page = await self._reads.page(who, cursor)
             ending = await self._reads.ending(state, who)
-        exchange_of(ctx).answer_ready()
+        exchange_of(ctx).called_by(who)
+        exchange_of(ctx).answer_ready(page.cursor)
         self._reads.record(who, page, "inbox")
         idle_seconds = idle_seconds_of(state, who, self._writer.time_ms())
-        return waited_json(Waited(page, state, timed_out=False), who, ending) | {"idle_seconds": idle_seconds}
+        place = waited_json(Waited(page, state, timed_out=False), who, ending)
+        return place | partner_idle_json(state, who, self._presence) | {"idle_seconds": idle_seconds}
 
     async def _cursor(self, uri: str, connection_id: ConnectionId) -> int | None:
         inbox = parse_inbox_uri(uri)

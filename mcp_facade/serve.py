@@ -15,11 +15,13 @@ import msgspec
 import structlog
 import uvicorn
 
-from broker.addresses import host_of
+from broker.addresses import host_of, parse_address
 from broker.broker import Broker
 from broker.clock import SystemClock
 from broker.config import BOUNDS, PREFIX, Settings, commits_kept, open_log
 from broker.errors import HOW_FAR, UsageError
+from broker.networks import NetworkSet
+from broker.peers import PeerLimits
 from broker.reads import ReadLimits
 from events.commit import BrokenChainError
 from events.ids import Position
@@ -47,6 +49,8 @@ LOCAL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
 """By an address that stands for all of this machine's, one of them that a client on it can use."""
 
 OTHER_NAMES = "clients elsewhere use a name or an address of this machine: allow each with --allow-host NAME"
+
+ONE_PEER = "name the proxy with --trust-proxy, or else all callers share the limits of one: --peer-exempt lifts them"
 
 
 class ChatUvicorn(uvicorn.Server):
@@ -109,11 +113,21 @@ def serve(settings: Settings) -> None:
     raise_limit()
     deny_file = _deny_file_of(settings)
     listening = _listen(settings.host, settings.port)
+    address = listening.getsockname()[0]
+    if _share_an_address(settings, address):
+        logger.warning("peers_share_an_address", hint=ONE_PEER)
     # A name to listen on may have an address that is none of the usual ones: the log line of the start names that.
-    address = host_of(listening.getsockname()[0])
-    settings = msgspec.structs.replace(settings, allow_hosts=(*settings.allow_hosts, address))
+    settings = msgspec.structs.replace(settings, allow_hosts=(*settings.allow_hosts, host_of(address)))
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         runner.run(_serve(settings, listening, deny_file))
+
+
+def _share_an_address(settings: Settings, address: str) -> bool:
+    """Return whether all callers of a broker at `address` count as one peer, which is this machine."""
+    listening = parse_address(address)
+    if listening is None or not listening.is_loopback or settings.trust_proxies:
+        return False
+    return listening not in NetworkSet.of(settings.exempt_peers)
 
 
 def _deny_file_of(settings: Settings) -> DenyFile | None:
@@ -136,7 +150,13 @@ async def _serve(settings: Settings, listening: socket.socket, deny_file: DenyFi
         log = open_log(settings)
     except UnusableLogError as error:
         raise UsageError(str(error)) from None
-    broker = Broker(log, SystemClock(), keep_commits=commits_kept(settings), read_limits=read_limits_of(settings))
+    broker = Broker(
+        log,
+        SystemClock(),
+        keep_commits=commits_kept(settings),
+        read_limits=read_limits_of(settings),
+        peer_limits=peer_limits_of(settings),
+    )
     open_files = OpenFiles()
     asyncio.get_running_loop().set_exception_handler(open_files.handle)
 
@@ -175,6 +195,16 @@ def _why(failure: Exception, log: str) -> str:
 def read_limits_of(settings: Settings) -> ReadLimits:
     """Return the limits of reads, so that a tool's whole answer keeps to those of `settings`."""
     return ReadLimits(settings.page_bytes_max - ANSWER_BYTES, settings.reads_per_10s_max, bytes_in_answer)
+
+
+def peer_limits_of(settings: Settings) -> PeerLimits:
+    """Return the limits of peers."""
+    return PeerLimits(
+        settings.connections_per_peer_max,
+        settings.queue_entries_per_peer_10s_max,
+        NetworkSet.of(settings.exempt_peers),
+        settings.log_peers,
+    )
 
 
 def uvicorn_config(

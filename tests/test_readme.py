@@ -16,10 +16,10 @@ import pytest
 from mcp_types import Tool
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from broker.config import BOUNDS, FLAGS, LISTS, PREFIX, SWITCHES
+from broker.config import DEFAULTS, FLAGS, LISTS, PREFIX, SWITCHES
 from broker.metrics import Metrics
 from broker.retention import SWEEP_MS
-from events.policy import LIMITS, Policy
+from events.policy import Policy
 from mcp_facade.cli import COMMANDS, LOG_COMMANDS
 from mcp_facade.resources import INBOX_TEMPLATE, LOBBY_URI
 from mcp_facade.streams.frames import CONNECTION_META_KEY, EXTENSION
@@ -33,6 +33,9 @@ from tests.support.process import Process, killed, serving
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+OTHER_WORDS = {"no_handle", "too_many_waits", "too_many_reports", "no_such_partner", "note_too_large"}
+"""Keys of texts that come with the code of another."""
 
 REFUSAL_FIELDS = {"error", "code", "retry_after_ms"}
 """What a refusal gives in the place of a result; the README describes it once, for all tools."""
@@ -106,7 +109,7 @@ def test_the_longest_wait_is_the_schemas() -> None:
 def test_every_refusal_has_a_row() -> None:
     """The codes are those that a tool can give."""
     written = [names(code)[0] for code, _ in tables("Tools")[1]]
-    assert sorted(written) == sorted((set(REFUSALS) | {"invalid_arguments"}) - {"no_handle", "too_many_waits"})
+    assert sorted(written) == sorted((set(REFUSALS) | {"invalid_arguments"}) - OTHER_WORDS)
 
 
 def test_the_notifications_are_those_of_the_wire() -> None:
@@ -138,8 +141,7 @@ def test_the_settings_are_those_of_the_command_line() -> None:
         {flag: f"`{default}`" for flag, (default, _) in FLAGS.items()}
         | dict.fromkeys(SWITCHES, "`0`")
         | dict.fromkeys(LISTS, "none")
-        | {name.replace("_", "-"): f"`{getattr(Policy(), name)}`" for name in LIMITS}
-        | {name.replace("_", "-"): f"`{bound}`" for name, bound in BOUNDS.items()}
+        | {name.replace("_", "-"): f"`{default}`" for name, default in DEFAULTS.items()}
     )
     expected = [
         [f"`--{flag}`", f"`{PREFIX}{flag.replace('-', '_').upper()}`", default] for flag, default in defaults.items()

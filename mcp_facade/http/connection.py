@@ -212,6 +212,11 @@ class HttpConnection(HttpToolsProtocol):
             return False
         return not (self.flow.write_paused or served.disconnected)
 
+    def is_open(self) -> bool:
+        """See `DirectResponse.is_open`."""
+        served = self._served  # `None` once the connection is lost
+        return served is not None and (served.response_complete or not self.transport.is_closing())
+
     def write(self, body: bytes) -> None:
         """See `DirectResponse.write`."""
         if body:  # an empty chunk would be the end

@@ -10,7 +10,8 @@ import os
 import stat
 from collections.abc import Iterable
 
-from broker.addresses import IPAddress, IPNetwork, parse_network
+from broker.addresses import IPNetwork, parse_network
+from broker.networks import NetworkSet
 
 DENY_FILE_BYTES_MAX = 4_194_304
 """Limit of the file: some 250,000 lines."""
@@ -22,24 +23,6 @@ class DenyFileError(Exception):
     """The file can't be used. The text names the number of an invalid line, and never its content."""
 
 
-class DeniedNetworks:
-    """A set of networks. A look-up takes one step for each prefix length, however many networks there are."""
-
-    def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
-        self._prefixes: dict[tuple[int, int], set[int]] = {}
-        for network in networks:
-            host_bits = network.max_prefixlen - network.prefixlen
-            prefixes = self._prefixes.setdefault((network.version, host_bits), set())
-            prefixes.add(int(network.network_address) >> host_bits)
-
-    def __len__(self) -> int:
-        return sum(map(len, self._prefixes.values()))
-
-    def __contains__(self, address: IPAddress) -> bool:
-        number, version = int(address), address.version
-        return any(of == version and number >> bits in found for (of, bits), found in self._prefixes.items())
-
-
 class DenyFile:
     """The networks of one file, as of its last version that could be used."""
 
@@ -49,7 +32,7 @@ class DenyFile:
         Raises:
             DenyFileError: it can't be read, or a line is invalid.
         """
-        self.networks = DeniedNetworks()
+        self.networks = NetworkSet()
         self._path = path
         self._stamp: _Stamp | None = None  # of the version last read, valid or not
         self._fault: str | None = None  # the reason why the last look found nothing to read
@@ -73,7 +56,7 @@ class DenyFile:
         self._fault = None
         if content is None:
             return False
-        self.networks = DeniedNetworks(_networks_in(content))
+        self.networks = NetworkSet(_networks_in(content))
         return True
 
     def _changed_content(self) -> bytes | None:

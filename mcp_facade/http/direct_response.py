@@ -32,6 +32,10 @@ class DirectResponse(Protocol):
         """Return whether `write` can write: a response has begun, and the client reads it fast enough."""
         ...
 
+    def is_open(self) -> bool:
+        """Return whether the connection is neither lost nor closing; a response that is complete may close it."""
+        ...
+
     def write(self, body: bytes) -> None:
         """Write more of a response that has begun, only while it `is_writable`."""
         ...
@@ -55,6 +59,10 @@ class NoDirectResponse:
     def is_writable(self) -> bool:
         """Return `False`: writes go through `send`."""
         return False
+
+    def is_open(self) -> bool:
+        """Return `True`: no more is known."""
+        return True
 
     def write(self, body: bytes) -> None:
         """Never called."""

@@ -27,6 +27,7 @@ class EventStreamResponse:
 
     def __init__(self, direct: DirectResponse, receive: Receive, send: Send) -> None:
         self.is_writable = direct.is_writable
+        self.is_open = direct.is_open
         self.write_now = direct.write
         self.abort = direct.abort
         self._receive = receive

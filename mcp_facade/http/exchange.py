@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from broker.broker import Broker
-from events.ids import ConnectionId
+from events.ids import ConnectionId, Position
 from mcp_facade.http.direct_response import Header, direct_response_of
 from mcp_facade.http.headers import Headers
 from mcp_facade.http.proxies import TrustedProxies
@@ -28,7 +28,7 @@ class HttpExchange:
 
     It notices two facts that neither reports to a tool: the client has gone, and a result was written. So a wait ends
     with its client, and a connection whose handle reached no client leaves the queue. Otherwise the same client, when
-    it calls again, would be matched with its own abandoned connection.
+    it calls again, would be matched with its own abandoned connection. A written result also confirms a match.
     """
 
     # Defaults that rarely change are class attributes: there is an exchange for every call.
@@ -43,6 +43,8 @@ class HttpExchange:
     _answered = False
     _answer_ready = False
     _minted: ConnectionId | None = None
+    _caller: ConnectionId | None = None
+    _cursor: Position | None = None
     _answered_before = 0
     _on_gone: tuple[Callable[[], None], ...] = ()
 
@@ -100,13 +102,20 @@ class HttpExchange:
         """Free the headers of a request that is served for hours."""
         self.headers, self._header_list = {}, ()
 
+    def called_by(self, connection_id: ConnectionId) -> None:
+        """Note the connection of the caller."""
+        self._caller = connection_id
+
     def minted(self, connection_id: ConnectionId) -> None:
         """Note that only this call's result tells the client of `connection_id`."""
-        self._minted = connection_id
+        self._minted = self._caller = connection_id
 
-    def answer_ready(self) -> None:
-        """Note that the tool has its result: from now on, the result is written."""
-        self._answer_ready = True
+    def answer_ready(self, cursor: Position | None = None) -> None:
+        """Note that the tool has its result: from now on, the result is written.
+
+        `cursor` is the one in it: with the result, the caller has been told everything up to there.
+        """
+        self._answer_ready, self._cursor = True, cursor
         if self._over:
             self._abandon()
 
@@ -165,9 +174,12 @@ class HttpExchange:
 
     async def respond(self, headers: Sequence[Header], body: bytes) -> None:
         """Write a whole response of status 200 as the call's result; its length is added."""
+        may_confirm = self._may_confirm()
         # The further headers for a page's browser are added on the way of `send`.
         if b"origin" not in self.headers and self.direct.respond(headers, body):
             self._answered = not self._gone
+            if may_confirm:
+                self._confirm()
             return
         headers = [(b"content-length", b"%d" % len(body)), *headers]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -179,7 +191,20 @@ class HttpExchange:
             message = {**message, "headers": without_connection_header(message["headers"])}
         elif self._answer_ready and message.get("body") and not self._gone:
             self._answered = True
+            if self._may_confirm():
+                await self._send(message)  # which drops it, if it waits for the client to read and the client goes
+                if self.direct.is_open():
+                    self._confirm()
+                return
         await self._send(message)
+
+    def _may_confirm(self) -> bool:
+        """Return whether the result, written now, would confirm a match of the caller."""
+        return self._caller in self._presence.confirmation.unconfirmed and self.direct.is_open()
+
+    def _confirm(self) -> None:
+        if self._caller is not None and self._cursor is not None:
+            self._presence.confirmation.told(self._caller, self._cursor)
 
     def _leave(self) -> None:
         callbacks, self._on_gone = self._on_gone, ()

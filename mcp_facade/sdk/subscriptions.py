@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-import msgspec
 from mcp_types import ServerNotification, SubscriptionsListenRequestParams, SubscriptionsListenResult
 from pydantic import BaseModel
 
 from broker.hub import Delivery
 from mcp_facade.http.direct_response import direct_response_of
 from mcp_facade.sdk.context import Context
+from mcp_facade.streams.frames import params_json
 from mcp_facade.streams.subscriptions import ACKNOWLEDGED, Subscription, Subscriptions
 
 
@@ -59,7 +59,7 @@ class _SdkEncoder:
         """Return the frames of `delivery`."""
         meta = {"_meta": self._subscription.meta_of(delivery.connection_id)}
         frames = self._subscription.frames(delivery)
-        return [(method, msgspec.structs.asdict(params) | meta) for method, params in frames]
+        return [(method, params_json(params) | meta) for method, params in frames]
 
 
 class _SdkTransport:
@@ -73,6 +73,10 @@ class _SdkTransport:
     def is_writable(self) -> bool:
         """Return `False`: the SDK has no way to write without waiting."""
         return False
+
+    def is_open(self) -> bool:
+        """See `StreamTransport`; the SDK writes a little later."""
+        return self._direct.is_open()
 
     def write_now(self, frames: _Frames) -> None:
         """Never called."""

@@ -55,6 +55,12 @@ def bytes_in_answer(notification: Notification) -> int:
     return 2 * len(json.dumps(_encode(notification).decode()))
 
 
+def params_json(params: NotificationParams | ResourceUpdated) -> dict[str, Any]:
+    """Return params as a dict, with the keys that they have on the wire."""
+    fields: dict[str, Any] = msgspec.to_builtins(params)
+    return fields
+
+
 def event_json(notification: Notification) -> dict[str, Any]:
     """Return a notification in the form of a page: `{method, params}`."""
-    return {"method": notification.method, "params": msgspec.structs.asdict(notification.params)}
+    return {"method": notification.method, "params": params_json(notification.params)}

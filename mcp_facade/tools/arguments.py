@@ -6,29 +6,35 @@ Well-formed arguments are taken as they are. Others are read once more as hosts 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
+from events.commands import ReportCategory
 from events.ids import POSITION_MAX, ClientMessageId
 from events.policy import Policy
 from mcp_facade.tools.lenient import UnclearKeysError, understood
-from mcp_facade.tools.sanitise import clean_interests, clean_name
+from mcp_facade.tools.sanitise import LoneSurrogate, clean_interests, clean_message, clean_name, is_blank
 
 INTERESTS_MAX = 10
 WAIT_SECONDS_MAX = 300
 WAIT_SECONDS_DEFAULT = 45
 MESSAGE_BYTES_DEFAULT = Policy().message_bytes_max
 NAME_CHARS_LOOKED_AT = 1_000
-
+RAW_CHARS_PER_BYTE = 8
+"""A text with more characters per allowed byte is refused before cleaning."""
 
 LONE_SURROGATE_TEXT = "The text holds half a character (a lone surrogate). Send whole characters."
 
 
 class InvalidArgumentsError(Exception):
     """Its text names the wrong argument and the right form, and repeats no input."""
+
+
+class TextTooLargeError(Exception):
+    """A text has more bytes than are allowed."""
 
 
 def _integral(value: Any) -> Any:
@@ -113,9 +119,27 @@ class WaitForEventsArguments(_Arguments):
 
 
 class RoomArguments(_Arguments):
-    """Arguments of `leave_chat` and `next_partner`."""
+    """Arguments of `leave_chat`, `next_partner` and `block_partner`."""
 
     room_id: _RoomId
+    handle: _Handle = None
+
+
+class ReportArguments(_Arguments):
+    """Arguments of `report_partner`; the tool cleans the note, since it knows the limits in force."""
+
+    room_id: _RoomId
+    category: Annotated[
+        ReportCategory,
+        Field(description="One of spam, harassment, sexual, minor (a child may be in danger), threat, other."),
+    ]
+    note: Annotated[
+        str | None,
+        Field(
+            description="What the operator should know beyond the conversation; plain text, at most "
+            f"{MESSAGE_BYTES_DEFAULT} bytes by default."
+        ),
+    ] = None
     handle: _Handle = None
 
 
@@ -147,7 +171,27 @@ def parse(model: type[A], arguments: Mapping[str, Any] | None) -> A:
     except UnclearKeysError as error:
         raise InvalidArgumentsError(_explain_keys(model, error.name)) from None
     except ValidationError as error:
-        raise InvalidArgumentsError(_explain(error)) from None
+        raise InvalidArgumentsError(_explain(model, error)) from None
+
+
+def clean_text(text: str, bytes_max: int) -> str:
+    """Return `text` as `clean_message` does; empty if nothing in it can be seen.
+
+    Raises:
+        InvalidArgumentsError: it holds a lone surrogate.
+        TextTooLargeError: it has more than `bytes_max` bytes of UTF-8.
+    """
+    if len(text) > bytes_max * RAW_CHARS_PER_BYTE:
+        raise TextTooLargeError
+    try:
+        clean = clean_message(text)
+    except LoneSurrogate:
+        raise InvalidArgumentsError(LONE_SURROGATE_TEXT) from None
+    if is_blank(clean):
+        return ""
+    if len(clean.encode()) > bytes_max:
+        raise TextTooLargeError
+    return clean
 
 
 @lru_cache
@@ -155,16 +199,20 @@ def _schema(model: type[BaseModel]) -> Mapping[str, Any]:
     return input_schema(model)
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    properties = _schema(model)["properties"]
     problems = dict.fromkeys(
-        _explain_one(detail["type"], detail["loc"], detail["msg"]) for detail in error.errors(include_url=False)
+        _explain_one(detail["type"], detail["loc"], detail["msg"], properties.get(detail["loc"][0], {}).get("enum"))
+        for detail in error.errors(include_url=False)
     )
     return " ".join([*problems, "Correct that and call again."])
 
 
-def _explain_one(kind: str, where: tuple[int | str, ...], message: str) -> str:
+def _explain_one(kind: str, where: tuple[int | str, ...], message: str, choices: Sequence[str] | None) -> str:
     if "surrogate" in message or kind == "string_unicode":
         return f"{where[0]} holds half a character (a lone surrogate); send whole characters."
+    if choices is not None:
+        return f"{where[0]}: write one of {', '.join(choices)}."
     if kind == "missing":
         return f"{where[0]} is missing."
     message = message.removeprefix("Value error, ")

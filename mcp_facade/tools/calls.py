@@ -1,4 +1,4 @@
-"""The caller of a tool, and the lookup of its connection by handle."""
+"""A call of a tool, and the lookup of its caller by handle."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+from broker.broker import Broker
 from broker.reads import Reads
 from events.ids import ConnectionId, Handle, connection_id_of
 from mcp_facade.http.exchange import HttpExchange
 from mcp_facade.session import Session
+from mcp_facade.sessions import Sessions
+from mcp_facade.tools.refusals import Refusals
 
 HANDLES_REMEMBERED = 4_096
 
@@ -47,8 +50,10 @@ async def identify(reads: Reads, exchange: HttpExchange, handle: str | None) -> 
         caller = Caller(connection_id, Handle(handle)) if await reads.is_known(connection_id) else None
     else:
         caller = await _default(reads, session) if session is not None else None
-    if caller is not None and session is not None:
-        session.bind(*caller)
+    if caller is not None:
+        exchange.called_by(caller.connection_id)
+        if session is not None:
+            session.bind(*caller)
     return caller
 
 
@@ -58,3 +63,29 @@ async def _default(reads: Reads, session: Session) -> Caller | None:
         if await reads.is_known(found[0]):
             return Caller(*found)
     return None
+
+
+class Callers:
+    """Finds the callers of tools that only a known connection may call."""
+
+    def __init__(self, broker: Broker, sessions: Sessions, refusals: Refusals) -> None:
+        self._reads = broker.reads
+        self._replica = broker.replica
+        self._peers = broker.peers
+        self._sessions = sessions
+        self._refusals = refusals
+
+    async def known(self, call: Call, handle: str | None) -> Caller:
+        """Return the caller.
+
+        Raises:
+            Refused: the caller is unknown, or named no handle.
+        """
+        caller = await identify(self._reads, call.exchange, handle)
+        if caller is None:
+            raise self._refusals.of("unknown_handle", None if handle else "no_handle")
+        self._peers.heard(self._replica.state, caller.connection_id, call.exchange.peer)
+        session = call.exchange.session
+        if session is not None and session.changes:  # now, since the call may wait for long
+            await self._sessions.keep(session)
+        return caller

@@ -12,6 +12,7 @@ from mcp_facade.texts import TOOL_DESCRIPTIONS
 from mcp_facade.tools.arguments import (
     EnterQueueArguments,
     HandleArguments,
+    ReportArguments,
     RoomArguments,
     SendMessageArguments,
     WaitForEventsArguments,
@@ -79,6 +80,8 @@ TOOLS = (
         (QueuedResult,),
         {**_ENDS, **_STRANGER, "idempotent_hint": True},
     ),
+    _tool("block_partner", "Block", RoomArguments, (DoneResult,), {**_ENDS, **_OURS, "idempotent_hint": True}),
+    _tool("report_partner", "Report", ReportArguments, (DoneResult,), {**_ENDS, **_OURS, "idempotent_hint": True}),
     _tool(
         "leave_queue",
         "Stop waiting",

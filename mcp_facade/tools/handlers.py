@@ -1,8 +1,9 @@
-"""The seven tools: parse, submit, render."""
+"""The nine tools: parse, submit, render."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -21,30 +22,30 @@ from mcp_facade.tools.arguments import (
     InvalidArgumentsError,
     RoomArguments,
     SendMessageArguments,
+    TextTooLargeError,
     WaitForEventsArguments,
+    clean_text,
     parse,
 )
-from mcp_facade.tools.calls import Call, Caller, identify
+from mcp_facade.tools.calls import Call, Caller, Callers, identify
+from mcp_facade.tools.conduct import ConductTools
 from mcp_facade.tools.refusals import Refusals, Refused
 from mcp_facade.tools.results import (
     Answer,
     Json,
     idle_seconds_of,
     page_json,
+    partner_idle_json,
     place_cursor,
     place_json,
     room_json,
     status_json,
     waited_json,
 )
-from mcp_facade.tools.sanitise import LoneSurrogate, clean_message, is_blank
 from projections.notifications import timestamp_of
 from projections.state import State
 
 logger = structlog.get_logger(__name__)
-
-RAW_CHARS_PER_BYTE = 8
-"""A text with more characters per allowed byte is refused before cleaning."""
 
 
 class Tools:
@@ -57,17 +58,22 @@ class Tools:
         self._writer = broker.writer
         self._presence = broker.presence
         self._minting = broker.minting
+        self._peers = broker.peers
         self._reads = broker.reads
         self._waits = broker.waits
         self._delivery_log = broker.delivery_log
         self._refusals = Refusals(broker.replica, broker.metrics)
         self._sessions = sessions
+        self._callers = Callers(broker, sessions, self._refusals)
+        conduct = ConductTools(broker, self._callers, self._refusals)
         self._tools: Mapping[str, Callable[[Call, Mapping[str, Any] | None], Awaitable[Json]]] = {
             "enter_queue": self._enter_queue,
             "send_message": self._send_message,
             "wait_for_events": self._wait_for_events,
             "leave_chat": self._leave_chat,
             "next_partner": self._next_partner,
+            "block_partner": conduct.block,
+            "report_partner": conduct.report,
             "leave_queue": self._leave_queue,
             "get_status": self._get_status,
         }
@@ -92,7 +98,7 @@ class Tools:
             answer = self._refusals.unavailable().answer
         if call.exchange.session is not None:
             await self._sessions.keep(call.exchange.session)
-        call.exchange.answer_ready()
+        call.exchange.answer_ready(answer.payload.get("cursor"))
         return answer
 
     async def _enter_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
@@ -104,10 +110,9 @@ class Tools:
         if caller is None:
             caller = self._mint(call)
         session = call.exchange.session
-        with self._presence.call(caller.connection_id):
-            answer = await self._writer.submit(
-                EnterQueue(caller.connection_id, asked.display_name, tuple(asked.interests))
-            )
+        command = EnterQueue(caller.connection_id, asked.display_name, tuple(asked.interests))
+        with self._presence.call(caller.connection_id), self._entering(call, command):
+            answer = await self._writer.submit(command)
         if isinstance(answer, Rejection) and minted:
             self._forget_minted(call, caller)
         elif session is not None:
@@ -115,6 +120,19 @@ class Tools:
         if isinstance(answer, Rejection):
             raise self._rejected(answer, caller)
         return self._queued(answer.state, caller)
+
+    @contextmanager
+    def _entering(self, call: Call, command: EnterQueue | NextPartner) -> Iterator[None]:
+        """Count an entry of the caller's peer, in flight while the context is open.
+
+        Raises:
+            Refused: there were too many; nothing has come of the call.
+        """
+        with self._peers.entering(self._replica.state, command, call.exchange.peer) as refusal:
+            if refusal is not None:
+                call.exchange.nothing_minted()
+                raise self._refusals.of(refusal.code, retry_after_ms=refusal.retry_after_ms)
+            yield
 
     def _forget_minted(self, call: Call, caller: Caller) -> None:
         """Abandon a minted connection, whose handle no client learns; on a slow log it may still enter, then leaves."""
@@ -140,7 +158,7 @@ class Tools:
         asked = parse(SendMessageArguments, arguments)
         if asked.wait_seconds and asked.cursor is None:
             raise InvalidArgumentsError("wait_seconds needs a cursor: pass the newest one that you were given.")
-        caller = await self._caller(call, asked.handle)
+        caller = await self._callers.known(call, asked.handle)
         with self._presence.call(caller.connection_id):
             text = self._clean(asked.message)
             if asked.cursor is not None:
@@ -165,7 +183,7 @@ class Tools:
 
     async def _wait_for_events(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(WaitForEventsArguments, arguments)
-        caller = await self._caller(call, asked.handle)
+        caller = await self._callers.known(call, asked.handle)
         with self._presence.call(caller.connection_id):
             await self._check_wait(caller, asked.cursor, asked.wait_seconds)
             payload = await self._wait(call, caller, asked.cursor, asked.wait_seconds)
@@ -174,20 +192,21 @@ class Tools:
 
     async def _leave_chat(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        caller = await self._caller(call, asked.handle)
+        caller = await self._callers.known(call, asked.handle)
         with self._presence.call(caller.connection_id):
             await self._do(LeaveRoom(caller.connection_id, RoomId(asked.room_id)), caller)
         return {"success": True}
 
     async def _next_partner(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(RoomArguments, arguments)
-        caller = await self._caller(call, asked.handle)
-        with self._presence.call(caller.connection_id):
-            accepted = await self._do(NextPartner(caller.connection_id, RoomId(asked.room_id)), caller)
+        caller = await self._callers.known(call, asked.handle)
+        command = NextPartner(caller.connection_id, RoomId(asked.room_id))
+        with self._presence.call(caller.connection_id), self._entering(call, command):
+            accepted = await self._do(command, caller)
         return self._queued(accepted.state, caller)
 
     async def _leave_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
-        caller = await self._caller(call, parse(HandleArguments, arguments).handle)
+        caller = await self._callers.known(call, parse(HandleArguments, arguments).handle)
         with self._presence.call(caller.connection_id):
             await self._do(LeaveQueue(caller.connection_id), caller)
         return {"success": True}
@@ -201,11 +220,13 @@ class Tools:
         state = self._replica.state
         if caller is None:  # nothing of the log concerns it, its positions neither
             return {"status": "idle", "waiting": len(state.queue), "idle_reason": "never_entered"}
+        self._peers.heard(state, caller.connection_id, call.exchange.peer)
         self._count_read(caller)
         with self._presence.call(caller.connection_id):
             ending = await self._reads.ending(state, caller.connection_id)
             cursor = await self._reads.before_last_room(state, caller.connection_id)
-        return status_json(state, caller.connection_id, ending, cursor)
+        partner_idle = partner_idle_json(state, caller.connection_id, self._presence)
+        return status_json(state, caller.connection_id, ending, cursor) | partner_idle
 
     def _queued(self, state: State, caller: Caller) -> Json:
         """Return the result of `enter_queue`; for a match, it is also the notice."""
@@ -245,7 +266,8 @@ class Tools:
         waited = await wait.run(self._progress(call, wait_ms / 1_000))
         ending = await self._reads.ending(waited.state, caller.connection_id)
         self._reads.record(caller.connection_id, waited.page, "result")
-        return waited_json(waited, caller.connection_id, ending)
+        partner_idle = partner_idle_json(waited.state, caller.connection_id, self._presence)
+        return waited_json(waited, caller.connection_id, ending) | partner_idle
 
     def _progress(self, call: Call, total_seconds: float) -> Callable[[], Awaitable[None]] | None:
         report = call.report
@@ -254,20 +276,6 @@ class Tools:
         clock = self._clock
         started_ms = clock.now_ms()
         return lambda: report(round((clock.now_ms() - started_ms) / 1_000), total_seconds)
-
-    async def _caller(self, call: Call, handle: str | None) -> Caller:
-        """Return the caller.
-
-        Raises:
-            Refused: the caller is unknown, or named no handle.
-        """
-        caller = await identify(self._reads, call.exchange, handle)
-        if caller is None:
-            raise self._refusals.of("unknown_handle", None if handle else "no_handle")
-        session = call.exchange.session
-        if session is not None and session.changes:  # now, since the call may wait for long
-            await self._sessions.keep(session)
-        return caller
 
     async def _check_wait(self, caller: Caller, cursor: int, wait_seconds: float) -> None:
         """Check cursor and wait before the command is submitted: a refusal after it would not undo the command."""
@@ -288,17 +296,12 @@ class Tools:
             raise self._refusals.of("rate_limited", retry_after_ms=retry_after_ms)
 
     def _clean(self, message: str) -> str:
-        bytes_max = self._replica.state.policy.message_bytes_max
-        if len(message) > bytes_max * RAW_CHARS_PER_BYTE:
-            raise self._refusals.of("message_too_large")
         try:
-            text = clean_message(message)
-        except LoneSurrogate:
-            raise InvalidArgumentsError(LONE_SURROGATE_TEXT) from None
-        if is_blank(text):
+            text = clean_text(message, self._replica.state.policy.message_bytes_max)
+        except TextTooLargeError:
+            raise self._refusals.of("message_too_large") from None
+        if not text:
             raise self._refusals.of("message_empty")
-        if len(text.encode()) > bytes_max:
-            raise self._refusals.of("message_too_large")
         return text
 
 

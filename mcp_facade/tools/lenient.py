@@ -8,7 +8,7 @@ parsed: a message `"true"` or `"1, 2"` stays as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -52,7 +52,7 @@ def understood(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[
     """
     properties, required = schema["properties"], schema["required"]
     named = _named(properties, arguments)
-    values = {name: _value(properties[name]["type"], value) for name, value in named.items()}
+    values = {name: _value(properties[name], value) for name, value in named.items()}
     due = [name for name in required if properties[name]["type"] == "string"]  # an empty text is a text
     return {
         name: value
@@ -127,9 +127,12 @@ def _edits(one: str, other: str, edits_max: int) -> int:
     return last[-1]
 
 
-def _value(kind: str, value: Any) -> Any:
+def _value(described: Mapping[str, Any], value: Any) -> Any:
+    kind = described["type"]
     if kind == "array":
         return _list(value)
+    if "enum" in described:
+        return _choice(described["enum"], value)
     return _text(value) if kind == "string" else _number(value)
 
 
@@ -142,6 +145,12 @@ def _text(value: Any) -> Any:
     if type(value) is int or type(value) is float:
         return msgspec.json.encode(value).decode() if -EXACT_NUMBER_MAX <= value <= EXACT_NUMBER_MAX else value
     return value
+
+
+def _choice(choices: Sequence[str], value: Any) -> Any:
+    """Return the one of `choices` that a text is but for case and the spaces around it."""
+    form = value.strip().lower() if isinstance(value, str) else None
+    return form if form in choices else value
 
 
 def _number(value: Any) -> Any:

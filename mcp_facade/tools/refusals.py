@@ -24,10 +24,10 @@ class Refusals:
         self._replica = replica
         self._metrics = metrics
 
-    def rejected(self, rejection: Rejection) -> Refused:
-        """Return the refusal for a rejection, which was counted where it was decided."""
+    def rejected(self, rejection: Rejection, text: str | None = None) -> Refused:
+        """Return the refusal for a rejection, which was counted where it was decided; `text` as in `of`."""
         more = {} if rejection.retry_after_ms is None else {"retry_after_ms": rejection.retry_after_ms}
-        return Refused(self._payload(rejection.code, rejection.code, more))
+        return Refused(self._payload(rejection.code, text or rejection.code, more))
 
     def of(self, code: str, text: str | None = None, **more: int) -> Refused:
         """Return a refusal of the facade's own, and count it; `text` is the key of its words, if not `code`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from broker.presence import Presence
 from broker.reads import Page
 from broker.waits import Waited
 from events.ids import ConnectionId
@@ -17,6 +19,8 @@ from projections.state import State
 Status = Literal["idle", "waiting", "chatting"]
 
 _IDLE_REASON = f"If idle: {', '.join(get_args(IdleReason))}."
+
+PARTNER_IDLE_STEP_MS = 5_000
 
 
 class _Result(BaseModel):
@@ -50,6 +54,7 @@ class PageResult(_Result):
     status: Status
     timed_out: bool
     idle_reason: str | None = Field(default=None, description=_IDLE_REASON)
+    partner_idle_seconds: int | None = None
     missed: bool | None = Field(default=None, description="Earlier events are no longer kept.")
 
 
@@ -67,7 +72,7 @@ class WaitedResult(PageResult):
 
 
 class DoneResult(_Result):
-    """Result of `leave_chat` and `leave_queue`."""
+    """Result of `leave_chat`, `leave_queue`, `block_partner` and `report_partner`."""
 
     success: Literal[True]
 
@@ -90,6 +95,7 @@ class StatusResult(_Result):
     partner: str | None = Field(default=None, description="The stranger's name; untrusted.")
     waiting: int = Field(description="How many people are in the queue.")
     idle_reason: str | None = Field(default=None, description=_IDLE_REASON)
+    partner_idle_seconds: int | None = None
     cursor: int | None = Field(default=None, description="From before the last chat; pass it to wait_for_events.")
 
 
@@ -156,6 +162,20 @@ def waited_json(waited: Waited, connection_id: ConnectionId, ending: Ending | No
         "timed_out": waited.timed_out,
     }
     return payload | ({"idle_reason": ending.reason} if ending is not None else {})
+
+
+def partner_idle_json(state: State, connection_id: ConnectionId, presence: Presence) -> Json:
+    """Return `{partner_idle_seconds}` of a chatting connection, if it is known; `{}` for another.
+
+    A multiple of 5, so it tells little of the times at which the partner calls.
+    """
+    known = state.connections.get(connection_id)
+    if known is None or not isinstance(known.place, Chatting):
+        return {}
+    silent_ms = presence.silent_ms(state.rooms.by_id[known.place.room_id].partner_of(connection_id))
+    if silent_ms is None:
+        return {}
+    return {"partner_idle_seconds": ceil(silent_ms / PARTNER_IDLE_STEP_MS) * PARTNER_IDLE_STEP_MS // 1_000}
 
 
 def idle_seconds_of(state: State, connection_id: ConnectionId, now_ms: int) -> int:

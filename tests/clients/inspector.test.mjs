@@ -46,7 +46,7 @@ for (const era of ["legacy", "modern"]) {
       return result.structuredContent;
     }
 
-    it("lists the seven tools and finds no fault in their schemas", async () => {
+    it("lists all tools and finds no fault in their schemas", async () => {
       const { code, stdout, stderr } = await run("tools/list", "--strict");
       assert.equal(code, 0, stderr);
       assert.equal(stderr, "");

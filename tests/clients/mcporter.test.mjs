@@ -63,7 +63,7 @@ describe("mcporter", () => {
     return two;
   }
 
-  it("lists the seven tools and reads the lobby", async () => {
+  it("lists all tools and reads the lobby", async () => {
     const { status, tools } = await json("list", "chat", "--json");
     assert.equal(status, "ok");
     assert.deepEqual(tools.map(({ name }) => name).sort(), TOOLS);

@@ -5,17 +5,8 @@ import { after, before, describe, it } from "node:test";
 import { Broker } from "./support/broker.mjs";
 import { named } from "./support/heard.mjs";
 import { GENERATIONS, connectSession, gathering, inOneSession, pair } from "./support/people.mjs";
-import { CONNECTION } from "./support/wire.mjs";
+import { CONNECTION, TOOLS } from "./support/wire.mjs";
 
-const TOOLS = [
-  "enter_queue",
-  "get_status",
-  "leave_chat",
-  "leave_queue",
-  "next_partner",
-  "send_message",
-  "wait_for_events",
-];
 const TIMESTAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|\+00:00)$/;
 const WAIT_SECONDS = 20;
 
@@ -28,7 +19,7 @@ for (const generation of Object.keys(GENERATIONS)) {
     before(async () => (broker = await Broker.start()));
     after(() => broker?.kill());
 
-    it("is negotiated with the official client, and offers the seven tools with the schemas of what they give", async (t) => {
+    it("is negotiated with the official client, and offers all tools with the schemas of what they give", async (t) => {
       const ann = await gathering(t, broker, { generation }).session();
       assert.equal(ann.transport.protocolVersion, "2025-11-25");
       assert.ok(ann.client.getInstructions()?.includes("untrusted"), "a stranger's words are untrusted");
@@ -97,6 +88,19 @@ for (const generation of Object.keys(GENERATIONS)) {
       assert.deepEqual(refused, { error: "Chat has ended", code: "chat_ended" });
       assert.deepEqual(await bob.call("leave_chat", { room_id }), { success: true }, "leaving twice is safe");
       assert.deepEqual(bob.heard.all(named("partner.disconnected")), [], "whoever leaves is not told so");
+    });
+
+    it("blocks and reports a stranger, who is told only that the chat has ended", async (t) => {
+      const there = gathering(t, broker, { generation });
+      const [ann, bob] = [await there.session(), await there.session()];
+      const { room_id } = await pair(ann, bob);
+      assert.deepEqual(await bob.call("block_partner", { room_id }), { success: true });
+      const { params } = await ann.heard.notification("partner.disconnected", { room_id });
+      assert.equal(params.reason, "left");
+      const report = { room_id, category: "other", note: "afterwards" };
+      assert.deepEqual(await bob.call("report_partner", report), { success: true });
+      const refused = await bob.refusal("report_partner", { ...report, room_id: "unknown" });
+      assert.equal(refused.code, "room_not_found");
     });
 
     it("gives a stranger to the next in the queue on next_partner, and tells the one who was left", async (t) => {

@@ -29,7 +29,7 @@ from events.commit import (
 )
 from events.events import Event, QueueLeft, RoomClosed
 from events.ids import CommitId
-from events.policy import Policy
+from events.policy import MAY_BE_OFF, Policy
 from events.text import RedactedText
 from tests.support.examples import scaled
 from tests.support.people import ANN
@@ -179,11 +179,12 @@ def test_a_limit_is_a_positive_integer(value: object) -> None:
         Policy(streams_max=value)
 
 
-def test_a_rule_can_be_off() -> None:
-    """A limit that may be off can be 0, and nothing below."""
-    assert Policy(confirm_grace_ms=0).confirm_grace_ms == 0
-    with pytest.raises(ValueError, match="confirm_grace_ms must be a whole number of at least 0"):
-        Policy(confirm_grace_ms=-1)
+@pytest.mark.parametrize("name", sorted(MAY_BE_OFF))
+def test_some_limits_may_be_off(name: str) -> None:
+    """A limit that may be off takes 0, and nothing less."""
+    assert getattr(Policy(**{name: 0}), name) == 0
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 0"):
+        Policy(**{name: -1})
 
 
 CORRUPTIONS: dict[str, Callable[[dict[str, Any]], object]] = {

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from broker.config import FLAGS, LISTS, Settings, commits_kept, open_log, serve_help, settings_from, unknown_variables
+from broker.config import (
+    BOUNDS,
+    DEFAULTS,
+    FLAGS,
+    LISTS,
+    OFF_AT_0,
+    SERVED,
+    SWITCHES,
+    Settings,
+    commits_kept,
+    open_log,
+    serve_help,
+    settings_from,
+    unknown_variables,
+)
 from broker.errors import UsageError
+from broker.peers import LOOPBACK
 from events.memory import MemoryLog
 from events.policy import LIMITS, Policy
 from mcp_facade.cli import parser_for
@@ -28,13 +43,13 @@ def refusal(*arguments: str, **environment: str) -> str:
 
 
 def test_without_a_word_there_are_defaults() -> None:
-    """This machine only, in memory, and the default policy."""
+    """This machine only, in memory, and the default policy, but for the limits of a served broker."""
     assert parsed() == Settings()
     assert (Settings().host, Settings().port, Settings().log, Settings().policy) == (
         "127.0.0.1",
         8000,
         "memory:",
-        Policy(),
+        Policy(**SERVED),
     )
 
 
@@ -213,8 +228,48 @@ def test_what_is_no_mail_address_is_refused(text: str) -> None:
 def test_every_limit_can_be_set(name: str) -> None:
     """By its flag and by its variable."""
     flag = f"--{name.replace('_', '-')}"
-    assert parsed(flag, "7").policy == Policy(**{name: 7})
-    assert parsed(**{name.upper(): "7"}).policy == Policy(**{name: 7})
+    expected = Policy(**(SERVED | {name: 7}))
+    assert parsed(flag, "7").policy == expected
+    assert parsed(**{name.upper(): "7"}).policy == expected
+
+
+@pytest.mark.parametrize("name", sorted(OFF_AT_0))
+def test_some_limits_can_be_turned_off(name: str) -> None:
+    """By 0, and by nothing less."""
+    flag = f"--{name.replace('_', '-')}"
+    settings = parsed(flag, "0")
+    assert (getattr(settings, name) if name in BOUNDS else getattr(settings.policy, name)) == 0
+    assert refusal(f"{flag}=-1").endswith("must be a whole number of at least 0")
+
+
+@pytest.mark.parametrize("name", sorted(DEFAULTS.keys() - OFF_AT_0))
+def test_the_other_limits_can_not(name: str) -> None:
+    """Nothing would work any more."""
+    assert refusal(**{name.upper(): "0"}).endswith("must be a whole number of at least 1")
+
+
+def test_this_machine_is_exempt_unless_the_broker_is_public() -> None:
+    """A name or a proxy makes it so: then callers from elsewhere have addresses of this machine too."""
+    assert parsed().exempt_peers == LOOPBACK
+    assert parsed("--allow-host", "chat.example.com").exempt_peers == ()
+    assert parsed(TRUST_PROXY="127.0.0.1").exempt_peers == ()
+
+
+def test_shared_addresses_can_be_exempt() -> None:
+    """Repeated, or in a list; a name is refused."""
+    office = ("192.0.2.7", "10.0.0.0/8")
+    assert parsed("--peer-exempt", office[0], "--peer-exempt", office[1]).exempt_peers == (*LOOPBACK, *office)
+    assert parsed("--allow-host", "chat.example.com", PEER_EXEMPT=",".join(office)).exempt_peers == office
+    assert refusal("--peer-exempt", "office.example") == (
+        "--peer-exempt (CHAT_BROKER_PEER_EXEMPT) takes an address or a network, as in 192.0.2.7 or 10.0.0.0/8"
+    )
+
+
+def test_addresses_are_logged_on_request_alone() -> None:
+    """By a flag or a variable."""
+    assert not parsed().log_peers
+    assert parsed("--log-peers").log_peers
+    assert parsed(LOG_PEERS="1").log_peers
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "+7", "1.5", "", " 7", "seven", "٧", "1_000", "9" * 5_000])
@@ -327,8 +382,9 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         parsed("--help")
     assert raised.value.code == 0
     text = capsys.readouterr().out
-    for name in (*FLAGS, *LISTS, *(name.replace("_", "-") for name in LIMITS)):
+    for name in (*FLAGS, *SWITCHES, *LISTS, *(name.replace("_", "-") for name in DEFAULTS)):
         assert f"--{name}" in text
+    assert "(default 100; 0 is off)" in text
     assert "CHAT_BROKER_" in serve_help()
 
 

@@ -24,6 +24,13 @@ def test_a_peer_may_use_its_limit_at_once() -> None:
     assert uses(RateLimiter(FakeClock()), "192.0.2.1", 5) == [0, 0, 0, 3_334, 3_334]
 
 
+def test_a_limit_of_0_is_none() -> None:
+    """Any number of uses, and nothing is remembered of them."""
+    limiter = RateLimiter(FakeClock())
+    assert [limiter.use("192.0.2.1", per_10s_max=0, keys_max=2) for _ in range(100)] == [0] * 100
+    assert not limiter._spent_until_us
+
+
 def test_a_refusal_costs_nothing_and_the_wait_is_enough() -> None:
     """Whoever waits as long as told gets the next one."""
 

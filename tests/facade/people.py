@@ -161,6 +161,12 @@ class Person:
     async def start(self) -> None:
         """Whatever the era asks for before the first call."""
 
+    async def call_from(self, address: str) -> None:
+        """Call from that address of this machine from now on, with one connection that is kept alive."""
+        await self.http.aclose()
+        transport = httpx.AsyncHTTPTransport(local_address=address)
+        self.http = httpx.AsyncClient(timeout=20, transport=transport, trust_env=False)
+
     def headers(self, method: str, name: str | None) -> dict[str, str]:
         """The headers of a request."""
         raise NotImplementedError
@@ -407,9 +413,13 @@ class Crowd:
         """Someone of 2025."""
         return await self._joined(InSession(self.running, version))
 
-    async def person(self, era: Era) -> Modern | InSession:
-        """Someone of that era."""
-        return await self.modern() if era == "2026" else await self.session()
+    async def person(self, era: Era, address: str | None = None) -> Modern | InSession:
+        """Someone of that era, who calls from `address` of this machine."""
+        person = Modern(self.running) if era == "2026" else InSession(self.running)
+        if address is not None:
+            await person.call_from(address)
+        joined: Modern | InSession = await self._joined(person)
+        return joined
 
     async def pair(self, first_era: Era = "2026", second_era: Era = "2026") -> Any:
         """Ann and Bob, in one room; both know its id. Ann's cursor is the one from before it opened."""

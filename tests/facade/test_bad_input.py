@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mcp_facade.tools.catalogue import TOOLS
 from tests.facade.people import ACCEPT, Crowd, Era, Person, crowd, last_answer, texts
 from tests.support.examples import scaled
 from tests.support.server import Running, eventually, serving
@@ -179,6 +180,9 @@ async def test_lone_surrogates_are_refused(there: Crowd, era: Era) -> None:
         ("enter_queue", {"interests": ["\udfff"]}),
         ("get_status", {"handle": "\ud800"}),
         ("leave_chat", {"room_id": "\ud800"}),
+        ("block_partner", {"room_id": "\ud800"}),
+        ("report_partner", room | {"category": "\ud800"}),
+        ("report_partner", room | {"category": "spam", "note": "half \ud83d"}),
         ("leave_chat", {"\ud800": 1}),
     ]
     for tool, arguments in cases:
@@ -301,8 +305,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=8,
 )
-TOOLS = ["enter_queue", "send_message", "wait_for_events", "leave_chat", "next_partner", "leave_queue", "get_status"]
-NAMES = ["display_name", "interests", "handle", "room_id", "message", "message_id", "cursor", "wait_seconds"]
+NAMES = sorted({name for tool in TOOLS for name in tool.input_schema["properties"]})
 CODES = ["invalid_arguments", "unknown_handle", "room_not_found", "already_chatting", "message_empty"]
 ARGUMENTS = st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), JSON, max_size=5)
 
@@ -315,7 +318,7 @@ async def targets() -> AsyncIterator[list[Person]]:
         await strangers_still_meet(running)
 
 
-@given(tool=st.sampled_from(TOOLS), arguments=ARGUMENTS)
+@given(tool=st.sampled_from([tool.name for tool in TOOLS]), arguments=ARGUMENTS)
 @settings(
     max_examples=scaled(60),
     deadline=None,

@@ -40,16 +40,8 @@ def denied(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def mallory_at(running: Running, era: Era) -> AsyncIterator[Modern | InSession]:
     """A client at `MALLORYS` address, with one connection that is kept alive between requests."""
-    person = Modern(running) if era == "2026" else InSession(running)
-    await person.http.aclose()
-    person.http = httpx.AsyncClient(
-        timeout=20, transport=httpx.AsyncHTTPTransport(local_address=MALLORYS), trust_env=False
-    )
-    try:
-        await person.start()
-        yield person
-    finally:
-        await person.close()
+    async with crowd(running) as there:
+        yield await there.person(era, MALLORYS)
 
 
 def replace(path: Path, content: str) -> None:

@@ -142,5 +142,7 @@ def test_a_server_may_offer_no_link() -> None:
     assert direct is NO_DIRECT_RESPONSE
     assert direct.body() is None
     assert not direct.respond([], b"")
+    assert not direct.is_writable()
+    assert direct.is_open()
     assert not direct.write(b"x")
     direct.abort()

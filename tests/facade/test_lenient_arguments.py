@@ -11,6 +11,7 @@ from mcp_facade.tools.arguments import (
     EnterQueueArguments,
     HandleArguments,
     InvalidArgumentsError,
+    ReportArguments,
     RoomArguments,
     SendMessageArguments,
     WaitForEventsArguments,
@@ -67,6 +68,13 @@ async def test_a_number_may_be_text(given: float, said: str) -> None:
     """A host that parsed what was text gave us the number."""
     assert parse(SendMessageArguments, {"room_id": "r", "message": given}).message == said
     assert parse(EnterQueueArguments, {"display_name": given}).display_name == said
+
+
+@pytest.mark.parametrize("category", ["harassment", "Harassment", " harassment\n", "HARASSMENT"])
+async def test_a_category_may_be_in_capitals(category: str) -> None:
+    """Case and spaces around it mean nothing."""
+    asked = parse(ReportArguments, {"room_id": "r", "category": category, "sessionId": 1})
+    assert (asked.category, asked.note) == ("harassment", None)
 
 
 @pytest.mark.parametrize("text", ["true", "1, 2", "[1]", '{"a": 1}', "null", "42", " x ", "1.0"])

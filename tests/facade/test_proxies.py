@@ -92,7 +92,8 @@ async def minted(person: Person, *lines: HeaderLine) -> bool:
 @pytest.mark.anyio
 async def test_clients_behind_a_trusted_proxy_are_counted_apart(era: Era) -> None:
     """By the addresses that the proxy tells, an IPv6 subscriber as one; a repeated header is read to its end."""
-    async with serving(trust_proxies=("127.0.0.1",), handles_minted_per_10s_max=1) as running, crowd(running) as there:
+    limits = {"handles_minted_per_10s_max": 1, "exempt_peers": ()}
+    async with serving(trust_proxies=("127.0.0.1",), **limits) as running, crowd(running) as there:
 
         async def allowed(*addresses: str) -> bool:
             person = await there.person(era)
@@ -112,7 +113,7 @@ async def test_clients_behind_a_trusted_proxy_are_counted_apart(era: Era) -> Non
 async def test_nobody_is_believed_unless_named(era: Era, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even a proxy on this machine, whatever the variable of the HTTP server says."""
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
-    async with serving(handles_minted_per_10s_max=1) as running, crowd(running) as there:
+    async with serving(handles_minted_per_10s_max=1, exempt_peers=()) as running, crowd(running) as there:
         assert await minted(await there.person(era), ("X-Forwarded-For", "192.0.2.1"))
         assert not await minted(await there.person(era), ("X-Forwarded-For", "192.0.2.2"))
 

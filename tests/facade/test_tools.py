@@ -26,18 +26,21 @@ SECRET_WORDS = "xyzzy plugh"
 NO_HANDLE = "cb_" + "x" * 32
 NO_ROOM = "r_" + "a" * 32
 
-WITH_HANDLE = ["send_message", "wait_for_events", "leave_chat", "next_partner", "leave_queue", "get_status"]
+WITH_HANDLE = [tool.name for tool in TOOLS if tool.name != "enter_queue"]
+WITH_ROOM = [tool.name for tool in TOOLS if "room_id" in tool.input_schema["required"]]
 
 
 def arguments_of(tool: str, **given: Any) -> dict[str, Any]:
     """What `tool` needs at the least, and `given`."""
     needed: dict[str, Any] = {}
-    if tool in ("send_message", "leave_chat", "next_partner"):
+    if tool in WITH_ROOM:
         needed["room_id"] = NO_ROOM
     if tool == "send_message":
         needed["message"] = "hello"
     if tool == "wait_for_events":
         needed["cursor"] = 0
+    if tool == "report_partner":
+        needed["category"] = "spam"
     return needed | given
 
 
@@ -73,7 +76,11 @@ async def test_every_result_has_the_promised_shape(there: Crowd, era: Era) -> No
     assert (matched["status"], matched["partner"]) == ("matched", "Ann")
     assert ROOM.fullmatch(matched["room_id"])
     found = await check(
-        ann, "wait_for_events", "events cursor status timed_out idle_seconds", handle=ann.handle, cursor=ann.cursor
+        ann,
+        "wait_for_events",
+        "events cursor status timed_out idle_seconds partner_idle_seconds",
+        handle=ann.handle,
+        cursor=ann.cursor,
     )
     (event,) = found["events"]
     assert set(event) == {"method", "params"}
@@ -81,7 +88,12 @@ async def test_every_result_has_the_promised_shape(there: Crowd, era: Era) -> No
     assert set(event["params"]) == {"room_id", "partner", "timestamp", "cursor"}
     assert TIMESTAMP.fullmatch(event["params"]["timestamp"])
     assert (found["status"], found["timed_out"], found["idle_seconds"]) == ("chatting", False, 0)
-    status = await check(ann, "get_status", "status connection_id room_id partner waiting cursor", handle=ann.handle)
+    status = await check(
+        ann,
+        "get_status",
+        "status connection_id room_id partner waiting partner_idle_seconds cursor",
+        handle=ann.handle,
+    )
     assert (status["status"], status["partner"], status["waiting"]) == ("chatting", "Bob", 0)
     room = {"room_id": matched["room_id"]}
     sent = await check(bob, "send_message", "success timestamp", handle=bob.handle, message="hello", **room)
@@ -90,7 +102,7 @@ async def test_every_result_has_the_promised_shape(there: Crowd, era: Era) -> No
     both = await check(
         ann,
         "send_message",
-        "success timestamp events cursor status timed_out",
+        "success timestamp events cursor status timed_out partner_idle_seconds",
         handle=ann.handle,
         message="you too",
         cursor=found["cursor"],
@@ -121,6 +133,8 @@ async def test_every_result_has_the_promised_shape(there: Crowd, era: Era) -> No
     assert event["params"]["reason"] == "next"
     assert (parted["status"], parted["idle_reason"]) == ("idle", "partner_next")
     await check(ann, "leave_chat", "success", handle=ann.handle, **room)
+    await check(ann, "report_partner", "success", handle=ann.handle, category="spam", **room)
+    await check(ann, "block_partner", "success", handle=ann.handle, **room)
     await check(bob, "leave_queue", "success", handle=bob.handle)
     status = await check(bob, "get_status", "status connection_id waiting idle_reason cursor", handle=bob.handle)
     assert (status["status"], status["waiting"], status["idle_reason"]) == ("idle", 0, "you_left")
@@ -181,11 +195,23 @@ async def test_hints_are_honest(there: Crowd, era: Era) -> None:
     listed = (await (await there.person(era)).request("tools/list"))["result"]["tools"]
     hints = {tool["name"]: tool["annotations"] for tool in listed}
     assert {name for name, hint in hints.items() if hint["readOnlyHint"]} == {"wait_for_events", "get_status"}
-    assert {name for name, hint in hints.items() if not hint["openWorldHint"]} == {"leave_chat"}
+    assert {name for name, hint in hints.items() if not hint["openWorldHint"]} == {
+        "leave_chat",
+        "block_partner",
+        "report_partner",
+    }
+    assert {name for name, hint in hints.items() if hint["destructiveHint"]} == {
+        "leave_chat",
+        "next_partner",
+        "block_partner",
+        "report_partner",
+    }
     assert {name for name, hint in hints.items() if hint["idempotentHint"]} == {
         "wait_for_events",
         "leave_chat",
         "next_partner",
+        "block_partner",
+        "report_partner",
         "leave_queue",
         "get_status",
     }
@@ -214,10 +240,11 @@ async def test_a_room_that_is_not_ones_own_does_not_exist(there: Crowd, era: Era
     ann, _ = await there.pair(era, era)
     eve = await there.person(era)
     await eve.enter("Eve")
-    for tool in ("send_message", "leave_chat", "next_partner"):
+    for tool in WITH_ROOM:
+        error = REFUSALS["no_such_partner"] if tool in ("block_partner", "report_partner") else "Room not found"
         for room_id in (ann.room_id, NO_ROOM, "", SECRET_WORDS):
             refusal = await eve.refused(tool, **arguments_of(tool, room_id=room_id, handle=eve.handle))
-            assert refusal == {"error": "Room not found", "code": "room_not_found"}, tool
+            assert refusal == {"error": error, "code": "room_not_found"}, tool
     assert (await ann.call("get_status", handle=ann.handle))["status"] == "chatting"
 
 
@@ -299,7 +326,8 @@ async def test_who_talks_too_fast_is_told_how_long_to_wait(era: Era) -> None:
 async def test_who_asks_for_too_many_handles_is_slowed_down(era: Era) -> None:
     """New handles are counted by address; who has one is not slowed."""
     clock = FakeClock()
-    async with serving(clock=clock, handles_minted_per_10s_max=1) as running, crowd(running) as there:
+    limits = {"handles_minted_per_10s_max": 1, "exempt_peers": ()}
+    async with serving(clock=clock, **limits) as running, crowd(running) as there:
         ann, bob = await there.person(era), await there.person(era)
         await ann.enter()
         refusal = await bob.refused("enter_queue")
@@ -414,6 +442,8 @@ async def test_names_and_interests_are_cleaned_and_words_are_kept(there: Crowd, 
     assert commits[1].command.interests == ("böcher", "tea")
 
 
+CATEGORIES_LISTED = "category: write one of spam, harassment, sexual, minor, threat, other."
+
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("enter_queue", {"display_name": ["Ann"]}, "display_name:"),
     ("enter_queue", {"display_name": True}, "display_name:"),
@@ -457,6 +487,15 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("wait_for_events", {"wait_seconds": "NaN"}, "wait_seconds:"),
     ("leave_chat", {"room_id": []}, "room_id:"),
     ("next_partner", {"room_id": None}, "room_id is missing"),
+    ("block_partner", {"room_id": None}, "room_id is missing"),
+    ("report_partner", {"room_id": None}, "room_id is missing"),
+    *(
+        ("report_partner", {"category": wrong}, CATEGORIES_LISTED)
+        for wrong in (None, "", "rude", SECRET_WORDS, 7, ["spam"])
+    ),
+    ("report_partner", {"note": True}, "note:"),
+    ("report_partner", {"note": ["x"]}, "note:"),
+    ("report_partner", {"catgory": "spam", "category": None}, "write category"),
     ("leave_queue", {"handle": {}}, "handle:"),
     ("get_status", {"handle": False}, "handle:"),
     ("send_message", {"mesage": SECRET_WORDS, "message": None}, "write message"),

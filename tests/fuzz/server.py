@@ -40,6 +40,8 @@ POLICY = Policy(
     message_ids_kept=64,
     log_commits_max=200,
     inbox_events_max=64,
+    blocks_per_connection_max=5,
+    reports_per_10min_max=3,
 )
 
 

@@ -12,6 +12,7 @@ from mcp_facade.streams.frames import EXTENSION
 from tests.facade.people import ACCEPT, CLIENT_INFO, MODERN, SESSIONS
 from tests.hostile.request import Framing, Header, Request
 from tests.hostile.values import (
+    CATEGORIES,
     CURSORS,
     HANDLES,
     IDS,
@@ -34,18 +35,27 @@ Json = dict[str, Any]
 VERSION, CAPABILITIES, CLIENT, LEVEL = (
     f"io.modelcontextprotocol/{name}" for name in ("protocolVersion", "clientCapabilities", "clientInfo", "logLevel")
 )
-TOOLS = ["enter_queue", "send_message", "wait_for_events", "leave_chat", "next_partner", "leave_queue", "get_status"]
-ARGUMENTS = ["display_name", "interests", "handle", "room_id", "message", "message_id", "cursor", "wait_seconds"]
+TOOLS = [
+    *("enter_queue", "send_message", "wait_for_events", "leave_chat", "next_partner"),
+    *("block_partner", "report_partner", "leave_queue", "get_status"),
+]
+ARGUMENTS = [
+    *("display_name", "interests", "handle", "room_id", "message", "message_id", "cursor", "wait_seconds"),
+    *("category", "note"),
+]
 NEEDED: dict[str, Sequence[str]] = {
     "send_message": ["room_id", "message"],
     "wait_for_events": ["cursor"],
     "leave_chat": ["room_id"],
     "next_partner": ["room_id"],
+    "block_partner": ["room_id"],
+    "report_partner": ["room_id", "category"],
 }
 OPTIONAL: dict[str, Sequence[str]] = {
     "enter_queue": ["display_name", "interests"],
     "send_message": ["message_id", "cursor", "wait_seconds"],
     "wait_for_events": ["wait_seconds"],
+    "report_partner": ["note"],
 }
 OTHER_METHODS = [
     "tools/list",
@@ -200,6 +210,8 @@ def arguments(draw: st.DrawFn, tool: str, known: Known = BY_PLACEHOLDERS) -> Jso
         "message_id": MESSAGE_IDS,
         "cursor": known.cursors,
         "wait_seconds": known.waits,
+        "category": CATEGORIES,
+        "note": TEXTS,
     }
     given = {"handle": draw(of["handle"])} if not draw(rarely(4)) else {}
     given |= {name: draw(of[name]) for name in NEEDED.get(tool, ()) if not draw(rarely(15))}

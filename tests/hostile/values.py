@@ -142,6 +142,7 @@ ROOMS = st.sampled_from(["@ROOM@"] * 8 + ["@CLOSED@", "@HANDLE@", MARK, ""])
 CURSORS = st.one_of(st.just(Raw(b"@CURSOR@")), st.just(0), st.sampled_from([1, -1, 2**53, 2**63, 1.0, 0.5, "1", True]))
 WAITS = st.sampled_from([0, 0.01, 0.05, 1, 2.5, 8, 300, 301, -1, -0.0, 1e-320, "1", True])
 MESSAGE_IDS = st.sampled_from(["a", "b", "", "é", MARK, "x" * 64, "x" * 65])
+CATEGORIES = st.sampled_from(["spam", "harassment", "other", " Minor ", "rude", "", 7, MARK])
 URIS = st.one_of(
     st.sampled_from(
         [

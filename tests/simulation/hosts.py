@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 import msgspec
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
@@ -48,6 +49,7 @@ class Host:
         self.around = around
         self.name = name
         self.random = random.Random(f"{around.seed} {name}")
+        self.address = f"10.0.0.{2 + crc32(name.encode()) % 200}"  # a few share one
         self.home = around.processes[self.random.randrange(len(around.processes))]
         self._request_id = 0
 
@@ -103,7 +105,7 @@ class Host:
         """
         self._request_id += 1
         body = msgspec.json.encode({"jsonrpc": "2.0", "id": self._request_id, "method": method, "params": params})
-        exchanged = self.around.network.request(process, "POST", headers, body, about=method)
+        exchanged = self.around.network.request(process, "POST", headers, body, about=method, address=self.address)
         patience_ms = leave_after_ms if leave_after_ms is not None else PATIENCE_MS
         alarm = self.around.world.after(patience_ms, exchanged.close)
         try:

@@ -41,9 +41,16 @@ class Network:
         self.sometimes = sometimes
 
     def request(
-        self, process: Process, method: str, headers: Headers, body: bytes = b"", *, about: str = ""
+        self,
+        process: Process,
+        method: str,
+        headers: Headers,
+        body: bytes = b"",
+        *,
+        about: str = "",
+        address: str = "10.0.0.1",
     ) -> Exchanged:
-        """Begin a request; the answer is read from what is returned."""
+        """Begin a request from `address`; the answer is read from what is returned."""
         exchanged = Exchanged(self, process, about)
         faults = self.faults
         if faults.strike("request lost"):
@@ -53,7 +60,7 @@ class Network:
             if method == "POST":
                 sent["content-length"] = str(len(body))
             scope_headers = [(name.lower().encode(), value.encode()) for name, value in sent.items()]
-            self.world.after(faults.some(LATENCY_MS), exchanged.arrive, method, scope_headers, body)
+            self.world.after(faults.some(LATENCY_MS), exchanged.arrive, method, scope_headers, body, address)
         return exchanged
 
 
@@ -150,7 +157,7 @@ class Exchanged:
 
     # The server's side, in the process's loop
 
-    def arrive(self, method: str, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    def arrive(self, method: str, headers: list[tuple[bytes, bytes]], body: bytes, address: str) -> None:
         """The request has reached its process, if that lives."""
         if not self._process.is_up:
             self._world.after(self._faults.some(LATENCY_MS), self.break_client)
@@ -165,7 +172,7 @@ class Exchanged:
             "raw_path": b"/mcp",
             "query_string": b"",
             "headers": [(b"host", b"127.0.0.1:8000"), *headers],
-            "client": ("10.0.0.1", 1),
+            "client": (address, 1),
             "server": ("127.0.0.1", 8000),
             "scheme": "http",
             "extensions": {DIRECT_RESPONSE_KEY: ServerLink(self)},
@@ -203,9 +210,14 @@ class Exchanged:
         return None if self._server_gone.is_set() else self._body
 
     @property
+    def is_open(self) -> bool:
+        """Whether the server knows of no end of the connection."""
+        return not self._server_gone.is_set() and not self._process.loop.dead
+
+    @property
     def takes_more(self) -> bool:
         """Whether the server can write without waiting."""
-        return not self._server_gone.is_set() and not self._process.loop.dead and self._unread < WINDOW_BYTES
+        return self.is_open and self._unread < WINDOW_BYTES
 
     def server_writes(self, body: bytes, start: dict[str, Any] | None = None) -> None:
         """More of a response, or with its start the whole."""
@@ -311,6 +323,10 @@ class ServerLink:
     def is_writable(self) -> bool:
         """See `DirectResponse`."""
         return self._exchanged.takes_more
+
+    def is_open(self) -> bool:
+        """See `DirectResponse`."""
+        return self._exchanged.is_open
 
     def write(self, body: bytes) -> None:
         """See `DirectResponse`."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from broker.decide import decide
 from broker.testing.reference_model import ReferenceModel
 from events.commit import Commit
-from events.events import MessageSent, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
+from events.events import MessageSent, NamesForgotten, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
 from projections.invariants import check_step
 from projections.state import State
@@ -136,7 +136,7 @@ class Record:
                 room_id=event.room_id, reason=event.reason, timestamp=stamp,
             )  # fmt: skip
         else:
-            assert isinstance(event, PolicyAdopted)
+            assert isinstance(event, PolicyAdopted | NamesForgotten)
 
     def _keep_message(self, position: Position, stamp: str, event: MessageSent, told: set[ConnectionId]) -> None:
         room, text = self.rooms[event.room_id], event.text

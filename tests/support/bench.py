@@ -46,6 +46,7 @@ class FakeClient:
         self.written: list[Delivery] = []
         self.pinged_ms: list[float] = []
         self.reads = True
+        self.is_lost = False
         self._bench = bench
 
     def encode(self, delivery: Delivery) -> Delivery:
@@ -55,6 +56,10 @@ class FakeClient:
     def is_writable(self) -> bool:
         """Return whether the client reads."""
         return self.reads
+
+    def is_open(self) -> bool:
+        """Return whether the connection is open."""
+        return not self.is_lost
 
     def write_now(self, frames: Delivery) -> None:
         """Keep what is written."""

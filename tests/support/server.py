@@ -13,6 +13,7 @@ from unittest.mock import patch
 from broker.broker import Broker
 from broker.clock import Clock, SystemClock
 from broker.config import BOUNDS, Settings
+from broker.peers import LOOPBACK
 from events.commit import Commit, Tip
 from events.ids import ConnectionId
 from events.log import EventLog
@@ -20,7 +21,7 @@ from events.memory import MemoryLog
 from events.policy import Policy
 from mcp_facade.app import ChatApp
 from mcp_facade.http.deny_file import DenyFile
-from mcp_facade.serve import ChatUvicorn, read_limits_of, uvicorn_config
+from mcp_facade.serve import ChatUvicorn, peer_limits_of, read_limits_of, uvicorn_config
 from tests.support.fake_clock import settle
 from tests.support.lane import FAST_LANE
 
@@ -125,6 +126,8 @@ async def serving(
     deny_peers: Path | None = None,
     rules_url: str | None = None,
     operator_contact: str | None = None,
+    exempt_peers: tuple[str, ...] = LOOPBACK,
+    log_peers: bool = False,
     folded: bool = True,
     on_started: Callable[[], None] = lambda: None,
     **limits: Any,
@@ -144,6 +147,8 @@ async def serving(
         deny_peers=str(deny_peers) if deny_peers is not None else None,
         rules_url=rules_url,
         operator_contact=operator_contact,
+        exempt_peers=exempt_peers,
+        log_peers=log_peers,
         policy=policy,
         **bounds,
     )
@@ -152,6 +157,7 @@ async def serving(
         clock or SystemClock(),
         keep_commits=policy.log_commits_max,
         read_limits=read_limits_of(settings),
+        peer_limits=peer_limits_of(settings),
     )
     app = ChatApp(broker, settings, on_started, DenyFile(deny_peers) if deny_peers is not None else None)
     listening = socket.create_server(("127.0.0.1", 0))

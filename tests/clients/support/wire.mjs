@@ -9,11 +9,13 @@ export const EVENTS_EXTENSION = "io.github.mcp-chat-broker/events";
 export const CONNECTION = "io.github.mcp-chat-broker/connection";
 export const SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId";
 export const TOOLS = [
+  "block_partner",
   "enter_queue",
   "get_status",
   "leave_chat",
   "leave_queue",
   "next_partner",
+  "report_partner",
   "send_message",
   "wait_for_events",
 ];

@@ -22,6 +22,8 @@ ARGUMENTS = {
     "wait_for_events": {"cursor": 0},
     "leave_chat": {"room_id": "r"},
     "next_partner": {"room_id": "r"},
+    "block_partner": {"room_id": "r"},
+    "report_partner": {"room_id": "r", "category": "spam"},
 }
 
 

@@ -33,7 +33,7 @@ RUN = settings(
 
 async def converse(data: st.DataObject, tally: Counter[str], likely: Collection[str] = ()) -> None:
     """Pair two clients of different eras, and draw steps after that, mostly those in `likely`."""
-    async with twins(tally) as both:
+    async with twins(tally, confirm_grace_ms=8_000, requeue_on_missed_match=1) as both:
         conversation = Conversation(both, data, likely)
         await conversation.begin()
         for _ in range(data.draw(st.integers(1, STEPS_MAX))):

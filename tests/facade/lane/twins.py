@@ -135,6 +135,10 @@ class _FastReader:
         """As long as it is there."""
         return not self._exchanged.is_gone
 
+    def is_open(self) -> bool:
+        """As long as it is there."""
+        return not self._exchanged.is_gone
+
     def write(self, body: bytes) -> None:
         """More of a stream."""
         self._exchanged.body += body
@@ -165,6 +169,7 @@ class Twin:
         """All of its state, in a form that can be compared."""
         sessions = self.app.endpoint._sessions._by_id
         presence, log = self.broker.presence._activities, self.broker.log
+        confirmation = self.broker.presence.confirmation
         assert isinstance(log, MemoryLog)
         return {
             "log": [encode_commit(commit) for commit in log._commits],
@@ -173,6 +178,7 @@ class Twin:
                 who: (trace.streams, trace.calls, trace.stream_closed_ms, trace.call_over_ms)
                 for who, trace in presence.items()
             },
+            "unconfirmed": list(confirmation.unconfirmed),
             "sessions": [
                 (
                     one.session_id,

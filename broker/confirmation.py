@@ -1,0 +1,130 @@
+"""Confirmation of matches: a member without a sign of life after the opening of its room has missed the match.
+
+Its client may have vanished while it waited. A call or a stream that begins after the opening confirms a member, and so
+does a notification about the room that was written to an open connection. A client that thinks for long between two
+calls is confirmed by its result. The broker submits `CancelMatch` once the grace is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from broker.clock import Clock
+from broker.deadlines import Deadlines
+from broker.replica import Replica
+from events.commands import CancelMatch
+from events.commit import Commit
+from events.events import RoomClosed, RoomOpened
+from events.ids import ConnectionId, Position, RoomId
+
+NEVER = -1.0
+LOOK_AGAIN_MS = 1_000
+
+
+class _Match(NamedTuple):
+    """A match that has to be confirmed by both members."""
+
+    room_id: RoomId
+    members: tuple[ConnectionId, ConnectionId]
+    opened_position: Position
+    since_ms: float
+    grace_ms: int
+
+
+class MatchConfirmation:
+    """The members of open rooms who have yet to give a sign of life."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        deadlines: Deadlines,
+        replica: Replica,
+        submit: Callable[[CancelMatch], object],
+        is_present: Callable[[ConnectionId], bool],
+    ) -> None:
+        """`submit` takes the command at the end of the grace, and each second after it while the room is open.
+
+        `is_present` returns whether a member of a room is present now.
+        """
+        self.unconfirmed: dict[ConnectionId, _Match] = {}
+        """The members to be confirmed. To take one out is to confirm it."""
+        self._clock = clock
+        self._deadlines = deadlines
+        self._replica = replica
+        self._submit = submit
+        self._is_present = is_present
+        self._foreign_commit_ms = NEVER
+
+    def start(self) -> None:
+        """Start the grace anew in the rooms that opened less than a grace ago; all other matches are confirmed.
+
+        A member that has spoken since counts as confirmed too.
+        """
+        state = self._replica.state
+        grace_ms = state.policy.confirm_grace_ms
+        if not grace_ms:
+            return
+        opened_after_ms = self._clock.wall_ms() - grace_ms
+        for room in state.rooms.by_id.values():
+            if room.is_open and room.first_entry is not None:
+                people = [state.connections.by_id[who] for who in (room.first, room.second)]
+                opened_at_ms = min(known.last_at_ms for known in people)
+                if opened_at_ms > opened_after_ms:
+                    self._expect(room.room_id, (room.first, room.second), room.opened_position)
+
+    def confirm_all(self) -> None:
+        """Count every match as confirmed: the commits that opened some of them were not announced."""
+        self.unconfirmed.clear()
+
+    def on_foreign_commits(self) -> None:
+        """Start every grace anew: another broker lives, and the members it hears are not known here.
+
+        So no match is cancelled while the other brokers write. A limit remains: if all of them write nothing for a
+        whole grace, a member that was heard elsewhere alone, and has not spoken, has missed the match.
+        """
+        self._foreign_commit_ms = self._clock.now_ms()
+
+    def observe(self, commit: Commit) -> None:
+        """Expect the members of a room that `commit` opens, and no longer those of a room that it closes."""
+        for event in commit.events:
+            if isinstance(event, RoomClosed):
+                self.unconfirmed.pop(event.closed_by, None)
+                self.unconfirmed.pop(event.other, None)
+            elif isinstance(event, RoomOpened) and event.first_entry is not None:
+                self._expect(event.room_id, (event.first, event.second), commit.position)
+
+    def told(self, connection_id: ConnectionId, position: Position) -> None:
+        """Note that a notification at `position` was written to an open connection of `connection_id`.
+
+        It confirms a member, unless it is from before its room.
+        """
+        match = self.unconfirmed.get(connection_id)
+        if match is not None and position >= match.opened_position:
+            del self.unconfirmed[connection_id]
+
+    def _expect(self, room_id: RoomId, members: tuple[ConnectionId, ConnectionId], opened_position: Position) -> None:
+        grace_ms = self._replica.state.policy.confirm_grace_ms
+        match = _Match(room_id, members, opened_position, self._clock.now_ms(), grace_ms)
+        self.unconfirmed.update(dict.fromkeys(members, match))
+        self._deadlines.add(match.since_ms + grace_ms, self._check, match)
+
+    def _check(self, match: _Match) -> None:
+        """Cancel `match` if members of it are still to be confirmed; look again later, since the command may fail."""
+        missed_by = self._missed_by(match)
+        if not missed_by:
+            return
+        now_ms = self._clock.now_ms()
+        due_ms = max(match.since_ms, self._foreign_commit_ms) + match.grace_ms
+        self._deadlines.add(due_ms if due_ms > now_ms else now_ms + LOOK_AGAIN_MS, self._check, match)
+        if due_ms <= now_ms:
+            is_other_present = any(self._is_present(who) for who in match.members if who not in missed_by)
+            self._submit(CancelMatch(match.room_id, missed_by, is_other_present))
+
+    def _missed_by(self, match: _Match) -> tuple[ConnectionId, ...]:
+        """Return the members still to be confirmed; one that has spoken at another broker is confirmed by that."""
+        people = self._replica.state.connections.by_id
+        for who in match.members:
+            if self.unconfirmed.get(who) is match and people[who].last_position > match.opened_position:
+                del self.unconfirmed[who]
+        return tuple(who for who in match.members if self.unconfirmed.get(who) is match)
