@@ -70,7 +70,7 @@ class Presence:
 
         It also takes the commands of the confirmation.
         """
-        self.confirmation = MatchConfirmation(clock, deadlines, replica, submit, self.is_present)
+        self.confirmation = MatchConfirmation(clock, deadlines, replica, submit, self.is_present, self.is_heard_since)
         self._clock = clock
         self._deadlines = deadlines
         self._replica = replica
