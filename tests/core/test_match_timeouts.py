@@ -258,6 +258,17 @@ async def test_an_entry_stored_after_its_patience_is_matched_at_once(bench: Brok
     assert met(bench, ANN, BOB)
 
 
+@with_broker(structs.replace(AGAIN, rematch_patience_ms=0))
+async def test_two_who_have_met_meet_again_at_once_without_patience(bench: BrokerBench) -> None:
+    """With a patience of 0, they meet again as soon as nobody else waits."""
+    room = await bench.pair(ANN, BOB)
+    await bench.do(NextPartner(ANN, room))
+    await bench.do(enter(BOB))
+    assert (bench.waits(ANN), bench.waits(BOB)) == (True, True)
+    await bench.clock.advance(1)
+    assert met(bench, ANN, BOB)
+
+
 @with_broker(AGAIN)
 async def test_one_who_waits_alone_is_not_asked_for(bench: BrokerBench) -> None:
     """The next newcomer will be."""
