@@ -42,10 +42,11 @@ class MatchConfirmation:
         replica: Replica,
         submit: Callable[[CancelMatch], object],
         is_present: Callable[[ConnectionId], bool],
+        is_heard_since: Callable[[ConnectionId, float], bool],
     ) -> None:
         """`submit` takes the command at the end of the grace, and each second after it while the room is open.
 
-        `is_present` returns whether a member of a room is present now.
+        `is_present` returns whether a member of a room is present now, and `is_heard_since` whether it was heard.
         """
         self.unconfirmed: dict[ConnectionId, _Match] = {}
         """The members to be confirmed. To take one out is to confirm it."""
@@ -54,6 +55,7 @@ class MatchConfirmation:
         self._replica = replica
         self._submit = submit
         self._is_present = is_present
+        self._is_heard_since = is_heard_since
         self._foreign_commit_ms = NEVER
 
     def start(self) -> None:
@@ -66,8 +68,9 @@ class MatchConfirmation:
         if not grace_ms:
             return
         opened_after_ms = self._clock.wall_ms() - grace_ms
-        for room in state.rooms.by_id.values():
-            if room.is_open and room.first_entry is not None:
+        rooms = [room for room in state.rooms.by_id.values() if room.is_open]
+        for room in sorted(rooms, key=lambda room: room.opened_position):
+            if room.first_entry is not None:
                 people = [state.connections.by_id[who] for who in (room.first, room.second)]
                 opened_at_ms = min(known.last_at_ms for known in people)
                 if opened_at_ms > opened_after_ms:
@@ -80,8 +83,9 @@ class MatchConfirmation:
     def on_foreign_commits(self) -> None:
         """Start every grace anew: another broker lives, and the members it hears are not known here.
 
-        So no match is cancelled while the other brokers write. A limit remains: if all of them write nothing for a
-        whole grace, a member that was heard elsewhere alone, and has not spoken, has missed the match.
+        So no match is cancelled while the other brokers write, nor because of a member that was never heard here. A
+        limit remains: if all of them write nothing for a whole grace, a member that has moved to another broker, and
+        has not spoken, has missed the match.
         """
         self._foreign_commit_ms = self._clock.now_ms()
 
@@ -127,4 +131,9 @@ class MatchConfirmation:
         for who in match.members:
             if self.unconfirmed.get(who) is match and people[who].last_position > match.opened_position:
                 del self.unconfirmed[who]
-        return tuple(who for who in match.members if self.unconfirmed.get(who) is match)
+        unconfirmed = (who for who in match.members if self.unconfirmed.get(who) is match)
+        return tuple(who for who in unconfirmed if self._would_be_heard_here(who))
+
+    def _would_be_heard_here(self, who: ConnectionId) -> bool:
+        """Return whether a call of `who` would come here, as far as known: no other broker writes, or it has called."""
+        return self._foreign_commit_ms == NEVER or self._is_heard_since(who, NEVER)

@@ -40,11 +40,11 @@ class MatchTimeouts:
         state = self._writer.replica.state
         now_ms, steps_ms = self._writer.time_ms(), patience_steps_ms(state.policy)
         for entered, who in state.queue.entries.items():
-            due_ms = state.connections.by_id[who].waiting_since_ms() + steps_ms[0]
-            if due_ms <= now_ms:
-                self._add(due_ms, who, entered)
+            since_ms = state.connections.by_id[who].waiting_since_ms()
+            if since_ms + steps_ms[0] <= now_ms:
+                self._add(since_ms + steps_ms[0], who, entered)
             else:
-                self._add_next(state, who, entered)
+                self._add_next(state, who, entered, now_ms)
 
     def observe(self, commit: Commit, state: State) -> None:
         """Schedule the connections that begin to wait. A message makes none wait."""
@@ -59,13 +59,16 @@ class MatchTimeouts:
                 if event.earlier is not None:
                     self._add(commit.at_ms, who, entered)  # others may have come since it waited first
                 else:
-                    self._add_next(state, who, entered)
+                    self._add_next(state, who, entered, commit.at_ms)
 
-    def _add_next(self, state: State, who: ConnectionId, entered: Position) -> None:
-        """Schedule the next step of the patience of `who`, if there is one."""
-        since_ms, now_ms = state.connections.by_id[who].waiting_since_ms(), self._writer.time_ms()
+    def _add_next(self, state: State, who: ConnectionId, entered: Position, last_ms: int) -> None:
+        """Schedule the first step of the patience of `who` after `last_ms`, if there is one.
+
+        It may be due already: a commit is announced late if its append took long.
+        """
+        since_ms = state.connections.by_id[who].waiting_since_ms()
         for step_ms in patience_steps_ms(state.policy):
-            if since_ms + step_ms > now_ms:
+            if since_ms + step_ms > last_ms:
                 self._add(since_ms + step_ms, who, entered)
                 return
 
@@ -81,7 +84,7 @@ class MatchTimeouts:
         if due_ms > self._writer.time_ms():  # the wall clock was set back
             self._add(due_ms, who, entered)
             return
-        self._add_next(state, who, entered)
+        self._add_next(state, who, entered, due_ms)
         if len(state.queue) > 1:
             answer = self._writer.submit(MatchDue(who))
             answer.add_done_callback(lambda answer: self._look_again(answer, who, entered, generation, due_ms))

@@ -106,8 +106,10 @@ def _with_queue(state: StateView, queue: Queue) -> StateView:
 def patience_steps_ms(policy: Policy) -> list[int]:
     """Return the waits after which a matching may name further partners, ascending; 0 is that of a newcomer."""
     first_ms = policy.interest_patience_ms if policy.matching == "interests" else 0
-    again_ms = min(policy.rematch_after_ms, policy.rematch_patience_ms)
-    return sorted({first_ms, again_ms or first_ms})
+    if not policy.rematch_after_ms:
+        return [first_ms]
+    # A newcomer has no patience; so where none is asked for, it is matched again a moment after.
+    return sorted({first_ms, min(policy.rematch_after_ms, max(1, policy.rematch_patience_ms))})
 
 
 def _longest_waiting(state: StateView, seeker: Seeker) -> ConnectionId | None:

@@ -70,7 +70,7 @@ class Presence:
 
         It also takes the commands of the confirmation.
         """
-        self.confirmation = MatchConfirmation(clock, deadlines, replica, submit, self.is_present)
+        self.confirmation = MatchConfirmation(clock, deadlines, replica, submit, self.is_present, self.is_heard_since)
         self._clock = clock
         self._deadlines = deadlines
         self._replica = replica
@@ -82,9 +82,11 @@ class Presence:
 
     def start(self) -> None:
         """Schedule every connection in the queue or a room; without a known activity, it counts as heard just now."""
-        for connection_id, connection in self._replica.state.connections.by_id.items():
-            if not isinstance(connection.place, Idle):
-                self._schedule(self._activity(connection_id))
+        people = self._replica.state.connections.by_id.items()
+        # The order of a map is that of hashes, and of two equal deadlines the first added comes first.
+        active = sorted((known.last_position, who) for who, known in people if not isinstance(known.place, Idle))
+        for _, connection_id in active:
+            self._schedule(self._activity(connection_id))
 
     def on_foreign_commits(self) -> None:
         """Start every idle grace anew: another broker lives, and the connections it hears are not known here.

@@ -209,10 +209,10 @@ class BrokerMachine(RuleBasedStateMachine):
         """Forget the names of those who have been idle for a few positions."""
         self.submit(ForgetNames(tuple(people), max(0, self.state.position - ago)))
 
-    @rule(who=MEMBERS, ago=st.integers(0, 3))
-    def disconnect(self, who: ConnectionId, ago: int) -> None:
+    @rule(who=MEMBERS, ago=st.integers(0, 3), abandoned=st.booleans())
+    def disconnect(self, who: ConnectionId, ago: int, *, abandoned: bool) -> None:
         """Report an absence, found now or a few positions ago."""
-        self.submit(Disconnect(who, "disconnected", max(0, self.state.position - ago)))
+        self.submit(Disconnect(who, "disconnected", max(0, self.state.position - ago), abandoned))
 
     @precondition(lambda machine: not machine.other_policies.is_empty)
     @rule(policy=_OTHER_POLICIES)

@@ -130,15 +130,16 @@ def status_of(state: State, connection_id: ConnectionId) -> Status:
 
 
 def place_cursor(state: State, connection_id: ConnectionId) -> int | None:
-    """Return the position of the entry into the present place (queue or room); `None` when idle or unknown."""
+    """Return the position from which a connection is in its place (queue or room); `None` when idle or unknown.
+
+    One that waits again after a missed match has been there since the end of that match.
+    """
     known = state.connections.get(connection_id)
-    match known.place if known is not None else None:
-        case Waiting(entered_position=entered):
-            return entered
-        case Chatting(room_id=room_id):
-            return state.rooms.by_id[room_id].opened_position
-        case _:
-            return None
+    if known is None or isinstance(known.place, Idle):
+        return None
+    if isinstance(known.place, Chatting):
+        return state.rooms.by_id[known.place.room_id].opened_position
+    return known.last_position
 
 
 def room_json(state: State, connection_id: ConnectionId) -> Json:

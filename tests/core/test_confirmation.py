@@ -357,8 +357,9 @@ def test_while_other_brokers_write_no_match_is_cancelled() -> None:
         here, there = (BrokerBench(log, clock) for log in FaultyLog.shared(2))
         for bench in (here, there):
             await bench.broker.start(CONFIRMED)
-        room = await here.pair(ANN, BOB)
-        await settle()
+        with here.broker.presence.call(ANN):
+            room = await here.pair(ANN, BOB)
+            await settle()
         for bench in (here, there):
             call(bench, BOB)
         for _ in range(3):
@@ -372,6 +373,25 @@ def test_while_other_brokers_write_no_match_is_cancelled() -> None:
         await clock.advance(1)
         assert here.is_idle(ANN)
         assert here.waits(BOB)
+        for bench in (here, there):
+            await bench.broker.close()
+
+    run(scenario)
+
+
+def test_a_member_that_calls_another_broker_has_not_missed_its_match() -> None:
+    """A broker that never heard the two does not judge them, though nothing is written for a whole grace."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        here, there = (BrokerBench(log, clock) for log in FaultyLog.shared(2))
+        for bench in (here, there):
+            await bench.broker.start(CONFIRMED)
+        room = await there.pair(ANN, BOB)
+        await settle()
+        call(there, ANN, BOB)
+        await clock.advance(2 * GRACE)
+        assert here.place_of(ANN) == there.place_of(ANN) == Chatting(room)
         for bench in (here, there):
             await bench.broker.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from msgspec import structs
 
@@ -12,7 +14,7 @@ from events.ids import ConnectionId, RoomId
 from events.policy import Policy
 from tests.support.bench import LENIENT, BrokerBench, with_broker
 from tests.support.fake_clock import FakeClock
-from tests.support.logs import FaultyLog, run, unavailable
+from tests.support.logs import FaultyLog, run, unavailable, until
 from tests.support.people import ANN, BOB, CAT, DAN, enter, leave_queue
 
 POLICY = Policy(
@@ -235,6 +237,33 @@ async def test_two_who_have_met_meet_again_when_both_were_patient(bench: BrokerB
     await bench.clock.advance(5_000)
     await bench.do(enter(BOB))
     await bench.clock.advance(19_999)
+    assert (bench.waits(ANN), bench.waits(BOB)) == (True, True)
+    await bench.clock.advance(1)
+    assert met(bench, ANN, BOB)
+
+
+@with_broker(structs.replace(AGAIN, rematch_patience_ms=500))
+async def test_an_entry_stored_after_its_patience_is_matched_at_once(bench: BrokerBench) -> None:
+    """A slow append costs no match."""
+    room = await bench.pair(ANN, BOB)
+    await bench.do(NextPartner(ANN, room))
+    stored = asyncio.Event()
+    bench.log.before_append = [until(stored)]
+    entering = asyncio.ensure_future(bench.do(enter(BOB)))
+    await bench.clock.advance(1_000)
+    assert bench.is_idle(BOB)
+    stored.set()
+    await entering
+    await bench.clock.advance(0)
+    assert met(bench, ANN, BOB)
+
+
+@with_broker(structs.replace(AGAIN, rematch_patience_ms=0))
+async def test_two_who_have_met_meet_again_at_once_without_patience(bench: BrokerBench) -> None:
+    """With a patience of 0, they meet again as soon as nobody else waits."""
+    room = await bench.pair(ANN, BOB)
+    await bench.do(NextPartner(ANN, room))
+    await bench.do(enter(BOB))
     assert (bench.waits(ANN), bench.waits(BOB)) == (True, True)
     await bench.clock.advance(1)
     assert met(bench, ANN, BOB)

@@ -190,3 +190,4 @@ def test_patience_is_a_matter_of_interests() -> None:
     assert patience_steps_ms(Policy(**again)) == [0, 9]
     assert patience_steps_ms(Policy(matching="interests", interest_patience_ms=7, **again)) == [7, 9]
     assert patience_steps_ms(Policy(rematch_after_ms=5, rematch_patience_ms=9)) == [0, 5]
+    assert patience_steps_ms(Policy(rematch_after_ms=50)) == [0, 1]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from events.ids import ConnectionId
+from events.ids import ConnectionId, Position, RoomId
 
 if TYPE_CHECKING:
     from tests.simulation.hosts import Answer
@@ -38,6 +38,7 @@ class Answers:
             if (kind, where) != ("waiting", cursor) or payload["position"] < 1:
                 self._fail(f"was answered {payload}, and was {kind} at {where}")
         else:
+            self._record.person(who).hears(cursor)
             room = self._record.rooms.get(payload["room_id"])
             if room is None or (kind, where) != ("chatting", room.room_id):
                 self._fail(f"was answered {payload}, and was {kind} at {where}")
@@ -70,6 +71,7 @@ class Answers:
             kinds = self._record.person(who).kinds(payload["cursor"], answer.heard_at)
             if payload["status"] not in kinds:
                 self._fail(f"was told to be {payload['status']} after {payload['cursor']}, and was {kinds}")
+            self._check_place(answer, who, payload["cursor"])
         if payload["timed_out"] and payload["events"]:
             self._fail(f"timed out with {payload}")
         if payload["events"]:
@@ -98,6 +100,7 @@ class Answers:
         assert who is not None
         person, cursor = self._record.person(who), payload["cursor"]
         self._check_fresh(answer, who)
+        self._check_place(answer, who, answer.asked_at)
         if payload["status"] == "chatting":
             if person.place_at(cursor + 1) != ("chatting", payload["room_id"]):
                 self._fail(f"was told {payload}, and was {person.place_at(cursor + 1)}")
@@ -106,6 +109,37 @@ class Answers:
             # Before the last that was told, if the room is not kept any more; or where there was no room yet.
             if cursor + 1 not in told and told[:1] <= [cursor] and told:
                 self._fail(f"was told {payload}, was {person.place_at(cursor + 1)}, and heard {told}")
+
+    def check_conduct(self, answer: Answer, tool: str, room_id: RoomId) -> None:
+        """Of `block_partner` and `report_partner`: the room is closed, the block is kept, and so is the report."""
+        record, who, policy = self._record, self._person.who, self._around.plan.policy
+        assert who is not None
+        room = record.rooms[room_id]
+        partner = room.second if room.first == who else room.first
+        if answer.payload != {"success": True} or room_id not in record.closed:
+            self._fail(f"was answered {answer.payload} by {tool}, and {room_id} ended at {record.closed.get(room_id)}")
+        may_be_dropped = policy.blocks_per_connection_max < 100
+        if not may_be_dropped and not record.meetings.has_blocked(who, partner):
+            self._fail(f"has blocked {partner} by {tool}, of which the log knows nothing")
+        if tool == "report_partner" and (room_id, who) not in record.reports:
+            self._fail(f"has reported {room_id}, of which the log knows nothing")
+
+    def _check_place(self, answer: Answer, who: ConnectionId, since: Position) -> None:
+        """Of a result that names a place: why they are idle, and how silent the partner is."""
+        payload = answer.payload
+        reason, silent_s = payload.get("idle_reason"), payload.get("partner_idle_seconds")
+        reasons = self._record.person(who).idle_reasons(since, answer.heard_at)
+        if payload["status"] != "idle" and reason is not None:
+            self._fail(f"is {payload['status']}, and was told {reason}")
+        if reason is not None and reason not in reasons:
+            self._fail(f"was told {reason} after {since}, and the log says {reasons}")
+        if silent_s is not None:
+            self._around.sometimes.reached("a silent partner was told")
+            partners = self._record.person(who).partners
+            silences = [process.matches.silences_since(answer.asked_ms) for process in self._around.processes]
+            possible = {told_s for some in silences for partner, told_s in some if partner in partners}
+            if payload["status"] != "chatting" or silent_s not in possible:
+                self._fail(f"was told a silence of {silent_s} s: {payload}; possible were {possible}")
 
     def _check_fresh(self, answer: Answer, who: ConnectionId) -> None:
         """What is said of a place was so at a moment between question and answer, at whichever broker.

@@ -25,6 +25,7 @@ class _Seen:
         self.stream_closed_ms = NEVER
         self.call_over_ms = now_ms
         self.absent_until_ms = NEVER  # when it last came back after its grace
+        self.heard_ms = NEVER  # when one of them ended last
 
 
 class Attendance:
@@ -49,11 +50,13 @@ class Attendance:
         if seen.streams_and_calls == 0 and self._is_nowhere(who):
             seen.stream_closed_ms = NEVER  # a stream that was closed before one was somewhere is no matter
         seen.streams_and_calls += 1
+        self._process.matches.shows(who)
 
     def leaves(self, who: ConnectionId, *, by_stream: bool) -> None:
         """It ends."""
         seen = self._of(who)
         seen.streams_and_calls -= 1
+        seen.heard_ms = self._around.world.now_ms
         if by_stream:
             seen.stream_closed_ms = self._around.world.now_ms
         else:
@@ -72,10 +75,21 @@ class Attendance:
                     seen.call_over_ms = self._around.world.now_ms
                     seen.stream_closed_ms = NEVER
 
+    def is_present(self, who: ConnectionId) -> bool:
+        """Whether a stream or a call of theirs is open here, or some of their grace is left."""
+        seen = self._of(who)
+        return self.is_there(who) or self._around.world.now_ms < self._deadline_ms(who, seen)
+
     def is_there(self, who: ConnectionId) -> bool:
         """Whether a stream or a call of theirs is open here."""
-        seen = self._seen.get(who)
-        return seen is not None and seen.streams_and_calls > 0
+        return self._of(who).streams_and_calls > 0
+
+    def silent_ms(self, who: ConnectionId) -> float | None:
+        """How long neither a stream nor a call of theirs was open here; `None` if none ever was."""
+        seen = self._of(who)
+        if self.is_there(who):
+            return 0
+        return self._around.world.now_ms - seen.heard_ms if seen.heard_ms != NEVER else None
 
     def check(self, commits: list[Commit]) -> None:
         """The process has decided on `commits`: nobody absent is matched, and nobody present taken out."""

@@ -22,8 +22,9 @@ from broker.decide import decide
 from broker.decision import Rejection
 from events.commands import Command
 from events.commit import Commit, Facts
-from events.ids import Position, RoomId
+from events.ids import ConnectionId, Position, RoomId
 from events.log import Conflict
+from projections.view import StateView
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -36,11 +37,13 @@ class Freshness:
     def __init__(self, around: Surroundings, process: Process, broker: Broker) -> None:
         self._around = around
         self._process = process
+        self._avoided: dict[ConnectionId | None, tuple[ConnectionId, ...]] = {}  # at the last decision
         self._writer = broker.writer
         self._replica = broker.replica
         self._at_ms: dict[asyncio.Future[CommandAnswer], int] = {}  # of the last decision
         self._outcomes: dict[asyncio.Future[CommandAnswer], CommandAnswer] = {}
         self._known: set[Position] = set()
+        self._watch_avoided(broker)
         self._watch_answers()
         self._watch_reads(broker)
 
@@ -66,17 +69,28 @@ class Freshness:
         writer.submit = watched_submit
         writer._decided = watched_decided
 
+    def _watch_avoided(self, broker: Broker) -> None:
+        to_avoid = broker.to_avoid
+
+        def watched_to_avoid(state: StateView, who: ConnectionId) -> tuple[ConnectionId, ...]:
+            self._avoided[who] = avoided = to_avoid(state, who)
+            return avoided
+
+        broker.to_avoid = watched_to_avoid
+
     def _check(self, command: Command, answered: asyncio.Future[CommandAnswer], asked_at: Position) -> None:
         at_ms = self._at_ms.pop(answered, None)
         self._outcomes.pop(answered, None)
         if answered.cancelled() or at_ms is None or not is_empty(answer := answered.result()):
             return
-        disk = self._around.disk
+        disk, avoid = self._around.disk, self._avoided.get(getattr(command, "connection_id", None), ())
+        if len(self._around.processes) == 1:  # it does not ask whether an append of its last life has landed since
+            asked_at = min(asked_at, self._replica.state.position)
         for position in range(asked_at, disk.tip.position + 1):
             state = disk.state_at(position)
             if state is None:
                 return  # so long ago that it can't be told
-            facts = Facts(max(at_ms, state.at_ms), RoomId("r_asked_again"), "salt")
+            facts = Facts(max(at_ms, state.at_ms), RoomId("r_asked_again"), "salt", avoid)
             if _is_like(answer, decide(state, command, facts)):
                 return
         self._around.world.fail(

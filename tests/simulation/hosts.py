@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
@@ -51,7 +52,9 @@ class Host:
         self.random = random.Random(f"{around.seed} {name}")
         self.address = f"10.0.0.{2 + crc32(name.encode()) % 200}"  # a few share one
         self.home = around.processes[self.random.randrange(len(around.processes))]
+        self.has_vanished = False
         self._request_id = 0
+        self._exchanges: list[Exchanged] = []
 
     @property
     def somewhere(self) -> Process:
@@ -60,6 +63,26 @@ class Host:
         if roams and self.random.random() < roams:
             self.home = self.around.processes[self.random.randrange(len(self.around.processes))]
         return self.home
+
+    def request(
+        self, process: Process, method: str, headers: Mapping[str, str], body: bytes = b"", *, about: str
+    ) -> Exchanged:
+        """Begin a request.
+
+        Raises:
+            Broken: the host has vanished.
+        """
+        if self.has_vanished:
+            raise Broken
+        exchanged = self.around.network.request(process, method, headers, body, about=about, address=self.address)
+        self._exchanges = [*(one for one in self._exchanges if not one.is_over), exchanged]
+        return exchanged
+
+    def vanish(self) -> None:
+        """Be gone for good, in the middle of everything, with all connections."""
+        self.has_vanished = True
+        for exchanged in self._exchanges:
+            exchanged.close()
 
     async def call(
         self, tool: str, arguments: dict[str, Any], *, leave_after_ms: float | None = None, progress: bool = False
@@ -105,7 +128,7 @@ class Host:
         """
         self._request_id += 1
         body = msgspec.json.encode({"jsonrpc": "2.0", "id": self._request_id, "method": method, "params": params})
-        exchanged = self.around.network.request(process, "POST", headers, body, about=method, address=self.address)
+        exchanged = self.request(process, "POST", headers, body, about=method)
         patience_ms = leave_after_ms if leave_after_ms is not None else PATIENCE_MS
         alarm = self.around.world.after(patience_ms, exchanged.close)
         try:
@@ -177,7 +200,7 @@ async def delete(host: Host, process: Process, session_id: str) -> None:
         Broken: it may have ended.
     """
     headers = {"mcp-session-id": session_id, "mcp-protocol-version": KEPT}
-    await host.around.network.request(process, "DELETE", headers, about="delete").answered()
+    await host.request(process, "DELETE", headers, about="delete").answered()
 
 
 async def pause_between(host: Host, most_ms: float) -> None:

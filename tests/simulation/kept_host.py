@@ -110,6 +110,11 @@ class KeptHost(Host):
             with suppress(Broken):
                 await delete(self, self.home, session_id)
 
+    def vanish(self) -> None:
+        """See `Host.vanish`."""
+        super().vanish()
+        self.elsewhere.vanish()
+
     def hang_up(self) -> None:
         """Drop the stream; the next one resumes."""
         if self.streaming is not None:
@@ -129,7 +134,7 @@ class KeptHost(Host):
 
     async def keep_streaming(self) -> None:
         """As long as there is anything to hear."""
-        while self.wants_stream:
+        while self.wants_stream and not self.has_vanished:
             with suppress(Broken):
                 await self._stream()
             await sleep_ms(20 + 400 * self.random.random() ** 2)
@@ -148,9 +153,9 @@ class KeptHost(Host):
             headers["last-event-id"] = line.last_id
             self._resumed_at = line.at[0]
         self.around.world.note(self.name, f"~> GET after {headers.get('last-event-id')}")
-        exchanged = self.around.network.request(self.home, "GET", headers, about="get")
+        exchanged = self.request(self.home, "GET", headers, about="get")
         if self.random.random() < 0.05:
-            displaced, exchanged = exchanged, self.around.network.request(self.home, "GET", headers, about="get")
+            displaced, exchanged = exchanged, self.request(self.home, "GET", headers, about="get")
             self.around.sometimes.reached("a stream was displaced by a second one")
             self.around.world.after(5_000, displaced.close)
         self.streaming = exchanged

@@ -42,7 +42,7 @@ class ListeningHost(Host):
 
     async def keep_streaming(self) -> None:
         """As long as there is anything to hear."""
-        while self.wants_stream:
+        while self.wants_stream and not self.has_vanished:
             if self.person is not None and self.person.handle is not None:
                 try:
                     await self._listen(self.person, self.person.handle)
@@ -58,7 +58,7 @@ class ListeningHost(Host):
         headers, method, params = alone("subscriptions/listen", {"notifications": asked})
         message = {"jsonrpc": "2.0", "id": LISTEN_ID, "method": method, "params": params}
         body = msgspec.json.encode(message)
-        exchanged = self.around.network.request(self.somewhere, "POST", headers, body, about="listen")
+        exchanged = self.request(self.somewhere, "POST", headers, body, about="listen")
         self.streaming = exchanged
         try:
             if await exchanged.answered() == 200:

@@ -130,6 +130,11 @@ class Exchanged:
             self.break_client()
             self._tell_server()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the client will get nothing more of it."""
+        return self._client_broken or self._client_ended
+
     async def _wait(self) -> None:
         self._something.clear()
         await self._something.wait()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from events.ids import ConnectionId, connection_id_of
+from events.commands import ReportCategory
+from events.ids import ConnectionId, RoomId, connection_id_of
 from tests.simulation.answers import Answers
 from tests.simulation.hosts import Answer, Host, pause_between
 from tests.simulation.kept_host import KeptHost
@@ -55,12 +56,17 @@ class Person:
     async def run(self) -> None:
         """Live at random while things go wrong; then come to rest."""
         await pause_between(self.host, 1_500)
-        while self.around.faulty:
+        while self.around.faulty and not self.vanished:
             await self._act()
             await pause_between(self.host, 600)
             if self.random.random() < 0.03:
                 await sleep_ms(12_000 * self.random.random())
         self.at_rest = True
+
+    @property
+    def is_somewhere(self) -> bool:
+        """Whether they wait or chat, as far as they know."""
+        return self.waits or self.room_id is not None
 
     # What they do
 
@@ -76,6 +82,8 @@ class Person:
             await self.read_inbox()
         elif draw < 0.15 and isinstance(self.host, KeptHost):
             await self._shake(self.host)
+        elif self.last_room_id and draw < 0.17:
+            await self.complain()
         elif self.room_id is not None:
             await self._chat(draw)
         elif self.waits:
@@ -161,6 +169,7 @@ class Person:
             if isinstance(self.host, KeptHost) and self.who is not None:
                 self.host.forgotten(self.who)
             self.handle, self.who, self.old_cursors, self.said = payload["handle"], who, [], []
+            self.last_room_id = ""
         self.cursor = payload["cursor"]
         self.old_cursors.append(payload["cursor"])
         self.waits, self.room_id = payload["status"] == "waiting", payload.get("room_id")
@@ -268,6 +277,22 @@ class Person:
             self.room_id = None
         return answer
 
+    async def complain(self) -> Answer | None:
+        """Block or report the last partner, who may be gone already."""
+        room_id = RoomId(self.random.choice((self.room_id, self.last_room_id)) or self.last_room_id)
+        tool, arguments = "block_partner", self._named({"room_id": room_id})
+        if self.random.random() < 0.5:
+            tool, arguments = "report_partner", {**arguments, "category": self.random.choice(get_args(ReportCategory))}
+            if self.random.random() < 0.5:
+                arguments["note"] = f"{self.name} was annoyed"
+        who = self.who
+        answer = await self.host.call(tool, arguments)
+        if answer is not None and not self._refused(answer) and self.who == who:
+            self.answers.check_conduct(answer, tool, room_id)
+            if room_id == self.room_id:
+                self.room_id = None
+        return answer
+
     async def leave_queue(self) -> Answer | None:
         """Not today."""
         answer = await self.host.call("leave_queue", self._named({}))
@@ -307,6 +332,7 @@ class Person:
                 self.forget()
         elif code in ("chat_ended", "room_not_found", "already_chatting"):
             self.room_id = answer.payload.get("room_id")
+            self.last_room_id = self.room_id or self.last_room_id
         return True
 
     def forget(self) -> None:
@@ -314,4 +340,4 @@ class Person:
         if isinstance(self.host, KeptHost) and self.who is not None:
             self.host.forgotten(self.who)
         self.handle = self.who = self.cursor = self.room_id = None
-        self.waits, self.said, self.old_cursors = False, [], []
+        self.waits, self.said, self.old_cursors, self.last_room_id = False, [], [], ""

@@ -42,6 +42,20 @@ SELDOM: dict[str, tuple[int, ...]] = {
 }
 """Values that one seed in five draws, each limit by itself."""
 
+COMPANY: dict[str, tuple[int, ...]] = {
+    "confirm_grace_ms": (0, 700, 3_000, 25_000),
+    "requeue_on_missed_match": (0, 1, 1),
+    "rematch_after_ms": (0, 2_000, 600_000),
+    "rematch_patience_ms": (0, 300, 2_000, 20_000),
+    "blocks_per_connection_max": (0, 1, 2, 100),
+    "reports_per_10min_max": (0, 1, 3),
+    "evidence_keep_ms": (0, 3_000, 2_592_000_000),
+}
+"""Values of the rules about who meets whom; 0 is off."""
+
+VANISHING = (0.0, 0.01, 0.05, 0.15)
+"""How likely a host is to vanish within a second while one of its people waits or chats."""
+
 IN_MEMORY = 0.2
 """The share of seeds, among those with one broker, whose log is a `MemoryLog`: it lives as long as the process."""
 
@@ -52,7 +66,12 @@ SHARED = "shared-"
 LAGS_MS = (0.0, 5.0, 50.0, 300.0, 1_000.0)
 """By how much later a broker hears of what another has stored, at most."""
 
-LONG_GRACES_MS = {"stream_grace_ms": 120_000, "idle_grace_queue_ms": 120_000, "idle_grace_room_ms": 300_000}
+LONG_GRACES_MS = {
+    "stream_grace_ms": 120_000,
+    "idle_grace_queue_ms": 120_000,
+    "idle_grace_room_ms": 300_000,
+    "confirm_grace_ms": 120_000,
+}
 """Whom another broker hears is not known here, so a grace must outlast the quiet between two commits."""
 
 
@@ -69,7 +88,8 @@ class Plan:
         self.redact_after_ms = draw.choice((None, None, 1, 5_000))
         self.duration_ms = draw.choice((6_000.0, 15_000.0, 40_000.0))
         self.haste = draw.choice((0.2, 1.0, 3.0))
-        self.policy = _policy(draw)
+        self.policy = _policy(draw, random.Random(f"{seed} company"))
+        self.vanishing = random.Random(f"{seed} vanishing").choice(VANISHING)
         self.modern = draw.randrange(4)
         self.per_call = draw.randrange(3)
         self.kept = draw.randrange(4)
@@ -90,6 +110,11 @@ class Plan:
         self.roams = draw.choice((0.1, 0.5, 1.0))
         self.modern += 1
         self.policy = msgspec.structs.replace(self.policy, **LONG_GRACES_MS)
+
+    @property
+    def has_long_graces(self) -> bool:
+        """Whether every grace outlasts the quiet between two commits."""
+        return self.policy.confirm_grace_ms >= LONG_GRACES_MS["confirm_grace_ms"]
 
     @property
     def handles_are_kept(self) -> bool:
@@ -113,14 +138,15 @@ class Plan:
         return (
             f"{self.brokers} brokers; people: {self.modern} modern, {self.listening} listening, {self.per_call} with a "
             f"session a call, {self.kept} hosts with a session; {self.duration_ms / 1_000:.0f} s of faults, haste "
-            f"{self.haste}; {log}lag_ms={self.lag_ms:.0f}, roams={self.roams}, "
+            f"{self.haste}, vanishing={self.vanishing}; {log}lag_ms={self.lag_ms:.0f}, roams={self.roams}, "
             f"keep_commits={self.keep_commits}, redact_after_ms={self.redact_after_ms}, fast_lane={self.fast_lane}; "
             + " ".join(changed)
         )
 
 
-def _policy(draw: random.Random) -> Policy:
+def _policy(draw: random.Random, company: random.Random) -> Policy:
     values: dict[str, Any] = {name: draw.choice(choices) for name, choices in LIMITS.items()}
     values |= {name: draw.choice(choices) for name, choices in SELDOM.items() if draw.random() < 0.2}
+    values |= {name: company.choice(choices) for name, choices in COMPANY.items()}
     values["matching"] = draw.choice(("first-come", "first-come", "interests"))
     return Policy(**values)

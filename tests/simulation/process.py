@@ -15,7 +15,7 @@ from typing import Any
 from broker.batch import Accepted, CommandAnswer
 from broker.broker import Broker
 from broker.config import Settings
-from events.commands import Command, Disconnect
+from events.commands import CancelMatch, Command, Disconnect
 from events.commit import Commit
 from events.ids import ConnectionId, Position
 from events.log import EventLog
@@ -24,6 +24,7 @@ from projections.state import State
 from tests.simulation.attendance import Attendance
 from tests.simulation.freshness import Freshness
 from tests.simulation.loop import Handle, SimLoop, sleep_ms
+from tests.simulation.matches import Matches
 from tests.simulation.network import Exchanged
 from tests.simulation.sdk import ModernRequests
 from tests.simulation.sometimes import Sometimes
@@ -71,6 +72,7 @@ class Process:
         self.starts = 0
         self.stopping = False
         self.attendance = Attendance(around, self)
+        self.matches = Matches(around, self)
         self.wall_offset_ms = WALL_MS + around.faults.random.randrange(2_000)
         self.decided_ids: set[str] = set()
         self.announced_to: Position | None = None  # `None` where any may come next: at a start, and after a jump
@@ -155,6 +157,8 @@ class Process:
             self._announced(commit, state)
 
         def watched_submit(command: Command) -> asyncio.Future[CommandAnswer]:
+            if isinstance(command, CancelMatch):
+                self.matches.check_cancel(command)
             answer = submit(command)
             if isinstance(command, Disconnect):
                 answer.add_done_callback(lambda done: _note_too_late(done, sometimes))
@@ -167,8 +171,9 @@ class Process:
 
         broker.committed, broker.log_truncated = watched_committed, watched_truncated
         broker.writer.submit = watched_submit
+        self.matches.watch(broker)
         Freshness(self.around, self, broker)
-        presence._submit = broker.writer.submit
+        presence._submit = presence.confirmation._submit = broker.writer.submit
 
     async def _live(self) -> None:
         """The lifespan of the application, and the end of the process."""
@@ -198,6 +203,7 @@ class Process:
         elif not self.stopping:
             self.is_up = True
             self.attendance.begins(around.world.now_ms)
+            self.matches.begins(around.world.now_ms)
             around.world.note(self.name, f"is up at {self.broker.state.position}")
 
     def _ended(self) -> None:

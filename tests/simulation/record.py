@@ -13,15 +13,35 @@ from typing import Any, NamedTuple
 from broker.decide import decide
 from broker.testing.reference_model import ReferenceModel
 from events.commit import Commit
-from events.events import MessageSent, NamesForgotten, PolicyAdopted, QueueEntered, QueueLeft, RoomClosed, RoomOpened
+from events.events import (
+    MessageSent,
+    NamesForgotten,
+    PartnerBlocked,
+    PartnerReported,
+    PolicyAdopted,
+    QueueEntered,
+    QueueEntry,
+    QueueLeft,
+    RoomClosed,
+    RoomOpened,
+)
 from events.ids import ConnectionId, Position, RoomId
+from events.policy import Policy
 from projections.invariants import check_step
 from projections.state import State
 from tests.simulation.loop import World
+from tests.simulation.meetings import Meetings
 from tests.simulation.sometimes import Sometimes
 
 REDACTED = "[redacted]"
 UNIX = datetime(1970, 1, 1, tzinfo=UTC)
+OWN_ENDING = {"left": "you_left", "next": "you_left", "disconnected": "you_timed_out", "timeout": "you_timed_out"}
+PARTNERS_ENDING = {
+    "left": "partner_left",
+    "next": "partner_next",
+    "disconnected": "partner_gone",
+    "timeout": "partner_gone",
+}
 
 
 class Said(NamedTuple):
@@ -42,12 +62,20 @@ class Person:
         self.positions: list[Position] = []
         self.owed: list[dict[str, Any]] = []
         self.places: list[tuple[Position, tuple[str, Any]]] = []
+        self.entry = QueueEntry(0, 0)  # their last own entry into the queue
+        self.endings: list[tuple[Position, str]] = []  # why they are idle
+        self.partners: set[ConnectionId] = set()
+        self.heard_to: Position = 0  # what has reached their client, by a result or a stream
         self.known_since: Position = 0  # if they were forgotten, and came in once more before anyone could tell them so
 
     def owes(self, position: Position, method: str, **params: Any) -> None:
         """From `position` on they are owed this."""
         self.positions.append(position)
         self.owed.append({"method": method, "params": params})
+
+    def hears(self, position: Position) -> None:
+        """What stands at `position` has reached their client."""
+        self.heard_to = max(self.heard_to, position)
 
     def between(self, after: Position, through: Position) -> list[Position]:
         """Where they are told something."""
@@ -63,6 +91,11 @@ class Person:
         moves = [place for position, place in self.places if after < position <= through]
         return [kind for kind, _ in (self.place_at(after), *moves)]
 
+    def idle_reasons(self, after: Position, through: Position) -> list[str]:
+        """Why they were idle right after the one position, and at any up to the other."""
+        before = [reason for position, reason in self.endings if position <= after][-1:]
+        return before + [reason for position, reason in self.endings if after < position <= through]
+
     @property
     def place(self) -> tuple[str, Any]:
         """Where they are."""
@@ -75,6 +108,7 @@ class Record:
     def __init__(self, world: World, sometimes: Sometimes) -> None:
         self.people: dict[ConnectionId, Person] = {}
         self.rooms: dict[RoomId, RoomOpened] = {}
+        self.opened: dict[RoomId, Position] = {}
         self.closed: dict[RoomId, Position] = {}
         self.said: list[Said] = []
         self.by_text: dict[str, list[Said]] = {}
@@ -82,6 +116,9 @@ class Record:
         self.ids: list[str] = [""]
         self.forgotten = False  # texts may be redacted
         self.reference = ReferenceModel()
+        self.meetings = Meetings(world, sometimes)
+        self.reports: dict[tuple[RoomId, ConnectionId], PartnerReported] = {}
+        self.policy = Policy()
         self._world = world
         self._sometimes = sometimes
         self._message_ids: set[tuple[RoomId, ConnectionId, str]] = set()
@@ -110,33 +147,90 @@ class Record:
         for event in commit.events:
             if isinstance(event, QueueEntered) and event.connection_id not in before.connections.by_id:
                 self.person(event.connection_id).known_since = commit.position
+                self.meetings.begins_anew(event.connection_id)
             self._keep(commit, event, hearers)
 
     def _keep(self, commit: Commit, event: Any, told: set[ConnectionId]) -> None:
         position, stamp = commit.position, timestamp(commit.at_ms)
         if isinstance(event, QueueEntered):
-            self._moves(event.connection_id, position, "waiting", position, ("idle",))
+            self._keep_entry(commit, event)
         elif isinstance(event, QueueLeft):
             self._moves(event.connection_id, position, "idle", None, ("waiting",))
+            self.person(event.connection_id).endings.append((position, OWN_ENDING[event.reason]))
         elif isinstance(event, RoomOpened):
-            if event.room_id in self.rooms:
-                self._world.fail(f"promise 5: {event.room_id} is opened twice")
-            self.rooms[event.room_id] = event
-            for who, name in ((event.first, event.second_name), (event.second, event.first_name)):
-                self._moves(who, position, "chatting", event.room_id, ("waiting",))
-                self._tell(told, who, position, "chatroom.found", room_id=event.room_id, partner=name, timestamp=stamp)
+            self._keep_room(commit, event, told)
         elif isinstance(event, MessageSent):
             self._keep_message(position, stamp, event, told)
         elif isinstance(event, RoomClosed):
-            self.closed[event.room_id] = position
-            for who in (event.closed_by, event.other):
-                self._moves(who, position, "idle", None, ("chatting",))
-            self._tell(
-                told, event.other, position, "partner.disconnected",
-                room_id=event.room_id, reason=event.reason, timestamp=stamp,
-            )  # fmt: skip
+            self._keep_end(commit, event, told)
+        elif isinstance(event, PartnerBlocked):
+            self.meetings.blocks(event, self.policy)
+        elif isinstance(event, PartnerReported):
+            self._keep_report(position, event)
+        elif isinstance(event, PolicyAdopted):
+            self.policy = event.policy
         else:
-            assert isinstance(event, PolicyAdopted | NamesForgotten)
+            assert isinstance(event, NamesForgotten)
+
+    def _keep_entry(self, commit: Commit, event: QueueEntered) -> None:
+        who, position = event.connection_id, commit.position
+        person = self.person(who)
+        if event.earlier is None:
+            person.entry = QueueEntry(position, commit.at_ms)
+        elif event.earlier != person.entry:
+            self._world.fail(f"at {position}, {who} is back at {event.earlier}, and had come at {person.entry}")
+        self._moves(who, position, "waiting", position, ("idle",))
+
+    def _keep_room(self, commit: Commit, event: RoomOpened, told: set[ConnectionId]) -> None:
+        position, stamp = commit.position, timestamp(commit.at_ms)
+        if event.room_id in self.rooms:
+            self._world.fail(f"promise 5: {event.room_id} is opened twice")
+        self.rooms[event.room_id] = event
+        self.opened[event.room_id] = position
+        since_ms = {who: self.person(who).entry.at_ms for who in (event.first, event.second)}
+        self.meetings.check_opened(commit, event, self.policy, since_ms)
+        for who, other, name in (
+            (event.first, event.second, event.second_name),
+            (event.second, event.first, event.first_name),
+        ):
+            self.person(who).partners.add(other)
+            self._moves(who, position, "chatting", event.room_id, ("waiting",))
+            self._tell(told, who, position, "chatroom.found", room_id=event.room_id, partner=name, timestamp=stamp)
+
+    def _keep_end(self, commit: Commit, event: RoomClosed, told: set[ConnectionId]) -> None:
+        position = commit.position
+        self.closed[event.room_id] = position
+        self.meetings.closes(event, commit.at_ms)
+        back = [e.connection_id for e in commit.events if isinstance(e, QueueEntered) and e.earlier is not None]
+        if event.is_other_requeued != (back == [event.other]) or (back and not self.policy.requeue_on_missed_match):
+            self._world.fail(f"at {position}, {back} wait again, and {event}")
+        if event.missed_by and (event.reason != "timeout" or event.closed_by not in event.missed_by):
+            self._world.fail(f"at {position}, a match was missed by {event.missed_by}, and {event}")
+        for who in (event.closed_by, event.other):
+            self._moves(who, position, "idle", None, ("chatting",))
+            by_itself = OWN_ENDING if who == event.closed_by else PARTNERS_ENDING
+            reason = "missed_match" if who in event.missed_by else by_itself[event.reason]
+            self.person(who).endings.append((position, reason))
+        if event.missed_by:
+            self._sometimes.reached("a match was missed")
+        requeued = {"requeued": True} if event.is_other_requeued else {}
+        if requeued:
+            self._sometimes.reached("the partner of a ghost waits again")
+        self._tell(
+            told, event.other, position, "partner.disconnected",
+            room_id=event.room_id, reason=event.reason, timestamp=timestamp(commit.at_ms), **requeued,
+        )  # fmt: skip
+
+    def _keep_report(self, position: Position, event: PartnerReported) -> None:
+        """The evidence holds all that was said, and a room is reported once by each."""
+        self._sometimes.reached("someone was reported")
+        key = (event.room_id, event.reporter)
+        if key in self.reports:
+            self._world.fail(f"at {position}, {event.room_id} is reported once more by {event.reporter}")
+        self.reports[key] = event
+        said = [said.position for said in self.said if said.room_id == event.room_id]
+        if event.first != self.opened[event.room_id] or any(one > event.last for one in said):
+            self._world.fail(f"at {position}, {event} leaves out what was said at {said}")
 
     def _keep_message(self, position: Position, stamp: str, event: MessageSent, told: set[ConnectionId]) -> None:
         room, text = self.rooms[event.room_id], event.text
@@ -176,6 +270,7 @@ class Record:
         if person is None or index < 0 or person.positions[index] != position:
             self._world.fail(f"{who} heard {method} at {position} by {way}, which is not stored as theirs")
             return
+        person.hears(position)
         owed = person.owed[index]
         heard = {key: value for key, value in params.items() if key != "_meta"}
         if self.forgotten and heard.get("message") == REDACTED:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from broker.testing.comparison import differences
 from projections.connections import Idle
 from projections.state import digest, fold
-from tests.simulation.hosts import Answer
+from tests.simulation.hosts import Answer, Host
 from tests.simulation.kept_host import KeptHost
 from tests.simulation.listening_host import ListeningHost
 from tests.simulation.loop import sleep_ms
+from tests.simulation.matches import CANCELLED_WITHIN_MS
+from tests.simulation.population import new_host, vanish
 
 if TYPE_CHECKING:
     from tests.simulation.people import Person
@@ -22,6 +25,9 @@ AGAIN_MS = 250.0
 WAIT_SECONDS = 3
 ROUNDS = 3
 VANISHING = 0.4
+HAUNTING = 0.4
+LINGER_SECONDS = 2
+PATIENCE_SLACK_MS = 2_500
 TRIES_MAX = 240
 
 
@@ -66,10 +72,37 @@ async def meet(person: Person) -> None:
         await insist(person, person.enter)
 
 
+async def haunt(person: Person) -> None:
+    """Some are preceded by a ghost: it waits, and has gone for good before anyone meets it."""
+    around = person.around
+    if around.plan.vanishing and person.random.random() < HAUNTING:
+        ghost = new_host(around, Host)
+        await insist(around.people[-1], around.people[-1].enter)
+        vanish(around, ghost)
+
+
+async def linger(person: Person) -> None:
+    """Wait for whatever comes until every ghost has missed its match."""
+    around = person.around
+    until_ms = around.world.now_ms + around.plan.policy.confirm_grace_ms + CANCELLED_WITHIN_MS
+    while around.world.now_ms < until_ms and person.who is not None:
+        await insist(person, lambda: person.wait(LINGER_SECONDS))
+        await sleep_ms(AGAIN_MS)
+
+
 def check_met(around: Surroundings) -> None:
-    """Under first come, first served, nobody waits while another waits."""
-    if around.plan.policy.matching == "first-come" and len(around.disk.state.queue) > 1:
-        around.world.fail(f"{len(around.disk.state.queue)} people wait for each other")
+    """Under first come, first served, nobody waits while another waits whom they may meet."""
+    state, policy, at_ms = around.disk.state, around.plan.policy, around.processes[0].broker.writer.time_ms()
+    if policy.matching != "first-come" or state.rooms.open_count >= policy.rooms_open_max:
+        return
+    patient_since_ms = at_ms - policy.rematch_patience_ms - PATIENCE_SLACK_MS
+    for one, other in combinations([who for _, who in state.queue.entries.items()], 2):
+        reason = around.record.meetings.reason(one, other, at_ms, policy)
+        if reason is None and (around.avoids_peer(one, other, at_ms) or around.avoids_peer(other, one, at_ms)):
+            reason = "peer"
+        since_ms = max(around.record.person(who).entry.at_ms for who in (one, other))
+        if reason is None or (reason != "blocked" and since_ms < patient_since_ms):
+            around.world.fail(f"{one} and {other} wait for each other, and may meet: {reason}, {since_ms}, {at_ms}")
 
 
 async def talk(person: Person) -> None:
@@ -103,8 +136,7 @@ async def leave(person: Person) -> None:
 
 async def know(person: Person) -> None:
     """Whoever is there still hears how it ended."""
-    if not person.vanished:
-        await catch_up(person)
+    await catch_up(person)
 
 
 def check_streams(around: Surroundings) -> None:

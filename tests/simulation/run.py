@@ -6,13 +6,12 @@ import asyncio
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from broker.broker import Broker
 from projections.state import digest
 from tests.simulation import rest
-from tests.simulation.hosts import Host, PerCallHost
 from tests.simulation.kept_host import KeptHost
 from tests.simulation.listening_host import ListeningHost
 from tests.simulation.log_lines import errors_found
@@ -20,6 +19,7 @@ from tests.simulation.loop import Failed, World
 from tests.simulation.mischief import mischief
 from tests.simulation.people import Person
 from tests.simulation.plan import Plan
+from tests.simulation.population import come, populate, vanishing
 from tests.simulation.process import Process
 from tests.simulation.surroundings import Surroundings
 
@@ -51,7 +51,7 @@ class Simulation:
         self.plan = Plan(seed, broker_type)
         self.around = Surroundings(seed, self.plan)
         self.around.processes = [Process(self.around, number) for number in range(self.plan.brokers)]
-        _populate(self.around)
+        populate(self.around)
 
     @property
     def world(self) -> World:
@@ -92,12 +92,10 @@ class Simulation:
         around, world = self.around, self.world
         for process in around.processes:
             process.start()
-        for person in around.people:
-            around.clients.call_soon(around.clients.create_task, person.run())
         for host in around.hosts:
-            if isinstance(host, KeptHost | ListeningHost):
-                around.clients.call_soon(around.clients.create_task, host.keep_streaming())
+            come(around, host)
         around.clients.call_soon(around.clients.create_task, mischief(around))
+        around.clients.call_soon(around.clients.create_task, vanishing(around))
         world.run(lambda: False, steps_max=STEPS_MAX, until_ms=self.plan.duration_ms)
         self._calm()
         self._until("everyone is at rest", lambda: all(person.at_rest for person in around.people))
@@ -105,8 +103,11 @@ class Simulation:
         self._until("every broker is up", lambda: all(process.is_up for process in around.processes))
         self._each("everyone has caught up", rest.catch_up)
         around.strict_since_ms = world.now_ms
+        self._each("ghosts have come", rest.haunt)
         self._each("everyone has looked for someone", rest.meet)
         self._each("everyone knows whom they met", rest.catch_up)
+        rest.check_met(around)
+        self._each("no ghost is left", rest.linger)
         rest.check_met(around)
         for _ in range(rest.ROUNDS):
             self._each("everyone has spoken", rest.talk)
@@ -140,13 +141,15 @@ class Simulation:
             process.loop.resume()
 
     def _each(self, what: str, do: Callable[[Person], Coroutine[Any, Any, None]]) -> None:
-        tasks: list[asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[None]] | None = None
 
         def begin() -> None:
-            tasks.extend(self.around.clients.create_task(do(person)) for person in self.around.people)
+            nonlocal tasks
+            people = [person for person in self.around.people if not person.vanished]
+            tasks = [self.around.clients.create_task(do(person)) for person in people]
 
         self.around.clients.call_soon(begin)
-        self._until(what, lambda: bool(tasks) and all(task.done() for task in tasks))
+        self._until(what, lambda: tasks is not None and all(task.done() for task in tasks))
 
     def _until(self, what: str, holds: Callable[[], bool]) -> None:
         world = self.world
@@ -157,25 +160,3 @@ class Simulation:
     def _fail_now(self) -> None:
         if self.world.failure is not None:
             raise Failed(self.world.failure)
-
-
-def _populate(around: Surroundings) -> None:
-    plan, names = around.plan, iter(range(1_000))
-    kinds: Iterable[tuple[type[Host], int]] = (
-        (Host, plan.modern),
-        (PerCallHost, plan.per_call),
-        (ListeningHost, plan.listening),
-        (KeptHost, plan.kept),
-    )
-    for kind, count in kinds:
-        for _ in range(count):
-            host = kind(around, f"host {len(around.hosts)} {kind.kind}")
-            around.hosts.append(host)
-            seats = 2 if kind is KeptHost and plan.random.random() < 0.4 else 1
-            for _ in range(seats):
-                person = Person(around, host, f"p{next(names)}")
-                around.people.append(person)
-                if isinstance(host, KeptHost):
-                    host.people.append(person)
-                elif isinstance(host, ListeningHost):
-                    host.person = person

@@ -54,7 +54,7 @@ class Surroundings:
         self.over = False
         self.calm_since_ms = self.strict_since_ms = float("inf")
         self.calls = 0
-        self.owners: dict[ConnectionId, object] = {}
+        self.owners: dict[ConnectionId, Host] = {}
         """By connection: the host that was given its handle."""
         self._drafts: dict[str, Commit] = {}  # by commit id: decided, and not seen stored
         self._room_of_command: dict[str, bool] = {}  # by a fresh room id: whether it was to be opened at first
@@ -102,8 +102,18 @@ class Surroundings:
             self.world.fail(f"{process.name} announced position {position} right after {process.announced_to}")
         process.announced_to = position
         process.attendance.announced(commit)
+        process.matches.announced(commit)
         if len(self.processes) > 1 and commit.commit_id not in process.decided_ids:
             self.sometimes.reached("a broker followed what another wrote")
+
+    def has_vanished(self, who: ConnectionId) -> bool:
+        """Whether nobody uses the handle of `who` any more."""
+        return not any(person.who == who and not person.vanished for person in self.people)
+
+    def avoids_peer(self, who: ConnectionId, other: ConnectionId, at_ms: int) -> bool:
+        """Whether `who` has lately met someone with the address of `other`."""
+        met = self.record.meetings.met_since(who, at_ms - self.plan.policy.rematch_after_ms)
+        return any(self.owners[partner].address == self.owners[other].address for partner in met)
 
     def check_prompt(self, position: Position, what: str, since_ms: float) -> None:
         """Where nothing is wrong, `what` hears of `position` without delay, or of what it asked for at `since_ms`."""

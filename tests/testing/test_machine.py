@@ -141,7 +141,7 @@ class CompanyByInterests(BrokerMachine):
 def next_in_line(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
     """Choose the one before the seeker in the queue, or else the last."""
     line = [who for _, who in state.queue.entries.items()]
-    place = line.index(seeker.connection_id) if seeker.waited_ms else len(line)
+    place = line.index(seeker.connection_id) if seeker.connection_id in line else len(line)
     others = [who for who in line if who != seeker.connection_id]
     return line[place - 1] if place else next(reversed(others), None)
 

@@ -1,0 +1,121 @@
+"""Whether a match was missed, by the rule of confirmation written a second time; and how silent a partner is."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from broker.broker import Broker
+from events.commands import CancelMatch
+from events.commit import Commit
+from events.events import RoomOpened
+from events.ids import ConnectionId, Position, RoomId
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.surroundings import Surroundings
+
+SLACK_MS = 0.01
+CANCELLED_WITHIN_MS = 2_500.0
+SILENCE_STEP_S = 5
+
+
+class Matches:
+    """The matches that one process knows of, and the signs of life that it had since."""
+
+    def __init__(self, around: Surroundings, process: Process) -> None:
+        self._around = around
+        self._process = process
+        self._up_since_ms = 0.0
+        self._opened: dict[RoomId, float] = {}  # when the process heard of it
+        self._signs: dict[ConnectionId, int] = {}  # by step: the last beginning of a stream or a call
+        self._opened_steps: dict[RoomId, int] = {}
+        self._told: dict[ConnectionId, Position] = {}
+        self._silences: list[tuple[float, ConnectionId, int]] = []
+
+    def watch(self, broker: Broker) -> None:
+        """Hear what confirms a match, and what is told of silences."""
+        confirmation, presence = broker.presence.confirmation, broker.presence
+        confirm, silence = confirmation.told, presence.silent_ms
+
+        def told(who: ConnectionId, position: Position) -> None:
+            self._told[who] = max(position, self._told.get(who, 0))
+            confirm(who, position)
+
+        def silent_ms(who: ConnectionId) -> float | None:
+            silent_ms = silence(who)
+            self._check_silence(who, silent_ms)
+            return silent_ms
+
+        confirmation.told, presence.silent_ms = told, silent_ms
+
+    def begins(self, now_ms: float) -> None:
+        """The process has started: graces start anew."""
+        self._up_since_ms = now_ms
+        self._opened, self._opened_steps, self._signs, self._told = {}, {}, {}, {}
+
+    def announced(self, commit: Commit) -> None:
+        """The process knows of `commit`."""
+        around = self._around
+        for event in commit.events:
+            if isinstance(event, RoomOpened):
+                self._opened[event.room_id] = around.world.now_ms
+                self._opened_steps[event.room_id] = around.world.steps
+                is_sure = len(around.processes) == 1 and around.world.now_ms > around.strict_since_ms
+                if is_sure and event.first_entry is not None:
+                    grace_ms = around.plan.policy.confirm_grace_ms
+                    around.world.after(grace_ms + CANCELLED_WITHIN_MS, self._check_cancelled, event, commit.position)
+
+    def shows(self, who: ConnectionId) -> None:
+        """A stream of theirs opens, or a call begins."""
+        self._signs[who] = self._around.world.steps
+
+    def _is_confirmed(self, who: ConnectionId, room_id: RoomId) -> bool:
+        """Whether the process had a sign of life since it heard of the room."""
+        told = self._told.get(who, 0) >= self._around.record.opened[room_id]
+        return told or self._signs.get(who, -1) > self._opened_steps.get(room_id, -1)
+
+    def check_cancel(self, command: CancelMatch) -> None:
+        """The process is about to cancel a match: nobody who is confirmed missed it, and all had their grace."""
+        around, record = self._around, self._around.record
+        now_ms, opened_at = around.world.now_ms, record.opened[command.room_id]
+        opened_ms = self._opened.get(command.room_id, self._up_since_ms)
+        if now_ms - opened_ms < around.plan.policy.confirm_grace_ms - SLACK_MS:
+            around.world.fail(f"{self._process.name} cancels {command} after {now_ms - opened_ms:.0f} ms")
+        for who in command.missed_by:
+            heard = record.person(who).heard_to >= opened_at and command.room_id in self._opened
+            is_known_here = len(around.processes) == 1 or (around.plan.has_long_graces and not around.has_vanished(who))
+            if is_known_here and (heard or self._is_confirmed(who, command.room_id)):
+                around.world.fail(f"{who} is said to have missed {command.room_id}, and was confirmed")
+        present = [who for who in self._members(command.room_id) if who not in command.missed_by]
+        if len(around.processes) == 1:
+            is_other_present = any(self._process.attendance.is_present(who) for who in present)
+            if is_other_present != command.is_other_present:
+                around.world.fail(f"{present} is present: {is_other_present}, and {command}")
+
+    def _members(self, room_id: RoomId) -> tuple[ConnectionId, ConnectionId]:
+        room = self._around.record.rooms[room_id]
+        return room.first, room.second
+
+    def _check_cancelled(self, event: RoomOpened, opened_at: Position) -> None:
+        """The grace is over: a room is closed by now, unless both have shown a sign of life or one has spoken."""
+        around = self._around
+        if event.room_id in around.record.closed or event.room_id not in self._opened:
+            return
+        for who in (event.first, event.second):
+            has_acted = self._process.broker.state.connections.by_id[who].last_position > opened_at
+            if not has_acted and not self._is_confirmed(who, event.room_id):
+                around.world.fail(f"{who} never came to {event.room_id}, which is open still")
+
+    def _check_silence(self, who: ConnectionId, silent_ms: float | None) -> None:
+        """The process is asked how silent `who` is, and says so."""
+        own_ms = self._process.attendance.silent_ms(who)
+        if silent_ms != own_ms and (silent_ms is not None or self._process.attendance.is_there(who)):
+            self._around.world.fail(f"{who} is silent for {own_ms}, and {self._process.name} says {silent_ms}")
+        if silent_ms is not None:
+            told_s = SILENCE_STEP_S * ceil(silent_ms / (1_000 * SILENCE_STEP_S))
+            self._silences.append((self._around.world.now_ms, who, told_s))
+
+    def silences_since(self, asked_ms: float) -> list[tuple[ConnectionId, int]]:
+        """What a client may have been told since, in seconds, and of whom."""
+        return [(who, told_s) for now_ms, who, told_s in self._silences if now_ms >= asked_ms]
