@@ -44,7 +44,7 @@ class MatchTimeouts:
             if due_ms <= now_ms:
                 self._add(due_ms, who, entered)
             else:
-                self._add_next(state, who, entered)
+                self._add_next(state, who, entered, now_ms)
 
     def observe(self, commit: Commit, state: State) -> None:
         """Schedule the connections that begin to wait. A message makes none wait."""
@@ -59,13 +59,13 @@ class MatchTimeouts:
                 if event.earlier is not None:
                     self._add(commit.at_ms, who, entered)  # others may have come since it waited first
                 else:
-                    self._add_next(state, who, entered)
+                    self._add_next(state, who, entered, self._writer.time_ms())
 
-    def _add_next(self, state: State, who: ConnectionId, entered: Position) -> None:
-        """Schedule the next step of the patience of `who`, if there is one."""
-        since_ms, now_ms = state.connections.by_id[who].waiting_since_ms(), self._writer.time_ms()
+    def _add_next(self, state: State, who: ConnectionId, entered: Position, after_ms: int) -> None:
+        """Schedule the first step of the patience of `who` after `after_ms`, if there is one."""
+        since_ms = state.connections.by_id[who].waiting_since_ms()
         for step_ms in patience_steps_ms(state.policy):
-            if since_ms + step_ms > now_ms:
+            if since_ms + step_ms > after_ms:
                 self._add(since_ms + step_ms, who, entered)
                 return
 
@@ -81,15 +81,20 @@ class MatchTimeouts:
         if due_ms > self._writer.time_ms():  # the wall clock was set back
             self._add(due_ms, who, entered)
             return
-        self._add_next(state, who, entered)
         if len(state.queue) > 1:
             answer = self._writer.submit(MatchDue(who))
-            answer.add_done_callback(lambda answer: self._look_again(answer, who, entered, generation, due_ms))
+            answer.add_done_callback(lambda answer: self._go_on(answer, who, entered, generation, due_ms))
+        else:
+            self._add_next(state, who, entered, due_ms)
 
-    def _look_again(
+    def _go_on(
         self, answer: asyncio.Future[CommandAnswer], who: ConnectionId, entered: Position, generation: int, due_ms: int
     ) -> None:
-        """Submit the match again in a second, if it was refused."""
-        if not answer.cancelled() and isinstance(answer.result(), Rejection):
-            at_ms = self._clock.now_ms() + LOOK_AGAIN_MS
-            self._deadlines.add(at_ms, self._match, who, entered, generation, due_ms)
+        """Schedule the match that was due at `due_ms` again in a second, if it was refused; else the next one."""
+        state = self._writer.replica.state
+        if answer.cancelled() or state.queue.entered.get(who) != entered or generation != self._generation:
+            return
+        if isinstance(answer.result(), Rejection):
+            self._deadlines.add(self._clock.now_ms() + LOOK_AGAIN_MS, self._match, who, entered, generation, due_ms)
+        else:
+            self._add_next(state, who, entered, due_ms)
