@@ -218,6 +218,19 @@ async def test_a_second_start_adds_no_second_match(bench: BrokerBench) -> None:
     assert "chat_broker_rejections_total{" not in bench.broker.metrics.render().decode()
 
 
+@with_broker(structs.replace(POLICY, rooms_open_max=1, rematch_after_ms=600_000, rematch_patience_ms=20_000))
+async def test_a_refused_match_is_submitted_once_a_second_after_every_step(bench: BrokerBench) -> None:
+    """The next step of the patience adds no second series, however many refusals came before it."""
+    await bench.do(enter(ANN, "Ann", "go"))
+    await bench.do(enter(BOB, "Bob", "go"))
+    await bench.do(enter(CAT, "Cat", "tea"))
+    await bench.do(enter(DAN, "Dan", "art"))
+    await bench.clock.advance(20_000)
+    submitted = submissions(bench)
+    await bench.clock.advance(10 * LOOK_AGAIN_MS)
+    assert submitted == [MatchDue(CAT), MatchDue(DAN)] * 10
+
+
 AGAIN = structs.replace(LENIENT, rematch_after_ms=600_000, rematch_patience_ms=20_000)
 
 
