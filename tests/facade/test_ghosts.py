@@ -82,6 +82,18 @@ async def test_the_partner_of_a_ghost_meets_the_next_one(era: Era) -> None:
         assert (met.first, met.second) == (bob.connection_id, cat.connection_id)
 
 
+async def test_one_that_waits_again_is_given_no_old_cursor(era: Era) -> None:
+    """A repeated `enter_queue` does not bring back what is over: the room of the ghost, and its end."""
+    async with haunted() as there:
+        await there.ghost(era)
+        bob = await there.person(era)
+        await bob.enter("Bob")
+        await there.clock.advance(GRACE)
+        again = await bob.enter("Bob", handle=bob.handle)
+        assert (again["status"], again["position"]) == ("waiting", 1)
+        assert await bob.hear(wait_seconds=0) == []
+
+
 async def test_the_partner_of_a_ghost_waits_on(era: Era) -> None:
     """With the cursor that it was given, it hears of the next one; its status says that it waits."""
     async with haunted() as there:

@@ -31,6 +31,7 @@ class Matches:
         self._signs: dict[ConnectionId, int] = {}  # by step: the last beginning of a stream or a call
         self._opened_steps: dict[RoomId, int] = {}
         self._told: dict[ConnectionId, Position] = {}
+        self._others_write = False
         self._silences: list[tuple[float, ConnectionId, int]] = []
 
     def watch(self, broker: Broker) -> None:
@@ -51,12 +52,13 @@ class Matches:
 
     def begins(self, now_ms: float) -> None:
         """The process has started: graces start anew."""
-        self._up_since_ms = now_ms
+        self._up_since_ms, self._others_write = now_ms, False
         self._opened, self._opened_steps, self._signs, self._told = {}, {}, {}, {}
 
     def announced(self, commit: Commit) -> None:
         """The process knows of `commit`."""
         around = self._around
+        self._others_write |= commit.commit_id not in self._process.decided_ids
         for event in commit.events:
             if isinstance(event, RoomOpened):
                 self._opened[event.room_id] = around.world.now_ms
@@ -84,9 +86,10 @@ class Matches:
             around.world.fail(f"{self._process.name} cancels {command} after {now_ms - opened_ms:.0f} ms")
         for who in command.missed_by:
             heard = record.person(who).heard_to >= opened_at and command.room_id in self._opened
-            is_known_here = len(around.processes) == 1 or (around.plan.has_long_graces and not around.has_vanished(who))
-            if is_known_here and (heard or self._is_confirmed(who, command.room_id)):
+            if self._is_confirmed(who, command.room_id) or (heard and len(around.processes) == 1):
                 around.world.fail(f"{who} is said to have missed {command.room_id}, and was confirmed")
+            if len(around.processes) > 1 and self._others_write and who not in self._signs:
+                around.world.fail(f"{who} is said to have missed {command.room_id}, and calls another broker")
         present = [who for who in self._members(command.room_id) if who not in command.missed_by]
         if len(around.processes) == 1:
             is_other_present = any(self._process.attendance.is_present(who) for who in present)

@@ -112,11 +112,6 @@ class Plan:
         self.policy = msgspec.structs.replace(self.policy, **LONG_GRACES_MS)
 
     @property
-    def has_long_graces(self) -> bool:
-        """Whether every grace outlasts the quiet between two commits."""
-        return self.policy.confirm_grace_ms >= LONG_GRACES_MS["confirm_grace_ms"]
-
-    @property
     def handles_are_kept(self) -> bool:
         """Whether nobody who is idle is ever forgotten."""
         return self.policy.connections_kept > 1_000

@@ -86,7 +86,7 @@ async def linger(person: Person) -> None:
     around = person.around
     until_ms = around.world.now_ms + around.plan.policy.confirm_grace_ms + CANCELLED_WITHIN_MS
     while around.world.now_ms < until_ms and person.who is not None:
-        await insist(person, lambda: person.wait(LINGER_SECONDS))
+        await insist(person, lambda: person.wait(max(LINGER_SECONDS, around.plan.policy.confirm_grace_ms // 10_000)))
         await sleep_ms(AGAIN_MS)
 
 

@@ -10,19 +10,26 @@ from typing import Any
 import pytest
 
 from broker import hub as hub_module
+from broker import matching as matching_module
 from broker import reads as reads_module
 from broker.clock import sleep_until
+from broker.confirmation import MatchConfirmation
 from broker.hub import Hub, participants
+from broker.match_timeouts import MatchTimeouts
 from broker.presence import Presence
 from broker.reads import Page, Reads, page_after
 from broker.replica import Replica, _TipQuestions
 from broker.writer import LogWriter
-from events.commit import Commit, Tip
+from events.commands import CancelMatch
+from events.commit import Commit, Facts, Tip
 from events.events import Event, MessageSent
 from events.ids import ConnectionId
 from events.log import Conflict, LogUnavailableError
 from mcp_facade.session import ResumePoint
+from projections import event_checks as event_checks_module
+from projections.avoidance import avoid_reason
 from projections.rooms import Room
+from projections.state import State
 from tests.simulation.plan import SHARED
 from tests.simulation.run import Simulation
 
@@ -193,6 +200,67 @@ def a_missed_commit_that_is_read_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LogWriter, "_fold_missed", wasteful)
 
 
+def a_frame_that_confirms_no_match(patch: pytest.MonkeyPatch) -> None:
+    """Whoever only listens is said to have missed the match."""
+    patch.setattr(MatchConfirmation, "told", lambda self, who, position: None)
+
+
+def a_grace_that_does_not_begin_anew_at_a_start(patch: pytest.MonkeyPatch) -> None:
+    """Whoever had no chance to call since is said to have missed the match."""
+
+    def start(self: MatchConfirmation) -> None:
+        for room in self._replica.state.rooms.by_id.values():
+            if room.is_open and room.first_entry is not None:
+                self._expect(room.room_id, (room.first, room.second), room.opened_position)
+        for match in set(self.unconfirmed.values()):
+            self._submit(CancelMatch(match.room_id, match.members, is_other_present=False))
+
+    patch.setattr(MatchConfirmation, "start", start)
+
+
+def a_ghost_that_is_held_for_confirmed(patch: pytest.MonkeyPatch) -> None:
+    """Its partner stays with it for as long as rooms allow silence."""
+    patch.setattr(MatchConfirmation, "_check", lambda self, match: None)
+
+
+def a_partner_of_a_ghost_that_nobody_looks_for(patch: pytest.MonkeyPatch) -> None:
+    """It waits again, and so does another whom it may meet."""
+    observe = MatchTimeouts.observe
+
+    def forgetful(self: MatchTimeouts, commit: Commit, state: State) -> None:
+        if not isinstance(commit.command, CancelMatch):
+            observe(self, commit, state)
+
+    patch.setattr(MatchTimeouts, "observe", forgetful)
+
+
+def a_block_that_holds_one_way(patch: pytest.MonkeyPatch) -> None:
+    """Whoever was blocked may still meet the one who waits; the checks of the log believe it too."""
+
+    def one_way(state: Any, seeker: ConnectionId, other: ConnectionId, facts: Facts) -> Any:
+        reason = avoid_reason(state, seeker, other, facts)
+        known = state.connections.by_id.get(seeker)
+        return None if reason == "blocked" and (known is None or other not in known.blocked) else reason
+
+    for module in (matching_module, event_checks_module):
+        patch.setattr(module, "avoid_reason", one_way)
+
+
+def a_silence_that_begins_with_a_call(patch: pytest.MonkeyPatch) -> None:
+    """A partner whose wait lasts is told to be silent."""
+
+    def silent_ms(self: Presence, who: ConnectionId) -> float | None:
+        activity = self._activities.get(who)
+        return self._clock.now_ms() - activity.call_over_ms if activity is not None else None
+
+    patch.setattr(Presence, "silent_ms", silent_ms)
+
+
+def a_match_that_is_judged_by_a_broker_which_nobody_calls(patch: pytest.MonkeyPatch) -> None:
+    """Whoever calls another broker is said to have missed the match."""
+    patch.setattr(MatchConfirmation, "_would_be_heard_here", lambda self, who: True)
+
+
 PLANTED: list[Plant] = [
     announced_before_it_is_stored,
     a_cursor_that_is_one_too_far,
@@ -203,9 +271,16 @@ PLANTED: list[Plant] = [
     a_stream_that_resumes_too_early,
     an_append_that_is_decided_again_though_it_may_have_landed,
     a_commit_that_is_not_announced,
+    a_frame_that_confirms_no_match,
+    a_grace_that_does_not_begin_anew_at_a_start,
+    a_ghost_that_is_held_for_confirmed,
+    a_partner_of_a_ghost_that_nobody_looks_for,
+    a_block_that_holds_one_way,
+    a_silence_that_begins_with_a_call,
 ]
 
 PLANTED_IN_SHARED_LOGS: list[Plant] = [
+    a_match_that_is_judged_by_a_broker_which_nobody_calls,
     a_refusal_that_is_not_confirmed,
     a_question_to_the_log_that_began_before_the_command_came,
     a_cursor_that_is_not_waited_for,
