@@ -189,7 +189,7 @@ BUGS: dict[str, Bug] = {
     "a recent meeting is ignored": Bug(instead(matching, "avoid_reason", _avoided_but("met")), 3, 6, is_stored=True),
     "two meet again without patience": Bug(instead(matching, "patient_others", _all_are_patient), 3, 7, is_stored=True),
     "a confirmed match is cancelled": Bug(
-        instead(conduct, "_cancel_match", _cancels_what_was_confirmed), 6, 4, is_stored=True
+        instead(conduct, "_cancel_match", _cancels_what_was_confirmed), 6, 5, is_stored=True
     ),
     "the place in the queue is lost": Bug(
         instead(conduct, "_cancel_match", _puts_back_at_the_end), 6, 4, is_stored=True
