@@ -59,14 +59,16 @@ class MatchConfirmation:
         self._foreign_commit_ms = NEVER
 
     def start(self) -> None:
-        """Start the grace anew in the rooms that opened less than a grace ago; all other matches are confirmed.
+        """Start a grace anew in the rooms that opened less than that ago; all other matches are confirmed.
 
-        A member that has spoken since counts as confirmed too.
+        Members that were confirmed before the restart are not known, and one may think for long before its next call.
+        So the grace is that of a waiting connection, if that is longer. A member that has spoken since the opening
+        counts as confirmed.
         """
         state = self._replica.state
-        grace_ms = state.policy.confirm_grace_ms
-        if not grace_ms:
+        if not state.policy.confirm_grace_ms:
             return
+        grace_ms = max(state.policy.confirm_grace_ms, state.policy.idle_grace_queue_ms)
         opened_after_ms = self._clock.wall_ms() - grace_ms
         rooms = [room for room in state.rooms.by_id.values() if room.is_open]
         for room in sorted(rooms, key=lambda room: room.opened_position):
@@ -74,7 +76,7 @@ class MatchConfirmation:
                 people = [state.connections.by_id[who] for who in (room.first, room.second)]
                 opened_at_ms = min(known.last_at_ms for known in people)
                 if opened_at_ms > opened_after_ms:
-                    self._expect(room.room_id, (room.first, room.second), room.opened_position)
+                    self._expect(room.room_id, (room.first, room.second), room.opened_position, grace_ms)
 
     def confirm_all(self) -> None:
         """Count every match as confirmed: the commits that opened some of them were not announced."""
@@ -96,7 +98,8 @@ class MatchConfirmation:
                 self.unconfirmed.pop(event.closed_by, None)
                 self.unconfirmed.pop(event.other, None)
             elif isinstance(event, RoomOpened) and event.first_entry is not None:
-                self._expect(event.room_id, (event.first, event.second), commit.position)
+                grace_ms = self._replica.state.policy.confirm_grace_ms
+                self._expect(event.room_id, (event.first, event.second), commit.position, grace_ms)
 
     def told(self, connection_id: ConnectionId, position: Position) -> None:
         """Note that a notification at `position` was written to an open connection of `connection_id`.
@@ -107,8 +110,9 @@ class MatchConfirmation:
         if match is not None and position >= match.opened_position:
             del self.unconfirmed[connection_id]
 
-    def _expect(self, room_id: RoomId, members: tuple[ConnectionId, ConnectionId], opened_position: Position) -> None:
-        grace_ms = self._replica.state.policy.confirm_grace_ms
+    def _expect(
+        self, room_id: RoomId, members: tuple[ConnectionId, ConnectionId], opened_position: Position, grace_ms: int
+    ) -> None:
         match = _Match(room_id, members, opened_position, self._clock.now_ms(), grace_ms)
         self.unconfirmed.update(dict.fromkeys(members, match))
         self._deadlines.add(match.since_ms + grace_ms, self._check, match)

@@ -22,6 +22,7 @@ from log_debugger.reading.times import end_of, position_number, span
 from log_debugger.telling.narrative import count
 from log_debugger.terminal import Terminal
 from projections.snapshots import STATE_CODEC
+from projections.state import State
 
 AHEAD_MS = 3_600_000
 """Commits dated by more than that in the future were stamped by a clock that was ahead."""
@@ -59,6 +60,9 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         source.close()
     is_purged = _trim(path, Snapshot(state.tip, state))
     terminal.line(f"trimmed {count(last - base, 'commit')}, up to position {last}; {_left(last, tip)}")
+    held = _held_reports(state)
+    if held:
+        terminal.line(f"{count(held, 'report')} went with them whose evidence was still held (--evidence-keep-ms)")
     if not is_purged:
         terminal.line("somebody was reading meanwhile: what went may stand in the -wal until the next checkpoint")
     return 0
@@ -86,6 +90,12 @@ def _warn_of_future(source: Source, tip: Position, terminal: Terminal) -> None:
             f"the last commit is dated {span(ahead_ms)} ahead of this machine's clock: what was stamped while a clock"
             " was ahead stays until its date is old enough, or until --before names a position"
         )
+
+
+def _held_reports(state: State) -> int:
+    """Return the number of reports in `state` whose evidence was not to be redacted yet."""
+    since_ms = int(time.time() * 1_000) - state.policy.evidence_keep_ms
+    return sum(report.at_ms > since_ms for _, report in state.reports.items())
 
 
 def _trim(path: str, snapshot: Snapshot) -> bool:

@@ -22,6 +22,7 @@ from tests.support.people import ANN, BOB, CAT, ROOM, closed, enter, entered, le
 from tests.support.specs import NOON_MS, Step, state_after, then_also, under
 
 GRACE = 25_000
+AFTER_RESTART = Policy().idle_grace_queue_ms
 CONFIRMED = replace(LENIENT, confirm_grace_ms=GRACE, requeue_on_missed_match=1)
 
 
@@ -225,7 +226,8 @@ def met() -> list[Step]:
     return [(entered(ANN),), (entered(BOB), found)]
 
 
-STRICT = {"confirm_grace_ms": GRACE, "idle_grace_room_ms": 10_000, "stream_grace_ms": 10_000}
+ALIKE = {"confirm_grace_ms": GRACE, "idle_grace_queue_ms": GRACE}
+STRICT = {**ALIKE, "idle_grace_room_ms": 10_000, "stream_grace_ms": 10_000}
 
 
 class Alone:
@@ -251,7 +253,7 @@ def test_a_match_is_cancelled_again_and_again_until_it_is_confirmed() -> None:
     """A second after the first time, and each second after that."""
 
     async def scenario() -> None:
-        alone = Alone(state_after(under(confirm_grace_ms=GRACE), met()))
+        alone = Alone(state_after(under(**ALIKE), met()))
         await alone.clock.advance(GRACE - 1)
         assert alone.cancelled() == []
         await alone.clock.advance(1)
@@ -285,17 +287,31 @@ def test_the_other_may_have_gone_by_then() -> None:
 
 
 def test_a_restart_begins_a_grace_anew() -> None:
-    """For a room that opened less than a grace ago; in an older one, its members count as confirmed."""
+    """As long as that of the queue, for a room that opened less than that ago; in an older one, all are confirmed."""
 
     async def scenario(ago_ms: int, cancelled: list[CancelMatch]) -> None:
         alone = Alone(state_after(under(confirm_grace_ms=GRACE), met()), NOON_MS + ago_ms)
-        await alone.clock.advance(GRACE - 1)
+        await alone.clock.advance(AFTER_RESTART - 1)
         assert alone.cancelled() == []
         await alone.clock.advance(1)
         assert alone.cancelled() == cancelled
 
-    run(lambda: scenario(GRACE - 1, [CancelMatch(ROOM, (ANN, BOB), is_other_present=False)]))
-    run(lambda: scenario(GRACE, []))
+    run(lambda: scenario(AFTER_RESTART - 1, [CancelMatch(ROOM, (ANN, BOB), is_other_present=False)]))
+    run(lambda: scenario(AFTER_RESTART, []))
+
+
+def test_the_grace_after_a_restart_may_be_that_of_the_matches() -> None:
+    """If it is longer than that of the queue."""
+
+    async def scenario() -> None:
+        history = under(confirm_grace_ms=AFTER_RESTART + 7), met()
+        alone = Alone(state_after(*history), NOON_MS + GRACE)
+        await alone.clock.advance(AFTER_RESTART + 6)
+        assert alone.cancelled() == []
+        await alone.clock.advance(1)
+        assert alone.cancelled() == [CancelMatch(ROOM, (ANN, BOB), is_other_present=False)]
+
+    run(scenario)
 
 
 def test_one_that_has_spoken_before_a_restart_is_confirmed() -> None:
@@ -304,7 +320,7 @@ def test_one_that_has_spoken_before_a_restart_is_confirmed() -> None:
     async def scenario(*speakers: ConnectionId) -> list[CancelMatch]:
         words = [step for who in speakers for step in then_also(said(who, BOB if who == ANN else ANN))]
         alone = Alone(state_after(under(confirm_grace_ms=GRACE), met(), words))
-        await alone.clock.advance(GRACE)
+        await alone.clock.advance(AFTER_RESTART)
         return alone.cancelled()
 
     async def all_of_them() -> None:
@@ -329,7 +345,7 @@ def test_no_other_room_is_judged_after_a_restart() -> None:
 
 
 def test_a_broker_that_starts_again_cancels_what_was_missed_before() -> None:
-    """As does the one whose timer it was."""
+    """Later than the one whose timer it was, since it does not know who was confirmed."""
 
     async def scenario() -> None:
         before = BrokerBench()
@@ -340,8 +356,9 @@ def test_a_broker_that_starts_again_cancels_what_was_missed_before() -> None:
         after = BrokerBench(before.log, before.clock)
         await after.broker.start(CONFIRMED)
         call(after, BOB)
-        await after.clock.advance(GRACE - 1)
+        await after.clock.advance(AFTER_RESTART - 1)
         assert after.place_of(ANN) == Chatting(room)
+        call(after, BOB)
         await after.clock.advance(1)
         assert after.is_idle(ANN)
         assert after.waits(BOB)

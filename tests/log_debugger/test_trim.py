@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from events.codec import encode_commit
+from events.commands import AdoptPolicy, ReportPartner
 from events.log import LogUnavailableError, Snapshot
+from events.policy import Policy
 from events.sqlite.file import SqliteFile
 from events.sqlite.reader import SqliteReader
 from log_debugger.reading.sources import open_source
 from projections.snapshots import STATE_CODEC
 from projections.state import INITIAL_STATE, digest
 from tests.log_debugger.crowds import LITTLE, crowd, states_of
-from tests.log_debugger.logs import ANN, BOB, START_MS, Script, conversation, dumped, filed, run_command, run_ok
+from tests.log_debugger.logs import ANN, BOB, ROOM, START_MS, Script, conversation, dumped, filed, run_command, run_ok
 
 SAID = conversation().commits
 STATES = states_of(SAID)
@@ -226,3 +228,15 @@ def test_a_log_that_was_altered_is_not_trimmed(tmp_path: Path) -> None:
     assert answer.status == 2
     assert "position 4 does not follow" in answer.err
     assert len(lines_of(log)) == 9
+
+
+def test_held_evidence_that_goes_is_counted(tmp_path: Path) -> None:
+    """What was reported is to be kept for a while, and a trim takes it all the same."""
+    policy = Policy(blocks_per_connection_max=9, reports_per_10min_max=9, evidence_keep_ms=10**12)
+    script = Script().add(0, AdoptPolicy(policy)).enters(1, ANN, "Ann").enters(2, BOB, "Bob", room=ROOM)
+    script.add(3, ReportPartner(ANN, ROOM, "spam"))
+    log = filed(tmp_path / "log.db", script.commits)
+    answer = run_ok("log", "trim", log, "--before", "4")
+    assert "evidence" not in answer.out
+    answer = run_ok("log", "trim", log, "--before", "5")
+    assert "1 report went with them whose evidence was still held (--evidence-keep-ms)\n" in answer.out
