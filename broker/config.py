@@ -36,10 +36,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
         "full",
         "what a commit in a file outlives: full, a loss of power; normal, a crash of the broker",
     ),
-    "redact-after": (
-        "never",
-        "texts of closed rooms and names of idle people go from the log after so long, as in 7d or 12h",
-    ),
+    "redact-after": ("never", "texts of closed rooms and names of idle people go from the log after so long, as in 7d"),
     "matching": ("first-come", "who meets whom: first-come, or interests"),
     "log-format": ("console", "how log lines look: console or json"),
     "log-level": ("info", "what is logged: debug (every commit), info (every commit but messages), warning or error"),

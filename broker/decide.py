@@ -61,7 +61,7 @@ def decide(state: StateView, command: Command, facts: Facts, *, matching: Matchi
             room = own_room(state, who, room_id)
             return close(room, who, "left") if room is not None else ROOM_NOT_FOUND
         case Disconnect():
-            return _disconnect(state, command)
+            return _disconnect(state, command, facts)
         case MatchDue(connection_id=who):
             return _match_due(state, who, facts, matching or _named(state))
         case CancelMatch() | BlockPartner() | ReportPartner() | ForgetNames():
@@ -185,7 +185,7 @@ def _open(state: StateView, facts: Facts, first: _Member, second: _Member) -> Ro
     )
 
 
-def _disconnect(state: StateView, command: Disconnect) -> Decision:
+def _disconnect(state: StateView, command: Disconnect, facts: Facts) -> Decision:
     who = command.connection_id
     known = state.connections.by_id.get(who)
     if known is None or known.last_position > command.since:
@@ -194,6 +194,11 @@ def _disconnect(state: StateView, command: Disconnect) -> Decision:
         case Waiting():
             return [QueueLeft(who, command.reason)]
         case Chatting(room_id=room_id):
-            return close(state.rooms.by_id[room_id], who, command.reason)
+            room = state.rooms.by_id[room_id]
+            if command.is_abandoned and room.first_entry is not None:
+                # The other was present a moment ago: matches are made after the absent are taken out.
+                missed = decide_conduct(state, CancelMatch(room_id, (who,), is_other_present=True), facts)
+                return missed or close(room, who, command.reason)
+            return close(room, who, command.reason)
         case _:
             return ALREADY_DONE

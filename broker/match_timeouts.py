@@ -84,15 +84,20 @@ class MatchTimeouts:
         if due_ms > self._writer.time_ms():  # the wall clock was set back
             self._add(due_ms, who, entered)
             return
-        self._add_next(state, who, entered, due_ms)
         if len(state.queue) > 1:
             answer = self._writer.submit(MatchDue(who))
-            answer.add_done_callback(lambda answer: self._look_again(answer, who, entered, generation, due_ms))
+            answer.add_done_callback(lambda answer: self._go_on(answer, who, entered, generation, due_ms))
+        else:
+            self._add_next(state, who, entered, due_ms)
 
-    def _look_again(
+    def _go_on(
         self, answer: asyncio.Future[CommandAnswer], who: ConnectionId, entered: Position, generation: int, due_ms: int
     ) -> None:
-        """Submit the match again in a second, if it was refused."""
-        if not answer.cancelled() and isinstance(answer.result(), Rejection):
-            at_ms = self._clock.now_ms() + LOOK_AGAIN_MS
-            self._deadlines.add(at_ms, self._match, who, entered, generation, due_ms)
+        """Schedule the match that was due at `due_ms` again in a second, if it was refused; else the next one."""
+        state = self._writer.replica.state
+        if answer.cancelled() or state.queue.entered.get(who) != entered or generation != self._generation:
+            return
+        if isinstance(answer.result(), Rejection):
+            self._deadlines.add(self._clock.now_ms() + LOOK_AGAIN_MS, self._match, who, entered, generation, due_ms)
+        else:
+            self._add_next(state, who, entered, due_ms)

@@ -51,9 +51,10 @@ class Minting:
     def abandon(self, connection_id: ConnectionId) -> None:
         """Take `connection_id` out of wherever it is or is about to be: no client will ever hold its handle.
 
-        The command is in line at once, so the connection is gone before a later newcomer is matched.
+        The command is in line at once, so the connection is gone before a later newcomer is matched. The partner in a
+        match that was to be confirmed keeps its place.
         """
-        self._writer.submit(Disconnect(connection_id, "disconnected", since=POSITION_MAX))
+        self._writer.submit(Disconnect(connection_id, "disconnected", since=POSITION_MAX, is_abandoned=True))
 
     def abandon_unless_heard(self, connection_id: ConnectionId, is_heard: Callable[[], bool] = lambda: False) -> None:
         """Take `connection_id` out in two seconds, unless it is heard until then: its client may call again.

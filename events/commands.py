@@ -58,11 +58,15 @@ class LeaveRoom(_CommandBase, frozen=True, tag="leave_room"):
 
 
 class Disconnect(_CommandBase, frozen=True, tag="disconnect"):
-    """Remove an absent connection from its place, unless it has an event after position `since`."""
+    """Remove an absent connection from its place, unless it has an event after position `since`.
+
+    If it `is_abandoned`, no client holds its handle. It has missed a match that was to be confirmed.
+    """
 
     connection_id: ConnectionId
     reason: AbsenceReason
     since: Position
+    is_abandoned: bool = False
 
 
 class MatchDue(_CommandBase, frozen=True, tag="match_due"):

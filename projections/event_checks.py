@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from events.commands import EnterQueue, MatchDue, NextPartner
+from events.commands import MatchDue
 from events.commit import Commit
 from events.events import (
     Event,
@@ -95,9 +95,7 @@ def _room_opened(before: StateView, commit: Commit, event: RoomOpened) -> list[F
 
 def _check_meeting(before: StateView, commit: Commit, event: RoomOpened) -> list[Finding]:
     """Check that these two may meet, and that the one who was chosen has waited longest of those who may."""
-    seeker = _seeker_of(commit)
-    if seeker not in (event.first, event.second):
-        return [(3, "a room was opened by someone else")]
+    seeker = _seeker_in(commit, event)
     partner = event.second if seeker == event.first else event.first
     reason = avoid_reason(before, seeker, partner, commit.facts)
     if reason == "blocked":
@@ -118,10 +116,10 @@ def _longest_waiting(before: StateView, commit: Commit, seeker: ConnectionId) ->
     return next((other for other in others if avoid_reason(before, seeker, other, commit.facts) is None), None)
 
 
-def _seeker_of(commit: Commit) -> ConnectionId | None:
-    """Return the connection that a matching was asked for."""
+def _seeker_in(commit: Commit, event: RoomOpened) -> ConnectionId:
+    """Return the member that a matching was asked for: a newcomer is `second`, one who waited may be either."""
     command = commit.command
-    return command.connection_id if isinstance(command, EnterQueue | NextPartner | MatchDue) else None
+    return event.first if isinstance(command, MatchDue) and command.connection_id == event.first else event.second
 
 
 def _room_closed(before: StateView, commit: Commit, event: RoomClosed) -> list[Finding]:

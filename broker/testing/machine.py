@@ -71,6 +71,8 @@ ROOM_NUMBERS = st.integers(0, 20)
 
 _SAID = st.tuples(strategies.texts(), st.none() | st.sampled_from("abcde").map(ClientMessageId))
 
+_COMPLAINTS = st.tuples(strategies.categories(), st.none() | strategies.texts())
+
 _OTHER_POLICIES = _MACHINE.flatmap(lambda machine: machine.other_policies)
 
 
@@ -194,30 +196,23 @@ class BrokerMachine(RuleBasedStateMachine):
         missed_by = (who, *(other for other in too if other != who))
         self.submit(CancelMatch(self.room_of(who, number), missed_by, present))
 
-    @rule(who=MOSTLY_CHATTING, number=ROOM_NUMBERS)
-    def block(self, who: ConnectionId, number: int) -> None:
-        """Block the partner in a room, open or closed."""
-        self.submit(BlockPartner(who, self.room_of(who, number)))
-
-    @rule(
-        who=MOSTLY_CHATTING,
-        number=ROOM_NUMBERS,
-        category=strategies.categories(),
-        note=st.none() | strategies.texts(),
-    )
-    def report(self, who: ConnectionId, number: int, category: ReportCategory, note: str | None) -> None:
-        """Report the partner in a room, open or closed."""
-        self.submit(ReportPartner(who, self.room_of(who, number), category, note))
+    @rule(who=MOSTLY_CHATTING, number=ROOM_NUMBERS, complaint=st.none() | _COMPLAINTS)
+    def part_for_good(
+        self, who: ConnectionId, number: int, complaint: tuple[ReportCategory, str | None] | None
+    ) -> None:
+        """Block the partner in a room, open or closed, or report it."""
+        room_id = self.room_of(who, number)
+        self.submit(ReportPartner(who, room_id, *complaint) if complaint is not None else BlockPartner(who, room_id))
 
     @rule(people=st.lists(MEMBERS, unique=True, min_size=1), ago=st.integers(0, 10))
     def forget_names(self, people: Sequence[ConnectionId], ago: int) -> None:
         """Forget the names of those who have been idle for a few positions."""
         self.submit(ForgetNames(tuple(people), max(0, self.state.position - ago)))
 
-    @rule(who=MEMBERS, ago=st.integers(0, 3))
-    def disconnect(self, who: ConnectionId, ago: int) -> None:
+    @rule(who=MEMBERS, ago=st.integers(0, 3), abandoned=st.booleans())
+    def disconnect(self, who: ConnectionId, ago: int, *, abandoned: bool) -> None:
         """Report an absence, found now or a few positions ago."""
-        self.submit(Disconnect(who, "disconnected", max(0, self.state.position - ago)))
+        self.submit(Disconnect(who, "disconnected", max(0, self.state.position - ago), abandoned))
 
     @precondition(lambda machine: not machine.other_policies.is_empty)
     @rule(policy=_OTHER_POLICIES)

@@ -172,7 +172,10 @@ class ReferenceModel:
             self.state.leave_queue(known, command.reason)
         elif known.room_id is not None:
             _, room = self._own_room(known.connection_id, known.room_id)
-            self.state.close(room, known, command.reason)
+            if command.is_abandoned and room.first_entry is not None:
+                self._cancel_match(CancelMatch(known.room_id, (known.connection_id,), is_other_present=True))
+            if room.closed is None:
+                self.state.close(room, known, command.reason)
 
     def _match_due(self, connection_id: ConnectionId, facts: Facts) -> None:
         known = self.state.connection(connection_id)

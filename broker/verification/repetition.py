@@ -1,4 +1,4 @@
-"""The comparison of a repeated decision with the stored events, some of whose texts may be redacted.
+"""Comparison of a repeated decision with the stored events, perhaps without some of their texts.
 
 A redacted text is compared by its hash. Redacted interests may have changed the choice of a partner. That choice can't
 be repeated: the stored one stands in for it, and only the checks of the step hold it to the promises.

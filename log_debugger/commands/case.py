@@ -12,7 +12,7 @@ from broker.verification.scenario import LoggedCommand, Scenario, connections_in
 from events.codec import decode_commit
 from events.commit import Commit
 from events.ids import Position, RoomId
-from log_debugger.reading.filters import decide_again, is_same, rooms_in
+from log_debugger.reading.filters import decide_again, rooms_in
 from log_debugger.reading.iterate import step_of
 from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import Source, Step, check_position, open_source

@@ -64,7 +64,7 @@ def _report(source: Source, reports: Sequence[Report], asked: Position) -> Repor
         if report.id == asked:
             return report
     base = source.base.tip.position
-    if asked <= base:
+    if 1 <= asked <= base:
         raise UsageError(f"the commits up to position {base} were trimmed from {source.name}, with any report in them")
     if not reports:
         raise UsageError(f"there is no report {asked} in {source.name}; there are no reports yet")

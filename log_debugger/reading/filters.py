@@ -13,7 +13,7 @@ from broker.verification.repetition import is_repeated
 from broker.verification.safe_text import printable
 from broker.verification.scenario import connections_in, connections_of
 from events.commands import Command
-from events.commit import Commit, events_without_text
+from events.commit import Commit
 from events.events import Event
 from events.ids import ConnectionId, RoomId
 from log_debugger.reading.short_names import ShortNames

@@ -35,6 +35,7 @@ _DIGITS = 32
 _NAMES = {"display_name": "salt", "first_name": "first_salt", "second_name": "second_salt"}
 """The fields of names, with those of their salts."""
 _TEXTS = ("text", "note")
+_NO_INTERESTS_BYTES = len("[]")
 _IDS = ("newest_ids", "older_ids")
 
 
@@ -46,7 +47,7 @@ class Redactor:
         self._read = base.tip
         self._written = self._tip(base.tip)
         self._base = base
-        self._hidden: dict[ConnectionId, RedactedText] = {}  # interests that were redacted in the log
+        self._interests_of: dict[ConnectionId, tuple[RedactedText, Interests]] = {}  # salted, and as written
 
     def base(self) -> State:
         """Return the redacted base. Its queue is empty, since a stored state has none."""
@@ -106,16 +107,24 @@ class Redactor:
             return msgspec.structs.replace(plain, interests=interests)
         if isinstance(event, NamesForgotten):
             for who in event.connection_ids:
-                self._hidden.pop(who, None)
+                self._interests_of.pop(who, None)
         return plain
 
     def _interests(self, who: ConnectionId, interests: Interests, salt: str | None) -> Interests:
-        """Return pseudonyms of interests; what was redacted stays so, also where a later commit repeats it."""
-        known = self._hidden.pop(who, None)
-        if isinstance(interests, tuple) and (known is None or known != redacted_interests(interests, salt)):
-            return tuple(sorted(self._pseudonym(interest) for interest in interests))
-        self._hidden[who] = hidden = redacted_interests(interests, salt)
-        return hidden
+        """Return pseudonyms of interests, or what is left of them if they were redacted.
+
+        Commits that repeat an entry's interests say the same as the entry, even if only some of them were redacted.
+        """
+        stand_in = redacted_interests(interests, salt)
+        if stand_in.length_bytes == _NO_INTERESTS_BYTES:
+            return ()
+        first, written = self._interests_of.get(who, (None, ()))
+        if first != stand_in:
+            written = interests
+            if isinstance(interests, tuple):
+                written = tuple(sorted(self._pseudonym(interest) for interest in interests))
+            self._interests_of[who] = stand_in, written
+        return written
 
     def _plain(self, value: Any, salt: str | None = None) -> Any:
         """Return a command, event, connection or room without texts typed or chosen by people, except interests.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from events.commit import Commit
+from events.commit import Commit, Tip, check_link
 from events.events import Event, MessageSent, PartnerReported, RoomOpened
 from events.ids import ConnectionId, Position, RoomId
 from events.text import Text
@@ -15,9 +15,9 @@ from log_debugger.reading.sources import Source
 
 NO_ROOM = RoomId("")
 
-# As stored. Inside a JSON string both quotes would be escaped, so no typed text matches.
-_REPORTED = b'"type":"partner_reported"'
-_ROOM = re.compile(rb'"room_id":"([^"\\]+)"')
+# A dump may have spaces, as other programs write JSON. Both quotes of a typed text inside a string would be escaped.
+_REPORTED = b'"partner_reported"'
+_ROOM = re.compile(rb'"room_id"\s*:\s*"([^"\\]+)"')
 
 
 class Report(NamedTuple):
@@ -68,19 +68,26 @@ def reports_in(source: Source) -> list[Report]:
 
     Raises:
         UnreadableCommitError: a commit of a reported room can't be decoded.
-        BrokenChainError: one of an older schema was altered.
+        BrokenChainError: a commit of a reported room was altered; the others are not checked.
         UnusableLogError: the file is damaged.
     """
     found: list[tuple[Commit, PartnerReported]] = []
     for position, line in enumerate(source.lines(0), source.base.tip.position + 1):
         if _REPORTED in line:
-            commit = commit_at(position, line)
+            commit = _checked(position, line)
             found += [(commit, event) for event in commit.events if isinstance(event, PartnerReported)]
     rooms = _rooms_in(source, [event for _, event in found])
     return [
         Report(commit, event, [one for one in rooms[event.room_id] if one.position <= event.last])
         for commit, event in found
     ]
+
+
+def _checked(position: Position, line: bytes) -> Commit:
+    """Return the commit in `line`. It is evidence, so what it says must be what its id was made from."""
+    commit = commit_at(position, line)
+    check_link(Tip(position - 1, commit.previous_id), commit)
+    return commit
 
 
 def _rooms_in(source: Source, reports: Sequence[PartnerReported]) -> dict[RoomId, list[Commit]]:
@@ -95,7 +102,7 @@ def _rooms_in(source: Source, reports: Sequence[PartnerReported]) -> dict[RoomId
         if position > last:
             break
         if not wanted.isdisjoint(_ROOM.findall(line)):
-            commit = commit_at(position, line)
+            commit = _checked(position, line)
             for room_id in dict.fromkeys(getattr(event, "room_id", NO_ROOM) for event in commit.events):
                 if room_id in rooms:
                     rooms[room_id].append(commit)

@@ -7,9 +7,9 @@ from typing import Any
 
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
-from events.text import known_interests
+from events.text import Text, known_interests
 from log_debugger.reading.iterate import Conversations
-from log_debugger.reading.short_names import ShortNames, plain_name, shown_id
+from log_debugger.reading.short_names import ShortNames, name_in, plain_name, shown_id
 from log_debugger.reading.times import clock, span, timestamp
 from log_debugger.telling.narrative import conversation_text, count, interests_text, ordinal
 from projections.connections import Chatting, Place, Waiting
@@ -56,7 +56,7 @@ def state_json(state: State, conversations: Conversations) -> JsonObject:
             }
             for entered, who in state.queue.entries.items()
         ],
-        "rooms": [_room_json(room, conversations) for room in open_rooms(state)],
+        "rooms": [_room_json(state, room, conversations) for room in open_rooms(state)],
         "counts": counts(state),
         "policy": policy_changes(state.policy),
         "digest": digest(state),
@@ -149,7 +149,7 @@ def room_lines(names: ShortNames, state: State, conversations: Conversations, ro
     if room is None:
         yield f"  not known at position {state.position:,}: not opened yet, or forgotten since it was closed"
         return
-    first, second = _members(names, room)
+    first, second = _members(names, state, room)
     yield f"  members      {first}, who waited longer, and {second}"
     yield f"  opened       position {room.opened_position:,}"
     if room.is_open:
@@ -192,7 +192,7 @@ def detail_json(
         )
     if room is not None:
         found = state.rooms.get(room)
-        detail["room"] = None if found is None else _room_json(found, conversations)
+        detail["room"] = None if found is None else _room_json(state, found, conversations)
     return detail
 
 
@@ -219,13 +219,22 @@ def _queue_lines(names: ShortNames, state: State) -> Iterator[str]:
 
 def _room_lines(names: ShortNames, state: State, conversations: Conversations) -> Iterator[str]:
     for room in open_rooms(state):
-        first, second = _members(names, room)
+        first, second = _members(names, state, room)
         talked = conversation_text(conversations.get(room.room_id), state.at_ms)
         yield f"{names.room(room.room_id)} {first} and {second} since position {room.opened_position:,}: {talked}"
 
 
-def _members(names: ShortNames, room: Room) -> tuple[str, str]:
-    return names.person(room.first, room.first_name), names.person(room.second, room.second_name)
+def _members(names: ShortNames, state: State, room: Room) -> tuple[str, str]:
+    first, second = _member_names(state, room)
+    return names.person(room.first, first), names.person(room.second, second)
+
+
+def _member_names(state: State, room: Room) -> tuple[Text, Text]:
+    """Return the names of the members: their present names if the room, which may forget them, is closed."""
+    first, second = room.first_name, room.second_name
+    if not room.is_open:
+        first, second = name_in(state, room.first) or first, name_in(state, room.second) or second
+    return first, second
 
 
 def _counts_text(state: State) -> str:
@@ -234,14 +243,15 @@ def _counts_text(state: State) -> str:
     return f"{now['connections']:,} known" + (f": {', '.join(parts)}" if parts else "")
 
 
-def _room_json(room: Room, conversations: Conversations) -> JsonObject:
+def _room_json(state: State, room: Room, conversations: Conversations) -> JsonObject:
+    first_name, second_name = _member_names(state, room)
     conversation = conversations.get(room.room_id)
     return {
         "room_id": room.room_id,
         "first": room.first,
         "second": room.second,
-        "first_name": plain_name(room.first_name),
-        "second_name": plain_name(room.second_name),
+        "first_name": plain_name(first_name),
+        "second_name": plain_name(second_name),
         "opened_position": room.opened_position,
         "closed_position": room.closed_position,
         "messages": conversation.messages if conversation is not None else None,

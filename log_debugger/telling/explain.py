@@ -8,6 +8,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from broker.matching import MATCHINGS, Seeker, find_partner
+from broker.verification.repetition import is_choice_hidden
 from events.commit import Facts
 from events.events import QueueEntered, RoomOpened
 from events.ids import ConnectionId
@@ -47,7 +48,7 @@ class MatchExplanation(NamedTuple):
     others_count: int
     others_sharing: int
     patience_ms: int
-    by_the_rules: bool  # the matching, run again, gives the same result
+    by_the_rules: bool  # the matching, run again, gives the same result, as far as interests are not redacted
     is_longest: bool  # no other had waited longer than `met`
     in_spite_of: PassedOver | None  # the reason for the two not to meet, which their patience overcame
 
@@ -69,7 +70,8 @@ def explain_match(step: Step, opened: RoomOpened) -> MatchExplanation:
         others_count,
         others_sharing,
         before.policy.interest_patience_ms,
-        find_partner(before, seeker, commit.facts, MATCHINGS[before.policy.matching]) == met,
+        find_partner(before, seeker, commit.facts, MATCHINGS[before.policy.matching]) == met
+        or is_choice_hidden(before, commit),
         next((one for _, one in before.queue.entries.items() if one != who), None) == met,
         why_avoided(before, seeker, met, commit.facts) if met in before.queue.entered else None,
     )

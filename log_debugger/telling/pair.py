@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from broker.matching import Seeker
+from broker.verification.repetition import is_choice_hidden
 from broker.verification.scenario import MAY_MATCH
 from events.commit import Commit, Facts
 from events.events import Event, PartnerBlocked, PartnerReported, QueueEntered, RoomClosed, RoomOpened
@@ -43,6 +44,10 @@ class NotMet(NamedTuple):
     other: ConnectionId
     met: ConnectionId | None  # by the seeker, instead
     why: PassedOver | None  # `None` if the rules give no reason
+
+    def is_by_interests(self) -> bool:
+        """Return whether other interests would have led to another reason."""
+        return self.why is None or self.why.reason not in ("blocked", "met", "peer")
 
 
 class PairTimeline:
@@ -96,6 +101,8 @@ class PairTimeline:
         if not_met is not None:
             who = partial(names.person_in, step.after)
             text = not_met_text(who, step.before.policy, not_met.seeker, not_met.other, not_met.met, not_met.why)
+            if not_met.is_by_interests() and is_choice_hidden(step.before, step.commit):
+                text = "interests decided, and some of them are redacted"
             first, second = self._people(step.after)
             self._line(f"{INDENT}{first} and {second} do not meet: {text}")
 

@@ -7,15 +7,20 @@ from importlib.resources import files
 import pytest
 from playwright.sync_api import expect
 
+from events.commands import AdoptPolicy, CancelMatch
 from events.events import MessageSent
 from events.log import DeliveryRecord
 from events.policy import MatchingName
 from log_debugger.reading.times import span
 from projections.notifications import deliveries, timestamp_of
-from projections.state import INITIAL_STATE, evolve
+from projections.state import INITIAL_STATE, evolve, fold
 from tests.browser.conftest import Open
 from tests.browser.crowds import crowd
 from tests.browser.small_logs import CHAT, ROOM_2, broken_log, folded_to, open_rooms, waiting
+from tests.log_debugger.logs import ANN as ONE
+from tests.log_debugger.logs import BOB as OTHER
+from tests.log_debugger.logs import CAT as THIRD
+from tests.log_debugger.logs import FAIR, ROOM, Script, fair_company
 from tests.log_debugger.test_narrative import SPANS
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, CAT
@@ -78,6 +83,44 @@ def test_a_match_says_why_these_two(open_report: Open) -> None:
     report.go_to(2)
     assert "Ann had waited 1.0 s (since #1); Bob came at this moment." in report.text("#commit")
     assert "First come, first served" in report.text("#commit")
+
+
+def test_fair_company_is_told_at_its_commits(open_report: Open) -> None:
+    """A match missed and the return to the old place, a report with its note, a block, and forgotten names."""
+    report = open_report(fair_company().commits)
+    for position, expected in (
+        (4, ["Bob gave no sign of life, so", "Ann waits again in the old place"]),
+        (8, ["WHY WITH NONE OF THOSE WHO WAITED", "Cat: met 1.0 s before"]),
+        (9, ["In spite of that: met 21.0 s before. There was no other."]),
+        (10, ["Ann reported Cat in", ": spam", "sells watches", "Ann blocked Cat"]),
+        (12, ["Cat: one has blocked the other"]),
+        (13, ["They may not meet, though these waited:", "Cat: of a peer that was met lately"]),
+        (16, ["names and interests of 2 connections were forgotten"]),
+    ):
+        report.go_to(position)
+        text = report.text("#commit")
+        assert [part for part in expected if part.upper() not in text.upper()] == [], text
+    report.go_to(5)
+    assert "Ann had waited 30.0 s (since #2); Cat came at this moment." in report.text("#commit")
+    assert "may not meet" not in report.text("#commit")
+    report.page.select_option("#filter-kind", label="partner_reported")
+    report.page.select_option("#filter-reason", label="spam")
+    expect(report.page.locator("#filter-count")).to_have_text("1 commit")
+    report.page.select_option("#filter-kind", label="room_closed")
+    report.page.select_option("#filter-reason", label="missed")
+    expect(report.page.locator("#panel-commits .row").first).to_contain_text("gave no sign of life")
+
+
+def test_who_waits_again_stands_in_the_old_place(open_report: Open) -> None:
+    """Ann came before Cat, and is before her again when Bob has missed the match; also behind a base."""
+    script = Script().add(0, AdoptPolicy(FAIR)).enters(0, ONE, "Ann").enters(1_000, OTHER, "Bob", room=ROOM)
+    script.enters(2_000, THIRD, "Cat").add(26_000, CancelMatch(ROOM, (OTHER,), is_other_present=True))
+    script.enters(27_000, OTHER, "Bob", room=ROOM_2)
+    base = fold(script.commits[:4])
+    for report in (open_report(script.commits), open_report(script.commits[4:], base)):
+        report.go_to(5)
+        assert report.rows("queue-list") == [ONE, THIRD]
+        assert "26.0 s" in report.text("#queue-list")
 
 
 def test_a_message_says_where_it_went(open_report: Open) -> None:

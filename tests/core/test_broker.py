@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec import structs
+
 from broker.batch import Accepted
 from broker.decision import Rejection
-from events.events import QueueLeft, RoomClosed, RoomOpened
+from events.events import QueueEntered, QueueLeft, RoomClosed, RoomOpened
 from events.ids import ConnectionId, connection_id_of
 from events.memory import MemoryLog
 from events.policy import Policy
@@ -190,6 +192,23 @@ async def test_a_ghost_is_taken_out_even_if_it_was_matched_meanwhile(bench: Brok
     assert isinstance(opened, RoomOpened)
     assert isinstance(closed, RoomClosed)
     assert (closed.closed_by, closed.other, closed.reason) == (ANN, BOB, "disconnected")
+
+
+@with_broker(structs.replace(LENIENT, confirm_grace_ms=25_000, requeue_on_missed_match=1))
+async def test_the_partner_of_a_ghost_keeps_its_place(bench: BrokerBench) -> None:
+    """A match with someone whose handle reached no client was missed; nobody has to wait for the grace to end."""
+    await bench.do(enter(ANN))
+    await bench.do(enter(BOB))
+    bench.broker.minting.abandon(BOB)
+    await settle()
+    assert bench.is_idle(BOB)
+    assert bench.waits(ANN)
+    closed, entered = (await bench.events())[-2:]
+    assert isinstance(closed, RoomClosed)
+    assert (closed.missed_by, closed.is_other_requeued) == ((BOB,), True)
+    assert isinstance(entered, QueueEntered)
+    assert entered.earlier is not None
+    assert (entered.connection_id, entered.earlier.position) == (ANN, 2)
 
 
 @with_broker()

@@ -218,6 +218,19 @@ async def test_a_second_start_adds_no_second_match(bench: BrokerBench) -> None:
     assert "chat_broker_rejections_total{" not in bench.broker.metrics.render().decode()
 
 
+@with_broker(structs.replace(POLICY, rooms_open_max=1, rematch_after_ms=600_000, rematch_patience_ms=20_000))
+async def test_a_refused_match_is_submitted_once_a_second_after_every_step(bench: BrokerBench) -> None:
+    """The next step of the patience adds no second series, however many refusals came before it."""
+    await bench.do(enter(ANN, "Ann", "go"))
+    await bench.do(enter(BOB, "Bob", "go"))
+    await bench.do(enter(CAT, "Cat", "tea"))
+    await bench.do(enter(DAN, "Dan", "art"))
+    await bench.clock.advance(20_000)
+    submitted = submissions(bench)
+    await bench.clock.advance(10 * LOOK_AGAIN_MS)
+    assert submitted == [MatchDue(CAT), MatchDue(DAN)] * 10
+
+
 AGAIN = structs.replace(LENIENT, rematch_after_ms=600_000, rematch_patience_ms=20_000)
 
 
@@ -255,6 +268,17 @@ async def test_an_entry_stored_after_its_patience_is_matched_at_once(bench: Brok
     stored.set()
     await entering
     await bench.clock.advance(0)
+    assert met(bench, ANN, BOB)
+
+
+@with_broker(structs.replace(AGAIN, rematch_patience_ms=0))
+async def test_two_who_have_met_meet_again_at_once_without_patience(bench: BrokerBench) -> None:
+    """With a patience of 0, they meet again as soon as nobody else waits."""
+    room = await bench.pair(ANN, BOB)
+    await bench.do(NextPartner(ANN, room))
+    await bench.do(enter(BOB))
+    assert (bench.waits(ANN), bench.waits(BOB)) == (True, True)
+    await bench.clock.advance(1)
     assert met(bench, ANN, BOB)
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import msgspec
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
 
 from broker.decide import decide
 from broker.decision import Rejection
 from broker.testing import BrokerMachine, Outcome
-from events.commands import Command
+from broker.testing.strategies import PEOPLE
+from broker.verification.scenario import connections_of
+from events.commands import Command, MatchDue
 from events.commit import Commit, Facts, Tip, commit_after
-from events.events import Event, PolicyAdopted
+from events.events import Event, PartnerBlocked, PolicyAdopted, RoomOpened
 from events.ids import CommitId, ConnectionId, RoomId
 from events.policy import Policy
 from projections import event_checks as happened
@@ -77,7 +80,7 @@ def breakages(before: State, commit: Commit, after: State) -> Iterator[State]:
     """Return variants of `after`, each with one fault in the connections of `commit`."""
     rooms, places, queue = after.rooms, after.connections, after.queue
     fields = [(name, getattr(event, name)) for event in commit.events for name in event.__struct_fields__]
-    for who in dict.fromkeys(value for name, value in fields if name in _PEOPLE_FIELDS):
+    for who in dict.fromkeys(who for event in commit.events for who in connections_of(event)):
         yield replaced(after, connections=Connections(places.by_id.set(who, STRANGER), places.idle))
         known = places.get(who)
         if known is not None:
@@ -126,11 +129,27 @@ def misfolding(before: State, broken: State) -> StateMutation:
 
 
 STRANGER = Connection("Stranger", (), Idle(10**6), 1, NOON_MS, 0, 0)
-_PEOPLE_FIELDS = ("connection_id", "sender", "recipient", "first", "second", "closed_by", "other")
 
 
-Checked.TestCase.settings = settings(deadline=None, max_examples=scaled(30), stateful_step_count=50)
+class CheckedCompany(Checked):
+    """Two members and a third, who miss matches, block and report under one policy."""
+
+    policy = Policy(
+        matching="interests",
+        confirm_grace_ms=25_000,
+        requeue_on_missed_match=1,
+        rematch_after_ms=60_000,
+        blocks_per_connection_max=1,
+        evidence_keep_ms=1_000,
+    )
+    other_policies = st.nothing()
+    people = PEOPLE[:3]
+
+
+for machine in (Checked, CheckedCompany):
+    machine.TestCase.settings = settings(deadline=None, max_examples=scaled(30), stateful_step_count=50)
 TestChecked = Checked.TestCase
+TestCheckedCompany = CheckedCompany.TestCase
 
 
 # Each check finds its breach.
@@ -272,6 +291,12 @@ LONE = state_after(waiting(ANN))
 TALKING = state_after(chatting(ANN, BOB), then_also(said(ANN, BOB, "hi", "m1")))
 ENDED = state_after(chatting(ANN, BOB), then_also(closed(ANN, BOB, "left")))
 THREE = state_after(waiting(ANN), waiting(BOB))
+BLOCKED = state_after(
+    [(PolicyAdopted(Policy(blocks_per_connection_max=1)),)],
+    chatting(ANN, BOB),
+    then_also(PartnerBlocked(ANN, BOB), closed(ANN, BOB, "left")),
+    waiting(ANN),
+)
 CHOOSY = state_after([(PolicyAdopted(Policy(matching="interests")),)], waiting(ANN), waiting(BOB), waiting(CAT))
 
 BROKEN_STEPS: dict[str, tuple[list[tuple[int, str]], State, list[Event]]] = {
@@ -279,6 +304,7 @@ BROKEN_STEPS: dict[str, tuple[list[tuple[int, str]], State, list[Event]]] = {
         [
             (2, "c_ann was paired with themselves"),
             (3, "c_ann did not enter before c_ann"),
+            (3, "c_ann was not the one who waited longest"),
             (7, "one connection would be told two things at once"),
         ],
         LONE,
@@ -286,7 +312,7 @@ BROKEN_STEPS: dict[str, tuple[list[tuple[int, str]], State, list[Event]]] = {
     ),
     "a room's id comes again": ([(5, "r_old had been there before")], LONE, [entered(BOB), opened(ANN, BOB, ROOM)]),
     "the later one is first": (
-        [(3, "c_bob did not enter before c_ann"), (3, "c_bob was not the one who waited longest")],
+        [(3, "c_bob did not enter before c_ann")],
         THREE,
         [opened(BOB, ANN)],
     ),
@@ -295,11 +321,12 @@ BROKEN_STEPS: dict[str, tuple[list[tuple[int, str]], State, list[Event]]] = {
         LONE,
         [entered(BOB), opened(BOB, ANN)],
     ),
-    "one waits beside another": ([(3, "someone waits while another waits")], LONE, [entered(BOB)]),
-    "one who waits enters": (
-        [(1, "c_ann entered the queue, but was not idle"), (3, "someone waits while another waits")],
-        LONE,
-        [entered(ANN)],
+    "one waits beside another": ([(3, "c_bob waits while c_ann waits, and they may meet")], LONE, [entered(BOB)]),
+    "one who waits enters": ([(1, "c_ann entered the queue, but was not idle")], LONE, [entered(ANN)]),
+    "one meets whom it has blocked": (
+        [(9, "c_bob and c_ann met, and one had blocked the other")],
+        BLOCKED,
+        [entered(BOB), opened(ANN, BOB)],
     ),
     "one who chats enters": ([(1, "c_ann entered the queue, but was not idle")], TALKING, [entered(ANN)]),
     "one who does not wait leaves": ([(1, "c_bob left the queue, but was not in it")], LONE, [left(BOB)]),
@@ -331,13 +358,18 @@ BROKEN_STEPS: dict[str, tuple[list[tuple[int, str]], State, list[Event]]] = {
 }
 
 
+def asked_for(events: Sequence[Event]) -> Command:
+    """Return a command that can lead to `events`: rooms open only for those who seek a partner."""
+    return next((MatchDue(event.second) for event in events if isinstance(event, RoomOpened)), PAST)
+
+
 @pytest.mark.parametrize("broken", BROKEN_STEPS)
 def test_a_broken_step_is_found(broken: str) -> None:
     """A broken step gives the promise without evolving."""
     found, before, events = BROKEN_STEPS[broken]
     if broken == "a room's id comes again":
         before = with_room(before, Room(ROOM, CAT, DAN, "Cat", "Dan", 1))
-    commit = commit_after(before.tip, PAST, Facts(NOON_MS), events)
+    commit = commit_after(before.tip, asked_for(events), Facts(NOON_MS), events)
     breaches = check_step(before, commit, replaced(before, tip=commit.tip))
     assert breaches == [Violation(promise, commit.position, what) for promise, what in found]
     folding = before.mutate()
@@ -349,7 +381,7 @@ def test_with_interests_many_may_wait_and_be_passed_over() -> None:
     """With interests, a pair must only have entered in the order of its members."""
 
     def breaches(*events: Event) -> list[tuple[int, str]]:
-        commit = commit_after(CHOOSY.tip, PAST, Facts(NOON_MS), events)
+        commit = commit_after(CHOOSY.tip, asked_for(events), Facts(NOON_MS), events)
         return [(one.promise, one.what) for one in check_step(CHOOSY, commit, evolve(CHOOSY, commit))]
 
     assert breaches(entered(DAN)) == []
@@ -462,7 +494,7 @@ def test_what_came_of_each_event_is_looked_at(
     events: list[Event], harm: Callable[[State], State], found: list[tuple[int, str]]
 ) -> None:
     """The state after each event is checked, and each violation is reported once."""
-    commit = commit_after(CHATTING.tip, PAST, Facts(NOON_MS, FRESH), events)
+    commit = commit_after(CHATTING.tip, asked_for(events), Facts(NOON_MS, FRESH), events)
     after = evolve(CHATTING, commit)
     assert check_step(CHATTING, commit, after) == []
     breaches = check_step(CHATTING, commit, harm(after))
@@ -546,7 +578,7 @@ def test_a_wrong_delivery_is_found(
 def test_the_order_in_which_people_are_told_is_no_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     """The order of recipients does not matter."""
     monkeypatch.setattr(happened, "recipients", lambda event: recipients(event)[::-1])
-    commit = commit_after(LONE.tip, PAST, Facts(NOON_MS), [entered(BOB), opened(ANN, BOB)])
+    commit = commit_after(LONE.tip, enter(BOB), Facts(NOON_MS), [entered(BOB), opened(ANN, BOB)])
     assert check_events(LONE, commit) == []
 
 
@@ -576,14 +608,14 @@ def test_who_is_unknown_must_not_stand_anywhere() -> None:
 
 def test_a_breach_says_what_where_and_which() -> None:
     """A violation's text is one line with the promise, the position and the violation."""
-    text = "promise 3 is broken at position 7: someone waits while another waits"
-    assert str(Violation(3, 7, "someone waits while another waits")) == text
+    text = "promise 3 is broken at position 7: c_ann and c_bob met again too soon"
+    assert str(Violation(3, 7, "c_ann and c_bob met again too soon")) == text
 
 
 def test_every_promise_about_states_and_steps_has_a_broken_specimen() -> None:
-    """Promises 1 to 5 have specimens here; 6 and 7 have tests of their own."""
+    """Promises 1 to 5 and 9 have specimens here; 6 and 7 have tests of their own."""
     specimens = [found for found, _ in BROKEN_STATES.values()] + [found for found, _, _ in BROKEN_STEPS.values()]
-    assert {promise for found in specimens for promise, _ in found} >= {1, 2, 3, 4, 5}
+    assert {promise for found in specimens for promise, _ in found} >= {1, 2, 3, 4, 5, 9}
 
 
 def test_moving_on_again_and_again_meets_each_once() -> None:

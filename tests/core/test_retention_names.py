@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -254,7 +255,7 @@ class Histories:
     async def _step(self, bench: BrokerBench) -> None:
         draw, writer = self._draw, bench.broker.writer
         who, rooms = draw.choice(self._people), bench.broker.state.rooms.by_id
-        mine = [room_id for room_id in sorted(rooms) if rooms[room_id].has(who)]
+        mine = [room.room_id for room in sorted(rooms.values(), key=attrgetter("opened_position")) if room.has(who)]
         self._count += 1
         match draw.randint(0, 6):
             case 0 | 1:

@@ -287,6 +287,17 @@ def test_a_pair_is_two_connections(log: str, arguments: tuple[str, ...], says: s
     assert says in answer.err
 
 
+def test_redacted_interests_may_have_decided(tmp_path: Path) -> None:
+    """A choice that can't be repeated is neither explained nor said to be against the rules."""
+    script = Script().add(0, AdoptPolicy(Policy(matching="interests"))).enters(0, ANN, "Ann", "film")
+    script.enters(1_000, BOB, "Bob", "go", "tea").enters(2_000, CAT, "Cat", "go", "tea", room=ROOM)
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"".join(redact_line(encode_commit(commit)) + b"\n" for commit in script.commits))
+    hidden = "interests decided, and some of them are redacted"
+    assert pair_of(str(path), "c_6f", "c_0a")[0] == f"[redacted]·6f5d and [redacted]·0a1b do not meet: {hidden}"
+    assert "other rules" not in run_ok("trace", str(path), "--room", ROOM).out
+
+
 def test_redacted_names_and_interests_are_told_as_such(tmp_path: Path) -> None:
     """Each is still somebody with an id; where there was no interest, none is told."""
     script = fair_company()

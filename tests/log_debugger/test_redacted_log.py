@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from events.commands import ForgetNames
+from events.commands import ForgetNames, LeaveQueue, NextPartner, ReportPartner
+from events.commit import redact
 from events.policy import MatchingName
 from events.sqlite.log import SqliteLog
 from log_debugger.reading.sources import commits, open_source
 from projections.snapshots import STATE_CODEC
 from tests.core.test_retention_names import FAIR, Histories
-from tests.log_debugger.logs import run_ok
+from tests.log_debugger.logs import ANN, BOB, ROOM, Script, dumped, run_ok
 from tests.log_debugger.test_dump_load import dump_of, loaded
 from tests.support.logs import run
 
@@ -64,3 +65,15 @@ def test_its_redacted_dump_is_sound(matching: MatchingName, seed: int, tmp_path:
         (tmp_path / f"{number}.jsonl").write_bytes(plain)
         run_ok("verify", str(tmp_path / f"{number}.jsonl"))
         run_ok("log", "trim", log, "--before", str(size // 2))
+
+
+@pytest.mark.parametrize("interests", [("go",), ()])
+def test_a_redacted_dump_of_a_held_room_is_sound(interests: tuple[str, ...], tmp_path: Path) -> None:
+    """A report holds the commit of a member's entry, so one that repeats its interests is redacted before it."""
+    script = Script().enters(0, ANN, "Ann").enters(1_000, BOB, "Bob", *interests, room=ROOM)
+    script.add(2_000, ReportPartner(BOB, ROOM, "spam")).add(3_000, NextPartner(BOB, ROOM)).add(4_000, LeaveQueue(BOB))
+    commits = [redact(one) if isinstance(one.command, NextPartner) else one for one in script.commits]
+    log = dumped(tmp_path / "log.jsonl", commits)
+    run_ok("verify", log)
+    (tmp_path / "redacted.jsonl").write_bytes(dump_of(log, "--redact"))
+    run_ok("verify", str(tmp_path / "redacted.jsonl"))

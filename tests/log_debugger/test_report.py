@@ -36,6 +36,7 @@ from projections.invariants import check_step
 from projections.notifications import deliveries
 from projections.state import INITIAL_STATE, State, evolve, fold
 from tests.browser.crowds import crowd
+from tests.log_debugger.logs import fair_company
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, CAT, enter, leave, opened, said, say, vanish
 from tests.support.specs import NOON_MS
@@ -198,8 +199,36 @@ def test_a_commit_that_can_not_be_folded_is_the_last() -> None:
 
 
 def test_redacted_texts_are_their_length() -> None:
-    """Of a redacted message, the page has how long it was."""
-    assert data_of([redact(one) for one in log_of(*CHAT)])["said"] == [len("hello there")]
+    """Of a redacted message or note, the page has how long it was; a redacted name and interest is said to be one."""
+    data = data_of([redact(one) for one in log_of(*CHAT)])
+    assert (data["said"], data["names"], data["interests"]) == ([len("hello there")], ["[redacted]"], [])
+    assert data_of([redact(one) for one in fair_company().commits])["note"]["value"] == [len("sells watches")]
+
+
+def test_the_page_knows_a_report_and_who_had_to_be_avoided() -> None:
+    """By category and note; and at each search, those whom it may not meet, with the time since they met."""
+    data = data_of(fair_company().commits)
+    events = [{**one, "kind": data["kinds"][one["kind"]]} for one in rows(data["event"])]
+    assert [data["reasons"][one["reason"]] for one in events if one["kind"] == "partner_reported"] == ["spam"]
+    assert next(data["reasons"][one["reason"]] for one in events if one["kind"] == "room_closed") == "missed"
+    assert data["note"]["value"] == ["sells watches"]
+    assert data["forgotten"]["value"] == [2]
+    avoided = dict(zip(unpacked(data["avoided"]["moment"]), data["avoided"]["value"], strict=True))
+    assert {moment: [one[1:] for one in found] for moment, found in avoided.items()} == {
+        8: [["met", 1_000]],
+        9: [["met", 21_000]],
+        12: [["blocked", None]],
+        13: [["peer", None]],
+    }
+
+
+def test_a_wait_after_a_missed_match_has_its_old_place() -> None:
+    """Counted from the base, as its time is from the beginning; and likewise for who waits in the base."""
+    commits = fair_company().commits
+    assert data_of(commits)["requeued"] == [[4, 2, 1_000]]
+    base = fold(commits[:4])
+    data = data_of(commits[4:], base)
+    assert (data["waiting_at"], data["waiting_since"]) == ([-2], [-26_500])
 
 
 def test_without_texts_nothing_that_was_typed_is_in_the_page() -> None:
@@ -211,6 +240,9 @@ def test_without_texts_nothing_that_was_typed_is_in_the_page() -> None:
     assert data["people"] == [ANN, BOB]
     whole = json.dumps(data_of(commits))
     assert all(word in whole for word in ("Ann", "Bob", "chess", "hello there", "m1"))
+    data = data_of(fair_company().commits, texts=False)
+    assert data["note"]["value"] == [len("sells watches")]
+    assert not re.search("Ann|tea|sells|Watches", json.dumps(data))
 
 
 def test_embedded_json_is_the_same_data_without_markup() -> None:

@@ -195,3 +195,31 @@ def test_a_log_without_reports_says_so(tmp_path: Path) -> None:
     """A block is no report."""
     script = Script().enters(0, ANN, "Ann").enters(1, BOB, "Bob", room=ROOM).add(2, BlockPartner(ANN, ROOM))
     assert run_ok("reports", dumped(tmp_path / "log.jsonl", script.commits)).out == "no reports yet\n"
+
+
+@pytest.mark.parametrize(("words", "position"), [("You fool.", 3), ("rude", 6)])
+def test_altered_evidence_is_an_error(words: str, position: int, tmp_path: Path) -> None:
+    """A message or a note that is not what its commit's id says is neither shown nor exported."""
+    dump = Path(dumped(tmp_path / "log.jsonl", reported().commits))
+    dump.write_text(dump.read_text().replace(words, "I will find you"))
+    for arguments in ((), ("--show", "6"), ("--export", "-")):
+        failed = run_command("reports", str(dump), *arguments)
+        assert (failed.status, failed.out) == (2, "")
+        assert f"the commit at position {position} was altered" in failed.err
+
+
+def test_a_dump_may_be_spaced_as_other_programs_write_json(tmp_path: Path) -> None:
+    """Its commits are the same, as `verify` says, and so are their reports."""
+    lines = Path(dumped(tmp_path / "log.jsonl", reported().commits)).read_text().splitlines()
+    spaced = tmp_path / "spaced.jsonl"
+    spaced.write_text("".join(f"{json.dumps(json.loads(line))}\n" for line in lines))
+    assert run_ok("verify", str(spaced)).out.startswith("every promise holds")
+    assert run_ok("reports", str(spaced)).out == LISTED
+
+
+@pytest.mark.parametrize("asked", ["0", "-1"])
+def test_nothing_was_trimmed_before_the_first_position(asked: str, log: str) -> None:
+    """An id that no report can have is told as any other unknown one."""
+    failed = run_command("reports", log, f"--show={asked}")
+    assert failed.status == 2
+    assert f"there is no report {asked} in " in failed.err

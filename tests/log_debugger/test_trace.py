@@ -215,7 +215,8 @@ def test_json_has_the_reason_and_the_handings(log: str) -> None:
     assert objects[2]["told"] == [{"connection_id": BOB, "method": "message.received", "handed": []}]
     assert [one["connection_id"] for one in objects[3]["told"]] == [ANN]
     assert objects[-1]["totals"]["messages_handed"] == 1
-    assert objects[-1]["state"]["room"]["closed_position"] == 6
+    room = objects[-1]["state"]["room"]
+    assert (room["first_name"], room["second_name"], room["closed_position"]) == ("Ann", "Bob", 6)
 
 
 def test_json_of_a_dump_does_not_know_of_handings(tmp_path: Path) -> None:

@@ -34,10 +34,12 @@ from tests.log_debugger.logs import (
     BOB,
     CAT,
     DAN,
+    DAN_ROOM,
     ROOM,
     by_interests,
     conversation,
     dumped,
+    fair_company,
     filed,
     run_command,
     run_ok,
@@ -148,6 +150,13 @@ def test_a_broken_chain_is_found(how: str, tmp_path: Path) -> None:
     assert (breach.promise, breach.position) == (5, position)
 
 
+def blocked_meet() -> list[Commit]:
+    """Ann comes while Cat waits, whom she has reported, and is paired with her."""
+    commits = fair_company().commits
+    met = RoomOpened(DAN_ROOM, CAT, ANN, "Cat", "Ann")
+    return with_events(commits, 12, commits[11].events[0], met)
+
+
 # A chain that was repaired, so that nothing but the promises can tell.
 
 TEXT = "Hello, stranger."
@@ -172,6 +181,7 @@ REPAIRED: dict[str, tuple[int, int, str, Callable[[], list[Commit]]]] = {
             by_interests().commits, 4, by_interests().commits[3].events[0], RoomOpened(ROOM, ANN, DAN, "Ann", "Dan")
         ),
     ),
+    "two meet of whom one has blocked the other": (12, 9, f"{ANN} and {CAT} met, and one had blocked", blocked_meet),
     "a room of one": (
         2,
         2,

@@ -105,8 +105,8 @@ def _is_idle_longest(now: Any, event: QueueLeft) -> None:
     now.connections.by_id[event.connection_id] = msgspec.structs.replace(known, last_at_ms=known.last_at_ms + 1)
 
 
-def _keeps_one_room_more(self: RoomsMutation, room_id: Any, position: int, closed_kept: int) -> None:
-    _close_room(self, room_id, position, closed_kept + 1)
+def _keeps_one_room_more(self: RoomsMutation, room_id: Any, position: int, closed_kept: int, *nameless: Any) -> None:
+    _close_room(self, room_id, position, closed_kept + 1, *nameless)
 
 
 def _forgets_one_more(self: ConnectionsMutation, kept_max: int) -> list[ConnectionId]:
@@ -136,10 +136,8 @@ def _all_are_patient(now: StateView, seeker: ConnectionId, facts: Facts) -> list
 
 
 def _cancels_what_was_confirmed(now: StateView, command: CancelMatch) -> Decision:
-    rooms = {
-        room_id: msgspec.structs.replace(room, opened_position=now.position)
-        for room_id, room in now.rooms.by_id.items()
-    }
+    room = now.rooms.by_id.get(command.room_id)
+    rooms = {command.room_id: msgspec.structs.replace(room, opened_position=now.position)} if room is not None else {}
     late: Any = SimpleNamespace(rooms=SimpleNamespace(by_id=rooms), connections=now.connections, policy=now.policy)
     return _cancel_match(late, command)
 
@@ -191,7 +189,7 @@ BUGS: dict[str, Bug] = {
     "a recent meeting is ignored": Bug(instead(matching, "avoid_reason", _avoided_but("met")), 3, 6, is_stored=True),
     "two meet again without patience": Bug(instead(matching, "patient_others", _all_are_patient), 3, 7, is_stored=True),
     "a confirmed match is cancelled": Bug(
-        instead(conduct, "_cancel_match", _cancels_what_was_confirmed), 6, 4, is_stored=True
+        instead(conduct, "_cancel_match", _cancels_what_was_confirmed), 6, 5, is_stored=True
     ),
     "the place in the queue is lost": Bug(
         instead(conduct, "_cancel_match", _puts_back_at_the_end), 6, 4, is_stored=True

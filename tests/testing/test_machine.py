@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ from broker.testing import (
     systems,
 )
 from broker.testing.machine import MEMBERS
-from broker.testing.strategies import tiny_policies
+from broker.testing.strategies import PEOPLE, tiny_policies
 from events.commands import EnterQueue, SendMessage
 from events.commit import Facts
 from events.ids import ConnectionId, RoomId
@@ -37,6 +39,15 @@ from tests.support.examples import scaled
 from tests.testing.planted import BUGS, newest_first
 
 FOREVER_MS = 10**9
+COMPANY = Policy(
+    confirm_grace_ms=25_000,
+    requeue_on_missed_match=1,
+    rematch_after_ms=60_000,
+    rematch_patience_ms=3_000,
+    blocks_per_connection_max=1,
+    reports_per_10min_max=2,
+    evidence_keep_ms=1_000,
+)
 PATIENT = Policy(stream_grace_ms=FOREVER_MS, idle_grace_queue_ms=FOREVER_MS, idle_grace_room_ms=FOREVER_MS)
 
 
@@ -102,6 +113,48 @@ class OnesOwn(BrokerMachine):
     matching = newest_first
 
 
+def who_shares_a_peer(state: State, seeker: ConnectionId) -> tuple[ConnectionId, ...]:
+    """Return the waiting connections of a peer that `seeker` has met; every second member has the same one."""
+    known = state.connections.get(seeker)
+    peers = {PEOPLE.index(met.connection_id) % 2 for met in known.partners} if known is not None else set()
+    return tuple(who for _, who in state.queue.entries.items() if who != seeker and PEOPLE.index(who) % 2 in peers)
+
+
+class Company(BrokerMachine):
+    """Three members who miss matches, block, report and meet again, of two peers."""
+
+    policy = COMPANY
+    other_policies = st.nothing()
+    people = PEOPLE[:3]
+    systems = (partial(CoreSystem, who_shares_a_peer),)
+
+
+class CompanyByInterests(BrokerMachine):
+    """The same by interests, and for long enough to be patient in two ways."""
+
+    policy = msgspec.structs.replace(COMPANY, matching="interests", interest_patience_ms=10_000)
+    other_policies = st.nothing()
+    people = PEOPLE[:4]
+    systems = (partial(CoreSystem, who_shares_a_peer),)
+
+
+def next_in_line(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+    """Choose the one before the seeker in the queue, or else the last."""
+    line = [who for _, who in state.queue.entries.items()]
+    place = line.index(seeker.connection_id) if seeker.connection_id in line else len(line)
+    others = [who for who in line if who != seeker.connection_id]
+    return line[place - 1] if place else next(reversed(others), None)
+
+
+class InLine(BrokerMachine):
+    """A matching that looks up the seeker's own place."""
+
+    matching = next_in_line
+    policy = COMPANY
+    other_policies = st.nothing()
+    people = PEOPLE[:3]
+
+
 class InMemory(BrokerMachine):
     """A broker over a log in memory."""
 
@@ -118,15 +171,26 @@ class InAFile(BrokerMachine):
 class Agreeing(BrokerMachine):
     """The pure core and two brokers, under a policy without timeouts."""
 
-    policy = PATIENT
+    policy = msgspec.structs.replace(
+        PATIENT, rematch_after_ms=FOREVER_MS, blocks_per_connection_max=2, reports_per_10min_max=2, evidence_keep_ms=1
+    )
     other_policies = st.nothing()
     systems = (CoreSystem, broker_in_memory, broker_in_file)
+
+
+class CompanyInMemory(BrokerMachine):
+    """A broker that matches again whom it has put back, and those whose patience has ended."""
+
+    policy = COMPANY
+    other_policies = st.nothing()
+    people = PEOPLE[:3]
+    systems = (broker_in_memory,)
 
 
 class BrokersWithTimeouts(BrokerMachine):
     """Two brokers with timeouts: absent connections are disconnected, patient ones matched."""
 
-    policy = Policy(matching="interests")
+    policy = msgspec.structs.replace(COMPANY, matching="interests")
     systems = (broker_in_memory, broker_in_file)
 
 
@@ -136,8 +200,12 @@ for machine, examples, steps in (
     (Choosy, 30, 50),
     (Tiny, 25, 50),
     (Talkative, 20, 40),
+    (Company, 40, 50),
+    (CompanyByInterests, 30, 50),
+    (InLine, 20, 40),
     (OnesOwn, 15, 40),
     (InMemory, 15, 40),
+    (CompanyInMemory, 10, 40),
     (InAFile, 5, 30),
     (Agreeing, 6, 30),
     (BrokersWithTimeouts, 6, 30),
@@ -149,8 +217,12 @@ TestByInterests = ByInterests.TestCase
 TestChoosy = Choosy.TestCase
 TestTiny = Tiny.TestCase
 TestTalkative = Talkative.TestCase
+TestCompany = Company.TestCase
+TestCompanyByInterests = CompanyByInterests.TestCase
+TestInLine = InLine.TestCase
 TestOnesOwn = OnesOwn.TestCase
 TestInMemory = InMemory.TestCase
+TestCompanyInMemory = CompanyInMemory.TestCase
 TestInAFile = InAFile.TestCase
 TestAgreeing = Agreeing.TestCase
 TestBrokersWithTimeouts = BrokersWithTimeouts.TestCase
@@ -172,6 +244,25 @@ def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert shortest is not None
     assert broken.promise == shortest.promise == BUGS[bug].promise
     assert len(shortest.history) <= BUGS[bug].commits + 1, str(shortest)
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        "a block is ignored",
+        "a recent meeting is ignored",
+        "two meet again without patience",
+        "a confirmed match is cancelled",
+        "the place in the queue is lost",
+        "a missed match is a meeting",
+        "reports cost nothing",
+        "a name is kept",
+    ],
+)
+def test_a_bug_in_the_rules_of_company_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug about those who may meet, missed matches, reports or forgotten names is found by the promise it breaks."""
+    BUGS[bug].plant(monkeypatch)
+    assert broken_by(Company, 300, 50).counterexample.promise == BUGS[bug].promise
 
 
 def test_whom_a_matching_may_not_name_is_found() -> None:

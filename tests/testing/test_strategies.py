@@ -184,7 +184,8 @@ def test_a_member_waits_again_in_some_log() -> None:
         events = (event for commit in log for event in commit.events)
         return any(isinstance(event, QueueEntered) and event.earlier is not None for event in events)
 
-    find(logs(), is_given_back, settings=seeking())
+    to_confirm = Policy(confirm_grace_ms=1, requeue_on_missed_match=1)
+    find(logs(policies=st.just(to_confirm)), is_given_back, settings=seeking())
 
 
 def test_a_log_of_scripts_of_ones_own() -> None:
