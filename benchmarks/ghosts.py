@@ -37,7 +37,7 @@ import structlog
 
 from broker.broker import Broker
 from broker.clock import sleep_until
-from broker.testing.clock import FakeClock
+from broker.testing.clock import FakeClock, settle
 from events.commands import Command, EnterQueue, LeaveRoom, NextPartner, SendMessage
 from events.commit import Commit
 from events.events import RoomClosed, RoomOpened
@@ -52,6 +52,7 @@ VANISHING: Final = 17
 COMING_MS: Final = 1_200_000
 STAYING_MS: Final = 2_400_000
 SEEDS: Final = 20
+TURNS: Final = 10  # of the event loop, after which everything has happened that a moment brings
 UNNOTICED: Final = 0.5
 VANISH_MS: Final = 90_000
 VANISH_WAITING_MS: Final = 10_000
@@ -94,7 +95,7 @@ async def _run(scenario: Scenario) -> Outcome:
     lobby = _Lobby(scenario)
     await lobby.start(scenario.policy)
     people = [asyncio.ensure_future(lobby.visit(does_vanish=number < VANISHING)) for number in range(PEOPLE)]
-    await lobby.clock.advance(COMING_MS + STAYING_MS)
+    await lobby.clock.advance(COMING_MS + STAYING_MS, quiet=lambda: settle(TURNS))
     for person in people:
         if person.done() and not person.cancelled():
             person.result()  # raises what went wrong
@@ -280,7 +281,7 @@ def row(name: str, unnoticed: float, outcomes: Sequence[Outcome]) -> str:
     """Return a row of the table, in Markdown."""
     waits_s = [wait_ms / 1_000 for outcome in outcomes for wait_ms in outcome.waits_ms]
     ghosts_s = [held_ms / 1_000 for outcome in outcomes for held_ms in outcome.with_ghosts_ms]
-    percentiles = quantiles(waits_s, n=100)
+    percentiles = quantiles(waits_s, n=100, method="inclusive")
     above = sum(wait > 60 for wait in waits_s) / len(waits_s)
     return (
         f"| {name} | {unnoticed:.0%} | {len(waits_s):,} | {median(waits_s):.1f} | {percentiles[94]:.0f} | "

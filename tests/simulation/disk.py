@@ -37,6 +37,7 @@ class Disk:
         self.commits: list[Commit] = []  # all that ever were; those up to the base can't be read any more
         self.state: State = INITIAL_STATE  # folded here, commit by commit
         self.on_commit: Callable[[State, Commit, State], None] = lambda before, commit, after: None
+        self.on_redact: Callable[[Sequence[Position]], None] = lambda positions: None
         self.on_grown: list[Callable[[], None]] = []
         self._snapshots: list[tuple[Tip, list[bytes]]] = []
         self._base_snapshot: Snapshot | None = None
@@ -140,6 +141,7 @@ class Disk:
 
     def redact(self, positions: Sequence[Position], done_to: Position, snapshots_before: Position) -> None:
         """See `EventLog.redact`."""
+        self.on_redact(positions)
         self._snapshots = [kept for kept in self._snapshots if kept[0].position >= snapshots_before]
         for position in positions:
             if self.base.position < position <= len(self.commits):

@@ -7,6 +7,7 @@ that shares no code with what told them.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -34,6 +35,8 @@ from tests.simulation.meetings import Meetings
 from tests.simulation.sometimes import Sometimes
 
 REDACTED = "[redacted]"
+UNDER_WAY_MS = 30_000.0  # for so long a process may be paused, and a store be busy
+CLOCKS_MS = 3_600_000.0  # by so much clocks may be wrong
 UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 OWN_ENDING = {"left": "you_left", "next": "you_left", "disconnected": "you_timed_out", "timeout": "you_timed_out"}
 PARTNERS_ENDING = {
@@ -118,6 +121,7 @@ class Record:
         self.reference = ReferenceModel()
         self.meetings = Meetings(world, sometimes)
         self.reports: dict[tuple[RoomId, ConnectionId], PartnerReported] = {}
+        self.reported_ms: dict[RoomId, float] = {}
         self.policy = Policy()
         self._world = world
         self._sometimes = sometimes
@@ -221,6 +225,16 @@ class Record:
             room_id=event.room_id, reason=event.reason, timestamp=timestamp(commit.at_ms), **requeued,
         )  # fmt: skip
 
+    def check_redacted(self, positions: Sequence[Position]) -> None:
+        """The texts of a reported room are kept for long enough, but for those whose redaction was under way."""
+        kept_ms = self.policy.evidence_keep_ms
+        for said in self.said:
+            since_ms = self._world.now_ms - self.reported_ms.get(said.room_id, self._world.now_ms)
+            if said.position in positions and UNDER_WAY_MS < since_ms < kept_ms - CLOCKS_MS:
+                self._world.fail(
+                    f"position {said.position} is redacted {since_ms:.0f} ms after {said.room_id} was reported"
+                )
+
     def _keep_report(self, position: Position, event: PartnerReported) -> None:
         """The evidence holds all that was said, and a room is reported once by each."""
         self._sometimes.reached("someone was reported")
@@ -228,6 +242,7 @@ class Record:
         if key in self.reports:
             self._world.fail(f"at {position}, {event.room_id} is reported once more by {event.reporter}")
         self.reports[key] = event
+        self.reported_ms.setdefault(event.room_id, self._world.now_ms)
         said = [said.position for said in self.said if said.room_id == event.room_id]
         if event.first != self.opened[event.room_id] or any(one > event.last for one in said):
             self._world.fail(f"at {position}, {event} leaves out what was said at {said}")

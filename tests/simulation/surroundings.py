@@ -45,6 +45,7 @@ class Surroundings:
         self.record.forgotten = plan.redact_after_ms is not None
         self.disk = Disk(f"e{seed}", TurnLine(self.world.after))
         self.disk.on_commit = self._on_commit
+        self.disk.on_redact = self.record.check_redacted
         self.clients = SimLoop(self.world, "clients")
         self.network = Network(self.world, self.clients, self.faults, self.sometimes)
         self.processes: list[Process] = []

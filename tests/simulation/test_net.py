@@ -19,6 +19,7 @@ from broker.match_timeouts import MatchTimeouts
 from broker.presence import Presence
 from broker.reads import Page, Reads, page_after
 from broker.replica import Replica, _TipQuestions
+from broker.retention import Redaction
 from broker.writer import LogWriter
 from events.commands import CancelMatch
 from events.commit import Commit, Facts, Tip
@@ -256,6 +257,11 @@ def a_silence_that_begins_with_a_call(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Presence, "silent_ms", silent_ms)
 
 
+def evidence_that_is_redacted(patch: pytest.MonkeyPatch) -> None:
+    """A report does not keep the texts of its room."""
+    patch.setattr(Redaction, "_reported", lambda self: frozenset())
+
+
 def a_match_that_is_judged_by_a_broker_which_nobody_calls(patch: pytest.MonkeyPatch) -> None:
     """Whoever calls another broker is said to have missed the match."""
     patch.setattr(MatchConfirmation, "_would_be_heard_here", lambda self, who: True)
@@ -277,6 +283,7 @@ PLANTED: list[Plant] = [
     a_partner_of_a_ghost_that_nobody_looks_for,
     a_block_that_holds_one_way,
     a_silence_that_begins_with_a_call,
+    evidence_that_is_redacted,
 ]
 
 PLANTED_IN_SHARED_LOGS: list[Plant] = [
