@@ -212,7 +212,8 @@ def a_grace_that_does_not_begin_anew_at_a_start(patch: pytest.MonkeyPatch) -> No
     def start(self: MatchConfirmation) -> None:
         for room in self._replica.state.rooms.by_id.values():
             if room.is_open and room.first_entry is not None:
-                self._expect(room.room_id, (room.first, room.second), room.opened_position)
+                grace_ms = self._replica.state.policy.confirm_grace_ms
+                self._expect(room.room_id, (room.first, room.second), room.opened_position, grace_ms)
         for match in set(self.unconfirmed.values()):
             self._submit(CancelMatch(match.room_id, match.members, is_other_present=False))
 
