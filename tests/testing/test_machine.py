@@ -172,7 +172,12 @@ class Agreeing(BrokerMachine):
     """The pure core and two brokers, under a policy without timeouts."""
 
     policy = msgspec.structs.replace(
-        PATIENT, rematch_after_ms=FOREVER_MS, blocks_per_connection_max=2, reports_per_10min_max=2, evidence_keep_ms=1
+        PATIENT,
+        rematch_after_ms=FOREVER_MS,
+        rematch_patience_ms=FOREVER_MS,
+        blocks_per_connection_max=2,
+        reports_per_10min_max=2,
+        evidence_keep_ms=1,
     )
     other_policies = st.nothing()
     systems = (CoreSystem, broker_in_memory, broker_in_file)
