@@ -6,9 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from broker.reads import ReadLimits
-from events.commands import AbsenceReason, AdoptPolicy, Command, Disconnect
+from events.commands import AbsenceReason, AdoptPolicy, CancelMatch, Command, Disconnect
 from events.ids import POSITION_MAX, ConnectionId, RoomId
 from events.log import Snapshot
+from events.policy import Policy
 from projections.endings import Ending, IdleReason, ending_of
 from tests.support.bench import BrokerBench, with_broker
 from tests.support.logs import log_of
@@ -52,6 +53,17 @@ def test_a_wait_without_a_match_has_a_reason(command: Command, reason: IdleReaso
     left = log_of(enter(ANN), command)[-1]
     assert ending_of(left, ANN) == Ending(reason)
     assert ending_of(left, BOB) is None
+
+
+def test_a_missed_match_is_a_reason_for_each_who_missed_it() -> None:
+    """The partner, who did nothing wrong, was left."""
+    policy = AdoptPolicy(Policy(confirm_grace_ms=25_000))
+    one = log_of(policy, enter(BOB), enter(ANN), CancelMatch(RoomId("r_3"), (ANN,), is_other_present=True))[-1]
+    assert ending_of(one, ANN) == Ending("missed_match", RoomId("r_3"))
+    assert ending_of(one, BOB) == Ending("partner_gone", RoomId("r_3"))
+    both = log_of(policy, enter(BOB), enter(ANN), CancelMatch(RoomId("r_3"), (ANN, BOB), is_other_present=False))[-1]
+    assert {ending_of(both, who) for who in (ANN, BOB)} == {Ending("missed_match", RoomId("r_3"))}
+    assert ending_of(both, CAT) is None
 
 
 @with_broker()
