@@ -101,13 +101,14 @@ async def test_answers_that_are_not_read_have_an_end(era: Era) -> None:
         for _ in range(60):
             await bob.say("x" * 4_096)
         body, head = _raw_wait(ann)
-        connections = running.connections
+        before = frozenset(running.uvicorn.server_state.connections)
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # the kernel takes little for it
             client.connect(("127.0.0.1", running.port))
-            await eventually(lambda: running.connections == connections + 1)
+            await eventually(lambda: running.uvicorn.server_state.connections - before)
+            (served,) = running.uvicorn.server_state.connections - before
             client.sendall((head + body) * 20)
-            await eventually(lambda: running.connections == connections)
+            await eventually(lambda: served not in running.uvicorn.server_state.connections)
         await bob.say("still there?")
 
 
