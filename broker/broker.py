@@ -1,4 +1,4 @@
-"""The broker: it builds the parts and joins them. A front end takes the parts that it needs."""
+"""The broker: it builds the parts and joins them. A front end takes the parts it needs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ APPENDING_MS = 1_500
 
 
 class Broker(LogObserver):
-    """A log, its writer, and the parts that hear of each commit.
+    """A log, its writer, and the observers of each commit.
 
     Create it inside a running event loop, `start` it, and `close` it once its front end no longer uses it.
     """
@@ -57,7 +57,7 @@ class Broker(LogObserver):
     ) -> None:
         """Build the parts.
 
-        `keep_commits`: see `LogWriter`; `read_limits`, `peer_limits`: those that the log's policy does not hold;
+        `keep_commits`: see `LogWriter`; `read_limits`, `peer_limits`: the limits outside the log's policy;
         `random_bytes`: the source of handles, room ids and salts.
         """
         self.log = log
@@ -100,11 +100,11 @@ class Broker(LogObserver):
     async def start(self, policy: Policy, *, redact_after_ms: int | None = None) -> None:
         """Fold the log and take up `policy`; ready afterwards.
 
-        `redact_after_ms`: the time from the end of a room to the redaction of its texts, and from that of a person's
-        last place to that of its name; `None` keeps them.
+        `redact_after_ms`: the time from the end of a room to the redaction of its texts, and from the end of a person's
+        last place to the redaction of its name; `None` keeps them.
 
         Raises:
-            BrokenChainError: the log is not what it was.
+            BrokenChainError: the log's past has changed.
             UnusableLogError: it can't be read.
             LogUnavailableError: it does not answer.
         """
@@ -141,7 +141,7 @@ class Broker(LogObserver):
         return self.presence.overdue()
 
     def to_avoid(self, state: StateView, who: ConnectionId) -> tuple[ConnectionId, ...]:
-        """Return the waiting connections that `who` should not meet because of their addresses (`LogObserver`)."""
+        """Return the waiting connections that a seeker should not meet because of their addresses (`LogObserver`)."""
         return self.peers.to_avoid(state, who)
 
     def foreign_commits(self) -> None:

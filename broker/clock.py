@@ -79,10 +79,10 @@ class WatchedClock:
         return wall_ms, now_ms
 
     def cautious_ms(self) -> int:
-        """Return Unix time for a deletion: one that follows a jump ahead only after `DOUBT_MS`.
+        """Return Unix time for a deletion: it follows a jump ahead only after `DOUBT_MS`.
 
-        A machine that slept looks the same as a clock that jumped, so a deletion may be late by that much. It is never
-        early because of a jump that was corrected sooner. A jump back is followed at once.
+        A sleep of the machine looks the same as a jump of the clock, so a deletion may be late by that much. It is
+        never early because of a jump corrected sooner. A jump back is followed at once.
         """
         wall_ms, now_ms = self.read()
         if self._offset_ms - self._believed_ms > JUMP_MS:
@@ -113,7 +113,7 @@ class CommitClock:
         self._is_ahead = False  # of the wall clock by more than `JUMP_MS`, and that was logged
 
     def at_ms(self, last_ms: int) -> int:
-        """Return the present Unix time by this clock; `last_ms` is that of the last commit."""
+        """Return the present Unix time by this clock; `last_ms` is the last commit's."""
         return self._read(last_ms)[0]
 
     def stamp_ms(self, last_ms: int) -> int:

@@ -28,7 +28,7 @@ def decide_conduct(state: StateView, command: ConductCommand, facts: Facts) -> D
 
 
 def _cancel_match(state: StateView, command: CancelMatch) -> Decision:
-    """Return the end of a room whose match was missed; a member that took part in it since has not missed it."""
+    """Return the end of a room after a missed match; a member has not missed it if it took part since."""
     room = state.rooms.by_id.get(command.room_id)
     if room is None or not room.is_open:
         return ALREADY_DONE
@@ -95,7 +95,7 @@ def _forget_names(state: StateView, command: ForgetNames) -> Decision:
 
 
 def _has_old_name(state: StateView, who: ConnectionId, through: Position) -> bool:
-    """Return whether `who` has been idle since `through` or before, and its name is not forgotten yet."""
+    """Return whether a connection has been idle since `through` or before, and its name is not forgotten yet."""
     known = state.connections.by_id.get(who)
     if known is None or not isinstance(known.place, Idle) or known.place.since_position > through:
         return False

@@ -80,7 +80,7 @@ SERVED_POLICY = Policy(**SERVED)  # type: ignore[arg-type]  # none of them is th
 BOUNDS: Mapping[str, int] = {
     "session_age_max_ms": 86_400_000,  # the validity of a 2025 session's id
     "page_bytes_max": PAGE_BYTES_MAX,  # an answer with events
-    "unread_bytes_max": 1_048_576,  # what a client has not read of a connection's answers
+    "unread_bytes_max": 1_048_576,  # the unread part of a connection's answers
     "reads_per_10s_max": READS_PER_10S_MAX,  # a connection's
     "connections_per_peer_max": CONNECTIONS_PER_PEER_MAX,  # waiting and chatting together
     "queue_entries_per_peer_10s_max": QUEUE_ENTRIES_PER_PEER_10S_MAX,  # of a peer's connections together

@@ -1,8 +1,8 @@
 """Confirmation of matches: a member without a sign of life after the opening of its room has missed the match.
 
-Its client may have vanished while it waited. A call or a stream that begins after the opening confirms a member, and so
-does a notification about the room that was written to an open connection. A client that thinks for long between two
-calls is confirmed by its result. The broker submits `CancelMatch` once the grace is over.
+Its client may have vanished while it waited. A call or a stream begun after the opening confirms a member, and so does
+a notification about the room written to an open connection. A client that thinks for long between two calls is
+confirmed by its result. The broker submits `CancelMatch` once the grace is over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LOOK_AGAIN_MS = 1_000
 
 
 class _Match(NamedTuple):
-    """A match that has to be confirmed by both members."""
+    """A match to be confirmed by both members."""
 
     room_id: RoomId
     members: tuple[ConnectionId, ConnectionId]
@@ -33,7 +33,7 @@ class _Match(NamedTuple):
 
 
 class MatchConfirmation:
-    """The members of open rooms who have yet to give a sign of life."""
+    """The members of open rooms without a sign of life so far."""
 
     def __init__(
         self,
@@ -59,10 +59,10 @@ class MatchConfirmation:
         self._foreign_commit_ms = NEVER
 
     def start(self) -> None:
-        """Start a grace anew in the rooms that opened less than that ago; all other matches are confirmed.
+        """Start a grace anew in the rooms opened less than a grace ago; all other matches are confirmed.
 
-        Members that were confirmed before the restart are not known, and one may think for long before its next call.
-        So the grace is that of a waiting connection, if that is longer. A member that has spoken since the opening
+        Members confirmed before the restart are not known, and one may think for long before its next call.
+        So the grace of a waiting connection applies, if it is longer. A member that has spoken since the opening
         counts as confirmed.
         """
         state = self._replica.state
@@ -79,20 +79,20 @@ class MatchConfirmation:
                     self._expect(room.room_id, (room.first, room.second), room.opened_position, grace_ms)
 
     def confirm_all(self) -> None:
-        """Count every match as confirmed: the commits that opened some of them were not announced."""
+        """Count every match as confirmed: the openings of some of them were not announced."""
         self.unconfirmed.clear()
 
     def on_foreign_commits(self) -> None:
         """Start every grace anew: another broker lives, and the members it hears are not known here.
 
-        So no match is cancelled while the other brokers write, nor because of a member that was never heard here. A
+        So no match is cancelled while the other brokers write, nor because of a member never heard here. A
         limit remains: if all of them write nothing for a whole grace, a member that has moved to another broker, and
         has not spoken, has missed the match.
         """
         self._foreign_commit_ms = self._clock.now_ms()
 
     def observe(self, commit: Commit) -> None:
-        """Expect the members of a room that `commit` opens, and no longer those of a room that it closes."""
+        """Expect the members of a room opened by `commit`, and no longer the members of a room closed by it."""
         for event in commit.events:
             if isinstance(event, RoomClosed):
                 self.unconfirmed.pop(event.closed_by, None)
@@ -130,7 +130,7 @@ class MatchConfirmation:
             self._submit(CancelMatch(match.room_id, missed_by, is_other_present))
 
     def _missed_by(self, match: _Match) -> tuple[ConnectionId, ...]:
-        """Return the members still to be confirmed; one that has spoken at another broker is confirmed by that."""
+        """Return the members still to be confirmed; a member is also confirmed by speaking at another broker."""
         people = self._replica.state.connections.by_id
         for who in match.members:
             if self.unconfirmed.get(who) is match and people[who].last_position > match.opened_position:
@@ -139,5 +139,5 @@ class MatchConfirmation:
         return tuple(who for who in unconfirmed if self._would_be_heard_here(who))
 
     def _would_be_heard_here(self, who: ConnectionId) -> bool:
-        """Return whether a call of `who` would come here, as far as known: no other broker writes, or it has called."""
+        """Return whether a member's call would come here, as far as known: no other broker writes, or it has called."""
         return self._foreign_commit_ms == NEVER or self._is_heard_since(who, NEVER)

@@ -15,7 +15,7 @@ from broker.clock import Clock, Timer
 
 
 class Deadlines:
-    """Callbacks by the time at which they are due, in that order; of two at the same time, the earlier added first."""
+    """Callbacks in the order of their due times; of two at the same time, the earlier added first."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

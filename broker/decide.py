@@ -142,7 +142,7 @@ def _queue_up(state: StateView, entry: QueueEntered, facts: Facts, matching: Mat
 
 
 def _match_due(state: StateView, who: ConnectionId, facts: Facts, matching: Matching) -> Decision:
-    """Return the room of the waiting `who`, if there is a partner by now; otherwise the wait goes on."""
+    """Return the room of a waiting connection, if there is a partner by now; otherwise the wait goes on."""
     if who not in state.queue.entered:
         return ALREADY_DONE
     known = state.connections.by_id[who]
@@ -157,7 +157,7 @@ def _match_due(state: StateView, who: ConnectionId, facts: Facts, matching: Matc
 
 
 class _Member(NamedTuple):
-    """A future member of a room: its entry into the queue, and the place that it has by it."""
+    """A future member of a room: its entry into the queue, and its resulting place."""
 
     entered: QueueEntered
     place: QueueEntry

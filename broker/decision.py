@@ -1,4 +1,4 @@
-"""The outcome of a decision, and what all rules share."""
+"""The outcome of a decision, and the common parts of all rules."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ROOM_NOT_FOUND = Rejection("room_not_found")
 
 
 def own_room(state: StateView, who: ConnectionId, room_id: RoomId) -> Room | None:
-    """Return the room, if `who` is a member; for others there is no such room, so its id reveals nothing."""
+    """Return the room, if the connection is a member; for others there is no such room, so its id reveals nothing."""
     room = state.rooms.by_id.get(room_id)
     return room if room is not None and room.has(who) else None
 

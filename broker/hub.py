@@ -112,7 +112,7 @@ class Hub:
 
 
 def participants(event: Event) -> tuple[ConnectionId, ...]:
-    """Return the connections that `event` concerns, notified of it or not."""
+    """Return the connections concerned by `event`, notified of it or not."""
     match event:
         case MessageSent(sender=sender, recipient=recipient):
             return sender, recipient

@@ -1,4 +1,4 @@
-"""A limit of log lines: whatever a stranger can cause again and again is one line a minute."""
+"""A limit of log lines: an event within a stranger's reach, however often repeated, is one line a minute."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class MatchTimeouts:
         self._clock = clock
         self._deadlines = deadlines
         self._writer = writer
-        self._generation = 0  # of the deadlines that count; those of an earlier one do not
+        self._generation = 0  # of the valid deadlines; those of an earlier one are ignored
 
     def start(self) -> None:
         """Schedule every waiting connection; also after a change of policy, as it may change the deadlines."""
@@ -62,7 +62,7 @@ class MatchTimeouts:
                     self._add_next(state, who, entered, commit.at_ms)
 
     def _add_next(self, state: State, who: ConnectionId, entered: Position, last_ms: int) -> None:
-        """Schedule the first step of the patience of `who` after `last_ms`, if there is one.
+        """Schedule the first step of a connection's patience after `last_ms`, if there is one.
 
         It may be due already: a commit is announced late if its append took long.
         """
@@ -77,7 +77,7 @@ class MatchTimeouts:
         self._deadlines.add(self._clock.now_ms() + delay_ms, self._match, who, entered, self._generation, due_ms)
 
     def _match(self, who: ConnectionId, entered: Position, generation: int, due_ms: int) -> None:
-        """Submit a match of `who`, and schedule the next one. If no other waits, the next newcomer will meet `who`."""
+        """Submit a match, and schedule the next one. If the connection waits alone, the next newcomer will meet it."""
         state = self._writer.replica.state
         if state.queue.entered.get(who) != entered or generation != self._generation:
             return
@@ -93,7 +93,7 @@ class MatchTimeouts:
     def _go_on(
         self, answer: asyncio.Future[CommandAnswer], who: ConnectionId, entered: Position, generation: int, due_ms: int
     ) -> None:
-        """Schedule the match that was due at `due_ms` again in a second, if it was refused; else the next one."""
+        """Schedule the match due at `due_ms` again in a second, if it was refused; else the next one."""
         state = self._writer.replica.state
         if answer.cancelled() or state.queue.entered.get(who) != entered or generation != self._generation:
             return

@@ -4,8 +4,8 @@ A matching is asked when a connection enters the queue, and again at its match t
 waiting connection, or none: then the seeker waits on. It reads the state, its arguments and nothing else, so a
 decision can be repeated.
 
-A matching need not know who may not meet whom. `find_partner` asks it, and shows it a queue without those that the
-seeker must avoid.
+A matching need not know the forbidden pairs. `find_partner` asks it, and shows it a queue without the connections
+to be avoided by the seeker.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ Matching = Callable[[StateView, Seeker, int], ConnectionId | None]
 
 
 def first_come(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """Return the connection that has waited longest. Costs the same whether 10 or 100,000 wait."""
+    """Return the longest waiting connection. Costs the same whether 10 or 100,000 wait."""
     return _longest_waiting(state, seeker)
 
 
 def most_shared(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
-    """Return the connection sharing most interests with the seeker; of equals, the one that has waited longest.
+    """Return the connection sharing most interests with the seeker; of equals, the longest waiting one.
 
     Without a common interest, two connections meet only once one of them has waited `interest_patience_ms`. The cost
     grows with the waiting connections that share an interest: few, since those would have met.
@@ -76,9 +76,9 @@ class _NarrowedView(NamedTuple):
 
 
 def find_partner(state: StateView, seeker: Seeker, facts: Facts, matching: Matching) -> ConnectionId | None:
-    """Return the partner that `matching` names among those that `seeker` may meet; `None` if it waits on.
+    """Return the partner named by `matching` among those permitted to `seeker`; `None` if it waits on.
 
-    Those whom it may meet in spite of a recent meeting (`projections.avoidance`) come only if there is no other.
+    Partners permitted in spite of a recent meeting (`projections.avoidance`) come only if there is no other.
     """
     view = state
     while (named := matching(view, seeker, facts.at_ms)) is not None:
@@ -104,7 +104,7 @@ def _with_queue(state: StateView, queue: Queue) -> StateView:
 
 
 def patience_steps_ms(policy: Policy) -> list[int]:
-    """Return the waits after which a matching may name further partners, ascending; 0 is that of a newcomer."""
+    """Return the waits after which a matching may name further partners, ascending; 0 is a newcomer's."""
     first_ms = policy.interest_patience_ms if policy.matching == "interests" else 0
     if not policy.rematch_after_ms:
         return [first_ms]

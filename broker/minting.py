@@ -51,8 +51,8 @@ class Minting:
     def abandon(self, connection_id: ConnectionId) -> None:
         """Take `connection_id` out of wherever it is or is about to be: no client will ever hold its handle.
 
-        The command is in line at once, so the connection is gone before a later newcomer is matched. The partner in a
-        match that was to be confirmed keeps its place.
+        The command is in line at once, so the connection is gone before a later newcomer is matched. The partner in an
+        unconfirmed match keeps its place.
         """
         self._writer.submit(Disconnect(connection_id, "disconnected", since=POSITION_MAX, is_abandoned=True))
 

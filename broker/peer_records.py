@@ -16,7 +16,7 @@ IDLE_KEPT_MAX = 20_000
 
 
 class PeerRecord:
-    """One connection: its peer, its place, and the peers that it met."""
+    """One connection: its peer, its place, and the peers it met."""
 
     __slots__ = ("address", "entered", "entering", "is_placed", "met", "peer")
 
@@ -34,13 +34,13 @@ class PeerRecord:
         return self.is_placed or self.entering > 0
 
     def place_in(self, state: StateView, who: ConnectionId) -> None:
-        """Take the place of `who`, whose record this is."""
+        """Take the place of this record's connection."""
         self.entered = state.queue.entered.get(who)
         self.is_placed = is_placed(state, who)
 
 
 class PeerRecords:
-    """The records of connections, at most one each: of all that wait or chat, and of the latest idle ones."""
+    """The records of connections, at most one each: of all waiting and chatting ones, and of the latest idle ones."""
 
     def __init__(self) -> None:
         self.connections: Counter[str] = Counter()
@@ -53,7 +53,7 @@ class PeerRecords:
         self._idle: OrderedDict[ConnectionId, None] = OrderedDict()
 
     def get(self, who: ConnectionId) -> PeerRecord | None:
-        """Return the record of `who`, or `None`."""
+        """Return the record of a connection, or `None`."""
         return self._records.get(who)
 
     def items(self) -> tuple[tuple[ConnectionId, PeerRecord], ...]:
@@ -61,7 +61,7 @@ class PeerRecords:
         return tuple(self._records.items())
 
     def add(self, who: ConnectionId) -> PeerRecord:
-        """Return a new, empty record of `who`, to be changed at once."""
+        """Return a new, empty record of a connection, to be changed at once."""
         record = self._records[who] = PeerRecord()
         return record
 
@@ -107,11 +107,11 @@ class PeerIndex:
         self._groups: dict[str, Order[ConnectionId]] = {}
 
     def add(self, peer: str, entered: Position, who: ConnectionId) -> None:
-        """Add `who` to the group of `peer`."""
+        """Add a connection to the group of `peer`."""
         self._groups[peer] = self._groups.get(peer, _EMPTY).insert(entered, who)
 
     def remove(self, peer: str, entered: Position) -> None:
-        """Remove the connection that entered at `entered`, which must be in the group of `peer`."""
+        """Remove the connection that entered at `entered` from the group of `peer`; it must be there."""
         if rest := self._groups[peer].remove(entered):
             self._groups[peer] = rest
         else:
@@ -126,11 +126,11 @@ _EMPTY: Order[ConnectionId] = Order()
 
 
 def place_of(state: StateView, who: ConnectionId) -> Place | None:
-    """Return the place of `who`; `None` if it is not known."""
+    """Return the place of a connection; `None` if it is not known."""
     known = state.connections.by_id.get(who)
     return known.place if known is not None else None
 
 
 def is_placed(state: StateView, who: ConnectionId) -> bool:
-    """Return whether `who` waits or chats."""
+    """Return whether a connection waits or chats."""
     return not isinstance(place_of(state, who), Idle | None)

@@ -30,7 +30,7 @@ class PeerShare:
                     del self._counts[peer]
 
     def busiest(self) -> float:
-        """Return the share of the matches with a member of one peer, of the one that is in most of them.
+        """Return the share of the matches with a member of one peer, the peer in most of them.
 
         With fewer than `MATCHES_COUNTED_MIN` matches it is 0.
         """

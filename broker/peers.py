@@ -2,7 +2,7 @@
 
 A peer is an IPv4 address, or a /64 of IPv6 (`broker.addresses.subscriber_of`). All of this is in memory alone: the log
 holds no address. So it is empty after a restart, and each process counts the connections that call it. A connection
-whose peer is not known here has no limit, and is never avoided.
+without a peer known here has no limit, and is never avoided.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Peers:
     """The peers of one broker's connections."""
 
     def __init__(self, clock: Clock, time_ms: Callable[[], int], limits: PeerLimits) -> None:
-        """`time_ms`: the time by which commits are stamped."""
+        """`time_ms`: the clock of commit timestamps."""
         self._time_ms = time_ms
         self._limits = limits
         self._entries = RateLimiter(clock)
@@ -81,12 +81,12 @@ class Peers:
         return None if parsed is not None and parsed in self._limits.exempt else subscriber_of(address)
 
     def address_of(self, who: ConnectionId) -> str | None:
-        """Return the address from which `who` called last; `None` unless the limits say `keeps_addresses`."""
+        """Return the address of a connection's latest call; `None` unless the limits say `keeps_addresses`."""
         record = self._records.get(who)
         return record.address if record is not None else None
 
     def heard(self, state: State, who: ConnectionId, address: str) -> None:
-        """Note a call of `who` from `address`. It runs for every call of a tool."""
+        """Note a call of a connection from `address`. It runs for every call of a tool."""
         record, keeps_addresses = self._records.get(who), self._limits.keeps_addresses
         if record is None:
             if keeps_addresses or is_placed(state, who):
@@ -114,7 +114,7 @@ class Peers:
                 record.entering -= 1
 
     def observe(self, commit: Commit, state: State) -> None:
-        """Follow the connections that `commit` moves; `state` is the one right after it. A message moves none."""
+        """Follow the connections moved by `commit`; `state` is the one right after it. A message moves none."""
         for event in commit.events:
             if isinstance(event, RoomOpened):
                 self._count_match(event)
@@ -128,7 +128,7 @@ class Peers:
                     record.place_in(state, who)
 
     def start_over(self, state: State) -> None:
-        """Look up the place of every known connection: `state` was reached by commits that were not announced."""
+        """Look up the place of every known connection: `state` was reached by unannounced commits."""
         for who, record in self._records.items():
             with self._records.changing(who, record):
                 record.place_in(state, who)
@@ -137,7 +137,7 @@ class Peers:
         """Return the waiting connections that `seeker` should not meet, the longest waiting first; at most 64.
 
         They are those of a peer that `seeker` has met, or is with in a room, and those that met the peer of `seeker`,
-        each within `rematch_after_ms`. The cost is that of the result, however many wait.
+        each within `rematch_after_ms`. The cost grows with the result alone, however many wait.
         """
         within_ms = state.policy.rematch_after_ms
         if not within_ms:
@@ -191,7 +191,7 @@ class Peers:
                     del record.met[peer]
 
     def _part(self, who: ConnectionId, other: ConnectionId, at_ms: int) -> None:
-        """Note that `who`, who is placed anew after this, has met the peer of `other`."""
+        """Note that a connection, to be placed anew after this, has met the peer of `other`."""
         partner = self._records.get(other)
         if partner is None or partner.peer is None:
             return
@@ -209,7 +209,7 @@ class Peers:
             self.share.add(frozenset(record.peer for record in members if record.peer is not None))
 
     def _call(self, state: State, who: ConnectionId, address: str, *, entering: int = 0) -> PeerRecord:
-        """Note a call of `who` from `address`, which may be `entering`."""
+        """Note a call of a connection from `address`; it may be `entering`."""
         record = self._records.get(who) or self._records.add(who)
         with self._records.changing(who, record):
             record.place_in(state, who)

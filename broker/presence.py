@@ -51,7 +51,7 @@ class _Activity:
         self.stream_closed_ms = NEVER
         self.call_over_ms = now_ms  # at first, when it was first heard of
         self.heard_ms = NEVER  # when a call or a stream of it ended last
-        self.next_check_ms: float | None = None  # its deadline that counts; earlier added ones do not
+        self.next_check_ms: float | None = None  # its valid deadline; earlier added ones are ignored
 
     def __enter__(self) -> None:
         self.calls += 1
@@ -83,7 +83,7 @@ class Presence:
     def start(self) -> None:
         """Schedule every connection in the queue or a room; without a known activity, it counts as heard just now."""
         people = self._replica.state.connections.by_id.items()
-        # The order of a map is that of hashes, and of two equal deadlines the first added comes first.
+        # A map is in the order of hashes, and of two equal deadlines the first added comes first.
         active = sorted((known.last_position, who) for who, known in people if not isinstance(known.place, Idle))
         for _, connection_id in active:
             self._schedule(self._activity(connection_id))

@@ -1,4 +1,4 @@
-"""A rate limit for each of many keys, in memory alone: what no decision reads, and no other broker counts."""
+"""A rate limit for each of many keys, in memory alone: no decision reads it, and no other broker counts it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RateLimiter:
         self._spent_until_us: OrderedDict[str, int] = OrderedDict()
 
     def use(self, key: str, *, per_10s_max: int, keys_max: int) -> int:
-        """Take one use and return 0, or return the milliseconds that `key` has to wait for the next.
+        """Take one use and return 0, or return the wait of `key` for the next, in milliseconds.
 
         `per_10s_max`: 0 is no limit.
         """

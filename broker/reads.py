@@ -37,7 +37,7 @@ READS_PER_10S_MAX = 100
 class Page(msgspec.Struct, frozen=True):
     """Notifications after a cursor, oldest first, and the cursor to read on from.
 
-    The cursor is that of the last notification, or the given one if there is none. It is a later one without a
+    The cursor is the last notification's, or the given one if there is none. It is a later one without a
     notification only if `is_partial`.
     """
 
@@ -53,7 +53,7 @@ def encoded_bytes(notification: Notification) -> int:
 
 
 class ReadLimits(NamedTuple):
-    """Limits of reads that are not in the log's policy: bytes of a page, and the reads of one connection.
+    """Limits of reads outside the log's policy: bytes of a page, and the reads of one connection.
 
     `bytes_of` counts the bytes of a notification, in the form that a front end gives it.
     """
@@ -89,7 +89,7 @@ class Reads:
         self._limits = limits
 
     def retry_after_ms(self, connection_id: ConnectionId) -> int:
-        """Count a read and return 0, or return the milliseconds that the connection has to wait for the next."""
+        """Count a read and return 0, or return the connection's wait for the next, in milliseconds."""
         keys_max = self._replica.state.policy.connections_kept
         return self._limiter.use(connection_id, per_10s_max=self._limits.per_10s_max, keys_max=keys_max)
 
@@ -120,8 +120,8 @@ class Reads:
     async def before_last_room(self, state: State, connection_id: ConnectionId) -> Position:
         """Return the position just before the last room of a known connection opened, also after it closed.
 
-        If the room is not kept any more, it is that before its last notification; without a room, that of what
-        brought the connection where it is.
+        If the room is not kept any more, it is the position before its last notification. Without a room, it is
+        the position of the connection's entry into the queue, or the one just before it became idle.
 
         Raises:
             LogUnavailableError: the log could not be read.
@@ -160,11 +160,11 @@ class Reads:
         return 0 <= cursor <= (state.position if is_forgotten else last_position_of(state, connection_id))
 
     def knows(self, connection_id: ConnectionId) -> bool:
-        """Return whether that connection is known here (still)."""
+        """Return whether a connection is known here (still)."""
         return connection_id in self._replica.state.connections.by_id
 
     async def is_known(self, connection_id: ConnectionId) -> bool:
-        """Return whether that connection is known; if not, look again at the log's tip.
+        """Return whether a connection is known; if not, look again at the log's tip.
 
         Raises:
             LogUnavailableError: the log does not answer in time.
@@ -186,7 +186,7 @@ async def page_after(
 ) -> Page:
     """Return the next notifications of `connection_id` after `cursor`, as many as the limits allow.
 
-    There is at least one, if there is any. The cursor never passes a notification that the page leaves out.
+    There is at least one, if there is any. The cursor never passes a notification left out of the page.
     """
     last = end_of_read(state, (connection_id,), cursor)
     is_partial = last < state.position

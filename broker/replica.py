@@ -34,17 +34,17 @@ FOLLOWED_COMMITS_MAX = 1_000
 
 
 class LogObserver:
-    """Hears what a replica adopts, and knows who is absent; this one ignores it. No method may block or raise."""
+    """Hears of commits, and names the absent connections; this one does neither. No method may block or raise."""
 
     def committed(self, commit: Commit, state: State) -> None:
-        """Hear of `commit`, which is stored; `state` is the one right after it."""
+        """Hear of the stored `commit`; `state` is the one right after it."""
 
     def overdue(self) -> Iterable[Disconnect]:
         """Return the commands that take out absent connections, to be decided before any matching."""
         return ()
 
     def to_avoid(self, state: StateView, who: ConnectionId) -> tuple[ConnectionId, ...]:
-        """Return the waiting connections of `state` that `who` should not meet, by what the log does not hold."""
+        """Return the waiting connections of `state` that a seeker should not meet, for reasons outside the log."""
         return ()
 
     def foreign_commits(self) -> None:
@@ -83,10 +83,10 @@ class Replica:
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Fold what the log holds.
+        """Fold the contents of the log.
 
         Raises:
-            BrokenChainError: the log is not what it was.
+            BrokenChainError: the log's past has changed.
             UnusableLogError: it can't be read.
             LogUnavailableError: it does not answer.
         """
@@ -165,7 +165,7 @@ class Replica:
         """Fold and announce `commits` and all that was heard; return whether the state moved. Skip known commits.
 
         Raises:
-            BrokenChainError: the log is not what it was.
+            BrokenChainError: the log's past has changed.
         """
         heard, self._heard, before = self._heard, [], self.state
         for commit in (*commits, *heard):
@@ -183,10 +183,10 @@ class Replica:
         return True
 
     async def catch_up(self, *, to_the_end: bool = False) -> bool:
-        """Fold all that the log is known to hold, or `to_the_end` all that it holds; return whether the state moved.
+        """Fold the log up to its known tip, or `to_the_end` up to its end; return whether the state moved.
 
         Raises:
-            BrokenChainError: the log is not what it was.
+            BrokenChainError: the log's past has changed.
             LogUnavailableError: it does not answer.
         """
         moved = self.fold()
@@ -229,7 +229,7 @@ class Replica:
     async def caught_up(self, position: Position | None = None) -> bool:
         """Return once the state is at `position` at least, or at the tip as of this call.
 
-        Return False if the log does not answer within `CATCH_UP_MS`. A log that is not shared is asked nothing. Any
+        Return False if the log does not answer within `CATCH_UP_MS`. An unshared log is asked nothing. Any
         number of callers at once cost one question to the log per round trip.
         """
         if not self._log.is_shared or (position is not None and position <= self.state.position):

@@ -1,4 +1,4 @@
-"""Redaction of texts and names in the log, a set time after they were needed; the record of what happened stays.
+"""Redaction of texts and names in the log, a set time after they were needed; the record of the events stays.
 
 It reads the log at that distance from the present, from the position reached before. `TextHolders` tells which commits
 are free at that point. A restart begins at the first commit that is not free.
@@ -8,7 +8,7 @@ a commit, and the snapshots before that are dropped. So a fold of the redacted l
 round of names costs a snapshot, they take turns of an hour.
 
 A commit is old enough by either of two clocks: by its timestamp and the wall clock, or because this process knew it
-so long ago by the monotonic clock. The second one counts for commits that were stamped while the wall clock was ahead.
+so long ago by the monotonic clock. The second one counts for commits stamped while the wall clock was ahead.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Redaction:
             await sleep_until(self._clock, self._clock.now_ms() + SWEEP_MS)
 
     async def sweep(self) -> None:
-        """Redact all that is due by now.
+        """Redact everything due by now.
 
         Raises:
             LogUnavailableError: the rest is done by the next sweep.
@@ -101,7 +101,7 @@ class Redaction:
             await self._redact_names()
 
     async def _known_long_enough(self) -> Position:
-        """Return the last position that the log is known to have held `after_ms` ago; 0 if there is none."""
+        """Return the last position known to be in the log `after_ms` ago; 0 if there is none."""
         now_ms, sightings = self._clock.now_ms(), self._sightings
         if not sightings or now_ms - sightings[-1][0] >= self._after_ms / SIGHTINGS_MAX:
             sightings.append((now_ms, (await self._log.tip()).position))
@@ -110,7 +110,7 @@ class Redaction:
         return sightings[0][1] if sightings[0][0] <= now_ms - self._after_ms else 0
 
     def _reported(self) -> frozenset[RoomId]:
-        """Return the rooms that a report holds now."""
+        """Return the rooms held by a report now."""
         state = self._replica.state
         since_ms = self._watched.cautious_ms() - state.policy.evidence_keep_ms
         return frozenset(report.room_id for _, report in state.reports.items() if report.at_ms > since_ms)
@@ -125,7 +125,7 @@ class Redaction:
             texts.clear()
 
     async def _redact_names(self) -> None:
-        """Forget the names of those who have been idle since `_at`, and redact the commits that nobody needs."""
+        """Forget the names of people idle since `_at`, and redact the commits no longer needed."""
         if self._replica.state.position < self._at:
             return  # it lags behind a shared log
         forgotten = await self._forget_names()
@@ -143,7 +143,7 @@ class Redaction:
         self._names_due_ms = self._clock.now_ms() + NAMES_MS
 
     async def _forget_names(self) -> int:
-        """Forget the names of all who were idle at `_at` and are still, in the state; return how many.
+        """Forget the names of all people idle since `_at`, in the state; return how many.
 
         Raises:
             LogUnavailableError: a command was not carried out.

@@ -1,4 +1,4 @@
-"""The watch over a log: it notices that nothing can be stored, and that it can be again, also while no command comes.
+"""The watch over a log: it notices a failure to store, and its end, also while no command comes.
 
 A stored append proves that the log takes commits. Without one, the log is probed: now and then while all is well, more
 often after a failure, and when readiness is asked for. Commands are tried all the time.
@@ -54,7 +54,7 @@ class StoreWatch:
         self._has_given_up = False  # a command was answered `unavailable` since the last probe
         self._probing: asyncio.Future[None] | None = None
         self._proved_ms = clock.now_ms()
-        self._timer: Timer | None = None  # of its own: a look goes on while nobody is there
+        self._timer: Timer | None = None  # of its own: a look goes on without any caller
         self._is_stopped = False
         self._lost_ms = 0.0
 

@@ -44,7 +44,7 @@ class Pinged(Protocol):
 
 
 class DeliveryEncoder(Protocol[F_co]):
-    """Turns deliveries into what a transport writes."""
+    """Turns deliveries into a transport's frames."""
 
     def encode(self, delivery: Delivery) -> F_co:
         """Return `delivery` as frames. It is called once for each delivery, in the order of the stream."""
@@ -59,7 +59,7 @@ class StreamTransport(Protocol[F_contra]):
         ...
 
     def is_open(self) -> bool:
-        """Return whether what was written lately can reach the client: its connection is not lost, as far as known."""
+        """Return whether recent writes can reach the client: its connection is not lost, as far as known."""
         ...
 
     def write_now(self, frames: F_contra) -> None:
@@ -148,7 +148,7 @@ class Streams:
         pinged: bool = True,
         replaces: Stream[Any] | None = None,
     ) -> Stream[F]:
-        """Open a stream that is attached to no connection yet.
+        """Open a stream attached to no connection yet.
 
         Args:
             kind: the label of its metrics and delivery records.
@@ -259,7 +259,7 @@ class Stream(Generic[F]):
         self._streams.forget(self)
 
     def abort(self) -> None:
-        """Drop the client's connection; what is not written is dropped too."""
+        """Drop the client's connection; unwritten frames are dropped too."""
         self._transport.abort()
 
     async def run(self) -> None:

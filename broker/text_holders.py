@@ -19,7 +19,7 @@ _Holder = ConnectionId | RoomId
 class TextHolders:
     """The commits read so far whose texts are not redacted, by their holders.
 
-    Its memory is bounded by the people who are active, and the rooms that are open or reported, at that point.
+    Its memory is bounded by the active people, and the open or reported rooms, at that point.
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ PROGRESS_MS = 10_000
 
 
 class Waited(NamedTuple):
-    """The end of a wait: a page, which is empty if the wait `timed_out`, if nothing can come, or if it is partial."""
+    """The end of a wait: a page, empty if the wait `timed_out`, if nothing can come, or if it is partial."""
 
     page: Page
     state: State

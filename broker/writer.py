@@ -77,10 +77,10 @@ class LogWriter:
         self._contended_until_ms = NEVER
 
     async def start(self, policy: Policy) -> None:
-        """Fold what the log holds, and adopt `policy` if the log's is another.
+        """Fold the contents of the log, and adopt `policy` if the log's is another.
 
         Raises:
-            BrokenChainError: the log is not what it was.
+            BrokenChainError: the log's past has changed.
             UnusableLogError: it can't be read.
             LogUnavailableError: it does not answer, or `policy` could not be stored in time.
         """
@@ -159,7 +159,7 @@ class LogWriter:
             self._is_flushing, self._flushing = False, None
 
     def _take(self, commands_max: int) -> list[PendingCommand]:
-        """Take the commands that have waited longest, in order."""
+        """Take the longest waiting commands, in order."""
         taken, self._pending = self._pending[:commands_max], self._pending[commands_max:]
         return taken
 
@@ -294,7 +294,7 @@ class LogWriter:
             self._contended_until_ms = self._clock.now_ms() + CONTENDED_MS
 
     async def _catch_up(self, *, to_the_end: bool = False) -> bool:
-        """Fold what the log is known to hold; return whether the state moved (see `Replica.catch_up`)."""
+        """Fold the log up to its known tip; return whether the state moved (see `Replica.catch_up`)."""
         moved = await self.replica.catch_up(to_the_end=to_the_end)
         if moved:
             self._stay_contended()
@@ -304,7 +304,7 @@ class LogWriter:
         """Confirm that the log ends where `commands` were decided; if not, fold the rest.
 
         Raises:
-            BrokenChainError: the log is not what it was.
+            BrokenChainError: the log's past has changed.
             LogUnavailableError: it does not answer, and no caller is left.
         """
         while True:

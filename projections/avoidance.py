@@ -1,7 +1,7 @@
 """The reasons for two connections not to meet, whatever the matching: pure functions of a state and the facts.
 
-A block holds for good. Two who met lately, or whose peers did, may meet again once both have waited for
-`rematch_patience_ms` and there is no other partner for the one that seeks.
+A block holds for good. After a recent meeting, their own or their peers', two connections may meet again once both
+have waited for `rematch_patience_ms` and the seeker has no other partner.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def avoid_reason(state: StateView, seeker: ConnectionId, other: ConnectionId, fa
 
 
 def is_patient(state: StateView, waiting_since_ms: int, at_ms: int) -> bool:
-    """Return whether a wait has been long enough to meet someone again."""
+    """Return whether a wait has been long enough for a repeated meeting."""
     return at_ms - waiting_since_ms >= state.policy.rematch_patience_ms
 
 
 def patient_others(state: StateView, seeker: ConnectionId, facts: Facts) -> Iterator[ConnectionId]:
-    """Yield the waiting connections that `seeker` may meet in spite of a meeting, by their entry; none for a newcomer.
+    """Yield the waiting connections `seeker` may meet in spite of a meeting, by their entry; none for a newcomer.
 
     Each has waited for `rematch_patience_ms`, and so has `seeker`.
     """

@@ -33,7 +33,7 @@ class Waiting(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="waiti
     """In the queue since the commit at `entered_position`."""
 
     entered_position: Position
-    entered_at_ms: int | None = None  # that commit's time, if the connection has a later commit
+    entered_at_ms: int | None = None  # the time of the entry, if the connection has a later commit
 
 
 class Chatting(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="chatting"):
@@ -88,7 +88,7 @@ class Connection(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Connections(msgspec.Struct, frozen=True, gc=False):
-    """Every known connection; the idle ones also in the order in which they became idle."""
+    """Every known connection; the idle ones also in the order of becoming idle."""
 
     by_id: Map[ConnectionId, Connection] = Map()
     idle: Order[ConnectionId] = Order()
@@ -108,7 +108,7 @@ class ConnectionsMutation(msgspec.Struct, gc=False):
     idle: OrderMutation[ConnectionId]
 
     def record_message(self, who: ConnectionId, position: Position, at_ms: int, limit_per_10s: int) -> None:
-        """Take a message of `who`, in a room, off its allowance."""
+        """Take a message of a connection in a room off its allowance."""
         known = self.by_id[who]
         spent = allowance_after(known.messages_spent_until_us, at_ms, limit_per_10s)
         self.by_id[who] = Connection(
@@ -150,12 +150,12 @@ class ConnectionsMutation(msgspec.Struct, gc=False):
         )
 
     def set_chatting(self, who: ConnectionId, room_id: RoomId, position: Position, at_ms: int) -> None:
-        """Put `who` into an open room."""
+        """Put a connection into an open room."""
         place = Chatting(room_id)
         self.by_id[who] = replace(self.by_id[who], place=place, last_position=position, last_at_ms=at_ms)
 
     def set_idle(self, who: ConnectionId, key: int, position: Position, at_ms: int) -> None:
-        """Make `who` the newest idle connection; `key` is the highest so far, and twice `position` or one more."""
+        """Make a connection the newest idle one; `key` is the highest so far, and twice `position` or one more."""
         self.by_id[who] = replace(self.by_id[who], place=Idle(key), last_position=position, last_at_ms=at_ms)
         self.idle.append(key, who)
 
@@ -171,14 +171,14 @@ class ConnectionsMutation(msgspec.Struct, gc=False):
         self.by_id[who] = replace(known, blocked=(*known.blocked, blocked)[-kept_max:])
 
     def record_report(self, who: ConnectionId, at_ms: int, limit_per_10min: int) -> None:
-        """Take a report of `who` off its allowance."""
+        """Take a report of a connection off its allowance."""
         if limit_per_10min:
             known = self.by_id[who]
             spent = allowance_after(known.reports_spent_until_us, at_ms, limit_per_10min, REPORTS_WINDOW_US)
             self.by_id[who] = replace(known, reports_spent_until_us=spent)
 
     def forget_name(self, who: ConnectionId) -> None:
-        """Forget the name and the interests of `who`."""
+        """Forget the name and the interests of a connection."""
         self.by_id[who] = replace(self.by_id[who], display_name=ANONYMOUS, interests=(), salt=None)
 
     def forget_longest_idle(self, kept_max: int) -> list[ConnectionId]:

@@ -37,7 +37,7 @@ _BY_PARTNER: Mapping[str, IdleReason] = {
 
 
 def ending_of(commit: Commit, who: ConnectionId) -> Ending | None:
-    """Return the ending of `who` in `commit`; `None` if there is none."""
+    """Return the ending of a connection in `commit`; `None` if there is none."""
     for event in reversed(commit.events):
         if isinstance(event, QueueLeft) and event.connection_id == who:
             return Ending(_BY_ITSELF[event.reason])

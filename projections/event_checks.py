@@ -94,7 +94,7 @@ def _room_opened(before: StateView, commit: Commit, event: RoomOpened) -> list[F
 
 
 def _check_meeting(before: StateView, commit: Commit, event: RoomOpened) -> list[Finding]:
-    """Check that these two may meet, and that the one who was chosen has waited longest of those who may."""
+    """Check that these two may meet, and that the chosen partner has waited longest of all permitted ones."""
     seeker = _seeker_in(commit, event)
     partner = event.second if seeker == event.first else event.first
     reason = avoid_reason(before, seeker, partner, commit.facts)
@@ -111,13 +111,13 @@ def _check_meeting(before: StateView, commit: Commit, event: RoomOpened) -> list
 
 
 def _longest_waiting(before: StateView, commit: Commit, seeker: ConnectionId) -> ConnectionId | None:
-    """Return the one who has waited longest of those whom `seeker` may meet without any patience."""
+    """Return the longest waiting of the partners permitted to `seeker` without any patience."""
     others = (other for _, other in before.queue.entries.items() if other != seeker)
     return next((other for other in others if avoid_reason(before, seeker, other, commit.facts) is None), None)
 
 
 def _seeker_in(commit: Commit, event: RoomOpened) -> ConnectionId:
-    """Return the member that a matching was asked for: a newcomer is `second`, one who waited may be either."""
+    """Return the seeker of a match: a newcomer is `second`, a waiting connection may be either."""
     command = commit.command
     return event.first if isinstance(command, MatchDue) and command.connection_id == event.first else event.second
 

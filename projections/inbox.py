@@ -52,7 +52,7 @@ def add_to_inbox(
     at_ms: int,
     kept_max: int,
 ) -> None:
-    """Add `position` to the inbox of `who`.
+    """Add `position` to the inbox of a connection.
 
     At most `kept_max`, rounded up to a whole chunk, and one chunk more are kept.
     """

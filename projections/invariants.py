@@ -59,7 +59,7 @@ def check_state(state: State) -> list[Violation]:
 
 
 def check_step(before: State, commit: Commit, after: State) -> list[Violation]:
-    """Return every promise that `commit` breaks after `before`. The cost is that of the commit alone.
+    """Return every promise that `commit` breaks after `before`. The cost depends on the commit alone.
 
     From a sound `before`, this finds each violation that `check_state(after)` would find in the connections and rooms
     of `commit`, and in the counts.
@@ -144,7 +144,7 @@ def _check_room_count(state: State) -> Iterator[Finding]:
 
 
 def _check_place(state: StateView, queue: Queue, who: ConnectionId) -> list[Finding]:
-    """Check that `who` is in its place and in no other; `queue` is that of `state`."""
+    """Check that a connection is in its place and in no other; `queue` belongs to `state`."""
     known, entered = state.connections.by_id.get(who), queue.entered.get(who)
     place = known.place if known is not None else None
     if type(place) is Chatting:
@@ -163,7 +163,7 @@ def _check_place(state: StateView, queue: Queue, who: ConnectionId) -> list[Find
 
 
 def _check_open_room(state: StateView, queue: Queue, room: Room) -> list[Finding]:
-    """Check that an open room has two members, in it and nowhere else; `queue` is that of `state`."""
+    """Check that an open room has two members, in it and nowhere else; `queue` belongs to `state`."""
     people, entered = state.connections.by_id, queue.entered
     found = [(2, f"{room.room_id} has one member twice")] if room.first == room.second else []
     for member in (room.first, room.second):
@@ -232,7 +232,7 @@ def _check_open_count(before: _Counts, commit: Commit, now: _Counts) -> list[Fin
 
 
 def _check_interests(before: Queue, commit: Commit, after: StateView, who: ConnectionId) -> list[Finding]:
-    """Check that `who` is found by the interests it waits with, and by no others."""
+    """Check that a connection is found by the interests it waits with, and by no others."""
     queue = after.queue
     known, entered = after.connections.by_id.get(who), queue.entered.get(who)
     named = known_interests(known.interests) if known is not None else ()

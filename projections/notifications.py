@@ -81,7 +81,7 @@ def deliveries(commit: Commit) -> list[tuple[ConnectionId, Notification]]:
 
 
 def recipients(event: Event) -> tuple[ConnectionId, ...]:
-    """Return the connections that `event` notifies."""
+    """Return the connections notified of `event`."""
     if type(event) is MessageSent:
         return (event.recipient,)
     if type(event) is RoomOpened:

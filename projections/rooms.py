@@ -54,7 +54,7 @@ class Room(msgspec.Struct, frozen=True, gc=False):
         return self.second_name if member == self.first else self.first_name
 
     def entry_of(self, member: ConnectionId) -> QueueEntry | None:
-        """Return the place that `member` had in the queue; `None` for a match that needs no confirmation."""
+        """Return the former place of `member` in the queue; `None` for a match that needs no confirmation."""
         return self.first_entry if member == self.first else self.second_entry
 
 

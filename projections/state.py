@@ -195,7 +195,7 @@ def _room_opened(now: StateMutation, event: RoomOpened) -> None:
 
 
 def _room_closed(now: StateMutation, event: RoomClosed) -> None:
-    # No state may depend on a name that can be redacted in the log, but those of people who are not idle.
+    # No state may depend on a name that can be redacted in the log, but the names of people in the queue or in a room.
     people = now.connections.by_id
     nameless = tuple(who for who in (event.closed_by, event.other) if people[who].has_salted_name)
     now.rooms.close(event.room_id, now.position, now.policy.closed_rooms_kept, nameless)

@@ -75,7 +75,7 @@ class ConnectionsView(Protocol):
 
     @property
     def idle(self) -> OrderView[ConnectionId]:
-        """The idle ones, in the order in which they became idle."""
+        """The idle ones, in the order of becoming idle."""
         ...
 
 

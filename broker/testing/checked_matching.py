@@ -48,7 +48,7 @@ class CheckedMatching:
 
 @contextmanager
 def override_matchings(matching: Matching | None) -> Iterator[CheckedMatching | None]:
-    """Use `matching`, checked, for every name that a policy can give, process-wide; `None` changes nothing."""
+    """Use `matching`, checked, for every name possible in a policy, process-wide; `None` changes nothing."""
     if matching is None:
         yield None
         return

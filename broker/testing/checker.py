@@ -71,7 +71,7 @@ class Checker:
         self._matching = matching
 
     def check(self, commit: Commit) -> Counterexample | None:
-        """Fold the next commit and return the first promise that it breaks, if any.
+        """Fold the next commit and return its first broken promise, if any.
 
         After a broken promise, the checker can't be used any more.
         """

@@ -23,7 +23,7 @@ Plain = dict[str, Any]
 
 
 def differences(expected: ReferenceState, state: State) -> list[str]:
-    """Return a line for each value in which `state` differs from `expected`, with both values."""
+    """Return a line for each difference between `state` and `expected`, with both values."""
     return [
         *_differences("", _plain_state(state), _plain_reference(expected)),
         *_inbox_differences(expected, state),
@@ -44,7 +44,7 @@ def are_alike(notified: Sequence[PlainNotification], owed: Sequence[PlainNotific
 
 
 def state_differences(expected: State, state: State) -> list[str]:
-    """Return a line for each value in which two states differ, but for redacted texts."""
+    """Return a line for each difference between two states, except in redacted texts."""
     return [*_differences("", _plain_state(state), _plain_state(expected))]
 
 

@@ -130,7 +130,7 @@ class BrokerMachine(RuleBasedStateMachine):
         return [who for who in self.people if isinstance(one.place if (one := known(who)) else Idle(0), place)]
 
     def room_of(self, who: ConnectionId, number: int) -> RoomId:
-        """Return the room of `who`; one time in four, or if there is none, any room so far."""
+        """Return the room of a member; one time in four, or if there is none, any room so far."""
         first = self.under_test[0]
         known = first.state.connections.get(who)
         if known is not None and isinstance(known.place, Chatting) and number % 4:
@@ -157,7 +157,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(who=MOSTLY_WAITING, waits=st.booleans(), early_ms=st.sampled_from([0, 1]))
     def match_due(self, who: ConnectionId, waits: bool, early_ms: int) -> None:
-        """Submit `MatchDue`: when a patience of `who` ends, 1 ms before, or (not `waits`) at once."""
+        """Submit `MatchDue`: when a patience of its sender ends, 1 ms before, or (not `waits`) at once."""
         known, policy = self.state.connections.get(who), self.state.policy
         if waits and known is not None and isinstance(known.place, Waiting):
             waited_ms = self.under_test[0].system.now_ms - known.waiting_since_ms()
@@ -192,7 +192,7 @@ class BrokerMachine(RuleBasedStateMachine):
         who=MOSTLY_CHATTING, number=ROOM_NUMBERS, too=st.lists(MEMBERS, unique=True, max_size=2), present=st.booleans()
     )
     def cancel_match(self, who: ConnectionId, number: int, too: Sequence[ConnectionId], present: bool) -> None:
-        """Find that `who` missed a match, and so did those of `too` who are in the room."""
+        """Find that a member missed a match, and so did those of `too` in the room."""
         missed_by = (who, *(other for other in too if other != who))
         self.submit(CancelMatch(self.room_of(who, number), missed_by, present))
 
@@ -206,7 +206,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(people=st.lists(MEMBERS, unique=True, min_size=1), ago=st.integers(0, 10))
     def forget_names(self, people: Sequence[ConnectionId], ago: int) -> None:
-        """Forget the names of those who have been idle for a few positions."""
+        """Forget the names of members idle for a few positions."""
         self.submit(ForgetNames(tuple(people), max(0, self.state.position - ago)))
 
     @rule(who=MEMBERS, ago=st.integers(0, 3), abandoned=st.booleans())

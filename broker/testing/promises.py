@@ -26,7 +26,7 @@ from projections.state import INITIAL_STATE, evolve
 
 
 def check_history(commits: Sequence[Commit], *, matching: Matching | None = None) -> Counterexample | None:
-    """Return the first promise that a log breaks, or `None`. The log is given from position 1 on.
+    """Return the first promise broken by a log, or `None`. The log is given from position 1 on.
 
     The history in the result is the shortest one found; its connections, rooms, texts and times are invented, if
     it breaks the promise under those names too. Two cases are reported as they are in the log: the two commits around a

@@ -1,4 +1,4 @@
-"""The choice of a partner in the reference model: who may meet whom, and who comes first.
+"""The choice of a partner in the reference model: the permitted pairs, and the order of candidates.
 
 It shares no code with `broker.matching` or `projections` (an import contract enforces this).
 """
@@ -19,7 +19,7 @@ and the waiting connections that it must not name. Returns the partner, or `None
 
 
 class IllegalChoiceError(AssertionError):
-    """A matching named a connection that is not waiting, or the one that asked, or one that it must not name."""
+    """A matching named a connection that is not waiting, or the seeker itself, or a forbidden one."""
 
 
 class Seeking(NamedTuple):
@@ -92,14 +92,14 @@ def _by_policy(
 
 
 class _Asked(NamedTuple):
-    """A matching from outside, and those who wait beside the connection in search."""
+    """A matching from outside, and the connections waiting beside the seeker."""
 
     seeking: Seeking
     choose: ChoosePartner
     others: list[ReferenceConnection]
 
     def partner(self, free: list[ReferenceConnection], later: list[ReferenceConnection]) -> ReferenceConnection | None:
-        """Return the first of `free` that the matching names; each other one that it names is hidden from then on.
+        """Return the first choice of the matching among `free`; every other choice is hidden from then on.
 
         If any were hidden, and it names no other, it is asked among `later`.
         """

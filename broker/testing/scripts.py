@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what happens over time: one member's script, and whole logs made from scripts."""
+"""Hypothesis strategies for histories: one member's script, and whole logs made from scripts."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def logs(
 
 
 def log_of(scripts: Iterable[Script], policy: Policy | None = None) -> list[Commit]:
-    """Return the log that `scripts` lead to under `policy`. All begin at `START_MS`; rejections leave no commit."""
+    """Return the log made by `scripts` under `policy`. All begin at `START_MS`; rejections leave no commit."""
     state, commits, rooms = INITIAL_STATE, list[Commit](), dict[ConnectionId, RoomId]()
     timed = _by_time(scripts)
     for number, (at_ms, scripted) in enumerate([(START_MS, AdoptPolicy(policy or Policy())), *timed], 1):

@@ -166,7 +166,7 @@ def policies() -> SearchStrategy[Policy]:
 
 
 def tiny_policies(matching: MatchingName | None = None) -> SearchStrategy[Policy]:
-    """Return policies with limits that a few members reach; under `matching`, or any."""
+    """Return policies with limits in reach of a few members; under `matching`, or any."""
     return st.builds(
         Policy,
         matching=st.just(matching) if matching is not None else _matching_names(),

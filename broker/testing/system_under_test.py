@@ -65,7 +65,7 @@ class SystemUnderTest:
 
     @property
     def state(self) -> State:
-        """The state that the system must have, folded from its log."""
+        """The expected state of the system, folded from its log."""
         return self._checker.state
 
     def start(self, policy: Policy) -> Outcome:
@@ -88,7 +88,7 @@ class SystemUnderTest:
         answer = observation.answer
         if isinstance(answer, Commit):
             later = [commit for commit in observation.commits if commit.position > answer.position]
-            # A new policy may make some due, and so does a place in the queue that is given back.
+            # A new policy may make some due, and so does a returned place in the queue.
             is_last = all(isinstance(commit.command, MatchDue | CancelMatch) for commit in later)
             if answer not in observation.commits or answer.command != command or not is_last:
                 self._fail(4, "the answer is not what was stored last", command)

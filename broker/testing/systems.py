@@ -89,7 +89,7 @@ class System(Protocol):
         ...
 
     def to_avoid(self, connection_id: ConnectionId) -> tuple[ConnectionId, ...]:
-        """Return the waiting connections that a command which may match `connection_id` avoids (`Facts.avoid`)."""
+        """Return the waiting connections to be avoided by a command that may match `connection_id` (`Facts.avoid`)."""
         ...
 
     def page(self, connection_id: ConnectionId, cursor: Position) -> Page:

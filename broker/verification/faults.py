@@ -1,4 +1,4 @@
-"""The fault of a state or of a commit: the first promise that it breaks, with evidence."""
+"""The fault of a state or of a commit: its first broken promise, with evidence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ViolationReport(NamedTuple):
 
 
 def state_fault(state: State) -> ViolationReport | None:
-    """Return the first promise that `state` breaks, if any."""
+    """Return the first promise broken by `state`, if any."""
     return next((_safe_report(violation) for violation in check_state(state)), None)
 
 
@@ -48,7 +48,7 @@ def _step_violations(before: State, commit: Commit) -> list[Violation]:
 
 
 def _decide_again(before: State, commit: Commit) -> tuple[Sequence[Event | Rejection], bool]:
-    """Return the decision on the command of `commit`, and whether it is what `commit` stores."""
+    """Return the decision on the command of `commit`, and whether `commit` stores the same."""
     try:
         decision = decide(before, commit.command, commit.facts)
         is_stored = [*commit.events] == decision or is_repeated(before, commit, decision)

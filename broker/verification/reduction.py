@@ -153,7 +153,7 @@ def _moved_earlier(logged: LoggedCommand, by_ms: int) -> LoggedCommand:
 
 
 def _defaults(policy: Policy) -> Iterator[Rewrite]:
-    """Return rewrites of a policy, each of which sets one more value to its default."""
+    """Return rewrites of a policy, each with one more value at its default."""
     for name in policy.__struct_fields__:
         default = getattr(Policy(), name)
         if getattr(policy, name) != default:

@@ -22,7 +22,7 @@ _NO_INTERESTS_BYTES = len("[]")
 
 
 def is_repeated(before: StateView, commit: Commit, decided: Decision) -> bool:
-    """Return whether `decided`, on the command of `commit` in `before`, is what `commit` stores."""
+    """Return whether `decided`, on the command of `commit` in `before`, is stored by `commit`."""
     if are_stored(decided, commit):
         return True
     if not is_choice_hidden(before, commit):
@@ -61,7 +61,7 @@ def is_choice_hidden(before: StateView, commit: Commit) -> bool:
 
 
 def stored_partner(commit: Commit) -> ConnectionId | None:
-    """Return the partner that was found for the command of `commit`, one that may match; `None` if there is none."""
+    """Return the partner found for the command of `commit`, one that may match; `None` if there is none."""
     who = getattr(commit.command, "connection_id", None)
     for event in commit.events:
         if isinstance(event, RoomOpened):

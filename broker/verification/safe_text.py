@@ -1,4 +1,4 @@
-"""Content of a log as text that is safe for a terminal, whatever a stranger typed or an altered log holds."""
+"""Content of a log as text safe for a terminal, for any input of a stranger and any altered log."""
 
 from __future__ import annotations
 

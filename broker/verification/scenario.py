@@ -1,4 +1,4 @@
-"""A scenario: commands that can be replayed from an empty log, and the decision that they lead to."""
+"""A scenario: commands that can be replayed from an empty log, and the resulting decision."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _evolve(state: State, logged: LoggedCommand, events: Sequence[Event]) -> Sta
 
 
 def logged_command(commit: Commit) -> LoggedCommand:
-    """Return the command of `commit`, with what it led to."""
+    """Return the command of `commit`, with its outcome."""
     entries = [event for event in commit.events if isinstance(event, QueueEntered)]
     fallback = None
     if isinstance(commit.command, NextPartner) and entries:
