@@ -112,9 +112,10 @@ class Surroundings:
         return not any(person.who == who and not person.vanished for person in self.people)
 
     def avoids_peer(self, who: ConnectionId, other: ConnectionId, at_ms: int) -> bool:
-        """Whether `who` has lately met someone with the address of `other`."""
+        """Whether `who` may have met someone with the address of `other` lately; that of a lost handle is not known."""
         met = self.record.meetings.met_since(who, at_ms - self.plan.policy.rematch_after_ms)
-        return any(self.owners[partner].address == self.owners[other].address for partner in met)
+        owners, own = [self.owners.get(partner) for partner in met], self.owners.get(other)
+        return any(one is None or own is None or one.address == own.address for one in owners)
 
     def check_prompt(self, position: Position, what: str, since_ms: float) -> None:
         """Where nothing is wrong, `what` hears of `position` without delay, or of what it asked for at `since_ms`."""
