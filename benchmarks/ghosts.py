@@ -14,8 +14,8 @@ gives the same figures again. In a run 50 people come, at random within 20 minut
 
 A wish begins with a call of `enter_queue` or `next_partner`. It ends with the opening of a room whose other member
 makes a call after that: it is alive, and it answers. So the wait holds the time in rooms with people who had vanished.
-Wishes of people who vanish before their end are not counted. A ghost's room is one that opened for somebody alive and
-somebody who had vanished before.
+Wishes of people who vanish before their end are not counted. A ghost's room is one that opened for a living person
+and one who had vanished before.
 
 "Before" is the default policy, as in older logs; "after" has the values that `serve` adopts. "Confirmed" is the part
 of these that is about ghosts; the rest keeps two from meeting again at once, which costs time where few people are.
@@ -169,7 +169,7 @@ class _Person:
             self.living.cancel()
 
     def vanish_if_waiting(self) -> None:
-        """Be gone, unless somebody was found."""
+        """Be gone, unless a partner was found."""
         if self.is_waiting():
             self.vanish()
 

@@ -35,7 +35,7 @@ def test_a_seed_gives_the_same_waits_again() -> None:
 
 
 def test_a_ghost_holds_its_partner_for_less_time() -> None:
-    """For the grace of a match and no longer; and so the longest waits for somebody alive are shorter."""
+    """It lasts for the grace of a match, and the longest waits for a living partner are shorter."""
     before, after = outcomes("before"), outcomes("after")
     held_before_ms, held_after_ms = (
         [held_ms for outcome in some for held_ms in outcome.with_ghosts_ms] for some in (before, after)
@@ -50,7 +50,7 @@ def test_a_ghost_holds_its_partner_for_less_time() -> None:
 
 
 def test_a_row_names_its_policy() -> None:
-    """With the share of those whose end nobody notices, and the waits in seconds."""
+    """With the share of unnoticed ends, and the waits in seconds."""
     assert row("after", 0.5, [Outcome([0.0, 1_000.0, 61_000.0], [25_000.0])]) == (
         "| after | 50% | 3 | 1.0 | 55 | 60 | 33.3% | 1 | 25 |"
     )

@@ -1,4 +1,4 @@
-"""Two who have just met do not get each other again at once, and whoever comes meanwhile is met first."""
+"""Two who have just met do not get each other again at once; a third person is met first."""
 
 from __future__ import annotations
 

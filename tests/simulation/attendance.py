@@ -76,7 +76,7 @@ class Attendance:
                     seen.stream_closed_ms = NEVER
 
     def is_present(self, who: ConnectionId) -> bool:
-        """Whether a stream or a call of theirs is open here, or some of their grace is left."""
+        """Return whether a stream or a call of theirs is open here, or some of their grace is left."""
         seen = self._of(who)
         return self.is_there(who) or self._around.world.now_ms < self._deadline_ms(who, seen)
 
@@ -85,7 +85,7 @@ class Attendance:
         return self._of(who).streams_and_calls > 0
 
     def silent_ms(self, who: ConnectionId) -> float | None:
-        """How long neither a stream nor a call of theirs was open here; `None` if none ever was."""
+        """Return how long neither a stream nor a call of theirs was open here; `None` if none ever was."""
         seen = self._of(who)
         if self.is_there(who):
             return 0

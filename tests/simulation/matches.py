@@ -1,4 +1,4 @@
-"""Whether a match was missed, by the rule of confirmation written a second time; and how silent a partner is."""
+"""Missed matches, by the rule of confirmation written a second time; and the silence of partners."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Matches:
         confirmation.told, presence.silent_ms = told, silent_ms
 
     def begins(self, now_ms: float) -> None:
-        """The process has started: graces start anew."""
+        """Note a start of the process: graces begin anew."""
         self._up_since_ms, self._others_write = now_ms, False
         self._opened, self._opened_steps, self._signs, self._told = {}, {}, {}, {}
 
     def announced(self, commit: Commit) -> None:
-        """The process knows of `commit`."""
+        """Note that the process knows of `commit`."""
         around = self._around
         self._others_write |= commit.commit_id not in self._process.decided_ids
         for event in commit.events:
@@ -69,16 +69,16 @@ class Matches:
                     around.world.after(grace_ms + CANCELLED_WITHIN_MS, self._check_cancelled, event, commit.position)
 
     def shows(self, who: ConnectionId) -> None:
-        """A stream of theirs opens, or a call begins."""
+        """Note that a stream of `who` opens, or a call begins."""
         self._signs[who] = self._around.world.steps
 
     def _is_confirmed(self, who: ConnectionId, room_id: RoomId) -> bool:
-        """Whether the process had a sign of life since it heard of the room."""
+        """Return whether the process had a sign of life since it heard of the room."""
         told = self._told.get(who, 0) >= self._around.record.opened[room_id]
         return told or self._signs.get(who, -1) > self._opened_steps.get(room_id, -1)
 
     def check_cancel(self, command: CancelMatch) -> None:
-        """The process is about to cancel a match: nobody who is confirmed missed it, and all had their grace."""
+        """Check a match that the process is about to cancel: no confirmed member missed it, and all had their grace."""
         around, record = self._around, self._around.record
         now_ms, opened_at = around.world.now_ms, record.opened[command.room_id]
         opened_ms = self._opened.get(command.room_id, self._up_since_ms)
@@ -101,7 +101,7 @@ class Matches:
         return room.first, room.second
 
     def _check_cancelled(self, event: RoomOpened, opened_at: Position) -> None:
-        """The grace is over: a room is closed by now, unless both have shown a sign of life or one has spoken."""
+        """Check at the end of the grace that the room is closed, unless both have given a sign of life."""
         around = self._around
         if event.room_id in around.record.closed or event.room_id not in self._opened:
             return
@@ -111,7 +111,7 @@ class Matches:
                 around.world.fail(f"{who} never came to {event.room_id}, which is open still")
 
     def _check_silence(self, who: ConnectionId, silent_ms: float | None) -> None:
-        """The process is asked how silent `who` is, and says so."""
+        """Check a silence that the process tells of `who`."""
         own_ms = self._process.attendance.silent_ms(who)
         if silent_ms != own_ms and (silent_ms is not None or self._process.attendance.is_there(who)):
             self._around.world.fail(f"{who} is silent for {own_ms}, and {self._process.name} says {silent_ms}")
@@ -120,5 +120,5 @@ class Matches:
             self._silences.append((self._around.world.now_ms, who, told_s))
 
     def silences_since(self, asked_ms: float) -> list[tuple[ConnectionId, int]]:
-        """What a client may have been told since, in seconds, and of whom."""
+        """Return the silences that clients may have been told since `asked_ms`, in seconds, with the silent one."""
         return [(who, told_s) for now_ms, who, told_s in self._silences if now_ms >= asked_ms]

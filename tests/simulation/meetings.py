@@ -1,4 +1,4 @@
-"""Who may meet whom: blocks and former meetings, by rules of its own from the events as they are stored."""
+"""Blocks and former meetings, by rules of its own from the events as they are stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REMEMBERED = 8
 
 
 class Meetings:
-    """The blocks and the last partners of everyone."""
+    """The blocks and the last partners of each connection."""
 
     def __init__(self, world: World, sometimes: Sometimes) -> None:
         self._world = world
@@ -25,7 +25,7 @@ class Meetings:
         self._met: defaultdict[ConnectionId, list[tuple[ConnectionId, int]]] = defaultdict(list)
 
     def begins_anew(self, who: ConnectionId) -> None:
-        """Nothing is known of `who` any more."""
+        """Forget `who`."""
         self._blocked.pop(who, None)
         self._met.pop(who, None)
 
@@ -38,7 +38,7 @@ class Meetings:
         del self._blocked[event.blocker][: -policy.blocks_per_connection_max]
 
     def has_blocked(self, who: ConnectionId, other: ConnectionId) -> bool:
-        """Whether `who` is held to have blocked `other`."""
+        """Return whether `who` has blocked `other`."""
         return other in self._blocked[who]
 
     def closes(self, event: RoomClosed, at_ms: int) -> None:
@@ -50,7 +50,7 @@ class Meetings:
             self._met[who] = [*others, (other, at_ms)][-REMEMBERED:]
 
     def reason(self, one: ConnectionId, other: ConnectionId, at_ms: int, policy: Policy) -> str | None:
-        """Return why the two should not meet at `at_ms`, if there is a reason but for their peers."""
+        """Return the reason for the two not to meet at `at_ms`, if there is one; their peers are not looked at."""
         if self.has_blocked(one, other) or self.has_blocked(other, one):
             return "blocked"
         for who, met in ((one, other), (other, one)):
@@ -60,13 +60,13 @@ class Meetings:
         return None
 
     def met_since(self, who: ConnectionId, at_ms: int) -> list[ConnectionId]:
-        """Whom `who` has met since."""
+        """Return those that `who` has met since."""
         return [partner for partner, met_ms in self._met[who] if met_ms > at_ms]
 
     def check_opened(
         self, commit: Commit, event: RoomOpened, policy: Policy, waiting_since_ms: dict[ConnectionId, int]
     ) -> None:
-        """No two meet of whom one has blocked the other, and two who met lately only if both were patient."""
+        """Check that neither has blocked the other, and that two who met lately were both patient."""
         reason = self.reason(event.first, event.second, commit.at_ms, policy)
         if reason == "blocked":
             self._world.fail(f"promise 9: at {commit.position}, {event.first} meets {event.second} in spite of a block")

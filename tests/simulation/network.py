@@ -132,7 +132,7 @@ class Exchanged:
 
     @property
     def is_over(self) -> bool:
-        """Whether the client will get nothing more of it."""
+        """Return whether the client will get nothing more of it."""
         return self._client_broken or self._client_ended
 
     async def _wait(self) -> None:

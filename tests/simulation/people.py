@@ -65,7 +65,7 @@ class Person:
 
     @property
     def is_somewhere(self) -> bool:
-        """Whether they wait or chat, as far as they know."""
+        """Return whether they wait or chat, as far as they know."""
         return self.waits or self.room_id is not None
 
     # What they do

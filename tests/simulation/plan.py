@@ -54,7 +54,7 @@ COMPANY: dict[str, tuple[int, ...]] = {
 """Values of the rules about who meets whom; 0 is off."""
 
 VANISHING = (0.0, 0.01, 0.05, 0.15)
-"""How likely a host is to vanish within a second while one of its people waits or chats."""
+"""The chance of a host to vanish within a second while one of its people waits or chats."""
 
 IN_MEMORY = 0.2
 """The share of seeds, among those with one broker, whose log is a `MemoryLog`: it lives as long as the process."""

@@ -1,4 +1,4 @@
-"""Who takes part: hosts of every kind with the people behind them, hosts that vanish, and others that come instead."""
+"""Hosts of every kind with the people behind them; some vanish, and others come instead."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def come(around: Surroundings, host: Host) -> None:
 
 
 async def vanishing(around: Surroundings) -> None:
-    """As long as things go wrong, let hosts vanish at any moment while their people wait or chat."""
+    """Let hosts vanish at any moment while their people wait or chat, as long as things go wrong."""
     chance = around.plan.vanishing * TICK_MS / 1_000
     draw = around.faults.random
     while around.faulty and chance:

@@ -77,7 +77,7 @@ class Person:
         self.owed.append({"method": method, "params": params})
 
     def hears(self, position: Position) -> None:
-        """What stands at `position` has reached their client."""
+        """Note that the event at `position` has reached their client."""
         self.heard_to = max(self.heard_to, position)
 
     def between(self, after: Position, through: Position) -> list[Position]:
@@ -95,7 +95,7 @@ class Person:
         return [kind for kind, _ in (self.place_at(after), *moves)]
 
     def idle_reasons(self, after: Position, through: Position) -> list[str]:
-        """Why they were idle right after the one position, and at any up to the other."""
+        """Return the reasons for being idle right after the one position, and at any up to the other."""
         before = [reason for position, reason in self.endings if position <= after][-1:]
         return before + [reason for position, reason in self.endings if after < position <= through]
 

@@ -107,12 +107,8 @@ class Surroundings:
         if len(self.processes) > 1 and commit.commit_id not in process.decided_ids:
             self.sometimes.reached("a broker followed what another wrote")
 
-    def has_vanished(self, who: ConnectionId) -> bool:
-        """Whether nobody uses the handle of `who` any more."""
-        return not any(person.who == who and not person.vanished for person in self.people)
-
     def avoids_peer(self, who: ConnectionId, other: ConnectionId, at_ms: int) -> bool:
-        """Whether `who` may have met someone with the address of `other` lately; that of a lost handle is not known."""
+        """Return whether `who` may have met the address of `other` lately; that of a lost handle is not known."""
         met = self.record.meetings.met_since(who, at_ms - self.plan.policy.rematch_after_ms)
         owners, own = [self.owners.get(partner) for partner in met], self.owners.get(other)
         return any(one is None or own is None or one.address == own.address for one in owners)

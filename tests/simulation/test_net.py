@@ -202,12 +202,12 @@ def a_missed_commit_that_is_read_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_frame_that_confirms_no_match(patch: pytest.MonkeyPatch) -> None:
-    """Whoever only listens is said to have missed the match."""
+    """A member that only listens is said to have missed the match."""
     patch.setattr(MatchConfirmation, "told", lambda self, who, position: None)
 
 
 def a_grace_that_does_not_begin_anew_at_a_start(patch: pytest.MonkeyPatch) -> None:
-    """Whoever had no chance to call since is said to have missed the match."""
+    """A member that had no chance to call since is said to have missed the match."""
 
     def start(self: MatchConfirmation) -> None:
         for room in self._replica.state.rooms.by_id.values():
@@ -237,7 +237,7 @@ def a_partner_of_a_ghost_that_nobody_looks_for(patch: pytest.MonkeyPatch) -> Non
 
 
 def a_block_that_holds_one_way(patch: pytest.MonkeyPatch) -> None:
-    """Whoever was blocked may still meet the one who waits; the checks of the log believe it too."""
+    """One who was blocked may still meet the one who waits; the checks of the log believe it too."""
 
     def one_way(state: Any, seeker: ConnectionId, other: ConnectionId, facts: Facts) -> Any:
         reason = avoid_reason(state, seeker, other, facts)
@@ -264,7 +264,7 @@ def evidence_that_is_redacted(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_match_that_is_judged_by_a_broker_which_nobody_calls(patch: pytest.MonkeyPatch) -> None:
-    """Whoever calls another broker is said to have missed the match."""
+    """A member that calls another broker is said to have missed the match."""
     patch.setattr(MatchConfirmation, "_would_be_heard_here", lambda self, who: True)
 
 
