@@ -319,7 +319,7 @@ async def test_a_broker_that_can_store_nothing_is_not_ready(tmp_path: Path) -> N
 async def test_what_was_said_is_forgotten_in_time(tmp_path: Path) -> None:
     """With `--redact-after`, no byte of it is left in the files; that it was said stays, and the chain is whole."""
     path, url = file_of(tmp_path)
-    async with serving("--log", url, *LENIENT) as broker:
+    async with serving("--log", url, *LENIENT, "--rematch-after-ms", "0") as broker:
         there = broker.people()
         ann, bob = await there.pair()
         await ann.say("a secret between the two of us")
