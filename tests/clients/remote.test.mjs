@@ -68,7 +68,7 @@ describe("mcp-remote", () => {
 
   before(async () => {
     home = await mkdtemp(path.join(tmpdir(), "mcp-remote-"));
-    broker = await Broker.start();
+    broker = await Broker.start("--rematch-after-ms", "0"); // the two of a test meet twice
   });
   after(async () => {
     await broker?.kill();
