@@ -113,7 +113,7 @@ class Talker:
 
     def _received(self, params: NotificationParams) -> None:
         sender = self.partner
-        if sender.arrived or params.message != sender._text or params.cursor <= self._cursor:  # noqa: SLF001
+        if sender.arrived or params.message != sender._text or params.cursor <= self._cursor:  # noqa: SLF001 - the partner is of this class
             raise WrongAnswer(f"talker {self.number}, cursor {self._cursor}, did not expect {params!r}")
         self._cursor = params.cursor
         sender.arrived = True

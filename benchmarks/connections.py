@@ -40,7 +40,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self.transport = transport  # type: ignore[assignment]
+        self.transport = transport  # type: ignore[assignment]  # asyncio gives a `Transport`
 
     def data_received(self, data: bytes) -> None:
         """Parse; the callbacks of the parser do the rest."""

@@ -119,7 +119,7 @@ async def test_an_append_that_was_given_up_counts_although_the_probe_goes_well(b
 async def test_a_store_that_hangs_is_lost(bench: BrokerBench) -> None:
     """After the longest wait for a probe; commands are answered in time."""
     hung = asyncio.Event()
-    bench.log.before_append = [hung.wait]  # type: ignore[list-item]
+    bench.log.before_append = [hung.wait]  # type: ignore[list-item]  # its `True` is ignored
     bench.log.before_probe = [hang] * 3
     bench.broker.writer.submit(enter(ANN))
     await bench.clock.advance(bench.broker.state.policy.command_timeout_ms + PROBE_MS + 100)

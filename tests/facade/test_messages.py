@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 async def posted(person: object, body: bytes, method: str = "tools/list") -> httpx.Response:
     """The response to a raw body."""
-    response: httpx.Response = await person.post(body, person.headers(method, None))  # type: ignore[attr-defined]
+    response: httpx.Response = await person.post(body, person.headers(method, None))  # type: ignore[attr-defined]  # of either era
     return response
 
 
