@@ -202,3 +202,22 @@ def test_a_stranger_can_be_reported_after_the_chat(talking: ChatTab, stranger: S
     expect(dialog).to_be_hidden()
     expect(talking.log).to_contain_text("You have reported Sam")
     expect(talking.button("Report")).to_be_hidden()
+
+
+def test_the_sound_is_off_until_wanted_and_then_remembered(open_chat: OpenChat) -> None:
+    """For every tab of that browser."""
+    tab = open_chat()
+    tab.find()
+    tab.button("Sound is off").click()
+    expect(tab.button("Sound is on")).to_be_visible()
+    tab.page.reload()
+    expect(tab.button("Sound is on")).to_be_visible()
+
+
+def test_who_is_here_is_told_before_one_enters(open_chat: OpenChat, stranger: Stranger) -> None:
+    """And kept up to date; interests are not asked for where they decide nothing."""
+    tab = open_chat()
+    expect(tab.page.get_by_text("0 waiting, 0 chatting")).to_be_visible()
+    stranger.enter()
+    expect(tab.page.get_by_text("1 waiting, 0 chatting")).to_be_visible(timeout=15_000)
+    expect(tab.page.get_by_label("Interests (optional)")).to_be_hidden()
