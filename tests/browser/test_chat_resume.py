@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
-from tests.browser.brokers import broker_process
+from tests.browser.brokers import BrokerProcess, broker_process
 from tests.browser.chat_tab import ChatTab
 from tests.browser.conftest import OpenChat
 from tests.browser.stranger import Stranger
