@@ -1,6 +1,6 @@
 // The first screen: a name, who is here, the rules, and one button.
 
-import { el, setText } from "./dom.js";
+import { el, isOfInputMethod, setText } from "./dom.js";
 import { problemText } from "./words.js";
 
 const LOBBY_EVERY_MS = 5_000;
@@ -73,7 +73,8 @@ export class Start {
     const links = [];
     if (rules_url) links.push(el("a", { href: rules_url, target: "_blank", rel: "noopener" }, "Rules of this server"));
     if (operator_contact) links.push(contactLink(operator_contact));
-    if (this.links.childElementCount !== links.length) this.links.replaceChildren(...links);
+    const isSame = links.map(({ href }) => href).join() === Array.from(this.links.children, ({ href }) => href).join();
+    if (!isSame) this.links.replaceChildren(...links);
   }
 
   #profile() {
@@ -87,7 +88,7 @@ export class Start {
       maxlength: `${NAME_CHARS_MAX}`,
       autocomplete: "off",
       onkeydown: (event) => {
-        if ((event.key !== "Enter" && event.key !== ",") || event.isComposing || !this.interest.value.trim()) return;
+        if ((event.key !== "Enter" && event.key !== ",") || isOfInputMethod(event) || !this.interest.value.trim()) return;
         event.preventDefault();
         this.#addInterest();
       },
