@@ -3,27 +3,37 @@
 import { el, setText } from "./dom.js";
 import { CATEGORIES, minutesText, problemText } from "./words.js";
 
-/** A dialog whose form does `act(form)`; it closes when that is done, and says why if it can't be. */
-function dialog({ title, text, fields = [], action, act }) {
+/**
+ * A dialog about the stranger of `session`, whose form does `act(form, whom)`; it closes when that is done, and says why if it
+ * can't be. `whom` is of when it was opened: the next stranger may come meanwhile. `onLost` is called when it is closed and
+ * what had the focus before is not in sight any more.
+ */
+function dialog({ session, onLost, title, text, fields = [], action, act }) {
   const problem = el("p", { role: "alert", class: "problem" });
   const submit = el("button", { class: "danger" }, action);
+  let whom = null;
   const done = async (event) => {
     event.preventDefault();
     submit.disabled = true;
     try {
-      await act(form);
+      await act(form, whom);
       element.close();
     } catch (error) {
       setText(problem, whyNot(error));
     }
     submit.disabled = false;
+    if (element.open) submit.focus(); // a button that is disabled loses it
   };
   const cancel = el("button", { type: "button", onclick: () => element.close() }, "Cancel");
   const buttons = el("div", { class: "buttons" }, cancel, submit);
   const form = el("form", { onsubmit: done }, el("h2", { id: `${action}-title` }, title), el("p", {}, text));
   form.append(...fields, problem, buttons);
-  const element = el("dialog", { "aria-labelledby": `${action}-title` }, form);
+  const closed = () => {
+    if (document.activeElement === document.body) onLost();
+  };
+  const element = el("dialog", { "aria-labelledby": `${action}-title`, onclose: closed }, form);
   const open = () => {
+    whom = session.whom;
     form.reset();
     setText(problem, "");
     element.showModal();
@@ -32,22 +42,26 @@ function dialog({ title, text, fields = [], action, act }) {
 }
 
 /** Return the dialog that blocks the stranger of `session`. */
-export function blockDialog(session) {
+export function blockDialog(session, onLost) {
   return dialog({
+    session,
+    onLost,
     title: "Block this stranger?",
     text: "You will never meet again, as long as both keep their place here. The chat ends; the stranger is told no more than that.",
     action: "Block",
-    act: () => session.block(),
+    act: (form, whom) => session.block(whom),
   });
 }
 
 /** Return the dialog that reports the stranger of `session`. */
-export function reportDialog(session) {
+export function reportDialog(session, onLost) {
   const choices = Object.entries(CATEGORIES).map(([value, label]) =>
     el("label", {}, el("input", { type: "radio", name: "category", value, required: true }), ` ${label}`),
   );
   const note = el("textarea", { id: "report-note", name: "note", rows: "3" });
   return dialog({
+    session,
+    onLost,
     title: "Report this stranger?",
     text: "The operator can read the conversation. You will not meet again, and the chat ends.",
     fields: [
@@ -56,7 +70,7 @@ export function reportDialog(session) {
       note,
     ],
     action: "Report",
-    act: (form) => session.report(new FormData(form).get("category"), note.value.trim()),
+    act: (form, whom) => session.report(whom, new FormData(form).get("category"), note.value.trim()),
   });
 }
 
