@@ -310,6 +310,15 @@ describe("the session", () => {
     assert.equal(session.state.place, "chatting");
   });
 
+  it("hears from the cursor of a new handle on, whatever it had heard before: the log may be another", async () => {
+    const { transport, session } = await talking();
+    transport.answers.leave_chat = [{ success: true }];
+    session.leave();
+    transport.answers.chat_enter = [refused("unknown_handle"), { handle: "cb_2", status: "waiting", position: 1, cursor: 2 }];
+    await session.enter();
+    assert.deepEqual([session.state.place, session.state.cursor], ["waiting", 2]);
+  });
+
   it("does not take a status from before what the person wants now", async () => {
     const { transport, session } = await talking();
     let answer;
