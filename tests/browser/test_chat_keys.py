@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Route, expect
 
 from tests.browser.brokers import broker_process
-from tests.browser.chat_tab import ChatTab
+from tests.browser.chat_tab import SCROLL_UP, ChatTab
 from tests.browser.conftest import OpenChat
 from tests.browser.stranger import Stranger
 
@@ -90,7 +90,7 @@ def test_the_way_back_to_the_end_keeps_the_focus(talking: ChatTab, stranger: Str
     for number in range(40):
         stranger.say(f"line {number}")
     expect(talking.lines()).to_have_count(40)
-    talking.log.evaluate("(list) => { list.scrollTop = 0; }")
+    talking.log.evaluate(SCROLL_UP)
     stranger.say("new")
     talking.button("1 new ↓").press("Enter")
     expect(talking.log).to_be_focused()

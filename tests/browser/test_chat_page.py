@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.brokers import BrokerProcess
-from tests.browser.chat_tab import ChatTab
+from tests.browser.chat_tab import SCROLL_UP, ChatTab
 from tests.browser.conftest import OpenChat
 from tests.browser.stranger import Stranger
 
@@ -163,7 +163,7 @@ def test_the_transcript_follows_only_at_its_end(talking: ChatTab, stranger: Stra
     expect(talking.lines()).to_have_count(40)
     at_end = "(list) => list.scrollHeight - list.scrollTop - list.clientHeight < 2"
     assert talking.log.evaluate(at_end)
-    talking.log.evaluate("(list) => { list.scrollTop = 0; }")
+    talking.log.evaluate(SCROLL_UP)
     stranger.say("new")
     stranger.say("newer")
     jump = talking.button("2 new ↓")
