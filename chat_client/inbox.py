@@ -57,13 +57,14 @@ class Inbox:
         self._room_id = ""
         self._is_silent = False
         self._missed_after: int | None = None
-        self._stream = anyio.CancelScope()
+        self._stream: anyio.CancelScope | None = None
         self._is_streaming = False
         self._hint = anyio.Event()
 
     def start(self, handle: str, cursor: int, found: StrangerFound | None) -> None:
         """Begin with a new handle; `found` is the stranger that its entry has found, if one."""
-        self._stream.cancel()
+        if self._stream is not None:
+            self._stream.cancel()
         self.handle, self._cursor = handle, cursor
         self._events.clear()
         if found is not None:

@@ -24,6 +24,8 @@ from chat_client.wire import Json, Wire
 LEAVE_SECONDS = 3.0
 """How long the end of `async with` may take to say goodbye."""
 
+NOT_THERE = "You are not there yet: call enter() first."
+
 Category = Literal["spam", "harassment", "sexual", "minor", "threat", "other"]
 
 
@@ -60,6 +62,7 @@ class Stranger:
         self._inbox = Inbox(self._wire, self._calls, sleep)
         self._tasks: TaskGroup | None = None
         self._saying = anyio.Lock()
+        self._entry: anyio.Event | None = None  # the first one, while it is in flight
         self._room_id: str | None = None
         self._is_chatting = False
         self._enter_tool = "chat_enter"
@@ -96,22 +99,17 @@ class Stranger:
             FullError: the queue is full.
             RateLimitedError: too many entries.
         """
-        handle = self._inbox.handle
-        arguments: Json = {"display_name": self.name, "interests": self.interests}
-        if handle is not None:
-            arguments["handle"] = handle
+        if self._entry is not None:
+            await self._entry.wait()
         try:
-            entered = await self._enter(arguments)
+            entered = await (self._enter_again() if self._inbox.handle is not None else self._enter_anew())
         except RefusedError as error:
             if error.code != "already_chatting":
                 raise
             self._inbox.reopen()
             return None
-        if handle is not None:
-            self._inbox.reopen()
-        else:
-            self._begin(entered)
-        return entered.get("position")
+        position: int | None = entered.get("position")
+        return position
 
     async def events(self) -> AsyncIterator[Event]:
         """Iterate over the events, waiting for each.
@@ -120,8 +118,11 @@ class Stranger:
         is over and you have called neither `enter()` nor `next()`. After one of those, a new loop goes on.
 
         Raises:
+            NotChattingError: you have not called `enter()`.
             UnknownHandleError: the broker does not know this client any more; `enter()` begins anew.
         """
+        if self._inbox.handle is None:
+            raise NotChattingError(NOT_THERE)
         while (event := await self._inbox.take()) is not None:
             self._note(event)
             yield event
@@ -172,6 +173,8 @@ class Stranger:
 
     async def leave(self) -> None:
         """Leave the conversation or the queue; the stranger is told. Anywhere else it does nothing."""
+        if self._entry is not None:
+            await self._entry.wait()
         if self._inbox.handle is None:
             return
         self._is_chatting = False
@@ -214,8 +217,41 @@ class Stranger:
         given = json.loads(await self._calls.resource("chat://lobby"))
         return Lobby(**{name: given[name] for name in Lobby.__slots__ if name in given})
 
-    async def _enter(self, arguments: Json) -> Json:
-        """Enter as a person with a window does, who is missed sooner; a broker before that takes everyone alike."""
+    async def _enter_again(self) -> Json:
+        entered = await self._call_enter({"handle": self._inbox.handle})
+        self._inbox.reopen()
+        return entered
+
+    async def _enter_anew(self) -> Json:
+        """Enter in the background: if the caller is cancelled meanwhile, the handle is known, and can be left."""
+        assert self._tasks is not None, "use it as `async with Stranger(...) as chat`"
+        outcome: list[Json | ChatError] = []
+        self._entry = done = anyio.Event()
+
+        async def enter() -> None:
+            try:
+                entered = await self._call_enter({})
+                found = None
+                if entered["status"] == "matched":
+                    now = datetime.now(UTC)
+                    found = StrangerFound(entered["room_id"], entered["partner"], now, entered["cursor"])
+                self._inbox.start(entered["handle"], entered["cursor"], found)
+                outcome.append(entered)
+            except ChatError as error:
+                outcome.append(error)
+            finally:
+                self._entry = None
+                done.set()
+
+        self._tasks.start_soon(enter)
+        await done.wait()
+        if isinstance(outcome[0], ChatError):
+            raise outcome[0]
+        return outcome[0]
+
+    async def _call_enter(self, arguments: Json) -> Json:
+        """Enter as a person at a screen does, who is missed sooner; older brokers take everyone alike."""
+        arguments = {"display_name": self.name, "interests": self.interests} | arguments
         try:
             return await self._calls.tool(self._enter_tool, arguments)
         except RefusedError as error:
@@ -223,12 +259,6 @@ class Stranger:
                 raise
             self._enter_tool = "enter_queue"
             return await self._calls.tool(self._enter_tool, arguments)
-
-    def _begin(self, entered: Json) -> None:
-        found = None
-        if entered["status"] == "matched":
-            found = StrangerFound(entered["room_id"], entered["partner"], datetime.now(UTC), entered["cursor"])
-        self._inbox.start(entered["handle"], entered["cursor"], found)
 
     async def _end(self, tool: str, arguments: Json) -> None:
         if self._room_id is None:
@@ -241,7 +271,7 @@ class Stranger:
     async def _tool(self, name: str, **arguments: Any) -> Json:
         handle = self._inbox.handle
         if handle is None:
-            raise NotChattingError("You are not there yet: call enter().")
+            raise NotChattingError(NOT_THERE)
         return await self._calls.tool(name, {"handle": handle} | arguments)
 
     def _note(self, event: Event) -> None:

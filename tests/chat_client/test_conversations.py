@@ -1,0 +1,249 @@
+"""Conversations of the client with people who speak the protocol by hand."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from chat_client import (
+    ChatEndedError,
+    Lobby,
+    MessageReceived,
+    MessageRefusedError,
+    NotChattingError,
+    PartnerLeft,
+    RateLimitedError,
+    Stranger,
+    StrangerFound,
+    UnreachableError,
+)
+from events.events import PartnerReported
+from tests.chat_client.listener import listening
+from tests.chat_client.pauses import Pauses
+from tests.facade.people import Crowd, crowd, texts
+from tests.support.process import free_port
+from tests.support.server import eventually, serving
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_whole_conversation(there: Crowd) -> None:
+    """Found, heard, answered, left: each event once, with its fields."""
+    bob = await there.modern()
+    async with Stranger(there.running.url, name="Ann") as chat, listening(chat) as ann:
+        await bob.enter("Bob")
+        found = await ann.hears(StrangerFound)
+        await bob.say("hello")
+        heard = await ann.hears(MessageReceived)
+        await chat.say("hi")
+        assert texts(await bob.hear()) == ["hi"]
+        await bob.call("leave_chat", room_id=bob.room_id, handle=bob.handle)
+        gone = await ann.hears(PartnerLeft)
+        await eventually(lambda: ann.has_ended)
+    assert (found.partner, found.room_id) == ("Bob", bob.room_id)
+    assert (heard.text, heard.room_id) == ("hello", bob.room_id)
+    assert (gone.reason, gone.requeued, gone.room_id) == ("left", False, bob.room_id)
+    assert found.cursor < heard.cursor < gone.cursor
+    assert ann.kinds() == ["StrangerFound", "MessageReceived", "PartnerLeft"]
+    assert ann.failure is None
+
+
+async def test_whoever_enters_second_is_told_once(there: Crowd) -> None:
+    """A match that the entry itself tells of is an event like any other."""
+    bob = await there.modern()
+    await bob.enter("Bob")
+    async with Stranger(there.running.url) as chat, listening(chat) as ann:
+        assert ann.position is None
+        await ann.hears(StrangerFound)
+        await bob.hear()
+        await bob.say("hello")
+        await ann.hears(MessageReceived)
+        assert ann.kinds() == ["StrangerFound", "MessageReceived"]
+
+
+async def test_leaving_the_context_leaves_the_conversation(there: Crowd) -> None:
+    """The stranger hears `left` at once, also when the author's code has failed, whose exception comes through."""
+    bob = await there.modern()
+    await bob.enter("Bob")
+
+    async def agent() -> None:
+        async with Stranger(there.running.url) as chat:
+            await chat.enter()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await agent()
+    told = await bob.hear()
+    assert [event["params"].get("reason") for event in told if "reason" in event["params"]] == ["left"]
+
+
+async def test_leaving_the_context_leaves_the_queue(there: Crowd) -> None:
+    """A cancelled agent does not wait on as a ghost."""
+
+    async def agent() -> None:
+        async with Stranger(there.running.url) as chat:
+            await chat.enter()
+            async for _ in chat.events():
+                pass
+
+    task = asyncio.create_task(agent())
+    queue = lambda: there.running.broker.replica.state.queue  # noqa: E731 - it is another one each time
+    await eventually(lambda: len(queue()) == 1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert len(queue()) == 0
+
+
+async def test_the_next_stranger(there: Crowd) -> None:
+    """The first one hears `next`; events of both come in one loop, and words go to the one whom the caller knows."""
+    bob, cat = await there.modern(), await there.modern()
+    async with Stranger(there.running.url, name="Ann") as chat, listening(chat) as ann:
+        await bob.enter("Bob")
+        await ann.hears(StrangerFound)
+        assert await chat.next() == 1
+        told = await bob.hear()
+        assert told[-1]["params"]["reason"] == "next"
+        with pytest.raises(ChatEndedError, match=r"next\(\)"):
+            await chat.say("to nobody")
+        await cat.enter("Cat")
+        assert (await ann.hears(StrangerFound, 2)).partner == "Cat"
+        await chat.say("hi")
+        assert texts(await cat.hear()) == ["hi"]
+        await cat.call("leave_chat", room_id=cat.room_id, handle=cat.handle)
+        await ann.hears(PartnerLeft)
+        assert await chat.next() == 1
+        assert (await chat.status()).status == "waiting"
+
+
+async def test_block_and_report_end_the_conversation(there: Crowd) -> None:
+    """The stranger hears that they were left, and no more; a report can follow a block."""
+    bob = await there.modern()
+    log = there.running.broker.log
+    async with Stranger(there.running.url) as chat, listening(chat) as ann:
+        with pytest.raises(NotChattingError):
+            await chat.block()
+        await bob.enter("Bob")
+        await ann.hears(StrangerFound)
+        await chat.block()
+        await eventually(lambda: ann.has_ended)
+        await chat.report("spam", "the same line to everyone")
+        assert (await chat.status()).idle_reason == "you_left"
+    told = await bob.hear()
+    assert told[-1]["params"]["reason"] == "left"
+    events = [event for commit in await log.read(0, 100) for event in commit.events]
+    (report,) = (event for event in events if isinstance(event, PartnerReported))
+    assert (report.category, report.note) == ("spam", "the same line to everyone")
+
+
+async def test_status_and_lobby() -> None:
+    """Both are told before and after the entry, with what the operator has to say."""
+    async with (
+        serving(rules_url="https://chat.example.com/rules", operator_contact="ops@example.com") as running,
+        Stranger(running.url) as chat,
+    ):
+        assert (await chat.status()).status == "idle"
+        assert await chat.enter() == 1
+        assert await chat.enter() == 1
+        status, lobby = await chat.status(), await chat.lobby()
+        assert (status.status, status.position, status.waiting) == ("waiting", 1, 1)
+        assert (lobby.waiting, lobby.chatting) == (1, 0)
+        assert (lobby.rules_url, lobby.operator_contact) == ("https://chat.example.com/rules", "ops@example.com")
+        await chat.leave()
+        await chat.leave()
+        assert (await chat.status()).status == "idle"
+        assert isinstance(lobby, Lobby)
+
+
+async def test_what_cannot_be_said_is_an_exception(there: Crowd) -> None:
+    """Nothing to nobody, nothing empty, nothing after the end; each text says what to do."""
+    bob = await there.modern()
+    async with Stranger(there.running.url) as chat, listening(chat) as ann:
+        with pytest.raises(NotChattingError, match="StrangerFound"):
+            await chat.say("hello?")
+        await bob.enter("Bob")
+        await ann.hears(StrangerFound)
+        with pytest.raises(MessageRefusedError, match="visible character"):
+            await chat.say("\u200b")
+        with pytest.raises(MessageRefusedError, match="4096 bytes"):
+            await chat.say("x" * 5_000)
+        await bob.call("leave_chat", room_id=bob.room_id, handle=bob.handle)
+        with pytest.raises(ChatEndedError, match=r"next\(\)"):
+            await chat.say("too late")
+        await ann.hears(PartnerLeft)
+        with pytest.raises(ChatEndedError):
+            await chat.say("later still")
+
+
+async def test_the_same_message_id_says_nothing_twice(there: Crowd) -> None:
+    """Trying again is safe, whatever became of the first attempt."""
+    bob = await there.modern()
+    async with Stranger(there.running.url) as chat, listening(chat) as ann:
+        await bob.enter("Bob")
+        await ann.hears(StrangerFound)
+        first = await chat.say("once", message_id="m1")
+        assert await chat.say("once", message_id="m1") == first
+        await chat.say("twice")
+        heard = texts(await bob.hear())
+        while "twice" not in heard:
+            heard += texts(await bob.hear())
+        assert heard == ["once", "twice"]
+
+
+async def test_messages_keep_the_order_of_the_calls(there: Crowd) -> None:
+    """Many at once arrive as they were said."""
+    bob = await there.modern()
+    async with Stranger(there.running.url) as chat, listening(chat) as ann:
+        await bob.enter("Bob")
+        await ann.hears(StrangerFound)
+        await asyncio.gather(*(chat.say(str(number)) for number in range(20)))
+        heard: list[str] = []
+        while len(heard) < 20:
+            heard += texts(await bob.hear())
+        assert heard == [str(number) for number in range(20)]
+
+
+async def test_a_rate_limit_is_waited_for() -> None:
+    """A short one costs time, and no message; a long one is an exception that says how long."""
+    pauses = Pauses()
+    async with serving(messages_per_10s_max=2, reports_per_10min_max=1) as running, crowd(running) as people:
+        bob, cat = await people.modern(), await people.modern()
+        async with Stranger(running.url, sleep=pauses) as chat, listening(chat) as ann:
+            await chat.enter()
+            await bob.enter("Bob")
+            await ann.hears(StrangerFound)
+            await chat.say("1")
+            await chat.say("2")
+            third = asyncio.create_task(chat.say("3"))
+            await eventually(lambda: any(3 < seconds < 10 for seconds in pauses.asked))
+            third.cancel()
+            await chat.report("other")
+            async with listening(chat) as again:
+                await cat.enter("Cat")
+                await again.hears(StrangerFound)
+                with pytest.raises(RateLimitedError) as caught:
+                    await chat.report("other")
+            assert caught.value.retry_after_seconds > 60
+
+
+async def test_who_has_not_entered_hears_nothing(there: Crowd) -> None:
+    """Events without an entry are an exception that says what is missing, not a loop without end."""
+    async with Stranger(there.running.url) as chat:
+        with pytest.raises(NotChattingError, match=r"enter\(\)"):
+            async for _ in chat.events():
+                pass
+
+
+async def test_nobody_at_the_address() -> None:
+    """The first call says so at once, and what to do."""
+    async with Stranger(f"127.0.0.1:{free_port()}") as chat:
+        with pytest.raises(UnreachableError, match=r"no broker answers at http://127.*chat-broker serve"):
+            await chat.enter()
+
+
+async def test_something_else_at_the_address(there: Crowd) -> None:
+    """A web server that is no broker is told from one."""
+    async with Stranger(there.running.url.replace("/mcp", "/elsewhere")) as chat:
+        with pytest.raises(UnreachableError, match="elsewhere"):
+            await chat.enter()
