@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import anyio
 from anyio.abc import TaskGroup
@@ -27,6 +27,7 @@ LEAVE_SECONDS = 3.0
 NOT_THERE = "You are not there yet: call enter() first."
 
 Category = Literal["spam", "harassment", "sexual", "minor", "threat", "other"]
+CATEGORIES: tuple[Category, ...] = get_args(Category)
 
 
 class Stranger:

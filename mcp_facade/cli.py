@@ -31,9 +31,11 @@ class _Command(NamedTuple):
 
     module: str
     summary: str
+    package: str = "log_debugger.commands"
 
 
 COMMANDS: Mapping[str, _Command] = {
+    "chat": _Command("command", "talk to a stranger in this terminal", "chat_client.terminal"),
     "replay": _Command("replay", "tell what happened, a line a commit, and what there was in the end"),
     "diff": _Command("diff", "tell what changed between two positions"),
     "trace": _Command("trace", "tell the life of one connection or one room"),
@@ -94,7 +96,7 @@ def _add(parsers: argparse._SubParsersAction[_Parser], commands: Mapping[str, _C
         description = f"{command.summary[0].upper()}{command.summary[1:]}."
         parser = parsers.add_parser(name, help=command.summary, description=description, allow_abbrev=False)
         if name in asked:
-            module = import_module(f"log_debugger.commands.{command.module}")
+            module = import_module(f"{command.package}.{command.module}")
             module.add_arguments(parser)
             parser.set_defaults(run=module.run)
 
@@ -109,7 +111,7 @@ def _serve(settings: Settings, environment: Mapping[str, str], serve: Serve) -> 
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Run a command over a log; any error of the log is one line."""
+    """Run a command; any error of a log is one line."""
     from events.codec import UnreadableCommitError
     from events.commit import BrokenChainError
     from events.log import LogUnavailableError, UnusableLogError

@@ -1,0 +1,118 @@
+"""The words of the terminal, for the screen and for plain lines alike."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+
+from chat_client.answers import Lobby
+from chat_client.errors import ChatEndedError, ChatError, NotChattingError, UnknownHandleError
+from chat_client.events import (
+    ConnectionLost,
+    ConnectionRestored,
+    Event,
+    HistoryMissed,
+    PartnerLeft,
+    PartnerSilent,
+    StrangerFound,
+    TimedOut,
+)
+from chat_client.stranger import CATEGORIES
+
+REPLACEMENT = "\ufffd"
+BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+WARNING = "A stranger is a person or a program. What you both say is kept in the broker's log, where its operator can read it."
+FORGOTTEN = "The broker was restarted and knows nobody any more."
+NO_ONE_YET = "nobody is here yet"
+NO_ONE_NOW = "the conversation is over"
+
+
+def visible(text: str) -> str:
+    """Return `text` as it can be shown by a terminal: control characters are replaced, and directions dropped.
+
+    The broker has cleaned what strangers write; this is for brokers that have not.
+    """
+    return "".join(_visible(character) for character in text if character not in BIDI_CONTROLS)
+
+
+def _visible(character: str) -> str:
+    if character == "\n":
+        return character
+    if character == "\t":
+        return " "
+    return REPLACEMENT if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") else character
+
+
+def one_line(text: str) -> str:
+    """Return `text` in one line, for plain output."""
+    return visible(text).replace("\n", " / ")
+
+
+def introduction(lobby: Lobby, interests: list[str]) -> Iterator[str]:
+    """Yield the first lines: who a stranger may be, and what holds here."""
+    yield WARNING
+    if lobby.rules_url:
+        yield f"Rules: {one_line(lobby.rules_url)}"
+    if lobby.operator_contact:
+        yield f"Operator: {one_line(lobby.operator_contact)}"
+    if interests and lobby.matching == "first-come":
+        yield "Interests are not used here: the one who has waited longest comes first."
+
+
+def waiting(people: int) -> str:
+    """Return the line about a queue of `people`, including you."""
+    others = people - 1
+    if others < 1:
+        return "Waiting for a stranger; nobody else waits yet."
+    return f"Waiting for a stranger; {others} {'other waits' if others == 1 else 'others wait'}."
+
+
+def note(event: Event, partner: str) -> str:
+    """Return the line that tells of `event`, which is not a message; `partner` is the stranger's name."""
+    match event:
+        case StrangerFound():
+            return f"You are chatting with {one_line(event.partner)}."
+        case PartnerLeft(requeued=True):
+            return f"{partner} never came. You wait again, in your old place."
+        case PartnerLeft(reason="left" | "next"):
+            return f"{partner} has left."
+        case PartnerLeft():
+            return f"{partner} has vanished."
+        case PartnerSilent(seconds=seconds):
+            return f"{partner} has not been heard of for {seconds} seconds."
+        case HistoryMissed():
+            return "Some of what was said meanwhile is lost."
+        case TimedOut(reason="missed_match"):
+            return "A stranger was found while you were cut off, and is gone."
+        case TimedOut():
+            return "You were cut off for too long, and were taken out."
+        case ConnectionLost(why=why):
+            return f"Connection lost ({one_line(why)}); trying again. What you write is sent when it is back."
+        case ConnectionRestored():
+            return "Connected again."
+        case _:
+            raise AssertionError(event)
+
+
+def not_sent(error: ChatError) -> str:
+    """Return why a message was not sent, in a few words."""
+    match error:
+        case NotChattingError():
+            return NO_ONE_YET
+        case ChatEndedError():
+            return NO_ONE_NOW
+        case UnknownHandleError():
+            return "the broker has forgotten you"
+        case _:
+            return one_line(str(error))
+
+
+CATEGORY_MEANINGS = dict(
+    zip(
+        CATEGORIES,
+        ("spam", "harassment", "sexual content", "a child may be in danger", "a threat", "something else"),
+        strict=True,
+    )
+)
+"""The categories of a report, and what each is for."""
