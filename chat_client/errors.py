@@ -83,6 +83,9 @@ _TEXTS = {
         "The broker does not know you any more: it was restarted with a log in memory, or it has forgotten you. "
         "Call enter() to begin again."
     ),
+    "queue_full": "The queue is full: try again in a minute.",
+    "rate_limited": "That was too often: try again in {seconds} seconds.",
+    "too_many_connections": "Too many people are here from your address: try again in {seconds} seconds.",
 }
 """Texts in the client's own words, where the broker's name its tools."""
 
@@ -91,4 +94,5 @@ def refusal(details: dict[str, Any]) -> RefusedError:
     """Return the exception for a refusal of the broker, `{error, code, ...}`."""
     code = str(details.get("code", "refused"))
     text = _TEXTS.get(code) or str(details.get("error", "The broker refused the call."))
-    return _BY_CODE.get(code, RefusedError)(code, text, details)
+    seconds = -(-details.get("retry_after_ms", 1_000) // 1_000)
+    return _BY_CODE.get(code, RefusedError)(code, text.format(seconds=seconds) if code in _TEXTS else text, details)

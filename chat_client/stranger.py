@@ -148,7 +148,7 @@ class Stranger:
             raise NotChattingError("There is nobody to talk to yet: wait for StrangerFound.")
         if not self._is_chatting:
             raise refusal({"code": "chat_ended"})
-        message_id = message_id or secrets.token_urlsafe(12)
+        message_id = message_id or new_message_id()
         arguments = {"room_id": self._room_id, "message": text, "message_id": message_id}
         async with self._saying:
             sent = await self._tool("send_message", **arguments)
@@ -289,3 +289,8 @@ class Stranger:
     def _on_restored(self) -> None:
         if self._inbox.is_open:
             self._inbox.put(ConnectionRestored())
+
+
+def new_message_id() -> str:
+    """Return a name for a message that no other has."""
+    return secrets.token_urlsafe(12)

@@ -22,10 +22,11 @@ from chat_client.stranger import CATEGORIES
 REPLACEMENT = "\ufffd"
 BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-WARNING = "A stranger is a person or a program. What you both say is kept in the broker's log, where its operator can read it."
+WARNING = (
+    "A stranger is a person or a program. What you both say is kept in the broker's log, "
+    "where its operator can read it."
+)
 FORGOTTEN = "The broker was restarted and knows nobody any more."
-NO_ONE_YET = "nobody is here yet"
-NO_ONE_NOW = "the conversation is over"
 
 
 def visible(text: str) -> str:
@@ -73,37 +74,44 @@ def note(event: Event, partner: str) -> str:
     match event:
         case StrangerFound():
             return f"You are chatting with {one_line(event.partner)}."
-        case PartnerLeft(requeued=True):
-            return f"{partner} never came. You wait again, in your old place."
-        case PartnerLeft(reason="left" | "next"):
-            return f"{partner} has left."
         case PartnerLeft():
-            return f"{partner} has vanished."
+            return f"{partner} {_PARTINGS[event.reason if not event.requeued else 'requeued']}"
         case PartnerSilent(seconds=seconds):
             return f"{partner} has not been heard of for {seconds} seconds."
         case HistoryMissed():
             return "Some of what was said meanwhile is lost."
-        case TimedOut(reason="missed_match"):
-            return "A stranger was found while you were cut off, and is gone."
-        case TimedOut():
-            return "You were cut off for too long, and were taken out."
+        case TimedOut(reason=reason):
+            return _TIMED_OUT[reason]
         case ConnectionLost(why=why):
             return f"Connection lost ({one_line(why)}); trying again. What you write is sent when it is back."
         case ConnectionRestored():
-            return "Connected again."
+            return "The connection was lost for a while, and is back."
         case _:
             raise AssertionError(event)
 
 
-def not_sent(error: ChatError) -> str:
-    """Return why a message was not sent, in a few words."""
+_PARTINGS = {
+    "left": "has left.",
+    "next": "has left.",
+    "disconnected": "has vanished.",
+    "timeout": "has vanished.",
+    "requeued": "never came. You wait again, in your old place.",
+}
+_TIMED_OUT = {
+    "missed_match": "A stranger was found while you were cut off, and is gone.",
+    "you_timed_out": "You were cut off for too long, and were taken out.",
+}
+
+
+def refused(error: ChatError) -> str:
+    """Return why something was not done, in a sentence for people instead of authors."""
     match error:
         case NotChattingError():
-            return NO_ONE_YET
+            return "Nobody is here yet."
         case ChatEndedError():
-            return NO_ONE_NOW
+            return "The conversation is over."
         case UnknownHandleError():
-            return "the broker has forgotten you"
+            return FORGOTTEN
         case _:
             return one_line(str(error))
 

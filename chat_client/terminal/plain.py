@@ -164,13 +164,13 @@ class PlainChat:
         try:
             await self._chat.say(text)
         except ChatError as error:
-            self._tell(f"Not sent: {lines.not_sent(error)}.")
+            self._tell(f"Not sent: {lines.refused(error)}")
 
     async def _do(self, command: Callable[[str], Awaitable[None]], rest: str) -> None:
         try:
             await command(rest)
         except ChatError as error:
-            self._tell(lines.one_line(str(error)))
+            self._tell(lines.refused(error))
 
     async def _next(self, _: str) -> None:
         self._found = anyio.Event()

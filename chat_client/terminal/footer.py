@@ -1,0 +1,53 @@
+"""The last line: the keys that matter now."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from textual.content import Content
+from textual.widgets import Static
+
+Place = Literal["arriving", "waiting", "chatting", "ended"]
+
+KEYS: dict[Place, tuple[tuple[str, str], ...]] = {
+    "arriving": (("^c", "quit"), ("f1", "help")),
+    "waiting": (("esc esc", "quit"), ("f1", "help")),
+    "chatting": (
+        ("enter", "send"),
+        ("esc esc", "leave"),
+        ("^n", "next"),
+        ("^b", "block"),
+        ("^r", "report"),
+        ("f1", "help"),
+    ),
+    "ended": (("^n", "next stranger"), ("^b", "block"), ("^r", "report"), ("esc esc", "quit"), ("f1", "help")),
+}
+AGAIN = {
+    "leave": ("esc", "again to leave"),
+    "next": ("^n", "again to leave, and meet another"),
+    "block": ("^b", "again to never meet this stranger again"),
+}
+TRY_AGAIN = ("^t", "try again")
+
+
+class Footer(Static):
+    """The keys that matter now, or what the key just pressed asks."""
+
+    DEFAULT_CSS = """
+    Footer { height: auto; padding: 0 1; background: $panel; color: $text; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
+    def show(self, place: Place, asked: str | None, *, has_failed: bool) -> None:
+        """Show the keys of a place; if a key asks twice, that one alone."""
+        keys = (AGAIN[asked],) if asked is not None else KEYS[place]
+        if has_failed and asked is None:
+            keys = (TRY_AGAIN, *keys)
+        parts = [part for key, meaning in keys for part in ((key, "bold $accent"), f" {meaning}   ")]
+        self.update(Content.assemble(*parts).rstrip())
+
+    def hint(self, text: str) -> None:
+        """Show a hint until the keys change."""
+        self.update(Content.styled(text, "$warning"))
