@@ -14,6 +14,7 @@ class Relay:
 
     Attributes:
         port: where it listens.
+        behind: the port of the broker.
         is_cut: connections are closed at once.
         holds_streams: no byte of an answer to `subscriptions/listen` arrives.
     """
@@ -24,7 +25,7 @@ class Relay:
         self.holds_streams = False
         self.refused = 0
         self.streams = 0
-        self._behind = behind
+        self.behind = behind
         self._writers: set[asyncio.StreamWriter] = set()
 
     @property
@@ -52,7 +53,11 @@ class Relay:
             self.refused += 1
             writer.transport.abort()
             return
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._behind)
+        try:
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.behind)
+        except ConnectionError:  # the broker has ended
+            writer.transport.abort()
+            return
         self._writers |= {writer, there_writer}
         state = {"is_stream": False}
 
