@@ -34,8 +34,10 @@ class _Command(NamedTuple):
     package: str = "log_debugger.commands"
 
 
-COMMANDS: Mapping[str, _Command] = {
+PEOPLE_COMMANDS: Mapping[str, _Command] = {
     "chat": _Command("command", "talk to a stranger in this terminal", "chat_client.terminal"),
+}
+COMMANDS: Mapping[str, _Command] = {
     "replay": _Command("replay", "tell what happened, a line a commit, and what there was in the end"),
     "diff": _Command("diff", "tell what changed between two positions"),
     "trace": _Command("trace", "tell the life of one connection or one room"),
@@ -83,6 +85,7 @@ def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     serve = commands.add_parser("serve", help="run the broker", description=serve_help(), allow_abbrev=False)
     add_flags(serve)
+    _add(commands, PEOPLE_COMMANDS, arguments[:1])
     _add(commands, COMMANDS, arguments[:1])
     if arguments and arguments[0] in commands.choices:
         parser.asked = f" {arguments[0]}"
