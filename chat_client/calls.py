@@ -94,6 +94,8 @@ class Calls:
             try:
                 result = await attempt()
             except (LostError, MCPError) as error:
+                if not self.is_reached:
+                    raise self._unreachable(error) from None
                 failures += 1
                 await self._pause(failures, str(error))
             except RefusedError:
@@ -116,10 +118,6 @@ class Calls:
             raise
 
     async def _pause(self, failures: int, why: str) -> None:
-        if not self.is_reached:
-            raise UnreachableError(
-                f"no broker answers at {self._wire.url} ({why}). Check the address, or start one: chat-broker serve"
-            )
         if failures == 1 and self._outage is None:
             return  # a connection that was idle for long may just have been closed
         if self._outage is None:
@@ -127,6 +125,14 @@ class Calls:
             self._on_lost(why)
         seconds = RETRY_SECONDS[min(max(failures - 2, 0), len(RETRY_SECONDS) - 1)]
         await sleep_until(self._outage, seconds, self._sleep)
+
+    def _unreachable(self, error: Exception) -> UnreachableError:
+        url, why = self._wire.url, " ".join(str(error).split()).rstrip(".")
+        if isinstance(error, MCPError):
+            return UnreachableError(f"there is no chat broker at {url}, or it takes no calls from here ({why})")
+        return UnreachableError(
+            f"no broker answers at {url} ({why}). Check the address, or start one: chat-broker serve"
+        )
 
     def _restored(self) -> None:
         self.is_reached = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
@@ -19,6 +18,7 @@ from chat_client.calls import UNKNOWN_TOOL, Calls, Sleep
 from chat_client.errors import ChatEndedError, ChatError, NotChattingError, RefusedError, refusal
 from chat_client.events import ConnectionLost, ConnectionRestored, Event, PartnerLeft, StrangerFound, TimedOut
 from chat_client.inbox import Inbox
+from chat_client.leaving import leave, say_goodbye
 from chat_client.wire import Json, Wire
 
 LEAVE_SECONDS = 3.0
@@ -76,7 +76,7 @@ class Stranger:
     async def __aenter__(self) -> Self:
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._tasks.start_soon(self._wire.serve)
+        self._wire.open(self._tasks)
         self._tasks.start_soon(self._inbox.read)
         self._tasks.start_soon(self._inbox.listen)
         return self
@@ -85,10 +85,16 @@ class Stranger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._tasks is not None
-        with anyio.move_on_after(LEAVE_SECONDS, shield=True), suppress(ChatError):
-            await self.leave()
-        self._tasks.cancel_scope.cancel()
-        await self._tasks.__aexit__(None, None, None)  # without `error`, which it would wrap in a group
+        try:
+            with anyio.move_on_after(LEAVE_SECONDS, shield=True):
+                if self._entry is not None:
+                    await self._entry.wait()
+                self._inbox.close()
+                if self._inbox.handle is not None:
+                    await say_goodbye(self.url, self._inbox.handle)
+        finally:
+            self._tasks.cancel_scope.cancel()
+            await self._tasks.__aexit__(None, None, None)  # without `error`, which it would wrap in a group
 
     async def enter(self) -> int | None:
         """Queue for a stranger; return the place in the queue, from 1, or `None` if a stranger is there already.
@@ -180,12 +186,7 @@ class Stranger:
             return
         self._is_chatting = False
         self._inbox.close()
-        try:
-            await self._tool("leave_queue")
-        except RefusedError as error:
-            if error.code != "already_chatting":
-                raise
-            await self._tool("leave_chat", room_id=error.details["room_id"])
+        await leave(self._calls, self._inbox.handle)
 
     async def block(self) -> None:
         """Never meet the stranger of this conversation, or of the last one, again; it ends the conversation.
@@ -225,7 +226,8 @@ class Stranger:
 
     async def _enter_anew(self) -> Json:
         """Enter in the background: if the caller is cancelled meanwhile, the handle is known, and can be left."""
-        assert self._tasks is not None, "use it as `async with Stranger(...) as chat`"
+        if self._tasks is None:
+            raise RuntimeError("use the client within its `async with`")
         outcome: list[Json | ChatError] = []
         self._entry = done = anyio.Event()
 
@@ -246,6 +248,8 @@ class Stranger:
 
         self._tasks.start_soon(enter)
         await done.wait()
+        if not outcome:  # the context has ended meanwhile
+            raise NotChattingError(NOT_THERE)
         if isinstance(outcome[0], ChatError):
             raise outcome[0]
         return outcome[0]

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 from mcp.client.client import Client
 from mcp.client.subscriptions import SubscriptionLost
 from mcp.shared.exceptions import MCPError
@@ -45,11 +46,12 @@ class Wire:
     """Carries calls to one broker. A lost connection fails the calls in flight, and the next call opens another.
 
     The SDK's client can't be used after a failed connection: its task group is cancelled with every call in it. So
-    the client lives in a task of its own, `serve`, which outlives it.
+    the client lives in a task of its own, which outlives it.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._is_open = False
         self._client: Client | None = None
         self._why = ""
         self._wanted = anyio.Event()
@@ -58,24 +60,37 @@ class Wire:
         self._closed = anyio.Event()
         self._in_flight: set[anyio.CancelScope] = set()
 
-    async def serve(self) -> None:
-        """Keep a client open whenever one is wanted, until cancelled."""
-        while True:
-            await self._wanted.wait()
-            self._wanted, self._spoilt, self._closed = anyio.Event(), anyio.Event(), anyio.Event()
-            self._why = "the connection was lost"
-            try:
-                async with Client(self.url, mode=PROTOCOL, client_info=_client_info(), cache=None) as client:
-                    self._client = client
-                    self._opened.set()
-                    await self._spoilt.wait()
-            except ExceptionGroup as failures:
-                self._why = _first_text(failures)
-            finally:
-                self._client, self._opened = None, anyio.Event()
-                for scope in self._in_flight:
-                    scope.cancel()
-                self._closed.set()
+    def open(self, tasks: TaskGroup) -> None:
+        """Take calls from now on, until `tasks` are cancelled."""
+        self._is_open = True
+        tasks.start_soon(self._serve)
+
+    async def _serve(self) -> None:
+        """Keep a client open whenever one is wanted."""
+        try:
+            while True:
+                await self._wanted.wait()
+                await self._serve_one()
+        finally:
+            self._is_open = False
+            self._opened.set()
+
+    async def _serve_one(self) -> None:
+        """Open a client, and keep it until it is lost."""
+        self._wanted, self._spoilt, self._closed = anyio.Event(), anyio.Event(), anyio.Event()
+        self._why = "the connection was lost"
+        try:
+            async with Client(self.url, mode=PROTOCOL, client_info=_client_info(), cache=None) as client:
+                self._client = client
+                self._opened.set()
+                await self._spoilt.wait()
+        except ExceptionGroup as failures:
+            self._why = _first_text(failures)
+        finally:
+            self._client, self._opened = None, anyio.Event()
+            for scope in self._in_flight:
+                scope.cancel()
+            self._closed.set()
 
     async def call(self, tool: str, arguments: Json, wait_seconds: float = 0) -> Json:
         """Call a tool once, and return its result.
@@ -136,6 +151,8 @@ class Wire:
 
     async def _connected(self) -> Client:
         while self._client is None or self._spoilt.is_set():
+            if not self._is_open:
+                raise RuntimeError("use the client within its `async with`, and no longer")
             if self._client is None:
                 self._wanted.set()
                 await self._opened.wait()

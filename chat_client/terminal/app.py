@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import anyio
 from textual.binding import Binding, BindingType
+from textual.timer import Timer
 from textual.widgets import Input
 
 from chat_client.calls import Sleep
@@ -71,6 +72,7 @@ class ChatApp(Display):
         self._chat = Stranger(url, name=name, interests=interests, sleep=sleep)
         self._partner = ""
         self._outage: Line | None = None
+        self._sure: Timer | None = None
         self._again = anyio.Event()
         self._over = anyio.Event()
 
@@ -123,7 +125,7 @@ class ChatApp(Display):
                 self._add(Line(spoken(self._partner, event.text, "$primary")))
                 self._alert(counts=True)
             case StrangerFound():
-                self._partner = lines.one_line(event.partner)
+                self._partner = lines.shown_name(event.partner)
                 self._room += 1
                 self._tell(lines.note(event, self._partner))
                 self._go_to("chatting", f"chatting with {self._partner}")
@@ -188,7 +190,9 @@ class ChatApp(Display):
         is_harmless = what == "next" and self._place == "ended"
         if self._asked != what and not is_harmless:
             self._ask(what)
-            self.set_timer(SURE_SECONDS, lambda: self._ask(None) if self._asked == what else None)
+            if self._sure is not None:
+                self._sure.stop()
+            self._sure = self.set_timer(SURE_SECONDS, lambda: self._ask(None))
             return
         self._ask(None)
         self._do({"leave": self._leave, "next": self._next, "block": self._block}[what]())

@@ -19,6 +19,7 @@ from chat_client.events import (
 )
 from chat_client.stranger import CATEGORIES
 
+YOU = "you"
 REPLACEMENT = "\ufffd"
 BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -50,6 +51,12 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", " / ")
 
 
+def shown_name(partner: str) -> str:
+    """Return a stranger's name, in quotation marks if it could be taken for the user or for the program."""
+    name = one_line(partner)
+    return f"“{name}”" if name.casefold().strip() in ("", YOU) or name.startswith("*") else name
+
+
 def introduction(lobby: Lobby, interests: list[str]) -> Iterator[str]:
     """Yield the first lines: who a stranger may be, and what holds here."""
     yield WARNING
@@ -73,7 +80,7 @@ def note(event: Event, partner: str) -> str:
     """Return the line that tells of `event`, which is not a message; `partner` is the stranger's name."""
     match event:
         case StrangerFound():
-            return f"You are chatting with {one_line(event.partner)}."
+            return f"You are chatting with {partner}."
         case PartnerLeft():
             return f"{partner} {_PARTINGS[event.reason if not event.requeued else 'requeued']}"
         case PartnerSilent(seconds=seconds):

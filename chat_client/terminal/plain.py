@@ -209,7 +209,7 @@ class PlainChat:
 
     def _tell_event(self, event: Event) -> None:
         if isinstance(event, StrangerFound):
-            self._partner = lines.one_line(event.partner)
+            self._partner = lines.shown_name(event.partner)
             self._found.set()
         if isinstance(event, MessageReceived):
             self._write(f"{self._partner}: {lines.one_line(event.text)}")

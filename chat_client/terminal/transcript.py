@@ -8,12 +8,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from chat_client.terminal.lines import visible
+from chat_client.terminal.lines import YOU, visible
 
 LINES_MAX = 2_000
 """How many lines are kept; older ones go."""
-
-YOU = "you"
 
 
 class Line(Static):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import anyio
 import pytest
 
 from chat_client import (
@@ -94,6 +95,33 @@ async def test_leaving_the_context_leaves_the_queue(there: Crowd) -> None:
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()
     assert len(queue()) == 0
+
+
+async def test_a_time_limit_around_a_client(there: Crowd) -> None:
+    """It ends the client as any end of the block does, and leaves."""
+    bob = await there.modern()
+    await bob.enter("Bob")
+    with anyio.move_on_after(1) as limit:
+        async with Stranger(there.running.url) as chat:
+            await chat.enter()
+            async for event in chat.events():
+                if isinstance(event, StrangerFound):
+                    limit.cancel()
+    assert limit.cancelled_caught
+    assert (await bob.hear())[-1]["params"]["reason"] == "left"
+
+
+async def test_outside_of_its_block_a_client_is_of_no_use(there: Crowd) -> None:
+    """A call before or after is an error of the program's, and none that waits without end."""
+    chat = Stranger(there.running.url)
+    with pytest.raises(RuntimeError, match="async with"):
+        await chat.lobby()
+    with pytest.raises(RuntimeError, match="async with"):
+        await chat.enter()
+    async with chat:
+        await chat.enter()
+    with pytest.raises(RuntimeError, match="async with"):
+        await chat.lobby()
 
 
 async def test_the_next_stranger(there: Crowd) -> None:
@@ -245,5 +273,5 @@ async def test_nobody_at_the_address() -> None:
 async def test_something_else_at_the_address(there: Crowd) -> None:
     """A web server that is no broker is told from one."""
     async with Stranger(there.running.url.replace("/mcp", "/elsewhere")) as chat:
-        with pytest.raises(UnreachableError, match="elsewhere"):
+        with pytest.raises(UnreachableError, match=r"no chat broker at .*/elsewhere"):
             await chat.enter()

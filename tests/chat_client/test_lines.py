@@ -19,7 +19,7 @@ from chat_client import (
     StrangerFound,
     TimedOut,
 )
-from chat_client.terminal.lines import introduction, note, one_line, visible, waiting
+from chat_client.terminal.lines import introduction, note, one_line, shown_name, visible, waiting
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 EVENTS = [
@@ -89,3 +89,12 @@ def test_the_queue_is_counted_without_oneself() -> None:
 def test_plain_output_has_a_line_an_event() -> None:
     """A message of several lines is one."""
     assert one_line("two\nlines") == "two / lines"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("Ann", "Ann"), ("you", "“you”"), ("YOU", "“YOU”"), ("* Bob", "“* Bob”"), ("", "“”"), ("a\nb", "a / b")],
+)
+def test_no_stranger_is_taken_for_another(name: str, shown: str) -> None:
+    """A name that is the user's own word, or looks like the program's, is quoted."""
+    assert shown_name(name) == shown

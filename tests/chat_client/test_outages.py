@@ -175,6 +175,23 @@ async def test_a_silent_stranger_is_told_once() -> None:
         assert on.ann.kinds() == ["StrangerFound", "PartnerSilent", "MessageReceived"]
 
 
+async def test_a_stranger_who_never_came() -> None:
+    """The match is taken back, the place in the queue stays, and the next one is heard in the same loop."""
+    clock = FakeClock()
+    limits = {"confirm_grace_ms": 25_000, "requeue_on_missed_match": 1}
+    async with serving(clock=clock, **limits) as running, crowd(running) as there, Stranger(running.url) as chat:
+        cat, dan = await there.modern(), await there.modern()
+        await cat.enter("Cat")
+        async with listening(chat) as ann:
+            await ann.hears(StrangerFound)
+            await clock.advance(26_000)
+            gone = await ann.hears(PartnerLeft)
+            assert gone.requeued
+            await dan.enter("Dan")
+            assert (await ann.hears(StrangerFound, 2)).partner == "Dan"
+            assert not ann.has_ended
+
+
 async def test_whoever_is_cut_off_for_too_long_is_told() -> None:
     """The broker takes them out; back again, the client says so, and the loop ends."""
     clock = FakeClock()
