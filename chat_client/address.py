@@ -40,7 +40,7 @@ def _split(text: str) -> SplitResult:
 
 
 def _is_near(host: str) -> bool:
-    """Return whether `host` is this machine, or an IP address, which hardly ever has a certificate."""
+    """Return whether `host` is this machine or an IP address: few of those have a certificate."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Answers to what a client asks."""
+"""Answers to a client's questions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message that was said.
+    """A sent message.
 
     Attributes:
         message_id: its name; saying it again under that name says nothing twice.
@@ -22,7 +22,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where you are, as the broker sees it.
+    """Your place, as the broker sees it.
 
     Attributes:
         status: `idle`, `waiting` or `chatting`.
@@ -43,14 +43,14 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Lobby:
-    """What the broker tells everyone.
+    """The broker's public information.
 
     Attributes:
         waiting: how many people wait for a stranger.
         chatting: how many people are in a conversation.
         matching: `interests` if interests decide whom you meet, `first-come` if not; `None` if the broker doesn't say.
         rules_url: the address of the operator's rules, if there are any.
-        operator_contact: how to reach the operator, if that is told.
+        operator_contact: an address of the operator, if there is one.
     """
 
     waiting: int

@@ -1,4 +1,4 @@
-"""Calls that outlast a lost connection and a rate limit."""
+"""Calls with patience: they outlast a lost connection and a rate limit."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Calls:
     """The calls of one client. An outage is told once, and so is its end, however many calls are affected.
 
     Attributes:
-        is_reached: the broker has answered once; before that, a call that fails raises.
+        is_reached: the broker has answered once; before that, a failed call raises.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Calls:
 
         Raises:
             UnreachableError: no broker answers, and none has before.
-            RefusedError: the broker refused; `RateLimitedError` if the wait for that to pass would be too long.
+            RefusedError: the broker refused; `RateLimitedError` if the wait would be too long.
         """
         waited_seconds = 0.0
         while True:
@@ -119,7 +119,7 @@ class Calls:
 
     async def _pause(self, failures: int, why: str) -> None:
         if failures == 1 and self._outage is None:
-            return  # a connection that was idle for long may just have been closed
+            return  # a connection may just have been idle for too long
         if self._outage is None:
             self._outage = anyio.Event()
             self._on_lost(why)

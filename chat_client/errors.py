@@ -6,7 +6,7 @@ from typing import Any
 
 
 class ChatError(Exception):
-    """Base of everything that the client raises on purpose."""
+    """Base of the client's exceptions."""
 
 
 class AddressError(ChatError, ValueError):

@@ -1,4 +1,4 @@
-"""Everything that a client hears, as typed events."""
+"""The typed events of a client."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class PartnerSilent:
 
 @dataclass(frozen=True, slots=True)
 class HistoryMissed:
-    """Some events are lost: they are no longer in the broker's log. What follows is complete."""
+    """Some events are lost: they are no longer in the broker's log. The events from here on are complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ Told = StrangerFound | MessageReceived | PartnerLeft
 
 
 def told(event: Mapping[str, Any]) -> Told | None:
-    """Return a notification of the broker, `{method, params}`, as an event; `None` for one that is not known here."""
+    """Return a notification of the broker, `{method, params}`, as an event; `None` for an unknown one."""
     params: Mapping[str, Any] = event["params"]
     room_id, at, cursor = params["room_id"], datetime.fromisoformat(params["timestamp"]), params["cursor"]
     match event["method"]:

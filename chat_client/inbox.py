@@ -1,7 +1,7 @@
 """The events of one client, read from the broker in the background: each once, in order.
 
 Events come from `wait_for_events` alone, whose pages are complete and ordered by cursor. While a stream is open, it
-says when there is something to read, so that no call has to wait; without one, the calls wait. So nothing changes for
+says when there is something to read, and no call has to wait; without one, the calls wait. So nothing changes for
 the caller when a stream breaks off, or never opens. (The frames of a stream carry the same events, but the SDK hands
 them on in no certain order, and drops some if there are many.)
 """
@@ -53,7 +53,7 @@ class Inbox:
         self._failure: ChatError | None = None
         self._changed = anyio.Event()
         self._cursor = 0
-        self._stays = 0  # counts entries and departures, so that a late answer about an earlier stay closes nothing
+        self._stays = 0  # counts entries and departures: a late answer about an earlier stay closes nothing
         self._room_id = ""
         self._is_silent = False
         self._missed_after: int | None = None
@@ -62,7 +62,7 @@ class Inbox:
         self._hint = anyio.Event()
 
     def start(self, handle: str, cursor: int, found: StrangerFound | None) -> None:
-        """Begin with a new handle; `found` is the stranger that its entry has found, if one."""
+        """Begin with a new handle; `found` is a stranger found by the entry itself."""
         if self._stream is not None:
             self._stream.cancel()
         self.handle, self._cursor = handle, cursor
@@ -79,7 +79,7 @@ class Inbox:
         self._wake()
 
     def close(self) -> None:
-        """Read no more: the client has left. What is there already can be taken."""
+        """Read no more: the client has left. Events already here can be taken."""
         self.is_open = False
         self._stays += 1
         self._wake()
@@ -125,7 +125,7 @@ class Inbox:
                     self._take_in(page, stay)
 
     async def listen(self) -> None:
-        """Keep a stream open that says when there is something to read, until cancelled."""
+        """Keep a stream open until cancelled, as a sign of something to read."""
         failures = 0
         while True:
             await self._until(lambda: self.is_open)
@@ -179,7 +179,7 @@ class Inbox:
             self.put(PartnerSilent(self._room_id, seconds))
 
     async def _refused(self, error: RefusedError) -> None:
-        """End with `error`; but a cursor from a future that the broker has lost is replaced by one that it knows."""
+        """End with `error`; but replace a cursor unknown to the broker, which may have lost its newest commits."""
         if error.code == "invalid_arguments":
             try:
                 status = await self._calls.tool("get_status", {"handle": self.handle})

@@ -1,4 +1,4 @@
-"""Leaving politely, so that no stranger is left with a ghost."""
+"""Polite departures: no stranger is left with a ghost."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ async def leave(calls: Calls, handle: str) -> None:
 
 
 async def say_goodbye(url: str, handle: str) -> None:
-    """Leave by a connection of its own, whose tasks are alive when those of a cancelled client are not.
+    """Leave by a new connection: after a cancellation, the client's own is dead.
 
-    A broker that can't be reached, or has forgotten the handle, is no error: there is nothing to leave.
+    An unreachable broker is no error, and a forgotten handle neither: there is nothing to leave.
     """
     async with anyio.create_task_group() as tasks:
         wire = Wire(url)

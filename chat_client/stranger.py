@@ -1,4 +1,4 @@
-"""A client for one conversation after the other, with the strangers that a broker finds."""
+"""A client for one conversation with a stranger after the other."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 class Stranger:
     """Anonymous conversations at one broker, as an async context manager.
 
-    Leaving the context leaves the conversation or the queue, so that no stranger is left with a ghost. That takes at
-    most `LEAVE_SECONDS`. A process that is killed is missed by the broker within a minute.
+    Leaving the context leaves the conversation or the queue: no stranger is left with a ghost. It takes at most
+    `LEAVE_SECONDS`. The broker misses a killed process within a minute.
 
     A lost connection is mended in the background, and so is a restart of a broker with a durable log. Calls wait
     meanwhile; put them into `asyncio.timeout()` if you can't. An event comes once, and in order.
@@ -51,7 +51,7 @@ class Stranger:
             address: the broker's, as in `localhost:8000`, `chat.example.com` or `https://chat.example.com/mcp`.
             name: shown to the stranger; at most 40 characters of it.
             interests: at most ten; some brokers match people by them, others use none.
-            sleep: for tests that control time.
+            sleep: for tests with a time of their own.
 
         Raises:
             AddressError: `address` is not one.
@@ -63,6 +63,7 @@ class Stranger:
         self._inbox = Inbox(self._wire, self._calls, sleep)
         self._tasks: TaskGroup | None = None
         self._saying = anyio.Lock()
+        self._moving = anyio.Lock()  # keeps entries and departures in the order of the calls
         self._entry: anyio.Event | None = None  # the first one, while it is in flight
         self._room_id: str | None = None
         self._is_chatting = False
@@ -94,7 +95,7 @@ class Stranger:
                     await say_goodbye(self.url, self._inbox.handle)
         finally:
             self._tasks.cancel_scope.cancel()
-            await self._tasks.__aexit__(None, None, None)  # without `error`, which it would wrap in a group
+            await self._tasks.__aexit__(None, None, None)  # with `error`, it would raise a group
 
     async def enter(self) -> int | None:
         """Queue for a stranger; return the place in the queue, from 1, or `None` if a stranger is there already.
@@ -106,17 +107,8 @@ class Stranger:
             FullError: the queue is full.
             RateLimitedError: too many entries.
         """
-        if self._entry is not None:
-            await self._entry.wait()
-        try:
-            entered = await (self._enter_again() if self._inbox.handle is not None else self._enter_anew())
-        except RefusedError as error:
-            if error.code != "already_chatting":
-                raise
-            self._inbox.reopen()
-            return None
-        position: int | None = entered.get("position")
-        return position
+        async with self._moving:
+            return await self._enter()
 
     async def events(self) -> AsyncIterator[Event]:
         """Iterate over the events, waiting for each.
@@ -167,26 +159,28 @@ class Stranger:
             FullError: the queue is full; the conversation goes on.
             RateLimitedError: too many entries; the conversation goes on.
         """
-        if self._room_id is None or self._inbox.handle is None:
-            return await self.enter()
-        try:
-            queued = await self._tool("next_partner", room_id=self._room_id)
-        except ChatEndedError:  # it ended so long ago that the broker has forgotten it
-            return await self.enter()
-        self._is_chatting = False
-        self._inbox.reopen()
-        position: int | None = queued.get("position")
-        return position
+        async with self._moving:
+            if self._room_id is None or self._inbox.handle is None:
+                return await self._enter()
+            try:
+                queued = await self._tool("next_partner", room_id=self._room_id)
+            except ChatEndedError:  # it ended long ago, and the broker has forgotten it
+                return await self._enter()
+            self._is_chatting = False
+            self._inbox.reopen()
+            position: int | None = queued.get("position")
+            return position
 
     async def leave(self) -> None:
         """Leave the conversation or the queue; the stranger is told. Anywhere else it does nothing."""
-        if self._entry is not None:
-            await self._entry.wait()
-        if self._inbox.handle is None:
-            return
-        self._is_chatting = False
-        self._inbox.close()
-        await leave(self._calls, self._inbox.handle)
+        async with self._moving:
+            if self._entry is not None:
+                await self._entry.wait()
+            if self._inbox.handle is None:
+                return
+            self._is_chatting = False
+            self._inbox.close()
+            await leave(self._calls, self._inbox.handle)
 
     async def block(self) -> None:
         """Never meet the stranger of this conversation, or of the last one, again; it ends the conversation.
@@ -201,7 +195,7 @@ class Stranger:
 
         Args:
             category: `spam`, `harassment`, `sexual`, `minor` (a child may be in danger), `threat` or `other`.
-            note: what the conversation itself does not show.
+            note: more than the conversation itself shows.
 
         Raises:
             NotChattingError: there was none.
@@ -215,9 +209,22 @@ class Stranger:
         return Status(**{name: given[name] for name in Status.__slots__ if name in given})
 
     async def lobby(self) -> Lobby:
-        """Return how many people are there, and what the operator says of the place."""
+        """Return the numbers of people, and the operator's addresses."""
         given = json.loads(await self._calls.resource("chat://lobby"))
         return Lobby(**{name: given[name] for name in Lobby.__slots__ if name in given})
+
+    async def _enter(self) -> int | None:
+        if self._entry is not None:
+            await self._entry.wait()
+        try:
+            entered = await (self._enter_again() if self._inbox.handle is not None else self._enter_anew())
+        except RefusedError as error:
+            if error.code != "already_chatting":
+                raise
+            self._inbox.reopen()
+            return None
+        position: int | None = entered.get("position")
+        return position
 
     async def _enter_again(self) -> Json:
         entered = await self._call_enter({"handle": self._inbox.handle})
@@ -238,6 +245,7 @@ class Stranger:
                 if entered["status"] == "matched":
                     now = datetime.now(UTC)
                     found = StrangerFound(entered["room_id"], entered["partner"], now, entered["cursor"])
+                self._room_id, self._is_chatting = None, False
                 self._inbox.start(entered["handle"], entered["cursor"], found)
                 outcome.append(entered)
             except ChatError as error:
@@ -255,7 +263,7 @@ class Stranger:
         return outcome[0]
 
     async def _call_enter(self, arguments: Json) -> Json:
-        """Enter as a person at a screen does, who is missed sooner; older brokers take everyone alike."""
+        """Enter with the short grace of an attended client; older brokers know one grace alone."""
         arguments = {"display_name": self.name, "interests": self.interests} | arguments
         try:
             return await self._calls.tool(self._enter_tool, arguments)
@@ -268,10 +276,11 @@ class Stranger:
     async def _end(self, tool: str, arguments: Json) -> None:
         if self._room_id is None:
             raise NotChattingError("There has been no stranger to block or to report.")
-        await self._tool(tool, room_id=self._room_id, **arguments)
-        if self._is_chatting:
-            self._is_chatting = False
-            self._inbox.close()
+        async with self._moving:
+            await self._tool(tool, room_id=self._room_id, **arguments)
+            if self._is_chatting:
+                self._is_chatting = False
+                self._inbox.close()
 
     async def _tool(self, name: str, **arguments: Any) -> Json:
         handle = self._inbox.handle
@@ -296,5 +305,5 @@ class Stranger:
 
 
 def new_message_id() -> str:
-    """Return a name for a message that no other has."""
+    """Return a new name for a message."""
     return secrets.token_urlsafe(12)

@@ -117,7 +117,7 @@ class Wire:
         raise LostError("no answer in time")
 
     async def listen(self, uri: str, on_open: Callable[[], None], on_change: Callable[[], None]) -> None:
-        """Hold a stream open that announces changes of the resource `uri`, until it ends.
+        """Hold a stream open until it ends; it announces changes of the resource `uri`.
 
         Args:
             uri: the resource.

@@ -1,4 +1,4 @@
-"""`chat-broker chat` on a whole screen: the conversation, and what the user's keys do."""
+"""`chat-broker chat` on a whole screen: the conversation, and the actions of the user's keys."""
 
 from __future__ import annotations
 
@@ -86,29 +86,28 @@ class ChatApp(Display):
         self.set_interval(LOBBY_SECONDS, self._look_at_lobby)
         self.run_worker(self._talk(), group="talk")
 
-    # The conversation, which lasts as long as the program.
+    # The conversation.
 
     async def _talk(self) -> None:
-        status = EXIT_OK
         async with self._chat:
-            try:
-                lobby = await self._chat.lobby()
-                for line in lines.introduction(lobby, self._chat.interests):
-                    self._tell(line)
-                await self._await_stranger(self._chat.enter())
-            except ChatError as error:
-                status, self.reason = EXIT_UNREACHABLE, lines.one_line(str(error))
-            else:
-                async with anyio.create_task_group() as listening:
-                    listening.start_soon(self._listen)
-                    await self._over.wait()
-                    listening.cancel_scope.cancel()
+            async with anyio.create_task_group() as listening:
+                listening.start_soon(self._listen)
+                await self._over.wait()
+                listening.cancel_scope.cancel()
             self._go_to("arriving", "leaving")
         self._set_title("", keep=False)
-        self.exit(status)
+        self.exit(EXIT_UNREACHABLE if self.reason else EXIT_OK)
 
     async def _listen(self) -> None:
-        """Take the events of this stay, and of those after it."""
+        """Enter, and take the events of this stay, and of those after it."""
+        try:
+            for line in lines.introduction(await self._chat.lobby(), self._chat.interests):
+                self._tell(line)
+            await self._await_stranger(self._chat.enter())
+        except ChatError as error:
+            self.reason = lines.one_line(str(error))
+            self._over.set()
+            return
         while True:
             self._again = anyio.Event()
             try:
@@ -145,10 +144,10 @@ class ChatApp(Display):
             case _:
                 self._tell(lines.note(event, self._partner))
 
-    # What the user does.
+    # The user's actions.
 
     def on_input_submitted(self, written: Input.Submitted) -> None:
-        """Say what is written (called by Textual); where nobody would hear it, it stays in the field."""
+        """Say the written text (called by Textual); without a stranger, it stays in the field."""
         if not written.value.strip():
             return
         if self._place != "chatting":
@@ -161,7 +160,7 @@ class ChatApp(Display):
         self._do(self._say(line))
 
     def on_input_changed(self) -> None:
-        """Forget a key that asks twice (called by Textual)."""
+        """Take back the question of a key (called by Textual)."""
         self._ask(None)
 
     async def _say(self, line: OwnLine) -> None:
@@ -176,14 +175,14 @@ class ChatApp(Display):
             line.sent()
 
     def action_try_again(self) -> None:
-        """Send again what was not sent in this conversation."""
+        """Send the failed messages of this conversation again."""
         for line in self._failed():
             line.sending()
             self._do(self._say(line))
         self._show_keys()
 
     def action_twice(self, what: Twice) -> None:
-        """Do `what` when it is asked for twice; what ends nothing is done at once."""
+        """Do `what` at the second request, or at once if no conversation ends by it."""
         can_do = {"leave": True, "next": self._place in ("chatting", "ended"), "block": self._room > 0}[what]
         if not can_do:
             return
@@ -221,12 +220,17 @@ class ChatApp(Display):
         self._part("Blocked: you never meet again.")
 
     def action_report(self) -> None:
-        """Ask what to report."""
-        if self._room:
-            self._ask(None)
-            self.push_screen(ReportScreen(), lambda report: self._do(self._report(report)) if report else None)
+        """Ask for a report of the stranger of this conversation, or of the last one."""
+        if not self._room:
+            return
+        room = self._room
+        self._ask(None)
+        self.push_screen(ReportScreen(), lambda report: self._do(self._report(report, room)) if report else None)
 
-    async def _report(self, report: Report) -> None:
+    async def _report(self, report: Report, room: int) -> None:
+        if room != self._room:
+            self._tell("Not reported: you are chatting with somebody else by now.")
+            return
         await self._chat.report(report.category, report.note)
         self._part("Reported to the operator, and blocked.")
 
@@ -256,14 +260,17 @@ class ChatApp(Display):
         self.run_worker(carry_out(), group="commands")
 
     async def _await_stranger(self, entering: Awaitable[int | None]) -> None:
-        if await entering is not None:
-            self._tell(lines.waiting((await self._chat.lobby()).waiting))
-            if self._place == "arriving":
-                self._go_to("waiting", "waiting for a stranger")
+        if await entering is None:
+            return
+        people = (await self._chat.lobby()).waiting
+        if self._place == "arriving":  # else a stranger was found meanwhile
+            self._tell(lines.waiting(people))
+            self._go_to("waiting", "waiting for a stranger")
 
     def _part(self, text: str) -> None:
         self._tell(text)
-        self._go_to("ended", "the conversation is over")
+        if self._place == "chatting":
+            self._go_to("ended", "the conversation is over")
 
     def _look_at_lobby(self) -> None:
         if self._place == "waiting":

@@ -80,7 +80,7 @@ def run(options: argparse.Namespace, terminal: Streams) -> int:
 
 
 def local_url(environment: Mapping[str, str]) -> str:
-    """Return the endpoint of the broker that this environment would start on this machine."""
+    """Return the endpoint of a broker started on this machine with this environment."""
     port = environment.get("CHAT_BROKER_PORT", "")
     return f"127.0.0.1:{port}" if port.isdecimal() and port != "0" else LOCAL
 

@@ -1,4 +1,4 @@
-"""The screen of `chat-broker chat`: what is seen of a conversation, and the terminal's bell and title."""
+"""The screen of `chat-broker chat`: the view of a conversation, and the terminal's bell and title."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Twice = Literal["leave", "next", "block"]
 
 
 class Display(App[int]):
-    """A header, the transcript, a line to write in, and the keys that matter now."""
+    """A header, the transcript, a line to write in, and the keys of the moment."""
 
     CSS = """
     #head { height: 1; background: $primary; color: $text; padding: 0 1; }
@@ -79,7 +79,7 @@ class Display(App[int]):
         return self.screen_stack[0].query_one(Transcript)
 
     def _static(self, name: str) -> Static:
-        """Return a part of the screen, which a window may be above."""
+        """Return a part of the screen, also from below a window."""
         return self.screen_stack[0].query_one(name, Static)
 
     def _go_to(self, place: Place, headline: str) -> None:
@@ -133,11 +133,11 @@ class Display(App[int]):
         self.screen_stack[0].query_one(Footer).hint(text)
 
     def _failed(self) -> list[OwnLine]:
-        """Return the lines of this conversation that can be sent again."""
+        """Return the failed lines of this conversation."""
         return [line for line in self._transcript.query(OwnLine) if line.has_failed and line.room == self._room]
 
     def _alert(self, *, counts: bool) -> None:
-        """Ring, and count a message in the terminal's title, if nobody looks."""
+        """Ring, and count a message in the terminal's title, if the terminal is in the background."""
         if self._has_focus:
             return
         self.bell()

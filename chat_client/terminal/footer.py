@@ -1,4 +1,4 @@
-"""The last line: the keys that matter now."""
+"""The last line: the keys of the moment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PADDING, GAP = 1, "   "
 
 
 class Footer(Static):
-    """The keys that matter now, or what the key just pressed asks."""
+    """The keys of the moment, or the question of the key just pressed."""
 
     DEFAULT_CSS = """
     Footer { height: auto; padding: 0 1; background: $panel; color: $text; }
@@ -43,7 +43,7 @@ class Footer(Static):
         self._keys: tuple[tuple[str, str], ...] = ()
 
     def show(self, place: Place, asked: str | None, *, has_failed: bool) -> None:
-        """Show the keys of a place; if a key asks twice, that one alone."""
+        """Show the keys of a place; if a key asks for a second time, this key alone."""
         self._keys = (AGAIN[asked],) if asked is not None else KEYS[place]
         if has_failed and asked is None:
             self._keys = (TRY_AGAIN, *self._keys)

@@ -33,7 +33,7 @@ FORGOTTEN = "The broker was restarted and knows nobody any more."
 def visible(text: str) -> str:
     """Return `text` as it can be shown by a terminal: control characters are replaced, and directions dropped.
 
-    The broker has cleaned what strangers write; this is for brokers that have not.
+    A broker cleans the text of strangers; this is for one without that.
     """
     return "".join(_visible(character) for character in text if character not in BIDI_CONTROLS)
 
@@ -58,7 +58,7 @@ def shown_name(partner: str) -> str:
 
 
 def introduction(lobby: Lobby, interests: list[str]) -> Iterator[str]:
-    """Yield the first lines: who a stranger may be, and what holds here."""
+    """Yield the first lines: a warning of strangers, and the operator's rules."""
     yield WARNING
     if lobby.rules_url:
         yield f"Rules: {one_line(lobby.rules_url)}"
@@ -77,7 +77,7 @@ def waiting(people: int) -> str:
 
 
 def note(event: Event, partner: str) -> str:
-    """Return the line that tells of `event`, which is not a message; `partner` is the stranger's name."""
+    """Return the line for `event`, except for messages; `partner` is the stranger's name."""
     match event:
         case StrangerFound():
             return f"You are chatting with {partner}."

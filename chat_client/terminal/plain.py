@@ -1,9 +1,9 @@
 """`chat-broker chat --plain`: one line an event, and lines from the input, for pipes, screen readers and scripts.
 
-A stranger's words begin with their name, and what the program itself says with `*`. A line of the input is a message,
+A stranger's words begin with their name, and the program's own lines with `*`. A line of the input is a message,
 or a command if it begins with `/`; `//` begins a message with a `/`.
 
-Lines of a pipe or a file are carried out one after the other, and what is to be said waits for a stranger. The end of
+Lines of a pipe or a file are carried out one after the other, and messages wait for a stranger. The end of
 the input leaves.
 """
 
@@ -66,7 +66,7 @@ def chat_in_lines(url: str, name: str, interests: Sequence[str], terminal: Strea
 def read_lines(descriptor: int, on_line: Callable[[str | None], object]) -> None:
     """Read lines in a thread; `on_line` gets each without its end, and `None` after the last.
 
-    It reads the file itself, because a thread that waits in `sys.stdin` holds its lock when the interpreter ends.
+    It reads the descriptor, because a thread waiting in `sys.stdin` holds its lock when the interpreter ends.
     """
 
     def read() -> None:
@@ -125,13 +125,13 @@ class PlainChat:
             lobby = await self._chat.lobby()
             for line in lines.introduction(lobby, self._chat.interests):
                 self._tell(line)
-            if await self._chat.enter() is not None:
-                self._tell(lines.waiting((await self._chat.lobby()).waiting))
+            position = await self._chat.enter()
         except ChatError as error:
             self._err.write(f"chat-broker: {lines.one_line(str(error))}\n")
             return EXIT_UNREACHABLE
         async with anyio.create_task_group() as self._run:
             self._run.start_soon(self._tell_events)
+            await self._tell_queue(position)
             await self._take_lines()
             self._run.cancel_scope.cancel()
         return EXIT_OK
@@ -176,8 +176,14 @@ class PlainChat:
         self._found = anyio.Event()
         position = await self._chat.next()
         self._again.set()
-        if position is not None:
-            self._tell(lines.waiting((await self._chat.lobby()).waiting))
+        await self._tell_queue(position)
+
+    async def _tell_queue(self, position: int | None) -> None:
+        if position is None:
+            return
+        people = (await self._chat.lobby()).waiting
+        if not self._found.is_set():  # else a stranger was found meanwhile
+            self._tell(lines.waiting(people))
 
     async def _block(self, _: str) -> None:
         await self._chat.block()
@@ -224,6 +230,6 @@ class PlainChat:
         try:
             self._out.write(f"{line}\n")
             self._out.flush()
-        except BrokenPipeError:  # nobody reads on: leave
+        except BrokenPipeError:  # the reader has gone: leave
             if self._run is not None:
                 self._run.cancel_scope.cancel()

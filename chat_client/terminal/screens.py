@@ -29,7 +29,7 @@ Esc      close this window
 
 
 class HelpScreen(ModalScreen[None]):
-    """The keys, and what to know of strangers."""
+    """The keys, and advice on strangers."""
 
     DEFAULT_CSS = """
     HelpScreen { align: center middle; }
@@ -47,7 +47,7 @@ class HelpScreen(ModalScreen[None]):
 
 
 class Report(NamedTuple):
-    """What the user reports."""
+    """The user's report."""
 
     category: Category
     note: str

@@ -1,4 +1,4 @@
-"""The transcript: lines of a conversation, which follow the newest one until somebody scrolls up."""
+"""The transcript: lines of a conversation. The view follows the newest one until the user scrolls up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OwnLine(Line):
     Attributes:
         text: the message.
         message_id: its name, the same at every attempt.
-        room: the number of the conversation that it was written for.
+        room: the number of its conversation.
         has_failed: it was not sent, and may be tried again.
     """
 
@@ -43,16 +43,16 @@ class OwnLine(Line):
         self.has_failed = False
 
     def sending(self) -> None:
-        """Show that it is on its way."""
+        """Show it as on its way."""
         self.has_failed = False
         self.put(spoken(YOU, self.text, "$success", " …"))
 
     def sent(self) -> None:
-        """Show that the broker has it."""
+        """Show it as sent."""
         self.put(spoken(YOU, self.text, "$success"))
 
     def failed(self, why: str, *, may_retry: bool) -> None:
-        """Show that it was not sent, and how to try again, if that could help."""
+        """Show it as not sent, with the key for another attempt if one could help."""
         self.has_failed = may_retry
         hint = "; ^t tries again" if may_retry else ""
         self.put(spoken(YOU, self.text, "$success").append(Content.styled(f" · not sent: {why}{hint}", "$error")))
@@ -73,7 +73,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self.anchor()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Tell that the view has moved (called by Textual)."""
+        """Post `Scrolled` (called by Textual)."""
         super().watch_scroll_y(old_value, new_value)
         self.post_message(self.Scrolled())
 
@@ -90,7 +90,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
 
 def spoken(who: str, text: str, color: str, mark: str = "") -> Content:
-    """Return a line of someone who speaks; neither name nor text is markup."""
+    """Return a spoken line; neither name nor text is markup."""
     return Content.assemble((visible(who).replace("\n", " "), f"bold {color}"), "  ", visible(text), (mark, "dim"))
 
 
