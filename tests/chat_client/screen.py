@@ -25,7 +25,7 @@ SIZES = ((80, 24), (40, 12))
 
 
 class Desk:
-    """Someone before a screen."""
+    """A user at a screen."""
 
     def __init__(self, app: ChatApp, pilot: Pilot[int], size: tuple[int, int]) -> None:
         self.app = app
@@ -57,11 +57,11 @@ class Desk:
         return str(self.app.screen_stack[0].query_one(Footer).content)
 
     def head(self) -> str:
-        """Who is there."""
+        """The headline."""
         return str(self.app._static("#who").content)
 
     def clock(self) -> str:
-        """How long the conversation lasts."""
+        """The duration of the conversation."""
         return str(self.app.query_one("#clock", Static).content)
 
     def screen(self) -> list[str]:
@@ -89,7 +89,7 @@ async def sitting(
     sleep: Sleep = anyio.sleep,
     clock: Sequence[float] = (0.0,),
 ) -> AsyncIterator[Desk]:
-    """Someone who has started the command; the last value of `clock` is the time in seconds."""
+    """A user with the command started; the last value of `clock` is the time in seconds."""
     app = ChatApp(url, name, interests, sleep=sleep, now=lambda: clock[-1])
     async with app.run_test(size=size) as pilot:
         yield Desk(app, pilot, size)

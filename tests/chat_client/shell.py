@@ -20,7 +20,7 @@ ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|\x1b[@-Z\\-_]|
 
 
 class Shell:
-    """A running command, and all that it has written."""
+    """A running command, and all of its output."""
 
     def __init__(self, process: asyncio.subprocess.Process, write_to: int | None = None) -> None:
         self.process = process
@@ -30,11 +30,11 @@ class Shell:
 
     @property
     def text(self) -> str:
-        """What it has written, without escape sequences."""
+        """The output, without escape sequences."""
         return ESCAPES.sub("", self.raw)
 
     def took(self, data: bytes) -> None:
-        """Add what it has written."""
+        """Add output."""
         self.raw += data.decode(errors="replace")
         self._news.set()
 

@@ -24,7 +24,7 @@ from chat_client.address import endpoint
     ],
 )
 def test_scheme_and_path_may_be_left_out(written: str, url: str) -> None:
-    """What is missing is the usual: plain HTTP for this machine and for addresses in digits, and `/mcp`."""
+    """The usual is added: plain HTTP for this machine and for addresses in digits, and `/mcp`."""
     assert endpoint(written) == url
     assert Stranger(written).url == url
 

@@ -50,7 +50,7 @@ async def test_a_whole_conversation(there: Crowd) -> None:
     assert ann.failure is None
 
 
-async def test_whoever_enters_second_is_told_once(there: Crowd) -> None:
+async def test_a_match_at_entry_is_told_once(there: Crowd) -> None:
     """A match that the entry itself tells of is an event like any other."""
     bob = await there.modern()
     await bob.enter("Bob")
@@ -185,7 +185,7 @@ async def test_status_and_lobby() -> None:
 
 
 async def test_what_cannot_be_said_is_an_exception(there: Crowd) -> None:
-    """Nothing to nobody, nothing empty, nothing after the end; each text says what to do."""
+    """No stranger, no text, no conversation any more: each error says how to go on."""
     bob = await there.modern()
     async with Stranger(there.running.url) as chat, listening(chat) as ann:
         with pytest.raises(NotChattingError, match="StrangerFound"):
@@ -255,7 +255,7 @@ async def test_a_rate_limit_is_waited_for() -> None:
             assert caught.value.retry_after_seconds > 60
 
 
-async def test_who_has_not_entered_hears_nothing(there: Crowd) -> None:
+async def test_without_an_entry_there_are_no_events(there: Crowd) -> None:
     """Events without an entry are an exception that says what is missing, not a loop without end."""
     async with Stranger(there.running.url) as chat:
         with pytest.raises(NotChattingError, match=r"enter\(\)"):
@@ -263,7 +263,7 @@ async def test_who_has_not_entered_hears_nothing(there: Crowd) -> None:
                 pass
 
 
-async def test_nobody_at_the_address() -> None:
+async def test_no_broker_at_the_address() -> None:
     """The first call says so at once, and what to do."""
     async with Stranger(f"127.0.0.1:{free_port()}") as chat:
         with pytest.raises(UnreachableError, match=r"no broker answers at http://127.*chat-broker serve"):

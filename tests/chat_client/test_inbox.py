@@ -94,7 +94,7 @@ async def test_what_is_missed_is_told_once() -> None:
 
 
 async def test_a_cursor_that_the_broker_has_lost_is_replaced() -> None:
-    """As after a restore of an older copy of its log; something may have been missed."""
+    """This follows a restore of an older copy of the log; something may have been missed."""
     unknown = refusal({"code": "invalid_arguments", "error": "cursor is not one that you were given."})
     script = Script(unknown, {"cursor": 4, "status": "chatting"}, page(5), IDLE)
     assert await told(script) == [HistoryMissed.__name__, "5"]

@@ -46,7 +46,7 @@ class Scene:
         self.pauses = pauses
 
     def streams(self) -> float:
-        """How many streams the broker has open."""
+        """The number of the broker's open streams."""
         return self.there.running.metric('chat_broker_streams{kind="listen"}')
 
 
@@ -74,7 +74,7 @@ async def test_a_dropped_connection_is_mended_at_once(there: Crowd) -> None:
 
 
 async def test_an_outage_is_told_once_and_loses_nothing(there: Crowd) -> None:
-    """What was said meanwhile arrives once the broker is back, in both directions; pauses grow up to 15 seconds."""
+    """Messages of the outage arrive after it, in both directions; pauses grow up to 15 seconds."""
     async with scene(there) as on:
         on.relay.cut()
         await on.ann.hears(ConnectionLost)
@@ -192,7 +192,7 @@ async def test_a_stranger_who_never_came() -> None:
             assert not ann.has_ended
 
 
-async def test_whoever_is_cut_off_for_too_long_is_told() -> None:
+async def test_a_client_cut_off_for_too_long_is_told() -> None:
     """The broker takes them out; back again, the client says so, and the loop ends."""
     clock = FakeClock()
     async with serving(clock=clock) as running, crowd(running) as there, scene(there) as on:

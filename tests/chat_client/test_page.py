@@ -39,7 +39,7 @@ async def running(program: str, there: Crowd) -> asyncio.subprocess.Process:
 
 
 async def ended(process: asyncio.subprocess.Process) -> str:
-    """What it has printed, after it has ended well."""
+    """Its output, after a good end."""
     out, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
     return out.decode()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Typist:
-    """Someone who writes lines, and reads those that come."""
+    """A user who writes and reads lines."""
 
     def __init__(self) -> None:
         self.out = io.StringIO()
@@ -49,7 +49,7 @@ class Typist:
 async def typing(
     url: str, *interests: str, holds_lines: bool = False, sleep: Sleep = asyncio.sleep
 ) -> AsyncIterator[Typist]:
-    """Someone at the command, who ends their input in the end."""
+    """A user at the command; the input ends with the context."""
     typist = Typist()
 
     async def run() -> None:

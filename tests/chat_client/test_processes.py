@@ -64,12 +64,12 @@ async def test_two_screens_talk() -> None:
 
 
 def _is_grey(raw: str) -> bool:
-    """Whether every colour in `raw` is a shade of grey."""
+    """Return whether every colour in `raw` is a shade of grey."""
     return all(red == green == blue for red, green, blue in re.findall(r"[34]8;2;(\d+);(\d+);(\d+)", raw))
 
 
 async def test_a_screen_outlasts_a_restart_of_the_broker(tmp_path: Path) -> None:
-    """The broker is killed in mid-chat and started again; what was typed meanwhile is said then."""
+    """The broker is killed in mid-chat and started again; a message typed meanwhile is said then."""
     port, log = free_port(), f"sqlite:{tmp_path / 'chat.db'}"
     process = await ready(port, "--log", log)
     async with on_terminal(f"localhost:{port}", "--name", "Ann") as ann, piped(f"localhost:{port}") as bob:
@@ -125,7 +125,7 @@ async def test_ctrl_c_in_plain_lines_leaves_politely() -> None:
 
 
 async def test_the_reader_of_a_pipe_may_have_enough() -> None:
-    """As `head -1` does: the command leaves, without an error."""
+    """Behind `head -1`, the command leaves without an error."""
     async with serving() as broker:
         process = await asyncio.create_subprocess_shell(
             f"({shlex.join([*CHAT, broker.url])}; echo status $? >&2) | head -1",

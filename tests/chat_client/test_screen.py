@@ -141,8 +141,8 @@ async def test_blocking_and_reporting(there: Crowd) -> None:
     assert (report.category, report.note) == ("harassment", "rude")
 
 
-async def test_what_is_written_to_nobody_stays_in_the_field(there: Crowd) -> None:
-    """It is neither lost nor said to whoever comes next by itself."""
+async def test_text_without_a_stranger_stays_in_the_field(there: Crowd) -> None:
+    """It is neither lost nor said to the next stranger by itself."""
     bob = await there.modern()
     async with sitting(there.running.url) as ann:
         await ann.is_at("waiting")
@@ -155,7 +155,7 @@ async def test_what_is_written_to_nobody_stays_in_the_field(there: Crowd) -> Non
 
 
 async def test_lines_below_the_view_are_counted(there: Crowd) -> None:
-    """Who has scrolled up stays there, and is told how much is new; at the end nothing is."""
+    """Scrolled up, the view stays, and new lines are counted; at the end the count goes."""
     bob = await there.modern()
     async with sitting(there.running.url, size=(40, 12)) as ann:
         await ann.is_at("waiting")
@@ -178,7 +178,7 @@ async def test_lines_below_the_view_are_counted(there: Crowd) -> None:
 
 
 async def test_an_outage_is_one_line_and_the_field_goes_on(there: Crowd) -> None:
-    """What is written meanwhile is shown at once, and said once the broker is back; the line says that it is."""
+    """A message of the outage is shown at once, and said after it; the line then tells of its end."""
     pauses = Pauses()
     bob = await there.modern()
     async with relaying(there.running.port) as relay, sitting(relay.url, sleep=pauses) as ann:
@@ -237,9 +237,7 @@ async def test_a_message_that_is_too_large_says_so(there: Crowd) -> None:
         assert "^t" not in ann.footer()
 
 
-async def test_the_bell_and_the_title_count_for_who_looks_elsewhere(
-    there: Crowd, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_bell_and_the_title_count_in_the_background(there: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message rings and is counted while the terminal is in the background; back again, nothing is."""
     bob = await there.modern()
     rung: list[str] = []
