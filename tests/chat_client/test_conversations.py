@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 
 from chat_client import (
     ChatEndedError,
+    FullError,
     Lobby,
     MessageReceived,
     MessageRefusedError,
@@ -145,6 +149,53 @@ async def test_the_next_stranger(there: Crowd) -> None:
         assert (await chat.status()).status == "waiting"
 
 
+async def test_entering_again_changes_nothing(there: Crowd) -> None:
+    """In the queue, `next` and `enter` keep the place; in a conversation, `enter` keeps it."""
+    bob = await there.modern()
+    async with Stranger(there.running.url) as chat, listening(chat) as ann:
+        assert await chat.next() == 1
+        assert await chat.enter() == 1
+        await bob.enter("Bob")
+        await ann.hears(StrangerFound)
+        assert await chat.enter() is None
+        await chat.say("still here")
+        assert texts((await bob.hear())[-1:]) == ["still here"]
+        assert ann.kinds() == ["StrangerFound"]
+
+
+async def test_the_next_stranger_after_a_forgotten_conversation() -> None:
+    """A broker that has forgotten the last room takes the client like a new one."""
+    async with serving(closed_rooms_kept=1) as running, crowd(running) as there, Stranger(running.url) as chat:
+        bob, cat, dan = [await there.modern() for _ in range(3)]
+        async with listening(chat) as ann:
+            await bob.enter("Bob")
+            await ann.hears(StrangerFound)
+            await bob.call("leave_chat", room_id=bob.room_id, handle=bob.handle)
+            await eventually(lambda: ann.has_ended)
+        await cat.enter("Cat")
+        await dan.enter("Dan")
+        await dan.call("leave_chat", room_id=dan.room_id, handle=dan.handle)
+        assert await chat.next() == 1
+
+
+async def test_a_broker_without_windows_is_entered_like_any(there: Crowd) -> None:
+    """One from before `chat_enter` has another tool for the same."""
+    async with Stranger(there.running.url) as chat:
+        chat._enter_tool = "chat_enter_of_another_time"
+        assert await chat.enter() == 1
+        assert chat._enter_tool == "enter_queue"
+
+
+async def test_a_full_broker_says_when_to_try_again() -> None:
+    """An error of its own, in words for people."""
+    async with serving(rooms_open_max=1, queue_connections_max=1) as running, crowd(running) as there:
+        await there.pair()
+        await (await there.modern()).enter("Cat")
+        async with Stranger(running.url) as chat:
+            with pytest.raises(FullError, match="try again in a minute"):
+                await chat.enter()
+
+
 async def test_block_and_report_end_the_conversation(there: Crowd) -> None:
     """The stranger hears that they were left, and no more; a report can follow a block."""
     bob = await there.modern()
@@ -274,4 +325,30 @@ async def test_something_else_at_the_address(there: Crowd) -> None:
     """A web server that is no broker is told from one."""
     async with Stranger(there.running.url.replace("/mcp", "/elsewhere")) as chat:
         with pytest.raises(UnreachableError, match=r"no chat broker at .*/elsewhere"):
+            await chat.enter()
+
+
+@asynccontextmanager
+async def another_server(result: dict[str, object]) -> AsyncIterator[str]:
+    """The address of a server that answers every request with `result`."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(head.split("content-length: ")[1].split("\r\n")[0])
+        request = json.loads(await reader.readexactly(length))
+        body = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n")
+        writer.write(b"content-length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("result", [{"content": [], "resultType": "complete"}, {"content": 7}])
+async def test_an_mcp_server_that_is_no_broker(result: dict[str, object]) -> None:
+    """Its answers are none of a broker, whether MCP allows them or not."""
+    async with another_server(result) as address, Stranger(address) as chat:
+        with pytest.raises(UnreachableError, match="not a chat broker's"):
             await chat.enter()

@@ -6,6 +6,7 @@ import pytest
 from textual.events import AppBlur, AppFocus
 from textual.widgets import Input
 
+from chat_client.errors import refusal
 from chat_client.terminal.display import TITLE
 from tests.chat_client.pauses import Pauses
 from tests.chat_client.relay import relaying
@@ -263,6 +264,65 @@ async def test_the_bell_and_the_title_count_in_the_background(there: Crowd, monk
         await ann.sees("seen, too")
         assert rung[4:] == [TITLE]
         monkeypatch.undo()
+
+
+async def test_a_broker_that_forgets_can_be_entered_anew(there: Crowd) -> None:
+    """After its restart with a log in memory: one line, and ^N begins again."""
+    pauses = Pauses()
+    bob = await there.modern()
+    async with relaying(there.running.port) as relay, serving() as other, sitting(relay.url, sleep=pauses) as ann:
+        await ann.is_at("waiting")
+        await bob.enter("Bob")
+        await ann.is_at("chatting")
+        relay.cut()
+        await ann.sees("Connection lost")
+        await ann.press("'lost'", "enter")
+        relay.behind = other.port
+        relay.mend()
+        pauses.end()
+        await ann.is_at("ended")
+        assert ann.head() == "the broker was restarted"
+        await eventually(lambda: any("lost · not sent: The broker was restarted" in line for line in ann.transcript()))
+        await ann.press("ctrl+n")
+        await ann.is_at("waiting")
+        assert len(other.broker.replica.state.queue) == 1
+
+
+async def test_a_stranger_who_never_came_is_a_line() -> None:
+    """The place in the queue stays, and so does the screen of it."""
+    clock = FakeClock()
+    limits = {"confirm_grace_ms": 25_000, "requeue_on_missed_match": 1}
+    async with serving(clock=clock, **limits) as running, crowd(running) as there:
+        bob = await there.modern()
+        await bob.enter("Bob")
+        async with sitting(running.url) as ann:
+            await ann.is_at("chatting")
+            await clock.advance(26_000)
+            await ann.is_at("waiting")
+            await ann.sees("Bob never came. You wait again, in your old place.")
+            ann.app._look_at_lobby()
+            await eventually(lambda: ann.head() == "waiting for a stranger · 1 in the queue")
+
+
+async def test_when_nobody_else_can_be_met_the_conversation_goes_on(there: Crowd) -> None:
+    """A refused ^N ^N is a line, and the screen stays that of the conversation, with its time."""
+    bob = await there.modern()
+    clock = [10.0]
+    async with sitting(there.running.url, clock=clock) as ann:
+        await ann.is_at("waiting")
+        await bob.enter("Bob")
+        await ann.is_at("chatting")
+        clock.append(70.0)
+
+        async def refused() -> int | None:
+            raise refusal({"code": "queue_full"})
+
+        ann.app._chat.next = refused
+        await ann.press("ctrl+n", "ctrl+n")
+        await ann.sees("The queue is full: try again in a minute.")
+        assert ann.head() == "chatting with Bob"
+        ann.app._show_clock()
+        assert ann.clock() == "1:00"
 
 
 async def test_no_broker_ends_with_a_reason() -> None:
