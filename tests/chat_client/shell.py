@@ -70,7 +70,11 @@ class Shell:
 
 def _environment(**more: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_BROKER_")}
-    return inherited | {"TERM": "xterm-256color", "PYTHONPATH": os.getcwd(), "PYTHONUTF8": "1"} | more
+    return (
+        inherited
+        | {"TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONPATH": os.getcwd(), "PYTHONUTF8": "1"}
+        | more
+    )
 
 
 @asynccontextmanager
