@@ -62,11 +62,7 @@ def run(options: argparse.Namespace, terminal: Streams) -> int:
     if len(options.interest) > INTERESTS_MAX:
         return _usage_error(terminal, f"at most {INTERESTS_MAX} interests can be given")
     logging.getLogger("mcp").addHandler(logging.NullHandler())  # its warnings would go across the screen
-    if (
-        options.plain
-        or not (sys.stdin.isatty() and terminal.out.isatty())
-        or os.environ.get("TERM", "") in ("", "dumb")
-    ):
+    if options.plain or not (is_terminal(sys.stdin) and is_terminal(terminal.out)) or has_dumb_terminal(os.environ):
         from chat_client.terminal.plain import chat_in_lines
 
         return chat_in_lines(url, options.name, options.interest, terminal)
@@ -83,6 +79,16 @@ def local_url(environment: Mapping[str, str]) -> str:
     """Return the endpoint of a broker started on this machine with this environment."""
     port = environment.get("CHAT_BROKER_PORT", "")
     return f"127.0.0.1:{port}" if port.isdecimal() and port != "0" else LOCAL
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal; a closed standard stream is `None`."""
+    return stream is not None and stream.isatty()
+
+
+def has_dumb_terminal(environment: Mapping[str, str]) -> bool:
+    """Return whether the terminal knows lines alone."""
+    return environment.get("TERM", "") in ("", "dumb")
 
 
 def _usage_error(terminal: Streams, text: str) -> int:

@@ -27,7 +27,7 @@ from chat_client.errors import ChatError, UnknownHandleError
 from chat_client.events import Event, MessageReceived, PartnerLeft, StrangerFound, TimedOut
 from chat_client.stranger import CATEGORIES, Stranger
 from chat_client.terminal import lines
-from chat_client.terminal.command import EXIT_OK, EXIT_UNREACHABLE, Streams
+from chat_client.terminal.command import EXIT_OK, EXIT_UNREACHABLE, Streams, is_terminal
 
 READ_BYTES = 65_536
 
@@ -53,9 +53,12 @@ def chat_in_lines(url: str, name: str, interests: Sequence[str], terminal: Strea
             with suppress(NotImplementedError):  # Windows
                 loop.add_signal_handler(number, talk.cancel)
         queue: asyncio.Queue[str | None] = asyncio.Queue()
-        read_lines(0, lambda line: loop.call_soon_threadsafe(queue.put_nowait, line))
+        if sys.stdin is None:  # closed
+            queue.put_nowait(None)
+        else:
+            read_lines(0, lambda line: loop.call_soon_threadsafe(queue.put_nowait, line))
         async with Stranger(url, name=name, interests=interests) as stranger:
-            return await PlainChat(stranger, terminal, queue.get, holds_lines=not sys.stdin.isatty()).run()
+            return await PlainChat(stranger, terminal, queue.get, holds_lines=not is_terminal(sys.stdin)).run()
 
     try:
         return asyncio.run(chat())

@@ -133,13 +133,24 @@ async def test_the_reader_of_a_pipe_may_have_enough() -> None:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with piped(broker.url, "--name", "Bob") as bob:
-            await bob.sees("You are chatting with")
-            bob.types("one\ntwo\n")
-            out, err = await process.communicate()
+        assert process.stderr is not None
+        assert await process.stderr.readline() == b"status 0\n"  # with its input still open
+        out, err = await process.communicate()
         assert len(out.splitlines()) == 1
-        assert b"status 0" in err
-        assert b"Traceback" not in err
+        assert err == b""
+
+
+async def test_a_closed_input_is_an_ended_one() -> None:
+    """The command enters, leaves, and has no error."""
+    async with serving() as broker:
+        process = await asyncio.create_subprocess_shell(
+            f"{shlex.join([*CHAT, broker.url])} <&-",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert (process.returncode, err) == (0, b"")
+        assert b"Waiting for a stranger" in out
 
 
 async def test_no_broker_is_one_line_and_status_1() -> None:
