@@ -1,4 +1,4 @@
-"""The nine tools: parse, submit, render."""
+"""The tools: parse, submit, render."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from events.commands import Command, EnterQueue, LeaveQueue, LeaveRoom, NextPart
 from events.ids import RoomId, connection_id_of
 from events.log import LogUnavailableError
 from mcp_facade.sessions import Sessions
+from mcp_facade.texts import WINDOW_OPENED
 from mcp_facade.tools.arguments import (
     LONE_SURROGATE_TEXT,
     EnterQueueArguments,
     HandleArguments,
     InvalidArgumentsError,
+    OpenChatArguments,
     RoomArguments,
     SendMessageArguments,
     TextTooLargeError,
@@ -76,6 +78,7 @@ class Tools:
             "report_partner": conduct.report,
             "leave_queue": self._leave_queue,
             "get_status": self._get_status,
+            "open_chat": self._open_chat,
         }
 
     async def call(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
@@ -227,6 +230,11 @@ class Tools:
             cursor = await self._reads.before_last_room(state, caller.connection_id)
         partner_idle = partner_idle_json(state, caller.connection_id, self._presence)
         return status_json(state, caller.connection_id, ending, cursor) | partner_idle
+
+    async def _open_chat(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
+        """Answer in words alone: a host opens the window, and only a click in it enters."""
+        parse(OpenChatArguments, arguments)
+        return {"note": WINDOW_OPENED}
 
     def _queued(self, state: State, caller: Caller) -> Json:
         """Return the result of `enter_queue`; for a match, it is also the notice."""

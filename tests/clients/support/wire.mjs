@@ -15,6 +15,7 @@ export const TOOLS = [
   "leave_chat",
   "leave_queue",
   "next_partner",
+  "open_chat",
   "report_partner",
   "send_message",
   "wait_for_events",
