@@ -45,6 +45,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "operator-contact": (NOT_SET, "your mail address, or that of a page, told to clients"),
 }
 SWITCHES: Mapping[str, str] = {
+    "no-page": "leave out the page at / on which people chat in a browser",
     "no-fast-lane": "let the SDK answer every request by itself: slower, and the reference for what is answered",
     "log-peers": "let log lines of reports name the address from which the reported one last called",
 }
@@ -105,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True):
     redact_after_ms: int | None = None
     log_format: LogFormat = "console"
     log_level: LogLevel = "info"
+    page: bool = True
     fast_lane: bool = True
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
@@ -156,6 +158,7 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         redact_after_ms=read.duration_ms("redact-after"),
         log_format=read.one_of("log-format", LogFormat),
         log_level=read.one_of("log-level", LogLevel),
+        page=not read.switch("no-page"),
         fast_lane=not read.switch("no-fast-lane"),
         allow_hosts=allow_hosts,
         allow_origins=tuple(

@@ -28,6 +28,7 @@ from mcp_facade.http.peer_gate import DENIED, PeerGate
 from mcp_facade.http.proxies import TrustedProxies
 from mcp_facade.operator_notice import OperatorNotice
 from mcp_facade.sdk.workarounds import keep_streams_through_a_signal
+from mcp_facade.web.page import PAGE_PATH, ChatPage
 
 MCP_PATHS = ("/mcp", "/mcp/")
 START_WAIT_MS = 15_000
@@ -38,7 +39,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class ChatApp:
-    """Serves `/mcp`, `/healthz`, `/readyz` and `/metrics` of one broker; starts and closes the broker."""
+    """Serves `/mcp`, the page at `/`, `/healthz`, `/readyz` and `/metrics`; starts and closes the broker."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class ChatApp:
         self._settings = settings
         self._on_started = on_started
         self._pages = PageRequests(host_check)
+        self._chat_page = ChatPage(host_check) if settings.page else None
         self._rest = Starlette(
             routes=[
                 Route(HEALTH_PATH, self._healthz),
@@ -84,13 +86,19 @@ class ChatApp:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request, or the lifespan; the hot path has no layer that it does not need."""
         if scope["type"] != "http" or scope["path"] not in MCP_PATHS:
-            return self._rest(scope, receive, send)
+            return self._other(scope)(scope, receive, send)
         app: ASGIApp = self.endpoint if self.broker.ready or self.broker.draining else self._serve_once_ready
         if self._peer_gate is not None:
             app = self._peer_gate.passage(app, scope)
         if is_from_page(scope) and not (app is DENIED and scope["method"] == "OPTIONS"):  # no preflight passes then
             return self._pages.serve(app, scope, receive, send)
         return app(scope, receive, send)
+
+    def _other(self, scope: Scope) -> ASGIApp:
+        """Return the application for a request that is not to `/mcp`."""
+        if self._chat_page is None or scope["type"] != "http" or scope["path"] != PAGE_PATH:
+            return self._rest
+        return self._peer_gate.passage(self._chat_page, scope) if self._peer_gate is not None else self._chat_page
 
     async def _serve_once_ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request that came before the log is folded; refuse it if that takes longer than `START_WAIT_MS`."""

@@ -56,9 +56,10 @@ ONE_PEER = "name the proxy with --trust-proxy, or else all callers share the lim
 class ChatUvicorn(uvicorn.Server):
     """uvicorn, with streams and waits ended at a signal before it waits for them; it then exits with 0."""
 
-    def __init__(self, config: uvicorn.Config, app: Application) -> None:
+    def __init__(self, config: uvicorn.Config, app: Application, *, has_page: bool = True) -> None:
         super().__init__(config)
         self._app = app
+        self._has_page = has_page
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End gracefully; at the second signal, at once."""
@@ -71,8 +72,10 @@ class ChatUvicorn(uvicorn.Server):
         for listening in sockets or ():
             address, port = listening.getsockname()[:2]
             local = LOCAL_ADDRESSES.get(address)
-            fields = {} if local is None else {"hint": OTHER_NAMES}
-            logger.info("serving", url=f"http://{host_of(local or address)}:{port}/mcp", **fields)
+            origin = f"http://{host_of(local or address)}:{port}"
+            page = {"page": f"{origin}/"} if self._has_page else {}
+            hint = {} if local is None else {"hint": OTHER_NAMES}
+            logger.info("serving", url=f"{origin}/mcp", **page, **hint)
         gc.set_threshold(*GC_THRESHOLDS)
 
     def broker_started(self, position: Position) -> None:
@@ -171,7 +174,7 @@ async def _serve(settings: Settings, listening: socket.socket, deny_file: DenyFi
         return application
 
     app = BootstrapApp("mcp_facade.app", made, started)
-    uvicorn_server = ChatUvicorn(uvicorn_config(app, open_files, settings.unread_bytes_max), app)
+    uvicorn_server = ChatUvicorn(uvicorn_config(app, open_files, settings.unread_bytes_max), app, has_page=settings.page)
     # Objects of a start are permanent: looking for cycles in a large state would take longer than making it.
     gc.disable()
     await uvicorn_server.serve(sockets=[listening])

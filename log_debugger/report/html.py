@@ -5,13 +5,13 @@ Typed texts are in one block of JSON. No text can end the block, and the script 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from importlib.resources import files
 from string import Template
 from typing import Any
 
 import msgspec
+
+from log_debugger.one_page import one_script, policy_hash
 
 SCRIPTS = (
     "text.js",
@@ -56,20 +56,16 @@ def embedded(data: Any) -> str:
 def page(data: Any) -> str:
     """Return the whole page for `data`, a result of `data.page_data`."""
     style = _part("page.css")
-    script = "(() => {\n'use strict';\n" + "\n".join(_part(name) for name in SCRIPTS) + "\n})();"
+    script = one_script(_part(name) for name in SCRIPTS)
     # The hashes let these two texts run, and nothing else.
     return Template(_part("template.html")).substitute(
         style=style,
-        style_hash=_hash(style),
+        style_hash=policy_hash(style),
         script=script,
-        script_hash=_hash(script),
+        script_hash=policy_hash(script),
         data=embedded(data),
     )
 
 
 def _part(name: str) -> str:
     return files("log_debugger.report").joinpath("page", name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

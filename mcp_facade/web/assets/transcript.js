@@ -1,0 +1,96 @@
+// The transcript: a list to which lines are appended, and which follows its end only while that is in sight.
+
+import { el, setText } from "./dom.js";
+import { noteText, problemText } from "./words.js";
+
+const AT_END_PX = 48;
+const SPEAKERS = { stranger: "Stranger: ", you: "You: " };
+
+export class Transcript {
+  #onAgain;
+  #chat = null;
+  #items = new Map();
+  #fresh = 0;
+
+  /** `onAgain(key)` is called to send an own line again, `onSeen()` when the reader comes to the end. */
+  constructor({ onAgain, onSeen = () => {} }) {
+    this.#onAgain = onAgain;
+    this.list = el("ol", {
+      role: "log",
+      tabindex: "0",
+      "aria-live": "polite",
+      "aria-relevant": "additions",
+      "aria-label": "Conversation",
+      onscroll: () => this.#scrolled(onSeen),
+    });
+    this.jump = el("button", { type: "button", class: "jump", hidden: true, onclick: () => this.toEnd() });
+    this.element = el("div", { class: "transcript" }, this.list, this.jump);
+  }
+
+  get isAtEnd() {
+    return this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < AT_END_PX;
+  }
+
+  /** Show the lines of `state`. */
+  show(state) {
+    if (state.chat !== this.#chat) this.#clear(state.chat);
+    const wasAtEnd = this.isAtEnd;
+    const added = state.lines.filter((line) => this.#showLine(line, state));
+    if (added.length === 0) return;
+    if (wasAtEnd || added.some(({ who }) => who === "you")) this.toEnd();
+    else this.#count(this.#fresh + added.length);
+  }
+
+  toEnd() {
+    this.list.scrollTop = this.list.scrollHeight;
+    this.#count(0);
+  }
+
+  #clear(chat) {
+    this.#chat = chat;
+    this.#items.clear();
+    this.list.replaceChildren();
+    this.#count(0);
+  }
+
+  /** Append a line, or show what has changed of it; return whether it is new. */
+  #showLine(line, state) {
+    const known = this.#items.get(line.key);
+    if (known && known.line === line) return false;
+    const item = known || this.#append(line);
+    item.line = line;
+    if (line.who === "you") this.#showState(item, line, state);
+    return !known;
+  }
+
+  #append(line) {
+    const text = el("span", { class: "text", dir: "auto" }, line.who === "note" ? noteText(line) : line.text);
+    const item = { element: el("li", { class: line.who, role: "none" }), state: el("span", { class: "state" }) };
+    if (SPEAKERS[line.who]) item.element.append(el("span", { class: "hidden" }, SPEAKERS[line.who]));
+    item.element.append(text);
+    if (line.who === "you") item.element.append(item.state);
+    this.#items.set(line.key, item);
+    this.list.append(item.element);
+    return item;
+  }
+
+  #showState({ element, state: shown }, line, { room }) {
+    element.dataset.state = line.state;
+    if (line.state !== "unsent") return shown.replaceChildren(line.state === "sending" ? " …" : "");
+    const again = el("button", { type: "button", onclick: () => this.#onAgain(line.key) }, "try again");
+    const why = line.code === "unreachable" ? "" : `: ${problemText(line.code)}`;
+    shown.replaceChildren(` not sent${why}`, ...(room && line.code !== "message_too_large" ? [" · ", again] : []));
+  }
+
+  #scrolled(onSeen) {
+    if (!this.isAtEnd) return;
+    this.#count(0);
+    onSeen();
+  }
+
+  #count(fresh) {
+    this.#fresh = fresh;
+    this.jump.hidden = fresh === 0;
+    setText(this.jump, `${fresh} new ↓`);
+  }
+}

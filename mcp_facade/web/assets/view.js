@@ -1,0 +1,111 @@
+// A conversation on a page: the stranger's name, what one can do, the transcript, how it stands, and the field.
+
+import { Composer } from "./composer.js";
+import { blockDialog, reportDialog } from "./dialogs.js";
+import { el, setText } from "./dom.js";
+import { Transcript } from "./transcript.js";
+import { statusText } from "./words.js";
+
+const ASK_AGAIN_MS = 3_000;
+const LEAVE = "Press Esc again to leave.";
+const NEXT = "Press Next again to leave and meet someone else.";
+
+export class View {
+  #session;
+  #clock;
+  #asked = null;
+  #state = null;
+
+  /** `tools` are more buttons for the head; `onSeen()` is called when the reader has come to the end of the transcript. */
+  constructor(session, { clock, tools = [], onSeen = () => {} }) {
+    this.#session = session;
+    this.#clock = clock;
+    this.transcript = new Transcript({ onAgain: (key) => session.sayAgain(key), onSeen });
+    this.composer = new Composer((text) => this.#say(text));
+    this.dialogs = { block: blockDialog(session), report: reportDialog(session) };
+    this.name = el("bdi");
+    this.buttons = this.#buttons();
+    this.status = el("p", { role: "status", class: "status" });
+    this.banner = el("p", { role: "alert", class: "banner" });
+    const { next, leave, block, report, another, over } = this.buttons;
+    this.element = el(
+      "section",
+      { class: "talk", "aria-label": "Chat" },
+      el("header", {}, el("h1", {}, this.name), el("div", { class: "main" }, next, leave)),
+      el("div", { class: "aside" }, el("span", {}, "A person or a program that you don't know"), ...tools, block, report),
+      this.transcript.element,
+      el("div", { class: "after" }, another, over),
+      this.status,
+      this.banner,
+      this.composer.element,
+      ...Object.values(this.dialogs).map(({ element }) => element),
+    );
+  }
+
+  /** Show `state`. */
+  show(state) {
+    this.#state = state;
+    const { place, lastRoom, judged } = state;
+    const isOver = place === "over" || place === "outside";
+    setText(this.name, place === "chatting" || (isOver && lastRoom) ? state.partner : "Stranger chat");
+    setText(this.status, statusText(state));
+    const { next, leave, block, report, another, over } = this.buttons;
+    next.hidden = place !== "chatting";
+    leave.hidden = isOver;
+    setText(leave, place === "chatting" ? "Leave" : "Cancel");
+    another.hidden = over.hidden = !isOver;
+    setText(another, state.problem === "unknown_handle" ? "Start again" : "Find another stranger");
+    block.hidden = !lastRoom || judged !== null;
+    report.hidden = !lastRoom || judged === "reported";
+    if (this.#asked && isOver) this.#ask(null, "");
+    this.transcript.show(state);
+  }
+
+  /** Do what Esc does: ask first, then leave. */
+  escape() {
+    if (this.#state.place === "over" || this.#state.place === "outside") return;
+    if (this.#asked !== LEAVE) return this.#ask(LEAVE);
+    this.#ask(null);
+    this.#session.leave();
+  }
+
+  #next() {
+    if (this.#asked !== NEXT) return this.#ask(NEXT);
+    this.#ask(null);
+    this.#session.next();
+    this.composer.focus();
+  }
+
+  async #ask(question) {
+    this.#asked = question;
+    setText(this.banner, question || "");
+    this.buttons.next.classList.toggle("asked", question === NEXT);
+    if (question === null) return;
+    await this.#clock.wait(ASK_AGAIN_MS);
+    if (this.#asked === question) this.#ask(null);
+  }
+
+  #say(text) {
+    const isSaid = this.#session.say(text);
+    if (!isSaid && text.trim()) setText(this.banner, "There is no stranger to say it to yet: it stays in the field.");
+    else if (!this.#asked) setText(this.banner, "");
+    return isSaid;
+  }
+
+  #buttons() {
+    const button = (text, onclick, more = {}) => el("button", { type: "button", onclick, ...more }, text);
+    return {
+      next: button("Next", () => this.#next()),
+      leave: button("Leave", () => this.#session.leave()),
+      block: button("Block", () => this.dialogs.block.open(), { class: "quiet" }),
+      report: button("Report", () => this.dialogs.report.open(), { class: "quiet" }),
+      another: button("Find another stranger", () => this.#another(), { class: "go" }),
+      over: button("Begin anew", () => this.#session.startOver()),
+    };
+  }
+
+  #another() {
+    this.#session.enter();
+    this.composer.focus();
+  }
+}
