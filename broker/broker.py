@@ -15,7 +15,7 @@ from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.minting import Minting
 from broker.peers import PeerLimits, Peers
-from broker.presence import Presence
+from broker.presence import ATTENDED_GRACE_MS, Presence
 from broker.rate_limiter import RateLimiter
 from broker.reads import ReadLimits, Reads
 from broker.replica import LogObserver
@@ -53,15 +53,18 @@ class Broker(LogObserver):
         keep_commits: int | None = None,
         read_limits: ReadLimits = ReadLimits(),  # noqa: B008 - immutable
         peer_limits: PeerLimits = PeerLimits(),  # noqa: B008 - immutable
+        attended_grace_ms: int = ATTENDED_GRACE_MS,
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
         """Build the parts.
 
         `keep_commits`: see `LogWriter`; `read_limits`, `peer_limits`: the limits outside the log's policy;
-        `random_bytes`: the source of handles, room ids and salts.
+        `attended_grace_ms`: the idle grace of connections that enter by a window; `random_bytes`: the source of
+        handles, room ids and salts.
         """
         self.log = log
         self.clock = clock
+        self.attended_grace_ms = attended_grace_ms
         self.random_bytes = random_bytes
         self.ready = False
         self.draining = False

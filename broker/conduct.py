@@ -49,7 +49,8 @@ def _cancel_match(state: StateView, command: CancelMatch) -> Decision:
     closed = RoomClosed(room.room_id, closed_by, other, "timeout", missed_by, is_requeued)
     if not is_requeued:
         return [closed]
-    return [closed, QueueEntered(other, known.display_name, known.interests, known.salt, entry)]
+    waits_again = QueueEntered(other, known.display_name, known.interests, known.salt, entry, known.idle_grace_ms)
+    return [closed, waits_again]
 
 
 def _block(state: StateView, command: BlockPartner) -> Decision:

@@ -12,6 +12,7 @@ import msgspec
 from broker.addresses import PORT_MAX, is_mail_address, is_web_address, parse_authority, parse_network, parse_origin
 from broker.errors import UsageError
 from broker.peers import CONNECTIONS_PER_PEER_MAX, LOOPBACK, QUEUE_ENTRIES_PER_PEER_10S_MAX
+from broker.presence import ATTENDED_GRACE_MS
 from broker.reads import PAGE_BYTES_MAX, READS_PER_10S_MAX
 from events.log import EventLog
 from events.memory import MemoryLog
@@ -85,6 +86,7 @@ BOUNDS: Mapping[str, int] = {
     "reads_per_10s_max": READS_PER_10S_MAX,  # a connection's
     "connections_per_peer_max": CONNECTIONS_PER_PEER_MAX,  # waiting and chatting together
     "queue_entries_per_peer_10s_max": QUEUE_ENTRIES_PER_PEER_10S_MAX,  # of a peer's connections together
+    "idle_grace_attended_ms": ATTENDED_GRACE_MS,  # of a window or a page; stored with its entry
 }
 """Limits that no decision reads, so they are not in the log's policy."""
 
@@ -123,6 +125,7 @@ class Settings(msgspec.Struct, frozen=True):
     reads_per_10s_max: int = BOUNDS["reads_per_10s_max"]
     connections_per_peer_max: int = BOUNDS["connections_per_peer_max"]
     queue_entries_per_peer_10s_max: int = BOUNDS["queue_entries_per_peer_10s_max"]
+    idle_grace_attended_ms: int = BOUNDS["idle_grace_attended_ms"]
     policy: Policy = SERVED_POLICY
 
 

@@ -97,7 +97,10 @@ def _enter(state: StateView, command: EnterQueue, facts: Facts, matching: Matchi
         return ALREADY_DONE
     if known is not None and isinstance(known.place, Chatting):
         return Rejection("already_chatting")
-    entry = QueueEntered(command.connection_id, command.display_name, command.interests, facts.salt)
+    idle_grace_ms = command.idle_grace_ms or (known.idle_grace_ms if known is not None else None)
+    entry = QueueEntered(
+        command.connection_id, command.display_name, command.interests, facts.salt, idle_grace_ms=idle_grace_ms
+    )
     return _queue_up(state, entry, facts, matching)
 
 
@@ -118,7 +121,7 @@ def _next(state: StateView, command: NextPartner, facts: Facts, matching: Matchi
         return Rejection("unknown_handle")
     if not room.is_open and isinstance(known.place, Waiting | Chatting):
         return ALREADY_DONE  # a repeat: the sender waits, or has met the next partner since
-    entry = QueueEntered(who, known.display_name, known.interests, known.salt)
+    entry = QueueEntered(who, known.display_name, known.interests, known.salt, idle_grace_ms=known.idle_grace_ms)
     queued = _queue_up(state, entry, facts, matching)
     return queued if isinstance(queued, Rejection) else [*close(room, who, "next"), *queued]
 

@@ -1,7 +1,8 @@
 """Presence of connections. The only evidence is an open stream, a call in flight, or the time since either.
 
 While a stream is open or a call of the connection is in flight, it is present. Otherwise it is absent from
-max(last stream closed + stream grace, last call over + idle grace of its place) on. After a postponed deadline, a
+max(last stream closed + stream grace, last call over + idle grace of its place) on. An attended connection has an
+idle grace of its own, in every place. After a postponed deadline, a
 connection is checked when its old deadline comes up, so being active costs nothing but a note of the time. A move to
 another place adds a deadline, so a connection has at most as many deadlines as moves within a grace
 (`queue_commands_per_10s_max`). A call or a stream also confirms a match (`broker.confirmation`).
@@ -26,6 +27,8 @@ from projections.state import State
 
 NEVER = -1.0
 LOOK_AGAIN_MS = 1_000
+ATTENDED_GRACE_MS = 45_000
+"""The default idle grace of an attended connection: its client's waits last 25 seconds, and it retries for a while."""
 
 
 class _Activity:
@@ -237,5 +240,8 @@ def _is_idle(state: State, connection_id: ConnectionId) -> bool:
 
 
 def _idle_grace_ms(state: State, connection_id: ConnectionId, policy: Policy) -> int:
-    place = state.connections.by_id[connection_id].place
+    connection = state.connections.by_id[connection_id]
+    if connection.idle_grace_ms is not None:
+        return connection.idle_grace_ms
+    place = connection.place
     return policy.idle_grace_room_ms if isinstance(place, Chatting) else policy.idle_grace_queue_ms

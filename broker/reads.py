@@ -163,6 +163,11 @@ class Reads:
         """Return whether a connection is known here (still)."""
         return connection_id in self._replica.state.connections.by_id
 
+    def is_attended(self, connection_id: ConnectionId) -> bool:
+        """Return whether a window or a page speaks for a known connection."""
+        known = self._replica.state.connections.get(connection_id)
+        return known is not None and known.is_attended
+
     async def is_known(self, connection_id: ConnectionId) -> bool:
         """Return whether a connection is known; if not, look again at the log's tip.
 

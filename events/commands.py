@@ -21,11 +21,16 @@ class _CommandBase(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
 
 
 class EnterQueue(_CommandBase, frozen=True, tag="enter_queue"):
-    """Wait for a stranger. `display_name` and `interests` are clean already."""
+    """Wait for a stranger. `display_name` and `interests` are clean already.
+
+    `idle_grace_ms` is that of an attended connection: its client, such as a window, calls or listens all the time, so
+    its silence soon means absence. It holds in every place, in place of the policy's graces.
+    """
 
     connection_id: ConnectionId
     display_name: Text
     interests: Interests
+    idle_grace_ms: int | None = None
 
 
 class NextPartner(_CommandBase, frozen=True, tag="next_partner"):

@@ -34,6 +34,7 @@ class QueueEntered(_EventBase, frozen=True, tag="queue_entered"):
     interests: Interests
     salt: str | None = None  # of its name and interests
     earlier: QueueEntry | None = None  # it waited before, and its match was missed by the other
+    idle_grace_ms: int | None = None  # of an attended connection, in place of the policy's graces
 
 
 class QueueLeft(_EventBase, frozen=True, tag="queue_left"):

@@ -34,7 +34,14 @@ from mcp_facade.http.headers import is_modern
 from mcp_facade.operator_notice import NO_NOTICE, OperatorNotice
 from mcp_facade.sdk.context import Context, exchange_of
 from mcp_facade.sessions import Sessions
-from mcp_facade.texts import INBOX_DESCRIPTION, INBOX_NOT_FOUND, LOBBY_DESCRIPTION, REFUSALS, RESOURCE_NOT_FOUND
+from mcp_facade.texts import (
+    INBOX_DESCRIPTION,
+    INBOX_NOT_FOUND,
+    INBOX_OF_A_WINDOW,
+    LOBBY_DESCRIPTION,
+    REFUSALS,
+    RESOURCE_NOT_FOUND,
+)
 from mcp_facade.tools.calls import Caller
 from mcp_facade.tools.lenient import number_in
 from mcp_facade.tools.results import Json, idle_seconds_of, partner_idle_json, waited_json
@@ -122,6 +129,8 @@ class Resources:
             caller = await self._owner(ctx, uri)
         session = exchange_of(ctx).session
         assert session is not None, "2026-07-28 has no resources/subscribe"
+        if self._reads.is_attended(caller.connection_id):
+            raise MCPError(INVALID_PARAMS, INBOX_OF_A_WINDOW)
         with self._presence.call(caller.connection_id):
             session.bind(*caller)
             if not session.subscribe(uri, *caller):
@@ -151,13 +160,14 @@ class Resources:
             "waiting": len(state.queue),
             "chatting": 2 * state.rooms.open_count,
             "rooms_open": state.rooms.open_count,
+            "matching": state.policy.matching,
             **self._notice,
         }
 
     async def _inbox(self, ctx: Context, uri: str) -> Json:
         caller = await self._owner(ctx, uri)
         session = exchange_of(ctx).session
-        if session is not None:
+        if session is not None and not self._reads.is_attended(caller.connection_id):
             session.bind(*caller)
             await self._sessions.keep(session)
         who = caller.connection_id

@@ -159,6 +159,7 @@ async def _serve(settings: Settings, listening: socket.socket, deny_file: DenyFi
         keep_commits=commits_kept(settings),
         read_limits=read_limits_of(settings),
         peer_limits=peer_limits_of(settings),
+        attended_grace_ms=settings.idle_grace_attended_ms,
     )
     open_files = OpenFiles()
     asyncio.get_running_loop().set_exception_handler(open_files.handle)

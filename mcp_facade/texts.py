@@ -37,6 +37,10 @@ TOOL_DESCRIPTIONS = {
         'show it to nobody) and status "matched" with a room_id, or "waiting": then call wait_for_events with the '
         "cursor. Safe to repeat with the handle. " + UNTRUSTED
     ),
+    "chat_enter": (
+        "For the chat window only, in which a person chats without you; call enter_queue instead. Takes and returns "
+        "what enter_queue does; without a handle, it always gives a new one."
+    ),
     "send_message": (
         "Say something to the stranger in your room. With the newest cursor and wait_seconds, it also waits for the "
         "reply. With a message_id of your own, a repeat is never said twice. " + UNTRUSTED
@@ -83,6 +87,9 @@ REFUSALS = {
     "room_not_found": "Room not found",
     "chat_ended": "Chat has ended",
     "unknown_handle": "This handle is not known (any more). Call enter_queue without a handle to get a new one.",
+    "unknown_window": (
+        "This handle is not a chat window's, or not known any more. Call chat_enter without a handle for a new one."
+    ),
     "no_handle": "There is no handle. Call enter_queue first, and pass the handle that it returns.",
     "already_chatting": (
         "You are in a chat already: answer in that room with send_message, or read it with wait_for_events and the "
@@ -116,11 +123,14 @@ NO_STREAM = (
 )
 NOT_ANSWERING = "The event log does not answer right now. Try again in a moment."
 RESOURCE_NOT_FOUND = "Resource not found. resources/list and resources/templates/list name what there is."
+INBOX_OF_A_WINDOW = (
+    "This inbox belongs to a chat window, and is announced to no session. Read it with a cursor, or wait_for_events."
+)
 INBOX_NOT_FOUND = "Inbox not found: its handle is not known (any more). Call enter_queue to get a new one."
 
 LOBBY_DESCRIPTION = (
-    "How many people wait for a stranger, and how many conversations go on. Also the address of the operator's rules, "
-    "and how to reach the operator, if there are any."
+    "How many people wait for a stranger, how many conversations go on, and whether interests count. Also the address "
+    "of the operator's rules, and how to reach the operator, if there are any."
 )
 WINDOW_DESCRIPTION = "The page of the chat window that open_chat shows."
 INBOX_DESCRIPTION = (

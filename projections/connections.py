@@ -66,6 +66,12 @@ class Connection(msgspec.Struct, frozen=True, gc=False, array_like=True):
     partners: tuple[MetPartner, ...] = ()  # the last `PARTNERS_KEPT`, oldest first
     blocked: tuple[ConnectionId, ...] = ()  # oldest first
     reports_spent_until_us: int = 0
+    idle_grace_ms: int | None = None  # of an attended connection
+
+    @property
+    def is_attended(self) -> bool:
+        """True if its client, such as a window or a page, calls or listens all the time."""
+        return self.idle_grace_ms is not None
 
     def has_met_since(self, other: ConnectionId, at_ms: int) -> bool:
         """Return whether a room with `other` closed after `at_ms`."""
@@ -123,6 +129,7 @@ class ConnectionsMutation(msgspec.Struct, gc=False):
             known.partners,
             known.blocked,
             known.reports_spent_until_us,
+            known.idle_grace_ms,
         )
 
     def set_waiting(self, entry: QueueEntered, position: Position, at_ms: int, limit_per_10s: int) -> None:
@@ -131,7 +138,15 @@ class ConnectionsMutation(msgspec.Struct, gc=False):
         if known is None:
             spent = allowance_after(0, at_ms, limit_per_10s)
             self.by_id[entry.connection_id] = Connection(
-                entry.display_name, entry.interests, Waiting(position), position, at_ms, spent, 0, entry.salt
+                entry.display_name,
+                entry.interests,
+                Waiting(position),
+                position,
+                at_ms,
+                spent,
+                0,
+                entry.salt,
+                idle_grace_ms=entry.idle_grace_ms,
             )
             return
         assert isinstance(known.place, Idle)
@@ -142,6 +157,7 @@ class ConnectionsMutation(msgspec.Struct, gc=False):
             display_name=entry.display_name,
             interests=entry.interests,
             salt=entry.salt,
+            idle_grace_ms=entry.idle_grace_ms,
             place=Waiting(earlier.position, earlier.at_ms) if earlier is not None else Waiting(position),
             last_position=position,
             last_at_ms=at_ms,

@@ -37,10 +37,13 @@ from projections.reports import Report
 from projections.rooms import MessageIds, Room, Rooms
 from projections.state import State
 
-SNAPSHOT_VERSION = 2
-"""2 added entries and reporters of rooms, partners, blocks and reports; a policy without them makes no such state."""
+SNAPSHOT_VERSION = 3
+"""2 added entries and reporters of rooms, partners, blocks and reports; 3, attended connections.
 
-UPCASTS: Mapping[int, Upcast] = {1: lambda line: line}
+Earlier logs make no such state.
+"""
+
+UPCASTS: Mapping[int, Upcast] = {1: lambda line: line, 2: lambda line: line}
 """Snapshot version to the function that turns one of its lines, except the last, into the next version's."""
 
 LINE_WEIGHT = 500

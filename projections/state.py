@@ -269,7 +269,7 @@ _DIGEST_NAMES: Final = {"Connections": "Places", "connections": "places"}
 _NO_FIELDS: Final[Mapping[str, Any]] = {}
 _LATER_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "Waiting": {"entered_at_ms": None},
-    "Connection": {"salt": None, "partners": (), "blocked": (), "reports_spent_until_us": 0},
+    "Connection": {"salt": None, "partners": (), "blocked": (), "reports_spent_until_us": 0, "idle_grace_ms": None},
     "Room": {"first_entry": None, "second_entry": None, "reporters": ()},
     "State": {"reports": Order()},
     "Policy": {

@@ -112,6 +112,7 @@ def _connection(connection: Connection) -> Plain:
         "reports spent until": connection.reports_spent_until_us,
         "met": [(met.connection_id, met.at_ms) for met in connection.partners],
         "blocked": [*connection.blocked],
+        "idle grace": connection.idle_grace_ms,
     }
 
 
@@ -128,6 +129,7 @@ def _reference_connection(connection: ReferenceConnection) -> Plain:
         "reports spent until": connection.reports_spent_until_us,
         "met": connection.met,
         "blocked": connection.blocked,
+        "idle grace": connection.idle_grace_ms,
     }
 
 

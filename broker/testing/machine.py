@@ -150,10 +150,15 @@ class BrokerMachine(RuleBasedStateMachine):
                 self.time_passes(after_ms)
             self.submit(EnterQueue(who, "Anonymous", interests))
 
-    @rule(who=MOSTLY_IDLE, name=strategies.names(), interests=strategies.interests(few=True))
-    def enter(self, who: ConnectionId, name: str, interests: tuple[str, ...]) -> None:
+    @rule(
+        who=MOSTLY_IDLE,
+        name=strategies.names(),
+        interests=strategies.interests(few=True),
+        grace_ms=strategies.idle_graces_ms(),
+    )
+    def enter(self, who: ConnectionId, name: str, interests: tuple[str, ...], grace_ms: int | None) -> None:
         """Enter the queue."""
-        self.submit(EnterQueue(who, name, interests))
+        self.submit(EnterQueue(who, name, interests, grace_ms))
 
     @rule(who=MOSTLY_WAITING, waits=st.booleans(), early_ms=st.sampled_from([0, 1]))
     def match_due(self, who: ConnectionId, waits: bool, early_ms: int) -> None:

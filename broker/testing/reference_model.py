@@ -125,7 +125,13 @@ class ReferenceModel:
         if known is not None and known.place == "chatting":
             raise _RejectedError("already_chatting")
         partner = self._admit(known, command.connection_id, known_interests(command.interests), facts)
-        entered = self.state.wait(command.connection_id, command.display_name, command.interests, facts.salt)
+        entered = self.state.wait(
+            command.connection_id,
+            command.display_name,
+            command.interests,
+            facts.salt,
+            idle_grace_ms=known.idle_grace_ms if command.idle_grace_ms is None and known else command.idle_grace_ms,
+        )
         self._pair(partner, entered, facts)
 
     def _move_on(self, connection_id: ConnectionId, room_id: RoomId, facts: Facts) -> None:
@@ -135,7 +141,9 @@ class ReferenceModel:
         partner = self._admit(known, connection_id, known_interests(known.interests), facts)
         if room.closed is None:
             self.state.close(room, known, "next")
-        entered = self.state.wait(connection_id, known.name, known.interests, known.salt)
+        entered = self.state.wait(
+            connection_id, known.name, known.interests, known.salt, idle_grace_ms=known.idle_grace_ms
+        )
         self._pair(partner, entered, facts)
 
     def _send(self, command: SendMessage, facts: Facts) -> None:
@@ -210,7 +218,14 @@ class ReferenceModel:
         missed_by = tuple(member.connection_id for member in silent)
         self.state.close(room, silent[0], "timeout", missed_by, is_partner_requeued=waits_again)
         if waits_again:
-            self.state.wait(partner.connection_id, partner.name, partner.interests, partner.salt, entry)
+            self.state.wait(
+                partner.connection_id,
+                partner.name,
+                partner.interests,
+                partner.salt,
+                entry,
+                idle_grace_ms=partner.idle_grace_ms,
+            )
 
     def _block(self, connection_id: ConnectionId, room_id: RoomId) -> None:
         known, room = self._known_in_room(connection_id, room_id)

@@ -58,6 +58,7 @@ class ReferenceConnection:
     met: list[tuple[ConnectionId, int]] = field(default_factory=list)  # the last partners, and when each chat ended
     blocked: list[ConnectionId] = field(default_factory=list)
     known_since: Position = 0
+    idle_grace_ms: int | None = None  # of one whose client calls all the time
     notifications: list[tuple[Position, PlainNotification]] = field(default_factory=list)
 
 
@@ -140,6 +141,8 @@ class ReferenceState:
         interests: Interests,
         salt: str | None,
         earlier: QueueEntry | None = None,
+        *,
+        idle_grace_ms: int | None,
     ) -> ReferenceConnection:
         """Put a new or idle connection at the end of the queue, or at its `earlier` place, which costs nothing."""
         connection = self.connection(connection_id)
@@ -149,6 +152,7 @@ class ReferenceState:
         else:
             self.idle.remove(connection)
         connection.name, connection.interests, connection.salt = name, interests, salt
+        connection.idle_grace_ms = idle_grace_ms
         connection.place = "waiting"
         if earlier is None:
             connection.entered, connection.entered_at_ms = self.position + 1, self._now_ms
@@ -159,7 +163,7 @@ class ReferenceState:
         self.queue.append(connection)
         self.queue.sort(key=lambda waiting: waiting.entered)
         self._touch(connection)
-        self.events.append(QueueEntered(connection_id, name, interests, salt, earlier))
+        self.events.append(QueueEntered(connection_id, name, interests, salt, earlier, idle_grace_ms))
         return connection
 
     def leave_queue(self, connection: ReferenceConnection, reason: QueueLeftReason) -> None:

@@ -54,7 +54,13 @@ def scripts(connection_id: ConnectionId) -> SearchStrategy[list[TimedCommand]]:
 
     The broker's own commands about the member are among them.
     """
-    enters = st.builds(EnterQueue, st.just(connection_id), strategies.names(), strategies.interests(few=True))
+    enters = st.builds(
+        EnterQueue,
+        st.just(connection_id),
+        strategies.names(),
+        strategies.interests(few=True),
+        strategies.idle_graces_ms(),
+    )
     message_id = st.none() | st.sampled_from("abc").map(ClientMessageId)
     says = st.builds(SendMessage, st.just(connection_id), st.just(CURRENT_ROOM), strategies.texts(), message_id)
     goes = st.sampled_from(

@@ -204,7 +204,7 @@ def commands(
     who = people if people is not None else _people()
     room = rooms if rooms is not None else _rooms()
     return st.one_of(
-        st.builds(EnterQueue, who, _names(), _interests()),
+        st.builds(EnterQueue, who, _names(), _interests(), idle_graces_ms()),
         st.builds(NextPartner, who, room),
         st.builds(LeaveQueue, who),
         st.builds(SendMessage, who, room, _said(), st.none() | message_ids()),
@@ -219,6 +219,11 @@ def commands(
     )
 
 
+def idle_graces_ms() -> SearchStrategy[int | None]:
+    """Return idle graces of entries: `None` for a connection that is not attended."""
+    return st.none() | st.sampled_from([1, 45_000])
+
+
 def facts() -> SearchStrategy[Facts]:
     """Return any facts, enough for every command."""
     return st.builds(Facts, _NUMBERS, _rooms(), _salts(), _several(_people()))
@@ -230,7 +235,7 @@ def events() -> SearchStrategy[Event]:
     salt, entry = st.none() | _salts(), st.none() | st.builds(QueueEntry, _NUMBERS, _NUMBERS)
     reasons = st.sampled_from(["left", "next", "disconnected", "timeout"])
     return st.one_of(
-        st.builds(QueueEntered, who, name, _interests(), salt, entry),
+        st.builds(QueueEntered, who, name, _interests(), salt, entry, idle_graces_ms()),
         st.builds(QueueLeft, who, st.sampled_from(["left", "disconnected", "timeout"])),
         st.builds(RoomOpened, room, who, who, name, name, salt, salt, entry, entry),
         st.builds(MessageSent, room, who, who, _said(), st.none() | message_ids()),

@@ -202,7 +202,8 @@ def logged_command(commit: Commit) -> LoggedCommand:
     entries = [event for event in commit.events if isinstance(event, QueueEntered)]
     fallback = None
     if isinstance(commit.command, NextPartner) and entries:
-        fallback = EnterQueue(entries[0].connection_id, entries[0].display_name, entries[0].interests)
+        entry = entries[0]
+        fallback = EnterQueue(entry.connection_id, entry.display_name, entry.interests, entry.idle_grace_ms)
     opened = _opened(commit.events)
     connection_ids = frozenset(connections_in(commit))
     return LoggedCommand(commit.position, commit.command, commit.facts, connection_ids, opened, fallback)

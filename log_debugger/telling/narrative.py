@@ -91,6 +91,8 @@ def grace_text(before: State, commit: Commit, who: ConnectionId) -> str:
     if not isinstance(command, Disconnect) or known is None:
         return "for no reason that the log holds"
     if command.reason == "timeout":
+        if known.idle_grace_ms is not None:
+            return f"no call for {span(known.idle_grace_ms)} (the idle grace of its entry)"
         field = "idle_grace_queue_ms" if isinstance(known.place, Waiting) else "idle_grace_room_ms"
         return f"no call for {span(getattr(before.policy, field))} ({field})"
     if commit.at_ms - known.last_at_ms < before.policy.stream_grace_ms:

@@ -67,7 +67,7 @@ def _of_base(base: State, people: People | None) -> Iterator[LoggedCommand]:
     yield LoggedCommand(base.position, AdoptPolicy(base.policy), Facts(began_ms))
     for who in waiting:
         known = base.connections.by_id[who]
-        command = EnterQueue(who, known.display_name, known.interests)
+        command = EnterQueue(who, known.display_name, known.interests, known.idle_grace_ms)
         yield LoggedCommand(base.queue.entered[who], command, Facts(known.last_at_ms), frozenset({who}))
 
 

@@ -187,7 +187,7 @@ class CounterfactualRun:
             case EnterQueue(), _:
                 return command
             case NextPartner(), Idle() if known is not None:
-                return EnterQueue(who, known.display_name, known.interests)
+                return EnterQueue(who, known.display_name, known.interests, known.idle_grace_ms)
             case SendMessage(), Chatting(room_id=room_id):
                 return SendMessage(who, room_id, command.text, command.client_message_id)
             case LeaveRoom() | LeaveQueue(), Chatting(room_id=room_id):

@@ -143,7 +143,7 @@ def _may_block(name: str, arguments: Mapping[str, Any] | None) -> bool:
     given = arguments or {}
     if name == "send_message":
         return not given.keys() <= _OF_A_SHORT_MESSAGE  # `cursor`, in whatever form its host writes it
-    if name == "enter_queue":
+    if name in ("enter_queue", "chat_enter"):
         handle = given.get("handle")
         return not isinstance(handle, str) or not handle.strip()
     return name == "wait_for_events"

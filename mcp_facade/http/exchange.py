@@ -43,6 +43,7 @@ class HttpExchange:
     _answered = False
     _answer_ready = False
     _minted: ConnectionId | None = None
+    _minted_in: Session | None = None
     _caller: ConnectionId | None = None
     _cursor: Position | None = None
     _answered_before = 0
@@ -106,9 +107,13 @@ class HttpExchange:
         """Note the connection of the caller."""
         self._caller = connection_id
 
-    def minted(self, connection_id: ConnectionId) -> None:
-        """Note that only this call's result tells the client of `connection_id`."""
+    def minted(self, connection_id: ConnectionId, session: Session | None) -> None:
+        """Note that only this call's result tells the client of `connection_id`.
+
+        A repeated call finds that of `session`.
+        """
         self._minted = self._caller = connection_id
+        self._minted_in = session
 
     def answer_ready(self, cursor: Position | None = None) -> None:
         """Note that the tool has its result: from now on, the result is written.
@@ -218,7 +223,7 @@ class HttpExchange:
         # A session's own connection: a repeated call finds itself, or is in flight beside a cancelled one.
         own_calls = 0 if self._answer_ready else 1
         is_called_again = self._presence.calls_of(minted) > own_calls
-        session, before = self.session, self._answered_before
+        session, before = self._minted_in, self._answered_before
         if session is not None and (is_called_again or not self.is_cancelled):
             self._minting.abandon_unless_heard(minted, lambda: session.answered > before)
         else:

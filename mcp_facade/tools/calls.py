@@ -39,7 +39,8 @@ class Caller(NamedTuple):
 async def identify(reads: Reads, exchange: HttpExchange, handle: str | None) -> Caller | None:
     """Return the caller: the named handle's, else the session's default's; `None` if it is unknown.
 
-    In a session, this counts as showing the handle: the session's stream is for its connection too.
+    In a session, this counts as showing the handle: the session's stream is for its connection too. A window's handle
+    is an exception, since the model behind the session is not to hear a person's chat in a window.
 
     Raises:
         LogUnavailableError: the handle is not known here, and may be known elsewhere.
@@ -52,7 +53,7 @@ async def identify(reads: Reads, exchange: HttpExchange, handle: str | None) -> 
         caller = await _default(reads, session) if session is not None else None
     if caller is not None:
         exchange.called_by(caller.connection_id)
-        if session is not None:
+        if session is not None and not reads.is_attended(caller.connection_id):
             session.bind(*caller)
     return caller
 

@@ -33,9 +33,15 @@ from mcp_facade.tools.results import (
 
 
 def _tool(
-    name: str, title: str, takes: type[BaseModel], gives: Sequence[type[BaseModel]], hints: dict[str, Any]
+    name: str,
+    title: str,
+    takes: type[BaseModel],
+    gives: Sequence[type[BaseModel]],
+    hints: dict[str, Any],
+    meta: dict[str, Any] | None = None,
 ) -> Tool:
     return Tool(
+        _meta=meta,
         name=name,
         title=title,
         description=TOOL_DESCRIPTIONS[name],
@@ -52,6 +58,9 @@ _ENDS = {"read_only_hint": False, "destructive_hint": True}
 _READS = {"read_only_hint": True, "destructive_hint": False, "idempotent_hint": True}
 _OURS = {"open_world_hint": False}
 
+_FOR_WINDOWS = {"ui": {"visibility": ["app"]}}
+"""Hosts with MCP Apps hide such a tool from the model (ext-apps 2026-01-26, 'Visibility')."""
+
 TOOLS = (
     _tool(
         "enter_queue",
@@ -59,6 +68,14 @@ TOOLS = (
         EnterQueueArguments,
         (QueuedResult,),
         {**_ADDS, **_STRANGER, "idempotent_hint": False},
+    ),
+    _tool(
+        "chat_enter",
+        "For the chat window only",
+        EnterQueueArguments,
+        (QueuedResult,),
+        {**_ADDS, **_STRANGER, "idempotent_hint": False},
+        _FOR_WINDOWS,
     ),
     _tool(
         "send_message",

@@ -1,9 +1,8 @@
-"""The tools: parse, submit, render."""
+"""The tools: parse, submit, render. Those of the queue and of conduct have files of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -11,14 +10,13 @@ import structlog
 from broker.batch import Accepted
 from broker.broker import Broker
 from broker.decision import Rejection
-from events.commands import Command, EnterQueue, LeaveQueue, LeaveRoom, NextPartner, SendMessage
-from events.ids import RoomId, connection_id_of
+from events.commands import LeaveRoom, SendMessage
+from events.ids import RoomId
 from events.log import LogUnavailableError
 from mcp_facade.sessions import Sessions
 from mcp_facade.texts import WINDOW_OPENED
 from mcp_facade.tools.arguments import (
     LONE_SURROGATE_TEXT,
-    EnterQueueArguments,
     HandleArguments,
     InvalidArgumentsError,
     OpenChatArguments,
@@ -31,6 +29,7 @@ from mcp_facade.tools.arguments import (
 )
 from mcp_facade.tools.calls import Call, Caller, Callers, identify
 from mcp_facade.tools.conduct import ConductTools
+from mcp_facade.tools.queue import QueueTools
 from mcp_facade.tools.refusals import Refusals, Refused
 from mcp_facade.tools.results import (
     Answer,
@@ -38,14 +37,10 @@ from mcp_facade.tools.results import (
     idle_seconds_of,
     page_json,
     partner_idle_json,
-    place_cursor,
-    place_json,
-    room_json,
     status_json,
     waited_json,
 )
 from projections.notifications import timestamp_of
-from projections.state import State
 
 logger = structlog.get_logger(__name__)
 
@@ -59,24 +54,24 @@ class Tools:
         self._replica = broker.replica
         self._writer = broker.writer
         self._presence = broker.presence
-        self._minting = broker.minting
         self._peers = broker.peers
         self._reads = broker.reads
         self._waits = broker.waits
-        self._delivery_log = broker.delivery_log
         self._refusals = Refusals(broker.replica, broker.metrics)
         self._sessions = sessions
         self._callers = Callers(broker, sessions, self._refusals)
+        queue = QueueTools(broker, self._callers, self._refusals)
         conduct = ConductTools(broker, self._callers, self._refusals)
         self._tools: Mapping[str, Callable[[Call, Mapping[str, Any] | None], Awaitable[Json]]] = {
-            "enter_queue": self._enter_queue,
+            "enter_queue": queue.enter_queue,
+            "chat_enter": queue.chat_enter,
             "send_message": self._send_message,
             "wait_for_events": self._wait_for_events,
             "leave_chat": self._leave_chat,
-            "next_partner": self._next_partner,
+            "next_partner": queue.next_partner,
             "block_partner": conduct.block,
             "report_partner": conduct.report,
-            "leave_queue": self._leave_queue,
+            "leave_queue": queue.leave_queue,
             "get_status": self._get_status,
             "open_chat": self._open_chat,
         }
@@ -104,59 +99,6 @@ class Tools:
         call.exchange.answer_ready(answer.payload.get("cursor"))
         return answer
 
-    async def _enter_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
-        asked = parse(EnterQueueArguments, arguments)
-        caller = await identify(self._reads, call.exchange, asked.handle)
-        if caller is None and asked.handle:
-            raise self._refusals.of("unknown_handle")
-        minted = caller is None
-        if caller is None:
-            caller = self._mint(call)
-        session = call.exchange.session
-        command = EnterQueue(caller.connection_id, asked.display_name, tuple(asked.interests))
-        with self._presence.call(caller.connection_id), self._entering(call, command):
-            answer = await self._writer.submit(command)
-        if isinstance(answer, Rejection) and minted:
-            self._forget_minted(call, caller)
-        elif session is not None:
-            session.enter(*caller)
-        if isinstance(answer, Rejection):
-            raise self._rejected(answer, caller)
-        return self._queued(answer.state, caller)
-
-    @contextmanager
-    def _entering(self, call: Call, command: EnterQueue | NextPartner) -> Iterator[None]:
-        """Count an entry of the caller's peer, in flight while the context is open.
-
-        Raises:
-            Refused: there were too many; nothing has come of the call.
-        """
-        with self._peers.entering(self._replica.state, command, call.exchange.peer) as refusal:
-            if refusal is not None:
-                call.exchange.nothing_minted()
-                raise self._refusals.of(refusal.code, retry_after_ms=refusal.retry_after_ms)
-            yield
-
-    def _forget_minted(self, call: Call, caller: Caller) -> None:
-        """Abandon a minted connection, whose handle no client learns; on a slow log it may still enter, then leaves."""
-        call.exchange.nothing_minted()
-        if call.exchange.session is not None:
-            self._minting.abandon_unless_heard(caller.connection_id)
-        else:
-            self._minting.abandon(caller.connection_id)
-
-    def _mint(self, call: Call) -> Caller:
-        """Return a new connection; in a session it is the session's own, so that a repeated call finds itself."""
-        if call.exchange.is_over:
-            raise self._refusals.of("unavailable")  # the client has gone
-        session = call.exchange.session
-        handle = self._minting.mint(call.exchange.peer, session.own_handle if session is not None else None)
-        if isinstance(handle, Rejection):
-            raise self._refusals.rejected(handle)
-        caller = Caller(connection_id_of(handle), handle)
-        call.exchange.minted(caller.connection_id)
-        return caller
-
     async def _send_message(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         asked = parse(SendMessageArguments, arguments)
         if asked.wait_seconds and asked.cursor is None:
@@ -177,7 +119,7 @@ class Tools:
 
     async def _not_sent(self, rejection: Rejection, caller: Caller, cursor: int | None) -> Refused:
         """Return the refusal of a message; at the end of a chat, with what the caller has not heard of it."""
-        refusal = self._rejected(rejection, caller)
+        refusal = self._refusals.rejected(rejection)
         if rejection.code == "chat_ended" and cursor is not None:
             page = await self._reads.page(caller.connection_id, cursor)
             self._reads.record(caller.connection_id, page, "result")
@@ -197,21 +139,9 @@ class Tools:
         asked = parse(RoomArguments, arguments)
         caller = await self._callers.known(call, asked.handle)
         with self._presence.call(caller.connection_id):
-            await self._do(LeaveRoom(caller.connection_id, RoomId(asked.room_id)), caller)
-        return {"success": True}
-
-    async def _next_partner(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
-        asked = parse(RoomArguments, arguments)
-        caller = await self._callers.known(call, asked.handle)
-        command = NextPartner(caller.connection_id, RoomId(asked.room_id))
-        with self._presence.call(caller.connection_id), self._entering(call, command):
-            accepted = await self._do(command, caller)
-        return self._queued(accepted.state, caller)
-
-    async def _leave_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
-        caller = await self._callers.known(call, parse(HandleArguments, arguments).handle)
-        with self._presence.call(caller.connection_id):
-            await self._do(LeaveQueue(caller.connection_id), caller)
+            answer = await self._writer.submit(LeaveRoom(caller.connection_id, RoomId(asked.room_id)))
+        if isinstance(answer, Rejection):
+            raise self._refusals.rejected(answer)
         return {"success": True}
 
     async def _get_status(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
@@ -235,36 +165,6 @@ class Tools:
         """Answer in words alone: a host opens the window, and only a click in it enters."""
         parse(OpenChatArguments, arguments)
         return {"note": WINDOW_OPENED}
-
-    def _queued(self, state: State, caller: Caller) -> Json:
-        """Return the result of `enter_queue`; for a match, it is also the notice."""
-        connection_id = caller.connection_id
-        place, cursor = place_json(state, connection_id), place_cursor(state, connection_id)
-        if "room_id" in place and cursor is not None:
-            self._delivery_log.record(cursor, connection_id, "result")
-        return {
-            "handle": caller.handle,
-            "connection_id": connection_id,
-            "status": "matched" if "room_id" in place else "waiting",
-            **place,
-            "cursor": cursor,
-        }
-
-    async def _do(self, command: Command, caller: Caller) -> Accepted:
-        answer = await self._writer.submit(command)
-        if isinstance(answer, Rejection):
-            raise self._rejected(answer, caller)
-        return answer
-
-    def _rejected(self, rejection: Rejection, caller: Caller) -> Refused:
-        """Return the refusal of a command; for one that is chatting already, it is also the notice of the match."""
-        refusal = self._refusals.rejected(rejection)
-        if rejection.code == "already_chatting":
-            room = room_json(self._replica.state, caller.connection_id)
-            refusal.answer.payload.update(room)
-            if room:
-                self._delivery_log.record(room["cursor"], caller.connection_id, "result")
-        return refusal
 
     async def _wait(self, call: Call, caller: Caller, cursor: int, wait_seconds: float) -> Json:
         """Wait for events after `cursor`, and return them."""

@@ -40,11 +40,14 @@ from tests.support.specs import NOON_MS, chatting, state_after, then_also, under
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = {
-    version: (ROOT / "tests" / "golden" / f"snapshot-{version}.jsonl").read_bytes().splitlines() for version in (1, 2)
+    version: (ROOT / "tests" / "golden" / f"snapshot-{version}.jsonl").read_bytes().splitlines()
+    for version in (1, 2, 3)
 }
 GOLDEN_DIGEST = "96fce0c4783a2961d883c61f6ec81fb983fcf2ed8fea48be7e87e31e42cb1f04"
 
-EVE, FAY, GUS, HAL, IDA, JON = (ConnectionId(f"c_{name}") for name in ("eve", "fay", "gus", "hal", "ida", "jon"))
+EVE, FAY, GUS, HAL, IDA, JON, KIM = (
+    ConnectionId(f"c_{name}") for name in ("eve", "fay", "gus", "hal", "ida", "jon", "kim")
+)
 ENDED, REPORTED = RoomId("r_ended"), RoomId("r_reported")
 
 LIMITS: dict[str, Any] = {
@@ -68,18 +71,13 @@ FAIR: dict[str, Any] = {
 
 def every_shape() -> State:
     """Return a state with every place, room, inbox, block and report, with interests and without."""
-    places = QueueEntry(5, NOON_MS - 7), QueueEntry(6, NOON_MS)
-    return state_after(
-        under(**LIMITS, **FAIR),
-        *EVENTS_OF_VERSION_1,
-        then_also(msgspec.structs.replace(entered(IDA), salt="pepper")),
-        then_also(msgspec.structs.replace(entered(JON), display_name=redacted("Jon", "salt"))),
-        then_also(RoomOpened(REPORTED, IDA, JON, "Ida", redacted("Jon", "salt"), "pepper", None, *places)),
-        then_also(said(IDA, JON, "hello", "a", REPORTED)),
-        then_also(PartnerReported(REPORTED, IDA, JON, "spam", 5, 9, "rude"), PartnerBlocked(IDA, JON)),
-        then_also(closed(IDA, JON, "left", REPORTED)),
-        then_also(QueueEntered(JON, "Jon", redacted_interests(("tea",), "salt"), earlier=places[1])),
-    )
+    attended = msgspec.structs.replace(entered(KIM), idle_grace_ms=45_000)
+    return state_after(under(**LIMITS, **FAIR), *EVENTS_OF_VERSION_2, then_also(attended))
+
+
+def every_shape_of_version_2() -> State:
+    """Return the state in the golden file of version 2."""
+    return state_after(under(**LIMITS, **FAIR), *EVENTS_OF_VERSION_2)
 
 
 def every_shape_of_version_1() -> State:
@@ -102,6 +100,22 @@ EVENTS_OF_VERSION_1 = (
     then_also(entered(EVE, "Eve", "chess", "tea")),
     then_also(entered(HAL, "Häl", "tea")),
 )
+
+PLACES = QueueEntry(5, NOON_MS - 7), QueueEntry(6, NOON_MS)
+
+EVENTS_OF_VERSION_2 = (
+    *EVENTS_OF_VERSION_1,
+    then_also(msgspec.structs.replace(entered(IDA), salt="pepper")),
+    then_also(msgspec.structs.replace(entered(JON), display_name=redacted("Jon", "salt"))),
+    then_also(RoomOpened(REPORTED, IDA, JON, "Ida", redacted("Jon", "salt"), "pepper", None, *PLACES)),
+    then_also(said(IDA, JON, "hello", "a", REPORTED)),
+    then_also(PartnerReported(REPORTED, IDA, JON, "spam", 5, 9, "rude"), PartnerBlocked(IDA, JON)),
+    then_also(closed(IDA, JON, "left", REPORTED)),
+    then_also(QueueEntered(JON, "Jon", redacted_interests(("tea",), "salt"), earlier=PLACES[1])),
+)
+
+
+OF_VERSION = {1: every_shape_of_version_1, 2: every_shape_of_version_2}
 
 
 def written(state: State) -> list[bytes]:
@@ -136,6 +150,7 @@ def test_the_specimen_has_every_shape() -> None:
     assert len(state.reports) == 1
     assert {bool(room.reporters) for room in state.rooms.by_id.values()} == {True, False}
     assert {bool(known.blocked) for known in state.connections.by_id.values()} == {True, False}
+    assert {known.is_attended for known in state.connections.by_id.values()} == {True, False}
     assert {bool(known.partners) for known in state.connections.by_id.values()} == {True, False}
 
 
@@ -147,17 +162,18 @@ def test_the_golden_file_is_read_as_ever() -> None:
     assert digest(STATE_CODEC.decode(GOLDEN[1])) == GOLDEN_DIGEST
 
 
-def test_a_snapshot_of_version_1_is_what_its_commits_mean_today() -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_old_snapshot_is_what_its_commits_mean_today(version: int) -> None:
     """The upcast gives exactly the state of a fold, so two brokers agree on an old log."""
-    read, state = STATE_CODEC.decode(GOLDEN[1]), every_shape_of_version_1()
+    read, state = STATE_CODEC.decode(GOLDEN[version]), OF_VERSION[version]()
     assert msgspec.structs.replace(read, tip=state.tip) == state
 
 
 def test_what_a_fold_means_is_what_it_meant() -> None:
     """Folding has not changed its meaning; if it has, raise `SNAPSHOT_VERSION` and add a golden file."""
-    read, state = STATE_CODEC.decode(GOLDEN[2]), every_shape()
+    read, state = STATE_CODEC.decode(GOLDEN[3]), every_shape()
     assert msgspec.structs.replace(read, tip=state.tip) == state
-    assert written(read)[1:-1] == GOLDEN[2][1:-1]
+    assert written(read)[1:-1] == GOLDEN[3][1:-1]
 
 
 def test_the_bytes_are_the_same_under_any_hash_seed() -> None:
@@ -397,7 +413,7 @@ def test_what_is_damaged_is_not_read(lines: list[bytes]) -> None:
 @pytest.mark.parametrize("version", [0, 3, -1, 10**6])
 def test_a_version_that_is_not_known_is_not_read(version: int) -> None:
     """A newer version, and one without an upcast, are refused."""
-    newer = [LINES[0].replace(b'"snapshot":2', b'"snapshot":%d' % version), *LINES[1:]]
+    newer = [LINES[0].replace(b'"snapshot":3', b'"snapshot":%d' % version), *LINES[1:]]
     with pytest.raises(UnreadableSnapshotError, match=f"version {version}; this program reads version 2"):
         STATE_CODEC.decode(newer)
 
@@ -413,7 +429,7 @@ def test_an_older_version_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch)
 
     state = every_shape()
     newer = msgspec.structs.replace(state, messages_sent=state.messages_sent + 1)
-    lines = [line.replace(b'"snapshot":2', b'"snapshot":-1').replace(b'"tip":', b'"end":') for line in written(newer)]
+    lines = [line.replace(b'"snapshot":3', b'"snapshot":-1').replace(b'"tip":', b'"end":') for line in written(newer)]
     lines[-1] = msgspec.json.encode(
         {"sha256": hashlib.sha256(b"".join(b"%s\n" % line for line in lines[:-1])).hexdigest()}
     )

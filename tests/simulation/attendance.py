@@ -148,6 +148,8 @@ class Attendance:
         if kind == "idle":
             return float("inf")
         idle_grace_ms = policy.idle_grace_room_ms if kind == "chatting" else policy.idle_grace_queue_ms
+        if person is not None and person.idle_grace_ms is not None:
+            idle_grace_ms = person.idle_grace_ms
         deadline_ms = max(seen.call_over_ms, self._since_ms) + idle_grace_ms
         if seen.stream_closed_ms != NEVER:
             deadline_ms = max(deadline_ms, seen.stream_closed_ms + policy.stream_grace_ms)

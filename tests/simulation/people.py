@@ -41,6 +41,8 @@ class Person:
         self.name = name
         self.random = random.Random(f"{around.seed} {name}")
         self.answers = Answers(around, self)
+        # A session's own people call `enter_queue`, so that its stream hears them.
+        self.is_window = not isinstance(host, KeptHost) and random.Random(f"{around.seed} {name} window").random() < 0.3
         self.handle: str | None = None
         self.who: ConnectionId | None = None
         self.cursor: int | None = None
@@ -147,7 +149,7 @@ class Person:
         else:
             if isinstance(host, KeptHost):
                 host.default = None
-            answer = await host.call("enter_queue", arguments)
+            answer = await host.call("chat_enter" if self.is_window else "enter_queue", arguments)
             if answer is not None and isinstance(host, KeptHost) and not answer.is_error:
                 who = connection_id_of(answer.payload["handle"])
                 host.default = who
@@ -159,6 +161,9 @@ class Person:
     def _entered(self, answer: Answer) -> None:
         payload = answer.payload
         self.answers.check_queued(answer)
+        idle_grace_ms = self.around.record.person(connection_id_of(payload["handle"])).idle_grace_ms
+        if idle_grace_ms != (self.around.plan.attended_grace_ms if self.is_window else None):
+            self.around.world.fail(f"{self.name} is stored with an idle grace of {idle_grace_ms}")
         who = connection_id_of(payload["handle"])
         if who != payload["connection_id"]:
             self.around.world.fail(f"{self.name} got a handle and another's connection_id")

@@ -90,6 +90,7 @@ class Plan:
         self.haste = draw.choice((0.2, 1.0, 3.0))
         self.policy = _policy(draw, random.Random(f"{seed} company"))
         self.vanishing = random.Random(f"{seed} vanishing").choice(VANISHING)
+        self.attended_grace_ms = random.Random(f"{seed} attended").choice((1_000, 5_000, 45_000))
         self.modern = draw.randrange(4)
         self.per_call = draw.randrange(3)
         self.kept = draw.randrange(4)
@@ -110,6 +111,7 @@ class Plan:
         self.roams = draw.choice((0.1, 0.5, 1.0))
         self.modern += 1
         self.policy = msgspec.structs.replace(self.policy, **LONG_GRACES_MS)
+        self.attended_grace_ms = LONG_GRACES_MS["idle_grace_queue_ms"]
 
     @property
     def handles_are_kept(self) -> bool:
@@ -120,7 +122,12 @@ class Plan:
     def longest_grace_ms(self) -> float:
         """After it, whoever has gone has been taken out: of several brokers, each begins graces anew for the others."""
         policy, rounds = self.policy, 1 if self.brokers == 1 else 3
-        return 10_000.0 + rounds * max(policy.stream_grace_ms, policy.idle_grace_queue_ms, policy.idle_grace_room_ms)
+        return 10_000.0 + rounds * max(
+            policy.stream_grace_ms,
+            policy.idle_grace_queue_ms,
+            policy.idle_grace_room_ms,
+            self.attended_grace_ms,
+        )
 
     def __str__(self) -> str:
         default = Policy()

@@ -97,6 +97,7 @@ class Process:
             self._open_log(),
             self.clock,
             keep_commits=around.plan.keep_commits,
+            attended_grace_ms=around.plan.attended_grace_ms,
             random_bytes=self.random_bytes,
         )
         self._watch_broker(self.broker)

@@ -69,6 +69,7 @@ class Person:
         self.endings: list[tuple[Position, str]] = []  # why they are idle
         self.partners: set[ConnectionId] = set()
         self.heard_to: Position = 0  # what has reached their client, by a result or a stream
+        self.idle_grace_ms: int | None = None  # of a window, from its first entry on
         self.known_since: Position = 0  # if they were forgotten, and came in once more before anyone could tell them so
 
     def owes(self, position: Position, method: str, **params: Any) -> None:
@@ -179,6 +180,9 @@ class Record:
     def _keep_entry(self, commit: Commit, event: QueueEntered) -> None:
         who, position = event.connection_id, commit.position
         person = self.person(who)
+        if person.idle_grace_ms not in (None, event.idle_grace_ms) and person.known_since != position:
+            self._world.fail(f"at {position}, {who} is a window's no longer")
+        person.idle_grace_ms = event.idle_grace_ms
         if event.earlier is None:
             person.entry = QueueEntry(position, commit.at_ms)
         elif event.earlier != person.entry:

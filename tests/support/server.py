@@ -158,6 +158,7 @@ async def serving(
         keep_commits=policy.log_commits_max,
         read_limits=read_limits_of(settings),
         peer_limits=peer_limits_of(settings),
+        attended_grace_ms=settings.idle_grace_attended_ms,
     )
     app = ChatApp(broker, settings, on_started, DenyFile(deny_peers) if deny_peers is not None else None)
     listening = socket.create_server(("127.0.0.1", 0))
