@@ -14,7 +14,7 @@ import { Hearing } from "./hearing.js";
 import { Link } from "./link.js";
 import { Outbox } from "./outbox.js";
 
-const ENTER = "enter_queue";
+const ENTER = "chat_enter";
 const JUDGE_TRIES = 3;
 
 export class Session {
