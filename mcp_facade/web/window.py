@@ -8,11 +8,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from mcp_types import Resource, TextResourceContents, Tool
 
+from events.policy import MatchingName
+from log_debugger.report.html import embedded
+from mcp_facade.operator_notice import OperatorNotice
 from mcp_facade.texts import WINDOW_DESCRIPTION
+from mcp_facade.web.bundle import face
 
 UI_EXTENSION = "io.modelcontextprotocol/ui"
 WINDOW_TYPE = "text/html;profile=mcp-app"
@@ -56,7 +61,8 @@ class ChatWindow:
         return [tool.model_copy(update={"meta": meta}) if tool.name == WINDOW_TOOL else tool for tool in tools]
 
 
-def window_html(notice: OperatorNotice, matching: str) -> str:
-    return """<!doctype html><html><head></head><body>hello<script>
-addEventListener("message",(e)=>{document.body.append(JSON.stringify(e.data)); if(e.data.id===1){parent.postMessage({jsonrpc:"2.0",method:"ui/notifications/initialized",params:{}},"*")}});
-parent.postMessage({jsonrpc:"2.0",id:1,method:"ui/initialize",params:{appInfo:{name:"x",version:"1"},appCapabilities:{},protocolVersion:"2026-01-26"}},"*")</script></body></html>"""
+@cache
+def window_html(notice: OperatorNotice, matching: MatchingName) -> str:
+    """Return the page of a broker with those settings: it shows them without a call, which a host may not pass on."""
+    data = embedded({"matching": matching, **notice.fields()})
+    return face("window.js", "window.html", "window.css", data=data).html

@@ -26,7 +26,7 @@ async function main() {
   const session = new Session(bridge, { clock, newId, store, onChange: () => show() });
   const expand = el("button", { type: "button", onclick: () => toggleRoom() }, "Show all");
   const ask = el("button", { type: "button", onclick: () => askAssistant() }, "Ask my assistant about this");
-  const view = new View(session, { clock, tools: [expand, ask], layout: windowLayout, isModal: false });
+  const view = new View(session, { clock, tools: [expand, ask], layout: windowLayout, isModal: false, hasNames: true });
   const start = new WindowStart(broker, {
     onEnter: (profile) => {
       start.offerGoingOn(false);
