@@ -76,6 +76,7 @@ async function main() {
   }
 
   root.replaceChildren(start.element, view.element);
+  addEventListener("focus", () => session.wake());
   show();
   applyContext(await bridge.connect(APP));
   start.offerGoingOn(Boolean(store.load()?.handle));
@@ -93,7 +94,7 @@ function windowLayout({ name, transcript, status, banner, composer, buttons, dia
     status,
     banner,
     composer.element,
-    el("div", { class: "actions" }, next, leave, another, over, ...tools, block, report),
+    el("div", { class: "actions" }, next, leave, another, over, ...tools, el("span", { class: "seldom" }, block, report)),
     ...Object.values(dialogs).map(({ element }) => element),
   );
 }

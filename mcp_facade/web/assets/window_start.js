@@ -34,8 +34,8 @@ export class WindowStart {
       el("p", { class: "who" }, "Talk to a stranger: a person or a program you don't know."),
       el("div", { class: "fields" }, el("p", {}, el("label", { for: "name" }, "Your name"), this.name), interests),
       this.problem,
-      el("div", { class: "actions" }, this.find, this.goOn, ...this.links),
-      el("p", { class: "soft" }, "Whoever runs the broker can read what is said. Your assistant can't."),
+      el("div", { class: "actions" }, this.find, this.goOn, el("span", { class: "seldom" }, ...this.links)),
+      el("p", { class: "soft" }, "The operator of the broker can read what is said; your assistant can't."),
     );
   }
 
