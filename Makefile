@@ -81,7 +81,8 @@ test-clients: install  ## other people's clients and the conformance suite, from
 	$(MAKE) -C tests/clients test PYTHON="$(abspath $(BIN)/python)"
 	CHAT_BROKER_NO_FAST_LANE=1 $(MAKE) -C tests/clients test PYTHON="$(abspath $(BIN)/python)"
 
-test-browser: install  ## the report in a real browser: Chromium at /usr/bin/chromium, or where CHROMIUM says
+test-browser: install  ## the report and the chat page in a real browser: Chromium at /usr/bin/chromium, or where CHROMIUM says; needs npm
+	$(MAKE) -C tests/clients node_modules/.package-lock.json
 	$(BIN)/python -m pytest tests/browser
 
 fuzz: install  ## malformed requests over HTTP: EXAMPLES=100 generated, ten times as many bred from them; SEED=, else a new one each time

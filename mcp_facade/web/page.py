@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from mcp_facade.http.headers import headers_of
 from mcp_facade.http.host_check import HostOriginCheck
-from mcp_facade.web.bundle import face
+from mcp_facade.web.bundle import Face, face
 
 PAGE_PATH = "/"
 METHODS = ("GET", "HEAD")
@@ -20,13 +20,18 @@ POLICY = (
 )
 
 
+def chat_page() -> Face:
+    """Return the page."""
+    return face("page.js", "page.html", "page.css", POLICY)
+
+
 class ChatPage:
     """An ASGI application with the one page."""
 
     def __init__(self, check: HostOriginCheck) -> None:
         """Refuse what `check` refuses."""
         self._check = check
-        html, policy = face("page.js", "page.html", "page.css", POLICY)
+        html, policy = chat_page()
         self._body = html.encode()
         self._etag = f'"{base64.urlsafe_b64encode(hashlib.sha256(self._body).digest()[:18]).decode()}"'
         self._headers = {

@@ -1,4 +1,4 @@
-"""A browser, and reports opened in it. Needs Chromium: /usr/bin/chromium, or what the environment names in CHROMIUM."""
+"""A browser, and reports and chat pages opened in it. Needs Chromium: /usr/bin/chromium, or what the environment names in CHROMIUM."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from playwright.sync_api import Browser
 
 from events.commit import Commit
 from projections.state import INITIAL_STATE, State
+from tests.browser.brokers import BrokerProcess, broker_process
+from tests.browser.chat_tab import ChatTab, take_out
 from tests.browser.pages import html_of
 from tests.browser.report_tab import ReportTab, chromium, chromium_path, is_installed
+from tests.browser.stranger import Stranger
 
+OpenChat = Callable[..., ChatTab]
 Open = Callable[..., ReportTab]
 
 
@@ -42,3 +46,33 @@ def open_report(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     yield open_it
     for one in opened:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[BrokerProcess]:
+    """One broker for all pages that do nothing to it; its people may talk as fast as they like."""
+    with broker_process("--messages-per-10s-max", "1000") as started:
+        yield started
+
+
+@pytest.fixture
+def open_chat(browser: Browser, broker: BrokerProcess) -> Iterator[OpenChat]:
+    """Opens the chat page in a context of its own; afterwards, its people are gone and nothing complained."""
+    opened: list[ChatTab] = []
+
+    def open_it(url: str | None = None, **options: Any) -> ChatTab:
+        opened.append(ChatTab(browser.new_context(**options), url or broker.url))
+        return opened[-1]
+
+    yield open_it
+    for tab in opened:
+        tab.close()
+
+
+@pytest.fixture
+def stranger(broker: BrokerProcess) -> Iterator[Stranger]:
+    """One who knows tools alone; gone afterwards."""
+    with Stranger(broker.url) as person:
+        yield person
+        if person.handle:
+            take_out(broker.url, person.handle)

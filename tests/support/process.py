@@ -63,11 +63,11 @@ async def started(*arguments: str, **environment: str) -> asyncio.subprocess.Pro
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=_inherited() | environment,
+        env=inherited_environment() | environment,
     )
 
 
-def _inherited() -> dict[str, str]:
+def inherited_environment() -> dict[str, str]:
     """This process's environment, whose settings are those of the test alone."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_BROKER_")}
     return inherited if FAST_LANE else inherited | {"CHAT_BROKER_NO_FAST_LANE": "1"}

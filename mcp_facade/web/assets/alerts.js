@@ -43,8 +43,7 @@ export class Alerts {
   }
 
   #showSound() {
-    this.button.setAttribute("aria-pressed", `${this.#isOn}`);
-    setText(this.button, "Sound");
+    setText(this.button, this.#isOn ? "Sound is on" : "Sound is off");
   }
 
   #beep() {

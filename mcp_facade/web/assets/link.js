@@ -34,9 +34,14 @@ export class Link {
 
   /** Call once. */
   async call(name, args) {
-    const result = await this.#transport.call(name, args);
-    this.#reached();
-    return result;
+    try {
+      const result = await this.#transport.call(name, args);
+      this.#reached();
+      return result;
+    } catch (error) {
+      if (error instanceof Refusal && error.code !== "unavailable") this.#reached();
+      throw error;
+    }
   }
 
   /** Call until there is an answer that is final, at most `tries` times, or until `isLate()`; throw otherwise. */

@@ -32,6 +32,7 @@ async function main() {
     if (state.unread) seen();
   }
 
+  view.element.hidden = true;
   document.getElementById("app").replaceChildren(start.element, view.element);
   show(session.state, session.state);
   addEventListener("keydown", (event) => {
@@ -45,9 +46,10 @@ async function main() {
     seen();
     session.wake();
   });
+  session.resume();
   keepAboveKeyboard(() => view.transcript.isAtEnd && view.transcript.toEnd());
-  await session.resume();
   document.documentElement.dataset.ready = "";
+  if (session.state.place !== "outside") view.composer.focus();
 }
 
 /** Keep the page as high as what is in sight: a phone's keyboard lies over the rest. */

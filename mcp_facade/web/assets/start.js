@@ -94,7 +94,7 @@ export class Start {
     });
     this.chosen = el("ul", { class: "chips", "aria-label": "Your interests" });
     const add = el("button", { type: "button", onclick: () => this.#addInterest() }, "Add");
-    const label = el("label", { for: "interest" }, "Interests (optional): you meet those who share one first");
+    const label = el("label", { for: "interest" }, "Interests (optional)");
     return el("div", { class: "interests", hidden: true }, label, el("div", { class: "row" }, this.interest, add), this.chosen);
   }
 

@@ -20,20 +20,15 @@ export class Transcript {
   constructor({ onAgain, onSeen = () => {}, hasNames = false }) {
     this.#onAgain = onAgain;
     this.#hasNames = hasNames;
-    this.list = el("ol", {
-      role: "log",
-      tabindex: "0",
-      "aria-live": "polite",
-      "aria-relevant": "additions",
-      "aria-label": "Conversation",
-      onscroll: () => this.#scrolled(onSeen),
-    });
+    this.list = el("ol"); // a list may not be a log itself (ARIA in HTML)
+    const live = { "aria-live": "polite", "aria-relevant": "additions", "aria-label": "Conversation" };
+    this.log = el("div", { role: "log", tabindex: "0", ...live, onscroll: () => this.#scrolled(onSeen) }, this.list);
     this.jump = el("button", { type: "button", class: "jump", hidden: true, onclick: () => this.toEnd() });
-    this.element = el("div", { class: "transcript" }, this.list, this.jump);
+    this.element = el("div", { class: "transcript" }, this.log, this.jump);
   }
 
   get isAtEnd() {
-    return this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < AT_END_PX;
+    return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < AT_END_PX;
   }
 
   /** Show the lines of `state`. */
@@ -47,7 +42,7 @@ export class Transcript {
   }
 
   toEnd() {
-    this.list.scrollTop = this.list.scrollHeight;
+    this.log.scrollTop = this.log.scrollHeight;
     this.#count(0);
   }
 
@@ -70,7 +65,7 @@ export class Transcript {
 
   #append(line, { partner }) {
     const text = el("span", { class: "text", dir: "auto" }, line.who === "note" ? noteText(line) : line.text);
-    const item = { element: el("li", { class: line.who, role: "none" }), state: el("span", { class: "state" }) };
+    const item = { element: el("li", { class: line.who }), state: el("span", { class: "state" }) };
     if (line.who !== "note") item.element.append(this.#speaker(line.who, partner));
     item.element.append(text);
     if (line.who === "you") item.element.append(item.state);
