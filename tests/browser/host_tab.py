@@ -7,6 +7,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, FrameLocator, Locator, expect
 
+from tests.browser.stranger import Stranger
+
 Json = dict[str, Any]
 
 HOST = Path(__file__).with_name("host.html")
@@ -83,6 +85,12 @@ class HostTab:
     def expect_to_talk_with(self, name: str) -> None:
         """Wait for a conversation with `name`."""
         expect(self.window.get_by_placeholder(f"Say something to {name}")).to_be_visible()
+
+    def meet(self, stranger: Stranger) -> None:
+        """Find `stranger`, who enters now."""
+        self.find()
+        stranger.enter()
+        self.expect_to_talk_with(stranger.name)
 
     def say(self, *texts: str) -> None:
         """Say something with the keyboard."""

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 
+from mcp_facade.operator_notice import OperatorNotice
 from mcp_facade.streams.frames import EXTENSION
 from mcp_facade.texts import WINDOW_OPENED
-from mcp_facade.web.window import UI_EXTENSION, WINDOW_TYPE
+from mcp_facade.web.window import UI_EXTENSION, WINDOW_TYPE, window_html
 from tests.facade.people import Crowd, Era, Person, crowd
 from tests.support.server import serving
 
@@ -149,3 +150,20 @@ async def test_discovery_names_both_extensions(there: Crowd) -> None:
     """In 2026-07-28 the window's extension is beside our own."""
     answer = await (await there.person("2026")).request("server/discover")
     assert answer["result"]["capabilities"]["extensions"] == {EXTENSION: {}, UI_EXTENSION: {}}
+
+
+def test_the_page_is_small_and_stands_alone() -> None:
+    """A host's default policy lets it run: inline, without a network, and without code made from text."""
+    html = window_html(OperatorNotice("https://example.org/rules"), "interests")
+    assert len(html.encode()) <= 60_000
+    assert not re.search(r"\beval\(|new Function|\bfetch\(|EventSource|XMLHttpRequest|<link|<img|@import|\bsrc=", html)
+    assert not re.search(r"innerHTML\b|insertAdjacentHTML|document\.write", html)
+
+
+def test_no_setting_ends_the_data_of_the_page() -> None:
+    """An operator's text is data, whatever it holds."""
+    contact = "</script><script>alert(1)</script>"
+    html = window_html(OperatorNotice(operator_contact=contact), "first-come")
+    assert "alert(1)</script>" not in html
+    (data,) = re.findall(r'<script type="application/json" id="broker">(.*?)</script>', html)
+    assert json.loads(data) == {"matching": "first-come", "operator_contact": contact}

@@ -44,13 +44,14 @@ async function main() {
     const isChatting = state.place === "chatting";
     view.composer.element.hidden = !isChatting;
     view.composer.field.placeholder = isChatting ? `Say something to ${state.partner}` : "Say something";
-    expand.hidden = !bridge.canBeFullscreen || (!looks.isFullscreen && state.lines.length <= INLINE_LINES);
+    expand.hidden = !bridge.canBeFullscreen || !(looks.isFullscreen || hasHidden(state, view.transcript.list));
     setText(expand, looks.isFullscreen ? "Show less" : "Show all");
     ask.hidden = !bridge.canTellModel || !state.lines.some(({ who }) => who !== "note");
   }
 
   function applyContext(context) {
     looks.apply(context);
+    document.documentElement.toggleAttribute("data-expandable", bridge.canBeFullscreen);
     for (const link of start.links) link.hidden = !bridge.canOpenLinks;
     show();
     view.transcript.toEnd();
@@ -83,13 +84,19 @@ async function main() {
   document.documentElement.dataset.ready = "";
 }
 
+/** Return whether there is more to read than the last lines, or than the beginning of a long one. */
+function hasHidden({ lines }, list) {
+  if (lines.length > INLINE_LINES) return true;
+  return [...list.querySelectorAll(".text")].some((text) => text.scrollHeight > text.clientHeight + 1);
+}
+
 /** Return the elements of `view` as a transcript with a field below it; what is done seldom comes last. */
 function windowLayout({ name, transcript, status, banner, composer, buttons, dialogs }, tools) {
   const { next, leave, another, over, block, report } = buttons;
   return el(
     "section",
     { class: "talk", "aria-label": "Chat" },
-    el("p", { class: "who" }, el("b", {}, name), " ", el("span", {}, "a stranger: a person or a program you don't know")),
+    el("h1", { class: "who" }, el("b", {}, name), " ", el("span", {}, "a stranger: a person or a program you don't know")),
     transcript.element,
     status,
     banner,

@@ -31,7 +31,7 @@ export class WindowStart {
     this.element = el(
       "section",
       { class: "start", "aria-label": "Find a stranger" },
-      el("p", { class: "who" }, "Talk to a stranger: a person or a program you don't know."),
+      el("h1", { class: "who" }, "Talk to a stranger: a person or a program you don't know."),
       el("div", { class: "fields" }, el("p", {}, el("label", { for: "name" }, "Your name"), this.name), interests),
       this.problem,
       el("div", { class: "actions" }, this.find, this.goOn, el("span", { class: "seldom" }, ...this.links)),
