@@ -175,7 +175,9 @@ async def _serve(settings: Settings, listening: socket.socket, deny_file: DenyFi
         return application
 
     app = BootstrapApp("mcp_facade.app", made, started)
-    uvicorn_server = ChatUvicorn(uvicorn_config(app, open_files, settings.unread_bytes_max), app, has_page=settings.page)
+    uvicorn_server = ChatUvicorn(
+        uvicorn_config(app, open_files, settings.unread_bytes_max), app, has_page=settings.page
+    )
     # Objects of a start are permanent: looking for cycles in a large state would take longer than making it.
     gc.disable()
     await uvicorn_server.serve(sockets=[listening])

@@ -85,7 +85,9 @@ class HostOriginCheck:
 
     def allows_origin(self, scope: Scope, headers: Headers) -> bool:
         """Return whether the request comes from a page whose origin is allowed."""
-        return _count(scope, b"origin") == 1 and self._is_allowed_origin(headers[b"origin"])
+        if _count(scope, b"origin") != 1:
+            return False
+        return self._is_allowed_origin(headers[b"origin"]) or self._is_own_page(scope, headers)
 
     def _refused(self, scope: Scope, headers: Headers) -> int | None:
         if _count(scope, b"host") != 1:
@@ -108,6 +110,21 @@ class HostOriginCheck:
             return False
         is_of_a_host = any((origin.host, port) in self._hosts for port in (None, origin.port))
         return origin in self._origins or (origin.scheme in DEFAULT_PORTS and is_of_a_host)
+
+    def _is_own_page(self, scope: Scope, headers: Headers) -> bool:
+        """Return whether the request comes from a page served under the very name and port that it is sent to.
+
+        A proxy may speak TLS, so the scheme says nothing.
+        """
+        origin = parse_origin(headers[b"origin"].decode("latin-1"))
+        if origin is None or origin.scheme not in DEFAULT_PORTS or _count(scope, b"host") != 1:
+            return False
+        host = headers[b"host"]
+        authority = parse_authority(host.decode("latin-1"))
+        if authority is None or not self._is_allowed_host(host):
+            return False
+        port = authority.port if authority.port is not None else DEFAULT_PORTS[origin.scheme]
+        return (authority.host, port) == (origin.host, origin.port)
 
     def _remember(self, checked: _Checked) -> None:
         if sum(len(value) for value in checked[1:]) > REMEMBERED_BYTES_MAX:

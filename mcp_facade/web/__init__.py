@@ -1,1 +1,1 @@
-"""The faces for people: the chat page, and what it shares with other faces. They are clients of `/mcp` like any other."""
+"""The faces for people: the chat page, and what it shares with other faces. Each is a client of `/mcp`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 
 from starlette.responses import PlainTextResponse, Response
@@ -20,6 +21,7 @@ POLICY = (
 )
 
 
+@functools.cache
 def chat_page() -> Face:
     """Return the page."""
     return face("page.js", "page.html", "page.css", POLICY)

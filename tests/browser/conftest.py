@@ -1,4 +1,7 @@
-"""A browser, and reports and chat pages opened in it. Needs Chromium: /usr/bin/chromium, or what the environment names in CHROMIUM."""
+"""A browser, and reports and chat pages opened in it.
+
+Needs Chromium: /usr/bin/chromium, or what the environment names in CHROMIUM.
+"""
 
 from __future__ import annotations
 

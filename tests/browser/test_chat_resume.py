@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
-from tests.browser.brokers import BrokerProcess, broker_process
+from tests.browser.brokers import broker_process
 from tests.browser.chat_tab import ChatTab
 from tests.browser.conftest import OpenChat
 from tests.browser.stranger import Stranger
@@ -90,9 +90,7 @@ def test_a_duplicated_tab_begins_anew(talking: ChatTab, stranger: Stranger) -> N
     """It has a copy of the other's storage, and neither disturbs the other."""
     copied = talking.page.evaluate("Object.entries(sessionStorage)")
     page = talking.context.new_page()
-    page.add_init_script(
-        f"if (!sessionStorage.length) for (const [k, v] of {copied!r}) sessionStorage.setItem(k, v);"
-    )
+    page.add_init_script(f"if (!sessionStorage.length) for (const [k, v] of {copied!r}) sessionStorage.setItem(k, v);")
     page.goto(talking.url)
     second = ChatTab(talking.context, talking.url, page)
     expect(second.button("Find a stranger")).to_be_visible()

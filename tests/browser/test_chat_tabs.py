@@ -15,7 +15,10 @@ from tests.browser.chat_tab import ChatTab
 TABS = 20
 STREAMS = 3
 WITHIN_MS = 30_000
-HIDE = "Object.defineProperty(document, 'hidden', {get: () => true}); document.dispatchEvent(new Event('visibilitychange'))"
+HIDE = """() => {
+  Object.defineProperty(document, "hidden", { get: () => true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def streams(broker: BrokerProcess) -> int:
 
 
 def test_no_tab_of_many_hangs(browser: Browser, own_broker: BrokerProcess) -> None:
-    """Three hold a stream, the others ask, hidden ones in turns; each talks and hears, and a freed stream is taken up."""
+    """Three hold a stream, the others ask, hidden ones in turns; each talks and hears. A freed stream is taken."""
     context = browser.new_context()
     tabs = [ChatTab(context, own_broker.url) for _ in range(TABS)]
     for number, tab in enumerate(tabs):

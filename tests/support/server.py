@@ -128,6 +128,7 @@ async def serving(
     operator_contact: str | None = None,
     exempt_peers: tuple[str, ...] = LOOPBACK,
     log_peers: bool = False,
+    page: bool = True,
     folded: bool = True,
     on_started: Callable[[], None] = lambda: None,
     **limits: Any,
@@ -140,6 +141,7 @@ async def serving(
     bounds = {"reads_per_10s_max": 1_000_000} | {name: limits.pop(name) for name in BOUNDS if name in limits}
     policy = Policy(**(generous | {"handles_minted_per_10s_max": 1_000_000} | limits))
     settings = Settings(
+        page=page,
         fast_lane=FAST_LANE,
         allow_hosts=allow_hosts,
         allow_origins=allow_origins,

@@ -60,7 +60,7 @@ const STEPS = {
     retryAfterMs: retry_after_ms,
   }),
   heard: (state, page) => {
-    let next = page.events.reduce(afterEvent, page.missed ? withHole(state, page.cursor) : state);
+    let next = page.events.reduce(afterEvent, page.missed ? note(state, "missed") : state);
     next = { ...next, cursor: Math.max(next.cursor, page.cursor || 0) };
     if (next.place === "chatting" && page.partner_idle_seconds !== undefined) next.silent = page.partner_idle_seconds;
     const isLast = page.events.length === 0 && page.cursor <= state.cursor;
@@ -89,7 +89,6 @@ const changed = (state, key, change) => ({
   lines: state.lines.map((line) => (line.key === key ? { ...line, ...change } : line)),
 });
 const outside = (state) => ({ ...state, place: state.lastRoom ? "over" : "outside", room: null, position: null });
-const withHole = (state, cursor) => note({ ...state, cursor: Math.max(state.cursor, cursor || 0) }, "missed");
 
 function waiting(state, position = null) {
   return { ...state, place: "waiting", room: null, position, silent: 0, problem: null };
@@ -140,7 +139,7 @@ function resumed(state, { events, cursor, status, idle_reason, room_id, partner,
   let next = events.reduce(afterEvent, start);
   if (status === "chatting" && next.room !== room_id) next = { ...next, place: "chatting", room: room_id, partner };
   if (status === "chatting") next.lastRoom = room_id;
-  if (missed) next = withHole(next, cursor);
+  if (missed) next = note(next, "missed", "");
   next = { ...next, cursor, unread: 0, link: state.link, judged: next.lastRoom === state.lastRoom ? state.judged : null };
   const own = state.lastRoom && state.lastRoom === next.lastRoom ? state.lines.filter(isOwn) : [];
   next = { ...next, chat: state.chat + 1, lines: inOrder([...next.lines, ...own]) };
@@ -153,7 +152,7 @@ function resumed(state, { events, cursor, status, idle_reason, room_id, partner,
 
 /** Return lines by their time; one without a time has not been said yet, and is last. */
 function inOrder(lines) {
-  const keyed = lines.map((line, index) => ({ line, index, at: line.at || "~" }));
+  const keyed = lines.map((line, index) => ({ line, index, at: line.at ?? "~" }));
   keyed.sort((a, b) => (a.at === b.at ? a.index - b.index : a.at < b.at ? -1 : 1));
   return keyed.map(({ line }) => line);
 }

@@ -1,0 +1,302 @@
+/** The core of the faces for people: the fold, and the session over a transport and a clock of the test's own. */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+
+import { Refusal, answerOf } from "../../mcp_facade/web/assets/answers.js";
+import { fold, initial, savedOf } from "../../mcp_facade/web/assets/fold.js";
+import { Session } from "../../mcp_facade/web/assets/session.js";
+import { statusText } from "../../mcp_facade/web/assets/words.js";
+
+const ROOM = "r_1";
+const at = (cursor) => `2026-11-29T10:00:00.${String(cursor).padStart(3, "0")}Z`;
+const found = (cursor, partner = "Ann", room_id = ROOM) => ({
+  method: "chatroom.found",
+  params: { room_id, partner, cursor, timestamp: at(cursor) },
+});
+const heard = (cursor, message, room_id = ROOM) => ({
+  method: "message.received",
+  params: { room_id, message, cursor, timestamp: at(cursor), sender: "stranger" },
+});
+const gone = (cursor, more = { reason: "left" }) => ({
+  method: "partner.disconnected",
+  params: { room_id: ROOM, cursor, timestamp: at(cursor), ...more },
+});
+const page = (events, more = {}) => ({ kind: "heard", events, cursor: events.at(-1)?.params.cursor ?? 0, ...more });
+const folded = (...happenings) => happenings.reduce(fold, initial);
+const waiting = { kind: "entered", status: "waiting", position: 1, cursor: 1 };
+const matched = { kind: "entered", status: "matched", room_id: ROOM, partner: "Ann", cursor: 5 };
+const texts = ({ lines }) => lines.map(({ text, code }) => text ?? code);
+
+describe("the fold", () => {
+  it("says nothing twice, whatever brings it", () => {
+    const state = folded(waiting, page([found(5), heard(6, "a")]), page([heard(6, "a")]), page([found(5), heard(7, "b")]));
+    assert.deepEqual(texts(state), ["found", "a", "b"]);
+    assert.deepEqual([state.place, state.cursor, state.unread], ["chatting", 7, 2]);
+  });
+
+  it("takes a match from a stream or from the result, whichever comes first", () => {
+    for (const happenings of [
+      [waiting, page([found(5), heard(6, "a")]), { ...waiting, cursor: 2 }],
+      [{ kind: "entering" }, page([found(5), heard(6, "a")]), matched],
+      [{ kind: "entering" }, matched, page([found(5), heard(6, "a")])],
+    ]) {
+      const state = folded(...happenings);
+      assert.deepEqual([state.place, ...texts(state)], ["chatting", "found", "a"]);
+    }
+  });
+
+  it("hears nothing of a room that was left", () => {
+    const moving = folded(matched, { kind: "entering" }, page([heard(6, "late"), gone(7)]));
+    assert.deepEqual([moving.place, ...texts(moving)], ["entering", "found"]);
+    const next = fold(moving, page([found(9, "Cat", "r_2"), heard(10, "hi", "r_2")]));
+    assert.deepEqual([next.partner, ...texts(next)], ["Cat", "found", "hi"]);
+    assert.notEqual(next.chat, moving.chat);
+  });
+
+  it("waits on when the stranger never came", () => {
+    const state = folded(matched, page([gone(6, { reason: "timeout", requeued: true })]));
+    assert.deepEqual([state.place, state.room, ...texts(state)], ["waiting", null, "found", "requeued"]);
+  });
+
+  it("knows by the status what no event tells, once there are no more events", () => {
+    const idle = { status: "idle", idle_reason: "missed_match" };
+    assert.equal(folded(waiting, page([], { ...idle, cursor: 9 })).place, "waiting"); // more is to be read
+    const state = folded(waiting, page([], { ...idle, cursor: 1 }));
+    assert.deepEqual([state.place, ...texts(state)], ["over", "missed_match"]);
+    assert.equal(folded(matched, page([], { status: "idle", idle_reason: "you_timed_out" })).place, "over");
+  });
+
+  it("tells of a hole in what is kept", () => {
+    assert.deepEqual(texts(folded(matched, page([heard(60, "b")], { missed: true }))), ["found", "missed", "b"]);
+  });
+
+  it("tells when there is no sign of life for long, until there is one", () => {
+    const silent = folded(matched, page([], { status: "chatting", partner_idle_seconds: 125 }));
+    assert.equal(statusText(silent), "No sign of life from Ann for 2 minutes.");
+    assert.equal(statusText(fold(silent, page([heard(6, "back")]))), "");
+  });
+
+  it("puts own lines among the others when the log is read again, and unsaid ones last", () => {
+    const before = folded(
+      matched,
+      { kind: "typed", message_id: "m1", text: "mine" },
+      { kind: "sent", message_id: "m1", timestamp: at(7) },
+      { kind: "typed", message_id: "m2", text: "unsaid" },
+    );
+    const saved = JSON.parse(JSON.stringify(savedOf(before)));
+    const told = { events: [found(5), heard(6, "a"), heard(8, "b")], cursor: 8, status: "chatting", room_id: ROOM, partner: "Ann" };
+    const state = folded({ kind: "restored", saved }, { kind: "resumed", ...told });
+    assert.deepEqual(texts(state), ["found", "a", "mine", "b", "unsaid"]);
+    const other = { ...told, events: [found(9, "Cat", "r_2")], room_id: "r_2" };
+    assert.deepEqual(texts(folded({ kind: "restored", saved }, { kind: "resumed", ...other })), ["found"]);
+    assert.deepEqual(texts(folded({ kind: "restored", saved }, { kind: "resumed", ...told, status: "idle" })).at(-1), "you_timed_out");
+  });
+});
+
+/** Time that the test moves. */
+class Clock {
+  #ms = 0;
+  #timers = [];
+
+  now = () => this.#ms;
+
+  wait = (ms, signal) =>
+    new Promise((done) => {
+      if (signal?.aborted) return done();
+      this.#timers.push({ at: this.#ms + ms, done });
+      signal?.addEventListener("abort", () => done());
+    });
+
+  async advance(ms) {
+    await settled();
+    for (const end = this.#ms + ms; ; ) {
+      const [next] = this.#timers.filter((timer) => timer.at <= end).sort((a, b) => a.at - b.at);
+      if (!next) return void (this.#ms = end);
+      this.#ms = next.at;
+      this.#timers.splice(this.#timers.indexOf(next), 1);
+      next.done();
+      await settled();
+    }
+  }
+}
+
+const settled = () => new Promise((done) => setImmediate(done));
+
+/** A broker that answers as the test says: `answers[name]` is a list of results, errors, or functions of the arguments. */
+class Transport {
+  calls = [];
+  answers = {};
+
+  async call(name, args) {
+    this.calls.push({ name, ...args });
+    const next = this.answers[name]?.shift();
+    if (next === undefined) return new Promise(() => {});
+    const result = typeof next === "function" ? await next(args) : next;
+    if (result instanceof Error) throw result;
+    return result;
+  }
+
+  named = (name) => this.calls.filter((call) => call.name === name);
+}
+
+function started(transport = new Transport(), more = {}) {
+  const clock = new Clock();
+  let ids = 0;
+  return { clock, transport, session: new Session(transport, { clock, newId: () => `m${++ids}`, ...more }) };
+}
+
+const HERE = { handle: "cb_1", status: "matched", room_id: ROOM, partner: "Ann", cursor: 5 };
+const down = () => new Error("no network");
+const refused = (code, more = {}) => new Refusal({ code, error: code, ...more });
+
+async function talking() {
+  const there = started();
+  there.transport.answers.chat_enter = [HERE];
+  await there.session.enter({ display_name: "Bob" });
+  await settled();
+  return there;
+}
+
+describe("the session", () => {
+  it("has one waiting call at a time, and goes on from the same cursor after 1, 2, 4 ... 15 seconds", async () => {
+    const { transport, session, clock } = started();
+    transport.answers.chat_enter = [HERE];
+    transport.answers.wait_for_events = [down(), down(), down(), down(), down(), down(), { events: [heard(6, "a")], cursor: 6 }];
+    await session.enter({});
+    await settled();
+    const waits = () => transport.named("wait_for_events").length;
+    for (const [ms, count] of [[999, 1], [1, 2], [1_999, 2], [1, 3], [4_000, 4], [8_000, 5], [14_999, 5], [1, 6], [15_000, 8]]) {
+      await clock.advance(ms);
+      assert.equal(waits(), count);
+    }
+    assert.deepEqual(transport.named("wait_for_events").map(({ cursor }) => cursor), [5, 5, 5, 5, 5, 5, 5, 6]);
+    assert.deepEqual(texts(session.state), ["found", "a"]);
+  });
+
+  it("tells that it reconnects after two seconds, and that it is back", async () => {
+    const { transport, session, clock } = started();
+    transport.answers.chat_enter = [HERE];
+    transport.answers.wait_for_events = [down(), down(), { events: [], cursor: 5 }];
+    await session.enter({});
+    await clock.advance(1_999);
+    assert.equal(session.state.link, true);
+    await clock.advance(1);
+    assert.equal(session.state.link, false);
+    await clock.advance(1_000);
+    assert.equal(session.state.link, true);
+  });
+
+  it("sends lines in order, one after the other, and waits out a rate limit", async () => {
+    const { transport, session, clock } = await talking();
+    const said = { success: true, timestamp: at(7) };
+    transport.answers.send_message = [refused("rate_limited", { retry_after_ms: 700 }), said, said];
+    session.say("one");
+    session.say("two");
+    await clock.advance(699);
+    assert.deepEqual(transport.named("send_message").map(({ message }) => message), ["one"]);
+    await clock.advance(1);
+    assert.deepEqual(transport.named("send_message").map(({ message_id }) => message_id), ["m1", "m1", "m2"]);
+    assert.deepEqual(session.state.lines.map(({ state }) => state), [undefined, "sent", "sent"]);
+  });
+
+  it("tries a line three times, says that it was not sent, and tries again under the same id", async () => {
+    const { transport, session, clock } = await talking();
+    transport.answers.send_message = [down(), down(), down(), { success: true, timestamp: at(7) }];
+    session.say("one");
+    await clock.advance(3_000);
+    assert.deepEqual(session.state.lines.at(-1).state, "unsent");
+    session.sayAgain("m1");
+    await settled();
+    assert.deepEqual(session.state.lines.at(-1).state, "sent");
+    assert.deepEqual(transport.named("send_message").map(({ message_id }) => message_id), ["m1", "m1", "m1", "m1"]);
+  });
+
+  it("keeps lines while the broker is away, and sends them once it is back", async () => {
+    const { transport, session, clock } = started();
+    transport.answers.chat_enter = [HERE];
+    transport.answers.wait_for_events = [...Array(6).fill(down()), { events: [], cursor: 5 }];
+    transport.answers.send_message = Array(4).fill(down());
+    await session.enter({});
+    await settled();
+    session.say("one");
+    await clock.advance(40_000);
+    assert.equal(session.state.lines.at(-1).state, "sending");
+    transport.answers.send_message = [{ success: true, timestamp: at(7) }];
+    await clock.advance(5_000);
+    assert.equal(session.state.lines.at(-1).state, "sent");
+  });
+
+  it("leaves at once, and tells the broker as soon as it can", async () => {
+    const { transport, session, clock } = await talking();
+    transport.answers.leave_chat = [down(), { success: true }];
+    session.leave();
+    assert.equal(session.state.place, "over");
+    await clock.advance(1_000);
+    assert.equal(transport.named("leave_chat").length, 2);
+  });
+
+  it("leaves a stranger who was found while it left the queue", async () => {
+    const { transport, session } = started();
+    transport.answers.chat_enter = [{ handle: "cb_1", status: "waiting", position: 1, cursor: 1 }];
+    transport.answers.leave_queue = [refused("already_chatting", { room_id: ROOM, partner: "Ann", cursor: 5 })];
+    transport.answers.leave_chat = [{ success: true }];
+    await session.enter({});
+    await session.leave();
+    assert.deepEqual(transport.named("leave_chat").map(({ room_id }) => room_id), [ROOM]);
+    assert.equal(session.state.place, "outside");
+  });
+
+  it("leaves the queue if it was left before the broker had answered", async () => {
+    const { transport, session } = started();
+    let answer;
+    transport.answers.chat_enter = [() => new Promise((done) => (answer = done))];
+    const entering = session.enter({});
+    await settled();
+    session.leave();
+    answer({ handle: "cb_1", status: "waiting", position: 1, cursor: 1 });
+    await entering;
+    assert.deepEqual(transport.named("leave_queue").map(({ handle }) => handle), ["cb_1"]);
+    assert.equal(session.state.place, "outside");
+  });
+
+  it("enters again as the same, and as another if the broker has forgotten that one", async () => {
+    const { transport, session } = await talking();
+    transport.answers.leave_chat = [{ success: true }];
+    session.leave();
+    transport.answers.chat_enter = [refused("unknown_handle"), { ...HERE, handle: "cb_2", room_id: "r_2", cursor: 9 }];
+    await session.enter();
+    assert.deepEqual(transport.named("chat_enter").map(({ handle }) => handle), [undefined, "cb_1", undefined]);
+    assert.equal(session.state.place, "chatting");
+  });
+
+  it("does not take a status from before what the person wants now", async () => {
+    const { transport, session } = await talking();
+    let answer;
+    transport.answers.wait_for_events = [];
+    transport.answers.next_partner = [() => new Promise((done) => (answer = done))];
+    const moving = session.next();
+    await settled();
+    assert.equal(session.state.place, "entering");
+    answer({ handle: "cb_1", status: "waiting", position: 1, cursor: 7 });
+    await moving;
+    assert.deepEqual([session.state.place, session.state.cursor], ["waiting", 7]);
+  });
+
+  it("says that the broker has forgotten it, and forgets the handle", async () => {
+    let kept = null;
+    const store = { load: () => kept, save: (value) => (kept = value), clear: () => (kept = null) };
+    const { transport, session } = started(new Transport(), { store });
+    transport.answers.chat_enter = [HERE];
+    transport.answers.wait_for_events = [refused("unknown_handle")];
+    await session.enter({});
+    await settled();
+    assert.deepEqual([session.state.place, session.state.problem, kept], ["over", "unknown_handle", null]);
+  });
+});
+
+describe("an answer", () => {
+  it("is read from its text where a host has dropped the rest", () => {
+    assert.deepEqual(answerOf({ content: [{ type: "text", text: '{"success":true}' }] }), { success: true });
+    assert.throws(() => answerOf({ isError: true, content: [{ text: '{"code":"chat_ended","error":"x"}' }] }), Refusal);
+  });
+});
