@@ -282,6 +282,18 @@ describe("the session", () => {
     assert.deepEqual([session.state.place, session.state.cursor], ["waiting", 7]);
   });
 
+  it("begins from the cursor of a new log, however far it had heard the old one", async () => {
+    const { transport, session } = await talking();
+    transport.answers.leave_chat = [{ success: true }];
+    session.leave();
+    const entered = { handle: "cb_2", status: "waiting", position: 1, cursor: 2 };
+    transport.answers.chat_enter = [refused("unknown_handle"), entered];
+    await session.enter();
+    await settled();
+    const { cursor, handle } = transport.named("wait_for_events").at(-1);
+    assert.deepEqual([cursor, handle], [2, "cb_2"]);
+  });
+
   it("says that the broker has forgotten it, and forgets the handle", async () => {
     let kept = null;
     const store = { load: () => kept, save: (value) => (kept = value), clear: () => (kept = null) };
