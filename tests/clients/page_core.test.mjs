@@ -289,9 +289,7 @@ describe("the session", () => {
     const entered = { handle: "cb_2", status: "waiting", position: 1, cursor: 2 };
     transport.answers.chat_enter = [refused("unknown_handle"), entered];
     await session.enter();
-    await settled();
-    const { cursor, handle } = transport.named("wait_for_events").at(-1);
-    assert.deepEqual([cursor, handle], [2, "cb_2"]);
+    assert.deepEqual([session.state.place, session.state.cursor], ["waiting", 2]);
   });
 
   it("says that the broker has forgotten it, and forgets the handle", async () => {
