@@ -147,6 +147,7 @@ def _command_without_text(command: Command, salt: str | None) -> Command:
             command.connection_id,
             redacted(command.display_name, salt),
             redacted_interests(command.interests, salt),
+            command.idle_grace_ms,
         )
     if type(command) is ReportPartner:
         return msgspec.structs.replace(command, note=_redacted_note(command.note, salt))
@@ -168,7 +169,7 @@ def _event_without_text(event: Event, salt: str | None) -> Event:
         return MessageSent(event.room_id, event.sender, event.recipient, text, event.client_message_id)
     if type(event) is QueueEntered:
         name, interests = redacted(event.display_name, event.salt), redacted_interests(event.interests, event.salt)
-        return QueueEntered(event.connection_id, name, interests, None, event.earlier)
+        return QueueEntered(event.connection_id, name, interests, None, event.earlier, event.idle_grace_ms)
     if type(event) is RoomOpened:
         return RoomOpened(
             event.room_id,

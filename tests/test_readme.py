@@ -35,7 +35,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-OTHER_WORDS = {"no_handle", "too_many_waits", "too_many_reports", "no_such_partner", "note_too_large"}
+OTHER_WORDS = {"no_handle", "too_many_waits", "too_many_reports", "no_such_partner", "note_too_large", "unknown_window"}
 """Keys of texts that come with the code of another."""
 
 REFUSAL_FIELDS = {"error", "code", "retry_after_ms"}

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given as given_any
 from hypothesis import settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from broker import conduct, decision, matching
 from broker import decide as decide_module
@@ -87,6 +88,16 @@ class TestEnterQueue:
         """Each entry brings its own name and interests."""
         given(waiting(ANN), then_also(left(ANN))).when(enter(ANN, "Anna", "tea")).then(entered(ANN, "Anna", "tea"))
 
+    def test_an_attended_entry_is_stored_with_its_grace(self) -> None:
+        """The idle grace of a window is in the event, so a replay knows it."""
+        given().when(replace(enter(ANN), idle_grace_ms=45_000)).then(replace(entered(ANN), idle_grace_ms=45_000))
+
+    def test_an_attended_connection_stays_attended(self) -> None:
+        """A later entry without a grace keeps the grace of the first; one with a grace replaces it."""
+        attended = then_also(replace(entered(ANN), idle_grace_ms=45_000)), then_also(left(ANN))
+        given(*attended).when(enter(ANN)).then(replace(entered(ANN), idle_grace_ms=45_000))
+        given(*attended).when(replace(enter(ANN), idle_grace_ms=9)).then(replace(entered(ANN), idle_grace_ms=9))
+
     def test_two_who_parted_may_meet_again(self) -> None:
         """Nothing is remembered against anyone."""
         given(chatting(ANN, BOB), then_also(closed(ANN, BOB, "left")), waiting(ANN)).when(enter(BOB)).then(
@@ -155,6 +166,12 @@ class TestNextPartner:
         given(waiting(ANN), then_also(entered(BOB, "Bobby", "chess", "tea"), opened(ANN, BOB, ROOM))).when(
             move_on(BOB)
         ).then(closed(BOB, ANN, "next"), entered(BOB, "Bobby", "chess", "tea"))
+
+    def test_it_keeps_the_grace_of_an_attended_connection(self) -> None:
+        """A window is as attended in the next room as in the last."""
+        given(waiting(ANN), then_also(replace(entered(BOB), idle_grace_ms=45_000), opened(ANN, BOB, ROOM))).when(
+            move_on(BOB)
+        ).then(closed(BOB, ANN, "next"), replace(entered(BOB), idle_grace_ms=45_000))
 
     def test_it_simply_queues_when_the_room_is_closed(self) -> None:
         """The partner was faster: there is nothing left to close."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from broker.deadlines import Deadlines
 from broker.presence import LOOK_AGAIN_MS, Presence
@@ -43,6 +44,21 @@ async def test_who_chats_in_silence_is_taken_out_later(bench: BrokerBench) -> No
     await bench.clock.advance(1)
     assert (await bench.events())[-1] == RoomClosed(room, ANN, BOB, "timeout")
     await bench.clock.advance(10 * ROOM)
+    assert (await bench.events())[-1] == RoomClosed(room, ANN, BOB, "timeout")
+
+
+@with_broker()
+async def test_an_attended_connection_has_a_grace_of_its_own(bench: BrokerBench) -> None:
+    """Its own grace holds in the queue and in a room, in place of the policy's."""
+    await bench.do(replace(enter(ANN), idle_grace_ms=7_000))
+    await bench.clock.advance(6_999)
+    assert bench.waits(ANN)
+    await bench.clock.advance(1)
+    assert bench.is_idle(ANN)
+    room = await bench.pair(ANN, BOB)
+    await bench.clock.advance(6_999)
+    assert not bench.is_idle(ANN)
+    await bench.clock.advance(1)
     assert (await bench.events())[-1] == RoomClosed(room, ANN, BOB, "timeout")
 
 

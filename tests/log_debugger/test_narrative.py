@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from broker.errors import UsageError
-from events.commands import AdoptPolicy, Command, Disconnect, LeaveQueue, LeaveRoom, MatchDue, NextPartner
+from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue, LeaveRoom, MatchDue, NextPartner
 from events.events import RoomClosed
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
@@ -91,6 +91,14 @@ def test_whoever_is_taken_out_had_a_grace(tmp_path: Path, reason: str, at_ms: in
     """It is said which grace had ended, and how long it was."""
     script = Script().enters(0, ANN, "Ann").add(at_ms, Disconnect(ANN, reason, 1))
     assert narrated(tmp_path, script)[1] == f"Ann·6f5d is taken out of the queue after {span(at_ms)}: {grace}"
+
+
+def test_the_grace_of_an_attended_connection_is_that_of_its_entry(tmp_path: Path) -> None:
+    """A window is taken out after the grace stored with its entry, and the narrative says so."""
+    script = Script().add(0, EnterQueue(ANN, "Ann", (), 45_000)).add(45_000, Disconnect(ANN, "timeout", 1))
+    assert narrated(tmp_path, script)[1] == (
+        "Ann·6f5d is taken out of the queue after 45.0 s: no call for 45.0 s (the idle grace of its entry)"
+    )
 
 
 def test_graces_are_those_of_the_logs_policy(tmp_path: Path) -> None:
