@@ -14,8 +14,7 @@ from mcp_types.version import LATEST_HANDSHAKE_VERSION
 Json = dict[str, Any]
 
 _SCHEMAS = (
-    Path(__file__).parents[1]
-    / "clients/node_modules/@modelcontextprotocol/ext-apps/dist/src/generated/schema.json"
+    Path(__file__).parents[1] / "clients/node_modules/@modelcontextprotocol/ext-apps/dist/src/generated/schema.json"
 )
 
 SCHEMA_OF = {

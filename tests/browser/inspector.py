@@ -70,7 +70,9 @@ def _wait_for(process: subprocess.Popen[bytes], address: str) -> None:
                 return
 
 
-def open_app(browser: Browser, address: str, url: str, tool: str, arguments: dict[str, Any]) -> tuple[Page, FrameLocator]:
+def open_app(
+    browser: Browser, address: str, url: str, tool: str, arguments: dict[str, Any]
+) -> tuple[Page, FrameLocator]:
     """Connect to the broker at `url` in a tab of its own, and open `tool` with `arguments`; the tab, and the window."""
     page = browser.new_page(viewport={"width": 1_300, "height": 900})
     page.route("**/*", _at_home)

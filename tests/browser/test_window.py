@@ -145,7 +145,7 @@ def test_a_window_that_vanishes_keeps_nobody_waiting(open_host: OpenHost) -> Non
 
 
 def test_refused_calls_are_repeated_and_nothing_is_lost(host: HostTab, stranger: Stranger) -> None:
-    """For a while the host passes nothing on: the window says so, and goes on from its cursor; a message is said once."""
+    """For a while the host passes nothing on: the window says so, and goes on from its cursor, and nothing is said twice."""
     host.open()
     host.meet(stranger)
     host.fault(refuse=True, cutAfterMs=200)
@@ -252,7 +252,10 @@ def test_the_last_eight_lines_are_inline_and_all_of_them_in_fullscreen(host: Hos
         " === document.querySelector('iframe').clientHeight"
     )
     root = host.window.locator("html")
-    assert root.evaluate("(html) => [html.scrollHeight - html.clientHeight, html.scrollWidth - html.clientWidth]") == [0, 0]
+    assert root.evaluate("(html) => [html.scrollHeight - html.clientHeight, html.scrollWidth - html.clientWidth]") == [
+        0,
+        0,
+    ]
     assert root.evaluate("(html) => parseInt(html.style.height) === html.clientHeight")
     host.button("Show all").click()
     log = host.window.get_by_role("log")
@@ -290,12 +293,14 @@ def test_a_host_without_fullscreen_is_not_asked(host: HostTab, stranger: Strange
 
 
 def test_the_window_wears_the_hosts_colours(host: HostTab) -> None:
-    """Variables of the host, and a theme; a change of them is followed, and without any there are colours of its own."""
+    """Variables of the host, and a theme; changes are followed, and without any it has its own."""
     colours = "(html) => [getComputedStyle(html).backgroundColor, getComputedStyle(html).color]"
     root = host.window.locator("html")
     host.open(context=DARK)
     assert root.evaluate(colours) == ["rgb(27, 31, 42)", "rgb(242, 243, 245)"]
-    host.change_context({"styles": {"variables": {"--color-background-primary": "#fffbe6", "--color-text-primary": "#222"}}})
+    host.change_context(
+        {"styles": {"variables": {"--color-background-primary": "#fffbe6", "--color-text-primary": "#222"}}}
+    )
     expect(root).to_have_css("background-color", "rgb(255, 251, 230)")
     host.teardown()
     host.open(context={"theme": "dark"})

@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.app_schemas import SCHEMA_OF, check, check_message
+from tests.browser.brokers import broker_process
 from tests.browser.conftest import OpenHost
 from tests.browser.host_tab import ABLE, HostTab
-from tests.browser.brokers import broker_process
 from tests.browser.stranger import Stranger
 
 

@@ -137,7 +137,12 @@ async def test_a_session_is_told_of_the_extension(there: Crowd) -> None:
         ann = await there.person("2026")
         answer = await ann.http.post(
             ann.running.url,
-            json={"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HANDSHAKE | {"protocolVersion": version}},
+            json={
+                "jsonrpc": "2.0",
+                "id": 1,
+                "method": "initialize",
+                "params": HANDSHAKE | {"protocolVersion": version},
+            },
             headers={"accept": "application/json, text/event-stream"},
         )
         (data,) = (line for line in answer.text.splitlines() if line.startswith("data: {"))

@@ -10,6 +10,7 @@ export const CONNECTION = "io.github.mcp-chat-broker/connection";
 export const SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId";
 export const TOOLS = [
   "block_partner",
+  "chat_enter",
   "enter_queue",
   "get_status",
   "leave_chat",
