@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 RULES = "https://chat.example.com/rules"
 CONTACT = "abuse@example.com"
-COUNTS = {"waiting": 0, "chatting": 0, "rooms_open": 0}
+COUNTS = {"waiting": 0, "chatting": 0, "rooms_open": 0, "matching": "first-come"}
 
 
 async def instructions_for(person: Modern | InSession) -> str:

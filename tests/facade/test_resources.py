@@ -26,7 +26,12 @@ async def test_the_lobby_counts_who_waits_and_who_chats(there: Crowd, era: Era) 
     """Numbers, and nobody's name."""
     ann, _ = await there.pair(era, era)
     await (await there.person(era)).enter("Cat")
-    assert await ann.read("chat://lobby") == {"waiting": 1, "chatting": 2, "rooms_open": 1}
+    assert await ann.read("chat://lobby") == {
+        "waiting": 1,
+        "chatting": 2,
+        "rooms_open": 1,
+        "matching": "first-come",
+    }
 
 
 async def test_the_inbox_gives_what_wait_for_events_gives(there: Crowd, era: Era) -> None:

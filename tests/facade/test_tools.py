@@ -26,7 +26,10 @@ SECRET_WORDS = "xyzzy plugh"
 NO_HANDLE = "cb_" + "x" * 32
 NO_ROOM = "r_" + "a" * 32
 
-WITH_HANDLE = [tool.name for tool in TOOLS if tool.name not in ("enter_queue", "open_chat")]
+ENTERING = {"enter_queue": "unknown_handle", "chat_enter": "unknown_window"}
+"""The tools that mint a handle, and the words of their refusals of an unknown one."""
+
+WITH_HANDLE = [tool.name for tool in TOOLS if tool.name not in (*ENTERING, "open_chat")]
 WITH_ROOM = [tool.name for tool in TOOLS if "room_id" in tool.input_schema["required"]]
 
 
@@ -138,6 +141,7 @@ async def test_every_result_has_the_promised_shape(there: Crowd, era: Era) -> No
     await check(bob, "leave_queue", "success", handle=bob.handle)
     status = await check(bob, "get_status", "status connection_id waiting idle_reason cursor", handle=bob.handle)
     assert (status["status"], status["waiting"], status["idle_reason"]) == ("idle", 0, "you_left")
+    await check(bob, "chat_enter", "handle connection_id status position cursor", display_name="Window")
     await check(bob, "open_chat", "note", display_name="Bob", interests=["tea"])
     assert seen == set(promised)
 
@@ -226,12 +230,13 @@ async def test_hints_are_honest(there: Crowd, era: Era) -> None:
 
 
 async def test_an_unknown_handle_is_refused_everywhere(there: Crowd, era: Era) -> None:
-    """Whatever the tool, a handle that nobody holds gets one and the same answer, which does not repeat it."""
+    """An unknown handle gets one and the same answer from every tool, but a window's; none repeats it."""
     person = await there.person(era)
-    for tool in ["enter_queue", *WITH_HANDLE]:
+    for tool in [*ENTERING, *WITH_HANDLE]:
         for handle in (NO_HANDLE, SECRET_WORDS):
             refusal = await person.refused(tool, **arguments_of(tool, handle=handle))
-            assert refusal == {"error": REFUSALS["unknown_handle"], "code": "unknown_handle"}, tool
+            words = REFUSALS[ENTERING.get(tool, "unknown_handle")]
+            assert refusal == {"error": words, "code": "unknown_handle"}, tool
 
 
 async def test_no_handle_at_all_is_refused(there: Crowd, era: Era) -> None:
