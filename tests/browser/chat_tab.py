@@ -81,6 +81,10 @@ class ChatTab:
         expect(self.page.get_by_role("heading", name=name, exact=True)).to_be_visible()
         expect(self.button("Next")).to_be_visible()
 
+    def look_again(self) -> None:
+        """Come back to the tab, which tries at once what it would try later."""
+        self.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
     def handle(self) -> str | None:
         """The handle that the tab keeps."""
         saved = self.page.evaluate("sessionStorage.getItem('chat-broker')")

@@ -22,7 +22,7 @@ CONVERSATION = [
     ("Sam", "hello! where have you been walking today?"),
     ("you", "along the canal, and you?"),
     ("Sam", "nowhere: I am a program. But I have read about canals."),
-    ("you", "then tell me what a lock is, in one line 🙂"),
+    ("you", "then tell me what a lock is, in one line"),
     ("Sam", "A room with two doors, of which the water lets you open only one."),
     ("you", "that is us two, then"),
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
+from tests.browser.brokers import BrokerProcess
 from tests.browser.chat_tab import ChatTab
 from tests.browser.conftest import OpenChat
 from tests.browser.stranger import Stranger
@@ -202,3 +203,56 @@ def test_a_stranger_can_be_reported_after_the_chat(talking: ChatTab, stranger: S
     expect(dialog).to_be_hidden()
     expect(talking.log).to_contain_text("You have reported Sam")
     expect(talking.button("Report")).to_be_hidden()
+
+
+def test_the_sound_is_off_until_wanted_and_then_remembered(open_chat: OpenChat) -> None:
+    """For every tab of that browser."""
+    tab = open_chat()
+    tab.find()
+    tab.button("Sound is off").click()
+    expect(tab.button("Sound is on")).to_be_visible()
+    tab.page.reload()
+    expect(tab.button("Sound is on")).to_be_visible()
+
+
+def test_who_is_here_is_told_before_one_enters(open_chat: OpenChat, stranger: Stranger) -> None:
+    """And kept up to date; interests are not asked for where they decide nothing."""
+    tab = open_chat()
+    expect(tab.page.get_by_text("0 waiting, 0 chatting")).to_be_visible()
+    stranger.enter()
+    expect(tab.page.get_by_text("1 waiting, 0 chatting")).to_be_visible(timeout=15_000)
+    expect(tab.page.get_by_label("Interests (optional)")).to_be_hidden()
+
+
+def test_the_field_stays_above_a_phones_keyboard(talking: ChatTab, stranger: Stranger) -> None:
+    """What is left of the screen shows the field and the end of the transcript, also while it grows."""
+    talking.page.set_viewport_size({"width": 360, "height": 640})
+    for number in range(20):
+        stranger.say(f"line {number}")
+    expect(talking.lines()).to_have_count(20)
+    talking.page.set_viewport_size({"width": 360, "height": 300})
+    expect(talking.field).to_be_in_viewport(ratio=1)
+    expect(talking.lines().last).to_be_in_viewport(ratio=1)
+    talking.field.fill("\n".join("abcdefgh"))
+    expect(talking.button("Send")).to_be_in_viewport(ratio=1)
+
+
+def test_a_page_without_a_secure_context_works(browser: Browser, broker: BrokerProcess, stranger: Stranger) -> None:
+    """On plain http, a browser has neither locks nor `randomUUID` for a page of another machine."""
+    context = browser.new_context()
+    context.add_init_script(
+        "Object.defineProperty(Navigator.prototype, 'locks', { get: () => undefined });"
+        "delete Crypto.prototype.randomUUID;"
+    )
+    stranger.enter()
+    tab = ChatTab(context, broker.url)
+    tab.find("Ann")
+    tab.expect_to_talk_with("Sam")
+    stranger.find()
+    tab.say("hi")
+    assert stranger.hear_texts(1) == ["hi"]
+    tab.page.reload()
+    stranger.say("hello")
+    tab.expect_lines("stranger", "hello")
+    tab.expect_lines("you", "hi")
+    tab.close()

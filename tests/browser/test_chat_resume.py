@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
-from tests.browser.brokers import broker_process
+from tests.browser.brokers import BrokerProcess, broker_process
 from tests.browser.chat_tab import ChatTab
 from tests.browser.conftest import OpenChat
 from tests.browser.stranger import Stranger
@@ -162,6 +162,7 @@ def test_a_restarted_broker_with_a_durable_log_goes_on(context: BrowserContext, 
         tab.say("meanwhile")
         expect(tab.status).to_contain_text(RECONNECTING, timeout=WITHIN_MS)
         broker.start()
+        tab.look_again()
         assert stranger.hear_texts(1) == ["meanwhile"]
         stranger.say("there you are")
         tab.expect_lines("stranger", "hello", "there you are")
@@ -184,6 +185,7 @@ def test_a_page_that_is_loaded_again_while_the_broker_is_away_waits_for_it(
         tab.say("typed while it was away")
         expect(tab.status).to_contain_text(RECONNECTING, timeout=WITHIN_MS)
         broker.start()
+        tab.look_again()
         assert stranger.hear_texts(1) == ["typed while it was away"]
         tab.expect_lines("stranger", "hello")
         tab.expect_lines("you", "hi", "typed while it was away")
@@ -196,6 +198,7 @@ def test_a_restarted_broker_in_memory_has_forgotten_the_chat(context: BrowserCon
         tab = talk(ChatTab(context, broker.url), stranger)
         broker.stop()
         broker.start()
+        tab.look_again()
         expect(tab.status).to_have_text(
             "The broker was restarted, and has forgotten this chat. Start again?", timeout=WITHIN_MS
         )
@@ -206,12 +209,36 @@ def test_a_restarted_broker_in_memory_has_forgotten_the_chat(context: BrowserCon
         assert tab.complaints == []
 
 
-def test_a_rate_limit_is_waited_out(context: BrowserContext) -> None:
+@pytest.fixture(scope="module")
+def strict_broker() -> Iterator[BrokerProcess]:
+    """One with low limits, of messages and of the time in which a match has to be confirmed."""
+    with broker_process("--messages-per-10s-max", "10", "--confirm-grace-ms", "1500") as broker:
+        yield broker
+
+
+def test_a_rate_limit_is_waited_out(context: BrowserContext, strict_broker: BrokerProcess) -> None:
     """Every line is said, in order."""
-    with broker_process("--messages-per-10s-max", "10") as broker, Stranger(broker.url) as stranger:
-        tab = talk(ChatTab(context, broker.url), stranger)
+    with Stranger(strict_broker.url) as stranger:
+        tab = talk(ChatTab(context, strict_broker.url), stranger)
         texts = [f"{number}" for number in range(12)]
         tab.say(*texts)
         assert stranger.hear_texts(12) == texts
         expect(tab.log.locator("li.you[data-state=sent]")).to_have_count(13)
-        assert tab.complaints == []
+        tab.close()
+
+
+def test_a_stranger_who_never_came_is_told(context: BrowserContext, strict_broker: BrokerProcess) -> None:
+    """The page waits on, and meets the next one."""
+    with Stranger(strict_broker.url) as absent, Stranger(strict_broker.url, "Tom") as other:
+        absent.enter()
+        tab = ChatTab(context, strict_broker.url)
+        tab.find("Ann")
+        tab.expect_lines(
+            "note",
+            "You are talking with Sam. Say hello.",
+            "The stranger never came. You are still waiting, in your old place.",
+        )
+        expect(tab.status).to_contain_text("Looking for a stranger")
+        other.enter()
+        tab.expect_to_talk_with("Tom")
+        tab.close()

@@ -250,6 +250,7 @@ describe("the session", () => {
     const { transport, session } = started();
     let answer;
     transport.answers.chat_enter = [() => new Promise((done) => (answer = done))];
+    transport.answers.leave_queue = [{ success: true }];
     const entering = session.enter({});
     await settled();
     session.leave();
@@ -257,6 +258,31 @@ describe("the session", () => {
     await entering;
     assert.deepEqual(transport.named("leave_queue").map(({ handle }) => handle), ["cb_1"]);
     assert.equal(session.state.place, "outside");
+  });
+
+  it("does one thing after the other: what was begun before undoes nothing", async () => {
+    const { transport, session } = started();
+    let answer;
+    transport.answers.chat_enter = [() => new Promise((done) => (answer = done)), { ...HERE, handle: "cb_2" }];
+    transport.answers.leave_queue = [{ success: true }];
+    session.enter({});
+    await settled();
+    session.leave();
+    const again = session.enter({});
+    await settled();
+    assert.equal(transport.named("chat_enter").length, 1);
+    answer({ handle: "cb_1", status: "waiting", position: 1, cursor: 1 });
+    await again;
+    assert.deepEqual(transport.calls.slice(0, 3).map(({ name }) => name), ["chat_enter", "leave_queue", "chat_enter"]);
+    assert.equal(session.state.place, "chatting");
+  });
+
+  it("looks for another if the chat ended while it went on to the next", async () => {
+    const { transport, session } = await talking();
+    transport.answers.next_partner = [refused("room_not_found")];
+    transport.answers.chat_enter = [{ handle: "cb_1", status: "waiting", position: 1, cursor: 7 }];
+    await session.next();
+    assert.deepEqual([session.state.place, transport.calls.at(-2).handle], ["waiting", "cb_1"]);
   });
 
   it("enters again as the same, and as another if the broker has forgotten that one", async () => {

@@ -57,6 +57,7 @@ export class Link {
         else {
           this.failed();
           await this.pause(delayMs(failures - 1));
+          if (isLate()) throw error;
         }
       }
     }

@@ -47,20 +47,19 @@ async function main() {
     session.wake();
   });
   session.resume();
-  keepAboveKeyboard(() => view.transcript.isAtEnd && view.transcript.toEnd());
+  keepAboveKeyboard();
   document.documentElement.dataset.ready = "";
   if (session.state.place !== "outside") view.composer.focus();
 }
 
 /** Keep the page as high as what is in sight: a phone's keyboard lies over the rest. */
-function keepAboveKeyboard(onChange) {
+function keepAboveKeyboard() {
   const viewport = window.visualViewport;
   if (!viewport) return;
   const fit = () => {
     if (viewport.scale > 1.01) return; // the reader has zoomed in
     document.documentElement.style.setProperty("--height", `${viewport.height}px`);
     document.documentElement.style.setProperty("--top", `${viewport.offsetTop}px`);
-    onChange();
   };
   viewport.addEventListener("resize", fit);
   viewport.addEventListener("scroll", fit);

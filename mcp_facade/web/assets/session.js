@@ -16,6 +16,7 @@ import { Outbox } from "./outbox.js";
 
 const ENTER = "chat_enter";
 const JUDGE_TRIES = 3;
+const ENDED = ["room_not_found", "chat_ended"];
 
 export class Session {
   #chat;
@@ -23,7 +24,7 @@ export class Session {
   #outbox;
   #hearing;
   #newId;
-  #leaving = Promise.resolve();
+  #moving = Promise.resolve(); // what was begun last in the queue: one thing at a time, or an old one undoes a new one
 
   /** `newId()` returns a new id of a message; `onChange(state, before)` is called after each change. */
   constructor(transport, { clock, newId, store, onChange = () => {} }) {
@@ -49,16 +50,7 @@ export class Session {
     const epoch = ++this.#chat.epoch;
     this.#chat.profile = profile;
     this.#chat.dispatch({ kind: "entering" });
-    await this.#leaving;
-    await this.#find(epoch, async () => {
-      const { handle } = this.#chat;
-      try {
-        return await this.#attempt(epoch, ENTER, handle ? { ...profile, handle } : profile);
-      } catch (error) {
-        if (!handle || error.code !== "unknown_handle") throw error;
-        return this.#attempt(epoch, ENTER, profile); // nothing is lost: there was no chat
-      }
-    });
+    await this.#move(() => this.#find(epoch, () => this.#enter(epoch)));
   }
 
   /** Leave this stranger, and look for another. */
@@ -68,7 +60,15 @@ export class Session {
     const epoch = ++this.#chat.epoch;
     this.#outbox.giveUp("chat_ended");
     this.#chat.dispatch({ kind: "entering" });
-    await this.#find(epoch, () => this.#attempt(epoch, "next_partner", { room_id: room, handle: this.#chat.handle }));
+    const move = async () => {
+      try {
+        return await this.#attempt(epoch, "next_partner", { room_id: room, handle: this.#chat.handle });
+      } catch (error) {
+        if (!ENDED.includes(error.code)) throw error;
+        return this.#enter(epoch);
+      }
+    };
+    await this.#move(() => this.#find(epoch, move));
   }
 
   /** Leave the room or the queue: at once here, and at the broker as soon as it can be reached. */
@@ -77,8 +77,7 @@ export class Session {
     const epoch = ++this.#chat.epoch;
     this.#outbox.giveUp("chat_ended");
     this.#chat.dispatch({ kind: "left" });
-    this.#leaving = this.#leave(epoch, this.#chat.handle, room);
-    return this.#leaving;
+    return this.#move(() => this.#leave(epoch, this.#chat.handle, room));
   }
 
   /** Say `text`: it is a line at once, and is sent when its turn comes. Return whether there is anybody to say it to. */
@@ -143,10 +142,26 @@ export class Session {
     this.#hearing.check();
   }
 
+  #move(work) {
+    this.#link.wake();
+    this.#moving = this.#moving.then(work);
+    return this.#moving;
+  }
+
+  async #enter(epoch) {
+    const { handle, profile } = this.#chat;
+    try {
+      return await this.#attempt(epoch, ENTER, handle ? { ...profile, handle } : profile);
+    } catch (error) {
+      if (!handle || error.code !== "unknown_handle") throw error;
+      return this.#attempt(epoch, ENTER, profile); // nothing is lost: there is no chat
+    }
+  }
+
   async #find(epoch, entering) {
     try {
       const result = await entering();
-      if (epoch !== this.#chat.epoch) return void this.#leave(epoch, result.handle, result.room_id);
+      if (epoch !== this.#chat.epoch) return await this.#leave(epoch, result.handle, result.room_id);
       const isNew = result.handle !== this.#chat.handle; // then cursors of before mean nothing: the log may be another
       this.#chat.handle = result.handle;
       this.#chat.dispatch({ kind: "entered", ...result, isNew });

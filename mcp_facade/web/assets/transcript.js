@@ -12,6 +12,8 @@ export class Transcript {
   #chat = null;
   #items = new Map();
   #fresh = 0;
+  #isFollowing = true;
+  #height = 0;
 
   /**
    * `onAgain(key)` is called to send an own line again, `onSeen()` when the reader comes to the end. `hasNames`: each
@@ -25,6 +27,7 @@ export class Transcript {
     this.log = el("div", { role: "log", tabindex: "0", ...live, onscroll: () => this.#scrolled(onSeen) }, this.list);
     this.jump = el("button", { type: "button", class: "jump", hidden: true, onclick: () => this.toEnd() });
     this.element = el("div", { class: "transcript" }, this.log, this.jump);
+    new ResizeObserver(() => this.#resized()).observe(this.log);
   }
 
   get isAtEnd() {
@@ -34,20 +37,21 @@ export class Transcript {
   /** Show the lines of `state`. */
   show(state) {
     if (state.chat !== this.#chat) this.#clear(state.chat);
-    const wasAtEnd = this.isAtEnd;
     const added = state.lines.filter((line) => this.#showLine(line, state));
     if (added.length === 0) return;
-    if (wasAtEnd || added.some(({ who }) => who === "you")) this.toEnd();
+    if (this.#isFollowing || added.some(({ who }) => who === "you")) this.toEnd();
     else this.#count(this.#fresh + added.length);
   }
 
   toEnd() {
+    this.#isFollowing = true;
     this.log.scrollTop = this.log.scrollHeight;
     this.#count(0);
   }
 
   #clear(chat) {
     this.#chat = chat;
+    this.#isFollowing = true;
     this.#items.clear();
     this.list.replaceChildren();
     this.#count(0);
@@ -87,8 +91,16 @@ export class Transcript {
     shown.replaceChildren(` not sent${why}`, ...(room && line.code !== "message_too_large" ? [" · ", again] : []));
   }
 
+  /** Keep the end in sight when a keyboard or a line below takes some of the height. */
+  #resized() {
+    this.#height = this.log.clientHeight;
+    if (this.#isFollowing) this.toEnd();
+  }
+
   #scrolled(onSeen) {
-    if (!this.isAtEnd) return;
+    if (this.log.clientHeight !== this.#height) return; // it was not the reader who scrolled
+    this.#isFollowing = this.isAtEnd;
+    if (!this.#isFollowing) return;
     this.#count(0);
     onSeen();
   }
