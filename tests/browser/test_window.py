@@ -145,7 +145,7 @@ def test_a_window_that_vanishes_keeps_nobody_waiting(open_host: OpenHost) -> Non
 
 
 def test_refused_calls_are_repeated_and_nothing_is_lost(host: HostTab, stranger: Stranger) -> None:
-    """For a while the host passes nothing on: the window says so, and goes on from its cursor, and nothing is said twice."""
+    """While the host passes nothing on, the window says so; it goes on from its cursor, and says nothing twice."""
     host.open()
     host.meet(stranger)
     host.fault(refuse=True, cutAfterMs=200)
