@@ -28,6 +28,9 @@ DARK: Json = LIGHT | {
     },
 }
 
+BROWSERS_OWN = ("net::ERR_", "can escape its sandboxing")
+"""A browser's own words, about a broker that has gone and about a host that gives its windows storage."""
+
 
 class HostTab:
     """A host with one window at a time."""
@@ -44,7 +47,7 @@ class HostTab:
         self._is_open = False
 
     def _complain(self, text: str) -> None:
-        if "net::ERR_" not in text:  # the browser's own words about a broker that has gone
+        if not any(words in text for words in BROWSERS_OWN):
             self.complaints.append(text)
 
     def open(self, *, context: Json = LIGHT, capabilities: Json = ABLE, width: int | None = None, **more: Json) -> None:

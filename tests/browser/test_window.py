@@ -121,6 +121,24 @@ def test_a_window_has_no_storage_and_needs_none(host: HostTab, stranger: Strange
     )
 
 
+def test_a_window_shown_again_goes_on_after_a_click(host: HostTab, stranger: Stranger) -> None:
+    """Where a host gives it storage, its chat is there again, with what was said meanwhile, and not before a click."""
+    host.open(faults={"hasStorage": True})
+    expect(host.button("Go on with your chat")).to_be_hidden()
+    host.meet(stranger)
+    host.say("one")
+    assert stranger.hear_texts(1) == ["one"]
+    host.remove()
+    stranger.say("two")
+    host.open(faults={"hasStorage": True})
+    assert host.noted("calls") == []
+    host.button("Go on with your chat").click()
+    expect(host.lines()).to_have_text(["two"])
+    expect(host.lines("you")).to_have_text(["one"])
+    host.say("three")
+    assert stranger.hear_texts(1) == ["three"]
+
+
 def test_a_window_torn_down_leaves_before_it_answers(host: HostTab, stranger: Stranger) -> None:
     """The host's notice ends the chat, or the wait for one, and is answered with nothing."""
     host.open()
