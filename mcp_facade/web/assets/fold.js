@@ -48,10 +48,10 @@ const isOwn = (line) => line.who === "you";
 
 const STEPS = {
   entering: (state) => ({ ...state, place: "entering", problem: null, room: null, position: null, silent: 0 }),
-  entered: (state, { status, room_id, partner, position, cursor }) => {
+  entered: (state, { status, room_id, partner, position, cursor, isNew }) => {
     if (status === "matched") return found(state, { room_id, partner, cursor });
     if (state.place === "chatting" && state.cursor > cursor) return state; // a stream has told of a stranger since
-    return waiting({ ...state, cursor: Math.max(state.cursor, cursor) }, position);
+    return waiting({ ...state, cursor: isNew ? cursor : Math.max(state.cursor, cursor) }, position);
   },
   refused: (state, { code, retry_after_ms }) => ({
     ...state,

@@ -162,8 +162,9 @@ export class Session {
     try {
       const result = await entering();
       if (epoch !== this.#chat.epoch) return await this.#leave(epoch, result.handle, result.room_id);
+      const isNew = result.handle !== this.#chat.handle; // then cursors of before mean nothing: the log may be another
       this.#chat.handle = result.handle;
-      this.#chat.dispatch({ kind: "entered", ...result });
+      this.#chat.dispatch({ kind: "entered", ...result, isNew });
     } catch (error) {
       if (error.code !== "already_chatting" || epoch !== this.#chat.epoch) return this.#refused(error, epoch);
       this.#chat.dispatch({ kind: "entered", ...error.payload, status: "matched" });
