@@ -332,6 +332,55 @@ describe("the session", () => {
     assert.deepEqual([session.state.place, session.state.cursor], ["waiting", 7]);
   });
 
+  /** One whose stranger has gone, and who enters again; `entered` and `heard` answer that, and the read after it. */
+  async function enteringAgain(transport) {
+    const answers = {};
+    const later = (name) => () => new Promise((done) => (answers[name] = done));
+    const left = { events: [gone(6)], cursor: 6, status: "idle", idle_reason: "partner_left" };
+    transport.answers.chat_enter = [HERE, later("entered")];
+    transport.answers.wait_for_events = [left, later("heard"), later("heard again")];
+    const there = started(transport);
+    await there.session.enter({});
+    await settled();
+    assert.equal(there.session.state.place, "over");
+    there.session.enter();
+    await settled();
+    return { ...there, answers };
+  }
+
+  it("does not take a status from before it had entered again", async () => {
+    const transport = new Transport();
+    transport.listen = async (handle, hears, signal) => {
+      hears.opened();
+      return new Promise((done, broke) => signal.addEventListener("abort", () => broke(signal.reason)));
+    };
+    const { session, answers } = await enteringAgain(transport);
+    answers.entered({ handle: "cb_1", status: "waiting", position: 1, cursor: 7 });
+    await settled();
+    answers.heard({ events: [], cursor: 6, status: "idle", idle_reason: "partner_left", timed_out: false });
+    await settled();
+    assert.equal(session.state.place, "waiting");
+  });
+
+  it("does not wait for events while it enters, when no call of it would last", async () => {
+    const { transport, session, clock, answers } = await enteringAgain(new Transport());
+    await clock.advance(1_000);
+    assert.deepEqual([session.state.place, transport.named("wait_for_events").length], ["entering", 1]);
+    answers.entered({ handle: "cb_1", status: "waiting", position: 1, cursor: 7 });
+    await clock.advance(1_000);
+    assert.equal(transport.named("wait_for_events").at(-1).cursor, 7);
+  });
+
+  it("begins from the cursor of a new log, however far it had heard the old one", async () => {
+    const { transport, session } = await talking();
+    transport.answers.leave_chat = [{ success: true }];
+    session.leave();
+    const entered = { handle: "cb_2", status: "waiting", position: 1, cursor: 2 };
+    transport.answers.chat_enter = [refused("unknown_handle"), entered];
+    await session.enter();
+    assert.deepEqual([session.state.place, session.state.cursor], ["waiting", 2]);
+  });
+
   it("says that the broker has forgotten it, and forgets the handle", async () => {
     let kept = null;
     const store = { load: () => kept, save: (value) => (kept = value), clear: () => (kept = null) };

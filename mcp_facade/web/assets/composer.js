@@ -15,11 +15,8 @@ export class Composer {
       onkeydown: (event) => this.#pressed(event),
       oninput: () => this.#grow(),
     });
-    const submit = (event) => {
-      event.preventDefault();
-      this.#say();
-    };
-    this.element = el("form", { class: "composer", onsubmit: submit }, this.field, el("button", { class: "send" }, "Send"));
+    const send = el("button", { type: "button", class: "send", onclick: () => this.#say() }, "Send");
+    this.element = el("div", { class: "composer" }, this.field, send); // no form: a sandbox may forbid to submit one
   }
 
   #onSay;

@@ -5,10 +5,11 @@ import { noteText, problemText } from "./words.js";
 
 const AT_END_PX = 48;
 const HOPELESS = ["message_too_large", "message_empty"]; // said again, it would be refused again
-const SPEAKERS = { stranger: "Stranger: ", you: "You: " };
+const SPEAKERS = { stranger: "Stranger: ", you: "You: " }; // for screen readers, who hear no colours
 
 export class Transcript {
   #onAgain;
+  #hasNames;
   #chat = null;
   #room = null;
   #items = new Map();
@@ -16,9 +17,13 @@ export class Transcript {
   #isFollowing = true;
   #height = 0;
 
-  /** `onAgain(key)` is called to send an own line again, `onSeen()` when the reader comes to the end. */
-  constructor({ onAgain, onSeen = () => {} }) {
+  /**
+   * `onAgain(key)` is called to send an own line again, `onSeen()` when the reader comes to the end. `hasNames`: each
+   * line begins with the name of its speaker, in sight.
+   */
+  constructor({ onAgain, onSeen = () => {}, hasNames = false }) {
     this.#onAgain = onAgain;
+    this.#hasNames = hasNames;
     this.list = el("ol"); // a list may not be a log itself (ARIA in HTML)
     const live = { "aria-live": "polite", "aria-relevant": "additions", "aria-label": "Conversation" };
     this.log = el("div", { role: "log", tabindex: "0", ...live, onscroll: () => this.#scrolled(onSeen) }, this.list);
@@ -65,22 +70,27 @@ export class Transcript {
   #showLine(line, state) {
     const known = this.#items.get(line.key);
     if (known && known.line === line) return false;
-    const item = known || this.#append(line);
+    const item = known || this.#append(line, state);
     item.line = line;
     if (line.who === "you") this.#showState(item, line, state);
     return !known;
   }
 
-  #append(line) {
+  #append(line, { partner }) {
     const isNote = line.who === "note"; // a note is ours, whichever way the name in it is written
     const text = el("span", { class: "text", dir: isNote ? null : "auto" }, isNote ? noteText(line) : line.text);
     const item = { element: el("li", { class: line.who }), state: el("span", { class: "state" }) };
-    if (SPEAKERS[line.who]) item.element.append(el("span", { class: "hidden" }, SPEAKERS[line.who]));
+    if (line.who !== "note") item.element.append(this.#speaker(line.who, partner));
     item.element.append(text);
     if (line.who === "you") item.element.append(item.state);
     this.#items.set(line.key, item);
     this.list.append(item.element);
     return item;
+  }
+
+  #speaker(who, partner) {
+    if (!this.#hasNames) return el("span", { class: "hidden" }, SPEAKERS[who]);
+    return el("bdi", { class: "speaker" }, who === "you" ? "you" : partner);
   }
 
   #showState({ element, state: shown }, line, { room }) {

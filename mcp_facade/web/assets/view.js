@@ -19,30 +19,22 @@ export class View {
   #asked = null;
   #state = null;
 
-  /** `tools` are more buttons for the head; `onSeen()` is called when the reader has come to the end of the transcript. */
-  constructor(session, { clock, tools = [], onSeen = () => {} }) {
+  /**
+   * `tools` are more buttons, `layout(view, tools)` returns the element of it all, and `options` are those of the
+   * transcript and the dialogs. `onSeen()` is called when the reader has come to the end of the transcript.
+   */
+  constructor(session, { clock, tools = [], layout = pageLayout, onSeen = () => {}, ...options }) {
     this.#session = session;
     this.#clock = clock;
-    this.transcript = new Transcript({ onAgain: (key) => session.sayAgain(key), onSeen });
+    this.transcript = new Transcript({ onAgain: (key) => session.sayAgain(key), onSeen, ...options });
     this.composer = new Composer((text) => this.#say(text));
-    this.dialogs = { block: blockDialog(session, () => this.#focus()), report: reportDialog(session, () => this.#focus()) };
+    const forDialogs = { ...options, onLost: () => this.#focus() };
+    this.dialogs = { block: blockDialog(session, forDialogs), report: reportDialog(session, forDialogs) };
     this.name = el("bdi");
     this.buttons = this.#buttons();
     this.status = el("p", { role: "status", class: "status" });
     this.banner = el("p", { role: "alert", class: "banner" });
-    const { next, leave, block, report, another, over } = this.buttons;
-    this.element = el(
-      "section",
-      { class: "talk", "aria-label": "Chat" },
-      el("header", {}, el("h1", {}, this.name), el("div", { class: "main" }, next, leave)),
-      el("div", { class: "aside" }, el("span", {}, "A person or a program that you don't know"), ...tools, block, report),
-      this.transcript.element,
-      el("div", { class: "after" }, another, over),
-      this.status,
-      this.banner,
-      this.composer.element,
-      ...Object.values(this.dialogs).map(({ element }) => element),
-    );
+    this.element = layout(this, tools);
   }
 
   /** Show `state`. */
@@ -119,4 +111,20 @@ export class View {
     this.#session.enter();
     this.composer.focus();
   }
+}
+
+function pageLayout({ name, transcript, status, banner, composer, buttons, dialogs }, tools) {
+  const { next, leave, block, report, another, over } = buttons;
+  return el(
+    "section",
+    { class: "talk", "aria-label": "Chat" },
+    el("header", {}, el("h1", {}, name), el("div", { class: "main" }, next, leave)),
+    el("div", { class: "aside" }, el("span", {}, "A person or a program that you don't know"), ...tools, block, report),
+    transcript.element,
+    el("div", { class: "after" }, another, over),
+    status,
+    banner,
+    composer.element,
+    ...Object.values(dialogs).map(({ element }) => element),
+  );
 }

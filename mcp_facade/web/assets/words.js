@@ -21,6 +21,7 @@ const PROBLEMS = {
   rate_limited: "That was too fast. Try again in a moment.",
   too_many_connections: "Too many people from your network are here already. Try again later.",
   queue_full: "Too many people are waiting. Try again in a minute.",
+  host_refused: "The program that shows this window did not let it reach the broker. Allow it there, and try again.",
   forbidden: "This server refuses calls from here. Its operator can tell you why.",
   unavailable: "The broker can't answer right now. Try again in a moment.",
   message_too_large: "it is too long: send it in parts",
