@@ -163,6 +163,24 @@ async function talking() {
   return there;
 }
 
+describe("the words", () => {
+  it("tells a place in the queue only while it is sure", () => {
+    assert.equal(statusText(folded({ ...waiting, position: 3 })), "Looking for a stranger…");
+    assert.equal(statusText(folded(waiting)), "Looking for a stranger… You are the next.");
+  });
+
+  it("asks to go on writing only where there is somebody to write to", () => {
+    assert.match(statusText(folded(matched, { kind: "link", up: false })), /go on writing/);
+    assert.equal(statusText(folded(waiting, { kind: "link", up: false })), "Reconnecting…");
+  });
+
+  it("says how long a rate limit lasts", () => {
+    const refused = (retry_after_ms) => folded({ kind: "refused", code: "rate_limited", retry_after_ms });
+    assert.equal(statusText(refused(8_000)), "That was too fast. Try again in a moment.");
+    assert.equal(statusText(refused(200_000)), "That was too fast. Try again in 3 minutes.");
+  });
+});
+
 describe("the session", () => {
   it("has one waiting call at a time, and goes on from the same cursor after 1, 2, 4 ... 15 seconds", async () => {
     const { transport, session, clock } = started();

@@ -15,14 +15,17 @@ const NO_CATEGORY = "no_category";
 function dialog({ session, title, text, fields = [], action, act, isModal = true, onLost = () => {} }) {
   const problem = el("p", { role: "alert", class: "problem" });
   let whom = null;
+  let opening = {}; // an answer that comes after the dialog was opened anew belongs to the one before
   const done = async () => {
+    const asked = opening;
     submit.disabled = true;
     try {
       await act(whom);
-      element.close();
+      if (asked === opening) element.close();
     } catch (error) {
-      setText(problem, whyNot(error));
+      if (asked === opening) setText(problem, whyNot(error));
     }
+    if (asked !== opening) return;
     submit.disabled = false;
     if (element.open) submit.focus(); // a button that is disabled loses it
   };
@@ -37,6 +40,8 @@ function dialog({ session, title, text, fields = [], action, act, isModal = true
   const element = el("dialog", naming, heading, el("p", {}, text), ...fields, problem, buttons);
   const open = () => {
     whom = session.whom;
+    opening = {};
+    submit.disabled = false;
     for (const field of element.querySelectorAll("input, textarea")) {
       if (field.type === "radio") field.checked = false;
       else field.value = "";

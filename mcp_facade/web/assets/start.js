@@ -54,7 +54,7 @@ export class Start {
   /** Show or hide the screen; while it is in sight, who is here is kept up to date. */
   show(state) {
     this.element.hidden = state.place !== "outside";
-    setText(this.problem, state.problem ? problemText(state.problem) : "");
+    setText(this.problem, state.problem ? problemText(state.problem, state.retryAfterMs) : "");
     if (!this.element.hidden && !this.#isWatching) this.#watchLobby();
   }
 
@@ -85,7 +85,6 @@ export class Start {
   #interestField() {
     this.interest = el("input", {
       id: "interest",
-      maxlength: `${NAME_CHARS_MAX}`,
       autocomplete: "off",
       onkeydown: (event) => {
         if ((event.key !== "Enter" && event.key !== ",") || isOfInputMethod(event) || !this.interest.value.trim()) return;
@@ -94,16 +93,18 @@ export class Start {
       },
     });
     this.chosen = el("ul", { class: "chips", "aria-label": "Your interests" });
+    this.full = el("p", { role: "status" });
     const add = el("button", { type: "button", onclick: () => this.#addInterest() }, "Add");
     const label = el("label", { for: "interest" }, "Interests (optional)");
-    return el("div", { class: "interests", hidden: true }, label, el("div", { class: "row" }, this.interest, add), this.chosen);
+    return el("div", { class: "interests", hidden: true }, label, el("div", { class: "row" }, this.interest, add), this.full, this.chosen);
   }
 
   #addInterest() {
-    const interest = this.interest.value.trim();
-    this.interest.value = "";
-    if (!interest || this.#interests.includes(interest) || this.#interests.length >= INTERESTS_MAX) return;
-    this.#interests = [...this.#interests, interest];
+    const typed = this.interest.value.split(",").map((one) => one.trim());
+    const all = [...new Set([...this.#interests, ...typed])].filter(Boolean);
+    this.#interests = all.slice(0, INTERESTS_MAX);
+    this.interest.value = all.slice(INTERESTS_MAX).join(", ");
+    setText(this.full, this.interest.value ? `That makes more than ${INTERESTS_MAX}: remove one first, or leave the rest out.` : "");
     this.#showChosen();
   }
 
