@@ -31,8 +31,12 @@ class _Command(NamedTuple):
 
     module: str
     summary: str
+    package: str = "log_debugger.commands"
 
 
+PEOPLE_COMMANDS: Mapping[str, _Command] = {
+    "chat": _Command("command", "talk to a stranger in this terminal", "chat_client.terminal"),
+}
 COMMANDS: Mapping[str, _Command] = {
     "replay": _Command("replay", "tell what happened, a line a commit, and what there was in the end"),
     "diff": _Command("diff", "tell what changed between two positions"),
@@ -81,6 +85,7 @@ def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     serve = commands.add_parser("serve", help="run the broker", description=serve_help(), allow_abbrev=False)
     add_flags(serve)
+    _add(commands, PEOPLE_COMMANDS, arguments[:1])
     _add(commands, COMMANDS, arguments[:1])
     if arguments and arguments[0] in commands.choices:
         parser.asked = f" {arguments[0]}"
@@ -94,7 +99,7 @@ def _add(parsers: argparse._SubParsersAction[_Parser], commands: Mapping[str, _C
         description = f"{command.summary[0].upper()}{command.summary[1:]}."
         parser = parsers.add_parser(name, help=command.summary, description=description, allow_abbrev=False)
         if name in asked:
-            module = import_module(f"log_debugger.commands.{command.module}")
+            module = import_module(f"{command.package}.{command.module}")
             module.add_arguments(parser)
             parser.set_defaults(run=module.run)
 
@@ -109,7 +114,7 @@ def _serve(settings: Settings, environment: Mapping[str, str], serve: Serve) -> 
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Run a command over a log; any error of the log is one line."""
+    """Run a command; any error of a log is one line."""
     from events.codec import UnreadableCommitError
     from events.commit import BrokenChainError
     from events.log import LogUnavailableError, UnusableLogError

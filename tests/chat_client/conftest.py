@@ -1,0 +1,23 @@
+"""Fixtures of the client's tests: a broker of this process, and people who speak to it by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.facade.people import Crowd, crowd
+from tests.support.server import serving
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The event loop of a client's author."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def there() -> AsyncIterator[Crowd]:
+    """People at a broker with nothing special about it."""
+    async with serving() as running, crowd(running) as people:
+        yield people

@@ -1,0 +1,169 @@
+"""`chat-broker chat --plain`: lines in, lines out."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from chat_client import Stranger
+from chat_client.calls import Sleep
+from chat_client.terminal.plain import HELP, PlainChat
+from log_debugger.terminal import Terminal
+from tests.chat_client.pauses import Pauses
+from tests.chat_client.relay import relaying
+from tests.facade.people import Crowd, texts
+from tests.support.process import free_port
+from tests.support.server import eventually, serving
+
+pytestmark = pytest.mark.anyio
+
+
+class Typist:
+    """A user who writes and reads lines."""
+
+    def __init__(self) -> None:
+        self.out = io.StringIO()
+        self.err = io.StringIO()
+        self.lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self.status: int | None = None
+
+    def types(self, *lines: str | None) -> None:
+        """Write lines; `None` is the end of the input."""
+        for line in lines:
+            self.lines.put_nowait(line)
+
+    def shown(self) -> list[str]:
+        """The lines so far."""
+        return self.out.getvalue().splitlines()
+
+    async def sees(self, text: str) -> None:
+        """Wait for a line with `text` in it."""
+        await eventually(lambda: any(text in line for line in self.shown()))
+
+
+@asynccontextmanager
+async def typing(
+    url: str, *interests: str, holds_lines: bool = False, sleep: Sleep = asyncio.sleep
+) -> AsyncIterator[Typist]:
+    """A user at the command; the input ends with the context."""
+    typist = Typist()
+
+    async def run() -> None:
+        async with Stranger(url, name="Ann", interests=interests, sleep=sleep) as chat:
+            terminal = Terminal(typist.out, typist.err)
+            typist.status = await PlainChat(chat, terminal, typist.lines.get, holds_lines=holds_lines).run()
+
+    task = asyncio.create_task(run())
+    try:
+        yield typist
+        typist.types(None)
+        await task
+    finally:
+        task.cancel()
+
+
+async def test_a_conversation_in_lines(there: Crowd) -> None:
+    """Each event is a line, each line a message; the end of the input leaves, with status 0."""
+    bob = await there.modern()
+    async with typing(there.running.url) as ann:
+        await ann.sees("Waiting for a stranger")
+        await bob.enter("Bob")
+        await ann.sees("You are chatting with Bob.")
+        ann.types("hello", "  ", "//not a command")
+        await bob.hear()
+        await bob.say("two\nlines, [bold]x[/bold] \u202e")
+        await ann.sees("Bob: two / lines, [bold]x[/bold]")
+    assert ann.status == 0
+    heard = await there.running.broker.log.read(0, 100)
+    said = [event.text for commit in heard for event in commit.events if hasattr(event, "text")]
+    assert [text for text in said if "lines" not in text] == ["hello", "/not a command"]
+    assert (await bob.hear())[-1]["params"]["reason"] == "left"
+    assert "\u202e" not in ann.out.getvalue()
+
+
+async def test_commands(there: Crowd) -> None:
+    """Next, block, report and help; what is no command is not said, but explained."""
+    bob, cat, dan = await there.modern(), await there.modern(), await there.modern()
+    async with typing(there.running.url) as ann:
+        await ann.sees("Waiting")
+        ann.types("too early", "/block")
+        await ann.sees("Not sent: Nobody is here yet.")
+        await ann.sees("* Nobody is here yet.")
+        await bob.enter("Bob")
+        await ann.sees("with Bob")
+        ann.types("/nonsense", "/help", "/report rudeness", "/next")
+        await ann.sees("There is no such command")
+        await ann.sees(HELP[0])
+        await ann.sees("Write /report CATEGORY NOTE, with a category of spam")
+        assert (await bob.hear())[-1]["params"]["reason"] == "next"
+        await cat.enter("Cat")
+        await ann.sees("with Cat")
+        ann.types("/block")
+        await ann.sees("Blocked")
+        ann.types("nobody hears this", "/next")
+        await ann.sees("Not sent: The conversation is over.")
+        await eventually(lambda: len(there.running.broker.replica.state.queue) == 1)
+        await dan.enter("Dan")
+        await ann.sees("with Dan")
+        ann.types("/report spam it sells things")
+        await ann.sees("Reported, and blocked. /next finds another stranger")
+        ann.types("/leave")
+        await eventually(lambda: ann.status == 0)
+
+
+async def test_lines_of_a_pipe_wait_for_a_stranger(there: Crowd) -> None:
+    """They are carried out one after the other, so a script can say something to one stranger after another."""
+    bob, cat = await there.modern(), await there.modern()
+    async with typing(there.running.url, holds_lines=True) as ann:
+        ann.types("hello", "/next", "hello again", None)
+        await ann.sees("Waiting")
+        await bob.enter("Bob")
+        assert texts(await bob.hear()) == ["hello"]
+        await eventually(lambda: len(there.running.broker.replica.state.queue) == 1)
+        await cat.enter("Cat")
+        await eventually(lambda: ann.status == 0)
+    assert texts(await cat.hear()) == ["hello again"]
+
+
+async def test_the_stranger_leaves_and_what_now(there: Crowd) -> None:
+    """The line says how to go on; interests that are not used are told once, with the rules."""
+    bob = await there.modern()
+    async with typing(there.running.url, "tea") as ann:
+        await ann.sees("Interests are not used here")
+        await bob.enter("Bob")
+        await ann.sees("with Bob")
+        await bob.call("leave_chat", room_id=bob.room_id, handle=bob.handle)
+        await ann.sees("Bob has left. /next finds another stranger, /leave ends.")
+        ann.types("/next")
+        await eventually(lambda: len(there.running.broker.replica.state.queue) == 1)
+
+
+async def test_a_broker_that_forgets(there: Crowd) -> None:
+    """The line says that it was restarted; `/next` begins again at the new one."""
+    pauses = Pauses()
+    async with relaying(there.running.port) as relay, typing(relay.url, sleep=pauses) as ann:
+        await ann.sees("Waiting")
+        relay.cut()
+        await ann.sees("* Connection lost")
+        async with serving() as other:
+            relay.behind = other.port
+            relay.mend()
+            pauses.end()
+            await ann.sees("The broker was restarted and knows nobody any more. /next finds")
+            ann.types("/next")
+            await eventually(lambda: len(other.broker.replica.state.queue) == 1)
+            ann.types("/leave")
+            await eventually(lambda: ann.status == 0)
+
+
+async def test_no_broker_is_one_line() -> None:
+    """And status 1."""
+    async with typing(f"127.0.0.1:{free_port()}") as ann:
+        await eventually(lambda: ann.status is not None)
+    assert ann.status == 1
+    (line,) = ann.err.getvalue().splitlines()
+    assert line.startswith("chat-broker: no broker answers at http://127.0.0.1:")
