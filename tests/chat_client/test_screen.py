@@ -267,12 +267,16 @@ async def test_the_bell_and_the_title_count_in_the_background(there: Crowd, monk
 
 
 async def test_a_broker_that_forgets_can_be_entered_anew(there: Crowd) -> None:
-    """After its restart with a log in memory: one line, and ^N begins again."""
+    """After its restart with a log in memory: one line, and ^N begins again, also if it isn't the first."""
     pauses = Pauses()
-    bob = await there.modern()
+    bob, cat = await there.modern(), await there.modern()
     async with relaying(there.running.port) as relay, serving() as other, sitting(relay.url, sleep=pauses) as ann:
         await ann.is_at("waiting")
         await bob.enter("Bob")
+        await ann.is_at("chatting")
+        await ann.press("ctrl+n", "ctrl+n")
+        await ann.is_at("waiting")
+        await cat.enter("Cat")
         await ann.is_at("chatting")
         relay.cut()
         await ann.sees("Connection lost")
