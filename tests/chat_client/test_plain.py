@@ -161,7 +161,7 @@ async def test_a_refused_next_holds_up_no_line_of_a_pipe(there: Crowd) -> None:
             raise refusal({"code": "queue_full"})
 
         assert ann.chat is not None
-        ann.chat.next = refused  # type: ignore[method-assign]
+        ann.chat.next = refused
         ann.types("/next", "still here", None)
         await ann.sees("The queue is full")
         await eventually(lambda: ann.status == 0)
@@ -239,16 +239,14 @@ async def test_a_long_input_is_read_as_it_is_needed() -> None:
     source, sink = os.pipe()
     os.set_blocking(sink, False)
     lines = read_lines(source)
-    block = b"line\n" * 10_000
     written = 0
-    for _ in range(1_000):  # far more than a pipe holds
-        with suppress(BlockingIOError):
-            written += os.write(sink, block)
-        assert await lines.get() == "line"
-    assert written < 1_000_000
+    with suppress(BlockingIOError):
+        for _ in range(100):
+            written += os.write(sink, b"line\n" * 1_000)
+    await eventually(lines.full)
     os.close(sink)
-    count = 1_000
+    count = 0
     while await lines.get() is not None:
         count += 1
     os.close(source)
-    assert count >= written // len(b"line\n")
+    assert count == -(-written // 5)
