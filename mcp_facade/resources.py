@@ -1,4 +1,4 @@
-"""Two resources: the public lobby, and the inbox, which only its handle opens."""
+"""Three resources: the public lobby, the chat window's page, and the inbox, which only its handle opens."""
 
 from __future__ import annotations
 
@@ -45,12 +45,16 @@ from mcp_facade.texts import (
 from mcp_facade.tools.calls import Caller
 from mcp_facade.tools.lenient import number_in
 from mcp_facade.tools.results import Json, idle_seconds_of, partner_idle_json, waited_json
+from mcp_facade.web.window import ChatWindow
 
 logger = structlog.get_logger(__name__)
 
 LOBBY_URI = "chat://lobby"
 INBOX_TEMPLATE = "chat://inbox/{handle}{?cursor}"
 JSON_TYPE = "application/json"
+STATIC_MS = 3_600_000
+"""How long a client may keep what changes only with the broker's version or settings."""
+
 URI_CHARS_MAX = 1_000
 """Limit of an inbox's URI; sessions store the URIs of their subscriptions, and parsing takes time in their length."""
 
@@ -87,26 +91,32 @@ def parse_inbox_uri(uri: str) -> InboxUri | None:
 class Resources:
     """`resources/*` of one broker."""
 
-    def __init__(self, broker: Broker, sessions: Sessions, notice: OperatorNotice = NO_NOTICE) -> None:
+    def __init__(
+        self, broker: Broker, sessions: Sessions, window: ChatWindow, notice: OperatorNotice = NO_NOTICE
+    ) -> None:
         """Take `notice`, whose fields are in the lobby."""
         self._writer = broker.writer
         self._replica = broker.replica
         self._presence = broker.presence
         self._reads = broker.reads
         self._sessions = sessions
+        self._window = window
         self._notice = notice.fields()
 
     async def list(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:
-        """List the lobby; an inbox is a secret of its owner, and is not listed."""
-        return ListResourcesResult(resources=[LOBBY])
+        """List the lobby and the window's page; an inbox is a secret of its owner, and is not listed."""
+        return ListResourcesResult(resources=[LOBBY, self._window.resource])
 
     async def list_templates(self, ctx: Context, params: PaginatedRequestParams | None) -> ListResourceTemplatesResult:
         """List the inbox's template."""
         return ListResourceTemplatesResult(resource_templates=[INBOX])
 
     async def read(self, ctx: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
-        """Return the lobby, or a page of an inbox."""
+        """Return the lobby, the window's page, or a page of an inbox."""
         uri = str(params.uri)
+        page = self._window.contents(uri)
+        if page is not None:
+            return ReadResourceResult(contents=[page], ttl_ms=STATIC_MS, cache_scope="public")
         with _put_off_if_unavailable():
             payload = self._lobby() if uri == LOBBY_URI else await self._inbox(ctx, uri)
         text = msgspec.json.encode(payload).decode()

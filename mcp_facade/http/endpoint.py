@@ -50,6 +50,7 @@ from mcp_facade.streams.get_stream import PRIMED_SINCE, GetStreams
 from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.texts import NO_STREAM, NOT_ANSWERING
 from mcp_facade.tools.handlers import Tools
+from mcp_facade.web.window import ChatWindow, window_html
 
 logger = structlog.get_logger(__name__)
 
@@ -74,9 +75,10 @@ class StreamableHttpEndpoint:
         self._sessions = Sessions(broker, session_age_max_ms)
         self._host_check = host_check
         self._proxies = proxies
-        tools, resources = Tools(broker, self._sessions), Resources(broker, self._sessions, notice)
+        window = ChatWindow(window_html(notice, policy.matching))
+        tools, resources = Tools(broker, self._sessions), Resources(broker, self._sessions, window, notice)
         subscriptions = Subscriptions(broker, resources)
-        server = chat_server(tools, resources, subscriptions, notice)
+        server = chat_server(tools, resources, subscriptions, window, notice)
         self._get_streams = GetStreams(broker, self._sessions)
         self._stateless_requests = StatelessRequests(server, policy.body_bytes_max)
         self._session_requests = SessionRequests(broker, server, self._sessions)

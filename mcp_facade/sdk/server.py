@@ -25,18 +25,19 @@ from mcp_types import (
 from broker.config import DISTRIBUTION
 from mcp_facade.http.headers import is_modern
 from mcp_facade.operator_notice import OperatorNotice
-from mcp_facade.resources import Resources
+from mcp_facade.resources import STATIC_MS, Resources
 from mcp_facade.sdk.context import Context
 from mcp_facade.sdk.subscriptions import SdkSubscriptions
 from mcp_facade.sdk.tools import SdkTools
-from mcp_facade.sdk.workarounds import no_input_schema, without_list_changed
+from mcp_facade.sdk.workarounds import extensions_in_handshake, no_input_schema, without_list_changed
 from mcp_facade.streams.frames import EXTENSION
 from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.texts import PROMPT, PROMPT_DESCRIPTION
 from mcp_facade.tools.arguments import EnterQueueArguments, InvalidArgumentsError, parse
 from mcp_facade.tools.handlers import Tools
+from mcp_facade.web.window import UI_EXTENSION, ChatWindow
 
-STATIC = CacheHint(ttl_ms=3_600_000, scope="public")
+STATIC = CacheHint(ttl_ms=STATIC_MS, scope="public")
 
 CHAT_PROMPT = Prompt(
     name="chat",
@@ -52,7 +53,8 @@ CHAT_PROMPT = Prompt(
 class ChatServer(Server[Any]):
     """The low-level server, with correct capabilities in each era.
 
-    A 2025 session can't negotiate extensions, so `experimental` names ours. None of our lists ever changes.
+    A 2025 session can't negotiate extensions, so `experimental` names ours; that of the chat window is in `extensions`
+    all the same, where hosts look for it. None of our lists ever changes.
     """
 
     def create_initialization_options(
@@ -83,9 +85,11 @@ class ChatServer(Server[Any]):
         return without_list_changed(capabilities)
 
 
-def chat_server(tools: Tools, resources: Resources, subscriptions: Subscriptions, notice: OperatorNotice) -> ChatServer:
+def chat_server(
+    tools: Tools, resources: Resources, subscriptions: Subscriptions, window: ChatWindow, notice: OperatorNotice
+) -> ChatServer:
     """Return the server of one broker; `notice` is at the end of its instructions."""
-    sdk_tools = SdkTools(tools)
+    sdk_tools = SdkTools(tools, window)
     server = ChatServer(
         DISTRIBUTION,
         version=version(DISTRIBUTION),
@@ -109,8 +113,9 @@ def chat_server(tools: Tools, resources: Resources, subscriptions: Subscriptions
         on_list_prompts=_list_prompts,
         on_get_prompt=_get_prompt,
     )
-    server.extensions = {EXTENSION: {}}
-    server.middleware.clear()  # tracing without a collector, at every request
+    server.extensions = {EXTENSION: {}, UI_EXTENSION: {}}
+    # In place of the SDK's own: tracing without a collector, at every request.
+    server.middleware[:] = [extensions_in_handshake({UI_EXTENSION: {}})]
     return server
 
 

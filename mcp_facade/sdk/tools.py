@@ -19,17 +19,19 @@ from mcp_facade.tools.calls import Call, Report
 from mcp_facade.tools.catalogue import TOOL_NAMES, TOOLS
 from mcp_facade.tools.handlers import Tools
 from mcp_facade.tools.results import Answer
+from mcp_facade.web.window import ChatWindow
 
 
 class SdkTools:
     """`tools/list` and `tools/call` of one broker."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, window: ChatWindow) -> None:
         self._tools = tools
+        self._listed = window.offered_by(TOOLS)
 
     async def list(self, ctx: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
         """Return all tools, always in the same order."""
-        return ListToolsResult(tools=list(TOOLS))
+        return ListToolsResult(tools=self._listed)
 
     async def call(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult:
         """Carry out a tool; a refusal is a result, and so is a fault of ours."""

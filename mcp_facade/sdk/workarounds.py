@@ -8,9 +8,10 @@ silenced in `broker.logging`.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
     from mcp_types import ServerCapabilities
 
 GC_THRESHOLDS = (5_000, 20, 50)
@@ -67,6 +68,22 @@ def without_list_changed(capabilities: ServerCapabilities) -> ServerCapabilities
         if kind is not None:
             kind.list_changed = None
     return capabilities
+
+
+def extensions_in_handshake(extensions: dict[str, dict[str, Any]]) -> ServerMiddleware[Any]:
+    """Return a middleware that declares `extensions` in the result of `initialize`.
+
+    Symptom: the SDK leaves `capabilities.extensions` out of it, and a host opens no window of a server without its
+    extension (https://github.com/anthropics/claude-ai-mcp/issues/165). Remove when the SDK writes them.
+    """
+
+    async def declare(ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
+        result = await call_next(ctx)
+        if ctx.method == "initialize" and isinstance(result, dict):
+            result["capabilities"]["extensions"] = extensions
+        return result
+
+    return declare
 
 
 def no_input_schema(tool: str) -> None:

@@ -69,8 +69,8 @@ class _Arguments(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class EnterQueueArguments(_Arguments):
-    """Arguments of `enter_queue`."""
+class OpenChatArguments(_Arguments):
+    """Arguments of `open_chat`: what the window's form holds at first."""
 
     display_name: Annotated[
         _RawName,
@@ -85,6 +85,11 @@ class EnterQueueArguments(_Arguments):
         Field(max_length=INTERESTS_MAX, description="What you would like to talk about, at most 10 short words."),
         AfterValidator(clean_interests),
     ] = []
+
+
+class EnterQueueArguments(OpenChatArguments):
+    """Arguments of `enter_queue`."""
+
     handle: _Handle = None
 
 

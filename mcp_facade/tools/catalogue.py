@@ -12,6 +12,7 @@ from mcp_facade.texts import TOOL_DESCRIPTIONS
 from mcp_facade.tools.arguments import (
     EnterQueueArguments,
     HandleArguments,
+    OpenChatArguments,
     ReportArguments,
     RoomArguments,
     SendMessageArguments,
@@ -20,6 +21,7 @@ from mcp_facade.tools.arguments import (
 )
 from mcp_facade.tools.results import (
     DoneResult,
+    OpenedResult,
     PageResult,
     QueuedResult,
     RoomResult,
@@ -107,6 +109,7 @@ TOOLS = (
         {**_ADDS, **_STRANGER, "idempotent_hint": True},
     ),
     _tool("get_status", "Where am I?", HandleArguments, (StatusResult,), {**_READS, **_STRANGER}),
+    _tool("open_chat", "Open a chat window", OpenChatArguments, (OpenedResult,), {**_READS, **_OURS}),
 )
 
 TOOL_NAMES = frozenset(tool.name for tool in TOOLS)

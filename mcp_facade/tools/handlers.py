@@ -14,10 +14,12 @@ from events.commands import LeaveRoom, SendMessage
 from events.ids import RoomId
 from events.log import LogUnavailableError
 from mcp_facade.sessions import Sessions
+from mcp_facade.texts import WINDOW_OPENED
 from mcp_facade.tools.arguments import (
     LONE_SURROGATE_TEXT,
     HandleArguments,
     InvalidArgumentsError,
+    OpenChatArguments,
     RoomArguments,
     SendMessageArguments,
     TextTooLargeError,
@@ -71,6 +73,7 @@ class Tools:
             "report_partner": conduct.report,
             "leave_queue": queue.leave_queue,
             "get_status": self._get_status,
+            "open_chat": self._open_chat,
         }
 
     async def call(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
@@ -157,6 +160,11 @@ class Tools:
             cursor = await self._reads.before_last_room(state, caller.connection_id)
         partner_idle = partner_idle_json(state, caller.connection_id, self._presence)
         return status_json(state, caller.connection_id, ending, cursor) | partner_idle
+
+    async def _open_chat(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
+        """Answer in words alone: a host opens the window, and only a click in it enters."""
+        parse(OpenChatArguments, arguments)
+        return {"note": WINDOW_OPENED}
 
     async def _wait(self, call: Call, caller: Caller, cursor: int, wait_seconds: float) -> Json:
         """Wait for events after `cursor`, and return them."""

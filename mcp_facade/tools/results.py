@@ -99,6 +99,12 @@ class StatusResult(_Result):
     cursor: int | None = Field(default=None, description="From before the last chat; pass it to wait_for_events.")
 
 
+class OpenedResult(_Result):
+    """Result of `open_chat`."""
+
+    note: str = Field(description="What your user may see now, and what to do otherwise.")
+
+
 Json = dict[str, Any]
 
 

@@ -31,17 +31,18 @@ class Face(NamedTuple):
     policy: str
 
 
-def face(entry: str, template: str, style: str, policy: str) -> Face:
+def face(entry: str, template: str, style: str, policy: str = "", data: str = "") -> Face:
     """Return the HTML of `template` with the modules of `entry` and with `style`.
 
-    `policy` is a content security policy with `$script` and `$style` in the place of their hashes.
+    `policy` is a content security policy with `$script` and `$style` in the place of their hashes, `data` JSON without
+    markup for a template with a place for it.
     """
     script = one_script(joined_modules(entry, read_asset))
     css = _stripped(read_asset(style))
     full_policy = Template(policy).substitute(script=policy_hash(script), style=policy_hash(css))
     # In a <meta>, frame-ancestors has no effect, and browsers complain of it.
     in_page = "; ".join(part for part in full_policy.split("; ") if not part.startswith("frame-ancestors"))
-    html = Template(read_asset(template)).substitute(script=script, style=css, policy=in_page)
+    html = Template(read_asset(template)).substitute(script=script, style=css, policy=in_page, data=data)
     return Face(html, full_policy)
 
 

@@ -16,12 +16,14 @@ from events.commit import Commit
 from projections.state import INITIAL_STATE, State
 from tests.browser.brokers import BrokerProcess, broker_process
 from tests.browser.chat_tab import ChatTab, take_out
+from tests.browser.host_tab import HostTab
 from tests.browser.pages import html_of
 from tests.browser.report_tab import ReportTab, chromium, chromium_path, is_installed
 from tests.browser.stranger import Stranger
 
 OpenChat = Callable[..., ChatTab]
 Open = Callable[..., ReportTab]
+OpenHost = Callable[..., HostTab]
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +81,23 @@ def stranger(broker: BrokerProcess) -> Iterator[Stranger]:
         yield person
         if person.handle:
             take_out(broker.url, person.handle)
+
+
+@pytest.fixture
+def open_host(browser: Browser, broker: BrokerProcess) -> Iterator[OpenHost]:
+    """Opens a host; afterwards its window is gone, and nothing has complained."""
+    opened: list[HostTab] = []
+
+    def open_it(url: str = broker.url, **options: int) -> HostTab:
+        opened.append(HostTab(browser, url, **options))
+        return opened[-1]
+
+    yield open_it
+    for tab in opened:
+        tab.close()
+
+
+@pytest.fixture
+def host(open_host: OpenHost) -> HostTab:
+    """A host, without a window."""
+    return open_host()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -12,23 +11,12 @@ from playwright.sync_api import Browser, expect
 from mcp_facade.web.page import chat_page
 from tests.browser.brokers import BrokerProcess, broker_process
 from tests.browser.chat_tab import ChatTab
+from tests.browser.looks import findings, load_axe, too_wide
 from tests.browser.stranger import Stranger
 
-AXE = Path(__file__).parents[1] / "clients" / "node_modules" / "axe-core" / "axe.min.js"
 PAGE_BYTES_MAX = 60_000
 SIZES = {"phone": {"width": 360, "height": 640}, "desk": {"width": 1_280, "height": 800}}
 RULES = "https://chat.example.com/rules"
-
-FITS = """() => {
-  const wide = [document.documentElement, ...document.querySelectorAll("main, section, ol, [role=log], dialog[open]")];
-  return wide.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.outerHTML.slice(0, 80));
-}"""
-"""What is wider than its place."""
-
-FINDINGS = """async () => {
-  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => html + failureSummary)}`);
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +39,8 @@ class Watched:
         """Take a picture; nothing is too wide, and axe finds nothing."""
         self._count += 1
         self.tab.page.screenshot(path=self._folder / f"{self._count}-{state}.png")
-        assert self.tab.page.evaluate(FITS) == [], state
-        findings: list[Any] = self.tab.page.evaluate(FINDINGS)
-        assert findings == [], state
+        assert too_wide(self.tab.page) == [], state
+        assert findings(self.tab.page) == [], state
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -62,11 +49,10 @@ def test_every_state_fits_and_can_be_read(
     browser: Browser, interests_broker: BrokerProcess, tmp_path: Path, size: str, scheme: str
 ) -> None:
     """On a phone and on a desk, in light and in dark: no scrolling sideways, no finding of axe."""
-    assert AXE.exists(), "make test-browser installs axe-core"
     context = browser.new_context(viewport=SIZES[size], color_scheme=scheme)
     with Stranger(interests_broker.url, name="Sam the very long named " + "W" * 16) as stranger:
         tab = ChatTab(context, interests_broker.url)
-        tab.page.evaluate(AXE.read_text("utf-8"))
+        load_axe(tab.page)
         watched = Watched(tab, tmp_path)
         expect(tab.page.get_by_role("link", name="Rules of this server")).to_have_attribute("href", RULES)
         contact = tab.page.get_by_role("link", name="Contact the operator")

@@ -54,11 +54,25 @@ for (const era of ["legacy", "modern"]) {
       assert.deepEqual(names.sort(), TOOLS);
     });
 
-    it("lists the lobby, the template of the inbox, and the prompt", async () => {
+    it("finds the window of open_chat, its type and its policy", async () => {
+      const { code, stdout } = await run("tools/call", "--tool-name", "open_chat", "--app-info");
+      assert.equal(code, 0);
+      const { resourceUri, ...found } = JSON.parse(stdout);
+      assert.match(resourceUri, /^ui:\/\/chat-broker\/chat-[0-9a-f]{8}\.html$/);
+      assert.deepEqual(found, {
+        hasApp: true,
+        toolName: "open_chat",
+        csp: { connectDomains: [], resourceDomains: [], frameDomains: [], baseUriDomains: [] },
+        prefersBorder: true,
+        resourceMimeType: "text/html;profile=mcp-app",
+      });
+    });
+
+    it("lists the lobby, the window's page, the template of the inbox, and the prompt", async () => {
       const { resources } = await json("resources/list");
       assert.deepEqual(
-        resources.map(({ uri }) => uri),
-        ["chat://lobby"],
+        resources.map(({ name }) => name),
+        ["lobby", "chat-window"],
       );
       const { resourceTemplates } = await json("resources/templates/list");
       assert.deepEqual(

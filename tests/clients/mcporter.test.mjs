@@ -69,7 +69,7 @@ describe("mcporter", () => {
     assert.deepEqual(tools.map(({ name }) => name).sort(), TOOLS);
     const { code, stdout } = await run("resource", "chat", "chat://lobby");
     assert.equal(code, 0);
-    assert.deepEqual(JSON.parse(stdout), { waiting: 0, chatting: 0, rooms_open: 0 });
+    assert.deepEqual(JSON.parse(stdout), { waiting: 0, chatting: 0, rooms_open: 0, matching: "first-come" });
   });
 
   it("carries a conversation in which a typed number is sent as a number, a message too", async (t) => {

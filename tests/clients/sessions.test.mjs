@@ -252,8 +252,8 @@ for (const generation of Object.keys(GENERATIONS)) {
       );
       const { resources } = await ann.client.listResources();
       assert.deepEqual(
-        resources.map(({ uri }) => uri),
-        ["chat://lobby"],
+        resources.map(({ name }) => name),
+        ["lobby", "chat-window"],
       );
     });
 

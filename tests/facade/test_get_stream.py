@@ -384,10 +384,10 @@ async def test_a_session_presents_no_more_handles_than_its_stream_may_carry() ->
 
 
 async def test_initialize_names_the_extension_as_experimental(there: Crowd) -> None:
-    """A session can't negotiate extensions, so its capabilities name ours, and promise no changing lists."""
+    """A session can't negotiate extensions, so its capabilities name ours there, and promise no changing lists."""
     capabilities = (await there.session()).initialized["capabilities"]
     assert "io.github.mcp-chat-broker/events" in capabilities["experimental"]
-    assert "extensions" not in capabilities
+    assert "io.github.mcp-chat-broker/events" not in capabilities["extensions"]
     assert capabilities["resources"]["subscribe"] is True
     assert not capabilities["tools"].get("listChanged")
 

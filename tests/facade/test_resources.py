@@ -13,11 +13,11 @@ pytestmark = pytest.mark.anyio
 UPDATED = "notifications/resources/updated"
 
 
-async def test_only_the_lobby_is_listed_and_the_inbox_is_a_template(there: Crowd, era: Era) -> None:
+async def test_the_lobby_and_the_window_are_listed_and_the_inbox_is_a_template(there: Crowd, era: Era) -> None:
     """No list names a handle."""
     ann, _ = await there.pair(era, era)
     listed = (await ann.request("resources/list"))["result"]["resources"]
-    assert [resource["uri"] for resource in listed] == ["chat://lobby"]
+    assert [resource["name"] for resource in listed] == ["lobby", "chat-window"]
     templates = (await ann.request("resources/templates/list"))["result"]["resourceTemplates"]
     assert [template["uriTemplate"] for template in templates] == ["chat://inbox/{handle}{?cursor}"]
 

@@ -29,7 +29,7 @@ NO_ROOM = "r_" + "a" * 32
 ENTERING = {"enter_queue": "unknown_handle", "chat_enter": "unknown_window"}
 """The tools that mint a handle, and the words of their refusals of an unknown one."""
 
-WITH_HANDLE = [tool.name for tool in TOOLS if tool.name not in ENTERING]
+WITH_HANDLE = [tool.name for tool in TOOLS if tool.name not in (*ENTERING, "open_chat")]
 WITH_ROOM = [tool.name for tool in TOOLS if "room_id" in tool.input_schema["required"]]
 
 
@@ -142,6 +142,7 @@ async def test_every_result_has_the_promised_shape(there: Crowd, era: Era) -> No
     status = await check(bob, "get_status", "status connection_id waiting idle_reason cursor", handle=bob.handle)
     assert (status["status"], status["waiting"], status["idle_reason"]) == ("idle", 0, "you_left")
     await check(bob, "chat_enter", "handle connection_id status position cursor", display_name="Window")
+    await check(bob, "open_chat", "note", display_name="Bob", interests=["tea"])
     assert seen == set(promised)
 
 
@@ -189,20 +190,26 @@ async def test_refusals_satisfy_the_output_schemas_too(there: Crowd, era: Era) -
     """A client that holds a refusal against the tool's schema finds nothing wrong with it."""
     person = await there.person(era)
     promised = await schemas(person)
-    for tool in promised:
+    for tool in ["enter_queue", *WITH_HANDLE]:
         jsonschema.validate(await person.refused(tool, **arguments_of(tool, handle=NO_HANDLE)), promised[tool])
         jsonschema.validate(await person.refused(tool, **arguments_of(tool, handle=7)), promised[tool])
+    jsonschema.validate(await person.refused("open_chat", interests=["word"] * 11), promised["open_chat"])
 
 
 async def test_hints_are_honest(there: Crowd, era: Era) -> None:
     """Reading tools alone claim to be read-only, and all that carries a stranger's words is open to the world."""
     listed = (await (await there.person(era)).request("tools/list"))["result"]["tools"]
     hints = {tool["name"]: tool["annotations"] for tool in listed}
-    assert {name for name, hint in hints.items() if hint["readOnlyHint"]} == {"wait_for_events", "get_status"}
+    assert {name for name, hint in hints.items() if hint["readOnlyHint"]} == {
+        "wait_for_events",
+        "get_status",
+        "open_chat",
+    }
     assert {name for name, hint in hints.items() if not hint["openWorldHint"]} == {
         "leave_chat",
         "block_partner",
         "report_partner",
+        "open_chat",
     }
     assert {name for name, hint in hints.items() if hint["destructiveHint"]} == {
         "leave_chat",
@@ -218,6 +225,7 @@ async def test_hints_are_honest(there: Crowd, era: Era) -> None:
         "report_partner",
         "leave_queue",
         "get_status",
+        "open_chat",
     }
 
 

@@ -37,7 +37,7 @@ VERSION, CAPABILITIES, CLIENT, LEVEL = (
 )
 TOOLS = [
     *("enter_queue", "send_message", "wait_for_events", "leave_chat", "next_partner"),
-    *("block_partner", "report_partner", "leave_queue", "get_status"),
+    *("block_partner", "report_partner", "leave_queue", "get_status", "open_chat"),
 ]
 ARGUMENTS = [
     *("display_name", "interests", "handle", "room_id", "message", "message_id", "cursor", "wait_seconds"),
@@ -52,6 +52,7 @@ NEEDED: dict[str, Sequence[str]] = {
     "report_partner": ["room_id", "category"],
 }
 OPTIONAL: dict[str, Sequence[str]] = {
+    "open_chat": ["display_name", "interests"],
     "enter_queue": ["display_name", "interests"],
     "send_message": ["message_id", "cursor", "wait_seconds"],
     "wait_for_events": ["wait_seconds"],

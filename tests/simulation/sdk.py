@@ -30,6 +30,7 @@ from mcp_facade.sessions import Sessions
 from mcp_facade.streams.frames import EXTENSION
 from mcp_facade.streams.subscriptions import Subscriptions
 from mcp_facade.tools.handlers import Tools
+from mcp_facade.web.window import ChatWindow
 from tests.support.fake_clock import settle
 
 if TYPE_CHECKING:
@@ -96,8 +97,9 @@ class ModernRequests:
 
     def __init__(self, process: Process, sessions: Sessions) -> None:
         broker = process.broker
-        resources = Resources(broker, sessions)
-        tools = SdkTools(Tools(broker, sessions))
+        window = ChatWindow("<!doctype html>")
+        resources = Resources(broker, sessions, window)
+        tools = SdkTools(Tools(broker, sessions), window)
         subscriptions = SdkSubscriptions(Subscriptions(broker, resources))
         self._handlers: dict[str, tuple[Any, Callable[[Any, Any], Awaitable[Any]]]] = {
             "tools/call": (CallToolRequestParams, tools.call),

@@ -1,6 +1,6 @@
 // The field at the bottom, which is never disabled.
 
-import { el } from "./dom.js";
+import { el, isOfInputMethod } from "./dom.js";
 
 export class Composer {
   /** `onSay(text)` returns whether it was taken; what was not stays in the field. */
@@ -15,11 +15,8 @@ export class Composer {
       onkeydown: (event) => this.#pressed(event),
       oninput: () => this.#grow(),
     });
-    const submit = (event) => {
-      event.preventDefault();
-      this.#say();
-    };
-    this.element = el("form", { class: "composer", onsubmit: submit }, this.field, el("button", { class: "send" }, "Send"));
+    const send = el("button", { type: "button", class: "send", onclick: () => this.#say() }, "Send");
+    this.element = el("div", { class: "composer" }, this.field, send); // no form: a sandbox may forbid to submit one
   }
 
   #onSay;
@@ -29,7 +26,7 @@ export class Composer {
   }
 
   #pressed(event) {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || isOfInputMethod(event)) return;
     event.preventDefault();
     this.#say();
   }

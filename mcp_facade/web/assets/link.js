@@ -4,6 +4,7 @@ import { Refusal } from "./answers.js";
 
 const RECONNECT_MAX_MS = 15_000;
 const PATIENCE_MS = 15_000; // a rate limit that lasts longer is told
+const NO_ANSWERS = ["unavailable", "host_refused"];
 const DOWN_AFTER_MS = 2_000;
 
 export const delayMs = (failures) => Math.min(1_000 * 2 ** failures, RECONNECT_MAX_MS);
@@ -39,7 +40,7 @@ export class Link {
       this.#reached();
       return result;
     } catch (error) {
-      if (error instanceof Refusal && error.code !== "unavailable") this.#reached();
+      if (error instanceof Refusal && !NO_ANSWERS.includes(error.code)) this.#reached();
       throw error;
     }
   }

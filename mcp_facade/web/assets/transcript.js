@@ -4,19 +4,26 @@ import { el, setText } from "./dom.js";
 import { noteText, problemText } from "./words.js";
 
 const AT_END_PX = 48;
-const SPEAKERS = { stranger: "Stranger: ", you: "You: " };
+const HOPELESS = ["message_too_large", "message_empty"]; // said again, it would be refused again
+const SPEAKERS = { stranger: "Stranger: ", you: "You: " }; // for screen readers, who hear no colours
 
 export class Transcript {
   #onAgain;
+  #hasNames;
   #chat = null;
+  #room = null;
   #items = new Map();
   #fresh = 0;
   #isFollowing = true;
   #height = 0;
 
-  /** `onAgain(key)` is called to send an own line again, `onSeen()` when the reader comes to the end. */
-  constructor({ onAgain, onSeen = () => {} }) {
+  /**
+   * `onAgain(key)` is called to send an own line again, `onSeen()` when the reader comes to the end. `hasNames`: each
+   * line begins with the name of its speaker, in sight.
+   */
+  constructor({ onAgain, onSeen = () => {}, hasNames = false }) {
     this.#onAgain = onAgain;
+    this.#hasNames = hasNames;
     this.list = el("ol"); // a list may not be a log itself (ARIA in HTML)
     const live = { "aria-live": "polite", "aria-relevant": "additions", "aria-label": "Conversation" };
     this.log = el("div", { role: "log", tabindex: "0", ...live, onscroll: () => this.#scrolled(onSeen) }, this.list);
@@ -32,6 +39,7 @@ export class Transcript {
   /** Show the lines of `state`. */
   show(state) {
     if (state.chat !== this.#chat) this.#clear(state.chat);
+    if (state.room !== this.#room) this.#showRoom(state);
     const added = state.lines.filter((line) => this.#showLine(line, state));
     if (added.length === 0) return;
     if (this.#isFollowing || added.some(({ who }) => who === "you")) this.toEnd();
@@ -52,20 +60,27 @@ export class Transcript {
     this.#count(0);
   }
 
+  /** Have no line offer what can be done in an open room alone. */
+  #showRoom(state) {
+    this.#room = state.room;
+    for (const item of this.#items.values()) if (item.line.state === "unsent") this.#showState(item, item.line, state);
+  }
+
   /** Append a line, or show what has changed of it; return whether it is new. */
   #showLine(line, state) {
     const known = this.#items.get(line.key);
     if (known && known.line === line) return false;
-    const item = known || this.#append(line);
+    const item = known || this.#append(line, state);
     item.line = line;
     if (line.who === "you") this.#showState(item, line, state);
     return !known;
   }
 
-  #append(line) {
-    const text = el("span", { class: "text", dir: "auto" }, line.who === "note" ? noteText(line) : line.text);
+  #append(line, { partner }) {
+    const isNote = line.who === "note"; // a note is ours, whichever way the name in it is written
+    const text = el("span", { class: "text", dir: isNote ? null : "auto" }, isNote ? noteText(line) : line.text);
     const item = { element: el("li", { class: line.who }), state: el("span", { class: "state" }) };
-    if (SPEAKERS[line.who]) item.element.append(el("span", { class: "hidden" }, SPEAKERS[line.who]));
+    if (line.who !== "note") item.element.append(this.#speaker(line.who, partner));
     item.element.append(text);
     if (line.who === "you") item.element.append(item.state);
     this.#items.set(line.key, item);
@@ -73,12 +88,17 @@ export class Transcript {
     return item;
   }
 
+  #speaker(who, partner) {
+    if (!this.#hasNames) return el("span", { class: "hidden" }, SPEAKERS[who]);
+    return el("bdi", { class: "speaker" }, who === "you" ? "you" : partner);
+  }
+
   #showState({ element, state: shown }, line, { room }) {
     element.dataset.state = line.state;
     if (line.state !== "unsent") return shown.replaceChildren(line.state === "sending" ? " …" : "");
     const again = el("button", { type: "button", onclick: () => this.#onAgain(line.key) }, "try again");
     const why = line.code === "unreachable" ? "" : `: ${problemText(line.code)}`;
-    shown.replaceChildren(` not sent${why}`, ...(room && line.code !== "message_too_large" ? [" · ", again] : []));
+    shown.replaceChildren(` not sent${why}`, ...(room && !HOPELESS.includes(line.code) ? [" · ", again] : []));
   }
 
   /** Keep the end in sight when a keyboard or a line below takes some of the height. */
@@ -97,6 +117,7 @@ export class Transcript {
 
   #count(fresh) {
     this.#fresh = fresh;
+    if (fresh === 0 && document.activeElement === this.jump) this.log.focus({ preventScroll: true });
     this.jump.hidden = fresh === 0;
     setText(this.jump, `${fresh} new ↓`);
   }

@@ -10,42 +10,38 @@ const ASK_AGAIN_MS = 3_000;
 const LEAVE = "Press Esc again to leave.";
 const NEXT = "Press Next again to leave and meet someone else.";
 
+/** Keep a key that is held down from being a second press. */
+const pressOnce = (event) => event.repeat && event.preventDefault();
+
 export class View {
   #session;
   #clock;
   #asked = null;
   #state = null;
 
-  /** `tools` are more buttons for the head; `onSeen()` is called when the reader has come to the end of the transcript. */
-  constructor(session, { clock, tools = [], onSeen = () => {} }) {
+  /**
+   * `tools` are more buttons, `layout(view, tools)` returns the element of it all, and `options` are those of the
+   * transcript and the dialogs. `onSeen()` is called when the reader has come to the end of the transcript.
+   */
+  constructor(session, { clock, tools = [], layout = pageLayout, onSeen = () => {}, ...options }) {
     this.#session = session;
     this.#clock = clock;
-    this.transcript = new Transcript({ onAgain: (key) => session.sayAgain(key), onSeen });
+    this.transcript = new Transcript({ onAgain: (key) => session.sayAgain(key), onSeen, ...options });
     this.composer = new Composer((text) => this.#say(text));
-    this.dialogs = { block: blockDialog(session), report: reportDialog(session) };
+    const forDialogs = { ...options, onLost: () => this.#focus() };
+    this.dialogs = { block: blockDialog(session, forDialogs), report: reportDialog(session, forDialogs) };
     this.name = el("bdi");
     this.buttons = this.#buttons();
     this.status = el("p", { role: "status", class: "status" });
     this.banner = el("p", { role: "alert", class: "banner" });
-    const { next, leave, block, report, another, over } = this.buttons;
-    this.element = el(
-      "section",
-      { class: "talk", "aria-label": "Chat" },
-      el("header", {}, el("h1", {}, this.name), el("div", { class: "main" }, next, leave)),
-      el("div", { class: "aside" }, el("span", {}, "A person or a program that you don't know"), ...tools, block, report),
-      this.transcript.element,
-      el("div", { class: "after" }, another, over),
-      this.status,
-      this.banner,
-      this.composer.element,
-      ...Object.values(this.dialogs).map(({ element }) => element),
-    );
+    this.element = layout(this, tools);
   }
 
   /** Show `state`. */
   show(state) {
     this.#state = state;
     const { place, lastRoom, judged } = state;
+    const focused = this.element.contains(document.activeElement) ? document.activeElement : null;
     const isOver = place === "over" || place === "outside";
     setText(this.name, place === "chatting" || (isOver && lastRoom) ? state.partner : "Stranger chat");
     setText(this.status, statusText(state));
@@ -59,6 +55,13 @@ export class View {
     report.hidden = !lastRoom || judged === "reported";
     if (this.#asked && isOver) this.#ask(null, "");
     this.transcript.show(state);
+    if (focused && (!focused.isConnected || focused.closest("[hidden]"))) this.#focus();
+  }
+
+  /** Put the focus where one goes on, when what had it is gone. */
+  #focus() {
+    if (this.buttons.another.hidden) this.composer.focus();
+    else this.buttons.another.focus();
   }
 
   /** Do what Esc does: ask first, then leave. */
@@ -95,7 +98,7 @@ export class View {
   #buttons() {
     const button = (text, onclick, more = {}) => el("button", { type: "button", onclick, ...more }, text);
     return {
-      next: button("Next", () => this.#next()),
+      next: button("Next", () => this.#next(), { onkeydown: pressOnce }),
       leave: button("Leave", () => this.#session.leave()),
       block: button("Block", () => this.dialogs.block.open(), { class: "quiet" }),
       report: button("Report", () => this.dialogs.report.open(), { class: "quiet" }),
@@ -108,4 +111,20 @@ export class View {
     this.#session.enter();
     this.composer.focus();
   }
+}
+
+function pageLayout({ name, transcript, status, banner, composer, buttons, dialogs }, tools) {
+  const { next, leave, block, report, another, over } = buttons;
+  return el(
+    "section",
+    { class: "talk", "aria-label": "Chat" },
+    el("header", {}, el("h1", {}, name), el("div", { class: "main" }, next, leave)),
+    el("div", { class: "aside" }, el("span", {}, "A person or a program that you don't know"), ...tools, block, report),
+    transcript.element,
+    el("div", { class: "after" }, another, over),
+    status,
+    banner,
+    composer.element,
+    ...Object.values(dialogs).map(({ element }) => element),
+  );
 }

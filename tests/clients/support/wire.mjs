@@ -10,11 +10,13 @@ export const CONNECTION = "io.github.mcp-chat-broker/connection";
 export const SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId";
 export const TOOLS = [
   "block_partner",
+  "chat_enter",
   "enter_queue",
   "get_status",
   "leave_chat",
   "leave_queue",
   "next_partner",
+  "open_chat",
   "report_partner",
   "send_message",
   "wait_for_events",
