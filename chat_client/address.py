@@ -20,6 +20,8 @@ def endpoint(address: str) -> str:
         AddressError: it is no address of an HTTP endpoint.
     """
     text = address.strip()
+    if _is_ip(text) and ":" in text:
+        text = f"[{text}]"
     parts = _split(text if "://" in text else f"//{text}")
     if any(character.isspace() or not character.isprintable() for character in text) or not parts.hostname:
         raise AddressError("that is no address of a broker: write one as in chat.example.com or localhost:8000")
@@ -41,8 +43,10 @@ def _split(text: str) -> SplitResult:
 
 def _is_near(host: str) -> bool:
     """Return whether `host` is this machine or an IP address: few of those have a certificate."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
+    return host == "localhost" or host.endswith(".localhost") or _is_ip(host)
+
+
+def _is_ip(host: str) -> bool:
     try:
         ip_address(host)
     except ValueError:

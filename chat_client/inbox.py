@@ -15,7 +15,7 @@ import anyio
 from mcp.shared.exceptions import MCPError
 
 from chat_client.calls import RETRY_SECONDS, Calls, Sleep, sleep_until
-from chat_client.errors import ChatError, RefusedError, UnknownHandleError
+from chat_client.errors import ChatError, RateLimitedError, RefusedError, UnknownHandleError
 from chat_client.events import Event, HistoryMissed, MessageReceived, PartnerSilent, StrangerFound, TimedOut, told
 from chat_client.wire import Json, LostError, Wire
 
@@ -117,6 +117,8 @@ class Inbox:
             stay, cursor = self._stays, self._cursor
             try:
                 page = await self._page()
+            except RateLimitedError as error:
+                await self._sleep(error.retry_after_seconds)
             except RefusedError as error:
                 if stay == self._stays:
                     await self._refused(error)

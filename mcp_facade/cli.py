@@ -22,6 +22,8 @@ Serve = Callable[[Settings], None]
 
 logger = structlog.get_logger(__name__)
 
+EXIT_OUTPUT_FAILED = 1
+
 FORWARDED_VARIABLE = "FORWARDED_ALLOW_IPS"
 """A setting of uvicorn's, and of versions before `--trust-proxy`."""
 
@@ -67,6 +69,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str], environment: Mapping[str, str], serve: Serve) -> int:
     """Run the command of `arguments`; return the exit status."""
+    _stand_in_for_closed_streams()
     try:
         options = parser_for(arguments).parse_args(arguments)
         if options.command == "serve":
@@ -76,6 +79,14 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], serve: Serve)
     except UsageError as error:
         print(f"chat-broker: {error}", file=sys.stderr)  # noqa: T201 - a command line's answer
         return EXIT_USAGE
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Take what is written to a closed standard stream for written; Python has `None` in its place."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
@@ -132,7 +143,17 @@ def _run(options: argparse.Namespace) -> int:
     except (UnreadableCommitError, UnusableLogError, LogUnavailableError) as error:
         raise UsageError(" ".join(str(error).split())) from None
     except BrokenPipeError:  # the reader has enough of the answer, as `head` does
-        # Else the interpreter would try to write the rest at its end, and report the failure.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_OK
+    except OSError as error:
+        if error.filename is not None:
+            raise  # it is not about the output
+        _drop_output()
+        print(f"chat-broker: the output failed: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return EXIT_OUTPUT_FAILED
     return status
+
+
+def _drop_output() -> None:
+    """Drop the rest of the output; else the interpreter would try to write it at its end, and report the failure."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

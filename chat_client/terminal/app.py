@@ -109,13 +109,13 @@ class ChatApp(Display):
             self._over.set()
             return
         while True:
-            self._again = anyio.Event()
             try:
                 async for event in self._chat.events():
                     self._hear(event)
             except UnknownHandleError:
                 self._tell(f"{lines.FORGOTTEN} ^n begins again.")
                 self._go_to("ended", "the broker was restarted")
+            self._again = anyio.Event()  # only now: a `next` before the end of the events has begun nothing after it
             await self._again.wait()
 
     def _hear(self, event: Event) -> None:

@@ -1,7 +1,7 @@
 """`chat-broker chat`: talk to a stranger in this terminal.
 
-Exit status: 0 when you have left, also by Ctrl+C or by the end of the input; 1 if no broker answers, or it refuses to
-let you in; 2 for wrong arguments.
+Exit status: 0 when you have left, also by Ctrl+C or by the end of the input; 1 if no broker answers, it refuses to
+let you in, or the output can't be written; 2 for wrong arguments.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ class Display(App[int]):
         self._place: Place = "arriving"
         self._room = 0  # counts conversations
         self._since = 0.0
+        self._clock = ""
         self._asked: Twice | None = None
         self._unread = self._below = 0
         self._has_focus = True
@@ -98,9 +99,15 @@ class Display(App[int]):
         """Show how long the conversation has lasted; after it, how long it had."""
         if self._place == "chatting":
             seconds = int(self._now() - self._since)
-            self._static("#clock").update(Content(f"{seconds // 60}:{seconds % 60:02d}"))
+            self._set_clock(f"{seconds // 60}:{seconds % 60:02d}")
         elif self._place != "ended":
-            self._static("#clock").update("")
+            self._set_clock("")
+
+    def _set_clock(self, text: str) -> None:
+        """Show `text`, and lay the whole screen out, which takes long after a long talk, only for another length."""
+        shown, self._clock = self._clock, text
+        if text != shown:
+            self._static("#clock").update(Content(text), layout=len(text) != len(shown))
 
     def _tell(self, text: str) -> Line:
         """Add a line of the program's own."""

@@ -16,9 +16,10 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
-from typing import TextIO
+from typing import Any, TextIO
 
 import anyio
 from anyio.abc import TaskGroup
@@ -30,6 +31,7 @@ from chat_client.terminal import lines
 from chat_client.terminal.command import EXIT_OK, EXIT_UNREACHABLE, Streams, is_terminal
 
 READ_BYTES = 65_536
+LINES_AHEAD = 100
 
 HELP = (
     "/next      leave, and wait for another stranger",
@@ -43,7 +45,11 @@ WHAT_NOW = "/next finds another stranger, /leave ends."
 
 
 def chat_in_lines(url: str, name: str, interests: Sequence[str], terminal: Streams) -> int:
-    """Hold conversations until the input ends, or the user leaves; return the exit status."""
+    """Hold conversations until the input ends, or the user leaves; return the exit status.
+
+    Raises:
+        OSError: the output takes no more; the stranger has been left by then.
+    """
 
     async def chat() -> int:
         talk = asyncio.current_task()
@@ -51,14 +57,10 @@ def chat_in_lines(url: str, name: str, interests: Sequence[str], terminal: Strea
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
             with suppress(NotImplementedError):  # Windows
-                loop.add_signal_handler(number, talk.cancel)
-        queue: asyncio.Queue[str | None] = asyncio.Queue()
-        if sys.stdin is None:  # closed
-            queue.put_nowait(None)
-        else:
-            read_lines(0, lambda line: loop.call_soon_threadsafe(queue.put_nowait, line))
+                loop.add_signal_handler(number, cancel_once, talk)
+        lines_in = read_lines(0 if sys.stdin is not None else None)
         async with Stranger(url, name=name, interests=interests) as stranger:
-            return await PlainChat(stranger, terminal, queue.get, holds_lines=not is_terminal(sys.stdin)).run()
+            return await PlainChat(stranger, terminal, lines_in.get, holds_lines=not is_terminal(sys.stdin)).run()
 
     try:
         return asyncio.run(chat())
@@ -66,25 +68,46 @@ def chat_in_lines(url: str, name: str, interests: Sequence[str], terminal: Strea
         return EXIT_OK
 
 
-def read_lines(descriptor: int, on_line: Callable[[str | None], object]) -> None:
-    """Read lines in a thread; `on_line` gets each without its end, and `None` after the last.
+def cancel_once(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, but not while it is ending: a closed terminal may send two signals."""
+    if not task.cancelling():
+        task.cancel()
 
-    It reads the descriptor, because a thread waiting in `sys.stdin` holds its lock when the interpreter ends.
+
+def read_lines(descriptor: int | None) -> asyncio.Queue[str | None]:
+    """Read lines in a thread, a few ahead of their use; return them without their ends, with `None` after the last.
+
+    It reads the descriptor, because a thread waiting in `sys.stdin` holds its lock when the interpreter ends. Without
+    one, there are no lines.
     """
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[str | None] = asyncio.Queue(LINES_AHEAD)
+    if descriptor is None:
+        queue.put_nowait(None)
+        return queue
+
+    def put(line: str | None) -> None:
+        putting = queue.put(line)
+        try:
+            asyncio.run_coroutine_threadsafe(putting, loop).result()
+        except RuntimeError:  # the event loop has ended
+            putting.close()
+            raise
 
     def read() -> None:
         decoder, rest = codecs.getincrementaldecoder("utf-8")("replace"), ""
-        with suppress(OSError, RuntimeError):  # the terminal has gone, or the event loop
-            while data := os.read(descriptor, READ_BYTES):
-                *whole, rest = (rest + decoder.decode(data)).split("\n")
-                for line in whole:
-                    on_line(line.rstrip("\r"))
-            if rest:
-                on_line(rest)
-        with suppress(RuntimeError):
-            on_line(None)
+        with suppress(RuntimeError, CancelledError):
+            with suppress(OSError):  # the terminal has gone
+                while data := os.read(descriptor, READ_BYTES):
+                    *whole, rest = (rest + decoder.decode(data)).split("\n")
+                    for line in whole:
+                        put(line.rstrip("\r"))
+                if rest:
+                    put(rest)
+            put(None)
 
     threading.Thread(target=read, daemon=True).start()
+    return queue
 
 
 class PlainChat:
@@ -115,6 +138,7 @@ class PlainChat:
         self._found = anyio.Event()
         self._again = anyio.Event()
         self._run: TaskGroup | None = None
+        self._failure: OSError | None = None  # of the output
         self._commands = {
             "next": self._next,
             "block": self._block,
@@ -123,7 +147,11 @@ class PlainChat:
         }
 
     async def run(self) -> int:
-        """Hold conversations until the input ends, or says `/leave`; return the exit status."""
+        """Hold conversations until the input ends, or says `/leave`; return the exit status.
+
+        Raises:
+            OSError: the output takes no more.
+        """
         try:
             lobby = await self._chat.lobby()
             for line in lines.introduction(lobby, self._chat.interests):
@@ -137,6 +165,8 @@ class PlainChat:
             await self._tell_queue(position)
             await self._take_lines()
             self._run.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
         return EXIT_OK
 
     async def _take_lines(self) -> None:
@@ -176,8 +206,12 @@ class PlainChat:
             self._tell(lines.refused(error))
 
     async def _next(self, _: str) -> None:
-        self._found = anyio.Event()
-        position = await self._chat.next()
+        found, self._found = self._found, anyio.Event()
+        try:
+            position = await self._chat.next()
+        except ChatError:
+            self._found = found
+            raise
         self._again.set()
         await self._tell_queue(position)
 
@@ -208,18 +242,20 @@ class PlainChat:
     async def _tell_events(self) -> None:
         """Tell the events of this stay, and of those after it."""
         while True:
-            self._again = anyio.Event()
             try:
                 async for event in self._chat.events():
                     self._tell_event(event)
             except UnknownHandleError:
                 self._tell(f"{lines.FORGOTTEN} {WHAT_NOW}")
+            self._again = anyio.Event()  # only now: a `next` before the end of the events has begun nothing after it
             await self._again.wait()
 
     def _tell_event(self, event: Event) -> None:
         if isinstance(event, StrangerFound):
             self._partner = lines.shown_name(event.partner)
             self._found.set()
+        if isinstance(event, PartnerLeft) and event.requeued:
+            self._found = anyio.Event()
         if isinstance(event, MessageReceived):
             self._write(f"{self._partner}: {lines.one_line(event.text)}")
             return
@@ -233,6 +269,8 @@ class PlainChat:
         try:
             self._out.write(f"{line}\n")
             self._out.flush()
-        except BrokenPipeError:  # the reader has gone: leave
-            if self._run is not None:
-                self._run.cancel_scope.cancel()
+        except OSError as failure:  # the reader has gone, or the disk is full: leave
+            if self._run is None:
+                raise
+            self._failure = failure
+            self._run.cancel_scope.cancel()

@@ -14,6 +14,7 @@ from chat_client.address import endpoint
         ("localhost:8000", "http://localhost:8000/mcp"),
         ("127.0.0.1:8140", "http://127.0.0.1:8140/mcp"),
         ("[::1]:8000", "http://[::1]:8000/mcp"),
+        ("::1", "http://[::1]/mcp"),
         ("192.168.1.5", "http://192.168.1.5/mcp"),
         ("chat.localhost", "http://chat.localhost/mcp"),
         ("chat.example.com", "https://chat.example.com/mcp"),

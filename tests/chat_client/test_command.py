@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import io
 import os
 
@@ -58,9 +57,7 @@ def test_the_default_is_the_broker_of_this_environment(environment: dict[str, st
 async def test_lines_are_read_as_they_come() -> None:
     """In pieces of any size, with a last line without an end; letters that are cut in two come whole."""
     mine, its = os.pipe()
-    lines: asyncio.Queue[str | None] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    read_lines(mine, lambda line: loop.call_soon_threadsafe(lines.put_nowait, line))
+    lines = read_lines(mine)
     umlaut = "ü".encode()
     os.write(its, b"one\r\ntw" + umlaut[:1])
     assert await lines.get() == "one"

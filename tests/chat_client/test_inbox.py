@@ -11,6 +11,7 @@ from chat_client import HistoryMissed, MessageReceived, RefusedError
 from chat_client.errors import refusal
 from chat_client.inbox import Inbox
 from tests.chat_client.pauses import Pauses
+from tests.support.server import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -105,3 +106,18 @@ async def test_another_refusal_ends_the_events() -> None:
     """With the broker's words, instead of a loop that hears nothing."""
     with pytest.raises(RefusedError, match="no more"):
         await told(Script(refusal({"code": "gone", "error": "no more"})))
+
+
+async def test_a_rate_limit_that_a_call_does_not_wait_out_is_no_end() -> None:
+    """Reading pauses for as long as the broker asks, and goes on."""
+    limit = refusal({"code": "rate_limited", "retry_after_ms": 40_000})
+    script, pauses = Script(page(11), limit, page(12), IDLE), Pauses()
+    inbox = Inbox(None, script, pauses)
+    inbox.start("cb_x", 10, None)
+    reading = asyncio.create_task(inbox.read())
+    await eventually(lambda: pauses.asked == [40.0])
+    pauses.end()
+    async with asyncio.timeout(5):
+        events = [await inbox.take() for _ in range(3)]
+    reading.cancel()
+    assert [getattr(event, "text", None) for event in events] == ["11", "12", None]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from chat_client import Stranger
 from chat_client.calls import Sleep
-from chat_client.terminal.plain import HELP, PlainChat
+from chat_client.errors import refusal
+from chat_client.terminal.plain import HELP, PlainChat, cancel_once, read_lines
 from log_debugger.terminal import Terminal
 from tests.chat_client.pauses import Pauses
 from tests.chat_client.relay import relaying
-from tests.facade.people import Crowd, texts
+from tests.facade.people import Crowd, crowd, texts
+from tests.support.fake_clock import FakeClock
 from tests.support.process import free_port
 from tests.support.server import eventually, serving
 
@@ -30,6 +33,7 @@ class Typist:
         self.err = io.StringIO()
         self.lines: asyncio.Queue[str | None] = asyncio.Queue()
         self.status: int | None = None
+        self.chat: Stranger | None = None
 
     def types(self, *lines: str | None) -> None:
         """Write lines; `None` is the end of the input."""
@@ -54,6 +58,7 @@ async def typing(
 
     async def run() -> None:
         async with Stranger(url, name="Ann", interests=interests, sleep=sleep) as chat:
+            typist.chat = chat
             terminal = Terminal(typist.out, typist.err)
             typist.status = await PlainChat(chat, terminal, typist.lines.get, holds_lines=holds_lines).run()
 
@@ -129,6 +134,40 @@ async def test_lines_of_a_pipe_wait_for_a_stranger(there: Crowd) -> None:
     assert texts(await cat.hear()) == ["hello again"]
 
 
+async def test_lines_of_a_pipe_wait_for_the_stranger_after_one_who_never_came() -> None:
+    """They are not lost while the queue goes on."""
+    clock = FakeClock()
+    limits = {"confirm_grace_ms": 25_000, "requeue_on_missed_match": 1}
+    async with serving(clock=clock, **limits) as running, crowd(running) as there:
+        bob, cat = await there.modern(), await there.modern()
+        await bob.enter("Bob")
+        async with typing(running.url, holds_lines=True) as ann:
+            await ann.sees("with Bob")
+            await clock.advance(26_000)
+            await ann.sees("Bob never came")
+            ann.types("hello", None)
+            await cat.enter("Cat")
+            assert texts(await cat.hear()) == ["hello"]
+
+
+async def test_a_refused_next_holds_up_no_line_of_a_pipe(there: Crowd) -> None:
+    """The conversation goes on, and with it the lines."""
+    bob = await there.modern()
+    await bob.enter("Bob")
+    async with typing(there.running.url, holds_lines=True) as ann:
+        await ann.sees("with Bob")
+
+        async def refused() -> int | None:
+            raise refusal({"code": "queue_full"})
+
+        assert ann.chat is not None
+        ann.chat.next = refused
+        ann.types("/next", "still here", None)
+        await ann.sees("The queue is full")
+        await eventually(lambda: ann.status == 0)
+        assert texts(await bob.hear()) == ["still here"]
+
+
 async def test_the_stranger_leaves_and_what_now(there: Crowd) -> None:
     """The line says how to go on; interests that are not used are told once, with the rules."""
     bob = await there.modern()
@@ -143,10 +182,15 @@ async def test_the_stranger_leaves_and_what_now(there: Crowd) -> None:
 
 
 async def test_a_broker_that_forgets(there: Crowd) -> None:
-    """The line says that it was restarted; `/next` begins again at the new one."""
+    """The line says that it was restarted; `/next` begins again at the new one, also if it isn't the first."""
     pauses = Pauses()
+    bob = await there.modern()
     async with relaying(there.running.port) as relay, typing(relay.url, sleep=pauses) as ann:
         await ann.sees("Waiting")
+        await bob.enter("Bob")
+        await ann.sees("with Bob")
+        ann.types("/next")
+        await eventually(lambda: ann.out.getvalue().count("Waiting") == 2)
         relay.cut()
         await ann.sees("* Connection lost")
         async with serving() as other:
@@ -167,3 +211,42 @@ async def test_no_broker_is_one_line() -> None:
     assert ann.status == 1
     (line,) = ann.err.getvalue().splitlines()
     assert line.startswith("chat-broker: no broker answers at http://127.0.0.1:")
+
+
+async def test_a_second_signal_does_not_cut_the_goodbye_short() -> None:
+    """A terminal that closes sends one, and its shell another."""
+    said, is_leaving = [], asyncio.Event()
+
+    async def talk() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            is_leaving.set()
+            await asyncio.sleep(0)
+            said.append("goodbye")
+
+    task = asyncio.create_task(talk())
+    await asyncio.sleep(0)
+    cancel_once(task)
+    await is_leaving.wait()
+    cancel_once(task)
+    await asyncio.wait([task])
+    assert said == ["goodbye"]
+
+
+async def test_a_long_input_is_read_as_it_is_needed() -> None:
+    """However much a pipe gives, only some of its lines are kept."""
+    source, sink = os.pipe()
+    os.set_blocking(sink, False)
+    lines = read_lines(source)
+    written = 0
+    with suppress(BlockingIOError):
+        for _ in range(100):
+            written += os.write(sink, b"line\n" * 1_000)
+    await eventually(lines.full)
+    os.close(sink)
+    count = 0
+    while await lines.get() is not None:
+        count += 1
+    os.close(source)
+    assert count == -(-written // 5)

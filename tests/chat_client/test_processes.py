@@ -153,6 +153,29 @@ async def test_a_closed_input_is_an_ended_one() -> None:
         assert b"Waiting for a stranger" in out
 
 
+async def test_a_closed_output_is_no_error() -> None:
+    """A script may only want to say something."""
+    async with serving() as broker, piped(broker.url) as bob:
+        await bob.sees("Waiting")
+        process = await asyncio.create_subprocess_shell(
+            f"echo hello | {shlex.join([*CHAT, broker.url])} >&-", stderr=asyncio.subprocess.PIPE
+        )
+        _, err = await process.communicate()
+        assert (process.returncode, err) == (0, b"")
+        await bob.sees("hello")
+        await bob.sees("has left")
+
+
+async def test_an_output_that_takes_nothing_is_one_line_and_status_1() -> None:
+    """As with a full disk."""
+    async with serving() as broker:
+        process = await asyncio.create_subprocess_shell(
+            f"{shlex.join([*CHAT, broker.url])} >/dev/full", stderr=asyncio.subprocess.PIPE
+        )
+        _, err = await process.communicate()
+        assert (process.returncode, err) == (1, b"chat-broker: the output failed: No space left on device\n")
+
+
 async def test_no_broker_is_one_line_and_status_1() -> None:
     """In lines and on a screen: what is wrong, what to do, and no traceback."""
     address = f"localhost:{free_port()}"

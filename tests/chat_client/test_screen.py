@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from textual.events import AppBlur, AppFocus
+from textual.screen import Screen
 from textual.widgets import Input
 
 from chat_client.errors import refusal
@@ -267,12 +268,16 @@ async def test_the_bell_and_the_title_count_in_the_background(there: Crowd, monk
 
 
 async def test_a_broker_that_forgets_can_be_entered_anew(there: Crowd) -> None:
-    """After its restart with a log in memory: one line, and ^N begins again."""
+    """After its restart with a log in memory: one line, and ^N begins again, also if it isn't the first."""
     pauses = Pauses()
-    bob = await there.modern()
+    bob, cat = await there.modern(), await there.modern()
     async with relaying(there.running.port) as relay, serving() as other, sitting(relay.url, sleep=pauses) as ann:
         await ann.is_at("waiting")
         await bob.enter("Bob")
+        await ann.is_at("chatting")
+        await ann.press("ctrl+n", "ctrl+n")
+        await ann.is_at("waiting")
+        await cat.enter("Cat")
         await ann.is_at("chatting")
         relay.cut()
         await ann.sees("Connection lost")
@@ -331,3 +336,28 @@ async def test_no_broker_ends_with_a_reason() -> None:
         await eventually(lambda: ann.app._exit)
     assert ann.app.return_value == 1
     assert "no broker answers" in ann.app.reason
+
+
+async def test_the_clock_lays_nothing_out(there: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a long conversation that would take a good part of each second."""
+    clock = [10.0]
+    bob = await there.modern()
+    async with sitting(there.running.url, clock=clock) as ann:
+        await ann.is_at("waiting")
+        await bob.enter("Bob")
+        await ann.is_at("chatting")
+        await ann.pilot.pause()
+        laid_out = []
+        refresh = Screen._refresh_layout
+        monkeypatch.setattr(Screen, "_refresh_layout", lambda *given, **more: laid_out.append(refresh(*given, **more)))
+        for second in range(11, 19):
+            clock.append(float(second))
+            ann.app._show_clock()
+            await ann.pilot.pause()
+        assert ann.clock() == "0:08"
+        assert laid_out == []
+        clock.append(10.0 + 600)
+        ann.app._show_clock()
+        await ann.pilot.pause()
+        assert ann.clock() == "10:00"
+        assert laid_out != []
