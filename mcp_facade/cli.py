@@ -36,6 +36,7 @@ class _Command(NamedTuple):
 
 PEOPLE_COMMANDS: Mapping[str, _Command] = {
     "chat": _Command("command", "talk to a stranger in this terminal", "chat_client.terminal"),
+    "channel": _Command("command", "wake Claude Code for a stranger (experimental)", "chat_client.channel"),
 }
 COMMANDS: Mapping[str, _Command] = {
     "replay": _Command("replay", "tell what happened, a line a commit, and what there was in the end"),
