@@ -127,7 +127,8 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every letter
     try:
         status: int = options.run(options, Terminal(sys.stdout, sys.stderr))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed
+            sys.stdout.flush()
     except BrokenChainError as error:
         raise UsageError(f"{error}; {HOW_FAR}") from None
     except (UnreadableCommitError, UnusableLogError, LogUnavailableError) as error:

@@ -100,6 +100,8 @@ def channel_server(bridge: Bridge) -> Server[Any]:
 
 async def _handshake_only(context: Context, call_next: CallNext) -> HandlerResult:
     """Refuse requests of 2026-07-28, so that a client of both eras falls back to the handshake."""
+    if context.request_id is None:  # a notification, which can't be refused
+        return await call_next(context)
     meta = (context.params or {}).get("_meta")
     is_enveloped = isinstance(meta, dict) and PROTOCOL_VERSION_META_KEY in meta
     if context.method == "server/discover" or (is_enveloped and context.method != "initialize"):

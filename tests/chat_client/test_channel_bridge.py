@@ -26,10 +26,30 @@ from tests.support.server import eventually
 pytestmark = pytest.mark.anyio
 
 
+class Clock(Pauses):
+    """Pauses of which one goes on at a time.
+
+    Attributes:
+        pausing: its length, in seconds; 0 if none goes on.
+    """
+
+    pausing = 0.0
+
+    async def __call__(self, seconds: float) -> None:
+        """Pause until `end`."""
+        self.pausing = seconds
+        await super().__call__(seconds)
+
+    def end(self) -> None:
+        """End the pause."""
+        self.pausing = 0.0
+        super().end()
+
+
 class Model:
     """A model at a bridge: its pushes, and its calls."""
 
-    def __init__(self, bridge: Bridge, pauses: Pauses) -> None:
+    def __init__(self, bridge: Bridge, pauses: Clock) -> None:
         self.bridge = bridge
         self.pauses = pauses
         self.pushes: list[tuple[str, dict[str, str]]] = []
@@ -52,7 +72,7 @@ class Model:
 
     async def waits(self, seconds: float, notices: int) -> None:
         """Wait until the next push is in a pause of that length, with so many notices not in a result yet."""
-        await eventually(lambda: self.pauses.asked[-1:] == [seconds])
+        await eventually(lambda: self.pauses.pausing == seconds)
         await eventually(lambda: len(self.bridge.backlog._notices) == notices)
 
     async def is_pushed(self, notices: int) -> str:
@@ -60,7 +80,7 @@ class Model:
         await self.waits(JOIN_SECONDS, notices)
         before = len(self.pushes)
         self.pauses.end()
-        await eventually(lambda: len(self.pushes) > before and self.pauses.asked[-1] == PAUSE_SECONDS)
+        await eventually(lambda: len(self.pushes) > before and self.pauses.pausing == PAUSE_SECONDS)
         return self.pushes[-1][0]
 
 
@@ -68,7 +88,7 @@ class Model:
 async def model(url: str, turns_max: int = 20, **options: Any) -> AsyncIterator[Model]:
     """A model at a bridge to the broker at `url`."""
     async with Stranger(url, name="Ann") as chat, anyio.create_task_group() as tasks:
-        one = Model(Bridge(chat, turns_max, **options), Pauses())
+        one = Model(Bridge(chat, turns_max, **options), Clock())
         tasks.start_soon(one.bridge.listen)
         tasks.start_soon(push_from, one.bridge.backlog, one.push, one.pauses)
         yield one
@@ -199,6 +219,7 @@ async def test_the_next_stranger_and_departures(there: Crowd) -> None:
         await cat.enter("Cat")
         assert 'You are talking with "Cat"' in await ann.call("next_stranger")
         assert (await bob.hear())[-1]["params"]["reason"] == "next"
+        await cat.hear()
         await cat.call("leave_chat", room_id=cat.room_id, handle=cat.handle)
         await eventually(lambda: len(ann.bridge.backlog._notices) == 1)
         told = await ann.is_refused("reply", text="still there?")
@@ -216,10 +237,7 @@ async def test_the_next_stranger_and_departures(there: Crowd) -> None:
         assert await ann.call("leave") == "You have left.\nNow: in no conversation."
     log = there.running.broker.log
     (report,) = (
-        event
-        for commit in await log.read(0, 100)
-        for event in commit.events
-        if isinstance(event, PartnerReported)
+        event for commit in await log.read(0, 100) for event in commit.events if isinstance(event, PartnerReported)
     )
     assert (report.category, report.note) == ("spam", "the same line")
 
