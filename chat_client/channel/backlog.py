@@ -86,9 +86,9 @@ class Backlog:
         self._wake()
         return lines
 
-    def has_untold(self, event: str) -> bool:
-        """Return whether an event of that kind was neither pushed nor in a result."""
-        return any(notice.event == event for notice in self._notices[self._pushed :])
+    def has(self, event: str, *, is_pushed: bool) -> bool:
+        """Return whether an event of that kind was in no result, and also in no push unless `is_pushed`."""
+        return any(notice.event == event for notice in self._notices[0 if is_pushed else self._pushed :])
 
     async def until_there_is_room(self) -> None:
         """Wait while there are too many."""
@@ -147,7 +147,8 @@ def used_up(turns_max: int) -> str:
 
 def _page(notices: list[Notice]) -> tuple[int, list[str]]:
     """Return how many of `notices` fit into one text, and their lines."""
-    size, lines = 0, []
+    size = 0
+    lines: list[str] = []
     for notice in notices:
         size += len(notice.text)
         if lines and size > TEXT_CHARACTERS_MAX:

@@ -127,7 +127,7 @@ class Bridge:
 
     async def _reply(self, given: Reply) -> str:
         self._check_turns()
-        if self.backlog.has_untold(FOUND):
+        if self.backlog.has(FOUND, is_pushed=False):
             raise NotDoneError("Not said: a stranger was found, whom you do not know of yet. Read on, then call reply.")
         message_id = self._unsent[1] if self._unsent and self._unsent[0] == given.text else new_message_id()
         self._unsent = (given.text, message_id)
@@ -145,11 +145,13 @@ class Bridge:
         return "" if self._is_reached else "The broker can't be reached now; it is tried again in the background."
 
     async def _block(self, _: Arguments) -> str:
+        self._check_stranger()
         await self._chat.block()
         self._end()
         return "Blocked: you never meet again."
 
     async def _report(self, given: Report) -> str:
+        self._check_stranger()
         await self._chat.report(given.category, given.note)
         self._end()
         return "Reported, and blocked."
@@ -157,6 +159,11 @@ class Bridge:
     def _check_turns(self) -> None:
         if not self._turns.may_reply:
             raise NotDoneError(f"Not done. {used_up(self._turns.turns_max)}")
+
+    def _check_stranger(self) -> None:
+        """Refuse to block or report a stranger whom the model may not know of, in the place of the one before."""
+        if self._strangers > 1 and self.backlog.has(FOUND, is_pushed=True):
+            raise NotDoneError("Not done: there is another stranger by now. Call it again if you mean this one.")
 
     def _end(self) -> None:
         if self._status == "chatting":

@@ -98,15 +98,15 @@ def channel_server(bridge: Bridge) -> Server[Any]:
     return server
 
 
-async def _handshake_only(context: Context, call_next: CallNext) -> HandlerResult:
+async def _handshake_only(ctx: Context, call_next: CallNext) -> HandlerResult:
     """Refuse requests of 2026-07-28, so that a client of both eras falls back to the handshake."""
-    if context.request_id is None:  # a notification, which can't be refused
-        return await call_next(context)
-    meta = (context.params or {}).get("_meta")
+    if ctx.request_id is None:  # a notification, which can't be refused
+        return await call_next(ctx)
+    meta = (ctx.params or {}).get("_meta")
     is_enveloped = isinstance(meta, dict) and PROTOCOL_VERSION_META_KEY in meta
-    if context.method == "server/discover" or (is_enveloped and context.method != "initialize"):
+    if ctx.method == "server/discover" or (is_enveloped and ctx.method != "initialize"):
         raise MCPError(METHOD_NOT_FOUND, "a channel speaks the handshake of 2025-11-25: begin with initialize")
-    return await call_next(context)
+    return await call_next(ctx)
 
 
 async def _input_lines() -> AsyncIterator[str]:

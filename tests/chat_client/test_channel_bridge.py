@@ -212,7 +212,7 @@ async def test_no_word_goes_to_an_unknown_stranger(there: Crowd) -> None:
 
 async def test_the_next_stranger_and_departures(there: Crowd) -> None:
     """Each end is told, and each place: going on, being left, blocking, reporting and leaving."""
-    bob, cat, dan = await there.modern(), await there.modern(), await there.modern()
+    bob, cat, dan, eve = [await there.modern() for _ in range(4)]
     async with model(there.running.url) as ann:
         await bob.enter("Bob")
         await ann.call("find_stranger")
@@ -231,6 +231,12 @@ async def test_the_next_stranger_and_departures(there: Crowd) -> None:
         await dan.enter("Dan")
         await ann.is_pushed(1)
         assert "category" in await ann.is_refused("report", category="rude")
+        await ann.call("next_stranger")
+        await eve.enter("Eve")
+        await eventually(lambda: len(ann.bridge.backlog._notices) == 1)
+        told = await ann.is_refused("report", category="spam")
+        assert "another stranger" in told
+        assert '"Eve"' in told
         told = await ann.call("report", category="spam", note="the same line")
         assert told.startswith("Reported")
         assert told.endswith("Now: in no conversation.")
