@@ -1,4 +1,4 @@
-"""Notices that a model has not had in a result yet, and the pushes that announce them.
+"""Notices of no result yet, and the pushes that announce them.
 
 A push counts for nothing: Claude Code may drop it without a word. So a notice stays until a result has carried it.
 """
@@ -13,13 +13,13 @@ from chat_client.calls import Sleep
 from chat_client.channel.notices import Notice
 
 JOIN_SECONDS = 0.5
-"""How long a push waits for more events that it can carry."""
+"""How long a push waits for more events."""
 
 PAUSE_SECONDS = 5.0
 """The pause after a push: each wakes a model, and costs its user money."""
 
 NOTICES_MAX = 200
-"""How many notices may wait to be read; then no more are taken from the client, which keeps them."""
+"""How many notices may wait to be read; then the client keeps the rest."""
 
 TEXT_CHARACTERS_MAX = 20_000
 """The size of the notices in one result or push, if there is more than one."""
@@ -121,7 +121,7 @@ class Backlog:
 
 
 async def push_from(backlog: Backlog, push: Push, sleep: Sleep = anyio.sleep) -> None:
-    """Push what is to wake a model, joined and with pauses, until cancelled.
+    """Push notices to wake a model, joined and with pauses, until cancelled.
 
     Args:
         backlog: the notices.

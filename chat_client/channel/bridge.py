@@ -1,4 +1,4 @@
-"""The bridge between one model and its conversations: carries out the tools, and notes what happens."""
+"""The bridge between one model and its conversations: carries out the tools, and notes events."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from chat_client.terminal.lines import one_line
 CALL_SECONDS = 30.0
 """How long a tool waits for a broker out of reach; Claude Code gives up some time later."""
 
+LISTEN_SECONDS = 2.0
+"""How often to look for an entry after its call has ended, by its time limit or by Claude Code."""
+
 FOUND_SECONDS = 2.0
-"""How long `find_stranger` waits for the news of a stranger who is there already."""
+"""How long `find_stranger` waits for the news of a stranger, if one is there already."""
 
 
 class NotDoneError(ChatError):
@@ -31,19 +34,19 @@ class Bridge:
     """Holds conversations for a model by its tools.
 
     Attributes:
-        backlog: what the model has not had in a result.
+        backlog: the notices for the model.
+        call_seconds: how long a tool may take.
     """
 
-    def __init__(self, chat: Stranger, turns_max: int, call_seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, chat: Stranger, turns_max: int) -> None:
         """Take an open client.
 
         Args:
             chat: the client, which has not entered.
             turns_max: how many turns a model has without its user.
-            call_seconds: how long a tool may take.
         """
         self._chat = chat
-        self._call_seconds = call_seconds
+        self.call_seconds = CALL_SECONDS
         self._turns = Turns(turns_max)
         self.backlog = Backlog(self._turns)
         self._is_reached = True
@@ -78,14 +81,15 @@ class Bridge:
                 self._status = "idle"
                 is_forgotten = isinstance(error, UnknownHandleError)
                 self.backlog.add(FORGOTTEN if is_forgotten else Notice("ended", escaped(one_line(str(error)))))
-            await again.wait()
+            with anyio.move_on_after(LISTEN_SECONDS):  # an entry whose call has ended may succeed later
+                await again.wait()
 
     async def call(self, name: str, arguments: dict[str, Any]) -> tuple[str, bool]:
         """Carry out a tool; return its text, and whether it failed. `name` is one of `ARGUMENTS`."""
         said, is_error = "", True
         try:
             given = ARGUMENTS[name].model_validate(arguments)
-            with anyio.fail_after(self._call_seconds):
+            with anyio.fail_after(self.call_seconds):
                 said, is_error = await self._tools[name](given), False
         except ValidationError as error:
             said = _wrong(error)
@@ -161,7 +165,7 @@ class Bridge:
             raise NotDoneError(f"Not done. {used_up(self._turns.turns_max)}")
 
     def _check_stranger(self) -> None:
-        """Refuse to block or report a stranger whom the model may not know of, in the place of the one before."""
+        """Refuse to block or report a newer stranger, unknown to the model, in the place of the one before."""
         if self._strangers > 1 and self.backlog.has(FOUND, is_pushed=True):
             raise NotDoneError("Not done: there is another stranger by now. Call it again if you mean this one.")
 

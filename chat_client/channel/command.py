@@ -1,4 +1,4 @@
-"""`chat-broker channel`: a bridge for Claude Code channels, which Claude Code starts (experimental).
+"""`chat-broker channel`: a bridge that Claude Code starts as a channel (experimental).
 
 Exit status: 0 at the end of the input and after a signal, when the conversation has been left; 2 for wrong arguments.
 """

@@ -1,4 +1,4 @@
-"""The lines that a model reads about its conversation, safe to stand in a `<channel>` tag.
+"""The lines about a conversation, for a model; safe to stand in a `<channel>` tag.
 
 A stranger's words and name are quoted as JSON, so they stay in one line, and none of them can end the tag.
 """
@@ -60,7 +60,7 @@ FORGOTTEN = Notice(
 
 
 def notice_of(event: Event, room_id: str, partner: str) -> Notice | None:
-    """Return `event` as a notice; `None` for those of the connection, which a model can do nothing about.
+    """Return `event` as a notice; `None` for those of the connection alone.
 
     Args:
         event: what happened.
@@ -91,7 +91,7 @@ def quoted(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return `text` without a character that begins or ends a tag."""
+    """Return `text` with the characters of tags escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -85,10 +85,10 @@ class Model:
 
 
 @asynccontextmanager
-async def model(url: str, turns_max: int = 20, **options: Any) -> AsyncIterator[Model]:
+async def model(url: str, turns_max: int = 20) -> AsyncIterator[Model]:
     """A model at a bridge to the broker at `url`."""
     async with Stranger(url, name="Ann") as chat, anyio.create_task_group() as tasks:
-        one = Model(Bridge(chat, turns_max, **options), Clock())
+        one = Model(Bridge(chat, turns_max), Clock())
         tasks.start_soon(one.bridge.listen)
         tasks.start_soon(push_from, one.bridge.backlog, one.push, one.pauses)
         yield one
@@ -251,23 +251,36 @@ async def test_the_next_stranger_and_departures(there: Crowd) -> None:
 async def test_a_broker_out_of_reach(there: Crowd) -> None:
     """A reply that finds no broker fails in time, and the same text again is said once."""
     bob = await there.modern()
-    async with relaying(there.running.port) as relay, model(relay.url, call_seconds=0.3) as ann:
-        ann.bridge._call_seconds = 10
+    async with relaying(there.running.port) as relay, model(relay.url) as ann:
         await bob.enter("Bob")
         await ann.call("find_stranger")
-        ann.bridge._call_seconds = 0.3
+        ann.bridge.call_seconds = 0.3
         relay.cut()
         assert "does not answer" in await ann.is_refused("reply", text="hello")
         await eventually(lambda: not ann.bridge._is_reached)
         assert "can't be reached" in await ann.call("check")
         relay.mend()
-        ann.bridge._call_seconds = 10
+        ann.bridge.call_seconds = 10
         await ann.call("reply", text="hello")
         await ann.call("reply", text="bye")
         heard = texts(await bob.hear())
         while "bye" not in heard:
             heard += texts(await bob.hear())
         assert heard == ["hello", "bye"]
+
+
+async def test_an_entry_outlives_its_call(there: Crowd) -> None:
+    """One that succeeds after the call has failed is told like any other, so no stranger meets a ghost."""
+    bob = await there.modern()
+    async with relaying(there.running.port) as relay, model(relay.url) as ann:
+        await ann.bridge._chat.lobby()
+        relay.cut()
+        ann.bridge.call_seconds = 0.3
+        assert "does not answer" in await ann.is_refused("find_stranger")
+        relay.mend()
+        await bob.enter("Bob")
+        assert "You are talking with" in await ann.is_pushed(1)
+        assert ann.bridge._where() == 'Now: talking with "Bob".'
 
 
 async def test_no_broker_at_all() -> None:
