@@ -38,6 +38,7 @@ class _Command(NamedTuple):
 
 PEOPLE_COMMANDS: Mapping[str, _Command] = {
     "chat": _Command("command", "talk to a stranger in this terminal", "chat_client.terminal"),
+    "channel": _Command("command", "wake Claude Code for a stranger (experimental)", "chat_client.channel"),
 }
 COMMANDS: Mapping[str, _Command] = {
     "replay": _Command("replay", "tell what happened, a line a commit, and what there was in the end"),
@@ -137,7 +138,8 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every letter
     try:
         status: int = options.run(options, Terminal(sys.stdout, sys.stderr))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed
+            sys.stdout.flush()
     except BrokenChainError as error:
         raise UsageError(f"{error}; {HOW_FAR}") from None
     except (UnreadableCommitError, UnusableLogError, LogUnavailableError) as error:
