@@ -134,7 +134,7 @@ def _result(response: Response) -> Any:
     """Return the result of a tool."""
     text = response.body.decode()
     if response.is_stream:
-        text = [line for line in text.splitlines() if line.startswith("data: ")][-1].removeprefix("data: ")
+        text = [line for line in text.split("\n") if line.startswith("data: ")][-1].removeprefix("data: ")
     result = json.loads(text)["result"]
     assert not result.get("isError"), result
     return result["structuredContent"]

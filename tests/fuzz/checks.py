@@ -9,6 +9,7 @@ from typing import Any
 
 from mcp_facade.http.host_check import _REFUSALS
 from mcp_facade.texts import NO_STREAM
+from mcp_facade.web.page import chat_page
 from tests.fuzz.protocol import Dialogue, Response
 from tests.hostile.request import Request
 from tests.hostile.values import MARK
@@ -80,7 +81,7 @@ def _ids_of(asked: Sequence[Request]) -> set[str] | None:
 def _ids_answered(responses: Sequence[Response]) -> Iterator[str]:
     """The ids of the answers, as JSON."""
     for response in responses:
-        for line in response.body.decode().splitlines():
+        for line in response.body.decode().split("\n"):  # an id may hold other ends of lines
             body = line.removeprefix("data: ")
             if body.startswith('{"jsonrpc"') and response.complete:
                 message = json.loads(body)
@@ -101,6 +102,8 @@ def _check_response(response: Response) -> None:
             _check_json(text, response.status)
     elif kind == "text/event-stream":
         _check_stream(text, complete=response.complete)
+    elif kind == "text/html":
+        assert text in ("", chat_page().html), "a page that nobody knows"
     elif "chat_broker_" not in text:
         assert text in PLAIN_TEXTS, f"a text that nobody knows: {text}"
 
