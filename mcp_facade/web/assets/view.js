@@ -35,6 +35,7 @@ export class View {
 
   /** Show `state`. */
   show(state) {
+    if (state.lastRoom !== this.#state?.lastRoom) this.#closeDialogs();
     this.#state = state;
     const { place, lastRoom, judged } = state;
     const isOver = place === "over" || place === "outside";
@@ -50,6 +51,11 @@ export class View {
     report.hidden = !lastRoom || judged === "reported";
     if (this.#asked && isOver) this.#ask(null, "");
     this.transcript.show(state);
+  }
+
+  /** Close what was asked about one stranger: it would be done to the next. */
+  #closeDialogs() {
+    for (const { element } of Object.values(this.dialogs)) element.close();
   }
 
   /** Do what Esc does: ask first, then leave. */
