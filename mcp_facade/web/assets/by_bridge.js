@@ -9,7 +9,12 @@ const METHOD_NOT_FOUND = -32601;
 const NOT_ALLOWED = /\b(?:den(?:y|ied)|declined|rejected|not (?:allowed|permitted|approved)|permission|consent)\b/i;
 
 /** A host's error: the call did not reach the broker, or its answer was lost. */
-class HostError extends Error {}
+class HostError extends Error {
+  constructor(message, code) {
+    super(message);
+    this.isRefusal = code === METHOD_NOT_FOUND || NOT_ALLOWED.test(this.message);
+  }
+}
 
 /** The connection with a host; a transport of `Session`. */
 export class Bridge {
@@ -29,11 +34,11 @@ export class Bridge {
     });
   }
 
-  /** Shake hands, before which some hosts show no window; return the host's context. */
+  /** Shake hands, before which some hosts show no window; return the host's context, empty if it does not answer. */
   async connect(appInfo) {
     const appCapabilities = { availableDisplayModes: ["inline", "fullscreen"] };
     const params = { appInfo, appCapabilities, protocolVersion: APP_VERSION };
-    const { hostCapabilities, hostContext } = await this.#request("ui/initialize", params);
+    const { hostCapabilities, hostContext } = await this.#request("ui/initialize", params).catch(() => ({}));
     this.#can = hostCapabilities || {};
     this.#context = hostContext || {};
     this.#post({ method: "ui/notifications/initialized", params: {} });
@@ -49,9 +54,11 @@ export class Bridge {
   /** Call a tool; throw a `Refusal` also if the host's user did not allow it. */
   async call(name, args) {
     try {
-      return payloadOf(await this.#request("tools/call", { name, arguments: args }));
+      const payload = payloadOf(await this.#request("tools/call", { name, arguments: args }));
+      if (name === "chat_enter" && !payload.handle) throw new HostError("no handle"); // calls without one are the model's
+      return payload;
     } catch (error) {
-      if (error instanceof HostError && NOT_ALLOWED.test(error.message)) throw new Refusal({ code: "host_refused" });
+      if (error instanceof HostError && error.isRefusal) throw new Refusal({ code: "host_refused" });
       throw error;
     }
   }
@@ -62,7 +69,7 @@ export class Bridge {
   }
 
   get canBeFullscreen() {
-    return (this.#context.availableDisplayModes || []).includes("fullscreen");
+    return [this.#context.availableDisplayModes].flat().includes("fullscreen");
   }
 
   /** Ask for a display mode; return that which the host has chosen. */
@@ -121,7 +128,7 @@ export class Bridge {
 
   #settle({ id, result, error }) {
     const waiting = this.#pending.get(id);
-    if (error) waiting?.reject(new HostError(error.message));
+    if (error) waiting?.reject(new HostError(error.message, error.code));
     else waiting?.resolve(result || {});
   }
 
