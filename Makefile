@@ -72,7 +72,7 @@ test-pythons: install  ## the daily suite on every other supported Python of thi
 test-map: install  ## the core and the state machines with the persistent map of Python 3.14, which is our own
 	PYTHONPATH=tests/support/missing $(DAILY) tests/core tests/testing tests/simulation
 
-NO_LANE := tools waits handles subscriptions get_stream http presence cursors resources idle bounds messages lenient_arguments pages
+NO_LANE := tools window waits handles subscriptions get_stream http presence cursors resources idle bounds messages lenient_arguments pages
 
 test-no-lane: install  ## the facade with the SDK alone, without the fast lane
 	TEST_FAST_LANE=0 $(PYTEST) $(NO_LANE:%=tests/facade/test_%.py)

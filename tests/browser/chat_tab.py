@@ -19,6 +19,13 @@ ALLOWED = (
 )
 """Errors of the network, which a browser writes on its console itself."""
 
+SCROLL_UP = """(list) => {
+  const scrolled = new Promise((done) => list.addEventListener("scroll", done, { once: true }));
+  list.scrollTop = 0;
+  return scrolled.then(() => {});
+}"""
+"""Scrolls a list to its begin; it is done once the page has been told."""
+
 
 class ChatTab:
     """A tab with the page."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.brokers import BrokerProcess
-from tests.browser.chat_tab import ChatTab
+from tests.browser.brokers import BrokerProcess, broker_process
+from tests.browser.chat_tab import SCROLL_UP, ChatTab
 from tests.browser.conftest import OpenChat
 from tests.browser.stranger import Stranger
 
@@ -163,7 +163,7 @@ def test_the_transcript_follows_only_at_its_end(talking: ChatTab, stranger: Stra
     expect(talking.lines()).to_have_count(40)
     at_end = "(list) => list.scrollHeight - list.scrollTop - list.clientHeight < 2"
     assert talking.log.evaluate(at_end)
-    talking.log.evaluate("(list) => { list.scrollTop = 0; }")
+    talking.log.evaluate(SCROLL_UP)
     stranger.say("new")
     stranger.say("newer")
     jump = talking.button("2 new ↓")
@@ -222,6 +222,25 @@ def test_who_is_here_is_told_before_one_enters(open_chat: OpenChat, stranger: St
     stranger.enter()
     expect(tab.page.get_by_text("1 waiting, 0 chatting")).to_be_visible(timeout=15_000)
     expect(tab.page.get_by_label("Interests (optional)")).to_be_hidden()
+
+
+def test_interests_are_asked_for_where_they_count(browser: Browser) -> None:
+    """Several can be typed at once; those beyond ten stay in the field, and the page says why."""
+    with broker_process("--matching", "interests") as by_interests:
+        tab = ChatTab(browser.new_context(), by_interests.url)
+        field = tab.page.get_by_label("Interests (optional)")
+        field.fill("tea, chess, tea")
+        field.press("Enter")
+        chosen = tab.page.get_by_role("list", name="Your interests").get_by_role("listitem")
+        expect(chosen).to_have_count(2)
+        field.fill(", ".join(f"topic {number}" for number in range(9)))
+        tab.button("Add").click()
+        expect(chosen).to_have_count(10)
+        expect(field).to_have_value("topic 8")
+        expect(tab.page.get_by_text("That makes more than 10")).to_be_visible()
+        tab.find()
+        expect(tab.status).to_contain_text("You are the next.")
+        tab.close()
 
 
 def test_the_field_stays_above_a_phones_keyboard(talking: ChatTab, stranger: Stranger) -> None:

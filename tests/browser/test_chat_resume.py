@@ -209,6 +209,23 @@ def test_a_restarted_broker_in_memory_has_forgotten_the_chat(context: BrowserCon
         assert tab.complaints == []
 
 
+def test_one_whose_chat_was_over_before_the_restart_looks_again(context: BrowserContext) -> None:
+    """A log that has begun anew has other cursors."""
+    with broker_process() as broker, Stranger(broker.url) as stranger:
+        tab = talk(ChatTab(context, broker.url), stranger)
+        stranger.leave()
+        expect(tab.button("Find another stranger")).to_be_visible()
+        broker.stop()
+        broker.start()
+        tab.button("Find another stranger").click()
+        expect(tab.status).to_contain_text("You are the next.", timeout=WITHIN_MS)
+        stranger.enter()
+        tab.expect_to_talk_with("Sam")
+        stranger.say("hello again")
+        tab.expect_lines("stranger", "hello again")
+        assert tab.complaints == []
+
+
 @pytest.fixture(scope="module")
 def strict_broker() -> Iterator[BrokerProcess]:
     """One with low limits, of messages and of the time in which a match has to be confirmed."""

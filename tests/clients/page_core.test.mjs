@@ -77,6 +77,12 @@ describe("the fold", () => {
     assert.equal(statusText(fold(silent, page([heard(6, "back")]))), "");
   });
 
+  it("keeps no line for a reload that may be too large for a browser as well", () => {
+    const typed = (message_id) => ({ kind: "typed", message_id, text: "hi" });
+    const unsent = { kind: "unsent", message_id: "m1", code: "message_too_large" };
+    assert.deepEqual(savedOf(folded(matched, typed("m1"), typed("m2"), unsent)).own.map(({ key }) => key), ["m2"]);
+  });
+
   it("puts own lines among the others when the log is read again, and unsaid ones last", () => {
     const before = folded(
       matched,
@@ -158,6 +164,24 @@ async function talking() {
   return there;
 }
 
+describe("the words", () => {
+  it("tells a place in the queue only while it is sure", () => {
+    assert.equal(statusText(folded({ ...waiting, position: 3 })), "Looking for a stranger…");
+    assert.equal(statusText(folded(waiting)), "Looking for a stranger… You are the next.");
+  });
+
+  it("asks to go on writing only where there is somebody to write to", () => {
+    assert.match(statusText(folded(matched, { kind: "link", up: false })), /go on writing/);
+    assert.equal(statusText(folded(waiting, { kind: "link", up: false })), "Reconnecting…");
+  });
+
+  it("says how long a rate limit lasts", () => {
+    const refused = (retry_after_ms) => folded({ kind: "refused", code: "rate_limited", retry_after_ms });
+    assert.equal(statusText(refused(8_000)), "That was too fast. Try again in a moment.");
+    assert.equal(statusText(refused(200_000)), "That was too fast. Try again in 3 minutes.");
+  });
+});
+
 describe("the session", () => {
   it("has one waiting call at a time, and goes on from the same cursor after 1, 2, 4 ... 15 seconds", async () => {
     const { transport, session, clock } = started();
@@ -185,6 +209,15 @@ describe("the session", () => {
     assert.equal(session.state.link, false);
     await clock.advance(1_000);
     assert.equal(session.state.link, true);
+  });
+
+  it("asks without waiting after a failure, so that it knows at once that the broker is back", async () => {
+    const { transport, session, clock } = started();
+    transport.answers.chat_enter = [HERE];
+    transport.answers.wait_for_events = [down(), { events: [], cursor: 5 }];
+    await session.enter({});
+    await clock.advance(1_000);
+    assert.deepEqual(transport.named("wait_for_events").map(({ wait_seconds }) => wait_seconds), [25, 0, 25]);
   });
 
   it("sends lines in order, one after the other, and waits out a rate limit", async () => {
@@ -308,6 +341,15 @@ describe("the session", () => {
     assert.equal(session.state.place, "chatting");
   });
 
+  it("hears from the cursor of a new handle on, whatever it had heard before: the log may be another", async () => {
+    const { transport, session } = await talking();
+    transport.answers.leave_chat = [{ success: true }];
+    session.leave();
+    transport.answers.chat_enter = [refused("unknown_handle"), { handle: "cb_2", status: "waiting", position: 1, cursor: 2 }];
+    await session.enter();
+    assert.deepEqual([session.state.place, session.state.cursor], ["waiting", 2]);
+  });
+
   it("does not take a status from before what the person wants now", async () => {
     const { transport, session } = await talking();
     let answer;
@@ -379,6 +421,76 @@ describe("the session", () => {
     await session.enter({});
     await settled();
     assert.deepEqual([session.state.place, session.state.problem, kept], ["over", "unknown_handle", null]);
+  });
+
+  it("leaves a stranger who was found while it left a queue that it had only just entered", async () => {
+    const { transport, session } = started();
+    let answer;
+    transport.answers.chat_enter = [() => new Promise((done) => (answer = done))];
+    transport.answers.leave_queue = [refused("already_chatting", { room_id: ROOM, partner: "Ann", cursor: 5 })];
+    transport.answers.leave_chat = [{ success: true }];
+    const entering = session.enter({});
+    await settled();
+    session.leave();
+    answer({ handle: "cb_1", status: "waiting", position: 1, cursor: 1 });
+    await entering;
+    assert.deepEqual(transport.named("leave_chat").map(({ room_id }) => room_id), [ROOM]);
+  });
+
+  it("blocks the stranger who was meant, also if another was found meanwhile", async () => {
+    const { transport, session } = await talking();
+    const { whom } = session;
+    transport.answers.next_partner = [{ handle: "cb_1", status: "matched", room_id: "r_2", partner: "Cat", cursor: 9 }];
+    transport.answers.block_partner = [{ success: true }];
+    await session.next();
+    await session.block(whom);
+    assert.deepEqual(transport.named("block_partner").map(({ room_id }) => room_id), [ROOM]);
+    const { place, partner, judged, lines } = session.state;
+    assert.deepEqual([place, partner, judged, lines.at(-1).partner], ["chatting", "Cat", null, "Ann"]);
+  });
+
+  it("goes on looking when the last stranger is blocked meanwhile", async () => {
+    const { transport, session } = await talking();
+    let answer;
+    transport.answers.next_partner = [() => new Promise((done) => (answer = done))];
+    transport.answers.block_partner = [{ success: true }];
+    const moving = session.next();
+    await settled();
+    await session.block(session.whom);
+    answer({ handle: "cb_1", status: "waiting", position: 1, cursor: 7 });
+    await moving;
+    assert.deepEqual([session.state.place, session.state.judged], ["waiting", "blocked"]);
+    assert.equal(transport.named("leave_queue").length, 0);
+  });
+
+  it("takes nothing from a reload back that the person has done since", async () => {
+    const saved = { handle: "cb_1", profile: {}, state: savedOf(folded(matched)) };
+    const store = { load: () => saved, save: () => {}, clear: () => {} };
+    const { transport, session } = started(new Transport(), { store });
+    let answer;
+    transport.answers.get_status = [() => new Promise((done) => (answer = done))];
+    transport.answers.wait_for_events = [{ events: [found(5)], cursor: 5 }, { events: [], cursor: 5, status: "chatting" }];
+    const resuming = session.resume();
+    await settled();
+    session.leave();
+    answer({ status: "chatting", room_id: ROOM, partner: "Ann", cursor: 4 });
+    await resuming;
+    assert.equal(session.state.place, "over");
+  });
+
+  it("says steadily that it is refused, until it hears again", async () => {
+    const { transport, session, clock } = started();
+    transport.answers.chat_enter = [HERE];
+    const no = refused("forbidden");
+    transport.answers.wait_for_events = [no, no, no, { events: [], cursor: 5, status: "chatting" }];
+    await session.enter({});
+    await settled();
+    for (const ms of [0, 1_000, 2_000]) {
+      await clock.advance(ms);
+      assert.match(statusText(session.state), /^This server refuses calls/);
+    }
+    await clock.advance(4_000);
+    assert.equal(statusText(session.state), "");
   });
 });
 

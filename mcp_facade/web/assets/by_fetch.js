@@ -14,7 +14,7 @@ const META = {
 const ANSWER_MS = 20_000;
 const OPENED_MS = 5_000; // a proxy that buffers holds a stream back
 const NO_STREAM_MS = 60_000;
-const REFUSING = [403, 421];
+const REFUSING = { 403: "forbidden", 413: "message_too_large", 421: "forbidden" };
 const INTERNAL_ERROR = -32603;
 
 export class ByFetch {
@@ -81,7 +81,8 @@ export class ByFetch {
   /** Return the result of a request. */
   async #ask(method, params, name, waitSeconds = 0) {
     const response = await this.#post(method, params, name, AbortSignal.timeout(ANSWER_MS + waitSeconds * 1_000));
-    if (REFUSING.includes(response.status)) throw new Refusal({ code: "forbidden" });
+    const code = REFUSING[response.status];
+    if (code) throw new Refusal({ code });
     let answer = null;
     if (!isStream(response)) answer = await response.json();
     else for await (const message of messagesIn(response)) if (message && message.id !== undefined) answer = message;

@@ -1,6 +1,6 @@
 // The field at the bottom, which is never disabled.
 
-import { el } from "./dom.js";
+import { el, isOfInputMethod } from "./dom.js";
 
 export class Composer {
   /** `onSay(text)` returns whether it was taken; what was not stays in the field. */
@@ -26,7 +26,7 @@ export class Composer {
   }
 
   #pressed(event) {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || isOfInputMethod(event)) return;
     event.preventDefault();
     this.#say();
   }

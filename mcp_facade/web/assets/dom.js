@@ -12,6 +12,9 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Return whether a key belongs to an input method, which takes it to end a word; Safari says so by its code alone. */
+export const isOfInputMethod = (event) => event.isComposing || event.keyCode === 229;
+
 /** Set the text of `element`, unless it is the same: a screen reader would say it again. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

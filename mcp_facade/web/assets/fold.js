@@ -10,7 +10,7 @@
  * unread     messages since the last `seen`
  * link       whether the broker can be reached
  * silent     seconds since the last sign of life of the stranger, if known
- * problem    the code of a refusal to enter, with `retryAfterMs`; or `unknown_handle`, if the broker has forgotten us
+ * problem    the code of a refusal to enter, with `retryAfterMs`, or to be heard; or `unknown_handle`, if the broker has forgotten us
  * judged     `blocked` or `reported`, once done
  */
 export const initial = Object.freeze({
@@ -35,7 +35,7 @@ export const isThere = (state) => state.place === "waiting" || state.place === "
 
 /** Return what a reload needs of `state`, beside the handle; the stranger's words are read again from the log. */
 export function savedOf({ place, room, lastRoom, partner, cursor, lines, judged }) {
-  return { place, room, lastRoom, partner, cursor, judged, own: lines.filter(isOwn).slice(-OWN_LINES_SAVED) };
+  return { place, room, lastRoom, partner, cursor, judged, own: lines.filter(isKept).slice(-OWN_LINES_SAVED) };
 }
 
 /** Return the state after `happening`, an object whose `kind` is one of `STEPS`. */
@@ -45,6 +45,7 @@ export function fold(state, happening) {
 
 const OWN_LINES_SAVED = 500;
 const isOwn = (line) => line.who === "you";
+const isKept = (line) => isOwn(line) && line.code !== "message_too_large"; // what is too large might be so for a browser as well
 
 const STEPS = {
   entering: (state) => ({ ...state, place: "entering", problem: null, room: null, position: null, silent: 0 }),
@@ -59,9 +60,11 @@ const STEPS = {
     problem: code,
     retryAfterMs: retry_after_ms,
   }),
+  hindered: (state, { code }) => ({ ...state, problem: code }),
   heard: (state, page) => {
     let next = page.events.reduce(afterEvent, page.missed ? note(state, "missed") : state);
     next = { ...next, cursor: Math.max(next.cursor, page.cursor || 0) };
+    if (isThere(next)) next.problem = null;
     if (next.place === "chatting" && page.partner_idle_seconds !== undefined) next.silent = page.partner_idle_seconds;
     const isLast = page.events.length === 0 && page.cursor <= state.cursor;
     return isLast && page.status ? afterStatus(next, page) : next;
@@ -71,8 +74,8 @@ const STEPS = {
   sent: (state, { message_id, timestamp }) => changed(state, message_id, { state: "sent", at: timestamp }),
   unsent: (state, { message_id, code }) => changed(state, message_id, { state: "unsent", code }),
   left: (state) => (state.place === "chatting" ? ended(state, "you_left") : outside(state)),
-  blocked: (state) => judged(state, "blocked"),
-  reported: (state) => judged(state, "reported"),
+  blocked: (state, whom) => judged(state, "blocked", whom),
+  reported: (state, whom) => judged(state, "reported", whom),
   forgotten: (state) => ({ ...ended(state, "unknown_handle"), lastRoom: null, problem: "unknown_handle" }),
   started_over: (state) => ({ ...initial, chat: state.chat + 1 }),
   link: (state, { up }) => ({ ...state, link: up }),
@@ -105,7 +108,8 @@ function ended(state, code, at) {
   return note({ ...state, place: "over", room: null, position: null, silent: 0 }, code, at);
 }
 
-function judged(state, verdict) {
+function judged(state, verdict, { room, partner }) {
+  if (room !== state.lastRoom) return { ...note({ ...state, partner }, verdict), partner: state.partner }; // an earlier one
   const over = state.place === "chatting" ? { ...state, place: "over", room: null, silent: 0 } : state;
   return note({ ...over, judged: verdict }, verdict);
 }

@@ -1,6 +1,6 @@
 // The loop that hears what the broker has to say, from the cursor on: by a stream, or by one `wait_for_events` at a time.
 
-import { delayMs } from "./link.js";
+import { delayMs, isFinal } from "./link.js";
 
 const STREAM_SILENT_MS = 40_000; // the broker gives a sign of life every 15 s
 const LOOK_EVERY_MS = 15_000; // a stream does not tell how long the stranger has been silent
@@ -49,7 +49,8 @@ export class Hearing {
         if (error.code === "unknown_handle") this.#forgotten(handle);
         else if (error.code === "rate_limited") await this.#clock.wait(error.retry_after_ms);
         else if (this.#chat.isWanted) {
-          this.#link.failed();
+          if (isFinal(error)) this.#chat.dispatch({ kind: "hindered", code: error.code });
+          else this.#link.failed();
           await this.#link.pause(delayMs(this.#failures++));
         }
       }
@@ -64,7 +65,7 @@ export class Hearing {
   async #poll() {
     if (this.#chat.state.place === "entering") return this.#clock.wait(ENTERING_MS); // a wait would end at once
     const { waitSeconds, pauseMs } = this.#transport.polling?.() || POLLING;
-    await this.#hear(waitSeconds);
+    await this.#hear(this.#failures ? 0 : waitSeconds); // an answer at once tells that the broker is back
     if (pauseMs && this.#chat.isWanted) await this.#link.pause(pauseMs);
   }
 

@@ -2,6 +2,7 @@
 
 import { Alerts } from "./alerts.js";
 import { ByFetch } from "./by_fetch.js";
+import { isOfInputMethod } from "./dom.js";
 import { Session } from "./session.js";
 import { Start } from "./start.js";
 import { clock, newId, openStore } from "./tab.js";
@@ -36,8 +37,8 @@ async function main() {
   document.getElementById("app").replaceChildren(start.element, view.element);
   show(session.state, session.state);
   addEventListener("keydown", (event) => {
-    const isAsked = event.key === "Escape" && !event.isComposing && !document.querySelector("dialog[open]");
-    if (isAsked && !event.defaultPrevented) view.escape();
+    if (event.key !== "Escape" || event.repeat || isOfInputMethod(event) || event.defaultPrevented) return;
+    if (!document.querySelector("dialog[open]")) view.escape();
   });
   addEventListener("online", () => session.wake());
   addEventListener("offline", () => session.wake());

@@ -98,14 +98,19 @@ export class Session {
     this.#outbox.add({ room_id: this.state.room, message: line.text, message_id });
   }
 
-  /** Never meet this stranger again; it ends the chat. Throws a `Refusal`, or the fault that kept it from being done. */
-  block() {
-    return this.#judge("block_partner", {}, "blocked");
+  /** The stranger of this chat, or of the last one: {room, partner}. */
+  get whom() {
+    return { room: this.state.lastRoom, partner: this.state.partner };
   }
 
-  /** Report this stranger to the operator, and block; throws as `block`. */
-  report(category, note) {
-    return this.#judge("report_partner", note ? { category, note } : { category }, "reported");
+  /** Never meet `whom` again; it ends a chat with them. Throws a `Refusal`, or the fault that kept it from being done. */
+  block(whom) {
+    return this.#judge(whom, "block_partner", {}, "blocked");
+  }
+
+  /** Report `whom` to the operator, and block; throws as `block`. */
+  report(whom, category, note) {
+    return this.#judge(whom, "report_partner", note ? { category, note } : { category }, "reported");
   }
 
   /** Go back to the beginning, as another person. */
@@ -122,12 +127,12 @@ export class Session {
     try {
       const told = await this.#readAgain(epoch);
       this.#chat.isResuming = false;
-      this.#chat.dispatch({ kind: "resumed", ...told });
-      this.#sendRest();
+      if (epoch === this.#chat.epoch) this.#resumed(told);
     } catch (error) {
       this.#chat.isResuming = false;
       this.#refused(error, epoch);
     }
+    this.#hearing.update(); // it was kept from running, also where the person has left meanwhile, or gone on
     return true;
   }
 
@@ -161,7 +166,7 @@ export class Session {
   async #find(epoch, entering) {
     try {
       const result = await entering();
-      if (epoch !== this.#chat.epoch) return await this.#leave(epoch, result.handle, result.room_id);
+      if (epoch !== this.#chat.epoch) return await this.#leave(this.#chat.epoch, result.handle, result.room_id);
       const isNew = result.handle !== this.#chat.handle; // then cursors of before mean nothing: the log may be another
       this.#chat.handle = result.handle;
       this.#chat.dispatch({ kind: "entered", ...result, isNew });
@@ -192,13 +197,15 @@ export class Session {
     }
   }
 
-  async #judge(name, args, kind) {
-    const { lastRoom } = this.state;
-    await this.#link.attempt(name, { room_id: lastRoom, handle: this.#chat.handle, ...args }, { tries: JUDGE_TRIES });
-    if (this.state.lastRoom !== lastRoom) return;
-    ++this.#chat.epoch;
-    this.#outbox.giveUp("chat_ended");
-    this.#chat.dispatch({ kind });
+  async #judge({ room, partner }, name, args, kind) {
+    const { handle } = this.#chat;
+    await this.#link.attempt(name, { room_id: room, handle, ...args }, { tries: JUDGE_TRIES });
+    if (handle !== this.#chat.handle) return;
+    if (this.state.room === room) {
+      ++this.#chat.epoch;
+      this.#outbox.giveUp("chat_ended");
+    }
+    this.#chat.dispatch({ kind, room, partner });
   }
 
   /** Return where the broker has us, and every event of the last room. */
@@ -216,8 +223,9 @@ export class Session {
     }
   }
 
-  /** Send the lines that were on their way when the page was reloaded. */
-  #sendRest() {
+  /** Take where the broker has us, and send the lines that were on their way when the page was reloaded. */
+  #resumed(told) {
+    this.#chat.dispatch({ kind: "resumed", ...told });
     const rest = this.state.lines.filter(({ state }) => state === "sending");
     for (const { key, text } of rest) this.#outbox.add({ room_id: this.state.lastRoom, message: text, message_id: key });
   }

@@ -1,6 +1,6 @@
 // The first screen: a name, who is here, the rules, and one button.
 
-import { el, setText } from "./dom.js";
+import { el, isOfInputMethod, setText } from "./dom.js";
 import { problemText } from "./words.js";
 
 const LOBBY_EVERY_MS = 5_000;
@@ -54,7 +54,7 @@ export class Start {
   /** Show or hide the screen; while it is in sight, who is here is kept up to date. */
   show(state) {
     this.element.hidden = state.place !== "outside";
-    setText(this.problem, state.problem ? problemText(state.problem) : "");
+    setText(this.problem, state.problem ? problemText(state.problem, state.retryAfterMs) : "");
     if (!this.element.hidden && !this.#isWatching) this.#watchLobby();
   }
 
@@ -73,7 +73,8 @@ export class Start {
     const links = [];
     if (rules_url) links.push(el("a", { href: rules_url, target: "_blank", rel: "noopener" }, "Rules of this server"));
     if (operator_contact) links.push(contactLink(operator_contact));
-    if (this.links.childElementCount !== links.length) this.links.replaceChildren(...links);
+    const isSame = links.map(({ href }) => href).join() === Array.from(this.links.children, ({ href }) => href).join();
+    if (!isSame) this.links.replaceChildren(...links);
   }
 
   #profile() {
@@ -84,25 +85,26 @@ export class Start {
   #interestField() {
     this.interest = el("input", {
       id: "interest",
-      maxlength: `${NAME_CHARS_MAX}`,
       autocomplete: "off",
       onkeydown: (event) => {
-        if ((event.key !== "Enter" && event.key !== ",") || event.isComposing || !this.interest.value.trim()) return;
+        if ((event.key !== "Enter" && event.key !== ",") || isOfInputMethod(event) || !this.interest.value.trim()) return;
         event.preventDefault();
         this.#addInterest();
       },
     });
     this.chosen = el("ul", { class: "chips", "aria-label": "Your interests" });
+    this.full = el("p", { role: "status" });
     const add = el("button", { type: "button", onclick: () => this.#addInterest() }, "Add");
     const label = el("label", { for: "interest" }, "Interests (optional)");
-    return el("div", { class: "interests", hidden: true }, label, el("div", { class: "row" }, this.interest, add), this.chosen);
+    return el("div", { class: "interests", hidden: true }, label, el("div", { class: "row" }, this.interest, add), this.full, this.chosen);
   }
 
   #addInterest() {
-    const interest = this.interest.value.trim();
-    this.interest.value = "";
-    if (!interest || this.#interests.includes(interest) || this.#interests.length >= INTERESTS_MAX) return;
-    this.#interests = [...this.#interests, interest];
+    const typed = this.interest.value.split(",").map((one) => one.trim());
+    const all = [...new Set([...this.#interests, ...typed])].filter(Boolean);
+    this.#interests = all.slice(0, INTERESTS_MAX);
+    this.interest.value = all.slice(INTERESTS_MAX).join(", ");
+    setText(this.full, this.interest.value ? `That makes more than ${INTERESTS_MAX}: remove one first, or leave the rest out.` : "");
     this.#showChosen();
   }
 

@@ -42,9 +42,17 @@ export async function openStore({ isShared = false } = {}) {
   }
   return {
     load: () => JSON.parse(storage.getItem(SAVED)),
-    save: (value) => storage.setItem(SAVED, JSON.stringify(value)),
+    save: (value) => saveIn(storage, value),
     clear: () => storage.removeItem(SAVED),
   };
+}
+
+function saveIn(storage, value) {
+  try {
+    storage.setItem(SAVED, JSON.stringify(value));
+  } catch {
+    // it is more than a browser keeps: a reload has what was kept before
+  }
 }
 
 /** Hold the lock of that id until the page is gone; return `false` if another tab holds it. */

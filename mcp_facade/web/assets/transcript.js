@@ -4,12 +4,14 @@ import { el, setText } from "./dom.js";
 import { noteText, problemText } from "./words.js";
 
 const AT_END_PX = 48;
+const HOPELESS = ["message_too_large", "message_empty"]; // said again, it would be refused again
 const SPEAKERS = { stranger: "Stranger: ", you: "You: " }; // for screen readers, who hear no colours
 
 export class Transcript {
   #onAgain;
   #hasNames;
   #chat = null;
+  #room = null;
   #items = new Map();
   #fresh = 0;
   #isFollowing = true;
@@ -37,6 +39,7 @@ export class Transcript {
   /** Show the lines of `state`. */
   show(state) {
     if (state.chat !== this.#chat) this.#clear(state.chat);
+    if (state.room !== this.#room) this.#showRoom(state);
     const added = state.lines.filter((line) => this.#showLine(line, state));
     if (added.length === 0) return;
     if (this.#isFollowing || added.some(({ who }) => who === "you")) this.toEnd();
@@ -57,6 +60,12 @@ export class Transcript {
     this.#count(0);
   }
 
+  /** Have no line offer what can be done in an open room alone. */
+  #showRoom(state) {
+    this.#room = state.room;
+    for (const item of this.#items.values()) if (item.line.state === "unsent") this.#showState(item, item.line, state);
+  }
+
   /** Append a line, or show what has changed of it; return whether it is new. */
   #showLine(line, state) {
     const known = this.#items.get(line.key);
@@ -68,7 +77,8 @@ export class Transcript {
   }
 
   #append(line, { partner }) {
-    const text = el("span", { class: "text", dir: "auto" }, line.who === "note" ? noteText(line) : line.text);
+    const isNote = line.who === "note"; // a note is ours, whichever way the name in it is written
+    const text = el("span", { class: "text", dir: isNote ? null : "auto" }, isNote ? noteText(line) : line.text);
     const item = { element: el("li", { class: line.who }), state: el("span", { class: "state" }) };
     if (line.who !== "note") item.element.append(this.#speaker(line.who, partner));
     item.element.append(text);
@@ -88,7 +98,7 @@ export class Transcript {
     if (line.state !== "unsent") return shown.replaceChildren(line.state === "sending" ? " …" : "");
     const again = el("button", { type: "button", onclick: () => this.#onAgain(line.key) }, "try again");
     const why = line.code === "unreachable" ? "" : `: ${problemText(line.code)}`;
-    shown.replaceChildren(` not sent${why}`, ...(room && line.code !== "message_too_large" ? [" · ", again] : []));
+    shown.replaceChildren(` not sent${why}`, ...(room && !HOPELESS.includes(line.code) ? [" · ", again] : []));
   }
 
   /** Keep the end in sight when a keyboard or a line below takes some of the height. */
@@ -107,6 +117,7 @@ export class Transcript {
 
   #count(fresh) {
     this.#fresh = fresh;
+    if (fresh === 0 && document.activeElement === this.jump) this.log.focus({ preventScroll: true });
     this.jump.hidden = fresh === 0;
     setText(this.jump, `${fresh} new ↓`);
   }

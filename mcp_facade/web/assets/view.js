@@ -10,6 +10,9 @@ const ASK_AGAIN_MS = 3_000;
 const LEAVE = "Press Esc again to leave.";
 const NEXT = "Press Next again to leave and meet someone else.";
 
+/** Keep a key that is held down from being a second press. */
+const pressOnce = (event) => event.repeat && event.preventDefault();
+
 export class View {
   #session;
   #clock;
@@ -25,7 +28,8 @@ export class View {
     this.#clock = clock;
     this.transcript = new Transcript({ onAgain: (key) => session.sayAgain(key), onSeen, ...options });
     this.composer = new Composer((text) => this.#say(text));
-    this.dialogs = { block: blockDialog(session, options), report: reportDialog(session, options) };
+    const forDialogs = { ...options, onLost: () => this.#focus() };
+    this.dialogs = { block: blockDialog(session, forDialogs), report: reportDialog(session, forDialogs) };
     this.name = el("bdi");
     this.buttons = this.#buttons();
     this.status = el("p", { role: "status", class: "status" });
@@ -38,6 +42,7 @@ export class View {
     if (state.lastRoom !== this.#state?.lastRoom) this.#closeDialogs();
     this.#state = state;
     const { place, lastRoom, judged } = state;
+    const focused = this.element.contains(document.activeElement) ? document.activeElement : null;
     const isOver = place === "over" || place === "outside";
     setText(this.name, place === "chatting" || (isOver && lastRoom) ? state.partner : "Stranger chat");
     setText(this.status, statusText(state));
@@ -51,6 +56,13 @@ export class View {
     report.hidden = !lastRoom || judged === "reported";
     if (this.#asked && isOver) this.#ask(null, "");
     this.transcript.show(state);
+    if (focused && (!focused.isConnected || focused.closest("[hidden]"))) this.#focus();
+  }
+
+  /** Put the focus where one goes on, when what had it is gone. */
+  #focus() {
+    if (this.buttons.another.hidden) this.composer.focus();
+    else this.buttons.another.focus();
   }
 
   /** Close what was asked about one stranger: it would be done to the next. */
@@ -92,7 +104,7 @@ export class View {
   #buttons() {
     const button = (text, onclick, more = {}) => el("button", { type: "button", onclick, ...more }, text);
     return {
-      next: button("Next", () => this.#next()),
+      next: button("Next", () => this.#next(), { onkeydown: pressOnce }),
       leave: button("Leave", () => this.#session.leave()),
       block: button("Block", () => this.dialogs.block.open(), { class: "quiet" }),
       report: button("Report", () => this.dialogs.report.open(), { class: "quiet" }),

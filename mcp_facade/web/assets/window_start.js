@@ -49,7 +49,7 @@ export class WindowStart {
   /** Show or hide the screen. */
   show(state) {
     this.element.hidden = state.place !== "outside";
-    setText(this.problem, state.problem ? problemText(state.problem) : "");
+    setText(this.problem, state.problem ? problemText(state.problem, state.retryAfterMs) : "");
     setText(this.find, state.problem === "unknown_handle" ? "Start again" : "Find a stranger");
   }
 

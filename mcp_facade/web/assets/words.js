@@ -18,7 +18,7 @@ const NOTES = {
 
 const PROBLEMS = {
   unknown_handle: "The broker was restarted, and has forgotten this chat. Start again?",
-  rate_limited: "That was too fast. Try again in a moment.",
+  rate_limited: "That was too fast. Try again in {time}.",
   too_many_connections: "Too many people from your network are here already. Try again later.",
   queue_full: "Too many people are waiting. Try again in a minute.",
   host_refused: "The program that shows this window did not let it reach the broker. Allow it there, and try again.",
@@ -46,26 +46,23 @@ export const CATEGORIES = {
 /** Return the sentence for a line of the kind `note`. */
 export const noteText = (line) => (NOTES[line.code] || NOTES.elsewhere)({ partner: line.partner || "The stranger" });
 
-/** Return the sentence for the code of a refusal. */
-export const problemText = (code) => PROBLEMS[code] || PROBLEMS.unavailable;
+/** Return the sentence for the code of a refusal, which may last for `retryAfterMs`. */
+export const problemText = (code, retryAfterMs = 0) =>
+  (PROBLEMS[code] || PROBLEMS.unavailable).replace("{time}", retryAfterMs < 60_000 ? "a moment" : minutesText(retryAfterMs / 1_000));
 
 /** Return the sentence that says how it stands; empty if there is nothing to say. */
 export function statusText(state) {
+  if (!state.link && state.place !== "chatting") return "Reconnecting…";
   if (!state.link) return "Reconnecting… You can go on writing: it is sent once the broker is back.";
-  if (state.problem) return problemText(state.problem);
+  if (state.problem) return problemText(state.problem, state.retryAfterMs);
   if (state.place === "entering") return "Looking for a stranger…";
-  if (state.place === "waiting") return `Looking for a stranger… ${placeText(state.position)}`.trim();
+  if (state.place === "waiting") return state.position === 1 ? "Looking for a stranger… You are the next." : "Looking for a stranger…";
   if (state.place !== "chatting" || state.silent < SILENT_S) return "";
   return `No sign of life from ${state.partner} for ${minutesText(state.silent)}.`;
 }
 
-/** Return how long a rate limit still lasts, in words. */
+/** Return a time of at least a minute in words. */
 export const minutesText = (seconds) => {
   const minutes = Math.max(1, Math.floor(seconds / 60));
   return minutes === 1 ? "a minute" : `${minutes} minutes`;
 };
-
-function placeText(position) {
-  if (!position) return "";
-  return position === 1 ? "You are the next." : `You are number ${position} in the queue.`;
-}

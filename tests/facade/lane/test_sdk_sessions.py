@@ -3,7 +3,7 @@
 A version of the SDK that answers otherwise shows here. Left out are the session ids, which ours names where a session
 is opened and nowhere else, pings, and what differs on purpose: the text of a refused message, an id that is in flight
 twice, a session that ends with calls in flight, and an `initialize` that is repeated in a session (with another
-version, it opens another).
+version, it opens another) or that names a session that there is not (it opens one).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from events.policy import Policy
+from mcp_facade.http.headers import SESSION_HEADER
 from mcp_facade.session_tokens import VERSIONS
 from tests.facade.lane.sdk_manager import SdkManager
 from tests.facade.lane.twins import AsgiExchange, Twin, idle, run
@@ -127,7 +128,7 @@ def test_whatever_is_asked_in_a_session_is_answered_as_in_the_sdks() -> None:
             session_id = await pair.session(data.draw(st.sampled_from(VERSIONS)))
             for number in range(REQUESTS):
                 draft = data.draw(drafts(session_id, number))
-                if not SKIPPED & {*draft.changes}:
+                if not SKIPPED & {*draft.changes} and not _names_a_session_and_opens_one(draft):
                     await pair.ask(draft)
 
         pair = Pair()
@@ -149,6 +150,12 @@ def drafts(draw: st.DrawFn, session_id: str, number: int) -> Draft:
         return draw(changed(opening(draw(st.sampled_from(VERSIONS))), CHANGES))
     params = {"name": draw(st.sampled_from(TOOLS)), "arguments": {}}
     return draw(changed(in_session("tools/call", params, session_id, number), CHANGES))
+
+
+def _names_a_session_and_opens_one(draft: Draft) -> bool:
+    """Tell an opening with the id of a session; ours takes it whatever that id is, the SDK only a known one."""
+    is_opening = isinstance(draft.body, dict) and draft.body.get("method") == "initialize"
+    return is_opening and any(name.lower() == SESSION_HEADER for name, _ in draft.headers)
 
 
 def _is_no_opening(message: Json) -> bool:
