@@ -5,6 +5,7 @@ import { answerOf, Refusal } from "./answers.js";
 
 const APP_VERSION = "2026-01-26";
 const ANSWERED_WITHIN_MS = 45_000; // a wait takes 25 s; a host may also drop a call without a word
+const ENTER_TOOL = "chat_enter";
 const METHOD_NOT_FOUND = -32601;
 const NOT_ALLOWED = /\b(?:den(?:y|ied)|declined|rejected|not (?:allowed|permitted|approved)|permission|consent)\b/i;
 
@@ -54,8 +55,9 @@ export class Bridge {
   /** Call a tool; throw a `Refusal` also if the host's user did not allow it. */
   async call(name, args) {
     try {
-      const payload = payloadOf(await this.#request("tools/call", { name, arguments: args }));
-      if (name === "chat_enter" && !payload.handle) throw new HostError("no handle"); // calls without one are the model's
+      const onLate = name === ENTER_TOOL && !args.handle ? (result) => this.#takeOut(result) : null;
+      const payload = payloadOf(await this.#request("tools/call", { name, arguments: args }, onLate));
+      if (name === ENTER_TOOL && !payload.handle) throw new HostError("no handle"); // calls without one are the model's
       return payload;
     } catch (error) {
       if (error instanceof HostError && error.isRefusal) throw new Refusal({ code: "host_refused" });
@@ -101,7 +103,18 @@ export class Bridge {
     return true;
   }
 
-  #request(method, params) {
+  /** Leave as the one of an entry that was answered too late: else the person, entering again, would meet it. */
+  #takeOut(result) {
+    try {
+      const { handle, room_id } = payloadOf(result);
+      this.call(...(room_id ? ["leave_chat", { room_id, handle }] : ["leave_queue", { handle }])).catch(() => {});
+    } catch {
+      // it was refused: there is no one to take out
+    }
+  }
+
+  /** Return the result; one that comes too late goes to `onLate`. */
+  #request(method, params, onLate) {
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       const settle = (act) => (value) => {
@@ -110,7 +123,10 @@ export class Bridge {
         act(value);
       };
       const waiting = { resolve: settle(resolve), reject: settle(reject) };
-      const tooLate = setTimeout(() => waiting.reject(new HostError("no answer")), ANSWERED_WITHIN_MS);
+      const tooLate = setTimeout(() => {
+        waiting.reject(new HostError("no answer"));
+        if (onLate) this.#pending.set(id, { resolve: settle(onLate), reject: settle(() => {}) });
+      }, ANSWERED_WITHIN_MS);
       this.#pending.set(id, waiting);
       this.#post({ id, method, params });
     });
