@@ -24,6 +24,7 @@ def test_a_report_is_never_about_a_later_stranger(host: HostTab, broker: BrokerP
         expect(host.window.get_by_role("dialog")).to_be_visible()
         stranger.leave()
         host.button("Find another stranger").click()
+        expect(host.status).to_contain_text("You are the next.")
         stranger.enter()
         host.expect_to_talk_with("Sam")
         expect(host.window.get_by_role("dialog")).to_be_hidden()
