@@ -39,7 +39,6 @@ export class View {
 
   /** Show `state`. */
   show(state) {
-    if (state.lastRoom !== this.#state?.lastRoom) this.#closeDialogs();
     this.#state = state;
     const { place, lastRoom, judged } = state;
     const focused = this.element.contains(document.activeElement) ? document.activeElement : null;
@@ -63,11 +62,6 @@ export class View {
   #focus() {
     if (this.buttons.another.hidden) this.composer.focus();
     else this.buttons.another.focus();
-  }
-
-  /** Close what was asked about one stranger: it would be done to the next. */
-  #closeDialogs() {
-    for (const { element } of Object.values(this.dialogs)) element.close();
   }
 
   /** Do what Esc does: ask first, then leave. */
