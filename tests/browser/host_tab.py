@@ -33,7 +33,7 @@ BROWSERS_OWN = ("net::ERR_", "can escape its sandboxing")
 
 
 class HostTab:
-    """A host with one window at a time."""
+    """A host that answers one window at a time, the last."""
 
     def __init__(self, browser: Browser, url: str, *, width: int = 700) -> None:
         """Serve the host's page from the origin of the broker at `url`, so that its calls need no other."""
@@ -59,8 +59,8 @@ class HostTab:
 
     @property
     def window(self) -> FrameLocator:
-        """The window's frame."""
-        return self.page.frame_locator("iframe")
+        """The frame of the window opened last."""
+        return self.page.frame_locator("iframe").last
 
     def button(self, name: str) -> Locator:
         """A button of the window, by its whole name."""
@@ -141,7 +141,7 @@ class HostTab:
     def close(self) -> None:
         """Close the window and the tab; nothing has complained."""
         if self._is_open:
-            self.fault(refuse=False, deny=[], cutAfterMs=None)
+            self.fault(refuse=False, deny=[], cutAfterMs=None, instead={})
             self.teardown()
         self.context.close()
         assert self.complaints == []

@@ -81,8 +81,14 @@ def test_without_interests_in_the_matching_none_are_asked_for(host: HostTab) -> 
 
 @pytest.mark.parametrize(
     "faults",
-    [{"noToolResult": True}, {"stripStructured": True}, {"cutAfterMs": 300}, {"ignoreSize": True}],
-    ids=["no tool result", "text alone", "calls cut", "size ignored"],
+    [
+        {"noToolResult": True},
+        {"stripStructured": True},
+        {"stripStructured": "to nothing"},
+        {"cutAfterMs": 300},
+        {"ignoreSize": True},
+    ],
+    ids=["no tool result", "text alone", "text and an empty object", "calls cut", "size ignored"],
 )
 def test_a_host_with_a_fault_holds_a_conversation(host: HostTab, stranger: Stranger, faults: dict[str, object]) -> None:
     """The window needs no result, no structured content, no long call, and nobody who listens to its size."""
@@ -456,7 +462,6 @@ def test_the_keyboard_is_enough(host: HostTab, stranger: Stranger) -> None:
     expect(host.status).to_contain_text("You are the next.")
     assert stranger.enter()["partner"] == "Ann"
     host.expect_to_talk_with("Sam")
-    host.field.focus()
     host.page.keyboard.type("hello")
     host.page.keyboard.press("Enter")
     assert stranger.hear_texts(1) == ["hello"]

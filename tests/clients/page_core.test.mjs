@@ -4,6 +4,7 @@ import { describe, it } from "node:test";
 
 import { Refusal, answerOf } from "../../mcp_facade/web/assets/answers.js";
 import { fold, initial, savedOf } from "../../mcp_facade/web/assets/fold.js";
+import { quotation } from "../../mcp_facade/web/assets/quotation.js";
 import { Session } from "../../mcp_facade/web/assets/session.js";
 import { statusText } from "../../mcp_facade/web/assets/words.js";
 
@@ -242,6 +243,18 @@ describe("the session", () => {
     await settled();
     assert.deepEqual(session.state.lines.at(-1).state, "sent");
     assert.deepEqual(transport.named("send_message").map(({ message_id }) => message_id), ["m1", "m1", "m1", "m1"]);
+  });
+
+  it("sends nothing that it has told was not sent", async () => {
+    const { transport, session, clock } = await talking();
+    transport.answers.send_message = [down(), { success: true, timestamp: at(7) }];
+    transport.answers.leave_chat = [{ success: true }];
+    session.say("one");
+    await settled();
+    session.leave();
+    await clock.advance(60_000);
+    assert.deepEqual(session.state.lines.find(({ key }) => key === "m1").state, "unsent");
+    assert.equal(transport.named("send_message").length, 1);
   });
 
   it("keeps lines while the broker is away, and sends them once it is back", async () => {
@@ -485,5 +498,18 @@ describe("an answer", () => {
   it("is read from its text where a host has dropped the rest", () => {
     assert.deepEqual(answerOf({ content: [{ type: "text", text: '{"success":true}' }] }), { success: true });
     assert.throws(() => answerOf({ isError: true, content: [{ text: '{"code":"chat_ended","error":"x"}' }] }), Refusal);
+  });
+});
+
+describe("the quotation for an assistant", () => {
+  const quoted = (lines) => JSON.parse(quotation({ lines, partner: "Ann" }).split("\n\n").slice(2).join("\n\n")).conversation;
+
+  it("has the newest of what was said, the beginning of a line that is too long, and nothing that was not sent", () => {
+    const long = { who: "stranger", text: '"\u{1f4a5}'.repeat(4_000) };
+    const [cut, ...none] = quoted([{ who: "you", text: "first" }, long]);
+    assert.ok(none.length === 0 && cut.text.length > 1_000 && long.text.startsWith(cut.text.slice(0, -1)));
+    assert.ok(quotation({ lines: [long], partner: "Ann" }).length < 7_000);
+    const lines = [{ who: "you", text: "said", state: "sent" }, { who: "you", text: "unsaid", state: "unsent" }];
+    assert.deepEqual(quoted(lines), [{ from: "me", text: "said" }]);
   });
 });

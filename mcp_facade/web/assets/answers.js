@@ -11,8 +11,9 @@ export class Refusal extends Error {
 }
 
 /** Return the payload of a `tools/call` result; throw the `Refusal` in it. Its text is read where a host drops the rest. */
-export function answerOf(result) {
-  const payload = result.structuredContent || JSON.parse(result.content[0].text);
-  if (result.isError || payload.code) throw new Refusal(payload);
+export function answerOf({ structuredContent, content, isError }) {
+  const isThere = structuredContent && Object.keys(structuredContent).length > 0; // no payload is empty
+  const payload = isThere ? structuredContent : JSON.parse(content[0].text);
+  if (isError || payload.code) throw new Refusal(payload);
   return payload;
 }

@@ -5,11 +5,17 @@ import { answerOf, Refusal } from "./answers.js";
 
 const APP_VERSION = "2026-01-26";
 const ANSWERED_WITHIN_MS = 45_000; // a wait takes 25 s; a host may also drop a call without a word
+const ENTER_TOOL = "chat_enter";
 const METHOD_NOT_FOUND = -32601;
 const NOT_ALLOWED = /\b(?:den(?:y|ied)|declined|rejected|not (?:allowed|permitted|approved)|permission|consent)\b/i;
 
 /** A host's error: the call did not reach the broker, or its answer was lost. */
-class HostError extends Error {}
+class HostError extends Error {
+  constructor(message, code) {
+    super(message);
+    this.isRefusal = code === METHOD_NOT_FOUND || NOT_ALLOWED.test(this.message);
+  }
+}
 
 /** The connection with a host; a transport of `Session`. */
 export class Bridge {
@@ -29,11 +35,11 @@ export class Bridge {
     });
   }
 
-  /** Shake hands, before which some hosts show no window; return the host's context. */
+  /** Shake hands, before which some hosts show no window; return the host's context, empty if it does not answer. */
   async connect(appInfo) {
     const appCapabilities = { availableDisplayModes: ["inline", "fullscreen"] };
     const params = { appInfo, appCapabilities, protocolVersion: APP_VERSION };
-    const { hostCapabilities, hostContext } = await this.#request("ui/initialize", params);
+    const { hostCapabilities, hostContext } = await this.#request("ui/initialize", params).catch(() => ({}));
     this.#can = hostCapabilities || {};
     this.#context = hostContext || {};
     this.#post({ method: "ui/notifications/initialized", params: {} });
@@ -49,9 +55,12 @@ export class Bridge {
   /** Call a tool; throw a `Refusal` also if the host's user did not allow it. */
   async call(name, args) {
     try {
-      return payloadOf(await this.#request("tools/call", { name, arguments: args }));
+      const onLate = name === ENTER_TOOL && !args.handle ? (result) => this.#takeOut(result) : null;
+      const payload = payloadOf(await this.#request("tools/call", { name, arguments: args }, onLate));
+      if (name === ENTER_TOOL && !payload.handle) throw new HostError("no handle"); // calls without one are the model's
+      return payload;
     } catch (error) {
-      if (error instanceof HostError && NOT_ALLOWED.test(error.message)) throw new Refusal({ code: "host_refused" });
+      if (error instanceof HostError && error.isRefusal) throw new Refusal({ code: "host_refused" });
       throw error;
     }
   }
@@ -62,7 +71,7 @@ export class Bridge {
   }
 
   get canBeFullscreen() {
-    return (this.#context.availableDisplayModes || []).includes("fullscreen");
+    return [this.#context.availableDisplayModes].flat().includes("fullscreen");
   }
 
   /** Ask for a display mode; return that which the host has chosen. */
@@ -94,7 +103,18 @@ export class Bridge {
     return true;
   }
 
-  #request(method, params) {
+  /** Leave as the one of an entry that was answered too late: else the person, entering again, would meet it. */
+  #takeOut(result) {
+    try {
+      const { handle, room_id } = payloadOf(result);
+      this.call(...(room_id ? ["leave_chat", { room_id, handle }] : ["leave_queue", { handle }])).catch(() => {});
+    } catch {
+      // it was refused: there is no one to take out
+    }
+  }
+
+  /** Return the result; one that comes too late goes to `onLate`. */
+  #request(method, params, onLate) {
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       const settle = (act) => (value) => {
@@ -103,7 +123,10 @@ export class Bridge {
         act(value);
       };
       const waiting = { resolve: settle(resolve), reject: settle(reject) };
-      const tooLate = setTimeout(() => waiting.reject(new HostError("no answer")), ANSWERED_WITHIN_MS);
+      const tooLate = setTimeout(() => {
+        waiting.reject(new HostError("no answer"));
+        if (onLate) this.#pending.set(id, { resolve: settle(onLate), reject: settle(() => {}) });
+      }, ANSWERED_WITHIN_MS);
       this.#pending.set(id, waiting);
       this.#post({ id, method, params });
     });
@@ -121,7 +144,7 @@ export class Bridge {
 
   #settle({ id, result, error }) {
     const waiting = this.#pending.get(id);
-    if (error) waiting?.reject(new HostError(error.message));
+    if (error) waiting?.reject(new HostError(error.message, error.code));
     else waiting?.resolve(result || {});
   }
 

@@ -1,5 +1,7 @@
 // The looks of the window: the host's colours and fonts, its display mode, and a height that fits.
 
+import { setText } from "./dom.js";
+
 const VARIABLE = /^--[a-z0-9-]+$/i;
 
 /** Keeps the document as the host's context says, and tells the host how high `element` is. */
@@ -22,15 +24,16 @@ export class HostLooks {
   }
 
   /** Show `context`, that of a host that has shaken hands. */
-  apply({ theme, styles = {}, displayMode = "inline", safeAreaInsets = {} }) {
+  apply({ theme, styles, displayMode, safeAreaInsets }) {
     const { style, dataset } = document.documentElement;
     if (theme === "light" || theme === "dark") style.colorScheme = theme;
-    for (const [name, value] of Object.entries(styles.variables || {})) {
+    for (const [name, value] of Object.entries(styles?.variables || {})) {
       if (VARIABLE.test(name)) style.setProperty(name, value);
     }
-    this.#fonts.textContent = styles.css?.fonts || "";
-    for (const [side, px] of Object.entries(safeAreaInsets)) style.setProperty(`--inset-${side}`, `${px}px`);
-    dataset.mode = displayMode;
+    const fonts = styles?.css?.fonts; // a change of other styles leaves them out
+    if (fonts !== undefined) setText(this.#fonts, fonts || "");
+    for (const [side, px] of Object.entries(safeAreaInsets || {})) style.setProperty(`--inset-${side}`, `${px}px`);
+    dataset.mode = displayMode || "inline";
     this.#isConnected = true;
     this.#fit();
   }

@@ -43,13 +43,13 @@ export class Outbox {
   }
 
   async #send(message) {
-    for (let failures = 0; ; ) {
+    for (let failures = 0; this.#waiting[0] === message; ) {
       try {
         const args = { ...message, handle: this.#chat.handle };
         const { timestamp } = await this.#link.attempt("send_message", args, { tries: 1 });
         return { kind: "sent", timestamp };
       } catch (error) {
-        if (this.#waiting[0] !== message || isFinal(error)) return { kind: "unsent", code: error.code };
+        if (isFinal(error)) return { kind: "unsent", code: error.code };
         if (!error.code) this.onFailure();
         if (this.#link.isBroken) await this.#link.pause(LOOK_AGAIN_MS); // it is sent once the broker is back
         else if (++failures >= SEND_TRIES) return { kind: "unsent", code: "unreachable" };

@@ -2,6 +2,7 @@
 
 const SAVED = "chat-broker";
 const TAB = "chat-broker-tab";
+const NO_STORE = { load: () => null, save: () => {}, clear: () => {} };
 const LOCK_WITHIN_MS = 1_500; // a reloaded page's lock is free once the old page is gone
 
 export const clock = {
@@ -25,11 +26,15 @@ export function newId() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Return the store of this tab. A duplicated tab has a copy of the other's, which is of no use to it: it begins anew. */
-export async function openStore() {
+/**
+ * Return the store of this tab. A duplicated tab has a copy of the other's, which is of no use to it: it begins anew.
+ * Where the windows of a host share one store (`isShared`), it is the first one's, and the others have none.
+ */
+export async function openStore({ isShared = false } = {}) {
   const storage = sessionStorageOrNone();
   const id = storage.getItem(TAB);
   if (id === null || !(await holdAlone(id))) {
+    if (isShared && id !== null) return NO_STORE;
     storage.removeItem(SAVED);
     const fresh = newId();
     storage.setItem(TAB, fresh);

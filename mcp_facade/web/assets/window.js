@@ -14,6 +14,7 @@ const INLINE_LINES = 8;
 const LEAVE_WITHIN_MS = 3_000;
 
 async function main() {
+  const store = await openStore({ isShared: true });
   const broker = JSON.parse(document.getElementById("broker").textContent);
   const root = document.getElementById("app");
   const bridge = new Bridge(parent, {
@@ -22,7 +23,6 @@ async function main() {
     "ui/resource-teardown": () => leave(),
   });
   const looks = new HostLooks(bridge, root);
-  const store = await openStore();
   const session = new Session(bridge, { clock, newId, store, onChange: () => show() });
   const expand = el("button", { type: "button", onclick: () => toggleRoom() }, "Show all");
   const ask = el("button", { type: "button", onclick: () => askAssistant() }, "Ask my assistant about this");
@@ -42,7 +42,9 @@ async function main() {
     view.element.hidden = state.place === "outside";
     view.show(state);
     const isChatting = state.place === "chatting";
+    const begins = isChatting && view.composer.element.hidden;
     view.composer.element.hidden = !isChatting;
+    if (begins && document.hasFocus()) view.composer.focus(); // the button that had the focus may mean another thing now
     view.composer.field.placeholder = isChatting ? `Say something to ${state.partner}` : "Say something";
     expand.hidden = !bridge.canBeFullscreen || !(looks.isFullscreen || hasHidden(state, view.transcript.list));
     setText(expand, looks.isFullscreen ? "Show less" : "Show all");
@@ -50,16 +52,21 @@ async function main() {
   }
 
   function applyContext(context) {
+    const wasFullscreen = looks.isFullscreen;
     looks.apply(context);
     document.documentElement.toggleAttribute("data-expandable", bridge.canBeFullscreen);
     for (const link of start.links) link.hidden = !bridge.canOpenLinks;
     show();
-    view.transcript.toEnd();
+    if (looks.isFullscreen !== wasFullscreen) view.transcript.toEnd();
   }
 
   async function toggleRoom() {
-    const displayMode = await bridge.requestDisplayMode(looks.isFullscreen ? "inline" : "fullscreen");
-    applyContext(bridge.changeContext({ displayMode }));
+    try {
+      const displayMode = await bridge.requestDisplayMode(looks.isFullscreen ? "inline" : "fullscreen");
+      applyContext(bridge.changeContext({ displayMode }));
+    } catch {
+      setText(view.banner, "The program that shows this window has not changed its size.");
+    }
   }
 
   async function askAssistant() {
@@ -80,7 +87,8 @@ async function main() {
   addEventListener("focus", () => session.wake());
   show();
   applyContext(await bridge.connect(APP));
-  start.offerGoingOn(Boolean(store.load()?.handle));
+  const saved = store.load();
+  start.offerGoingOn(Boolean(saved?.handle) && saved.state.place !== "outside");
   document.documentElement.dataset.ready = "";
 }
 
