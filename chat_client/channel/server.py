@@ -6,7 +6,6 @@ https://code.claude.com/docs/en/channels-reference for the capability and the no
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from importlib.metadata import version
@@ -111,10 +110,6 @@ async def _handshake_only(ctx: Context, call_next: CallNext) -> HandlerResult:
 
 async def _input_lines() -> AsyncIterator[str]:
     """Yield the lines of standard input; unlike the SDK's own reader, this one can be cancelled."""
-    queue: asyncio.Queue[str | None] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    if sys.stdin is None:  # closed
-        return
-    read_lines(0, lambda line: loop.call_soon_threadsafe(queue.put_nowait, line))
-    while (line := await queue.get()) is not None:
+    lines = read_lines(0 if sys.stdin is not None else None)
+    while (line := await lines.get()) is not None:
         yield line
