@@ -138,8 +138,7 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every letter
     try:
         status: int = options.run(options, Terminal(sys.stdout, sys.stderr))
-        if sys.stdout is not None:  # closed
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenChainError as error:
         raise UsageError(f"{error}; {HOW_FAR}") from None
     except (UnreadableCommitError, UnusableLogError, LogUnavailableError) as error:

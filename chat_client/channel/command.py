@@ -45,9 +45,6 @@ def run(options: argparse.Namespace, terminal: Streams) -> int:
     except AddressError as error:
         terminal.err.write(f"chat-broker: {error} (chat-broker channel --help lists what there is)\n")
         return EXIT_USAGE
-    if sys.stdout is None:
-        terminal.err.write("chat-broker: a channel needs its standard output, where Claude Code reads\n")
-        return EXIT_USAGE
     logging.basicConfig(stream=terminal.err, level=logging.WARNING, format="chat-broker: %(message)s")
     if is_terminal(sys.stdin):
         terminal.err.write("chat-broker: waiting for MCP messages; Claude Code starts this command (docs/clients.md)\n")

@@ -156,8 +156,8 @@ async def test_its_end_leaves_politely(how: str) -> None:
 
 
 async def test_a_closed_input_and_a_closed_output() -> None:
-    """An input that is closed is one that has ended; without an output there is nothing to serve."""
-    for redirection, status, error in (("<&-", 0, b""), ("</dev/null >&-", 2, b"standard output")):
+    """An input that is closed is one that has ended, and nothing is said to an output that is closed."""
+    for redirection in ("<&-", "</dev/null >&-"):
         process = await asyncio.create_subprocess_shell(
             f"{sys.executable} {' '.join(CHANNEL)} localhost:{free_port()} {redirection}",
             stdout=asyncio.subprocess.DEVNULL,
@@ -165,9 +165,7 @@ async def test_a_closed_input_and_a_closed_output() -> None:
             env=environment(),
         )
         _, told = await process.communicate()
-        assert process.returncode == status
-        assert error in told
-        assert b"Traceback" not in told
+        assert (process.returncode, told) == (0, b"")
 
 
 async def test_a_restarted_broker_goes_on(tmp_path: Path) -> None:
