@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from events.commit import Commit
 from projections.state import INITIAL_STATE, State
@@ -24,6 +24,11 @@ from tests.browser.stranger import Stranger
 OpenChat = Callable[..., ChatTab]
 Open = Callable[..., ReportTab]
 OpenHost = Callable[..., HostTab]
+
+EXPECTED_WITHIN_MS = 20_000
+"""A page tries again after seconds, and a busy machine is slow; what never comes is waited for in vain either way."""
+
+expect.set_options(timeout=EXPECTED_WITHIN_MS)
 
 
 @pytest.fixture(scope="session")
