@@ -63,6 +63,14 @@ async def test_an_attended_connection_has_a_grace_of_its_own(bench: BrokerBench)
 
 
 @with_broker()
+async def test_who_is_attended_is_known(bench: BrokerBench) -> None:
+    """The facade asks, before it binds a connection to a session: of one that is not attended, or not known."""
+    await bench.do(replace(enter(ANN), idle_grace_ms=7_000))
+    await bench.do(enter(BOB))
+    assert [bench.broker.reads.is_attended(who) for who in (ANN, BOB, CAT)] == [True, False, False]
+
+
+@with_broker()
 async def test_an_open_stream_is_presence(bench: BrokerBench) -> None:
     """For as long as it is open; then its own grace runs, and the reason is `disconnected`."""
     await bench.do(enter(ANN))
