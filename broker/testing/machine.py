@@ -156,8 +156,8 @@ class BrokerMachine(RuleBasedStateMachine):
         interests=strategies.interests(few=True),
         grace_ms=strategies.idle_graces_ms(),
     )
-    def enter(self, who: ConnectionId, name: str, interests: tuple[str, ...], grace_ms: int | None) -> None:
-        """Enter the queue."""
+    def enter(self, who: ConnectionId, name: str, interests: tuple[str, ...], grace_ms: int | None = None) -> None:
+        """Enter the queue; as an attended connection with `grace_ms`."""
         self.submit(EnterQueue(who, name, interests, grace_ms))
 
     @rule(who=MOSTLY_WAITING, waits=st.booleans(), early_ms=st.sampled_from([0, 1]))

@@ -233,7 +233,7 @@ TestAgreeing = Agreeing.TestCase
 TestBrokersWithTimeouts = BrokersWithTimeouts.TestCase
 
 
-def broken_by(machine: type[BrokerMachine], examples: int = 100, steps: int = 30) -> BrokenPromiseError:
+def broken_by(machine: type[BrokerMachine], examples: int = 400, steps: int = 30) -> BrokenPromiseError:
     """Return the error that a run of `machine` raises."""
     with pytest.raises(BrokenPromiseError) as caught:
         run_state_machine_as_test(machine, settings=sought(examples, steps))
