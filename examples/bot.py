@@ -1,4 +1,4 @@
-"""A bot that greets a stranger, and answers at most ten messages: python examples/bot.py localhost:8000."""
+"""Greet a stranger, and answer at most ten messages: python examples/bot.py localhost:8000."""
 
 import asyncio
 import sys

@@ -87,7 +87,7 @@ def _stand_in_for_closed_streams() -> None:
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as above
 
 
 def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
@@ -150,7 +150,7 @@ def _run(options: argparse.Namespace) -> int:
         if error.filename is not None:
             raise  # it is not about the output
         _drop_output()
-        print(f"chat-broker: the output failed: {error.strerror}", file=sys.stderr)  # noqa: T201
+        print(f"chat-broker: the output failed: {error.strerror}", file=sys.stderr)  # noqa: T201 - as above
         return EXIT_OUTPUT_FAILED
     return status
 

@@ -15,19 +15,14 @@ from contextlib import suppress
 
 from chat_client.address import endpoint
 from chat_client.errors import AddressError
-from chat_client.terminal.command import EXIT_OK, EXIT_USAGE, Streams, is_terminal, local_url
+from chat_client.terminal.command import EXIT_OK, EXIT_USAGE, Streams, add_url, is_terminal, local_url
 
 TURNS_MAX = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument(
-        "url",
-        metavar="URL",
-        nargs="?",
-        help="the broker's address, as in chat.example.com or localhost:8140; by default the one on this machine",
-    )
+    add_url(parser)
     parser.add_argument(
         "--turns-max",
         metavar="N",

@@ -27,14 +27,19 @@ class Streams(Protocol):
     err: TextIO
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command to `parser`."""
+def add_url(parser: argparse.ArgumentParser) -> None:
+    """Add the broker's address to `parser`."""
     parser.add_argument(
         "url",
         metavar="URL",
         nargs="?",
         help="the broker's address, as in chat.example.com or localhost:8140; by default the one on this machine",
     )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to `parser`."""
+    add_url(parser)
     parser.add_argument(
         "--name", metavar="NAME", default="Anonymous", help="what the stranger sees (default Anonymous)"
     )
