@@ -14,28 +14,23 @@ from broker.errors import UsageError
 from broker.peers import CONNECTIONS_PER_PEER_MAX, LOOPBACK, QUEUE_ENTRIES_PER_PEER_10S_MAX
 from broker.presence import ATTENDED_GRACE_MS
 from broker.reads import PAGE_BYTES_MAX, READS_PER_10S_MAX
-from events.log import EventLog
-from events.memory import MemoryLog
+from broker.stores import LOG_URLS, MEMORY_URL, SHARED_SCHEMES, SQLITE_SCHEME, Synchronous, scheme_of
 from events.policy import LIMITS, MAY_BE_OFF, MatchingName, Policy
 
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-Synchronous = Literal["full", "normal"]
 
-DISTRIBUTION = "mcp-chat-broker"
 PREFIX = "CHAT_BROKER_"
-MEMORY_URL = "memory:"
-SQLITE_SCHEME = "sqlite:"
 NOT_SET = "none"
 DIGITS_MAX = 15
 
 FLAGS: Mapping[str, tuple[str, str]] = {
     "host": ("127.0.0.1", "the address to listen on"),
     "port": ("8000", "the port to listen on; 0 takes a free one"),
-    "log": (MEMORY_URL, "where the event log is: memory: or sqlite:PATH"),
+    "log": (MEMORY_URL, f"where the event log is: {LOG_URLS}"),
     "log-synchronous": (
         "full",
-        "what a commit in a file outlives: full, a loss of power; normal, a crash of the broker",
+        "what a stored commit outlives: full, a loss of power; normal, a crash of the broker",
     ),
     "redact-after": ("never", "texts of closed rooms and names of idle people go from the log after so long, as in 7d"),
     "matching": ("first-come", "who meets whom: first-come, or interests"),
@@ -276,9 +271,11 @@ def _whole_number(text: str) -> int | None:
 
 
 def _log_url(text: str) -> str:
-    if text != MEMORY_URL and not (text.startswith(SQLITE_SCHEME) and len(text) > len(SQLITE_SCHEME)):
+    if text == MEMORY_URL or scheme_of(text) in SHARED_SCHEMES:
+        return text
+    if not (text.startswith(SQLITE_SCHEME) and len(text) > len(SQLITE_SCHEME)):
         hint = f"; write {SQLITE_SCHEME}{text}" if text and ":" not in text else ""
-        raise UsageError(f"--log ({_variable('log')}) is {MEMORY_URL} or {SQLITE_SCHEME}PATH{hint}")
+        raise UsageError(f"--log ({_variable('log')}) is {LOG_URLS}{hint}")
     return text
 
 
@@ -298,24 +295,6 @@ def parse_duration(text: str) -> int | None:
     """Return the duration `text` in milliseconds; `None` if it is no duration, or is zero."""
     found = _DURATION.fullmatch(text)
     return (int(found[1]) * UNITS_MS[found[2]] or None) if found else None
-
-
-SYNCHRONOUS: Mapping[str, Literal["FULL", "NORMAL"]] = {"full": "FULL", "normal": "NORMAL"}
-
-
-def open_log(settings: Settings) -> EventLog:
-    """Open the log of `settings`, its URL already checked; create a missing file.
-
-    Raises:
-        UnusableLogError: the log can't be used, and is unchanged.
-    """
-    if settings.log == MEMORY_URL:
-        return MemoryLog()
-    from events.sqlite.log import SqliteLog
-    from projections.snapshots import STATE_CODEC
-
-    path = settings.log.removeprefix(SQLITE_SCHEME)
-    return SqliteLog(path, STATE_CODEC, synchronous=SYNCHRONOUS[settings.log_synchronous])
 
 
 def commits_kept(settings: Settings) -> int | None:

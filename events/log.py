@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from events.commit import Commit, Tip
+from events.coordination import Coordination
 from events.ids import ConnectionId, Position
 from events.session_records import SessionRecords
 
@@ -34,6 +35,14 @@ class Conflict(Exception):  # noqa: N818 - the field's name for it
 
 class LogUnavailableError(Exception):
     """The store did not answer. Read the log to learn whether an append landed."""
+
+
+class LogRolledBackError(Exception):
+    """The log is not the one that was folded: it has become shorter, or another commit stands at a folded position.
+
+    A failover to a replica that lacked commits, a restored backup or a wiped store does this. The text is one line with
+    both tips.
+    """
 
 
 class UnusableLogError(Exception):
@@ -101,6 +110,16 @@ class EventLog(Protocol):
         ...
 
     @property
+    def survives(self) -> str:
+        """What an acknowledged commit survives, as the store is set up; words for an operator's log line."""
+        ...
+
+    @property
+    def coordination(self) -> Coordination | None:
+        """Return what the brokers of a shared log have in common beside it; `None` if the log is not shared."""
+        ...
+
+    @property
     def never_waits(self) -> bool:
         """True if `append`, `read` and `compact` return without ever suspending. It never changes."""
         ...
@@ -125,6 +144,7 @@ class EventLog(Protocol):
 
         Raises:
             Conflict: the tip is another; nothing was stored.
+            LogRolledBackError: the store has lost `expected`; nothing was stored. Only a shared log raises it.
             LogUnavailableError: the store did not answer; the append may have landed.
         """
         ...
@@ -188,7 +208,7 @@ class EventLog(Protocol):
 
     @property
     def redacted_to(self) -> Position:
-        """The last `done_to` given to `redact`; 0 at first."""
+        """The highest `done_to` given to `redact`, as of the last call; 0 at first."""
         ...
 
     async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:

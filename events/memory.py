@@ -21,6 +21,8 @@ class MemoryLog:
     """`EventLog` over a list."""
 
     is_shared = False
+    coordination = None
+    survives = "nothing: it ends with this process"
     never_waits = True
     keeps_delivery_records = False
 
@@ -101,7 +103,7 @@ class MemoryLog:
             index = position - 1 - self.base.position
             if 0 <= index < len(self._commits):
                 self._commits[index] = redact(self._commits[index])
-        self.redacted_to = done_to
+        self.redacted_to = max(self.redacted_to, done_to)
 
     async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
         """Nothing: nobody can look into this log later."""

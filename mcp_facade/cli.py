@@ -14,9 +14,10 @@ from typing import NamedTuple, NoReturn
 
 import structlog
 
-from broker.config import DISTRIBUTION, Settings, add_flags, serve_help, settings_from, unknown_variables
+from broker.config import Settings, add_flags, serve_help, settings_from, unknown_variables
 from broker.errors import EXIT_OK, EXIT_USAGE, HOW_FAR, UsageError
 from broker.logging import configure_logs
+from broker.stores import DISTRIBUTION
 
 Serve = Callable[[Settings], None]
 

@@ -18,11 +18,12 @@ import uvicorn
 from broker.addresses import host_of, parse_address
 from broker.broker import Broker
 from broker.clock import SystemClock
-from broker.config import BOUNDS, PREFIX, Settings, commits_kept, open_log
+from broker.config import BOUNDS, PREFIX, Settings, commits_kept
 from broker.errors import HOW_FAR, UsageError
 from broker.networks import NetworkSet
 from broker.peers import PeerLimits
 from broker.reads import ReadLimits
+from broker.stores import open_log, without_password
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
@@ -150,7 +151,7 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 
 async def _serve(settings: Settings, listening: socket.socket, deny_file: DenyFile | None) -> None:
     try:
-        log = open_log(settings)
+        log = await open_log(settings.log, settings.log_synchronous)
     except UnusableLogError as error:
         raise UsageError(str(error)) from None
     broker = Broker(
@@ -183,7 +184,7 @@ async def _serve(settings: Settings, listening: socket.socket, deny_file: DenyFi
     await uvicorn_server.serve(sockets=[listening])
     gc.freeze()  # the interpreter's last collection would take seconds, and the process ends anyhow
     if app.failure is not None:
-        raise UsageError(_why(app.failure, settings.log))
+        raise UsageError(_why(app.failure, without_password(settings.log)))
     logger.info("ended")
 
 

@@ -149,9 +149,11 @@ class SqliteFile(SqliteReader):
                     db.execute("UPDATE commits SET body = ? WHERE position = ?", (stand_in.decode(), position))
                     changed += 1
             if done_to is not None:
-                db.execute("UPDATE meta SET value = ? WHERE name = 'redacted_to'", (str(done_to),))
+                db.execute(
+                    "UPDATE meta SET value = max(CAST(value AS INTEGER), ?) WHERE name = 'redacted_to'", (done_to,)
+                )
         if done_to is not None:
-            self.redacted_to = done_to
+            self.redacted_to = max(self.redacted_to, done_to)
         return changed
 
     def drop_snapshots(self, before: Position) -> None:

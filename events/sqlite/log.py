@@ -20,7 +20,7 @@ from events.ids import Position
 from events.log import DeliveryRecord, LogUnavailableError, Snapshot, StateCodec, UnusableLogError
 from events.session_records import SessionRecords
 from events.sqlite.file import SqliteFile
-from events.sqlite.open import Mode, SynchronousMode
+from events.sqlite.open import SURVIVES, Mode, SynchronousMode
 from events.sqlite.reader import SqliteReader
 from events.sqlite.session_records import SqliteSessionRecords
 from events.sqlite.wakeup import Wakeup, watch
@@ -42,6 +42,7 @@ class SqliteLog:
     """
 
     is_shared = False
+    coordination = None
     never_waits = False
     keeps_delivery_records = True
 
@@ -69,6 +70,7 @@ class SqliteLog:
             self._file.close()
             raise
         self.epoch = self._file.epoch
+        self.survives = SURVIVES[synchronous]
         self._codec, self._mode, self._poll_seconds = codec, mode, poll_seconds
         self._writing, self._reading, self._snapshotting = (
             ThreadPoolExecutor(1, f"log-{name}") for name in ("write", "read", "snapshot")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import quote
 
@@ -24,6 +25,12 @@ for an operator's changes to a log. `read`: writes nothing, and needs no permiss
 SynchronousMode = Literal["FULL", "NORMAL"]
 """`FULL`: an append survives a power failure. `NORMAL`: it survives the end of the process, however it ends, and the
 log stays whole; the last moments before a power failure may be lost."""
+
+SURVIVES: Mapping[SynchronousMode, str] = {
+    "FULL": "a crash and a power failure, but not the loss of the disk",
+    "NORMAL": "a crash; a power failure may take the last moments",
+}
+"""What an acknowledged commit survives, in words for an operator."""
 
 BUSY_TIMEOUT_MS = 800
 WAL_BYTES_KEPT = 16 * 1024 * 1024

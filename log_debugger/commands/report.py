@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
-from broker.config import SQLITE_SCHEME
+from broker.stores import SQLITE_SCHEME
 from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError
 from events.commit import Commit

@@ -10,8 +10,9 @@ import argparse
 import time
 from contextlib import closing
 
-from broker.config import SQLITE_SCHEME, parse_duration
+from broker.config import parse_duration
 from broker.errors import UsageError
+from broker.stores import SQLITE_SCHEME
 from broker.verification.safe_text import printable
 from events.ids import Position
 from events.log import Snapshot

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from broker.config import MEMORY_URL, SQLITE_SCHEME
 from broker.errors import UsageError
+from broker.stores import MEMORY_URL, SQLITE_SCHEME
 from broker.verification.safe_text import printable
 from log_debugger.reading.sources import SQLITE_MAGIC
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
-from broker.config import MEMORY_URL, SQLITE_SCHEME
 from broker.errors import UsageError
+from broker.stores import MEMORY_URL, SQLITE_SCHEME
 from broker.verification.checking import CheckedLog
 from broker.verification.safe_text import printable
 from events.codec import UnreadableCommitError, decode_commit

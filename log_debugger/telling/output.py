@@ -13,8 +13,8 @@ from io import UnsupportedOperation
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from broker.config import SQLITE_SCHEME
 from broker.errors import UsageError
+from broker.stores import SQLITE_SCHEME
 from log_debugger.terminal import Terminal
 
 STDOUT = "-"

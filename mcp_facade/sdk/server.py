@@ -22,7 +22,7 @@ from mcp_types import (
     TextContent,
 )
 
-from broker.config import DISTRIBUTION
+from broker.stores import DISTRIBUTION
 from mcp_facade.http.headers import is_modern
 from mcp_facade.operator_notice import OperatorNotice
 from mcp_facade.resources import STATIC_MS, Resources

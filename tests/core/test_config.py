@@ -14,14 +14,12 @@ from broker.config import (
     SWITCHES,
     Settings,
     commits_kept,
-    open_log,
     serve_help,
     settings_from,
     unknown_variables,
 )
 from broker.errors import UsageError
 from broker.peers import LOOPBACK
-from events.memory import MemoryLog
 from events.policy import LIMITS, Policy
 from mcp_facade.cli import parser_for
 
@@ -288,15 +286,15 @@ def test_a_port_is_a_port(text: str) -> None:
 
 def test_only_logs_that_there_are_can_be_named() -> None:
     """And the refusal says which."""
-    for url in ("redis://localhost", "sqlite:", "chat.db", ""):
-        assert "--log (CHAT_BROKER_LOG) is memory: or sqlite:PATH" in refusal("--log", url)
-    assert refusal("--log", "chat.db").endswith("sqlite:PATH; write sqlite:chat.db")
-    assert parsed("--log", "sqlite:chat.db").log == "sqlite:chat.db"
+    for url in ("mysql://localhost", "redis:localhost", "sqlite:", "chat.db", ""):
+        assert "--log (CHAT_BROKER_LOG) is memory:, sqlite:PATH, redis://HOST or" in refusal("--log", url)
+    assert refusal("--log", "chat.db").endswith("; write sqlite:chat.db")
+    for url in ("sqlite:chat.db", "redis://localhost", "rediss://a.example", "postgresql://a.example/chat"):
+        assert parsed("--log", url).log == url
 
 
 def test_only_a_log_in_memory_is_bounded() -> None:
     """A file keeps every commit until somebody trims it."""
-    assert isinstance(open_log(parsed()), MemoryLog)
     assert commits_kept(parsed()) == Policy().log_commits_max
     assert commits_kept(parsed("--log", "sqlite:chat.db")) is None
 

@@ -111,11 +111,12 @@ class TwoLogs:
     """An `EventLog` of two; see `TestSharedSqliteLog`."""
 
     is_shared = never_waits = False
+    coordination = None
     keeps_delivery_records = True
 
     def __init__(self, writer: SqliteLog, other: SqliteLog) -> None:
         self._writer, self._other = writer, other
-        self.epoch = other.epoch
+        self.epoch, self.survives = other.epoch, writer.survives
         self.append, self.save, self.compact, self.turn = writer.append, writer.save, writer.compact, writer.turn
         self.record, self.redact = writer.record, writer.redact
         self.read, self.follow, self.newest_snapshot = other.read, other.follow, other.newest_snapshot

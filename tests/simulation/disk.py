@@ -146,7 +146,7 @@ class Disk:
         for position in positions:
             if self.base.position < position <= len(self.commits):
                 self.commits[position - 1] = redact(self.commits[position - 1])
-        self.redacted_to = done_to
+        self.redacted_to = max(self.redacted_to, done_to)
 
 
 def _written_and_read(state: State) -> State:

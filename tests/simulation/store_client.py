@@ -62,6 +62,8 @@ def _fate_of_an_append(faults: Faults) -> _Fate:
 class StoreClient:
     """An `EventLog` over a `Disk`, from within a process."""
 
+    coordination = None
+    survives = "what the disk survives"
     never_waits = False
     keeps_delivery_records = True
 

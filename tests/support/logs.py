@@ -56,6 +56,8 @@ class FaultyLog:
     With a line of turns it is one of several brokers' way to a log that they share.
     """
 
+    coordination = None
+    survives = "what the inner log does"
     never_waits = False
     keeps_delivery_records = True
 

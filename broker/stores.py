@@ -1,0 +1,106 @@
+"""The stores of a log, by the scheme of its URL. A shared store's module and its library are loaded on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+from events.log import EventLog, StateCodec, UnusableLogError
+from events.memory import MemoryLog
+
+Synchronous = Literal["full", "normal"]
+
+DISTRIBUTION = "mcp-chat-broker"
+MEMORY_URL = "memory:"
+SQLITE_SCHEME = "sqlite:"
+LOG_URLS = "memory:, sqlite:PATH, redis://HOST or postgresql://HOST/DATABASE"
+
+
+class SharedStore(NamedTuple):
+    """A store that several brokers can share: its module, and the extra that installs its library."""
+
+    module: str
+    extra: str
+
+
+_REDIS = SharedStore("events.redis.open", "redis")
+_POSTGRESQL = SharedStore("events.postgresql.open", "postgresql")
+
+SHARED_SCHEMES: Mapping[str, SharedStore] = {
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "unix": _REDIS,
+    "postgresql": _POSTGRESQL,
+    "postgres": _POSTGRESQL,
+}
+
+
+class StoreModule(Protocol):
+    """What the module of a shared store offers."""
+
+    async def open_log(self, url: str, codec: StateCodec, *, synchronous: Synchronous) -> EventLog:
+        """Open the log at `url` for a broker; make an empty one where there is none.
+
+        Raises:
+            UnusableLogError: it can't be used, and why, in one line without a password.
+            LogUnavailableError: the store can't be reached now; it may be later.
+        """
+        ...
+
+
+def scheme_of(url: str) -> str:
+    """Return the scheme of `url`, as `redis`; empty if it has none."""
+    scheme, separator, _ = url.partition("://")
+    return scheme if separator else ""
+
+
+def without_password(url: str) -> str:
+    """Return `url` as it may be shown: a password in it is `***`."""
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        return f"{scheme_of(url)}://"
+    if password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+
+
+def store_module(url: str) -> StoreModule:
+    """Return the module of the shared store of `url`.
+
+    Raises:
+        UnusableLogError: its library is not installed; the text says how to install it.
+    """
+    store = SHARED_SCHEMES[scheme_of(url)]
+    try:
+        module: StoreModule = import_module(store.module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("broker", "events", "projections"):
+            raise
+        raise UnusableLogError(
+            f"{scheme_of(url)}:// needs a library that is not installed: pip install '{DISTRIBUTION}[{store.extra}]'"
+        ) from None
+    return module
+
+
+async def open_log(url: str, synchronous: Synchronous = "full") -> EventLog:
+    """Open the log at `url`, already checked; make what is missing.
+
+    Raises:
+        UnusableLogError: the log can't be used, and is unchanged.
+        LogUnavailableError: a shared store can't be reached now.
+    """
+    if url == MEMORY_URL:
+        return MemoryLog()
+    from projections.snapshots import STATE_CODEC
+
+    if url.startswith(SQLITE_SCHEME):
+        from events.sqlite.log import SqliteLog
+
+        mode: Literal["FULL", "NORMAL"] = "FULL" if synchronous == "full" else "NORMAL"
+        return SqliteLog(url.removeprefix(SQLITE_SCHEME), STATE_CODEC, synchronous=mode)
+    return await store_module(url).open_log(url, STATE_CODEC, synchronous=synchronous)
