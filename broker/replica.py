@@ -47,9 +47,6 @@ class LogObserver:
         """Return the waiting connections of `state` that a seeker should not meet, for reasons outside the log."""
         return ()
 
-    def foreign_commits(self) -> None:
-        """Hear that other brokers' commits were folded."""
-
     def append_stored(self) -> None:
         """Hear that the log has stored a batch of this broker."""
 
@@ -176,11 +173,7 @@ class Replica:
                 self._has_come = self._has_come or commit.commit_id == self._sought
                 self.adopt(evolve(self.state, commit), commit)
         self._moved.set()
-        if self.state is before:
-            return False
-        if self._log.is_shared:
-            self._observer.foreign_commits()
-        return True
+        return self.state is not before
 
     async def catch_up(self, *, to_the_end: bool = False) -> bool:
         """Fold the log up to its known tip, or `to_the_end` up to its end; return whether the state moved.
