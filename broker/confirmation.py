@@ -15,7 +15,7 @@ from broker.clock import Clock
 from broker.deadlines import Deadlines
 from broker.notes import Confirmed
 from broker.replica import Replica
-from broker.roster import JUDGE_LAG_MS, Roster
+from broker.roster import JUDGE_LAG_MS, LEASE_MS, Roster
 from events.commands import CancelMatch
 from events.commit import Commit
 from events.events import RoomClosed, RoomOpened
@@ -62,6 +62,7 @@ class MatchConfirmation:
         self._is_present = is_present
         self._roster = roster
         self._tell = tell
+        self._told: dict[ConnectionId, tuple[Position, float]] = {}  # what other brokers were told, and when
         self._early: dict[ConnectionId, Position] = {}  # confirmed elsewhere in a room not known here yet
 
     def start(self) -> None:
@@ -95,6 +96,15 @@ class MatchConfirmation:
         match = self.unconfirmed.pop(connection_id, None)
         if match is not None and self._roster is not None:
             self._tell(Confirmed(connection_id, match.opened_position))
+            self._told[connection_id] = match.opened_position, self._clock.now_ms()
+            self._tell(Confirmed(connection_id, match.opened_position))
+
+    def told_lately(self) -> list[Confirmed]:
+        """Return the members confirmed here whose matches other brokers may still expect to be confirmed."""
+        keep_ms = 2 * (self._replica.state.policy.confirm_grace_ms + LEASE_MS)
+        since_ms = self._clock.now_ms() - keep_ms
+        self._told = {who: told for who, told in self._told.items() if told[1] > since_ms}
+        return [Confirmed(who, opened_position) for who, (opened_position, _) in self._told.items()]
 
     def confirmed_elsewhere(self, confirmed: Confirmed) -> None:
         """Note that another broker had a sign of life of a member of a match."""
@@ -134,8 +144,11 @@ class MatchConfirmation:
     ) -> None:
         match = _Match(room_id, members, opened_position, self._clock.now_ms(), grace_ms, is_from_before)
         for who in members:
-            if self._early.pop(who, None) != opened_position:
+            early = self._early.get(who, 0)
+            if early < opened_position:
                 self.unconfirmed[who] = match
+            if early <= opened_position:
+                self._early.pop(who, None)
         lag_ms = JUDGE_LAG_MS if self._roster is not None else 0
         self._deadlines.add(match.since_ms + grace_ms + lag_ms, self._check, match)
 

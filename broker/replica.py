@@ -182,6 +182,7 @@ class Replica:
         """
         moved = self.fold()
         while to_the_end or self._seen_to > self.state.position:
+            seen_to = self._seen_to  # it may grow during the read
             found = await read_next_page(self._log, self.state.position)
             if isinstance(found, Snapshot):
                 self.state = found.state
@@ -189,10 +190,9 @@ class Replica:
                 self._observer.log_truncated()
                 moved = True
             moved |= self.fold(() if isinstance(found, Snapshot) else found)
-            if not found:
-                break
-        if self._seen_to > self.state.position:
-            raise BrokenChainError(f"the log held position {self._seen_to}, and ends at {self.state.position}")
+            if not found and seen_to > self.state.position:
+                raise BrokenChainError(f"the log held position {seen_to}, and ends at {self.state.position}")
+            to_the_end = to_the_end and bool(found)
         return moved
 
     def forget_heard(self) -> None:

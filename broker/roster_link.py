@@ -145,7 +145,7 @@ class RosterLink:
         now_ms = self._clock.now_ms()
         if self._all_due_ms is not None and self._all_due_ms <= now_ms:
             self._all_due_ms = None
-            self._say_all(self._rows.take_all(self._presence.activities.values(), now_ms))
+            self._say_all(now_ms)
         for part in _parts(self._rows.take(now_ms)):
             self._say(here=tuple(part.here), gone=tuple(part.gone))
         while self._confirmed or self._sessions:
@@ -165,8 +165,13 @@ class RosterLink:
         if self._beats % FORGET_EVERY_BEATS == 0:
             self._roster.forget(self._presence.is_idle, self._presence.longest_grace_ms, now_ms)
             self._rows.forget()
+            self._presence.confirmation.told_lately()  # it forgets the others
 
-    def _say_all(self, rows: Rows) -> None:
+    def _say_all(self, now_ms: float) -> None:
+        confirmed = self._presence.confirmation.told_lately()
+        for start in range(0, len(confirmed), ROWS_MAX):
+            self._say(confirmed=tuple(confirmed[start : start + ROWS_MAX]))
+        rows = self._rows.take_all(self._presence.activities.values(), now_ms)
         parts = list(_parts(rows)) or [Rows([], [])]
         for number, part in enumerate(parts, 1):
             self._say(here=tuple(part.here), gone=tuple(part.gone), all_rows=Part(number, len(parts)))
