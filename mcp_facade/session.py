@@ -284,9 +284,13 @@ class Session:
         """Note that the record is read from now on: changes not known to be kept are added to what is read."""
         self._changes_since_load = {**self.being_kept, **self.changes}
 
-    def take_over(self, fields: Fields) -> None:
-        """Become what the record says, without its unreadable parts; an open stream follows."""
-        record = {**fields, **(self._changes_since_load or {})}
+    def take_over(self, fields: Fields, *, may_have_expired: bool) -> None:
+        """Become what the record says, without its unreadable parts; an open stream follows.
+
+        `may_have_expired`: a field that is not there may have been kept for too short a time, and not been removed.
+        """
+        kept = self.fields() if may_have_expired else {}
+        record = {**kept, **fields, **(self._changes_since_load or {})}
         self._changes_since_load = None
         before = set(self._handles)
         self._handles = self._unlocked({name: value for name, value in record.items() if value is not None})

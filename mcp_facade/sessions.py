@@ -39,6 +39,9 @@ SWEEP_MS = 30_000
 
 STREAM_ID_BYTES = 8
 REFRESH_AGAIN_MS = 1_000
+MAY_HAVE_EXPIRED = 3 / 4
+"""The part of the time for which a record is kept: a broker that did not renew it for so long was held up."""
+
 CANCELS_PER_10S_MAX = 200
 """How many calls of other brokers a peer may cancel; a note goes to all of them."""
 
@@ -135,7 +138,7 @@ class Sessions:
         if _ENDED in fields:
             self._close(session)
             return
-        session.take_over(fields)
+        session.take_over(fields, may_have_expired=not fields or self._is_due(session, MAY_HAVE_EXPIRED))
         session.doubts_resolved = doubts
         if session.kept_at_ms is None:
             session.kept_at_ms = -math.inf if fields else self._clock.now_ms()
@@ -325,11 +328,12 @@ class Sessions:
         self._in_background(self._expire())
         self.start_sweeping()
 
-    def _is_due(self, session: Session) -> bool:
+    def _is_due(self, session: Session, after: float = 1 / 4) -> bool:
+        """Return whether so much of the time has passed that its record is kept for."""
         kept_at_ms = session.kept_at_ms
         if kept_at_ms is None:
             return False
-        return self._clock.now_ms() - kept_at_ms >= self._replica.state.policy.session_idle_ms / 4
+        return self._clock.now_ms() - kept_at_ms >= self._replica.state.policy.session_idle_ms * after
 
     async def _expire(self) -> None:
         with suppress(LogUnavailableError):  # the next sweep tries again
