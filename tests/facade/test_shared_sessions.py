@@ -13,15 +13,15 @@ import httpx2
 import pytest
 from mcp.client.streamable_http import streamable_http_client
 
-from broker.roster import LEASE_MS
+from broker.roster import BEAT_MS, LEASE_MS
 from events.session_records import Fields, MemorySessionRecords
 from mcp_facade.session import digest_of
 from mcp_facade.sessions import CANCELS_PER_10S_MAX
 from tests.facade.people import Crowd, InSession, Modern, crowd, last_answer, texts
 from tests.facade.test_clients import Host
 from tests.support.channel import MemoryChannel
-from tests.support.fake_clock import FakeClock
-from tests.support.logs import FaultyLog, unavailable
+from tests.support.fake_clock import FakeClock, settle
+from tests.support.logs import FaultyLog, unavailable, until
 from tests.support.server import WITHIN_SECONDS, Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +36,7 @@ class CountedRecords(MemorySessionRecords):
         super().__init__()
         self.loads = 0
         self.before_load: list[Callable[[], Awaitable[None]]] = []
+        self.after_keep: list[Callable[[], Awaitable[None]]] = []
 
     async def load(self, key: str, *, now_ms: int) -> Fields:
         """Count, do what comes before, and read."""
@@ -43,6 +44,12 @@ class CountedRecords(MemorySessionRecords):
         if self.before_load:
             await self.before_load.pop(0)()
         return await super().load(key, now_ms=now_ms)
+
+    async def keep(self, key: str, changes: Mapping[str, bytes | None], *, until_ms: int) -> None:
+        """Keep, and do what comes after."""
+        await super().keep(key, changes, until_ms=until_ms)
+        if self.after_keep:
+            await self.after_keep.pop(0)()
 
 
 class Alternating(InSession):
@@ -103,7 +110,21 @@ async def two_brokers(**settings: Any) -> AsyncIterator[Two]:
         crowd(first) as here,
         crowd(second) as there,
     ):
+        for running in (first, second):
+            await knows_the_other(running)
         yield Two(here, there, one.coordination, records)
+
+
+async def knows_the_other(running: Running) -> None:
+    """Return once a broker knows all that the other one has told."""
+    broker = running.broker
+    roster = broker.roster
+    assert roster is not None
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while roster.brokers < 2 or roster.lacks_rows:
+            if isinstance(broker.clock, FakeClock):
+                await broker.clock.advance(BEAT_MS)
+            await settle(1)
 
 
 async def waiting(crowd: Crowd) -> Modern:
@@ -334,7 +355,7 @@ async def test_a_session_ends_at_every_broker(two: Two) -> None:
             await two.there.running.waits(ann.connection_id)
             assert (await ann.delete()).status_code == 200
             assert await frames.rest() == []
-            assert (await waiting)["timed_out"] is True
+            assert (await asyncio.wait_for(waiting, WITHIN_SECONDS))["timed_out"] is True
         await is_over(there)
         assert (await there.delete()).status_code == 404
         async with there.stream() as frames:
@@ -391,6 +412,20 @@ async def test_of_two_streams_that_open_at_the_same_moment_one_survives(two: Two
         assert not survivor.ended
         for one in together:
             await one.__aexit__(None, None, None)
+
+
+async def test_a_stream_whose_opening_is_answered_late_gives_way_to_a_newer_one(two: Two) -> None:
+    """The newer one is kept, and told, while the older one's broker still waits to hear that its own was."""
+    async with two.at_both(await two.here.session()) as (ann, there):
+        answered = asyncio.Event()
+        two.records.after_keep = [until(answered)]
+        async with ann.stream() as older:
+            await eventually(lambda: not two.records.after_keep)
+            async with there.stream() as newer:
+                await is_noticed(two.here.running, ann, stale=False)
+                answered.set()
+                assert await older.rest() == []
+                assert not newer.ended
 
 
 async def test_what_a_session_showed_lives_as_long_as_any_broker_serves_it() -> None:
