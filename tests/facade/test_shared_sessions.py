@@ -421,8 +421,10 @@ async def test_a_stream_whose_opening_is_answered_late_gives_way_to_a_newer_one(
         two.records.after_keep = [until(answered)]
         async with ann.stream() as older:
             await eventually(lambda: not two.records.after_keep)
+            held = two.here.running.app.endpoint._sessions._by_id[ann.session_id]
+            doubts = held.doubts
             async with there.stream() as newer:
-                await is_noticed(two.here.running, ann, stale=False)
+                await eventually(lambda: held.doubts_resolved > doubts)
                 answered.set()
                 assert await older.rest() == []
                 assert not newer.ended
