@@ -221,19 +221,42 @@ async def test_a_stream_carries_what_happens_by_calls_at_the_other_broker(two: T
 
 async def test_a_stream_makes_up_for_a_note_that_was_lost(two: Two) -> None:
     """Once the gap shows, it carries the handle, what it missed of it first, in order."""
-    old, bob = await waiting(two.here), await two.here.modern()
+    old, bob, other = await waiting(two.here), await two.here.modern(), await waiting(two.here)
     await bob.enter("Bob")
     async with two.at_both(await two.here.session()) as (ann, there), there.stream() as frames:
         two.notes_are_lost()
         matched = await ann.call("enter_queue", display_name="Ann", handle=old.handle)
         bob.room_id = matched["room_id"]
         await bob.say("one")
+        for shown_again in (other, old):
+            await ann.call("get_status", handle=shown_again.handle)
         await two.there.running.broker.replica.confirm()
         assert frames.events == []
         two.loss_is_noticed()
         assert [event.method for event in await frames.take(2)] == ["chatroom.found", "message.received"]
         await bob.say("two")
         assert texts([await frames.next()]) == ["two"]
+
+
+async def test_a_handle_that_is_shown_to_a_stream_about_to_carry_it_is_carried_once() -> None:
+    """While what the stream missed is being read, the same handle is shown at its own broker, and is written to."""
+    async with two_brokers() as two:
+        old, bob = await waiting(two.here), await two.here.modern()
+        await bob.enter("Bob")
+        log, may_read = two.there.running.broker.log, asyncio.Event()
+        assert isinstance(log, FaultyLog)
+        async with two.at_both(await two.here.session()) as (ann, there), there.stream() as frames:
+            log.before_read = [until(may_read)]
+            matched = await ann.call("enter_queue", display_name="Ann", handle=old.handle)
+            await eventually(lambda: not log.before_read)
+            await there.call("get_status", handle=old.handle)
+            bob.room_id = matched["room_id"]
+            await bob.say("one")
+            await two.there.running.broker.replica.confirm()
+            may_read.set()
+            await bob.say("two")
+            assert [event.method for event in await frames.take(3)] == ["chatroom.found", *["message.received"] * 2]
+            assert texts(frames.events[1:]) == ["one", "two"]
 
 
 async def test_a_later_stream_makes_up_for_one_that_never_knew(two: Two) -> None:
