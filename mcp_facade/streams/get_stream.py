@@ -27,9 +27,10 @@ from events.ids import POSITION_MAX, ConnectionId, Position
 from events.log import LogUnavailableError
 from mcp_facade.http.event_stream import PING, STREAM_HEADERS, EventStreamResponse
 from mcp_facade.http.headers import SESSION_HEADER
-from mcp_facade.session import MARK_CHARS, RECENT_HANDLES_MAX, ResumePoint, Session, mark_of
+from mcp_facade.session import Session
 from mcp_facade.sessions import Sessions
 from mcp_facade.streams.frames import CONNECTION_META_KEY, Frame, resource_updated_frame
+from mcp_facade.streams.resume_point import ResumePoint, mark_of, resume_point_of
 from projections.state import State
 
 logger = structlog.get_logger(__name__)
@@ -39,12 +40,6 @@ SCAN_PAUSE_MS = 100
 
 PRIMED_SINCE = b"2025-11-25"
 """The first version whose clients accept an event with an id and no data."""
-
-
-NUMBER_DIGITS_MAX = 15
-"""More digits than any position or mask has."""
-
-_HEX = frozenset("0123456789abcdef")
 
 
 class SessionFrameEncoder:
@@ -144,26 +139,7 @@ class GetStreams:
 
     def resume_point(self, event_id: str) -> ResumePoint | None:
         """Return the point of `Last-Event-ID`; `None` if it is another log's, or malformed."""
-        parts = event_id.split(".")
-        if len(parts) not in ((3, 4) if self.log.is_shared else (3,)):
-            return None
-        epoch, position, mask = parts[:3]
-        marks = _marks_in(parts[3]) if len(parts) == 4 else None
-        if epoch != self.log.epoch or not _is_number(mask) or (len(parts) == 4 and marks is None):
-            return None
-        at = int(position) if _is_number(position) else self.sessions.open_position(position)
-        return ResumePoint(at, int(mask), marks) if at is not None and at <= POSITION_MAX else None
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX
-
-
-def _marks_in(text: str) -> frozenset[str] | None:
-    """Return the marks of handles in an event id; `None` if they are none."""
-    if len(text) % MARK_CHARS or len(text) > MARK_CHARS * RECENT_HANDLES_MAX or not set(text) <= _HEX:
-        return None
-    return frozenset(text[start : start + MARK_CHARS] for start in range(0, len(text), MARK_CHARS))
+        return resume_point_of(event_id, self.log.epoch, self.sessions, is_shared=self.log.is_shared)
 
 
 class GetStream:

@@ -16,7 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from broker.roster import BEAT_MS, LEASE_MS
 from events.session_records import Fields, MemorySessionRecords
 from mcp_facade.session import digest_of
-from mcp_facade.sessions import CANCELS_PER_10S_MAX
+from mcp_facade.session_notes import CANCELS_PER_10S_MAX
 from tests.facade.people import Crowd, InSession, Modern, crowd, last_answer, texts
 from tests.facade.test_clients import Host
 from tests.support.channel import MemoryChannel
@@ -139,6 +139,14 @@ async def is_noticed(running: Running, session: InSession, *, stale: bool) -> No
     """Return once the broker doubts its copy of that session, or does not."""
     held = running.app.endpoint._sessions._by_id[session.session_id]
     await eventually(lambda: held.is_in_doubt is stale)
+
+
+def notes_are_missing(running: Running) -> None:
+    """The broker finds that some were lost."""
+    assert running.broker.roster is not None
+    assert running.broker.roster_link is not None
+    running.broker.roster.gaps += 1
+    running.broker.roster_link._check_gaps()
 
 
 async def is_over(session: InSession) -> None:
@@ -481,7 +489,7 @@ async def test_a_broker_that_was_held_up_forgets_nothing_of_an_open_stream() -> 
         await ann.call("get_status", handle=old.handle)
         async with ann.stream() as frames:
             two.records._records.clear()
-            two.here.running.app.endpoint._sessions.notes_missed()
+            notes_are_missing(two.here.running)
             await is_noticed(two.here.running, ann, stale=False)
             await old.enter("Old", handle=old.handle)
             await (await two.there.modern()).enter("Bob")
@@ -492,7 +500,7 @@ async def test_while_records_can_not_be_read_a_session_in_doubt_is_put_off(two: 
     """503 with `Retry-After`, and not an answer from an old copy; then all is as before."""
     ann = await two.there.session()
     await ann.enter("Ann")
-    two.there.running.app.endpoint._sessions.notes_missed()
+    notes_are_missing(two.there.running)
     two.records.before_load = [unavailable]
     response = await ann.exchange("ping", {})
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
@@ -508,7 +516,7 @@ async def test_a_stream_in_doubt_is_settled_once_records_can_be_read_again() -> 
         async with ann.stream() as frames:
             await is_noticed(two.here.running, ann, stale=False)
             two.records.before_load = [unavailable]
-            two.here.running.app.endpoint._sessions.notes_missed()
+            notes_are_missing(two.here.running)
             await eventually(lambda: not two.records.before_load)
             await is_noticed(two.here.running, ann, stale=True)
             await clock.advance(1_000)
