@@ -24,6 +24,9 @@ RIGHTS = (
 )
 """The rights of a broker's user, as `ACL SETUSER` takes them; NAME is the log's. The order matters."""
 
+READING_RIGHTS = "~{NAME}:* +@read +@connection"
+"""The rights of a reader's user."""
+
 _REFUSED = (AuthenticationError, AuthorizationError)
 
 
@@ -32,10 +35,10 @@ def unavailable(error: Exception) -> LogUnavailableError:
     return LogUnavailableError(reason_of(error))
 
 
-def at_start(error: Exception) -> LogUnavailableError | UnusableLogError:
+def at_start(error: Exception, rights: str = RIGHTS) -> LogUnavailableError | UnusableLogError:
     """Return the error for an engine that refused the first commands: unusable, if waiting does not help."""
     if isinstance(error, NoPermissionError):
-        return UnusableLogError(f"the user of the log's URL lacks rights that a broker needs; give it {RIGHTS}")
+        return UnusableLogError(f"the user of the log's URL lacks rights; give it {rights}")
     if isinstance(error, _REFUSED) or _code_of(error) in ("WRONGPASS", "NOAUTH"):
         return UnusableLogError("Redis refuses the user or the password of the log's URL; check both")
     if isinstance(error, ReadOnlyError):
