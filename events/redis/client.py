@@ -55,6 +55,15 @@ async def connect(address: Address) -> AbstractConnection:
     return connection
 
 
+async def connect_again(address: Address, connection: AbstractConnection | None) -> AbstractConnection:
+    """Return `connection` if it can be used, else a new one; raises as `connect`."""
+    if connection is not None and connection.is_connected:
+        if not await connection.can_read():  # closed by the engine meanwhile, or with an answer too many
+            return connection
+        await connection.disconnect(nowait=True)
+    return await connect(address)
+
+
 async def ask(connection: AbstractConnection, commands: Sequence[Command]) -> None:
     """Send `commands` at once; their answers come in order."""
     await connection.send_packed_command(b"".join(map(pack, commands)), check_health=False)
@@ -138,9 +147,7 @@ class Client:
             self._working = None
 
     async def _ask(self, asked: Sequence[tuple[bytes, asyncio.Future[Any]]]) -> None:
-        connection = self._connection
-        if connection is None or not connection.is_connected:
-            connection = self._connection = await connect(self._address)
+        connection = self._connection = await connect_again(self._address, self._connection)
         await connection.send_packed_command(b"".join([packed for packed, _ in asked]), check_health=False)
         for _, answer in asked:
             try:

@@ -51,7 +51,7 @@ def commit_of(entry: Entry, missing: bytes | None) -> Commit:
     """
     try:
         return join(entry[1][3], missing)
-    except (UnreadableCommitError, msgspec.DecodeError, IndexError, StopIteration) as error:
+    except (UnreadableCommitError, msgspec.DecodeError, LookupError) as error:
         raise unreadable(position_of(entry), error) from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 
 from redis.exceptions import (
@@ -10,7 +12,6 @@ from redis.exceptions import (
     BusyLoadingError,
     NoPermissionError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
 )
 from redis.exceptions import ConnectionError as NoConnectionError
@@ -66,9 +67,11 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, ResponseError):
         return f"Redis refuses: {_short(error)}"
     cause = _cause_of(error)
-    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.strerror:
+    if isinstance(cause, socket.gaierror) and cause.strerror:
         return f"Redis can't be reached: {cause.strerror}"
-    return "Redis can't be reached: the connection broke" if isinstance(error, RedisError | OSError) else _short(error)
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return f"Redis can't be reached: {os.strerror(cause.errno)}"  # asyncio's own text has the host in it
+    return "Redis can't be reached: no connection"
 
 
 def _code_of(error: Exception) -> str:

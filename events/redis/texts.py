@@ -110,7 +110,7 @@ def _filled(holder: Any, values: Iterator[Any], missing: Sequence[Any]) -> Any:
     """Return `holder` with its values from `values`, which may refer to others of `missing`."""
     given = {}
     for name in _PLACES.get(type(holder), ()):
-        value = next(values)
+        value = next(values, None)
         if value is not None:
             given[name] = missing[value] if type(value) is int else value
     return msgspec.structs.replace(holder, **given) if given else holder
