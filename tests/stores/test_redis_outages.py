@@ -81,11 +81,11 @@ class TestKilled:
                 calls = (
                     lambda: log.append(commits[1:], expected=commits[0].tip),
                     lambda: log.read(0, 10),
-                    lambda: log.tip(),
-                    lambda: log.probe(),
+                    log.tip,
+                    log.probe,
                     lambda: log.redact([1], done_to=1),
                     lambda: log.coordination.publish(b"note"),
-                    lambda: log.coordination.time_ms(),
+                    log.coordination.time_ms,
                     lambda: log.session_records.load("key", now_ms=0),
                     lambda: log.session_records.keep("key", {"a": b"1"}, until_ms=1),
                     lambda: anext(log.follow(0)),
@@ -246,8 +246,8 @@ class TestForgetful:
                 for call in (
                     lambda: log.append(commits[1:], expected=commits[0].tip),
                     lambda: log.read(0, 10),
-                    lambda: log.tip(),
-                    lambda: log.probe(),
+                    log.tip,
+                    log.probe,
                     lambda: anext(log.follow(0)),
                 ):
                     with pytest.raises(LogUnavailableError, match="gone"):
