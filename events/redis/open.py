@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import structlog
@@ -13,10 +15,10 @@ from redis.exceptions import NoPermissionError, ResponseError
 from events.commit import Tip
 from events.ids import CommitId
 from events.log import StateCodec, UnusableLogError
-from events.redis.address import Address, parse
-from events.redis.client import ERRORS, Argument, Command, ask, connect
+from events.redis.address import CONNECT_SECONDS, Address, parse
+from events.redis.client import ANSWER_SECONDS, ERRORS, Argument, Command, ask, connect
 from events.redis.coordination import new_epoch
-from events.redis.errors import READING_RIGHTS, at_start
+from events.redis.errors import READING_RIGHTS, RIGHTS, at_start
 from events.redis.loader import RedisLoader
 from events.redis.log import Opened, RedisLog
 from events.redis.reader import RedisReader
@@ -38,15 +40,9 @@ async def open_log(url: str, codec: StateCodec, *, synchronous: Literal["full", 
         LogUnavailableError: the engine can't be reached now; it may be later.
     """
     address = parse(url)
-    try:
-        connection = await connect(address)
-        try:
-            verdict = judge(await _info(connection), await _config(connection), synchronous)
-            meta = await _meta(connection, address)
-        finally:
-            await connection.disconnect(nowait=True)
-    except ERRORS as error:
-        raise at_start(error) from error
+    async with _connected(address) as connection:
+        verdict = judge(await _info(connection), await _config(connection), synchronous)
+        meta = await _meta(connection, address)
     for warning in verdict.warnings:
         logger.warning("log_settings", reason=warning)
     return RedisLog(address, codec, _opened(meta, verdict))
@@ -60,18 +56,13 @@ async def open_reader(url: str) -> RedisReader:
         LogUnavailableError: the engine can't be reached now.
     """
     address = parse(url)
-    try:
-        connection = await connect(address)
+    async with _connected(address, READING_RIGHTS) as connection:
         try:
             meta = _fields(await _answer(connection, (b"HGETALL", address.keys.meta)))
         except ResponseError as error:
             if str(error).startswith("WRONGTYPE"):
                 raise _foreign(address.keys.meta) from error
             raise
-        finally:
-            await connection.disconnect(nowait=True)
-    except ERRORS as error:
-        raise at_start(error, READING_RIGHTS) from error
     if not meta:
         raise UnusableLogError(f"Redis has no log {address.name!r}; a broker makes one, and ?name= names another")
     _check_meta(meta, address)
@@ -94,20 +85,28 @@ async def open_loading(url: str, codec: StateCodec) -> RedisLoader:
         LogUnavailableError: the engine can't be reached now.
     """
     address, token = parse(url), secrets.token_hex(8)
-    try:
-        connection = await connect(address)
-        try:
-            judge(await _info(connection), await _config(connection), "normal")
-            found = await _run(connection, BEGIN_LOADING, address, *_fresh(), token)
-        finally:
-            await connection.disconnect(nowait=True)
-    except ERRORS as error:
-        raise at_start(error) from error
+    async with _connected(address) as connection:
+        judge(await _info(connection), await _config(connection), "normal")
+        found = await _run(connection, BEGIN_LOADING, address, *_fresh(), token)
     if isinstance(found, bytes):
         raise _foreign(found.decode(errors="replace"))
     if not found:
         raise UnusableLogError(f"the log {address.name!r} is not empty; load into another name: ?name=")
     return RedisLoader(address, codec, token)
+
+
+@asynccontextmanager
+async def _connected(address: Address, rights: str = RIGHTS) -> AsyncIterator[AbstractConnection]:
+    """Open a connection for the first commands, whose errors are told as `at_start`."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
+            connection = await connect(address)
+            try:
+                yield connection
+            finally:
+                await connection.disconnect(nowait=True)
+    except ERRORS as error:
+        raise at_start(error, rights) from error
 
 
 async def _meta(connection: AbstractConnection, address: Address) -> dict[bytes, bytes]:

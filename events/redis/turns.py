@@ -18,7 +18,7 @@ from events.commit import Commit
 from events.ids import Position
 from events.log import MISSED_COMMITS_MAX, TURN_MS, LogUnavailableError, UnusableLogError
 from events.redis.address import Address
-from events.redis.client import ANSWER_SECONDS, ERRORS, Client, ask, connect_again, eval_again, evalsha
+from events.redis.client import ANSWER_SECONDS, ERRORS, Client, ask, connect_again, eval_again, evalsha, finish
 from events.redis.entries import commits_of, position_of
 from events.redis.scripts import GIVE_TURN, READ, TAKE_TURN
 
@@ -58,7 +58,7 @@ class Turns:
         finally:
             if not waiting.done():
                 waiting.add_done_callback(self._give_back)
-        missed = waiting.result() if waiting.done() else None
+        missed = waiting.result() if waiting.done() and not waiting.cancelled() else None
         if missed is None:
             yield ()
             return
@@ -129,5 +129,5 @@ class Turns:
     async def close(self) -> None:
         """Pass on what is held, and disconnect; before the client is closed."""
         while self._tasks:
-            await asyncio.wait(set(self._tasks))
+            await finish(set(self._tasks))
         await self._disconnect()

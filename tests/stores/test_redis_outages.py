@@ -12,7 +12,8 @@ import pytest
 from events.commit import EMPTY_TIP, Commit, Tip, redact
 from events.log import LogUnavailableError
 from events.redis import client as client_module
-from events.redis import following
+from events.redis import coordination, following
+from events.redis import open as open_module
 from events.redis.log import RedisLog
 from tests.stores.redis_logs import new_name, opened, within
 from tests.support.engines.redis import RedisServer, running
@@ -154,6 +155,58 @@ class TestSilent:
                     own_server.resume()
                 assert await log.append(commits[1:], expected=commits[0].tip) == commits[1].tip
                 assert await all_of(log) == commits
+
+        within(scenario)
+
+    def test_a_listener_notices(self, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """After a while without a note it asks; a quiet engine that answers is no error."""
+        monkeypatch.setattr(coordination, "SILENT_SECONDS", 0.02)
+        monkeypatch.setattr(coordination, "ANSWER_SECONDS", 0.2)
+
+        async def scenario() -> None:
+            async with opened(own_server) as (here, there):
+                listening = asyncio.ensure_future(anext(here.coordination.subscribe()))
+                await asyncio.wait({listening}, timeout=0.1)
+                await there.coordination.publish(b"note")
+                assert await listening == b"note"
+                async with aclosing(here.coordination.subscribe()) as notes:
+                    listening = asyncio.ensure_future(anext(notes))
+                    await settle(1)
+                    await here.coordination.publish(b"another")
+                    assert await listening == b"another"
+                    own_server.pause()
+                    try:
+                        with pytest.raises(LogUnavailableError, match="does not answer in time"):
+                            await anext(notes)
+                    finally:
+                        own_server.resume()
+
+        within(scenario)
+
+    def test_a_start_and_an_end_do_not_hang(self, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A log is closed within seconds, and none is opened."""
+        for module, name in ((client_module, "CLOSE_SECONDS"), (open_module, "CONNECT_SECONDS")):
+            monkeypatch.setattr(module, name, 0.1)
+        monkeypatch.setattr(open_module, "ANSWER_SECONDS", 0.1)
+
+        async def scenario() -> None:
+            async with opened(own_server) as (log, _):
+                await log.tip()
+                own_server.pause()
+                try:
+                    with pytest.raises(LogUnavailableError, match="does not answer in time"):
+                        async with opened(own_server):
+                            pass
+                    calls = [asyncio.ensure_future(call) for call in (log.tip(), log.turn(0).__aenter__())]
+                    await settle(1)
+                    await log.close()
+                    with pytest.raises(LogUnavailableError):
+                        await calls[0]
+                    assert list(await calls[1]) == []
+                    with pytest.raises(LogUnavailableError, match="closed"):
+                        await log.tip()
+                finally:
+                    own_server.resume()
 
         within(scenario)
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import BusyLoadingError
 
 from broker.stores import open_log as open_by_url
 from events.commit import EMPTY_TIP, redact
 from events.log import LogUnavailableError, UnusableLogError
 from events.redis.address import parse
-from events.redis.errors import RIGHTS
+from events.redis.errors import RIGHTS, at_start
 from events.redis.open import open_log
 from events.redis.settings import judge, parse_info
 from tests.stores.redis_logs import new_name, opened, within
@@ -194,9 +195,23 @@ class TestEngines:
 
         within(scenario)
 
+    def test_a_primary_without_its_replica_is_unavailable(self) -> None:
+        """With `min-replicas-to-write`, what a failover would lose is not acknowledged."""
+
+        async def scenario() -> None:
+            with running("redis", (*DURABLE, "--min-replicas-to-write", "1")) as server:
+                server.client.config_set("min-replicas-to-write", "0")
+                async with opened(server, "chat") as (log,):
+                    server.client.config_set("min-replicas-to-write", "1")
+                    with pytest.raises(LogUnavailableError, match="replicas"):
+                        await log.append(chain(1), expected=EMPTY_TIP)
+                    assert await all_of(log) == []
+
+        within(scenario)
+
     def test_a_cluster_is_refused(self) -> None:
         """Not supported yet."""
-        with running("valkey", (*DURABLE, "--cluster-enabled", "yes")) as server:
+        with running("valkey", (*DURABLE, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))) as server:
             assert "cluster" in refusal_of(server.url())
 
     def test_a_replica_is_refused_and_a_demoted_primary_is_unavailable(self, redis_server: RedisServer) -> None:
@@ -235,6 +250,12 @@ class TestEngines:
             await log.close()
 
         within(scenario)
+
+    def test_an_engine_that_loads_its_data_is_unavailable(self) -> None:
+        """It will be there soon."""
+        error = at_start(BusyLoadingError("Redis is loading the dataset in memory"))
+        assert isinstance(error, LogUnavailableError)
+        assert str(error) == "Redis is loading its data"
 
     def test_a_database_that_is_not_there_is_refused(self, redis_server: RedisServer) -> None:
         """Engines have 16 of them."""
