@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from events.ids import Position
 from events.log import MISSED_COMMITS_MAX, TURN_MS, LogUnavailableError, UnusableLogError
 from events.postgresql.address import Address
-from events.postgresql.layout import lock_of
 from events.postgresql.link import Link
 
 _SETTINGS = {
@@ -48,7 +47,7 @@ class TurnLine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._turn_sql = f'SELECT lines FROM "{address.schema}".turn($1, $2) AS lines'  # noqa: S608
-        self._unlock_sql = f"SELECT pg_advisory_unlock({lock_of(address.schema, 'turn')})"
+        self._unlock_sql = "SELECT pg_advisory_unlock_all()"
 
     async def prepare(self) -> None:
         """Open a connection, so that the first turn does not have to wait for one.
@@ -96,7 +95,8 @@ class TurnLine:
         try:
             (lines,) = await link.row(self._turn_sql, after, MISSED_COMMITS_MAX)
         except (LogUnavailableError, UnusableLogError):
-            await self._put_back(link)
+            # A lock that came at the moment of the time-out is the session's nevertheless.
+            await self._unlock(link)
             return None
         turn = Turn(self, link, lines)
         self._held.add(turn)
