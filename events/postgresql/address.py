@@ -58,7 +58,8 @@ def address_of(url: str) -> Address:
     label = f"log {name} in {parts.scheme}://{hosts}{parts.path}"
     if not _NAME.fullmatch(name) or name.startswith("pg_"):
         raise UnusableLogError(
-            f"{label}: a log's name is 1 to 32 of a-z, 0-9, - and _, begins with a letter, and not with pg_; change ?name="
+            f"{label}: a log's name has 1 to 32 of a-z, 0-9, - and _, and begins with a letter, but not with pg_;"
+            " change ?name="
         )
     dsn = urlunsplit(parts._replace(query="&".join(others), fragment=""))
     return Address(dsn, name, label, unquote(password) if password else None)

@@ -40,7 +40,9 @@ class PostgresqlCoordination:
     async def publish(self, note: bytes) -> None:
         """See `Coordination.publish`."""
         assert len(note) <= NOTE_BYTES_MAX
-        await self._link.execute("SELECT pg_notify($1, $2)", self._address.note_channel, base64.b64encode(note).decode())
+        await self._link.execute(
+            "SELECT pg_notify($1, $2)", self._address.note_channel, base64.b64encode(note).decode()
+        )
 
     async def subscribe(self) -> AsyncIterator[bytes]:
         """See `Coordination.subscribe`."""

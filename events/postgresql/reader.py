@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-import msgspec
-
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, ConnectionId, Position
-from events.log import DeliveryRecord, Snapshot, StateCodec, UnreadableSnapshotError, UnusableLogError
+from events.log import DeliveryRecord, Snapshot, StateCodec, UnreadableSnapshotError
 from events.postgresql import snapshots
 from events.postgresql.errors import damaged
 from events.postgresql.link import Link
@@ -62,7 +60,6 @@ class PostgresqlReader:
 
     async def tip(self) -> Tip:
         """Return the last commit's position and id."""
-
         base_position, base_id, position, commit_id = await self._link.row(self._tip_sql)
         self._see_base(base_position, base_id)
         return Tip(position, CommitId(commit_id))
@@ -118,7 +115,6 @@ class PostgresqlReader:
 
     async def position_at(self, at_ms: int) -> Position:
         """Return the last position with a commit at Unix time `at_ms` or before; the base's if there is none."""
-
         base_position, base_id, position = await self._link.row(self._position_at_sql, max(0, min(at_ms, _TIME_MAX_MS)))
         self._see_base(base_position, base_id)
         return max(self.base.position, position or 0)
@@ -127,7 +123,6 @@ class PostgresqlReader:
         self, *, after: Position, last: Position, connection_id: ConnectionId | None
     ) -> Sequence[DeliveryRecord]:
         """Return the deliveries of the commits after `after` up to `last`, by position, then by time."""
-
         return [DeliveryRecord(*row) for row in await self._link.rows(self._deliveries_sql, after, last, connection_id)]
 
     async def look(self) -> None:
@@ -136,8 +131,9 @@ class PostgresqlReader:
         Raises:
             UnusableLogError: there is no log, or one of a newer format.
         """
-
-        base_position, base_id, self.recorded_after = await self._link.row(f"SELECT base_position, base_id, recorded_after FROM {self._schema}.meta")
+        base_position, base_id, self.recorded_after = await self._link.row(
+            f"SELECT base_position, base_id, recorded_after FROM {self._schema}.meta"
+        )
         self._see_base(base_position, base_id)
 
     async def close(self) -> None:

@@ -56,7 +56,9 @@ async def _fault(connection: Connection, settings: Mapping[str, str]) -> str | N
     if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
         return POOLER
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
-        return "the server is a standby, which can't be written; name the primary, or add target_session_attrs=read-write"
+        return (
+            "the server is a standby, which can't be written; name the primary, or add target_session_attrs=read-write"
+        )
     if settings["server_encoding"] != "UTF8":
         return f"the database has the encoding {settings['server_encoding']}; create one with ENCODING 'UTF8'"
     return None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
 
 import pytest
 
 from events.log import EventLog
+from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import open_log
 from tests.support.engines.postgresql import Server, new_name, server
 from tests.support.log_contract import PickledStates
 from tests.support.session_records_contract import SessionRecordsContract
-from tests.support.shared_log_contract import ClosesLogs, CoordinationContract, SharedStoreContract
+from tests.support.shared_log_contract import WITHIN_SECONDS, ClosesLogs, CoordinationContract, SharedStoreContract
 
 
 class OnPostgresql(ClosesLogs):
@@ -21,10 +22,9 @@ class OnPostgresql(ClosesLogs):
     server: Server
 
     @pytest.fixture(autouse=True)
-    def _started(self) -> Iterator[None]:
+    def _started(self) -> None:
         self.server = server(self.version)
         self.names: dict[EventLog, str] = {}
-        yield
 
     async def make(self) -> EventLog:
         """Return an empty log."""
@@ -33,6 +33,14 @@ class OnPostgresql(ClosesLogs):
     async def make_another(self, log: EventLog) -> EventLog:
         """Return another broker's way to the log behind `log`."""
         return await self._open(self.names[log])
+
+    async def until_in_line(self, log: EventLog, count: int) -> None:
+        """Ask the server who waits for an advisory lock."""
+        assert isinstance(log, PostgresqlLog)
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while (await log._side.row(waiting))[0] < count:
+                pass
 
     async def lose_after(self, log: EventLog, position: int) -> None:
         """Drop the commits after `position`."""

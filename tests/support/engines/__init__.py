@@ -1,1 +1,1 @@
-"""Real servers for the tests of stores, one a process."""
+"""Real servers of the stores, for tests: each started once a test process, on a free port, in a temporary directory."""

