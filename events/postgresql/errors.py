@@ -17,7 +17,7 @@ RESTORE = "restore it from a backup"
 _REMEDIES: Mapping[type[asyncpg.PostgresError], str] = {
     exceptions.InvalidAuthorizationSpecificationError: "check user and password in the URL, and pg_hba.conf",
     exceptions.InvalidCatalogNameError: "create the database, or name another in the URL",
-    exceptions.InsufficientPrivilegeError: "grant the role what it lacks: `chat-broker log init URL --print` lists the rights",
+    exceptions.InsufficientPrivilegeError: "grant it: see `chat-broker log init URL --brokers ROLE --print`",
     exceptions.UndefinedObjectError: "check the parameters of the URL",
     exceptions.InvalidParameterValueError: "check the parameters of the URL",
     exceptions.UndefinedTableError: "is it a log? Run `chat-broker log init URL`, or choose another ?name=",
@@ -54,7 +54,8 @@ def translate_errors(address: Address) -> Iterator[None]:
         raise UnusableLogError(f"{address.label}: {one_line(error, address)}; check the URL") from None
     except ssl.SSLCertVerificationError as error:
         raise UnusableLogError(
-            f"{address.label}: its certificate is not accepted: {one_line(error, address)}; check sslrootcert and the host"
+            f"{address.label}: its certificate is not accepted: {one_line(error, address)};"
+            " check sslrootcert and the host"
         ) from None
     except ConnectionError as error:
         if "rejected SSL" in str(error):

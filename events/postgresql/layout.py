@@ -62,7 +62,8 @@ async def check(connection: Connection, address: Address) -> bool:
     tables = {
         row[0]
         for row in await connection.fetch(
-            "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p', 'v', 'm')",
+            "SELECT relname::text FROM pg_class"
+            " WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p', 'v', 'm')",
             _quoted(address.schema),
         )
     }
@@ -70,7 +71,7 @@ async def check(connection: Connection, address: Address) -> bool:
         return False
     if not {"meta", "commits", "snapshots"} <= tables:
         raise UnusableLogError(f"{address.label}: the schema holds something else than a log; choose another ?name=")
-    version = await connection.fetchval(f"SELECT format FROM {_quoted(address.schema)}.meta")
+    version = await connection.fetchval(f"SELECT format FROM {_quoted(address.schema)}.meta")  # noqa: S608
     if version is None or version > FORMAT:
         raise UnusableLogError(
             f"{address.label} has format {version}, and this program knows up to {FORMAT}; use a newer version"

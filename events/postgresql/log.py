@@ -269,7 +269,8 @@ class PostgresqlLog:
         """Delete some of the rows that count as gone; return how many."""
         return await self._side.execute(
             f"DELETE FROM {self._schema}.{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {self._schema}.{table}"  # noqa: S608
-            f" WHERE position <= (SELECT base_position FROM {self._schema}.meta) ORDER BY position LIMIT {PURGED_AT_ONCE}))"
+            f" WHERE position <= (SELECT base_position FROM {self._schema}.meta)"
+            f" ORDER BY position LIMIT {PURGED_AT_ONCE}))"
         )
 
     def _redacted(self, rows: Iterable[tuple[Position, str]]) -> list[tuple[Position, str]]:

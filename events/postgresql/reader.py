@@ -1,4 +1,4 @@
-"""Reading a log: for the broker itself, and for tools that may only read. Each method is one statement or several reads.
+"""Reading a log: for the broker itself, and for tools that may only read.
 
 The base comes with each answer: commits up to there count as gone, though their rows may not be deleted yet.
 """
@@ -110,7 +110,8 @@ class PostgresqlReader:
             return None
         raise damaged(
             self._address,
-            f"the commits up to position {self.base.position} were trimmed, and the snapshot in their place can't be read",
+            f"the commits up to position {self.base.position} were trimmed,"
+            " and the snapshot in their place can't be read",
         )
 
     async def position_at(self, at_ms: int) -> Position:
@@ -132,7 +133,7 @@ class PostgresqlReader:
             UnusableLogError: there is no log, or one of a newer format.
         """
         base_position, base_id, self.recorded_after = await self._link.row(
-            f"SELECT base_position, base_id, recorded_after FROM {self._schema}.meta"
+            f"SELECT base_position, base_id, recorded_after FROM {self._schema}.meta"  # noqa: S608
         )
         self._see_base(base_position, base_id)
 
@@ -141,10 +142,11 @@ class PostgresqlReader:
         await self._link.close()
 
     async def _lines(self, after: Position, limit: int) -> Sequence[str]:
-        base_position, base_id, first, last, lines = await self._link.row(self._lines_sql, after, limit)
+        base_position, base_id, first, last, found = await self._link.row(self._lines_sql, after, limit)
+        lines: Sequence[str] = found or ()
         self._see_base(base_position, base_id)
         if not lines:
-            return ()
+            return lines
         start = max(after, base_position)
         if first != start + 1 or last != start + len(lines):
             raise damaged(self._address, f"commits are missing after position {start}")

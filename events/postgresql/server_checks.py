@@ -1,4 +1,4 @@
-"""The checks of a server before a log in it is used: what it must be, and what it promises of an acknowledged commit."""
+"""The checks of a server before a log in it is used, and its promise for an acknowledged commit."""
 
 from __future__ import annotations
 
