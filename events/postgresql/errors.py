@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import asyncpg
 from asyncpg import exceptions
@@ -14,7 +13,7 @@ from events.postgresql.address import Address
 
 RESTORE = "restore it from a backup"
 
-_REMEDIES: Mapping[type[asyncpg.PostgresError], str] = {
+_REMEDIES: Mapping[type[Exception], str] = {
     exceptions.InvalidAuthorizationSpecificationError: "check user and password in the URL, and pg_hba.conf",
     exceptions.InvalidCatalogNameError: "create the database, or name another in the URL",
     exceptions.InsufficientPrivilegeError: "grant it: see `chat-broker log init URL --brokers ROLE --print`",
@@ -27,42 +26,27 @@ _REMEDIES: Mapping[type[asyncpg.PostgresError], str] = {
     exceptions.DataCorruptedError: RESTORE,
     exceptions.IndexCorruptedError: "run REINDEX, or restore it from a backup",
     exceptions.DataError: "it can't be stored",
+    exceptions.ClientConfigurationError: "check the URL",
+    ssl.SSLCertVerificationError: "its certificate is not accepted; check sslrootcert and the host",
 }
 """Errors that do not go away by themselves, with the remedy."""
 
 POOLER = "brokers need a direct connection; name the server itself in the URL, not a pooler such as PgBouncer"
 
 
-@contextmanager
-def translate_errors(address: Address) -> Iterator[None]:
-    """Raise the errors of a log in place of the client library's.
-
-    Raises:
-        LogUnavailableError: the server did not answer, or not now.
-        UnusableLogError: the log can't be used until an operator has changed something.
-    """
-    try:
-        yield
-    except exceptions.ProtocolViolationError as error:
-        if "startup parameter" in str(error):  # PgBouncer
-            raise UnusableLogError(f"{address.label}: {POOLER}") from None
-        raise LogUnavailableError(one_line(error, address)) from error
-    except tuple(_REMEDIES) as error:
-        remedy = next(remedy for kind, remedy in _REMEDIES.items() if isinstance(error, kind))
-        raise UnusableLogError(f"{address.label}: {one_line(error, address)}; {remedy}") from None
-    except exceptions.ClientConfigurationError as error:
-        raise UnusableLogError(f"{address.label}: {one_line(error, address)}; check the URL") from None
-    except ssl.SSLCertVerificationError as error:
-        raise UnusableLogError(
-            f"{address.label}: its certificate is not accepted: {one_line(error, address)};"
-            " check sslrootcert and the host"
-        ) from None
-    except ConnectionError as error:
-        if "rejected SSL" in str(error):
-            raise UnusableLogError(f"{address.label}: the server offers no TLS; set it up, or change sslmode") from None
-        raise LogUnavailableError(one_line(error, address)) from error
-    except (OSError, asyncpg.PostgresError, exceptions.InterfaceError, exceptions.InternalClientError) as error:
-        raise LogUnavailableError(one_line(error, address)) from error
+def translated(error: Exception, address: Address) -> Exception:
+    """Return the log's error for one of the client library, of the connection or of the server; others as they are."""
+    text = one_line(error, address)
+    if isinstance(error, exceptions.ProtocolViolationError) and "startup parameter" in text:  # PgBouncer
+        return UnusableLogError(f"{address.label}: {POOLER}")
+    if isinstance(error, ConnectionError) and "rejected SSL" in text:
+        return UnusableLogError(f"{address.label}: the server offers no TLS; set it up, or change sslmode")
+    remedy = next((remedy for kind, remedy in _REMEDIES.items() if isinstance(error, kind)), None)
+    if remedy is not None:
+        return UnusableLogError(f"{address.label}: {text}; {remedy}")
+    if isinstance(error, OSError | asyncpg.PostgresError | exceptions.InterfaceError | exceptions.InternalClientError):
+        return LogUnavailableError(text)
+    return error
 
 
 def one_line(error: BaseException, address: Address) -> str:

@@ -15,7 +15,7 @@ import asyncpg
 
 from events.log import LogUnavailableError
 from events.postgresql.address import Address
-from events.postgresql.errors import translate_errors
+from events.postgresql.errors import translated
 
 T = TypeVar("T")
 
@@ -76,17 +76,19 @@ class Link:
         pid: int = self._connection.get_server_pid() if self.is_open else 0
         return pid
 
-    async def run(self, work: Callable[[Connection], Awaitable[T]], seconds: float | None = CALL_SECONDS) -> T:
+    async def run(self, work: Callable[[Connection], Awaitable[T]], *, is_limited: bool = True) -> T:
         """Return what `work` returns for the connection. Calls are carried out in order, also after a cancellation.
 
         Raises:
-            LogUnavailableError: the server did not answer within `seconds`; it may have done the work.
+            LogUnavailableError: the server did not answer within `CALL_SECONDS` (`is_limited`); it may have done the work.
             UnusableLogError: an operator has to change something.
         """
-        task = asyncio.get_running_loop().create_task(self._run(work, seconds))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()  # cheaper than `asyncio.shield`
+        task = loop.create_task(self._answer(answer, work, is_limited=is_limited))
         self._running.add(task)
-        task.add_done_callback(self._ran)
-        return await asyncio.shield(task)
+        task.add_done_callback(self._running.discard)
+        return await answer
 
     async def rows(self, sql: str, *values: object) -> Sequence[Any]:
         """Return the rows of a statement; see `run`."""
@@ -114,29 +116,35 @@ class Link:
                 finally:
                     self._connection.terminate()
 
-    def _ran(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen, although its caller may have gone
+    async def _answer(
+        self, answer: asyncio.Future[T], work: Callable[[Connection], Awaitable[T]], *, is_limited: bool
+    ) -> None:
+        try:
+            result = await self._run(work, is_limited=is_limited)
+        except Exception as error:  # noqa: BLE001 - all of it is the caller's, if that has not gone
+            if not answer.done():
+                answer.set_exception(translated(error, self.address))
+        else:
+            if not answer.done():
+                answer.set_result(result)
 
-    async def _run(self, work: Callable[[Connection], Awaitable[T]], seconds: float | None) -> T:
+    async def _run(self, work: Callable[[Connection], Awaitable[T]], *, is_limited: bool) -> T:
         async with self._lock:
             if self._is_closed:
                 raise LogUnavailableError("the log is closed")
-            with translate_errors(self.address):
-                if not self.is_open:
-                    self._connection = await self._opened()
-                connection = self._connection
-                if seconds is None:
-                    return await work(connection)
-                watchdog = asyncio.get_running_loop().call_later(seconds, connection.terminate)
-                try:
-                    return await work(connection)
-                except asyncpg.ReadOnlySQLTransactionError:
-                    connection.terminate()  # it is a standby by now; the next connection looks for the primary
-                    raise
-                finally:
-                    watchdog.cancel()
+            if not self.is_open:
+                self._connection = await self._opened()
+            connection = self._connection
+            if not is_limited:
+                return await work(connection)
+            watchdog = asyncio.get_running_loop().call_later(CALL_SECONDS, connection.terminate)
+            try:
+                return await work(connection)
+            except asyncpg.ReadOnlySQLTransactionError:
+                connection.terminate()  # it is a standby by now; the next connection looks for the primary
+                raise
+            finally:
+                watchdog.cancel()
 
     async def _opened(self) -> Connection:
         connection = await asyncpg.connect(self.address.dsn, server_settings=self._settings, timeout=CONNECT_SECONDS)

@@ -287,6 +287,8 @@ class PostgresqlLog:
         link = Link(self._address, NO_LIMIT)
         try:
             with suppress(LogUnavailableError, UnusableLogError):
-                await link.run(lambda connection: connection.execute(f"VACUUM {self._schema}.commits"), None)
+                await link.run(
+                    lambda connection: connection.execute(f"VACUUM {self._schema}.commits"), is_limited=False
+                )
         finally:
             await link.close()

@@ -8,6 +8,7 @@ from events.log import StateCodec, UnusableLogError
 from events.postgresql import layout
 from events.postgresql.address import Address, address_of
 from events.postgresql.link import NO_LIMIT, SOON, Connection, Link
+from events.postgresql.loader import PostgresqlLoader
 from events.postgresql.log import PostgresqlLog
 from events.postgresql.reader import PostgresqlReader
 from events.postgresql.server_checks import Synchronous, check_server, wait_for_disk
@@ -63,6 +64,26 @@ async def open_reader(url: str) -> StoreReader:
     return reader
 
 
+async def open_loader(url: str, codec: StateCodec) -> PostgresqlLoader:
+    """Open the empty log at `url` to load a dump into it; make one where there is none.
+
+    Raises:
+        UnusableLogError: it is not empty, or can't be used.
+        LogUnavailableError: the server can't be reached now.
+    """
+    address = address_of(url)
+    link = Link(address, NO_LIMIT)
+    try:
+        await link.run(lambda connection: check_server(connection, address, "normal"))
+        await link.run(lambda connection: _make_if_missing(connection, address))
+        loader = PostgresqlLoader(link, codec)
+        await loader.begin()
+    except BaseException:
+        await link.close()
+        raise
+    return loader
+
+
 async def init_log(url: str, *, brokers: str | None = None, readers: str | None = None) -> None:
     """Make the log at `url`, or bring its functions and views up to date, and give the roles their rights.
 
@@ -79,7 +100,7 @@ async def init_log(url: str, *, brokers: str | None = None, readers: str | None 
 
     try:
         await link.run(lambda connection: check_server(connection, address, "normal"))
-        await link.run(make, None)
+        await link.run(make, is_limited=False)
     finally:
         await link.close()
 
