@@ -10,7 +10,10 @@ SELECT
     {schema}.event_of(o.body, 'room_opened') ->> 'second' AS second,
     {schema}.written({schema}.event_of(o.body, 'room_opened') -> 'first_name') AS first_name,
     {schema}.written({schema}.event_of(o.body, 'room_opened') -> 'second_name') AS second_name,
-    (SELECT count(*) FROM {schema}.commits m WHERE m.type = 'send_message' AND m.room_id = o.opened) AS messages,
+    (
+        SELECT count(*) FROM {schema}.commits m
+        WHERE m.type = 'send_message' AND m.room_id = o.opened AND m.position > o.position
+    ) AS messages,
     o.position AS opened_position,
     k.position AS closed_position
 FROM {schema}.commits o LEFT JOIN {schema}.commits k ON k.closed = o.opened AND k.closed IS NOT NULL
@@ -37,13 +40,16 @@ SELECT
     p.connection_id,
     (
         SELECT {schema}.written(e.body #> '{command,display_name}') FROM {schema}.commits e
-        WHERE e.connection_id = p.connection_id AND e.type = 'enter_queue' ORDER BY e.position DESC LIMIT 1
+        WHERE e.connection_id = p.connection_id AND e.type = 'enter_queue'
+            AND e.position > (SELECT base_position FROM {schema}.meta)
+        ORDER BY e.position DESC LIMIT 1
     ) AS name,
     p.first_seen,
     p.last_seen,
     p.messages,
     (
-        SELECT count(*) FROM {schema}.commits o WHERE o.opened IS NOT NULL AND (
+        SELECT count(*) FROM {schema}.commits o
+        WHERE o.opened IS NOT NULL AND o.position > (SELECT base_position FROM {schema}.meta) AND (
             {schema}.event_of(o.body, 'room_opened') ->> 'first' = p.connection_id
             OR {schema}.event_of(o.body, 'room_opened') ->> 'second' = p.connection_id
         )

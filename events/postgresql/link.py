@@ -77,10 +77,11 @@ class Link:
         return pid
 
     async def run(self, work: Callable[[Connection], Awaitable[T]], *, is_limited: bool = True) -> T:
-        """Return what `work` returns for the connection. Calls are carried out in order, also after a cancellation.
+        """Return the result of `work` for the connection. Calls are carried out in order, also cancelled ones.
 
         Raises:
-            LogUnavailableError: the server did not answer within `CALL_SECONDS` (`is_limited`); it may have done the work.
+            LogUnavailableError: the server did not answer, if it `is_limited` within `CALL_SECONDS`; it may have done
+                the work.
             UnusableLogError: an operator has to change something.
         """
         loop = asyncio.get_running_loop()

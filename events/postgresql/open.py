@@ -96,7 +96,8 @@ async def init_log(url: str, *, brokers: str | None = None, readers: str | None 
 
     async def make(connection: Connection) -> None:
         await layout.make(connection, address)
-        await connection.execute(grants_of(address, brokers, readers))
+        if statements := _grants(address, brokers, readers):
+            await connection.execute(statements)
 
     try:
         await link.run(lambda connection: check_server(connection, address, "normal"))
@@ -112,11 +113,10 @@ def init_statements(url: str, *, brokers: str | None = None, readers: str | None
         UnusableLogError: the URL is malformed.
     """
     address = address_of(url)
-    return f"BEGIN;\n{layout.statements(address)}\n{grants_of(address, brokers, readers)}COMMIT;\n"
+    return f"BEGIN;\n{layout.statements(address)}\n{_grants(address, brokers, readers)}COMMIT;\n"
 
 
-def grants_of(address: Address, brokers: str | None, readers: str | None) -> str:
-    """Return the statements that give the roles their rights."""
+def _grants(address: Address, brokers: str | None, readers: str | None) -> str:
     to_brokers = layout.grants(address, brokers, may_write=True) if brokers is not None else ""
     to_readers = layout.grants(address, readers, may_write=False) if readers is not None else ""
     return to_brokers + to_readers

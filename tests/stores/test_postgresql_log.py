@@ -1,4 +1,4 @@
-"""The log in PostgreSQL when things go wrong: crashes, dead peers, cancelled callers, and texts that can't be stored."""
+"""The log in PostgreSQL when things go wrong: crashes, dead peers and cancelled callers; and several brokers on it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from events.log import Conflict, LogUnavailableError, Snapshot, UnusableLogError
 from events.policy import Policy
 from events.postgresql import link as link_module
 from events.postgresql import log as log_module
+from events.postgresql.layout import lock_of
 from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import open_log
 from projections.snapshots import STATE_CODEC
@@ -69,7 +70,7 @@ async def until_it_answers(log: PostgresqlLog) -> Tip:
             try:
                 return await log.tip()
             except LogUnavailableError:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0)  # the connection is tried again with each call
 
 
 @cache
@@ -182,7 +183,7 @@ class TestDeadPeers:
                 async def hold(connection: Any) -> None:
                     async with connection.transaction():
                         await connection.execute(
-                            f"SELECT pg_advisory_xact_lock(hashtextextended('chat-broker.{log._address.schema}.append', 0))"
+                            f"SELECT pg_advisory_xact_lock({lock_of(log._address.schema, 'append')})"
                         )
                         holding.set()
                         await release.wait()
