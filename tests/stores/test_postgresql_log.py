@@ -14,18 +14,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from broker import stores
 from broker.broker import Broker
 from broker.clock import SystemClock
 from events.commands import SendMessage
 from events.commit import EMPTY_TIP, Commit, Tip, commit_after, redact
 from events.log import Conflict, LogUnavailableError, Snapshot, UnusableLogError
 from events.policy import Policy
+from events.postgresql import coordination as coordination_module
 from events.postgresql import link as link_module
 from events.postgresql import log as log_module
 from events.postgresql.layout import lock_of
 from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import open_log
-from projections.snapshots import STATE_CODEC
 from projections.state import fold
 from tests.support.engines.postgresql import Server, new_name, server
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
@@ -89,7 +90,7 @@ class TestCrashes:
         own = mortal_server()
 
         async def scenario() -> None:
-            name, commits, stored = new_name(), chain(400), list[Commit]()
+            name, commits, stored, enough = new_name(), chain(400), list[Commit](), asyncio.Event()
             log = await open_log(own.url(name), PickledStates(), synchronous="full")
 
             async def write() -> None:
@@ -97,10 +98,11 @@ class TestCrashes:
                 for commit in commits:
                     tip = await log.append([commit], expected=tip)
                     stored.append(commit)
+                    if len(stored) == 20:
+                        enough.set()
 
             writing = asyncio.ensure_future(write())
-            while len(stored) < 20:
-                await asyncio.sleep(0)
+            await asyncio.wait_for(enough.wait(), WITHIN_SECONDS)
             await asyncio.to_thread(own.kill)
             with pytest.raises(LogUnavailableError):
                 await writing
@@ -214,6 +216,71 @@ class TestDeadPeers:
                 await held.__aexit__(None, None, None)
                 async with dead.turn(0) as missed:
                     assert list(missed) == commits
+
+        asyncio.run(scenario())
+
+
+async def _to_the_end(notes: AsyncIterator[bytes]) -> None:
+    async for _ in notes:
+        pass
+
+
+class TestNotes:
+    """The brokers' channel when it is disturbed."""
+
+    def test_a_connection_that_hangs_is_noticed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A subscriber hears of it, although nobody says anything."""
+        monkeypatch.setattr(link_module, "CALL_SECONDS", 0.3)
+        monkeypatch.setattr(coordination_module, "PING_SECONDS", 0.05)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                notes = log.coordination.subscribe()
+                hearing = asyncio.ensure_future(anext(notes))
+                await asyncio.sleep(0)
+                await log.coordination.publish(b"begun")
+                assert await hearing == b"begun"
+                pid = log.coordination._link.server_pid
+                os.kill(pid, signal.SIGSTOP)
+                try:
+                    with pytest.raises(LogUnavailableError):
+                        await asyncio.wait_for(anext(notes), WITHIN_SECONDS)
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+
+        asyncio.run(scenario())
+
+    def test_a_note_of_another_program_is_left_out(self) -> None:
+        """Every role of the database may send on the channel."""
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                notes = log.coordination.subscribe()
+                hearing = asyncio.ensure_future(anext(notes))
+                await asyncio.sleep(0)
+                await log.coordination.listen()
+                await server().sql(f"SELECT pg_notify('{log._address.note_channel}', 'no note!')")
+                await server().sql(f"SELECT pg_notify('{log._address.log_channel}', 'no position')")
+                await log.coordination.publish(b"a note")
+                assert await hearing == b"a note"
+
+        asyncio.run(scenario())
+
+    def test_a_subscriber_that_is_too_far_behind_has_to_begin_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What waits for it is bounded."""
+        monkeypatch.setattr(coordination_module, "QUEUED_NOTES_MAX", 3)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                notes = log.coordination.subscribe()
+                hearing = asyncio.ensure_future(anext(notes))
+                await asyncio.sleep(0)
+                await log.coordination.publish(b"1")
+                assert await hearing == b"1"
+                for _ in range(5):
+                    await log.coordination.publish(b"more")
+                with pytest.raises(LogUnavailableError):
+                    await _to_the_end(notes)
 
         asyncio.run(scenario())
 
@@ -360,7 +427,7 @@ class TestSharing:
         async def scenario() -> None:
             name, brokers, logs = new_name(), list[Broker](), list[PostgresqlLog]()
             for _ in range(2):
-                logs.append(await open_log(server().url(name), STATE_CODEC, synchronous="full"))
+                logs.append(await stores.open_log(server().url(name)))
                 brokers.append(Broker(logs[-1], SystemClock()))
                 await brokers[-1].start(Policy(messages_per_10s_max=100))
             ann, bob = brokers

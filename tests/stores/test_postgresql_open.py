@@ -15,13 +15,14 @@ from broker.errors import UsageError
 from events.codec import encode_commit
 from events.commit import EMPTY_TIP, redact
 from events.log import DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
-from events.postgresql import open as opening
 from events.postgresql import server_checks
 from events.postgresql.address import address_of
 from events.postgresql.errors import translated
+from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import init_log, init_statements, open_loader, open_log, open_reader
 from log_debugger.commands import init
 from log_debugger.terminal import Terminal
+from mcp_facade import cli
 from projections.state import fold
 from tests.support.engines.postgresql import new_name, server
 from tests.support.log_contract import PickledStates, all_of, chain, conversation
@@ -146,7 +147,7 @@ class TestRefusals:
 
     def test_tls_that_the_server_does_not_offer(self) -> None:
         """It is demanded by the URL."""
-        assert "offers no TLS" in asyncio.run(refused(server().url(new_name()) + "&sslmode=require"))
+        assert "offers no TLS" in asyncio.run(refused(server().url(new_name(), sslmode="require")))
 
     def test_another_encoding(self) -> None:
         """Not every text could be stored."""
@@ -252,7 +253,7 @@ class TestSettings:
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
     """Let the checks find `settings` of the server."""
-    survives, real = server_checks._survives, asyncpg.Connection.fetch
+    real = asyncpg.Connection.fetch
 
     async def fetch(connection: asyncpg.Connection, sql: str, *values: object, **options: object) -> Any:
         rows = await real(connection, sql, *values, **options)
@@ -260,7 +261,6 @@ def _pretend(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
             return rows
         return {**dict(rows), **settings}.items()
 
-    assert survives
     monkeypatch.setattr(asyncpg.Connection, "fetch", fetch)
 
 
@@ -454,6 +454,16 @@ class TestInit:
         """It says so, and connects to nothing."""
         assert "nothing is needed" in _init("redis://host")
 
+    def test_it_is_a_command(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Its errors are one line."""
+        url = f"postgresql://u:{PASSWORD}@127.0.0.1:1/database"
+        assert cli.main(["log", "init", url, "--print"], {}, lambda _: None) == 0
+        assert cli.main(["log", "init", url], {}, lambda _: None) == 2
+        said = capsys.readouterr()
+        assert "CREATE SCHEMA" in said.out
+        assert len(said.err.splitlines()) == 1
+        assert PASSWORD not in said.out + said.err
+
     def test_a_file_needs_nothing_either(self) -> None:
         """The command takes the URL of a server."""
         with pytest.raises(UsageError, match="takes postgresql://"):
@@ -475,7 +485,7 @@ def test_opening_leaves_no_connection_behind_when_it_fails(monkeypatch: pytest.M
         async def fail(log: object) -> None:
             raise LogUnavailableError("gone")
 
-        monkeypatch.setattr(opening.PostgresqlLog, "open", fail)
+        monkeypatch.setattr(PostgresqlLog, "open", fail)
         name = new_name()
         with pytest.raises(LogUnavailableError, match="gone"):
             await open_log(server().url(name) + f"&application_name={name}", CODEC, synchronous="full")
