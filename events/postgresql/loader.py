@@ -9,11 +9,9 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-import msgspec
-
+from events.codec import decode_commit
 from events.commit import EMPTY_TIP, Tip
-from events.ids import CommitId
-from events.log import LogUnavailableError, Snapshot, StateCodec, UnusableLogError
+from events.log import Conflict, LogUnavailableError, Snapshot, StateCodec, UnusableLogError
 from events.postgresql import snapshots
 from events.postgresql.layout import lock_of
 from events.postgresql.link import Connection, Link
@@ -21,19 +19,8 @@ from events.postgresql.link import Connection, Link
 T = TypeVar("T")
 
 
-class _CommitHead(msgspec.Struct):
-    position: int
-    commit_id: str
-
-
-_head_decoder = msgspec.json.Decoder(_CommitHead)
-
-
 class PostgresqlLoader:
-    """A log that is being loaded; nothing of it is there before `finish`.
-
-    Every method but `abandon` raises `LogUnavailableError` if the server does not answer; all is lost then.
-    """
+    """`StoreLoader` over one transaction; nothing of it is there before `finish`. All is lost with its connection."""
 
     def __init__(self, link: Link, codec: StateCodec) -> None:
         self._link, self._codec = link, codec
@@ -45,12 +32,14 @@ class PostgresqlLoader:
         """Begin the transaction.
 
         Raises:
-            UnusableLogError: the log is not empty.
+            UnusableLogError: the log is not empty, or is being loaded.
         """
 
         async def work(connection: Connection) -> None:
             await connection.execute("BEGIN")
-            await connection.execute(f"SELECT pg_advisory_xact_lock({lock_of(self._link.address.schema, 'append')})")
+            lock = lock_of(self._link.address.schema, "append")
+            if not await connection.fetchval(f"SELECT pg_try_advisory_xact_lock({lock})"):
+                raise UnusableLogError(f"{self._link.address.label} is being written or loaded; try again later")
             if await connection.fetchval(f"SELECT position FROM {self._schema}.tip()"):  # noqa: S608
                 raise UnusableLogError(f"{self._link.address.label} is not empty; load into another ?name=")
             self._connection = connection
@@ -58,17 +47,17 @@ class PostgresqlLoader:
         await self._link.run(work)
 
     async def start_from(self, snapshot: Snapshot) -> None:
-        """Begin the empty log after `snapshot`, which takes the place of trimmed commits."""
+        """Start the empty log from `snapshot`; see `StoreLoader.start_from`."""
+        if self._tip != EMPTY_TIP:
+            raise Conflict
         await self._write(snapshot, base=snapshot.tip)
         self._tip = snapshot.tip
 
     async def append_lines(self, lines: Sequence[bytes], *, expected: Tip) -> Tip:
-        """Store checked lines of a dump after `expected`, and return the new tip."""
-        assert expected == self._tip
-        rows = []
-        for line in lines:
-            head = _head_decoder.decode(line)
-            rows.append((head.position, head.commit_id, line.decode()))
+        """Append dumped commits; see `StoreLoader.append_lines`."""
+        if expected != self._tip:
+            raise Conflict
+        rows = [(*decode_commit(line).tip, line.decode()) for line in lines]
 
         async def work(connection: Connection) -> None:
             await connection.copy_records_to_table(
@@ -80,15 +69,15 @@ class PostgresqlLoader:
 
         if rows:
             await self._run(work)
-            self._tip = Tip(rows[-1][0], CommitId(rows[-1][1]))
+            self._tip = Tip(*rows[-1][:2])
         return self._tip
 
     async def save(self, snapshot: Snapshot) -> None:
-        """Keep `snapshot` for later starts."""
+        """Keep `snapshot`; see `StoreLoader.save`."""
         await self._write(snapshot, base=None)
 
     async def finish(self) -> None:
-        """Make the log usable, under a new epoch."""
+        """Make the log usable, under a new epoch; see `StoreLoader.finish`."""
 
         async def work(connection: Connection) -> None:
             await connection.execute(
@@ -102,7 +91,7 @@ class PostgresqlLoader:
         await self._link.close()
 
     async def abandon(self) -> None:
-        """Leave the log as it was."""
+        """Leave the log as it was; see `StoreLoader.abandon`."""
         await self._link.close()
 
     async def _write(self, snapshot: Snapshot, *, base: Tip | None) -> None:

@@ -64,7 +64,7 @@ async def open_reader(url: str) -> StoreReader:
     return reader
 
 
-async def open_loader(url: str, codec: StateCodec) -> PostgresqlLoader:
+async def open_loading(url: str, codec: StateCodec) -> PostgresqlLoader:
     """Open the empty log at `url` to load a dump into it; make one where there is none.
 
     Raises:

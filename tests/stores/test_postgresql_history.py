@@ -19,7 +19,7 @@ from events.ids import RoomId
 from events.log import Snapshot
 from events.policy import Policy
 from events.postgresql.log import PostgresqlLog
-from events.postgresql.open import open_loader, open_log
+from events.postgresql.open import open_loading, open_log
 from projections.state import INITIAL_STATE, fold
 from tests.support import logs
 from tests.support.engines.postgresql import VERSIONS, Server, new_name, server
@@ -250,7 +250,7 @@ def test_commits_of_every_schema_are_in_the_history(file: Path) -> None:
 
     async def scenario() -> None:
         name = new_name()
-        loader = await open_loader(server().url(name), PickledStates())
+        loader = await open_loading(server().url(name), PickledStates())
         await loader.append_lines(lines, expected=EMPTY_TIP)
         await loader.finish()
         rows = await server().sql(f"SELECT position, sender, text FROM {name}.messages ORDER BY position")

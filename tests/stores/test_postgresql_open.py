@@ -12,14 +12,14 @@ import asyncpg
 import pytest
 
 from broker.errors import UsageError
-from events.codec import encode_commit
+from events.codec import UnreadableCommitError, encode_commit
 from events.commit import EMPTY_TIP, redact
-from events.log import DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
+from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
 from events.postgresql import server_checks
 from events.postgresql.address import address_of
 from events.postgresql.errors import translated
 from events.postgresql.log import PostgresqlLog
-from events.postgresql.open import init_log, init_statements, open_loader, open_log, open_reader
+from events.postgresql.open import init_log, init_statements, open_loading, open_log, open_reader
 from log_debugger.commands import init
 from log_debugger.terminal import Terminal
 from mcp_facade import cli
@@ -351,9 +351,18 @@ class TestLoading:
         async def scenario() -> None:
             url, commits = server().url(new_name()), conversation("one", "two", "three")
             before = await open_log(url, CODEC, synchronous="full")
-            loader = await open_loader(url, CODEC)
+            loader = await open_loading(url, CODEC)
             lines = [encode_commit(redact(commit) if commit.position == 3 else commit) for commit in commits]
+            with pytest.raises(UnusableLogError, match="being written or loaded"):
+                await open_loading(url, CODEC)
+            with pytest.raises(UnreadableCommitError):
+                await loader.append_lines([lines[0], b"{}"], expected=EMPTY_TIP)
+            assert await loader.append_lines([], expected=EMPTY_TIP) == EMPTY_TIP
             tip = await loader.append_lines(lines[:2], expected=EMPTY_TIP)
+            with pytest.raises(Conflict):
+                await loader.append_lines(lines[2:], expected=EMPTY_TIP)
+            with pytest.raises(Conflict):
+                await loader.start_from(Snapshot(commits[0].tip, fold(commits[:1])))
             await loader.save(Snapshot(commits[1].tip, fold(commits[:2])))
             assert await before.tip() == EMPTY_TIP
             assert await loader.append_lines(lines[2:], expected=tip) == commits[-1].tip
@@ -365,7 +374,8 @@ class TestLoading:
             assert list(await reader.lines(0, 9)) == lines
             assert reader.recorded_after == len(commits)
             with pytest.raises(UnusableLogError, match="not empty"):
-                await open_loader(url, CODEC)
+                await open_loading(url, CODEC)
+            await loader.abandon()
             await asyncio.gather(before.close(), log.close(), reader.close())
 
         run(scenario())
@@ -375,7 +385,7 @@ class TestLoading:
 
         async def scenario() -> None:
             url, commits = server().url(new_name()), chain(6)
-            loader = await open_loader(url, CODEC)
+            loader = await open_loading(url, CODEC)
             snapshot = Snapshot(commits[3].tip, fold(commits[:4]))
             await loader.start_from(snapshot)
             await loader.append_lines([encode_commit(commit) for commit in commits[4:]], expected=commits[3].tip)
@@ -392,10 +402,10 @@ class TestLoading:
 
         async def scenario() -> None:
             url, commits = server().url(new_name()), chain(4)
-            loader = await open_loader(url, CODEC)
+            loader = await open_loading(url, CODEC)
             await loader.append_lines([encode_commit(commit) for commit in commits], expected=EMPTY_TIP)
             await loader.abandon()
-            broken = await open_loader(url, CODEC)
+            broken = await open_loading(url, CODEC)
             tip = await broken.append_lines([encode_commit(commits[0])], expected=EMPTY_TIP)
             await server().sql(f"SELECT pg_terminate_backend({broken._link.server_pid})")
             with pytest.raises(LogUnavailableError):
