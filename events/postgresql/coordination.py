@@ -1,4 +1,4 @@
-"""The channel of a log's brokers, over one connection that listens: new tips, and the brokers' notes.
+"""The channel of a log's brokers for their notes, over one connection.
 
 Notes are sent over the connection that listens. So a broker hears all that it says after it has begun to listen.
 """
@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from events.coordination import NOTE_BYTES_MAX
-from events.ids import Position
 from events.log import LogUnavailableError
 from events.postgresql.address import Address
 from events.postgresql.link import SOON, Connection, Link
@@ -28,10 +27,8 @@ _LOST = None
 class PostgresqlCoordination:
     """`Coordination` over `LISTEN` and `NOTIFY`."""
 
-    def __init__(self, address: Address, on_tip: Callable[[Position, int], None]) -> None:
-        """`on_tip`: hears of new tips, with the id of the server's process that stored them; 0 if it is unknown."""
+    def __init__(self, address: Address) -> None:
         self._address = address
-        self._on_tip = on_tip
         self._link = Link(address, SOON, self._listen)
         self._subscribers: set[asyncio.Queue[bytes | None]] = set()
         self._pinging: asyncio.Task[None] | None = None
@@ -71,13 +68,12 @@ class PostgresqlCoordination:
         await self._link.execute(sql, was, secrets.token_hex(8))
 
     async def listen(self) -> None:
-        """Return once new tips and notes are heard.
+        """Return once notes are heard.
 
         Raises:
             LogUnavailableError: the server does not answer.
         """
-        if not self._link.is_open:
-            await self._link.execute("SELECT 1")
+        await self._link.open()
         if self._pinging is None or self._pinging.done():
             self._pinging = asyncio.get_running_loop().create_task(self._ping())
 
@@ -90,7 +86,6 @@ class PostgresqlCoordination:
         await self._link.close()
 
     async def _listen(self, connection: Connection) -> None:
-        await connection.add_listener(self._address.log_channel, self._hear_tip)
         await connection.add_listener(self._address.note_channel, self._hear_note)
         connection.add_termination_listener(lambda _: self._lose())
 
@@ -104,9 +99,6 @@ class PostgresqlCoordination:
                 self._lose()
                 return
 
-    def _hear_tip(self, connection: Connection, pid: int, channel: str, payload: str) -> None:
-        self._on_tip(int(payload) if payload.isdecimal() else 0, pid)
-
     def _hear_note(self, connection: Connection, pid: int, channel: str, payload: str) -> None:
         try:
             note = base64.b64decode(payload, validate=True)
@@ -118,7 +110,6 @@ class PostgresqlCoordination:
     def _lose(self) -> None:
         for queue in self._subscribers:
             _put(queue, _LOST)
-        self._on_tip(0, 0)
 
 
 def _put(queue: asyncio.Queue[bytes | None], note: bytes | None) -> None:

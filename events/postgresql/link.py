@@ -59,7 +59,7 @@ class Link:
     ) -> None:
         self.address = address
         self._settings = {**_SESSION, **(settings or {})}
-        self._on_open = on_open
+        self._on_open = [on_open] if on_open is not None else []
         self._connection: Connection = None
         self._lock = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
@@ -90,6 +90,19 @@ class Link:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await answer
+
+    async def prepare(self, on_open: Callable[[Connection], Awaitable[None]]) -> None:
+        """Prepare the present connection with `on_open`, and each later one; see `run`."""
+        self._on_open.append(on_open)
+        if self.is_open:
+            await self.run(on_open)
+        else:
+            await self.open()
+
+    async def open(self) -> None:
+        """Return once there is a connection, as far as is known; see `run`."""
+        if not self.is_open:
+            await self.execute("SELECT 1")
 
     async def rows(self, sql: str, *values: object) -> Sequence[Any]:
         """Return the rows of a statement; see `run`."""
@@ -150,9 +163,9 @@ class Link:
     async def _opened(self) -> Connection:
         connection = await asyncpg.connect(self.address.dsn, server_settings=self._settings, timeout=CONNECT_SECONDS)
         try:
-            if self._on_open is not None:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await self._on_open(connection)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                for prepare in self._on_open:
+                    await prepare(connection)
         except BaseException:
             connection.terminate()
             raise

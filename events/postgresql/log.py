@@ -1,7 +1,7 @@
 """The log in PostgreSQL: `EventLog` over a schema of a database.
 
-A broker has four connections. One appends, redacts and trims, each of its commits durable. One reads, and writes what
-may be lost. One listens to the other brokers, and one stands in line for turns.
+A broker has four connections. One appends, redacts and trims, each of its commits durable, and hears of others'
+appends. One reads, and writes what may be lost. One has the brokers' notes, and one stands in line for turns.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class PostgresqlLog:
         self._address, self._codec, self._writer = address, codec, writer
         self._side = Link(address, SOON)
         self._reader = PostgresqlReader(self._side)
-        self.coordination = PostgresqlCoordination(address, self._hear_tip)
+        self.coordination = PostgresqlCoordination(address)
         self.session_records = PostgresqlSessionRecords(self._side, secret)
         self._turns = TurnLine(address)
         self._own = OwnCommits()
@@ -80,6 +80,7 @@ class PostgresqlLog:
             LogUnavailableError: the server does not answer.
             UnusableLogError: the log can't be read.
         """
+        await self._writer.prepare(self._listen)
         await self._reader.look()
         (self.redacted_to,) = await self._side.row(f"SELECT redacted_to FROM {self._schema}.meta")  # noqa: S608
         await self._turns.prepare()
@@ -235,11 +236,15 @@ class PostgresqlLog:
         """Return the next commits after `after`: this broker's own as they are, others' from the server."""
         if own := self._own.after(after):
             return own
-        await self.coordination.listen()
+        await self._writer.open()  # it hears of others' commits
         return await self._reader.read(after, FOLLOWED_PAGE)
 
-    def _hear_tip(self, position: Position, pid: int) -> None:
-        if not (pid and pid == self._writer.server_pid):
+    async def _listen(self, connection: Connection) -> None:
+        """Listen by the connection that appends: what is heard of its own appends comes with their answers."""
+        await connection.add_listener(self._address.log_channel, self._hear_tip)
+
+    def _hear_tip(self, connection: Connection, pid: int, channel: str, payload: str) -> None:
+        if pid != self._writer.server_pid:
             self._wake()
 
     def _wake_soon(self) -> None:
