@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 
@@ -44,9 +45,19 @@ def translated(error: Exception, address: Address) -> Exception:
     remedy = next((remedy for kind, remedy in _REMEDIES.items() if isinstance(error, kind)), None)
     if remedy is not None:
         return UnusableLogError(f"{address.label}: {text}; {remedy}")
-    if isinstance(error, OSError | asyncpg.PostgresError | exceptions.InterfaceError | exceptions.InternalClientError):
+    if isinstance(error, OSError):
+        return LogUnavailableError(_unreachable(error))
+    if isinstance(error, asyncpg.PostgresError | exceptions.InterfaceError | exceptions.InternalClientError):
         return LogUnavailableError(text)
     return error
+
+
+def _unreachable(error: OSError) -> str:
+    """Return the reason without the server's address, since `/readyz` shows it."""
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return "the server does not answer in time"
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else type(error).__name__
+    return f"the server can't be reached: {reason}"
 
 
 def one_line(error: BaseException, address: Address) -> str:

@@ -92,12 +92,9 @@ class Link:
         return await answer
 
     async def prepare(self, on_open: Callable[[Connection], Awaitable[None]]) -> None:
-        """Prepare the present connection with `on_open`, and each later one; see `run`."""
+        """Prepare this connection with `on_open`, and each later one; see `run`."""
+        await self.run(on_open)
         self._on_open.append(on_open)
-        if self.is_open:
-            await self.run(on_open)
-        else:
-            await self.open()
 
     async def open(self) -> None:
         """Return once there is a connection, as far as is known; see `run`."""
@@ -120,15 +117,22 @@ class Link:
         return int(count) if count.isdigit() else 0
 
     async def close(self) -> None:
-        """Finish the operation under way, refuse those that wait, and close the connection."""
+        """Finish the operation under way, refuse those that wait, and close the connection.
+
+        An operation that takes longer than `CLOSE_SECONDS` is given up.
+        """
         self._is_closed = True
+        deadline = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._terminate)
         async with self._lock:
+            deadline.cancel()
             if self._connection is not None:
-                try:
-                    with suppress(Exception):
-                        await self._connection.close(timeout=CLOSE_SECONDS)
-                finally:
-                    self._connection.terminate()
+                with suppress(Exception):
+                    await self._connection.close(timeout=CLOSE_SECONDS)
+                self._terminate()
+
+    def _terminate(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
 
     async def _answer(
         self, answer: asyncio.Future[T], work: Callable[[Connection], Awaitable[T]], *, is_limited: bool

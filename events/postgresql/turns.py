@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from events.ids import Position
 from events.log import MISSED_COMMITS_MAX, TURN_MS, LogUnavailableError, UnusableLogError
@@ -42,9 +43,10 @@ class TurnLine:
 
     def __init__(self, address: Address) -> None:
         self._address = address
+        self._links: set[Link] = set()
         self._idle: list[Link] = []
         self._held: set[Turn] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closed = False
         self._turn_sql = f'SELECT lines FROM "{address.schema}".turn($1, $2) AS lines'  # noqa: S608
         self._unlock_sql = "SELECT pg_advisory_unlock_all()"
@@ -55,13 +57,17 @@ class TurnLine:
         Raises:
             LogUnavailableError: the server does not answer.
         """
-        link = Link(self._address, _SETTINGS)
-        await link.execute("SELECT 1")
+        link = self._new_link()
+        await link.open()
         self._idle.append(link)
 
     async def take(self, after: Position) -> Turn | None:
         """Wait for a turn; `None` if it does not come in time. Never raise but for a cancellation."""
+        if self._is_closed:
+            return None
         taking = asyncio.get_running_loop().create_task(self._take(after))
+        self._tasks.add(taking)
+        taking.add_done_callback(self._tasks.discard)
         try:
             done, _ = await asyncio.wait({taking}, timeout=2 * TURN_MS / 1_000)
         except asyncio.CancelledError:
@@ -88,10 +94,17 @@ class TurnLine:
         """End the turns, and release the connections."""
         self._is_closed = True
         self.end_all()
-        await asyncio.gather(*self._tasks, *(link.close() for link in self._idle))
+        await asyncio.gather(*(link.close() for link in self._links))
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _new_link(self) -> Link:
+        link = Link(self._address, _SETTINGS)
+        self._links.add(link)
+        return link
 
     async def _take(self, after: Position) -> Turn | None:
-        link = self._idle.pop() if self._idle else Link(self._address, _SETTINGS)
+        link = self._idle.pop() if self._idle else self._new_link()
         try:
             (lines,) = await link.row(self._turn_sql, after, MISSED_COMMITS_MAX)
         except (LogUnavailableError, UnusableLogError):
@@ -100,23 +113,22 @@ class TurnLine:
             return None
         turn = Turn(self, link, lines)
         self._held.add(turn)
-        if self._is_closed:
-            turn.end()
         return turn
 
     async def _unlock(self, link: Link) -> None:
         try:
             await link.execute(self._unlock_sql)
         except (LogUnavailableError, UnusableLogError):
-            await link.close()  # which gives the turn back as well
+            await self._drop(link)  # which gives the turn back as well
         else:
-            await self._put_back(link)
+            if self._idle:
+                await self._drop(link)
+            else:
+                self._idle.append(link)
 
-    async def _put_back(self, link: Link) -> None:
-        if self._is_closed or self._idle:
-            await link.close()
-        else:
-            self._idle.append(link)
+    async def _drop(self, link: Link) -> None:
+        self._links.discard(link)
+        await link.close()
 
 
 def _end_at_once(taking: asyncio.Task[Turn | None]) -> None:

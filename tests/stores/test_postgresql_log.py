@@ -27,6 +27,7 @@ from events.postgresql import log as log_module
 from events.postgresql.layout import lock_of
 from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import open_log
+from events.postgresql.own_commits import OWN_COMMITS_MAX
 from projections.state import fold
 from tests.support.engines.postgresql import Server, new_name, server
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
@@ -172,6 +173,39 @@ class TestDeadPeers:
                 assert await log.append(commits[1:2], expected=commits[0].tip) == commits[1].tip
 
         asyncio.run(scenario())
+
+    def test_a_log_closes_although_its_server_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The operation under way fails, and a turn that did not come is forgotten."""
+        monkeypatch.setattr(link_module, "CLOSE_SECONDS", 0.2)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                pids = [log._writer.server_pid, log._turns._idle[0].server_pid]
+                for pid in pids:
+                    os.kill(pid, signal.SIGSTOP)
+                try:
+                    appending = asyncio.ensure_future(log.append(chain(1), expected=EMPTY_TIP))
+                    async with log.turn(0) as missed:
+                        assert missed == ()
+                    await asyncio.wait_for(log.close(), WITHIN_SECONDS)
+                    with pytest.raises(LogUnavailableError):
+                        await appending
+                finally:
+                    for pid in pids:
+                        os.kill(pid, signal.SIGCONT)
+
+        asyncio.run(scenario())
+
+    @on_log(1)
+    async def test_a_server_that_became_a_standby_is_left(self, log: PostgresqlLog) -> None:
+        """The next append looks for the primary, where the URL names more hosts than one."""
+        commits = chain(1)
+        pid = log._writer.server_pid
+        await log._writer.execute("SET default_transaction_read_only = on")
+        with pytest.raises(LogUnavailableError, match="read-only"):
+            await log.append(commits, expected=EMPTY_TIP)
+        assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
+        assert log._writer.server_pid != pid
 
     def test_an_append_does_not_wait_for_ever_behind_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A client holds the lock of the log's appends; the server gives the append up."""
@@ -393,6 +427,43 @@ class TestSharing:
         assert there.base == commits[5].tip
         (count,) = await there._side.row(f"SELECT count(*) FROM {here._address.schema}.commits")
         assert count == 2
+
+    @on_log(2)
+    async def test_two_brokers_trim_at_once(self, here: PostgresqlLog, there: PostgresqlLog) -> None:
+        """The higher base wins, and its snapshot is the only one."""
+        commits = chain(8)
+        await here.append(commits, expected=EMPTY_TIP)
+        lower, higher = (Snapshot(commits[length - 1].tip, fold(commits[:length])) for length in (4, 6))
+        await asyncio.gather(here.compact(higher), there.compact(lower))
+        await there._write(lower, base=lower.tip)
+        assert list(await there._reader.snapshot_tips()) == [higher.tip]
+        assert await there.newest_snapshot() == higher
+        assert await all_of(there) == commits[6:]
+
+    @on_log(1)
+    async def test_a_large_snapshot_is_kept_in_parts(self, log: PostgresqlLog) -> None:
+        """Appends go on meanwhile."""
+        commits = chain(2)
+        await log.append(commits[:1], expected=EMPTY_TIP)
+        large = Snapshot(commits[0].tip, "x" * 500_000)
+        saving = asyncio.ensure_future(log.save(large))
+        await log.append(commits[1:], expected=commits[0].tip)
+        await saving
+        assert await log.newest_snapshot() == large
+        (parts,) = await log._side.row(f"SELECT count(*) FROM {log._address.schema}.snapshot_parts")
+        assert parts > 2
+
+    @on_log(1)
+    async def test_many_own_commits_are_heard_by_two_followers(self, log: PostgresqlLog) -> None:
+        """More than are kept for them; the rest is read."""
+        commits = chain(OWN_COMMITS_MAX + 300)
+        async with aclosing(log.follow(0)) as first, aclosing(log.follow(0)) as second:
+            heard = [asyncio.ensure_future(anext(each)) for each in (first, second)]
+            await asyncio.sleep(0)
+            await log.append(commits[:700], expected=EMPTY_TIP)
+            await log.append(commits[700:], expected=commits[699].tip)
+            for followed, begun in zip((first, second), heard, strict=True):
+                assert [await begun, *[await anext(followed) for _ in commits[1:]]] == commits
 
     @on_log(1)
     async def test_old_snapshots_are_thinned_out(self, log: PostgresqlLog) -> None:

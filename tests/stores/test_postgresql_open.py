@@ -15,7 +15,7 @@ from broker.errors import UsageError
 from events.codec import UnreadableCommitError, encode_commit
 from events.commit import EMPTY_TIP, redact
 from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
-from events.postgresql import server_checks
+from events.postgresql import link, server_checks
 from events.postgresql.address import address_of
 from events.postgresql.errors import translated
 from events.postgresql.log import PostgresqlLog
@@ -178,8 +178,22 @@ class TestRefusals:
 
         async def scenario() -> None:
             for url in ("postgresql://u:p@127.0.0.1:1/database", "postgresql:///database?host=/nowhere&user=u"):
-                with pytest.raises(LogUnavailableError):
+                with pytest.raises(LogUnavailableError, match="can't be reached: ") as error:
                     await open_log(url, CODEC, synchronous="full")
+                assert "127.0.0.1" not in str(error.value)
+
+        run(scenario())
+
+    def test_a_server_that_says_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Something takes the connection, and does not answer."""
+        monkeypatch.setattr(link, "CONNECT_SECONDS", 0.2)
+
+        async def scenario() -> None:
+            silent = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(1), "127.0.0.1", 0)
+            port = silent.sockets[0].getsockname()[1]
+            with pytest.raises(LogUnavailableError, match="does not answer in time"):
+                await open_log(f"postgresql://u:p@127.0.0.1:{port}/database", CODEC, synchronous="full")
+            silent.close()
 
         run(scenario())
 
