@@ -13,6 +13,7 @@ from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError
 from events.commit import Commit
 from events.log import DeliveryRecord, UnusableLogError
+from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.sources import WEB_SCHEMES, Source, commits, open_source
 from log_debugger.report.data import FoldedLog, page_data
 from log_debugger.report.html import page
@@ -26,7 +27,7 @@ RECORDS_COMMITS = 10_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or -")
+    parser.add_argument("log", metavar="LOG", help=LOG_HELP)
     add_output_argument(parser, "the page to write; a file that is there is replaced")
     parser.add_argument("--no-texts", action="store_true", help="leave out what was said, and names and interests")
 
