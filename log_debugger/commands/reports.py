@@ -132,7 +132,7 @@ def _export(source: Source, reports: Sequence[Report], options: argparse.Namespa
         "log": {"position": tip.position, "commit_id": tip.commit_id, "trimmed_to": source.base.tip.position},
         "reports": [_json(report) for report in reports],
     }
-    with output(options.export, options.log, terminal) as out:
+    with output(options.export, options.log, terminal, "--export") as out:
         out.write(msgspec.json.format(ascii_json(document).encode(), indent=2) + b"\n")
     if not out.is_stdout:
         terminal.line(f"{options.export}: {count(len(reports), 'report')}")
