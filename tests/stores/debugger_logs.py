@@ -36,7 +36,7 @@ class Store(Protocol):
         ...
 
     def stored(self, url: str) -> int:
-        """Return how much is stored of the log at `url`: 0 if nothing."""
+        """Return how much is stored of the log at `url`: 0 if nothing, or an empty log that had to be made."""
         ...
 
     def say_another_text(self, url: str, position: int) -> None:

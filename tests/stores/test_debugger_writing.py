@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from events.log import EventLog, LogRolledBackError
+from log_debugger.commands import load
 from projections.state import fold
 from tests.core.test_codec import GOLDEN
 from tests.log_debugger.crowds import crowd
@@ -141,13 +146,15 @@ class TestLoading:
         """Brokers and readers find none; the next load begins anew."""
         url = store.url()
         command = [sys.executable, "-m", "mcp_facade.main", "log", "load", url]
-        lines = dumped(SOME).splitlines(keepends=True)
+        long = crowd(8, 4_000)
+        lines = dumped(long).splitlines(keepends=True)
+        assert len(lines) > load.LINES_AT_ONCE + 200
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as loading:
             assert loading.stdin is not None
             loading.stdin.write(b"".join(lines[:-1]))
             loading.stdin.flush()
-            _until_waiting(loading.pid)
+            _until_read(loading.stdin)
             loading.send_signal(how)
             out, err = loading.communicate(timeout=WITHIN_SECONDS)
         assert loading.returncode == (130 if how == signal.SIGINT else -how)
@@ -156,16 +163,17 @@ class TestLoading:
             assert store.stored(url) == 0
         result = run_command("verify", url)
         assert "0 commits" in result.out or result.status == 2
-        assert loaded(url, dumped(SOME)).status == 0
-        assert dump_of(url) == dumped(SOME)
+        assert loaded(url, dumped(long)).status == 0
+        assert dump_of(url) == dumped(long)
 
 
-def _until_waiting(pid: int) -> None:
-    """Return once the process waits for its standard input."""
-    deadline = time.monotonic() + WITHIN_SECONDS
-    while "pipe" not in Path(f"/proc/{pid}/wchan").read_text():
+def _until_read(pipe: IO[bytes]) -> None:
+    """Return once the other end has read all that is in `pipe`, so that it has stored a part."""
+    deadline, unread = time.monotonic() + WITHIN_SECONDS, array("i", [1])
+    while unread[0]:
         assert time.monotonic() < deadline
         os.sched_yield()
+        fcntl.ioctl(pipe, termios.FIONREAD, unread)
 
 
 class TestTrimming:

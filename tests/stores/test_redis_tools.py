@@ -328,6 +328,21 @@ class TestLoading:
 
         within(scenario)
 
+    def test_a_broker_of_the_empty_log_can_not_write_meanwhile(self, redis_server: RedisServer) -> None:
+        """Its commit is refused, so that it is not thrown away with the load; it goes on after the load."""
+
+        async def scenario() -> None:
+            commits, name = conversation("one", "two"), new_name()
+            async with opened(redis_server, name) as (log,):
+                loader = await open_loading(redis_server.url(name), PickledStates())
+                with pytest.raises(LogUnavailableError, match="gone from Redis"):
+                    await log.append(commits[:1], expected=EMPTY_TIP)
+                await finished(loader, lines_of(commits[:-1]))
+                await log.append(commits[-1:], expected=commits[-2].tip)
+                assert await all_of(log) == commits
+
+        within(scenario)
+
     def test_an_abandoned_load_leaves_nothing(self, redis_server: RedisServer) -> None:
         """No key of it is left."""
 
