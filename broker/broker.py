@@ -11,6 +11,7 @@ from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
 from broker.deadlines import Deadlines
 from broker.delivery_log import DeliveryLog
 from broker.hub import Hub
+from broker.log_fault import LogFault, settle
 from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.minting import Minting
@@ -18,7 +19,7 @@ from broker.peers import PeerLimits, Peers
 from broker.presence import ATTENDED_GRACE_MS, Presence
 from broker.rate_limiter import RateLimiter
 from broker.reads import ReadLimits, Reads
-from broker.replica import LogObserver
+from broker.replica import LOG_FAULTS, LogObserver
 from broker.retention import Redaction
 from broker.store_watch import StoreWatch
 from broker.streams import Heartbeat, Streams
@@ -68,6 +69,10 @@ class Broker(LogObserver):
         self.random_bytes = random_bytes
         self.ready = False
         self.draining = False
+        self.log_fault: LogFault | None = None
+        """The reason why this broker has to end; no command is carried out any more."""
+        self.log_given_up = asyncio.Event()
+        """Set once nothing is left to do about `log_fault`."""
         self.deadlines = Deadlines(clock)
         self.metrics = Metrics(lambda: self.state, lambda: len(asyncio.all_tasks()))
         self.writer = LogWriter(
@@ -92,7 +97,9 @@ class Broker(LogObserver):
         self.peers = Peers(clock, self.writer.time_ms, peer_limits)
         self.metrics.busiest_peer_share.set_function(self.peers.share.busiest)
         self.minting = Minting(clock, self.writer, self.presence, self.peers, self.metrics, random_bytes)
-        self.store_watch = StoreWatch(log, clock, self.replica, self.metrics, self.in_background)
+        self.store_watch = StoreWatch(
+            log, clock, self.replica, self.metrics, self.in_background, self.log_failed
+        )
         self._tasks: set[asyncio.Future[object]] = set()
 
     @property
@@ -159,6 +166,17 @@ class Broker(LogObserver):
         """Have the log probed (`LogObserver`)."""
         self.store_watch.append_failed(is_given_up=is_given_up)
 
+    def log_failed(self, fault: Exception) -> None:
+        """Give up the shared log (`LogObserver`): the process has to end."""
+        if self.log_fault is None:
+            self.log_fault = LogFault.of(fault)
+            self.writer.fail()
+            self.in_background(self._give_up_log(self.log_fault))
+
+    async def _give_up_log(self, fault: LogFault) -> None:
+        await settle(fault, self.log, self.clock, self.replica)
+        self.log_given_up.set()
+
     def log_truncated(self) -> None:
         """End the streams, so their clients catch up by cursor: trimmed commits were not announced (`LogObserver`)."""
         self._start_over()
@@ -195,4 +213,13 @@ class Broker(LogObserver):
         """Let `work` run on its own; it is cancelled when the broker closes."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._background_done)
+
+    def _background_done(self, task: asyncio.Future[object]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (fault := task.exception()) is None:
+            return
+        if self.log.is_shared and isinstance(fault, LOG_FAULTS):
+            self.log_failed(fault)
+        else:
+            logger.error("background_failed", fault=type(fault).__name__, exc_info=fault)
