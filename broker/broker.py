@@ -22,7 +22,7 @@ from broker.reads import ReadLimits, Reads
 from broker.replica import LOG_FAULTS, LogObserver
 from broker.retention import Redaction
 from broker.store_watch import StoreWatch
-from broker.streams import Heartbeat, Streams
+from broker.streams import SPREAD_MS, Heartbeat, Streams
 from broker.waits import Waits
 from broker.writer import LogWriter
 from events.commands import Disconnect, SendMessage
@@ -90,16 +90,14 @@ class Broker(LogObserver):
         self.delivery_log = DeliveryLog(log, clock, self.writer.time_ms)
         self.heartbeat = Heartbeat(clock, self.deadlines)
         self.streams = Streams(
-            clock, self.replica, self.hub, self.presence, self.heartbeat, self.metrics, self.delivery_log
+            clock, self.replica, self.hub, self.presence, self.heartbeat, self.metrics, self.delivery_log, random_bytes
         )
         self.reads = Reads(log, self.replica, self.delivery_log, RateLimiter(clock), read_limits)
         self.waits = Waits(clock, self.hub, self.replica, self.reads)
         self.peers = Peers(clock, self.writer.time_ms, peer_limits)
         self.metrics.busiest_peer_share.set_function(self.peers.share.busiest)
         self.minting = Minting(clock, self.writer, self.presence, self.peers, self.metrics, random_bytes)
-        self.store_watch = StoreWatch(
-            log, clock, self.replica, self.metrics, self.in_background, self.log_failed
-        )
+        self.store_watch = StoreWatch(log, clock, self.replica, self.metrics, self.in_background, self.log_failed)
         self._tasks: set[asyncio.Future[object]] = set()
 
     @property
@@ -191,15 +189,19 @@ class Broker(LogObserver):
         self.hub.wake_all()
 
     def drain(self) -> None:
-        """Take no more calls; end every wait and every stream with what it has."""
+        """Take no more calls; end every wait and every stream with what it has.
+
+        If other brokers are there for the clients, the streams end over `SPREAD_MS`, or with the second call.
+        """
         self.ready = False
         self.draining = True
         self.waits.drain()
-        self.streams.end_all()
+        self.streams.end_all(over_ms=SPREAD_MS if self.log.is_shared else 0)
 
     async def close(self) -> None:
         """Finish the append in progress, for at most `APPENDING_MS`, and close the log."""
         self.drain()
+        self.streams.end_all()
         self.deadlines.stop()
         self.store_watch.stop()
         await self.writer.stop(APPENDING_MS)

@@ -7,11 +7,8 @@ import pytest
 from broker.config import (
     BOUNDS,
     DEFAULTS,
-    FLAGS,
-    LISTS,
     OFF_AT_0,
     SERVED,
-    SWITCHES,
     Settings,
     commits_kept,
     serve_help,
@@ -19,6 +16,7 @@ from broker.config import (
     unknown_variables,
 )
 from broker.errors import UsageError
+from broker.flags import FLAGS, LISTS, SWITCHES
 from broker.peers import LOOPBACK
 from events.policy import LIMITS, Policy
 from mcp_facade.cli import parser_for

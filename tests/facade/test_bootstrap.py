@@ -37,6 +37,11 @@ class Small:
         """Nothing lasts."""
 
 
+async def made(module: Any) -> Small:
+    """Make it, whatever was imported."""
+    return Small()
+
+
 async def asked(front: BootstrapApp, path: str) -> int:
     """The status that a request for `path` is answered with."""
     statuses: list[int] = []
@@ -64,7 +69,7 @@ async def test_a_call_that_comes_too_early_waits_for_the_application() -> None:
     """Meanwhile whoever asks is told that the process lives, and is not ready."""
     gate, told, said = threading.Event(), asyncio.Queue[dict[str, Any]](), list[str]()
     with patch("mcp_facade.bootstrap.import_module", lambda name: gate.wait(10)):
-        front = BootstrapApp("of no matter", lambda module: Small(), lambda: None)
+        front = BootstrapApp("of no matter", made, lambda: None)
         living = asyncio.create_task(lived(front, told, said))
         told.put_nowait({"type": "lifespan.startup"})
         await settle(1)
@@ -84,7 +89,7 @@ async def test_a_call_that_comes_too_early_waits_for_the_application() -> None:
 async def test_an_application_that_is_not_there_is_a_failure() -> None:
     """Whoever runs it is told, and nobody waits for ever."""
     told, tellings = asyncio.Queue[dict[str, Any]](), list[Exception | None]()
-    front = BootstrapApp("a_module_that_nobody_has", lambda module: Small(), lambda: tellings.append(front.failure))
+    front = BootstrapApp("a_module_that_nobody_has", made, lambda: tellings.append(front.failure))
     told.put_nowait({"type": "lifespan.startup"})
     await lived(front, told, [])
     assert [type(failure) for failure in tellings] == [ModuleNotFoundError]

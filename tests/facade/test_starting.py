@@ -12,7 +12,7 @@ import pytest
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
 from events.memory import MemoryLog
-from mcp_facade.app import START_WAIT_MS
+from mcp_facade.bootstrap import START_WAIT_MS
 from tests.facade.people import crowd
 from tests.support.fake_clock import FakeClock
 from tests.support.server import eventually, serving
