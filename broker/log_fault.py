@@ -14,7 +14,7 @@ from broker.clock import Clock
 from broker.replica import Replica, within
 from events.codec import NewerCommitError, UnreadableCommitError
 from events.commit import Tip
-from events.log import EventLog, LogUnavailableError
+from events.log import EventLog, LogUnavailableError, UnusableLogError
 
 logger = structlog.get_logger(__name__)
 
@@ -33,9 +33,9 @@ class LogFault(NamedTuple):
     @classmethod
     def of(cls, error: Exception) -> LogFault:
         """Return the fault behind an error of `broker.replica.LOG_FAULTS`."""
-        if isinstance(error, NewerCommitError):
+        if isinstance(error, NewerCommitError) or isinstance(error.__cause__, NewerCommitError):
             return cls("newer_log", f"a newer program writes the log: {error}")
-        if isinstance(error, UnreadableCommitError):
+        if isinstance(error, UnreadableCommitError | UnusableLogError):
             return cls("log", f"the log can't be read: {error}")
         return cls("log_rolled_back", f"the log was rolled back or replaced: {error}")
 

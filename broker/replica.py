@@ -19,7 +19,7 @@ from events.codec import UnreadableCommitError
 from events.commands import Disconnect
 from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.ids import ConnectionId, Position
-from events.log import EventLog, LogRolledBackError, LogUnavailableError, Snapshot
+from events.log import EventLog, LogRolledBackError, LogUnavailableError, Snapshot, UnusableLogError
 from projections.state import INITIAL_STATE, State, evolve
 from projections.view import StateView
 
@@ -34,7 +34,7 @@ CATCH_UP_MS = 2_000
 FOLLOWED_COMMITS_MAX = 1_000
 """At so many followed commits not folded yet, following pauses."""
 
-LOG_FAULTS = (BrokenChainError, LogRolledBackError, UnreadableCommitError)
+LOG_FAULTS = (BrokenChainError, LogRolledBackError, UnreadableCommitError, UnusableLogError)
 """Errors after which no commit of a log can be folded any more."""
 
 
