@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
 
+import msgspec
 import structlog
 
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
@@ -15,13 +19,17 @@ from broker.log_fault import LogFault, settle
 from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.minting import Minting
+from broker.notes import BROKER_ID_BYTES, About
 from broker.peers import PeerLimits, Peers
 from broker.presence import ATTENDED_GRACE_MS, Presence
 from broker.rate_limiter import RateLimiter
 from broker.reads import ReadLimits, Reads
 from broker.replica import LOG_FAULTS, LogObserver
 from broker.retention import Redaction
+from broker.roster import Roster
+from broker.roster_link import RosterLink
 from broker.store_watch import StoreWatch
+from broker.stores import DISTRIBUTION
 from broker.streams import SPREAD_MS, Heartbeat, Streams
 from broker.waits import Waits
 from broker.writer import LogWriter
@@ -38,6 +46,11 @@ logger = structlog.get_logger(__name__)
 
 APPENDING_MS = 1_500
 """The longest wait of `close` for an append. With all else to end, the process is gone within five seconds."""
+
+
+@cache
+def _version() -> str:
+    return version(DISTRIBUTION)
 
 
 class Broker(LogObserver):
@@ -75,18 +88,24 @@ class Broker(LogObserver):
         """Set once nothing is left to do about `log_fault`."""
         self.deadlines = Deadlines(clock)
         self.metrics = Metrics(lambda: self.state, lambda: len(asyncio.all_tasks()))
+        self.roster = Roster(random_bytes(BROKER_ID_BYTES), clock.now_ms()) if log.is_shared else None
+        """What the other brokers of a shared log hear."""
         self.writer = LogWriter(
             log,
             clock,
             self.metrics,
             observer=self,
+            is_caretaker=self._is_caretaker,
             keep_commits=keep_commits,
             random_bytes=random_bytes,
         )
         self.replica = self.writer.replica
         self.hub = Hub(clock, self.metrics.deliveries)
-        self.presence = Presence(clock, self.deadlines, self.replica, self.writer.submit)
-        self.match_timeouts = MatchTimeouts(clock, self.deadlines, self.writer)
+        self.presence = Presence(
+            clock, self.deadlines, self.replica, self.writer.submit, self.roster, attended_grace_ms
+        )
+        self.roster_link = self._roster_link()
+        self.match_timeouts = MatchTimeouts(clock, self.deadlines, self.writer, self.roster)
         self.delivery_log = DeliveryLog(log, clock, self.writer.time_ms)
         self.heartbeat = Heartbeat(clock, self.deadlines)
         self.streams = Streams(
@@ -99,6 +118,22 @@ class Broker(LogObserver):
         self.minting = Minting(clock, self.writer, self.presence, self.peers, self.metrics, random_bytes)
         self.store_watch = StoreWatch(log, clock, self.replica, self.metrics, self.in_background, self.log_failed)
         self._tasks: set[asyncio.Future[object]] = set()
+        self._policy_digest = ""
+
+    def _roster_link(self) -> RosterLink | None:
+        rows, coordination = self.presence.own_rows, self.log.coordination
+        if self.roster is None or rows is None or coordination is None:
+            return None
+        link = RosterLink(coordination, self.clock, self.roster, rows, self.presence, self.metrics, self._about)
+        self.presence.confirmation.tell = link.tell_confirmed
+        return link
+
+    def _about(self) -> About:
+        return About(_version(), self._policy_digest, self.state.position)
+
+    def _is_caretaker(self) -> bool:
+        """Return whether this broker saves, compacts and redacts for all brokers of its log."""
+        return self.roster is None or self.roster.is_caretaker
 
     @property
     def state(self) -> State:
@@ -116,13 +151,18 @@ class Broker(LogObserver):
             UnusableLogError: it can't be read.
             LogUnavailableError: it does not answer.
         """
+        self._policy_digest = sha256(msgspec.json.encode(policy)).hexdigest()[:16]
         await self.writer.start(policy)
         self._start_over()
+        if self.roster_link is not None:
+            self.roster_link.start()
         self.presence.confirmation.start()
         self.store_watch.start()
         if redact_after_ms is not None:
             watched, submit = self.writer.commit_clock.watched, self.writer.submit
-            redaction = Redaction(self.log, self.clock, watched, redact_after_ms, self.replica, submit)
+            redaction = Redaction(
+                self.log, self.clock, watched, redact_after_ms, self.replica, submit, self._is_caretaker
+            )
             self.in_background(redaction.run())
         self.ready = not self.draining
 
@@ -151,10 +191,6 @@ class Broker(LogObserver):
     def to_avoid(self, state: StateView, who: ConnectionId) -> tuple[ConnectionId, ...]:
         """Return the waiting connections that a seeker should not meet because of their addresses (`LogObserver`)."""
         return self.peers.to_avoid(state, who)
-
-    def foreign_commits(self) -> None:
-        """Prolong the presence of connections that other brokers may hear (`LogObserver`)."""
-        self.presence.on_foreign_commits()
 
     def append_stored(self) -> None:
         """Note that the log takes commits (`LogObserver`)."""
@@ -204,6 +240,8 @@ class Broker(LogObserver):
         self.streams.end_all()
         self.deadlines.stop()
         self.store_watch.stop()
+        if self.roster_link is not None:
+            await self.roster_link.stop()
         await self.writer.stop(APPENDING_MS)
         for task in self._tasks:
             task.cancel()

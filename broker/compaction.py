@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
@@ -14,8 +14,10 @@ from projections.state import State
 class SnapshotKeeper:
     """Saves a snapshot every so many commits, and compacts a log of limited length."""
 
-    def __init__(self, log: EventLog, keep_commits: int | None) -> None:
+    def __init__(self, log: EventLog, keep_commits: int | None, is_caretaker: Callable[[], bool]) -> None:
+        """Do nothing unless `is_caretaker`: of the brokers of a shared log, one suffices."""
         self._log = log
+        self._is_caretaker = is_caretaker
         self._keep_commits = keep_commits
         self._halfway: Snapshot | None = None
         self._saved_position = 0
@@ -27,6 +29,10 @@ class SnapshotKeeper:
 
     async def on_committed(self, state: State) -> None:
         """Save or compact if due, now that `state` is stored. A task saves, so a batch waits for no snapshot."""
+        if not self._is_caretaker():
+            self._saved_position = state.position
+            self._halfway = None
+            return
         if state.tip.position - self._saved_position >= state.policy.snapshot_every_commits and self._is_free():
             self._saved_position = state.position
             self._saving = asyncio.get_running_loop().create_task(self._log.save(Snapshot(state.tip, state)))

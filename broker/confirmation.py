@@ -2,7 +2,8 @@
 
 Its client may have vanished while it waited. A call or a stream begun after the opening confirms a member, and so does
 a notification about the room written to an open connection. A client that thinks for long between two calls is
-confirmed by its result. The broker submits `CancelMatch` once the grace is over.
+confirmed by its result. The broker submits `CancelMatch` once the grace is over. In a shared log, each broker tells the
+others of the members that it confirms.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import NamedTuple
 
 from broker.clock import Clock
 from broker.deadlines import Deadlines
+from broker.notes import Confirmed
 from broker.replica import Replica
+from broker.roster import JUDGE_LAG_MS, LEASE_MS, Roster
 from events.commands import CancelMatch
 from events.commit import Commit
 from events.events import RoomClosed, RoomOpened
@@ -30,6 +33,7 @@ class _Match(NamedTuple):
     opened_position: Position
     since_ms: float
     grace_ms: int
+    is_from_before: bool  # opened before this broker started
 
 
 class MatchConfirmation:
@@ -42,21 +46,23 @@ class MatchConfirmation:
         replica: Replica,
         submit: Callable[[CancelMatch], object],
         is_present: Callable[[ConnectionId], bool],
-        is_heard_since: Callable[[ConnectionId, float], bool],
+        roster: Roster | None,
     ) -> None:
         """`submit` takes the command at the end of the grace, and each second after it while the room is open.
 
-        `is_present` returns whether a member of a room is present now, and `is_heard_since` whether it was heard.
+        `is_present` returns whether a member of a room is present now.
         """
         self.unconfirmed: dict[ConnectionId, _Match] = {}
-        """The members to be confirmed. To take one out is to confirm it."""
+        """The members to be confirmed."""
+        self.tell: Callable[[Confirmed], None] = lambda confirmed: None
         self._clock = clock
         self._deadlines = deadlines
         self._replica = replica
         self._submit = submit
         self._is_present = is_present
-        self._is_heard_since = is_heard_since
-        self._foreign_commit_ms = NEVER
+        self._roster = roster
+        self._told: dict[ConnectionId, tuple[Position, float]] = {}  # what other brokers were told, and when
+        self._early: dict[ConnectionId, Position] = {}  # confirmed elsewhere in a room not known here yet
 
     def start(self) -> None:
         """Start a grace anew in the rooms opened less than a grace ago; all other matches are confirmed.
@@ -76,20 +82,35 @@ class MatchConfirmation:
                 people = [state.connections.by_id[who] for who in (room.first, room.second)]
                 opened_at_ms = min(known.last_at_ms for known in people)
                 if opened_at_ms > opened_after_ms:
-                    self._expect(room.room_id, (room.first, room.second), room.opened_position, grace_ms)
+                    members = room.first, room.second
+                    self._expect(room.room_id, members, room.opened_position, grace_ms, is_from_before=True)
 
     def confirm_all(self) -> None:
         """Count every match as confirmed: the openings of some of them were not announced."""
         self.unconfirmed.clear()
+        self._early.clear()
 
-    def on_foreign_commits(self) -> None:
-        """Start every grace anew: another broker lives, and the members it hears are not known here.
+    def confirm(self, connection_id: ConnectionId) -> None:
+        """Note a sign of life of `connection_id`, and tell the other brokers if it confirms a match."""
+        match = self.unconfirmed.pop(connection_id, None)
+        if match is not None and self._roster is not None:
+            self._told[connection_id] = match.opened_position, self._clock.now_ms()
+            self.tell(Confirmed(connection_id, match.opened_position))
 
-        So no match is cancelled while the other brokers write, nor because of a member never heard here. A
-        limit remains: if all of them write nothing for a whole grace, a member that has moved to another broker, and
-        has not spoken, has missed the match.
-        """
-        self._foreign_commit_ms = self._clock.now_ms()
+    def told_lately(self) -> list[Confirmed]:
+        """Return the members confirmed here whose matches other brokers may still expect to be confirmed."""
+        keep_ms = 2 * (self._replica.state.policy.confirm_grace_ms + LEASE_MS)
+        since_ms = self._clock.now_ms() - keep_ms
+        self._told = {who: told for who, told in self._told.items() if told[1] > since_ms}
+        return [Confirmed(who, opened_position) for who, (opened_position, _) in self._told.items()]
+
+    def confirmed_elsewhere(self, confirmed: Confirmed) -> None:
+        """Note that another broker had a sign of life of a member of a match."""
+        match = self.unconfirmed.get(confirmed.connection_id)
+        if match is not None and match.opened_position == confirmed.opened_position:
+            del self.unconfirmed[confirmed.connection_id]
+        elif confirmed.opened_position > self._replica.state.position:
+            self._early[confirmed.connection_id] = confirmed.opened_position
 
     def observe(self, commit: Commit) -> None:
         """Expect the members of a room opened by `commit`, and no longer the members of a room closed by it."""
@@ -108,14 +129,26 @@ class MatchConfirmation:
         """
         match = self.unconfirmed.get(connection_id)
         if match is not None and position >= match.opened_position:
-            del self.unconfirmed[connection_id]
+            self.confirm(connection_id)
 
     def _expect(
-        self, room_id: RoomId, members: tuple[ConnectionId, ConnectionId], opened_position: Position, grace_ms: int
+        self,
+        room_id: RoomId,
+        members: tuple[ConnectionId, ConnectionId],
+        opened_position: Position,
+        grace_ms: int,
+        *,
+        is_from_before: bool = False,
     ) -> None:
-        match = _Match(room_id, members, opened_position, self._clock.now_ms(), grace_ms)
-        self.unconfirmed.update(dict.fromkeys(members, match))
-        self._deadlines.add(match.since_ms + grace_ms, self._check, match)
+        match = _Match(room_id, members, opened_position, self._clock.now_ms(), grace_ms, is_from_before)
+        for who in members:
+            early = self._early.get(who, 0)
+            if early < opened_position:
+                self.unconfirmed[who] = match
+            if early <= opened_position:
+                self._early.pop(who, None)
+        lag_ms = JUDGE_LAG_MS if self._roster is not None else 0
+        self._deadlines.add(match.since_ms + grace_ms + lag_ms, self._check, match)
 
     def _check(self, match: _Match) -> None:
         """Cancel `match` if members of it are still to be confirmed; look again later, since the command may fail."""
@@ -123,11 +156,19 @@ class MatchConfirmation:
         if not missed_by:
             return
         now_ms = self._clock.now_ms()
-        due_ms = max(match.since_ms, self._foreign_commit_ms) + match.grace_ms
-        self._deadlines.add(due_ms if due_ms > now_ms else now_ms + LOOK_AGAIN_MS, self._check, match)
-        if due_ms <= now_ms:
+        self._deadlines.add(now_ms + LOOK_AGAIN_MS, self._check, match)
+        if self._is_due(match, now_ms):
             is_other_present = any(self._is_present(who) for who in match.members if who not in missed_by)
             self._submit(CancelMatch(match.room_id, missed_by, is_other_present))
+
+    def _is_due(self, match: _Match, now_ms: float) -> bool:
+        """Return whether all signs of life within the grace would be known by now."""
+        roster = self._roster
+        if roster is None:
+            return True
+        if match.is_from_before and roster.brokers > 1:
+            return False  # the others know more of it
+        return max(match.since_ms, roster.lost_ms) + match.grace_ms <= roster.judged_by_ms(now_ms)
 
     def _missed_by(self, match: _Match) -> tuple[ConnectionId, ...]:
         """Return the members still to be confirmed; a member is also confirmed by speaking at another broker."""
@@ -135,9 +176,4 @@ class MatchConfirmation:
         for who in match.members:
             if self.unconfirmed.get(who) is match and people[who].last_position > match.opened_position:
                 del self.unconfirmed[who]
-        unconfirmed = (who for who in match.members if self.unconfirmed.get(who) is match)
-        return tuple(who for who in unconfirmed if self._would_be_heard_here(who))
-
-    def _would_be_heard_here(self, who: ConnectionId) -> bool:
-        """Return whether a member's call would come here, as far as known: no other broker writes, or it has called."""
-        return self._foreign_commit_ms == NEVER or self._is_heard_since(who, NEVER)
+        return tuple(who for who in match.members if self.unconfirmed.get(who) is match)

@@ -15,6 +15,7 @@ from broker.clock import Clock
 from broker.deadlines import Deadlines
 from broker.decision import Rejection
 from broker.matching import patience_steps_ms
+from broker.roster import Roster
 from broker.writer import LogWriter
 from events.commands import MatchDue
 from events.commit import Commit
@@ -28,7 +29,9 @@ LOOK_AGAIN_MS = 1_000
 class MatchTimeouts:
     """The match timeout of each waiting connection."""
 
-    def __init__(self, clock: Clock, deadlines: Deadlines, writer: LogWriter) -> None:
+    def __init__(self, clock: Clock, deadlines: Deadlines, writer: LogWriter, roster: Roster | None = None) -> None:
+        """In a shared log with `roster`, one broker is named for each connection; the others look a second later."""
+        self._roster = roster
         self._clock = clock
         self._deadlines = deadlines
         self._writer = writer
@@ -74,6 +77,8 @@ class MatchTimeouts:
 
     def _add(self, due_ms: int, who: ConnectionId, entered: Position) -> None:
         delay_ms = max(0, due_ms - self._writer.time_ms())
+        if self._roster is not None and not self._roster.is_named(who):
+            delay_ms += LOOK_AGAIN_MS
         self._deadlines.add(self._clock.now_ms() + delay_ms, self._match, who, entered, self._generation, due_ms)
 
     def _match(self, who: ConnectionId, entered: Position, generation: int, due_ms: int) -> None:

@@ -52,6 +52,13 @@ class Metrics:
         self.sessions = Gauge("chat_broker_sessions", "Open 2025 sessions", registry=registry)
         self.store_available = Gauge("chat_broker_store_available", "1 while the log takes commits", registry=registry)
         self.store_available.set(1)
+        self.brokers = Gauge("chat_broker_workers", "Living brokers of this log", registry=registry)
+        self.brokers.set(1)
+        self.roster_fresh_s = Gauge(
+            "chat_broker_roster_fresh_seconds",
+            "Age of the news of other brokers",
+            registry=registry,
+        )
         self.busiest_peer_share = Gauge(
             "chat_broker_busiest_peer_share", "Share of the latest matches with one peer", registry=registry
         )

@@ -52,9 +52,6 @@ class LogObserver:
         """Return the waiting connections of `state` that a seeker should not meet, for reasons outside the log."""
         return ()
 
-    def foreign_commits(self) -> None:
-        """Hear that other brokers' commits were folded."""
-
     def append_stored(self) -> None:
         """Hear that the log has stored a batch of this broker."""
 
@@ -193,11 +190,7 @@ class Replica:
                 if self._log.is_shared:
                     self._metrics.followed(wall_ms - commit.at_ms)
         self._moved.set()
-        if self.state is before:
-            return False
-        if self._log.is_shared:
-            self._observer.foreign_commits()
-        return True
+        return self.state is not before
 
     async def catch_up(self, *, to_the_end: bool = False) -> bool:
         """Fold the log up to its known tip, or `to_the_end` up to its end; return whether the state moved.
@@ -208,6 +201,7 @@ class Replica:
         """
         moved = self.fold()
         while to_the_end or self._seen_to > self.state.position:
+            seen_to = self._seen_to  # it may grow during the read
             found = await read_next_page(self._log, self.state.position)
             if isinstance(found, Snapshot):
                 self.state = found.state
@@ -215,10 +209,9 @@ class Replica:
                 self._observer.log_truncated()
                 moved = True
             moved |= self.fold(() if isinstance(found, Snapshot) else found)
-            if not found:
-                break
-        if self._seen_to > self.state.position:
-            raise BrokenChainError(f"the log held position {self._seen_to}, and ends at {self.state.position}")
+            if not found and seen_to > self.state.position:
+                raise BrokenChainError(f"the log held position {seen_to}, and ends at {self.state.position}")
+            to_the_end = to_the_end and bool(found)
         return moved
 
     def forget_heard(self) -> None:

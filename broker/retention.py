@@ -43,7 +43,7 @@ FREE_NAMES_MAX = 10_000
 class Redaction:
     """Forgets the texts of rooms closed, and the names of people idle, for more than `after_ms`.
 
-    A reported room is kept until the state's policy releases its evidence. In a shared log, each broker may do this.
+    A reported room is kept until the state's policy releases its evidence.
     """
 
     def __init__(
@@ -54,13 +54,17 @@ class Redaction:
         after_ms: int,
         replica: Replica,
         submit: Callable[[Command], asyncio.Future[CommandAnswer]],
+        is_caretaker: Callable[[], bool] = lambda: True,
     ) -> None:
+        """Do nothing unless `is_caretaker`: of the brokers of a shared log, one suffices."""
         self._log = log
         self._clock = clock
         self._watched = watched
         self._after_ms = after_ms
         self._replica = replica
         self._submit = submit
+        self._is_caretaker = is_caretaker
+        self._took_care = True
         self._at: Position = log.redacted_to
         self._texts = TextHolders()  # at `_at`
         self._names_due_ms = clock.now_ms()
@@ -69,8 +73,13 @@ class Redaction:
     async def run(self) -> None:
         """Sweep once a minute, until it is cancelled."""
         while True:
+            is_caretaker = self._is_caretaker()
+            if is_caretaker and not self._took_care:
+                self._at, self._texts = self._log.redacted_to, TextHolders()  # another broker got there
+            self._took_care = is_caretaker
             try:
-                await self.sweep()
+                if is_caretaker:
+                    await self.sweep()
             except (LogUnavailableError, UnusableLogError) as error:
                 logger.warning("redaction_put_off", reason=str(error))
             await sleep_until(self._clock, self._clock.now_ms() + SWEEP_MS)
@@ -118,7 +127,7 @@ class Redaction:
     async def _redact_texts(self) -> None:
         texts = self._texts.free_texts
         done_to = self._done_to(self._texts.free_names)
-        if texts or done_to != self._log.redacted_to:
+        if texts or done_to > self._log.redacted_to:
             await self._log.redact(texts, done_to=done_to)
         if texts:
             logger.info("redacted", messages=len(texts))

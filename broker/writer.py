@@ -12,7 +12,7 @@ after its commands came. While appends conflict, each batch waits for a turn and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 
 import structlog
 
@@ -53,10 +53,14 @@ class LogWriter:
         metrics: Metrics,
         *,
         observer: LogObserver | None = None,
+        is_caretaker: Callable[[], bool] = lambda: True,
         keep_commits: int | None = None,
         random_bytes: RandomBytes = SYSTEM_ENTROPY,
     ) -> None:
-        """`keep_commits`: at how many commits `log` is compacted to half of them; `None` keeps all."""
+        """`keep_commits`: at how many commits `log` is compacted to half of them; `None` keeps all.
+
+        `is_caretaker` returns whether this broker saves snapshots and compacts.
+        """
         assert not (log.never_waits and log.is_shared)
         self._observer = observer if observer is not None else LogObserver()
         self.replica = Replica(log, clock, metrics, self._observer, on_heard=self._start_flushing)
@@ -67,7 +71,7 @@ class LogWriter:
         self._metrics = metrics
         self.commit_clock = CommitClock(clock)
         self._random_bytes = random_bytes
-        self._snapshots = SnapshotKeeper(log, keep_commits)
+        self._snapshots = SnapshotKeeper(log, keep_commits, is_caretaker)
         self._pending: list[PendingCommand] = []
         self._in_flight: list[PendingCommand] = []
         self._is_flushing = False

@@ -9,20 +9,24 @@ from msgspec.structs import replace
 from broker.confirmation import LOOK_AGAIN_MS
 from broker.deadlines import Deadlines
 from broker.presence import Presence
+from broker.roster import FLUSH_MS, JUDGE_LAG_MS, LINGER_MS_MAX
 from events.commands import CancelMatch, Disconnect, EnterQueue, MatchDue
 from events.events import QueueEntered, QueueEntry, RoomClosed, RoomOpened
 from events.ids import ConnectionId
 from events.policy import Policy
 from projections.connections import Chatting
 from projections.state import State
-from tests.support.bench import LENIENT, BrokerBench, with_broker
+from tests.support.bench import LENIENT, BrokerBench, two_brokers, with_broker
 from tests.support.fake_clock import FakeClock, settle
-from tests.support.logs import FaultyLog, run, unavailable
+from tests.support.logs import run, unavailable
 from tests.support.people import ANN, BOB, CAT, ROOM, closed, enter, entered, leave, opened, said, say
 from tests.support.specs import NOON_MS, Step, state_after, then_also, under
 
 GRACE = 25_000
 AFTER_RESTART = Policy().idle_grace_queue_ms
+JUDGED_WITHIN_MS = JUDGE_LAG_MS + 2 * LOOK_AGAIN_MS
+"""The longest time that several brokers take to judge a grace that is over."""
+
 CONFIRMED = replace(LENIENT, confirm_grace_ms=GRACE, requeue_on_missed_match=1)
 
 
@@ -366,32 +370,55 @@ def test_a_broker_that_starts_again_cancels_what_was_missed_before() -> None:
     run(scenario)
 
 
-def test_while_other_brokers_write_no_match_is_cancelled() -> None:
-    """Their clients' calls are not known here; once they fall silent, the grace ends."""
+def test_a_sign_of_life_at_any_broker_confirms() -> None:
+    """Of two members, the one that called the other broker is confirmed; the match ends because of the silent one."""
 
     async def scenario() -> None:
-        clock = FakeClock()
-        here, there = (BrokerBench(log, clock) for log in FaultyLog.shared(2))
-        for bench in (here, there):
-            await bench.broker.start(CONFIRMED)
-        with here.broker.presence.call(ANN):
+        async with two_brokers(CONFIRMED) as (clock, here, there):
             room = await here.pair(ANN, BOB)
             await settle()
-        for bench in (here, there):
-            call(bench, BOB)
-        for _ in range(3):
-            await clock.advance(GRACE - 1)
-            for bench in (here, there):
-                await bench.do(say(BOB, "are you there?", None, room))
-                await settle()
+            call(there, BOB)
+            await clock.advance(GRACE)
+            assert here.place_of(ANN) == there.place_of(ANN) == Chatting(room)
+            await clock.advance(JUDGED_WITHIN_MS)
+            assert here.is_idle(ANN)
+            assert here.waits(BOB)
+
+    run(scenario)
+
+
+def test_a_sign_of_life_may_be_told_before_the_room_is_known() -> None:
+    """A broker that hears late of a room has heard already that a member called."""
+
+    async def scenario() -> None:
+        async with two_brokers(CONFIRMED) as (clock, here, there):
+            here.log.may_hear.clear()
+            room = await there.pair(ANN, BOB)
+            call(there, ANN, BOB)
+            await clock.advance(10)
+            assert here.broker.presence.confirmation.unconfirmed == {}
+            here.log.may_hear.set()
+            await clock.advance(GRACE + JUDGED_WITHIN_MS)
             assert here.place_of(ANN) == Chatting(room)
-        await clock.advance(GRACE - 1)
-        assert here.place_of(ANN) == Chatting(room)
-        await clock.advance(1)
-        assert here.is_idle(ANN)
-        assert here.waits(BOB)
-        for bench in (here, there):
-            await bench.broker.close()
+            assert here.broker.presence.confirmation.unconfirmed == {}
+
+    run(scenario)
+
+
+def test_no_match_is_cancelled_while_the_brokers_do_not_hear_each_other() -> None:
+    """Members may have been confirmed at the other one; once the channel is back, the grace ends."""
+
+    async def scenario() -> None:
+        async with two_brokers(CONFIRMED) as (clock, here, there):
+            room = await here.pair(ANN, BOB)
+            channel = here.log.coordination
+            assert channel is not None
+            channel.break_it()
+            await clock.advance(3 * GRACE)
+            assert here.place_of(ANN) == there.place_of(ANN) == Chatting(room)
+            channel.mend()
+            await clock.advance(2 * JUDGED_WITHIN_MS)
+            assert here.is_idle(ANN)
 
     run(scenario)
 
@@ -400,17 +427,12 @@ def test_a_member_that_calls_another_broker_has_not_missed_its_match() -> None:
     """A broker that never heard the two does not judge them, though nothing is written for a whole grace."""
 
     async def scenario() -> None:
-        clock = FakeClock()
-        here, there = (BrokerBench(log, clock) for log in FaultyLog.shared(2))
-        for bench in (here, there):
-            await bench.broker.start(CONFIRMED)
-        room = await there.pair(ANN, BOB)
-        await settle()
-        call(there, ANN, BOB)
-        await clock.advance(2 * GRACE)
-        assert here.place_of(ANN) == there.place_of(ANN) == Chatting(room)
-        for bench in (here, there):
-            await bench.broker.close()
+        async with two_brokers(CONFIRMED) as (clock, here, there):
+            room = await there.pair(ANN, BOB)
+            await settle()
+            call(there, ANN, BOB)
+            await clock.advance(2 * GRACE)
+            assert here.place_of(ANN) == there.place_of(ANN) == Chatting(room)
 
     run(scenario)
 
@@ -419,20 +441,15 @@ def test_one_that_spoke_at_another_broker_is_confirmed() -> None:
     """The message is in the log, though its call was not heard here."""
 
     async def scenario() -> None:
-        clock = FakeClock()
-        here, there = (BrokerBench(log, clock) for log in FaultyLog.shared(2))
-        for bench in (here, there):
-            await bench.broker.start(CONFIRMED)
-        room = await here.pair(ANN, BOB)
-        await settle()
-        for who in (ANN, BOB):
-            await there.do(say(who, "hello", None, room))
+        async with two_brokers(CONFIRMED) as (clock, here, there):
+            room = await here.pair(ANN, BOB)
             await settle()
-        await clock.advance(10 * GRACE)
-        assert here.place_of(ANN) == Chatting(room)
-        assert here.broker.presence.confirmation.unconfirmed == {}
-        for bench in (here, there):
-            await bench.broker.close()
+            for who in (ANN, BOB):
+                await there.do(say(who, "hello", None, room))
+                await settle()
+            await clock.advance(GRACE + JUDGED_WITHIN_MS)
+            assert here.place_of(ANN) == Chatting(room)
+            assert here.broker.presence.confirmation.unconfirmed == {}
 
     run(scenario)
 
@@ -462,15 +479,21 @@ async def test_the_silence_of_a_connection_is_known(bench: BrokerBench) -> None:
     assert presence.silent_ms(CAT) is None
 
 
-@with_broker(Policy(messages_per_10s_max=1_000))
-async def test_the_silence_of_one_that_others_may_have_heard_is_not_known(bench: BrokerBench) -> None:
-    """Another broker has written since; a call here makes it known again."""
-    presence = bench.broker.presence
-    await bench.pair(ANN, BOB)
-    call(bench, ANN)
-    await bench.clock.advance(1_000)
-    bench.broker.foreign_commits()
-    await bench.clock.advance(1_000)
-    assert presence.silent_ms(ANN) is None
-    call(bench, ANN)
-    assert presence.silent_ms(ANN) == 0
+def test_the_silence_of_a_connection_of_another_broker_is_known() -> None:
+    """Once its rows have come: since its last call there, and none while a stream of it is open there."""
+
+    async def scenario() -> None:
+        async with two_brokers(CONFIRMED) as (clock, here, there):
+            await here.pair(ANN, BOB)
+            await settle()
+            stream = there.stream(ANN)
+            call(there, BOB)
+            await clock.advance(1_000)
+            presence = here.broker.presence
+            assert presence.silent_ms(ANN) == 0
+            assert presence.silent_ms(BOB) == 1_000
+            stream.close()
+            await clock.advance(LINGER_MS_MAX + FLUSH_MS)
+            assert presence.silent_ms(ANN) == LINGER_MS_MAX + FLUSH_MS
+
+    run(scenario)

@@ -73,7 +73,7 @@ class ProbedApp(ChatApp):
     def _report(self) -> dict[str, Any]:
         gc.collect()
         broker, endpoint = self.broker, self.endpoint
-        traces = broker.presence._activities
+        traces = broker.presence.activities
         return {
             "epoch": broker.log.epoch,
             "tasks": sorted(_where(task) for task in asyncio.all_tasks()),

@@ -35,12 +35,13 @@ class Attendance:
         self._around = around
         self._process = process
         self._seen: dict[ConnectionId, _Seen] = {}
-        self._since_ms = 0.0
+        self.since_ms = 0.0
+        """When the process started last."""
 
     def begins(self, now_ms: float) -> None:
         """The process has started: graces start anew."""
         self._seen = {}
-        self._since_ms = now_ms
+        self.since_ms = now_ms
 
     def arrives(self, who: ConnectionId) -> None:
         """A stream of theirs opens, or a call begins."""
@@ -129,11 +130,11 @@ class Attendance:
     def _of(self, who: ConnectionId) -> _Seen:
         seen = self._seen.get(who)
         if seen is None:
-            seen = self._seen[who] = _Seen(self._since_ms)
+            seen = self._seen[who] = _Seen(self.since_ms)
             person, known = self._around.record.people.get(who), self._process.broker.state.position
             moved = [place[0] for place in person.places if place[0] <= known] if person is not None else []
             if moved:  # what has landed since, and this process does not know of, gives nobody a grace here
-                seen.call_over_ms = max(self._since_ms, self._around.record.landed_ms[moved[-1]])
+                seen.call_over_ms = max(self.since_ms, self._around.record.landed_ms[moved[-1]])
         return seen
 
     def _is_nowhere(self, who: ConnectionId) -> bool:
@@ -150,7 +151,7 @@ class Attendance:
         idle_grace_ms = policy.idle_grace_room_ms if kind == "chatting" else policy.idle_grace_queue_ms
         if person is not None and person.idle_grace_ms is not None:
             idle_grace_ms = person.idle_grace_ms
-        deadline_ms = max(seen.call_over_ms, self._since_ms) + idle_grace_ms
+        deadline_ms = max(seen.call_over_ms, self.since_ms) + idle_grace_ms
         if seen.stream_closed_ms != NEVER:
             deadline_ms = max(deadline_ms, seen.stream_closed_ms + policy.stream_grace_ms)
         return deadline_ms

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from tests.simulation.faults import FAULTS
+from tests.simulation.faults import FAULTS, SHARED_FAULTS
 from tests.simulation.run import Outcome, Simulation
 from tests.simulation.sometimes import ONLY_ALONE, ONLY_SHARED, PER, SOMETIMES
 
@@ -64,9 +64,14 @@ class Campaign:
         """What is wrong with the whole, beside the seeds that failed."""
         found = [f"{path}: {rate:.2f} of the {per}, at most {most} is right" for path, rate, per, most in self._rates()]
         if self.seeds >= LONG_ENOUGH_SEEDS:
-            found += [f"this kind of fault never happened: {kind}" for kind in FAULTS if self._is_missing(kind)]
+            found += [f"this kind of fault never happened: {kind}" for kind in self._kinds() if self._is_missing(kind)]
             found += [f"this path was never reached: {path}" for path in SOMETIMES if self._is_missing(path)]
         return found
+
+    def _kinds(self) -> Iterator[str]:
+        yield from FAULTS
+        if self.is_shared:
+            yield from SHARED_FAULTS
 
     def _is_missing(self, what: str) -> bool:
         met = self.faults[what] + self.sometimes[what]
@@ -89,7 +94,7 @@ class Campaign:
             f"{self.steps / max(self.cpu_seconds, 1e-9):,.0f} steps a second of one core",
             "",
             "faults that happened:",
-            *(f"{self.faults[kind]:>10,}  {kind}" for kind in FAULTS),
+            *(f"{self.faults[kind]:>10,}  {kind}" for kind in (*FAULTS, *SHARED_FAULTS)),
             "",
             "rare paths that were reached:",
             *(f"{self.sometimes[path]:>10,}  {path}" for path in SOMETIMES),

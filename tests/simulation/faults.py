@@ -33,6 +33,14 @@ FAULTS: Mapping[str, float] = {
 }
 """Every kind, and how likely it is at most: an append or a read or a request, a chunk, or a second of a process."""
 
+SHARED_FAULTS: Mapping[str, float] = {
+    "channel broken": 0.01,
+    "note late": 0.2,
+    "note not sent": 0.03,
+    "cut": 0.06,
+}
+"""Of several brokers: a note that is published or delivered, or a second of a process."""
+
 
 class Faults:
     """The mix of one seed. Each kind has a chance of its own, and half of them none at all."""
@@ -44,11 +52,15 @@ class Faults:
         self._chances = {
             kind: most * self.random.random() if self.random.random() < 0.5 else 0.0 for kind, most in FAULTS.items()
         }
+        draw = random.Random(f"{seed} shared faults")  # apart, so that what the others draw does not depend on it
+        self._chances |= {
+            kind: most * draw.random() if draw.random() < 0.5 else 0.0 for kind, most in SHARED_FAULTS.items()
+        }
 
     def spare(self, *kinds: str) -> None:
         """None of `kinds` ever happens."""
         for kind in kinds:
-            assert kind in FAULTS
+            assert kind in self._chances
             self._chances[kind] = 0.0
 
     def strikes(self, kind: str) -> bool:
@@ -58,7 +70,7 @@ class Faults:
 
     def happens(self, kind: str) -> None:
         """Count it."""
-        assert kind in FAULTS
+        assert kind in self._chances
         self.happened[kind] += 1
 
     def strike(self, kind: str) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SLACK_MS = 0.01
 CANCELLED_WITHIN_MS = 2_500.0
+TOLD_WITHIN_MS = 1_500.0
 SILENCE_STEP_S = 5
 
 
@@ -29,9 +30,9 @@ class Matches:
         self._up_since_ms = 0.0
         self._opened: dict[RoomId, float] = {}  # when the process heard of it
         self._signs: dict[ConnectionId, int] = {}  # by step: the last beginning of a stream or a call
+        self._signs_ms: dict[ConnectionId, float] = {}
         self._opened_steps: dict[RoomId, int] = {}
         self._told: dict[ConnectionId, Position] = {}
-        self._others_write = False
         self._silences: list[tuple[float, ConnectionId, int]] = []
 
     def watch(self, broker: Broker) -> None:
@@ -41,6 +42,7 @@ class Matches:
 
         def told(who: ConnectionId, position: Position) -> None:
             self._told[who] = max(position, self._told.get(who, 0))
+            self._signs_ms.setdefault(who, self._around.world.now_ms)
             confirm(who, position)
 
         def silent_ms(who: ConnectionId) -> float | None:
@@ -52,13 +54,13 @@ class Matches:
 
     def begins(self, now_ms: float) -> None:
         """Note a start of the process: graces begin anew."""
-        self._up_since_ms, self._others_write = now_ms, False
+        self._up_since_ms = now_ms
         self._opened, self._opened_steps, self._signs, self._told = {}, {}, {}, {}
+        self._signs_ms = {}
 
     def announced(self, commit: Commit) -> None:
         """Note that the process knows of `commit`."""
         around = self._around
-        self._others_write |= commit.commit_id not in self._process.decided_ids
         for event in commit.events:
             if isinstance(event, RoomOpened):
                 self._opened[event.room_id] = around.world.now_ms
@@ -71,6 +73,7 @@ class Matches:
     def shows(self, who: ConnectionId) -> None:
         """Note that a stream of `who` opens, or a call begins."""
         self._signs[who] = self._around.world.steps
+        self._signs_ms[who] = self._around.world.now_ms
 
     def _is_confirmed(self, who: ConnectionId, room_id: RoomId) -> bool:
         """Return whether the process had a sign of life since it heard of the room."""
@@ -88,13 +91,24 @@ class Matches:
             heard = record.person(who).heard_to >= opened_at and command.room_id in self._opened
             if self._is_confirmed(who, command.room_id) or (heard and len(around.processes) == 1):
                 around.world.fail(f"{who} is said to have missed {command.room_id}, and was confirmed")
-            if len(around.processes) > 1 and self._others_write and who not in self._signs:
-                around.world.fail(f"{who} is said to have missed {command.room_id}, and calls another broker")
+            for process in around.processes:
+                if process is not self._process and process.matches.has_told(who, command.room_id, self._up_since_ms):
+                    around.world.fail(f"{who} is said to have missed {command.room_id}, and {process.name} knows it")
         present = [who for who in self._members(command.room_id) if who not in command.missed_by]
         if len(around.processes) == 1:
             is_other_present = any(self._process.attendance.is_present(who) for who in present)
             if is_other_present != command.is_other_present:
                 around.world.fail(f"{present} is present: {is_other_present}, and {command}")
+
+    def has_told(self, who: ConnectionId, room_id: RoomId, since_ms: float) -> bool:
+        """Return whether the process has confirmed `who` after `since_ms`, and could tell the other brokers."""
+        if not self._around.plan.graces_outlast_leases or room_id not in self._opened:
+            return False
+        if not self._is_confirmed(who, room_id):
+            return False
+        sign_ms = self._signs_ms.get(who, float("inf"))
+        told_to_ms = min(self._around.joint_attendance.told_to_ms(self._process), self._around.world.now_ms)
+        return since_ms < sign_ms < told_to_ms - TOLD_WITHIN_MS
 
     def _members(self, room_id: RoomId) -> tuple[ConnectionId, ConnectionId]:
         room = self._around.record.rooms[room_id]
@@ -113,6 +127,8 @@ class Matches:
     def _check_silence(self, who: ConnectionId, silent_ms: float | None) -> None:
         """Check a silence that the process tells of `who`."""
         own_ms = self._process.attendance.silent_ms(who)
+        if len(self._around.processes) > 1 and not self._process.attendance.is_there(who):
+            own_ms = silent_ms  # others may have heard it
         if silent_ms != own_ms and (silent_ms is not None or self._process.attendance.is_there(who)):
             self._around.world.fail(f"{who} is silent for {own_ms}, and {self._process.name} says {silent_ms}")
         if silent_ms is not None:

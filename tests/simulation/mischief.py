@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
     from tests.simulation.loop import SimLoop
     from tests.simulation.process import Process
+    from tests.simulation.store_client import StoreClient
     from tests.simulation.surroundings import Surroundings
 
 CALLBACKS_MOST = 80
 PAUSE_MS = 12_000.0
+CUT_MS = 25_000.0
 CLOCK_MS = 900_000
 TRIMMED_TO_MOST = 40
 
@@ -39,6 +41,8 @@ def _strike(around: Surroundings, process: Process) -> None:
         _after_callbacks(around, process, process.crash)
     elif faults.strike("pause"):
         _after_callbacks(around, process, lambda: _pause(around, process))
+    elif process.store is not None and process.store.is_shared and faults.strike("cut"):
+        _cut(around, process, process.store)
     elif faults.strikes("shutdown") and process.is_up:
         faults.happens("shutdown")
         process.shut_down()
@@ -57,10 +61,26 @@ def _after_callbacks(around: Surroundings, process: Process, what: Callable[[], 
 def _pause(around: Surroundings, process: Process) -> None:
     loop = process.loop
     around.world.note(process.name, "is paused")
+    process.begins_trouble()
     loop.pause()
-    around.world.after(around.faults.some(PAUSE_MS), _wake, around, loop)
+    around.world.after(around.faults.some(PAUSE_MS), _wake, around, process, loop)
 
 
-def _wake(around: Surroundings, loop: SimLoop) -> None:
+def _wake(around: Surroundings, process: Process, loop: SimLoop) -> None:
     around.world.note(loop.name, "wakes")
     loop.resume()
+    if process.loop is loop and process.is_up:
+        process.ends_trouble()
+
+
+def _cut(around: Surroundings, process: Process, store: StoreClient) -> None:
+    for_ms = around.faults.some(CUT_MS)
+    around.world.note(process.name, f"is cut for {for_ms:.0f} ms")
+    process.begins_trouble()
+    store.cut(for_ms)
+    around.world.after(for_ms, _mend, around, process, store)
+
+
+def _mend(around: Surroundings, process: Process, store: StoreClient) -> None:
+    if process.store is store and process.is_up and not process.loop.paused:
+        process.ends_trouble()

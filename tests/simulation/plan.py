@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from broker.broker import Broker
+from broker.roster import LEASE_MS
 from events.policy import Policy
 
 LIMITS: dict[str, tuple[int, ...]] = {
@@ -66,13 +67,16 @@ SHARED = "shared-"
 LAGS_MS = (0.0, 5.0, 50.0, 300.0, 1_000.0)
 """By how much later a broker hears of what another has stored, at most."""
 
-LONG_GRACES_MS = {
-    "stream_grace_ms": 120_000,
-    "idle_grace_queue_ms": 120_000,
-    "idle_grace_room_ms": 300_000,
-    "confirm_grace_ms": 120_000,
+SHARED_GRACES_MS: dict[str, tuple[int, ...]] = {
+    "stream_grace_ms": (15_000, 30_000),
+    "idle_grace_queue_ms": (15_000, 30_000, 90_000),
+    "idle_grace_room_ms": (20_000, 60_000, 300_000),
+    "confirm_grace_ms": (0, 3_000, 25_000),
 }
-"""Whom another broker hears is not known here, so a grace must outlast the quiet between two commits."""
+"""Graces longer than the time in which a lost broker is noticed."""
+
+SHARED_ATTENDED_MS = (15_000, 45_000)
+SHARED_DURATIONS_MS = (15_000.0, 40_000.0, 90_000.0)
 
 
 class Plan:
@@ -101,6 +105,8 @@ class Plan:
         """How likely a client is to go on with another broker, at each request."""
         self.fast_lane = draw.random() < 0.6
         self.lag_ms = random.Random(f"{seed} lag").choice(LAGS_MS) if self.brokers > 1 else 0.0
+        self.graces_outlast_leases = False
+        """Whether several brokers can tell who is present; with shorter graces, it is as good as a lease."""
         if seed.startswith(SHARED):
             self._share(random.Random(f"{seed} shared"))
 
@@ -110,8 +116,11 @@ class Plan:
         self.lag_ms = draw.choice(LAGS_MS)
         self.roams = draw.choice((0.1, 0.5, 1.0))
         self.modern += 1
-        self.policy = msgspec.structs.replace(self.policy, **LONG_GRACES_MS)
-        self.attended_grace_ms = LONG_GRACES_MS["idle_grace_queue_ms"]
+        graces = {name: draw.choice(values) for name, values in SHARED_GRACES_MS.items()}
+        self.policy = msgspec.structs.replace(self.policy, **graces)
+        self.attended_grace_ms = draw.choice(SHARED_ATTENDED_MS)
+        self.duration_ms = draw.choice(SHARED_DURATIONS_MS)
+        self.graces_outlast_leases = True
 
     @property
     def handles_are_kept(self) -> bool:
@@ -120,13 +129,17 @@ class Plan:
 
     @property
     def longest_grace_ms(self) -> float:
-        """After it, whoever has gone has been taken out: of several brokers, each begins graces anew for the others."""
-        policy, rounds = self.policy, 1 if self.brokers == 1 else 3
-        return 10_000.0 + rounds * max(
-            policy.stream_grace_ms,
-            policy.idle_grace_queue_ms,
-            policy.idle_grace_room_ms,
-            self.attended_grace_ms,
+        """After it, whoever has gone has been taken out."""
+        policy, leases_ms = self.policy, 0 if self.brokers == 1 else 2 * LEASE_MS
+        return (
+            10_000.0
+            + leases_ms
+            + max(
+                policy.stream_grace_ms,
+                policy.idle_grace_queue_ms,
+                policy.idle_grace_room_ms,
+                self.attended_grace_ms,
+            )
         )
 
     def __str__(self) -> str:

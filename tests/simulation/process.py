@@ -60,6 +60,14 @@ class ProcessClock:
         return handle
 
 
+class Trouble:
+    """A time in which a process could tell the other brokers nothing."""
+
+    def __init__(self, since_ms: float) -> None:
+        self.since_ms = since_ms
+        self.until_ms: float | None = None
+
+
 class Process:
     """A broker that is started again and again; `is_up` while it takes requests."""
 
@@ -77,6 +85,19 @@ class Process:
         self.decided_ids: set[str] = set()
         self.announced_to: Position | None = None  # `None` where any may come next: at a start, and after a jump
         self._exchanges: dict[Exchanged, None] = {}
+        self.store: StoreClient | None = None
+        self.troubles: list[Trouble] = []
+        """When it could tell the others nothing, latest last."""
+
+    def begins_trouble(self) -> None:
+        """Note that it can tell the others nothing from now on."""
+        if not self.troubles or self.troubles[-1].until_ms is not None:
+            self.troubles.append(Trouble(self.around.world.now_ms))
+
+    def ends_trouble(self) -> None:
+        """Note that it can tell them again."""
+        if self.troubles and self.troubles[-1].until_ms is None:
+            self.troubles[-1].until_ms = self.around.world.now_ms
 
     def start(self) -> None:
         """A new life: nothing of the last one is left."""
@@ -121,32 +142,39 @@ class Process:
             self.loop,
             around.faults,
             around.sometimes,
-            is_shared=plan.brokers > 1,
+            channel=around.channel,
             lag_ms=plan.lag_ms,
         )
         store.on_append = self._decided
+        self.store = store
         return store
 
     def _watch_broker(self, broker: Broker) -> None:
         presence, attendance = broker.presence, self.attendance
         opened, closed, call = presence.stream_opened, presence.stream_closed, presence.call
 
+        joint = self.around.joint_attendance
+
         def stream_opened(who: ConnectionId) -> None:
             attendance.arrives(who)
+            joint.begins(self, who, by_stream=True)
             opened(who)
 
         def stream_closed(who: ConnectionId) -> None:
             closed(who)
             attendance.leaves(who, by_stream=True)
+            joint.ends(self, who, by_stream=True)
 
         @contextmanager
         def watched_call(who: ConnectionId) -> Any:
             attendance.arrives(who)
+            joint.begins(self, who, by_stream=False)
             try:
                 with call(who):
                     yield
             finally:
                 attendance.leaves(who, by_stream=False)
+                joint.ends(self, who, by_stream=False)
 
         presence.stream_opened, presence.stream_closed = stream_opened, stream_closed
         presence.call = watched_call
@@ -203,6 +231,7 @@ class Process:
             around.world.after(0, self.crash)
         elif not self.stopping:
             self.is_up = True
+            self.ends_trouble()
             self.attendance.begins(around.world.now_ms)
             self.matches.begins(around.world.now_ms)
             around.world.note(self.name, f"is up at {self.broker.state.position}")
@@ -264,6 +293,8 @@ class Process:
 
     def _gone(self) -> None:
         self.is_up = False
+        self.begins_trouble()
+        self.around.joint_attendance.dies(self)
         lane = self.app.endpoint.fast_lane if hasattr(self, "app") else None
         if lane is not None and lane.taken:
             self.around.sometimes.reached("the fast lane answered")

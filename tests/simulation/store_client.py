@@ -23,6 +23,7 @@ from events.log import (
     UnusableLogError,
 )
 from events.session_records import SessionRecords
+from tests.simulation.channel import SimChannel, SimCoordination
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
 from tests.simulation.loop import SimLoop
@@ -62,7 +63,6 @@ def _fate_of_an_append(faults: Faults) -> _Fate:
 class StoreClient:
     """An `EventLog` over a `Disk`, from within a process."""
 
-    coordination = None
     survives = "what the disk survives"
     never_waits = False
     keeps_delivery_records = True
@@ -74,12 +74,14 @@ class StoreClient:
         faults: Faults,
         sometimes: Sometimes,
         *,
-        is_shared: bool = False,
+        channel: SimChannel | None = None,
         lag_ms: float = 0.0,
     ) -> None:
-        """`lag_ms`: a follower hears of what was stored by so much later, at most."""
+        """`channel`: that of a shared log; `lag_ms`: a follower hears of what was stored by so much later, at most."""
         self.disk = disk
-        self.is_shared = is_shared
+        self.is_shared = channel is not None
+        self.cut_until_ms = 0.0
+        self.coordination = SimCoordination(channel, loop, self.is_cut) if channel is not None else None
         self.on_append: Callable[[Sequence[Commit]], None] = lambda commits: None
         self._loop = loop
         self._world = loop.world
@@ -91,6 +93,16 @@ class StoreClient:
         self._end_turn: Leave = lambda: None
         self._closed = False
         disk.on_grown.append(self._disk_has_grown)
+
+    def is_cut(self) -> bool:
+        """Return whether the process can't reach the store."""
+        return self._world.now_ms < self.cut_until_ms
+
+    def cut(self, for_ms: float) -> None:
+        """Let nothing pass for so long."""
+        self.cut_until_ms = self._world.now_ms + for_ms
+        if self.coordination is not None:
+            self.coordination.cut()
 
     @property
     def epoch(self) -> str:
@@ -247,6 +259,8 @@ class StoreClient:
 
         def arrive() -> None:
             try:
+                if self.is_cut():
+                    raise LogUnavailableError("the store can't be reached")
                 result, error = work(), None
             except (Conflict, LogUnavailableError, UnusableLogError) as refused:
                 result, error = None, refused
@@ -258,6 +272,8 @@ class StoreClient:
             if self._loop.dead or answer.done():
                 return
             self._base = max(self._base, base)
+            if self.is_cut():
+                error = LogUnavailableError("the answer can't be reached")
             if error is not None:
                 answer.set_exception(error)
             else:

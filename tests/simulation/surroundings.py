@@ -12,8 +12,10 @@ from events.events import RoomOpened
 from events.ids import POSITION_MAX, ConnectionId, Position
 from events.log import LogUnavailableError
 from projections.state import State
+from tests.simulation.channel import SimChannel
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
+from tests.simulation.joint_attendance import JointAttendance
 from tests.simulation.loop import SimLoop, World
 from tests.simulation.network import Network
 from tests.simulation.plan import Plan
@@ -46,6 +48,8 @@ class Surroundings:
         self.disk = Disk(f"e{seed}", TurnLine(self.world.after))
         self.disk.on_commit = self._on_commit
         self.disk.on_redact = self.record.check_redacted
+        self.channel = SimChannel(self.world, self.faults) if plan.brokers > 1 else None
+        self.joint_attendance = JointAttendance(self)
         self.clients = SimLoop(self.world, "clients")
         self.network = Network(self.world, self.clients, self.faults, self.sometimes)
         self.processes: list[Process] = []
@@ -73,8 +77,11 @@ class Surroundings:
             self._note_other_outcome(commit)
         if fresh:
             self._note_rare(fresh)
-        if fresh and len(self.processes) == 1 and commits[-1].commit_id not in self.record.ids[-50:]:
-            process.attendance.check(list(commits))
+        if fresh and commits[-1].commit_id not in self.record.ids[-50:]:
+            if len(self.processes) == 1:
+                process.attendance.check(list(commits))
+            elif self.plan.graces_outlast_leases:
+                self.joint_attendance.check(process, list(commits))
 
     def _note_rare(self, commits: Sequence[Commit]) -> None:
         for commit, following in pairwise([*commits, commits[-1]]):

@@ -252,7 +252,7 @@ def a_silence_that_begins_with_a_call(patch: pytest.MonkeyPatch) -> None:
     """A partner whose wait lasts is told to be silent."""
 
     def silent_ms(self: Presence, who: ConnectionId) -> float | None:
-        activity = self._activities.get(who)
+        activity = self.activities.get(who)
         return self._clock.now_ms() - activity.call_over_ms if activity is not None else None
 
     patch.setattr(Presence, "silent_ms", silent_ms)

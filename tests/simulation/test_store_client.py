@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from events.log import EventLog
+from tests.simulation.channel import SimChannel
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
 from tests.simulation.loop import SimLoop, World
@@ -41,7 +42,8 @@ class InAWorld(LogContract):
         """A process's way to `disk`."""
         faults = Faults("contract")
         faults.on = False
-        return StoreClient(disk, self.loop, faults, Sometimes(), is_shared=self.is_shared)
+        channel = SimChannel(self.world, faults) if self.is_shared else None
+        return StoreClient(disk, self.loop, faults, Sometimes(), channel=channel)
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         tasks = []

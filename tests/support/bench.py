@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from broker.batch import Accepted
 from broker.broker import Broker
 from broker.hub import Delivery
+from broker.roster import JUDGE_LAG_MS, LEASE_MS
 from broker.streams import Stream
 from events.commands import Command
 from events.events import Event
@@ -166,3 +168,18 @@ def with_broker(
         return wrapper
 
     return made
+
+
+@asynccontextmanager
+async def two_brokers(policy: Policy = LENIENT) -> AsyncIterator[tuple[FakeClock, BrokerBench, BrokerBench]]:
+    """Two started brokers on one log and one clock, who know each other well enough to judge."""
+    clock = FakeClock()
+    here, there = (BrokerBench(log, clock) for log in FaultyLog.shared(2))
+    for bench in (here, there):
+        await bench.broker.start(policy)
+    await clock.advance(LEASE_MS + JUDGE_LAG_MS)
+    try:
+        yield clock, here, there
+    finally:
+        for bench in (here, there):
+            await bench.broker.close()

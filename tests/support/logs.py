@@ -16,6 +16,7 @@ from events.log import MISSED_COMMITS_MAX, TURN_MS, Conflict, DeliveryRecord, Lo
 from events.memory import MemoryLog
 from events.session_records import SessionRecords
 from projections.state import INITIAL_STATE, State, evolve
+from tests.support.channel import MemoryChannel
 from tests.support.specs import NOON_MS
 from tests.support.turns import Leave, TurnLine
 
@@ -56,12 +57,14 @@ class FaultyLog:
     With a line of turns it is one of several brokers' way to a log that they share.
     """
 
-    coordination = None
     survives = "what the inner log does"
     never_waits = False
     keeps_delivery_records = True
 
-    def __init__(self, inner: MemoryLog | None = None, turns: TurnLine | None = None) -> None:
+    def __init__(
+        self, inner: MemoryLog | None = None, turns: TurnLine | None = None, channel: MemoryChannel | None = None
+    ) -> None:
+        self.coordination = channel
         self.inner = inner if inner is not None else MemoryLog()
         self.is_shared = turns is not None
         self.turns_taken = 0
@@ -192,7 +195,8 @@ class FaultyLog:
         """As many ways to one log as it has brokers."""
         inner, loop = MemoryLog(), asyncio.get_running_loop()
         turns = TurnLine(lambda delay_ms, callback: loop.call_later(delay_ms / 1_000, callback))
-        return [cls(inner, turns) for _ in range(brokers)]
+        channel = MemoryChannel()
+        return [cls(inner, turns, channel) for _ in range(brokers)]
 
     async def appended_by_another(self, *commands: Command, state: State) -> None:
         """Another writer carries out `commands` in this log, at the tip that `state` has folded."""

@@ -168,7 +168,7 @@ class Twin:
     def traces(self) -> dict[str, Any]:
         """All of its state, in a form that can be compared."""
         sessions = self.app.endpoint._sessions._by_id
-        presence, log = self.broker.presence._activities, self.broker.log
+        presence, log = self.broker.presence.activities, self.broker.log
         confirmation = self.broker.presence.confirmation
         assert isinstance(log, MemoryLog)
         return {

@@ -1,0 +1,62 @@
+"""A channel between the brokers of one log, in memory: each note reaches every subscriber at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from events.log import LogUnavailableError
+
+
+class MemoryChannel:
+    """The channel of one log, for as many brokers as there are."""
+
+    def __init__(self, wall_ms: Callable[[], int] = lambda: 0) -> None:
+        self.epoch = ""
+        self.is_broken = False
+        self.notes: list[bytes] = []
+        """All notes ever published."""
+        self._wall_ms = wall_ms
+        self._subscribers: list[asyncio.Queue[bytes | None]] = []
+
+    async def publish(self, note: bytes) -> None:
+        """See `Coordination.publish`."""
+        if self.is_broken:
+            raise LogUnavailableError("the channel is broken")
+        self.notes.append(note)
+        for subscriber in self._subscribers:
+            subscriber.put_nowait(note)
+
+    async def subscribe(self) -> AsyncIterator[bytes]:
+        """See `Coordination.subscribe`."""
+        if self.is_broken:
+            raise LogUnavailableError("the channel is broken")
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._subscribers.append(queue)
+        try:
+            while True:
+                note = await queue.get()
+                if note is None:
+                    raise LogUnavailableError("the channel broke")
+                yield note
+        finally:
+            self._subscribers.remove(queue)
+
+    async def time_ms(self) -> int:
+        """See `Coordination.time_ms`."""
+        return self._wall_ms()
+
+    async def renew_epoch(self, was: str) -> None:
+        """See `Coordination.renew_epoch`."""
+        if self.epoch in ("", was):
+            self.epoch = f"{was}+"
+
+    def break_it(self) -> None:
+        """End all subscriptions, and let nothing pass."""
+        self.is_broken = True
+        for subscriber in self._subscribers:
+            subscriber.put_nowait(None)
+
+    def mend(self) -> None:
+        """Let notes pass again."""
+        self.is_broken = False
