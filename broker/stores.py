@@ -9,6 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from events.log import EventLog, StateCodec, UnusableLogError
 from events.memory import MemoryLog
+from events.store_loader import StoreLoader
+from events.store_reader import StoreReader
 
 Synchronous = Literal["full", "normal"]
 
@@ -46,6 +48,24 @@ class StoreModule(Protocol):
         Raises:
             UnusableLogError: it can't be used, and why, in one line without a password.
             LogUnavailableError: the store can't be reached now; it may be later.
+        """
+        ...
+
+    async def open_reader(self, url: str) -> StoreReader:
+        """Open the log at `url` for reading, beside the brokers that write it.
+
+        Raises:
+            UnusableLogError: there is none, or it can't be used; one line says why, without a password.
+            LogUnavailableError: the store can't be reached now.
+        """
+        ...
+
+    async def open_loading(self, url: str, codec: StateCodec) -> StoreLoader:
+        """Make a log at `url`, where there is none or an empty one, that is usable once it was loaded to its end.
+
+        Raises:
+            UnusableLogError: the log there is not empty, or it can't be used; one line says why, without a password.
+            LogUnavailableError: the store can't be reached now.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -97,6 +98,9 @@ def parse(url: str) -> Address:
             UnixDomainSocketConnection,
             options | {"path": unquote(parts.path), "db": _database(query.get("db", ""))},
         )
+    for name, path in query.items():
+        if not os.path.isfile(path):
+            raise _malformed(f"names no file {path!r} with {name}=")
     options |= {"host": parts.hostname or "localhost", "port": port, "db": _database(parts.path.removeprefix("/"))}
     options["socket_keepalive"] = True
     return Address(name, SSLConnection if parts.scheme == "rediss" else Connection, options | query)

@@ -22,6 +22,9 @@ from events.redis.scripts import Script
 ANSWER_SECONDS = 5.0
 """The longest wait for the answers to what was sent together."""
 
+CLOSE_SECONDS = 1.0
+"""The longest wait for what is under way when a log is closed."""
+
 Argument = bytes | str | int
 Command = Sequence[Argument]
 
@@ -53,6 +56,15 @@ async def connect(address: Address) -> AbstractConnection:
         await connection.disconnect(nowait=True)
         raise
     return connection
+
+
+async def connect_again(address: Address, connection: AbstractConnection | None) -> AbstractConnection:
+    """Return `connection` if it can be used, else a new one; raises as `connect`."""
+    if connection is not None and connection.is_connected:
+        if not await connection.can_read():  # closed by the engine meanwhile, or with an answer too many
+            return connection
+        await connection.disconnect(nowait=True)
+    return await connect(address)
 
 
 async def ask(connection: AbstractConnection, commands: Sequence[Command]) -> None:
@@ -126,8 +138,7 @@ class Client:
             while self._waiting:
                 asked, self._waiting = self._waiting, []
                 try:
-                    async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
-                        await self._ask(asked)
+                    await self._ask(asked)
                 except ERRORS as error:
                     _fail(asked, unavailable(error))
                     await self._disconnect()
@@ -138,19 +149,18 @@ class Client:
             self._working = None
 
     async def _ask(self, asked: Sequence[tuple[bytes, asyncio.Future[Any]]]) -> None:
-        connection = self._connection
-        if connection is None or not connection.is_connected:
-            connection = self._connection = await connect(self._address)
-        await connection.send_packed_command(b"".join([packed for packed, _ in asked]), check_health=False)
-        for _, answer in asked:
-            try:
-                found = await connection.read_response()
-            except ResponseError as error:
-                if not answer.done():
-                    answer.set_exception(error)
-            else:
-                if not answer.done():
-                    answer.set_result(found)
+        connection = self._connection = await connect_again(self._address, self._connection)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await connection.send_packed_command(b"".join([packed for packed, _ in asked]), check_health=False)
+            for _, answer in asked:
+                try:
+                    found = await connection.read_response()
+                except ResponseError as error:
+                    if not answer.done():
+                        answer.set_exception(error)
+                else:
+                    if not answer.done():
+                        answer.set_result(found)
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
@@ -158,11 +168,19 @@ class Client:
             self._connection = None
 
     async def close(self) -> None:
-        """Finish the commands that were put in line, and disconnect."""
+        """Finish the commands that were put in line, if the engine answers soon, and disconnect."""
         self._is_closed = True
         if self._working is not None:
-            await asyncio.wait({self._working})
+            await finish({self._working})
         await self._disconnect()
+
+
+async def finish(tasks: set[asyncio.Task[Any]]) -> None:
+    """Wait for `tasks`, and cancel those that take longer than `CLOSE_SECONDS`."""
+    _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
 
 
 def _fail(asked: Sequence[tuple[bytes, asyncio.Future[Any]]], error: Exception) -> None:

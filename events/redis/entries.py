@@ -14,8 +14,8 @@ from events.log import LogUnavailableError, UnusableLogError
 from events.redis.texts import join
 
 RESTORE = "restore it from a backup"
-_SPLIT_FIELDS = 5
-"""So many fields and values has an entry whose texts stand in the hash, with the empty mark as its last value."""
+_PLAIN_FIELDS = 4
+"""So many names and values has an entry without texts: `i`, the commit's id, `c` and its line. Others have `t` too."""
 
 Entry = tuple[bytes, Sequence[bytes]]
 
@@ -25,16 +25,21 @@ def position_of(entry: Entry) -> Position:
     return int(entry[0].partition(b"-")[0])
 
 
+def is_split(entry: Entry) -> bool:
+    """Return whether the entry's line had texts, which stand in the hash."""
+    return len(entry[1]) > _PLAIN_FIELDS
+
+
 def with_missing(entries: Sequence[Entry], texts: Sequence[bytes | None]) -> Iterator[tuple[Entry, bytes | None]]:
     """Return each entry with what its line lacks; `None` if it lacks nothing, or it was redacted."""
     found = iter(texts)
     for entry in entries:
-        yield entry, next(found) if len(entry[1]) > _SPLIT_FIELDS else None
+        yield entry, next(found) if is_split(entry) else None
 
 
 def is_redacted(entry: Entry, missing: bytes | None) -> bool:
     """Return whether the entry's texts were redacted."""
-    return missing is None and len(entry[1]) > _SPLIT_FIELDS
+    return missing is None and is_split(entry)
 
 
 def commit_of(entry: Entry, missing: bytes | None) -> Commit:
@@ -46,7 +51,7 @@ def commit_of(entry: Entry, missing: bytes | None) -> Commit:
     """
     try:
         return join(entry[1][3], missing)
-    except (UnreadableCommitError, msgspec.DecodeError, IndexError, StopIteration) as error:
+    except (UnreadableCommitError, msgspec.DecodeError, LookupError) as error:
         raise unreadable(position_of(entry), error) from error
 
 

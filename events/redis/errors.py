@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 
 from redis.exceptions import (
@@ -10,7 +12,6 @@ from redis.exceptions import (
     BusyLoadingError,
     NoPermissionError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
 )
 from redis.exceptions import ConnectionError as NoConnectionError
@@ -24,6 +25,9 @@ RIGHTS = (
 )
 """The rights of a broker's user, as `ACL SETUSER` takes them; NAME is the log's. The order matters."""
 
+READING_RIGHTS = "~{NAME}:* +@read +@connection"
+"""The rights of a reader's user."""
+
 _REFUSED = (AuthenticationError, AuthorizationError)
 
 
@@ -32,10 +36,10 @@ def unavailable(error: Exception) -> LogUnavailableError:
     return LogUnavailableError(reason_of(error))
 
 
-def at_start(error: Exception) -> LogUnavailableError | UnusableLogError:
+def at_start(error: Exception, rights: str = RIGHTS) -> LogUnavailableError | UnusableLogError:
     """Return the error for an engine that refused the first commands: unusable, if waiting does not help."""
     if isinstance(error, NoPermissionError):
-        return UnusableLogError(f"the user of the log's URL lacks rights that a broker needs; give it {RIGHTS}")
+        return UnusableLogError(f"the user of the log's URL lacks rights; give it {rights}")
     if isinstance(error, _REFUSED) or _code_of(error) in ("WRONGPASS", "NOAUTH"):
         return UnusableLogError("Redis refuses the user or the password of the log's URL; check both")
     if isinstance(error, ReadOnlyError):
@@ -63,9 +67,11 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, ResponseError):
         return f"Redis refuses: {_short(error)}"
     cause = _cause_of(error)
-    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.strerror:
+    if isinstance(cause, socket.gaierror) and cause.strerror:
         return f"Redis can't be reached: {cause.strerror}"
-    return "Redis can't be reached: the connection broke" if isinstance(error, RedisError | OSError) else _short(error)
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return f"Redis can't be reached: {os.strerror(cause.errno)}"  # asyncio's own text has the host in it
+    return "Redis can't be reached: no connection"
 
 
 def _code_of(error: Exception) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import structlog
@@ -13,12 +15,14 @@ from redis.exceptions import NoPermissionError, ResponseError
 from events.commit import Tip
 from events.ids import CommitId
 from events.log import StateCodec, UnusableLogError
-from events.redis.address import Address, parse
-from events.redis.client import ERRORS, Command, ask, connect
+from events.redis.address import CONNECT_SECONDS, Address, parse
+from events.redis.client import ANSWER_SECONDS, ERRORS, Argument, Command, ask, connect
 from events.redis.coordination import new_epoch
-from events.redis.errors import at_start
+from events.redis.errors import READING_RIGHTS, RIGHTS, at_start
+from events.redis.loader import RedisLoader
 from events.redis.log import Opened, RedisLog
-from events.redis.scripts import CREATE
+from events.redis.reader import RedisReader
+from events.redis.scripts import BEGIN_LOADING, CREATE, Script
 from events.redis.settings import Fields, Verdict, judge, parse_info
 from events.session_records import SECRET_BYTES
 
@@ -36,55 +40,113 @@ async def open_log(url: str, codec: StateCodec, *, synchronous: Literal["full", 
         LogUnavailableError: the engine can't be reached now; it may be later.
     """
     address = parse(url)
-    try:
-        connection = await connect(address)
-        try:
-            verdict = judge(await _info(connection), await _config(connection), synchronous)
-            meta = await meta_of(connection, address, may_make=True)
-        finally:
-            await connection.disconnect(nowait=True)
-    except ERRORS as error:
-        raise at_start(error) from error
-    if b"loading" in meta:
-        raise UnusableLogError(f"the log {address.name!r} was not loaded to its end; load it again, or name another")
+    async with _connected(address) as connection:
+        verdict = judge(await _info(connection), await _config(connection), synchronous)
+        meta = await _meta(connection, address)
     for warning in verdict.warnings:
         logger.warning("log_settings", reason=warning)
-    return RedisLog(address, codec, opened_from(meta, verdict))
+    return RedisLog(address, codec, _opened(meta, verdict))
 
 
-async def meta_of(
-    connection: AbstractConnection, address: Address, *, may_make: bool, loading: str = ""
-) -> dict[bytes, bytes]:
-    """Return the fields of the log's `meta`; of a new one, if there is none and it `may_make` it. Empty if not.
+async def open_reader(url: str) -> RedisReader:
+    """Open the log at `url` for reading; it needs no more than the rights `READING_RIGHTS`.
 
     Raises:
-        UnusableLogError: a key of the name is no log's, or the log's format is not known.
-        RedisError: the engine refuses.
+        UnusableLogError: there is none, or it can't be used; one line gives the cause and the remedy.
+        LogUnavailableError: the engine can't be reached now.
     """
-    keys = address.keys.fixed
-    arguments = (FORMAT, new_epoch(), secrets.token_hex(SECRET_BYTES), loading, int(may_make))
-    found = await _answer(connection, (b"EVAL", CREATE.text, len(keys), *keys, *arguments))
+    address = parse(url)
+    async with _connected(address, READING_RIGHTS) as connection:
+        try:
+            meta = _fields(await _answer(connection, (b"HGETALL", address.keys.meta)))
+        except ResponseError as error:
+            if str(error).startswith("WRONGTYPE"):
+                raise _foreign(address.keys.meta) from error
+            raise
+    if not meta:
+        raise UnusableLogError(f"Redis has no log {address.name!r}; a broker makes one, and ?name= names another")
+    _check_meta(meta, address)
+    reader = RedisReader(address, _opened(meta, Verdict("")).base)
+    try:
+        await reader.see_recorded_after()
+    except BaseException:
+        await reader.close()
+        raise
+    return reader
+
+
+async def open_loading(url: str, codec: StateCodec) -> RedisLoader:
+    """Make a log at `url`, where there is none or an empty one, that can be used once it was loaded to its end.
+
+    A load that was not finished is thrown away.
+
+    Raises:
+        UnusableLogError: the log there is not empty, or the engine can't be used; nothing was changed.
+        LogUnavailableError: the engine can't be reached now.
+    """
+    address, token = parse(url), secrets.token_hex(8)
+    async with _connected(address) as connection:
+        judge(await _info(connection), await _config(connection), "normal")
+        found = await _run(connection, BEGIN_LOADING, address, *_fresh(), token)
     if isinstance(found, bytes):
-        raise UnusableLogError(
-            f"Redis has a key {found.decode(errors='replace')} that is no log of this program; name another: ?name="
-        )
-    meta: dict[bytes, bytes] = dict(zip(found[::2], found[1::2], strict=True))
-    if meta:
-        _check_format(meta, address.name)
+        raise _foreign(found.decode(errors="replace"))
+    if not found:
+        raise UnusableLogError(f"the log {address.name!r} is not empty; load into another name: ?name=")
+    return RedisLoader(address, codec, token)
+
+
+@asynccontextmanager
+async def _connected(address: Address, rights: str = RIGHTS) -> AsyncIterator[AbstractConnection]:
+    """Open a connection for the first commands, whose errors are told as `at_start`."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
+            connection = await connect(address)
+            try:
+                yield connection
+            finally:
+                await connection.disconnect(nowait=True)
+    except ERRORS as error:
+        raise at_start(error, rights) from error
+
+
+async def _meta(connection: AbstractConnection, address: Address) -> dict[bytes, bytes]:
+    """Return the fields of the log's `meta`; of a new log, if there was none."""
+    found = await _run(connection, CREATE, address, *_fresh())
+    if isinstance(found, bytes):
+        raise _foreign(found.decode(errors="replace"))
+    meta = _fields(found)
+    _check_meta(meta, address)
     return meta
 
 
-def _check_format(meta: dict[bytes, bytes], name: str) -> None:
+def _fresh() -> tuple[int, str, str]:
+    """Return format, epoch and secret of a new log."""
+    return FORMAT, new_epoch(), secrets.token_hex(SECRET_BYTES)
+
+
+def _fields(found: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def _foreign(key: str) -> UnusableLogError:
+    return UnusableLogError(f"Redis has a key {key} that is no log of this program; name another log: ?name=")
+
+
+def _check_meta(meta: dict[bytes, bytes], address: Address) -> None:
     form = meta.get(b"format", b"").decode(errors="replace")
     if not form.isdigit():
-        raise UnusableLogError(f"Redis has a key {{{name}}}:meta that is no log of this program; name another: ?name=")
+        raise _foreign(address.keys.meta)
     if int(form) != FORMAT:
         raise UnusableLogError(
-            f"the log {name!r} has format {form}, and this program knows {FORMAT}; use a newer version"
+            f"the log {address.name!r} has format {form}, and this program knows {FORMAT}; use a newer version"
+        )
+    if b"loading" in meta:
+        raise UnusableLogError(
+            f"the log {address.name!r} was not loaded to its end; load it again, or name another: ?name="
         )
 
 
-def opened_from(meta: dict[bytes, bytes], verdict: Verdict) -> Opened:
+def _opened(meta: dict[bytes, bytes], verdict: Verdict) -> Opened:
     """Return what the fields of a log's `meta` say.
 
     Raises:
@@ -119,6 +181,11 @@ async def _config(connection: AbstractConnection) -> Fields | None:
         raise
     decoded = [part.decode(errors="replace") for part in found]
     return dict(zip(decoded[::2], decoded[1::2], strict=True))
+
+
+async def _run(connection: AbstractConnection, script: Script, address: Address, *arguments: Argument) -> Any:
+    keys = address.keys.fixed
+    return await _answer(connection, (b"EVAL", script.text, len(keys), *keys, *arguments))
 
 
 async def _answer(connection: AbstractConnection, command: Command) -> Any:

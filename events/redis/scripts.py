@@ -55,10 +55,25 @@ local function give(pen, turn, number)
 end
 """
 
+_STORE = """
+local function store(log, texts, pos, from, n)
+  for k = 1, n do
+    local at, line, missing = string.format('%.0f', pos + k), ARGV[from + 1], ARGV[from + 2]
+    if missing == '' then redis.call('XADD', log, at .. '-0', 'i', ARGV[from], 'c', line)
+    else
+      redis.call('XADD', log, at .. '-0', 'i', ARGV[from], 'c', line, 't', '')
+      redis.call('HSET', texts, at, missing)
+    end
+    from = from + 3
+  end
+end
+"""
+
 APPEND = _script(
     _TIP,
     _AFTER,
     _GIVE,
+    _STORE,
     """
 -- KEYS log texts meta pen turn; ARGV expected position, expected id, turn or '', limit of missed commits, count,
 -- then for each commit: id, line, missing or ''
@@ -70,14 +85,7 @@ local pos, id, n = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[5])
 local top, tid = tip_of(log, bpos, bid)
 if ARGV[3] ~= '' then give(KEYS[4], KEYS[5], ARGV[3]) end
 if top == pos and tid == id then
-  for k = 1, n do
-    local at, line, missing = string.format('%.0f', pos + k), ARGV[4 + 3 * k], ARGV[5 + 3 * k]
-    if missing == '' then redis.call('XADD', log, at .. '-0', 'i', ARGV[3 + 3 * k], 'c', line)
-    else
-      redis.call('XADD', log, at .. '-0', 'i', ARGV[3 + 3 * k], 'c', line, 't', '')
-      redis.call('HSET', texts, at, missing)
-    end
-  end
+  store(log, texts, pos, 6, n)
   return {1}
 end
 local function stands(position, commit_id)
@@ -134,25 +142,88 @@ return false
 """
 )
 
-CREATE = _script(
-    """
--- KEYS meta, then all others; ARGV format, epoch, secret, loading or '', may it be made?
--- {fields of meta}; or the name of a key that is no log's
-for k, kind in ipairs({'hash', 'stream', 'hash', 'zset', 'list', 'string', 'stream', 'zset'}) do
-  local found = redis.call('TYPE', KEYS[k]).ok
-  if found ~= 'none' and (found ~= kind or redis.call('EXISTS', KEYS[1]) == 0) then return KEYS[k] end
+_MAKE = """
+-- KEYS meta log texts snapshots pen turn deliveries session times
+local function foreign()
+  for k, kind in ipairs({'hash', 'stream', 'hash', 'zset', 'list', 'string', 'stream', 'zset'}) do
+    local found = redis.call('TYPE', KEYS[k]).ok
+    if found ~= 'none' and (found ~= kind or redis.call('EXISTS', KEYS[1]) == 0) then return KEYS[k] end
+  end
 end
-local meta = KEYS[1]
-if redis.call('EXISTS', meta) == 0 then
-  if ARGV[5] ~= '1' then return {} end
-  redis.call('HSET', meta, 'format', ARGV[1], 'epoch', ARGV[2], 'secret', ARGV[3], 'base_position', 0, 'base_id', '',
+local function make(form, epoch, secret)
+  redis.call('HSET', KEYS[1], 'format', form, 'epoch', epoch, 'secret', secret, 'base_position', 0, 'base_id', '',
     'redacted_to', 0)
-  if ARGV[4] ~= '' then redis.call('HSET', meta, 'loading', ARGV[4]) end
   redis.call('SET', KEYS[6], 1)
   redis.call('RPUSH', KEYS[5], 1)
 end
-return redis.call('HGETALL', meta)
+local function remove()
+  for _, group in ipairs({KEYS[4], KEYS[8]}) do
+    for _, key in ipairs(redis.call('ZRANGE', group, 0, -1)) do redis.call('UNLINK', key) end
+  end
+  redis.call('UNLINK', unpack(KEYS))
+end
 """
+
+CREATE = _script(
+    _MAKE,
+    """
+-- ARGV format, epoch, secret; the fields of meta, or the name of a key that is no log's
+local other = foreign()
+if other then return other end
+if redis.call('EXISTS', KEYS[1]) == 0 then make(ARGV[1], ARGV[2], ARGV[3]) end
+return redis.call('HGETALL', KEYS[1])
+""",
+)
+
+BEGIN_LOADING = _script(
+    _MAKE,
+    """
+-- ARGV format, epoch, secret, the load's token; 1, or 0 for a log that is not empty, or the name of a key of others
+local other, meta = foreign(), KEYS[1]
+if other then return other end
+if redis.call('EXISTS', meta) == 1 and redis.call('HEXISTS', meta, 'loading') == 0 then
+  if redis.call('XLEN', KEYS[2]) > 0 or redis.call('HGET', meta, 'base_position') ~= '0' then return 0 end
+end
+remove()
+make(ARGV[1], ARGV[2], ARGV[3])
+redis.call('HSET', meta, 'loading', ARGV[4])
+return 1
+""",
+)
+
+LOAD = _script(
+    _TIP,
+    _STORE,
+    """
+-- KEYS log texts meta; ARGV token, expected position, expected id, count, then as for APPEND
+-- 1 done; 0 conflict; -1 another load has begun
+if redis.call('HGET', KEYS[3], 'loading') ~= ARGV[1] then return -1 end
+local pos = tonumber(ARGV[2])
+local top, tid = tip_of(KEYS[1], base_of(KEYS[3]))
+if top ~= pos or tid ~= ARGV[3] then return 0 end
+store(KEYS[1], KEYS[2], pos, 5, tonumber(ARGV[4]))
+return 1
+""",
+)
+
+FINISH_LOADING = _script(
+    _TIP,
+    """
+-- KEYS meta log; ARGV token; 1 done; -1 another load has begun
+if redis.call('HGET', KEYS[1], 'loading') ~= ARGV[1] then return -1 end
+local top = tip_of(KEYS[2], base_of(KEYS[1]))
+redis.call('HSET', KEYS[1], 'handings_after', string.format('%.0f', top))
+redis.call('HDEL', KEYS[1], 'loading')
+return 1
+""",
+)
+
+ABANDON_LOADING = _script(
+    _MAKE,
+    """
+-- ARGV token
+if redis.call('HGET', KEYS[1], 'loading') == ARGV[1] then remove() end
+""",
 )
 
 FINISH_SNAPSHOT = _script(

@@ -67,10 +67,8 @@ def _durability(info: Fields, config: Fields, synchronous: Literal["full", "norm
         settings = f"appendonly {appendonly}, appendfsync {appendfsync}"
         raise UnusableLogError(f"Redis may lose a stored commit with a power failure ({settings}); {DURABLE}")
     if appendonly != "yes":
-        warnings = ("Redis keeps no append-only file: its end loses what was stored since its last save",)
-        return Verdict(
-            "a crash of the broker; the end of Redis takes what its last save lacks", warnings, has_file=False
-        )
+        warnings = ("Redis keeps no append-only file: when it ends, it loses what it has not saved",)
+        return Verdict("a crash of the broker; an end of Redis takes what it has not saved", warnings, has_file=False)
     if config.get("auto-aof-rewrite-percentage") == "0":
         warnings = (
             "Redis does not rewrite its append-only file by itself (auto-aof-rewrite-percentage 0): redacted texts"

@@ -4,9 +4,9 @@ An entry of a stream can't be changed, and a deleted one stays in memory until i
 stream holds each commit as `events.commit.redact` leaves it, and a hash holds what is missing there. Deleting its field
 there forgets it.
 
-A field is a JSON array. It has one element for each place that `_places` names, in order: `null` if the redacted commit
-has the value, a number for the same value as the element of that index, else the value. A commit of an older schema has
-only one form, its line. So its field is the whole line, a JSON object.
+A field is a JSON array. It has one element for each place that `_PLACES` names, in order: `null` if the redacted commit
+has the value, a number for the same value as the element of that index, else the value. A commit of an older schema
+can't be encoded again. So its field is the whole line, a JSON object.
 """
 
 from __future__ import annotations
@@ -59,11 +59,13 @@ def split_line(line: bytes) -> tuple[Commit, bytes, bytes]:
         UnreadableCommitError: it is damaged, or newer than this program.
         BrokenChainError: it is of an older schema, and was altered.
     """
-    commit = decode_commit(line)
-    redacted = redact_line(line)
-    if commit.schema == SCHEMA_VERSION:
-        return commit, redacted, _missing(commit, redact(commit))
-    return commit, redacted, line if redacted != line else b""
+    commit, redacted = decode_commit(line), redact_line(line)
+    missing = _missing(commit, redact(commit)) if commit.schema == SCHEMA_VERSION else line
+    if missing and missing != line and join_line(redacted, missing) != line:
+        missing = line  # spelled in another way than this program's
+    if not missing or redacted == line:
+        return commit, line, b""
+    return commit, redacted, missing
 
 
 def join(line: bytes, missing: bytes | None) -> Commit:
@@ -110,7 +112,7 @@ def _filled(holder: Any, values: Iterator[Any], missing: Sequence[Any]) -> Any:
     """Return `holder` with its values from `values`, which may refer to others of `missing`."""
     given = {}
     for name in _PLACES.get(type(holder), ()):
-        value = next(values)
+        value = next(values, None)
         if value is not None:
             given[name] = missing[value] if type(value) is int else value
     return msgspec.structs.replace(holder, **given) if given else holder

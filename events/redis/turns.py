@@ -18,7 +18,7 @@ from events.commit import Commit
 from events.ids import Position
 from events.log import MISSED_COMMITS_MAX, TURN_MS, LogUnavailableError, UnusableLogError
 from events.redis.address import Address
-from events.redis.client import ANSWER_SECONDS, ERRORS, Client, ask, connect, eval_again, evalsha
+from events.redis.client import ANSWER_SECONDS, ERRORS, Client, ask, connect_again, eval_again, evalsha, finish
 from events.redis.entries import commits_of, position_of
 from events.redis.scripts import GIVE_TURN, READ, TAKE_TURN
 
@@ -58,7 +58,7 @@ class Turns:
         finally:
             if not waiting.done():
                 waiting.add_done_callback(self._give_back)
-        missed = waiting.result() if waiting.done() else None
+        missed = waiting.result() if waiting.done() and not waiting.cancelled() else None
         if missed is None:
             yield ()
             return
@@ -89,9 +89,7 @@ class Turns:
                 return None
 
     async def _ask(self, after: Position) -> Missed | None:
-        if self._connection is None or not self._connection.is_connected:
-            self._connection = await connect(self._address)
-        connection = self._connection
+        connection = self._connection = await connect_again(self._address, self._connection)
         read = evalsha(READ, self._read_keys, after, MISSED_COMMITS_MAX)
         # All at once: the engine reads when the wait is over, without another round trip.
         await ask(connection, [(b"GET", self._keys[1]), (b"BLPOP", self._keys[0], str(TURN_MS / 1_000)), read])
@@ -131,5 +129,5 @@ class Turns:
     async def close(self) -> None:
         """Pass on what is held, and disconnect; before the client is closed."""
         while self._tasks:
-            await asyncio.wait(set(self._tasks))
+            await finish(set(self._tasks))
         await self._disconnect()
