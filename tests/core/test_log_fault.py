@@ -20,7 +20,6 @@ from events.ids import POSITION_MAX
 from events.log import LogRolledBackError, LogUnavailableError, UnusableLogError
 from events.memory import MemoryLog
 from events.policy import Policy
-from tests.support.coordination import FakeCoordination
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.logs import FaultyLog, log_of, run, unavailable
 from tests.support.people import ANN, BOB, CAT, enter, leave_queue
@@ -34,7 +33,6 @@ class BadLog(FaultyLog):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.fault: Exception | None = None
-        self.coordination = FakeCoordination()
 
     async def follow(self, after: int) -> AsyncIterator[Commit]:
         """Follow until there is a fault."""
@@ -81,6 +79,11 @@ class Pair:
         """Why the first broker gave its log up."""
         return self.broker.log_fault.reason if self.broker.log_fault is not None else None
 
+    @property
+    def renewed_epoch(self) -> str:
+        """The epoch that the log was given."""
+        return self.log.coordination.epoch
+
     def lines(self, event: str) -> list[Any]:
         """The log lines of a kind."""
         return [line for line in self.logged if line["event"] == event]
@@ -119,7 +122,7 @@ async def test_an_append_that_finds_another_log_gives_it_up(pair: Pair) -> None:
     assert await pair.broker.writer.submit(leave_queue(ANN)) == UNAVAILABLE
     await asyncio.wait_for(pair.broker.log_given_up.wait(), 5)
     assert pair.reason == "log_rolled_back"
-    assert pair.log.coordination.renewed == [pair.log.epoch]
+    assert pair.renewed_epoch == f"{pair.log.epoch}+"
     (line,) = pair.lines("log_rolled_back")
     assert line["known"] == line["found"] == "{}:{}".format(*pair.broker.state.tip)
     assert "the log ends at 1:x, and held 2:y" in line["detail"]
@@ -147,7 +150,7 @@ def test_a_follower_that_can_not_go_on_gives_the_log_up(fault: Exception, reason
             await settle()
             assert pair.broker.log_given_up.is_set()
             assert pair.reason == reason
-            assert pair.log.coordination.renewed == ([pair.log.epoch] if reason == "log_rolled_back" else [])
+            assert pair.renewed_epoch == (f"{pair.log.epoch}+" if reason == "log_rolled_back" else "")
             given_up = [line["reason"] for line in pair.lines("log_given_up")]
             assert given_up == ([reason] if reason != "log_rolled_back" else [])
             assert await pair.broker.writer.submit(leave_queue(ANN)) == UNAVAILABLE
@@ -239,7 +242,7 @@ async def test_the_first_fault_counts(pair: Pair) -> None:
 @on_pair
 async def test_a_store_that_is_away_does_not_hold_the_end(pair: Pair) -> None:
     """The epoch can't be renewed then, which is a line."""
-    pair.log.coordination.is_away = True
+    pair.log.coordination.break_it()
     pair.log.before_tip = [unavailable] * 9
     pair.broker.log_failed(LogRolledBackError("another"))
     await pair.clock.advance(2 * SETTLE_MS)

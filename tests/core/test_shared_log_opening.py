@@ -21,7 +21,7 @@ from broker.shared_log import (
     watch_clock,
 )
 from events.log import LogUnavailableError, UnusableLogError
-from tests.support.coordination import FakeCoordination
+from tests.support.channel import MemoryChannel
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.logs import FaultyLog, run
 
@@ -35,7 +35,7 @@ class Store:
         self.fault: Exception | None = None
         self.opened: list[FaultyLog] = []
         self.closed = 0
-        self.coordination = FakeCoordination(lambda: clock.wall_ms() - ahead_ms)
+        self.coordination = MemoryChannel(lambda: clock.wall_ms() - ahead_ms)
 
     async def open_log(self, url: str, codec: object, *, synchronous: str) -> FaultyLog:
         """Open a log, unless there is a fault."""
@@ -131,9 +131,9 @@ async def test_a_clock_that_is_off_by_a_second_is_a_warning(store: Store, clock:
         watching = asyncio.create_task(watch_clock(store.coordination, clock))
         await settle()
         await clock.advance(COMPARE_MS)
-        store.coordination.is_away = True
+        store.coordination.break_it()
         await clock.advance(COMPARE_MS)
-        store.coordination.is_away = False
+        store.coordination.mend()
         await clock.advance(COMPARE_MS)
         assert [line["event"] for line in logged] == ["clock_differs"] * 3
         watching.cancel()

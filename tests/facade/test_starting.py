@@ -18,7 +18,6 @@ from events.log import LogRolledBackError
 from events.memory import MemoryLog
 from mcp_facade.bootstrap import START_WAIT_MS
 from tests.facade.people import crowd
-from tests.support.coordination import FakeCoordination
 from tests.support.fake_clock import FakeClock
 from tests.support.logs import FaultyLog, unavailable
 from tests.support.server import Running, eventually, serving
@@ -141,7 +140,6 @@ async def test_a_shared_log_that_falls_silent_during_the_start_is_waited_for() -
 async def test_a_shared_log_that_was_rolled_back_ends_the_broker(log_text: io.StringIO) -> None:
     """It is not ready from that moment on and says why, commands are unavailable, and whoever runs it is told."""
     (log,), told = FaultyLog.shared(1), list[None]()
-    log.coordination = FakeCoordination()
     async with (
         serving(log=log, on_started=lambda: told.append(None)) as running,
         httpx.AsyncClient(trust_env=False) as client,
@@ -157,7 +155,7 @@ async def test_a_shared_log_that_was_rolled_back_ends_the_broker(log_text: io.St
         assert isinstance(running.app.failure, LogGivenUpError)
         assert str(running.app.failure) == detail
         assert await ready(running, client) == {"ready": False, "reason": "log_rolled_back", "detail": detail}
-        assert log.coordination.renewed == [log.epoch]
+        assert log.coordination.epoch == f"{log.epoch}+"
     assert '"event":"log_rolled_back"' in log_text.getvalue()
     log_text.truncate(0)
 
