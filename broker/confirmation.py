@@ -15,7 +15,7 @@ from broker.clock import Clock
 from broker.deadlines import Deadlines
 from broker.notes import Confirmed
 from broker.replica import Replica
-from broker.roster import JUDGE_LAG_MS, LEASE_MS, Roster
+from broker.roster import JUDGE_LAG_MS, Roster
 from events.commands import CancelMatch
 from events.commit import Commit
 from events.events import RoomClosed, RoomOpened
@@ -23,6 +23,8 @@ from events.ids import ConnectionId, Position, RoomId
 
 NEVER = -1.0
 LOOK_AGAIN_MS = 1_000
+BEHIND_MS = 60_000
+"""A broker further behind than that may cancel a match that another has confirmed."""
 
 
 class _Match(NamedTuple):
@@ -99,8 +101,7 @@ class MatchConfirmation:
 
     def told_lately(self) -> list[Confirmed]:
         """Return the members confirmed here whose matches other brokers may still expect to be confirmed."""
-        keep_ms = 2 * (self._replica.state.policy.confirm_grace_ms + LEASE_MS)
-        since_ms = self._clock.now_ms() - keep_ms
+        since_ms = self._clock.now_ms() - self._replica.state.policy.confirm_grace_ms - BEHIND_MS
         self._told = {who: told for who, told in self._told.items() if told[1] > since_ms}
         return [Confirmed(who, opened_position) for who, (opened_position, _) in self._told.items()]
 
@@ -110,7 +111,8 @@ class MatchConfirmation:
         if match is not None and match.opened_position == confirmed.opened_position:
             del self.unconfirmed[confirmed.connection_id]
         elif confirmed.opened_position > self._replica.state.position:
-            self._early[confirmed.connection_id] = confirmed.opened_position
+            early = self._early.get(confirmed.connection_id, 0)
+            self._early[confirmed.connection_id] = max(early, confirmed.opened_position)
 
     def observe(self, commit: Commit) -> None:
         """Expect the members of a room opened by `commit`, and no longer the members of a room closed by it."""
