@@ -248,7 +248,7 @@ class PostgresqlLog:
             self._wake()
 
     def _wake_soon(self) -> None:
-        """Wake the followers of own commits: nobody waits for those, so many are told at once."""
+        """Wake the followers of own commits. Those are in no hurry, so many are told at once."""
         if self._own.has_followers and self._waking is None:
             self._waking = asyncio.get_running_loop().call_later(0.01, self._wake)
 

@@ -10,9 +10,9 @@ import argparse
 import time
 from contextlib import closing
 
-from broker.config import parse_duration
 from broker.errors import UsageError
 from broker.logging import configure_logs
+from broker.setting_reader import parse_duration
 from broker.stores import SHARED_SCHEMES, SQLITE_SCHEME, open_log, scheme_of
 from broker.verification.safe_text import printable
 from events.ids import Position

@@ -188,12 +188,20 @@ class TestRefusals:
         """Something takes the connection, and does not answer."""
         monkeypatch.setattr(link, "CONNECT_SECONDS", 0.2)
 
+        gone = asyncio.Event()
+
+        async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+            gone.set()
+
         async def scenario() -> None:
-            silent = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(1), "127.0.0.1", 0)
+            silent = await asyncio.start_server(hold, "127.0.0.1", 0)
             port = silent.sockets[0].getsockname()[1]
             with pytest.raises(LogUnavailableError, match="does not answer in time"):
                 await open_log(f"postgresql://u:p@127.0.0.1:{port}/database", CODEC, synchronous="full")
             silent.close()
+            await gone.wait()
 
         run(scenario())
 
