@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from broker.errors import UsageError
 from broker.stores import store_module
 from events.commit import Tip
-from events.log import Conflict, Snapshot
+from events.log import Snapshot
 from log_debugger.reading.files import is_shared, path_of
 from log_debugger.reading.new_file import NewLogFile
 from log_debugger.reading.store_source import StoreRunner
@@ -78,17 +77,8 @@ class NewStoreLog:
         self._store.run(self._loader.start_from(snapshot))
 
     def append_lines(self, lines: Sequence[bytes], *, expected: Tip) -> None:
-        """See `NewLog.append_lines`.
-
-        Raises:
-            UsageError: a broker has written to the log meanwhile.
-        """
-        try:
-            self._store.run(self._loader.append_lines(lines, expected=expected))
-        except Conflict:
-            raise UsageError(
-                f"{self._store.name} was written by a broker meanwhile; end that one, and load again"
-            ) from None
+        """See `NewLog.append_lines`. No broker can write meanwhile."""
+        self._store.run(self._loader.append_lines(lines, expected=expected))
 
     def save(self, snapshot: Snapshot) -> None:
         """See `NewLog.save`."""
