@@ -15,7 +15,7 @@ from broker.clock import Clock
 from broker.deadlines import Deadlines
 from broker.notes import Confirmed
 from broker.replica import Replica
-from broker.roster import JUDGE_LAG_MS, LEASE_MS, Roster
+from broker.roster import JUDGE_LAG_MS, Roster
 from events.commands import CancelMatch
 from events.commit import Commit
 from events.events import RoomClosed, RoomOpened
@@ -23,6 +23,8 @@ from events.ids import ConnectionId, Position, RoomId
 
 NEVER = -1.0
 LOOK_AGAIN_MS = 1_000
+BEHIND_MS = 60_000
+"""A broker further behind than that may cancel a match that another has confirmed."""
 
 
 class _Match(NamedTuple):
@@ -89,7 +91,8 @@ class MatchConfirmation:
     def confirm_all(self) -> None:
         """Count every match as confirmed: the openings of some of them were not announced."""
         self.unconfirmed.clear()
-        self._early.clear()
+        position = self._replica.state.position
+        self._early = {who: early for who, early in self._early.items() if early > position}
 
     def confirm(self, connection_id: ConnectionId) -> None:
         """Note a sign of life of `connection_id`, and tell the other brokers if it confirms a match."""
@@ -101,8 +104,7 @@ class MatchConfirmation:
 
     def told_lately(self) -> list[Confirmed]:
         """Return the members confirmed here whose matches other brokers may still expect to be confirmed."""
-        keep_ms = 2 * (self._replica.state.policy.confirm_grace_ms + LEASE_MS)
-        since_ms = self._clock.now_ms() - keep_ms
+        since_ms = self._clock.now_ms() - self._replica.state.policy.confirm_grace_ms - BEHIND_MS
         self._told = {who: told for who, told in self._told.items() if told[1] > since_ms}
         return [Confirmed(who, opened_position) for who, (opened_position, _) in self._told.items()]
 
@@ -112,7 +114,8 @@ class MatchConfirmation:
         if match is not None and match.opened_position == confirmed.opened_position:
             del self.unconfirmed[confirmed.connection_id]
         elif confirmed.opened_position > self._replica.state.position:
-            self._early[confirmed.connection_id] = confirmed.opened_position
+            early = self._early.get(confirmed.connection_id, 0)
+            self._early[confirmed.connection_id] = max(early, confirmed.opened_position)
 
     def observe(self, commit: Commit) -> None:
         """Expect the members of a room opened by `commit`, and no longer the members of a room closed by it."""

@@ -16,7 +16,8 @@ import pytest
 from mcp_types import Tool
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from broker.config import DEFAULTS, FLAGS, LISTS, PREFIX, SWITCHES
+from broker.config import DEFAULTS
+from broker.flags import FLAGS, LISTS, PREFIX, SWITCHES
 from broker.metrics import Metrics
 from broker.retention import SWEEP_MS
 from broker.verification.checking import PROMISES
@@ -155,7 +156,7 @@ def test_the_commands_are_those_of_the_command_line() -> None:
     written = {names(command)[0].split()[1] for command, _ in tables("Debugging")[0]}
     assert written == set(COMMANDS)
     for command in LOG_COMMANDS:
-        assert f"chat-broker log {command} " in section("A log that lasts")
+        assert f"chat-broker log {command} " in section("A log that lasts") + section("Several workers")
 
 
 def test_the_graces_are_the_defaults() -> None:

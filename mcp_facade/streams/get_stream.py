@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from broker.broker import Broker
-from broker.clock import sleep_until
+from broker.clock import RandomBytes, sleep_until
 from broker.hub import Delivery
 from broker.reads import end_of_read, has_to_scan, notifications_after
 from broker.streams import Stream
@@ -40,6 +40,10 @@ SCAN_PAUSE_MS = 100
 
 PRIMED_SINCE = b"2025-11-25"
 """The first version whose clients accept an event with an id and no data."""
+
+
+RETRY_MS = range(500, 3_001)
+"""The pauses before a client comes back: random, so that all those of one broker do not come at the same moment."""
 
 
 class SessionFrameEncoder:
@@ -121,6 +125,7 @@ class GetStreams:
         self.streams = broker.streams
         self.sessions = sessions
         self.in_background = broker.in_background
+        self._random_bytes: RandomBytes = broker.random_bytes
 
     def open(self, session: Session, response: EventStreamResponse) -> GetStream:
         """Open the session's stream, which displaces an open one; `serve` it.
@@ -140,6 +145,14 @@ class GetStreams:
     def resume_point(self, event_id: str) -> ResumePoint | None:
         """Return the point of `Last-Event-ID`; `None` if it is another log's, or malformed."""
         return resume_point_of(event_id, self.log.epoch, self.sessions, is_shared=self.log.is_shared)
+
+    def first_event(self, event_id: bytes) -> bytes:
+        """Return an event without data: a client that loses the stream before any other can resume.
+
+        It also tells when to come back.
+        """
+        retry_ms = RETRY_MS[int.from_bytes(self._random_bytes(4)) % len(RETRY_MS)]
+        return b"id: %b\r\nretry: %d\r\ndata: \r\n\r\n" % (event_id, retry_ms)
 
 
 class GetStream:
@@ -201,9 +214,8 @@ class GetStream:
         response, state = self._response, self._opened_by.replica.state
         missed = self._encoder.resume(resumption or ResumePoint(state.position + 1, 0))
         await response.start([*STREAM_HEADERS, (SESSION_HEADER, self._session.session_id.encode())])
-        # An event with an id and empty data: a client that loses the stream before any notification can resume too.
-        next_id = self._encoder.event_id(sealed=True)
-        await response.write([b"id: %b\r\ndata: \r\n\r\n" % next_id if primed else PING])
+        first_id = self._encoder.event_id(sealed=True)
+        await response.write([self._opened_by.first_event(first_id) if primed else PING])
         if resumption is None or await self._has_replayed(state, resumption, missed):
             await self.stream.run()
         await response.finish()

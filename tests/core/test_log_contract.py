@@ -11,8 +11,9 @@ from events.ids import CommitId
 from events.log import Conflict, EventLog, Snapshot
 from events.memory import MemoryLog
 from projections.state import fold
-from tests.support.log_contract import LogContract, SharedLogContract, chain, conversation
+from tests.support.log_contract import LogContract, chain, conversation
 from tests.support.logs import FaultyLog, run
+from tests.support.shared_log_contract import SharedLogContract
 
 
 class TestMemoryLog(LogContract):

@@ -12,13 +12,15 @@ from tests.simulation.loop import SimLoop, World
 
 ANSWER_MS = 2.0
 LATE_MS = 400.0
+DEAF_MS = 20_000.0
 
 
 class _Subscription:
     """One broker's; what arrives is in line for it, also while its process is paused."""
 
-    def __init__(self, loop: SimLoop) -> None:
+    def __init__(self, loop: SimLoop, on_broken: Callable[[], None]) -> None:
         self.loop = loop
+        self.on_broken = on_broken
         self.arrived: deque[bytes] = deque()
         self.has_news = asyncio.Event()
         self.is_broken = False
@@ -30,6 +32,7 @@ class _Subscription:
             return
         if note is None:
             self.is_broken = True
+            self.on_broken()
         else:
             self.arrived.append(note)
         self.has_news.set()
@@ -65,6 +68,7 @@ class SimCoordination:
         self._world = loop.world
         self._is_cut = is_cut
         self._last_ms = 0.0
+        self._deaf_until_ms = 0.0
         self._subscription: _Subscription | None = None
 
     async def publish(self, note: bytes) -> None:
@@ -97,9 +101,9 @@ class SimCoordination:
         asked = self._loop.create_future()
         self._world.after(self._channel.faults.some(ANSWER_MS), lambda: asked.done() or asked.set_result(None))
         await asked
-        if self._is_cut():
+        if self._is_cut() or self._world.now_ms < self._deaf_until_ms:
             raise LogUnavailableError("the channel does not answer")
-        subscription = self._subscription = _Subscription(self._loop)
+        subscription = self._subscription = _Subscription(self._loop, self._break)
         self._channel.subscriptions.append(subscription)
         while True:
             while subscription.arrived:
@@ -108,6 +112,10 @@ class SimCoordination:
                 raise LogUnavailableError("the channel broke")
             subscription.has_news.clear()
             await subscription.has_news.wait()
+
+    def _break(self) -> None:
+        """Hear nothing for a while, though notes can be sent."""
+        self._deaf_until_ms = self._world.now_ms + self._channel.faults.some(DEAF_MS)
 
     def cut(self) -> None:
         """End the subscription, since the process can't reach the store."""

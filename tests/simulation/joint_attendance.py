@@ -117,8 +117,10 @@ class JointAttendance:
             for other in self._around.processes
         ]
         deadline_ms, now_ms = self._deadline_ms(process, who, signs), self._around.world.now_ms
-        begun_ms = max((other.attendance.since_ms for other in self._around.processes), default=0.0)
-        if now_ms - max(deadline_ms, begun_ms) > MATCHED_WITHIN_MS + self._around.plan.lag_ms:
+        anew_ms = min(other.broker.roster.anew_ms for other in self._around.processes if other.broker.roster)
+        begun_ms = anew_ms + self._around.plan.longest_grace_ms  # a start begins graces anew
+        moved_ms = self._around.record.landed_ms[self._around.record.person(who).places[-1][0]]  # to a shorter grace
+        if now_ms - max(deadline_ms, begun_ms, moved_ms) > MATCHED_WITHIN_MS + self._around.plan.lag_ms:
             self._around.world.fail(
                 f"{who} was matched by {process.name}, though absent since {deadline_ms:.0f}, and it is {now_ms:.0f}"
             )

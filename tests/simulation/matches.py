@@ -91,7 +91,9 @@ class Matches:
             heard = record.person(who).heard_to >= opened_at and command.room_id in self._opened
             if self._is_confirmed(who, command.room_id) or (heard and len(around.processes) == 1):
                 around.world.fail(f"{who} is said to have missed {command.room_id}, and was confirmed")
-            for process in around.processes:
+            known = around.disk.state.connections.by_id.get(who)
+            has_acted = known is None or known.last_position > opened_at
+            for process in () if has_acted or command.room_id in record.closed else around.processes:
                 if process is not self._process and process.matches.has_told(who, command.room_id, self._up_since_ms):
                     around.world.fail(f"{who} is said to have missed {command.room_id}, and {process.name} knows it")
         present = [who for who in self._members(command.room_id) if who not in command.missed_by]

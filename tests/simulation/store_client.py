@@ -207,7 +207,8 @@ class StoreClient:
                 ):
                     self._faults.happens("snapshot spoilt")
 
-        await self._call(f"save {snapshot.tip.position}", save, self._faults.some(SLOW_MS), 0)
+        with suppress(LogUnavailableError):
+            await self._call(f"save {snapshot.tip.position}", save, self._faults.some(SLOW_MS), 0)
 
     async def compact(self, snapshot: Snapshot) -> None:
         """See `EventLog.compact`."""

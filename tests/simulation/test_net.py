@@ -11,16 +11,21 @@ import pytest
 
 from broker import hub as hub_module
 from broker import matching as matching_module
+from broker import own_rows as own_rows_module
 from broker import reads as reads_module
 from broker.clock import sleep_until
 from broker.confirmation import MatchConfirmation
 from broker.hub import Hub, participants
 from broker.match_timeouts import MatchTimeouts
+from broker.notes import Gone
+from broker.own_rows import OwnRows
 from broker.presence import Presence
 from broker.questions import Questions
 from broker.reads import Page, Reads, page_after
 from broker.replica import Replica
 from broker.retention import Redaction
+from broker.roster import Roster
+from broker.roster_link import RosterLink
 from broker.writer import LogWriter
 from events.commands import CancelMatch
 from events.commit import Commit, Facts
@@ -264,9 +269,55 @@ def evidence_that_is_redacted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Redaction, "_reported", lambda self: frozenset())
 
 
-def a_match_that_is_judged_by_a_broker_which_nobody_calls(patch: pytest.MonkeyPatch) -> None:
+def a_confirmation_that_is_not_told(patch: pytest.MonkeyPatch) -> None:
     """A member that calls another broker is said to have missed the match."""
-    patch.setattr(MatchConfirmation, "_would_be_heard_here", lambda self, who: True)
+    patch.setattr(RosterLink, "tell_confirmed", lambda self, confirmed: None)
+
+
+def a_deadline_that_is_judged_by_the_clock(patch: pytest.MonkeyPatch) -> None:
+    """What the others say may be under way, or lost with the channel."""
+    patch.setattr(Roster, "judged_by_ms", lambda self, now_ms: now_ms)
+
+
+def rows_that_go_with_their_broker(patch: pytest.MonkeyPatch) -> None:
+    """The people of a lost broker have no grace."""
+    check_lost = Roster.check_lost
+
+    def forgetful(self: Roster, now_ms: float) -> list[ConnectionId]:
+        found = check_lost(self, now_ms)
+        for other in self._others.values():
+            if other.is_lost:
+                other.here.clear()
+                other.gone.clear()
+        return found
+
+    patch.setattr(Roster, "check_lost", forgetful)
+
+
+def a_short_call_that_is_not_told(patch: pytest.MonkeyPatch) -> None:
+    """A connection heard only by calls that were over at once seems silent to the others."""
+    tell_gone = OwnRows._tell_gone
+
+    def selective(self: OwnRows, who: ConnectionId, *arguments: Any, **named: Any) -> None:
+        if who in self._told:
+            tell_gone(self, who, *arguments, **named)
+
+    patch.setattr(OwnRows, "_tell_gone", selective)
+
+
+def rows_that_are_not_asked_for(patch: pytest.MonkeyPatch) -> None:
+    """After a gap in the notes, what was in it is never known."""
+    patch.setattr(Roster, "lacks_rows", property(lambda self: False))
+
+
+def an_end_without_its_age(patch: pytest.MonkeyPatch) -> None:
+    """The others count a grace from what they knew before."""
+    patch.setattr(own_rows_module, "_gone", lambda activity, now_ms: Gone(activity.connection_id, None, None))
+
+
+def absence_that_is_never_judged(patch: pytest.MonkeyPatch) -> None:
+    """Those who have gone stay for ever."""
+    patch.setattr(Roster, "judged_by_ms", lambda self, now_ms: -1.0)
 
 
 PLANTED: list[Plant] = [
@@ -289,7 +340,13 @@ PLANTED: list[Plant] = [
 ]
 
 PLANTED_IN_SHARED_LOGS: list[Plant] = [
-    a_match_that_is_judged_by_a_broker_which_nobody_calls,
+    a_confirmation_that_is_not_told,
+    a_deadline_that_is_judged_by_the_clock,
+    rows_that_go_with_their_broker,
+    a_short_call_that_is_not_told,
+    rows_that_are_not_asked_for,
+    an_end_without_its_age,
+    absence_that_is_never_judged,
     a_refusal_that_is_not_confirmed,
     a_question_to_the_log_that_began_before_the_command_came,
     a_cursor_that_is_not_waited_for,

@@ -15,8 +15,9 @@ from tests.simulation.faults import Faults
 from tests.simulation.loop import SimLoop, World
 from tests.simulation.sometimes import Sometimes
 from tests.simulation.store_client import StoreClient
-from tests.support import log_contract
-from tests.support.log_contract import LogContract, SharedLogContract
+from tests.support import log_contract, shared_log_contract
+from tests.support.log_contract import LogContract
+from tests.support.shared_log_contract import SharedLogContract
 from tests.support.turns import TurnLine
 
 
@@ -30,7 +31,8 @@ class InAWorld(LogContract):
         self.world = World("contract")
         self.loop = SimLoop(self.world, "process")
         self.numbers = count()
-        monkeypatch.setattr(log_contract, "run", self._run)
+        for module in (log_contract, shared_log_contract):
+            monkeypatch.setattr(module, "run", self._run)
 
     async def make(self) -> EventLog:
         """An empty one, on a disk of its own."""

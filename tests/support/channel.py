@@ -23,8 +23,7 @@ class MemoryChannel:
 
     async def publish(self, note: bytes) -> None:
         """See `Coordination.publish`."""
-        if self.is_broken:
-            raise LogUnavailableError("the channel is broken")
+        self._answer()
         self.notes.append(note)
         if self.is_lossy:
             return
@@ -33,8 +32,7 @@ class MemoryChannel:
 
     async def subscribe(self) -> AsyncIterator[bytes]:
         """See `Coordination.subscribe`."""
-        if self.is_broken:
-            raise LogUnavailableError("the channel is broken")
+        self._answer()
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._subscribers.append(queue)
         try:
@@ -48,10 +46,12 @@ class MemoryChannel:
 
     async def time_ms(self) -> int:
         """See `Coordination.time_ms`."""
+        self._answer()
         return self._wall_ms()
 
     async def renew_epoch(self, was: str) -> None:
         """See `Coordination.renew_epoch`."""
+        self._answer()
         if self.epoch in ("", was):
             self.epoch = f"{was}+"
 
@@ -64,3 +64,7 @@ class MemoryChannel:
     def mend(self) -> None:
         """Let notes pass again."""
         self.is_broken = False
+
+    def _answer(self) -> None:
+        if self.is_broken:
+            raise LogUnavailableError("the channel is broken")

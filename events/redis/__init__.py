@@ -1,0 +1,1 @@
+"""The log in Redis or Valkey, for several brokers; it needs the extra `redis`."""
