@@ -47,19 +47,8 @@ class Served:
 
     def wait_until_ready(self) -> None:
         """Return once every worker takes calls."""
-        deadline = time.monotonic() + WITHIN_SECONDS
-        with httpx.Client(trust_env=False) as client:
-            while not all(self._is_ready(client, port) for port in self.admin_ports):
-                assert self._process is not None
-                assert self._process.poll() is None, "the broker has ended"
-                assert time.monotonic() < deadline, "the broker does not start"
-                time.sleep(AGAIN_SECONDS)
-
-    def _is_ready(self, client: httpx.Client, port: int) -> bool:
-        try:
-            return client.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
-        except httpx.TransportError:
-            return False
+        assert self._process is not None
+        wait_until_ready(self._process, self.admin_ports)
 
     def replace_workers(self) -> None:
         """Have its supervisor replace all workers, as `systemctl reload` does."""
@@ -79,6 +68,23 @@ class Served:
             self._process.terminate()
             self._process.wait(WITHIN_SECONDS)
             self._process = None
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], ports: Sequence[int]) -> None:
+    """Return once `/readyz` says at each of `ports` that calls are taken; `process` has to live so long."""
+    deadline = time.monotonic() + WITHIN_SECONDS
+    with httpx.Client(trust_env=False) as client:
+        while not all(_is_ready(client, port) for port in ports):
+            assert process.poll() is None, "the broker has ended"
+            assert time.monotonic() < deadline, "the broker does not start"
+            time.sleep(AGAIN_SECONDS)
+
+
+def _is_ready(client: httpx.Client, port: int) -> bool:
+    try:
+        return client.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def _free_ports(count: int) -> int:
