@@ -57,6 +57,7 @@ LOG_COMMANDS: Mapping[str, _Command] = {
     "dump": _Command("dump", "write a log to standard output, one JSON commit a line"),
     "load": _Command("load", "fill an empty log with a dump from standard input"),
     "trim": _Command("trim", "forget the oldest commits; a snapshot stands in for them"),
+    "init": _Command("init", "prepare a database for a log, and give roles their rights"),
 }
 
 

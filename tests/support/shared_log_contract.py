@@ -62,6 +62,10 @@ class SharedLogContract(LogContract):
         log = await self.make()
         return [log, *[await self.make_another(log) for _ in range(count - 1)]]
 
+    async def until_in_line(self, log: EventLog, count: int) -> None:
+        """Return once `count` brokers stand in line, the last of which asked by `log`."""
+        await log.tip()
+
     def test_it_says_that_others_write_it(self) -> None:
         """A broker follows it and confirms what it answers; nothing of it comes at once."""
 
@@ -118,7 +122,7 @@ class SharedLogContract(LogContract):
         """One at a time; each begins when the one before has ended."""
 
         async def scenario() -> None:
-            logs, order = await self.make_some(4), list[int]()
+            (holder, *logs), order = await self.make_some(5), list[int]()
 
             async def take(number: int, log: EventLog) -> None:
                 async with log.turn(0):
@@ -126,11 +130,11 @@ class SharedLogContract(LogContract):
                     await settle(3)
                     order.append(number)
 
-            async with logs[0].turn(0):
+            async with holder.turn(0):
                 taking = []
                 for number, log in enumerate(logs):
                     taking.append(asyncio.ensure_future(take(number, log)))
-                    await log.tip()  # by which time it stands in line
+                    await self.until_in_line(log, number + 1)
                 assert order == []
             await asyncio.gather(*taking)
             assert order == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -170,7 +174,7 @@ class SharedLogContract(LogContract):
             (holder, gone, here), commits = await self.make_some(3), chain(2)
             async with holder.turn(0):
                 waiting = asyncio.ensure_future(gone.turn(0).__aenter__())
-                await gone.tip()
+                await self.until_in_line(gone, 1)
                 waiting.cancel()
                 await asyncio.gather(waiting, return_exceptions=True)
                 await holder.append(commits, expected=EMPTY_TIP)

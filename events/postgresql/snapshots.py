@@ -1,0 +1,125 @@
+"""Snapshots in parts of some hundred kilobytes, so that no statement is long and appends go on meanwhile.
+
+A snapshot counts once it has its digest, which comes last; one without is unfinished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from events.commit import Tip
+from events.ids import CommitId, Position
+from events.log import Snapshot, StateCodec, UnreadableSnapshotError
+from events.postgresql.link import Connection, Link
+
+SNAPSHOTS_MAX = 16
+"""At this number, every other snapshot is dropped: the older they are, the further apart they are."""
+
+PART_BYTES = 256 * 1024
+
+
+class SnapshotRow(NamedTuple):
+    """A finished snapshot, without its content."""
+
+    id: int
+    tip: Tip
+    sha256: str
+
+
+def _schema(link: Link) -> str:
+    return f'"{link.address.schema}"'
+
+
+async def finished(link: Link, base: Position, at_most: Position | None) -> list[SnapshotRow]:
+    """Return the finished snapshots from position `base` on up to `at_most`, the newest first."""
+    rows = await link.rows(
+        f"SELECT id, position, commit_id, sha256 FROM {_schema(link)}.snapshots WHERE sha256 IS NOT NULL"  # noqa: S608
+        " AND position >= $1 AND ($2::bigint IS NULL OR position <= $2) ORDER BY position DESC, id DESC",
+        base,
+        at_most,
+    )
+    return [SnapshotRow(number, Tip(position, CommitId(commit_id)), sha) for number, position, commit_id, sha in rows]
+
+
+async def load(link: Link, stored: SnapshotRow, codec: StateCodec) -> Snapshot:
+    """Return the snapshot of a row.
+
+    Raises:
+        UnreadableSnapshotError: it is damaged, or gone since, or newer than this program.
+    """
+    parts: list[bytes] = []
+    digest = hashlib.sha256()
+    sql = f"SELECT lines FROM {_schema(link)}.snapshot_parts WHERE snapshot = $1 AND number = $2"  # noqa: S608
+    while (row := await link.row(sql, stored.id, len(parts))) is not None:
+        parts.append(row[0].encode())
+        digest.update(parts[-1])
+    if digest.hexdigest() != stored.sha256:
+        raise UnreadableSnapshotError(f"the snapshot at position {stored.tip.position} is not what was written")
+    lines = (line for part in parts for line in part.split(b"\n")[:-1])
+    return Snapshot(stored.tip, await asyncio.to_thread(codec.decode, lines))
+
+
+async def write(link: Link, snapshot: Snapshot, codec: StateCodec) -> tuple[int, str]:
+    """Write `snapshot` by `link`, unfinished; return its number and digest. Encoding happens in another thread."""
+    schema = _schema(link)
+    # What was cut short before is of no use to any broker after so long.
+    await link.execute(
+        f"DELETE FROM {schema}.snapshots WHERE sha256 IS NULL AND began_at < now() - interval '1 hour'"  # noqa: S608
+    )
+    (number,) = await link.row(
+        f"INSERT INTO {schema}.snapshots (position, commit_id) VALUES ($1, $2) RETURNING id",  # noqa: S608
+        *snapshot.tip,
+    )
+    digest, count, parts = hashlib.sha256(), 0, _parts(codec.encode(snapshot.state))
+    while (part := await asyncio.to_thread(next, parts, None)) is not None:
+        digest.update(part)
+        await link.execute(f"INSERT INTO {schema}.snapshot_parts VALUES ($1, $2, $3)", number, count, part.decode())  # noqa: S608
+        count += 1
+    return number, digest.hexdigest()
+
+
+def _parts(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Return `lines` with their ends, in pieces of about `PART_BYTES`."""
+    part: list[bytes] = []
+    size = 0
+    for line in lines:
+        part.append(line)
+        size += len(line) + 1
+        if size >= PART_BYTES:
+            yield b"\n".join(part) + b"\n"
+            part, size = [], 0
+    if part:
+        yield b"\n".join(part) + b"\n"
+
+
+async def finish(connection: Connection, schema: str, number: int, sha256: str, *, base: Tip | None) -> None:
+    """Make a snapshot count, inside a transaction; if it is to be the `base`, drop the older ones.
+
+    A base at or below the present one drops the snapshot.
+    """
+    if base is not None:
+        moved = await connection.fetchval(
+            f"UPDATE {schema}.meta SET base_position = $1, base_id = $2 WHERE base_position < $1 RETURNING 1",  # noqa: S608
+            *base,
+        )
+        if moved is None:
+            await connection.execute(f"DELETE FROM {schema}.snapshots WHERE id = $1", number)  # noqa: S608
+            return
+        await connection.execute(f"DELETE FROM {schema}.snapshots WHERE position < $1", base.position)  # noqa: S608
+    await connection.execute(f"UPDATE {schema}.snapshots SET sha256 = $1 WHERE id = $2", sha256, number)  # noqa: S608
+    await connection.execute(
+        # The base and the newest stay.
+        f"""
+        WITH kept AS (
+            SELECT id, position, row_number() OVER (ORDER BY position DESC, id DESC) AS place, count(*) OVER () AS total
+            FROM {schema}.snapshots WHERE sha256 IS NOT NULL
+        )
+        DELETE FROM {schema}.snapshots WHERE id IN (
+            SELECT id FROM kept, {schema}.meta
+            WHERE total >= {SNAPSHOTS_MAX} AND place % 2 = 0 AND position <> base_position
+        )
+        """  # noqa: S608
+    )

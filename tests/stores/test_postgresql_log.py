@@ -1,0 +1,537 @@
+"""The log in PostgreSQL when things go wrong: crashes, dead peers and cancelled callers; and several brokers on it."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from functools import cache
+from typing import Any
+
+import msgspec
+import pytest
+
+from broker import stores
+from broker.broker import Broker
+from broker.clock import SystemClock
+from events.commands import SendMessage
+from events.commit import EMPTY_TIP, Commit, Tip, commit_after, redact
+from events.log import Conflict, LogUnavailableError, Snapshot, UnusableLogError
+from events.policy import Policy
+from events.postgresql import coordination as coordination_module
+from events.postgresql import link as link_module
+from events.postgresql import log as log_module
+from events.postgresql.layout import lock_of
+from events.postgresql.log import PostgresqlLog
+from events.postgresql.open import open_log
+from events.postgresql.own_commits import OWN_COMMITS_MAX
+from projections.state import fold
+from tests.support.engines.postgresql import Server, new_name, server
+from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
+from tests.support.people import ANN, BOB, enter, say
+
+WITHIN_SECONDS = 10
+
+
+@asynccontextmanager
+async def opened(name: str | None = None, count: int = 1) -> AsyncIterator[list[PostgresqlLog]]:
+    """So many ways to one log."""
+    name, logs = name or new_name(), list[PostgresqlLog]()
+    try:
+        for _ in range(count):
+            logs.append(await open_log(server().url(name), PickledStates(), synchronous="full"))
+        yield logs
+    finally:
+        await asyncio.gather(*(log.close() for log in logs))
+
+
+def on_log(count: int = 1) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], Callable[[object], None]]:
+    """A test with so many ways to one empty log as its arguments."""
+
+    def decorate(scenario: Callable[..., Coroutine[Any, Any, None]]) -> Callable[[object], None]:
+        def wrapper(self: object) -> None:
+            async def whole() -> None:
+                async with opened(count=count) as logs:
+                    await asyncio.wait_for(scenario(self, *logs), 30)
+
+            asyncio.run(whole())
+
+        wrapper.__doc__ = scenario.__doc__
+        return wrapper
+
+    return decorate
+
+
+async def until_it_answers(log: PostgresqlLog) -> Tip:
+    """Return the tip as soon as the server answers again."""
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while True:
+            try:
+                return await log.tip()
+            except LogUnavailableError:
+                await asyncio.sleep(0)  # the connection is tried again with each call
+
+
+@cache
+def mortal_server() -> Server:
+    """A server that tests may kill."""
+    mortal = Server(server()._binaries)
+    atexit.register(mortal.remove)
+    return mortal
+
+
+class TestCrashes:
+    """A server that crashes, and comes back."""
+
+    def test_nothing_acknowledged_is_lost(self) -> None:
+        """The server is killed in the middle of appends; what it had answered is there when it is back."""
+        own = mortal_server()
+
+        async def scenario() -> None:
+            name, commits, stored, enough = new_name(), chain(400), list[Commit](), asyncio.Event()
+            log = await open_log(own.url(name), PickledStates(), synchronous="full")
+
+            async def write() -> None:
+                tip = EMPTY_TIP
+                for commit in commits:
+                    tip = await log.append([commit], expected=tip)
+                    stored.append(commit)
+                    if len(stored) == 20:
+                        enough.set()
+
+            writing = asyncio.ensure_future(write())
+            await asyncio.wait_for(enough.wait(), WITHIN_SECONDS)
+            await asyncio.to_thread(own.kill)
+            with pytest.raises(LogUnavailableError):
+                await writing
+            with pytest.raises(LogUnavailableError):
+                await log.probe()
+            await asyncio.to_thread(own.start)
+            await until_it_answers(log)
+            found = await all_of(log)
+            assert found == commits[: len(found)]
+            assert len(found) - len(stored) in (0, 1)
+            await log.append(commits[len(found) : len(found) + 1], expected=found[-1].tip)
+            async with aclosing(log.follow(len(found))) as followed:
+                assert await asyncio.wait_for(anext(followed), WITHIN_SECONDS) == commits[len(found)]
+            await log.close()
+
+        asyncio.run(scenario())
+
+    def test_a_server_that_is_away_is_waited_for(self) -> None:
+        """Opening fails in a way that says so; a subscriber and a follower hear of it, and begin anew after it."""
+        own = mortal_server()
+
+        async def scenario() -> None:
+            url = own.url(new_name())
+            log = await open_log(url, PickledStates(), synchronous="full")
+            notes, followed = log.coordination.subscribe(), log.follow(0)
+            hearing = [asyncio.ensure_future(anext(each)) for each in (notes, followed)]
+            await log.coordination.publish(b"begun")
+            assert await hearing[0] == b"begun"
+            hearing[0] = asyncio.ensure_future(anext(notes))
+            await asyncio.to_thread(own.kill)
+            for waiting in hearing:
+                with pytest.raises(LogUnavailableError):
+                    await asyncio.wait_for(waiting, WITHIN_SECONDS)
+            with pytest.raises(LogUnavailableError):
+                await open_log(url, PickledStates(), synchronous="full")
+            async with log.turn(0) as missed:
+                assert missed == ()
+            await asyncio.to_thread(own.start)
+            await until_it_answers(log)
+            again = asyncio.ensure_future(anext(log.coordination.subscribe()))
+            await asyncio.sleep(0)
+            await log.coordination.publish(b"back")
+            assert await asyncio.wait_for(again, WITHIN_SECONDS) == b"back"
+            await log.close()
+
+        asyncio.run(scenario())
+
+
+class TestDeadPeers:
+    """Connections that hang do not hold anyone for long."""
+
+    def test_a_server_that_hangs_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The server's process is stopped; the append fails in time, and the next one works."""
+        monkeypatch.setattr(link_module, "CALL_SECONDS", 0.3)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                commits = chain(3)
+                await log.append(commits[:1], expected=EMPTY_TIP)
+                pid = log._writer.server_pid
+                os.kill(pid, signal.SIGSTOP)
+                try:
+                    with pytest.raises(LogUnavailableError):
+                        await asyncio.wait_for(log.append(commits[1:2], expected=commits[0].tip), WITHIN_SECONDS)
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+                assert await log.append(commits[1:2], expected=commits[0].tip) == commits[1].tip
+
+        asyncio.run(scenario())
+
+    def test_a_log_closes_although_its_server_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The operation under way fails, and a turn that did not come is forgotten."""
+        monkeypatch.setattr(link_module, "CLOSE_SECONDS", 0.2)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                pids = [log._writer.server_pid, log._turns._idle[0].server_pid]
+                for pid in pids:
+                    os.kill(pid, signal.SIGSTOP)
+                try:
+                    appending = asyncio.ensure_future(log.append(chain(1), expected=EMPTY_TIP))
+                    async with log.turn(0) as missed:
+                        assert missed == ()
+                    await asyncio.wait_for(log.close(), WITHIN_SECONDS)
+                    with pytest.raises(LogUnavailableError):
+                        await appending
+                finally:
+                    for pid in pids:
+                        os.kill(pid, signal.SIGCONT)
+
+        asyncio.run(scenario())
+
+    @on_log(1)
+    async def test_a_server_that_became_a_standby_is_left(self, log: PostgresqlLog) -> None:
+        """The next append looks for the primary, where the URL names more hosts than one."""
+        commits = chain(1)
+        pid = log._writer.server_pid
+        await log._writer.execute("SET default_transaction_read_only = on")
+        with pytest.raises(LogUnavailableError, match="read-only"):
+            await log.append(commits, expected=EMPTY_TIP)
+        assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
+        assert log._writer.server_pid != pid
+
+    def test_an_append_does_not_wait_for_ever_behind_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A client holds the lock of the log's appends; the server gives the append up."""
+        monkeypatch.setitem(link_module._SESSION, "statement_timeout", "200")
+
+        async def scenario() -> None:
+            async with opened(count=2) as (log, other):
+                commits = chain(1)
+                holding, release = asyncio.Event(), asyncio.Event()
+
+                async def hold(connection: Any) -> None:
+                    async with connection.transaction():
+                        await connection.execute(
+                            f"SELECT pg_advisory_xact_lock({lock_of(log._address.schema, 'append')})"
+                        )
+                        holding.set()
+                        await release.wait()
+
+                held = asyncio.ensure_future(other._writer.run(hold))
+                await holding.wait()
+                with pytest.raises(LogUnavailableError):
+                    await log.append(commits, expected=EMPTY_TIP)
+                release.set()
+                await held
+                assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
+
+        asyncio.run(scenario())
+
+    def test_a_dead_holder_of_a_turn_does_not_delay_the_next(self) -> None:
+        """Its connection ends, and its turn with it."""
+
+        async def scenario() -> None:
+            async with opened(count=2) as (dead, here):
+                commits = chain(2)
+                await here.append(commits, expected=EMPTY_TIP)
+                held = dead.turn(0)
+                await held.__aenter__()
+                (turn,) = dead._turns._held
+                await here._side.row("SELECT pg_terminate_backend($1)", turn._link.server_pid)
+                async with here.turn(0) as missed:
+                    assert list(missed) == commits
+                await held.__aexit__(None, None, None)
+                async with dead.turn(0) as missed:
+                    assert list(missed) == commits
+
+        asyncio.run(scenario())
+
+
+async def _to_the_end(notes: AsyncIterator[bytes]) -> None:
+    async for _ in notes:
+        pass
+
+
+class TestNotes:
+    """The brokers' channel when it is disturbed."""
+
+    def test_a_connection_that_hangs_is_noticed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A subscriber hears of it, although nobody says anything."""
+        monkeypatch.setattr(link_module, "CALL_SECONDS", 0.3)
+        monkeypatch.setattr(coordination_module, "PING_SECONDS", 0.05)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                notes = log.coordination.subscribe()
+                hearing = asyncio.ensure_future(anext(notes))
+                await asyncio.sleep(0)
+                await log.coordination.publish(b"begun")
+                assert await hearing == b"begun"
+                pid = log.coordination._link.server_pid
+                os.kill(pid, signal.SIGSTOP)
+                try:
+                    with pytest.raises(LogUnavailableError):
+                        await asyncio.wait_for(anext(notes), WITHIN_SECONDS)
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+
+        asyncio.run(scenario())
+
+    def test_a_note_of_another_program_is_left_out(self) -> None:
+        """Every role of the database may send on the channel."""
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                notes = log.coordination.subscribe()
+                hearing = asyncio.ensure_future(anext(notes))
+                await asyncio.sleep(0)
+                await log.coordination.listen()
+                await server().sql(f"SELECT pg_notify('{log._address.note_channel}', 'no note!')")
+                await server().sql(f"SELECT pg_notify('{log._address.log_channel}', 'no position')")
+                await log.coordination.publish(b"a note")
+                assert await hearing == b"a note"
+
+        asyncio.run(scenario())
+
+    def test_a_subscriber_that_is_too_far_behind_has_to_begin_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What waits for it is bounded."""
+        monkeypatch.setattr(coordination_module, "QUEUED_NOTES_MAX", 3)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                notes = log.coordination.subscribe()
+                hearing = asyncio.ensure_future(anext(notes))
+                await asyncio.sleep(0)
+                await log.coordination.publish(b"1")
+                assert await hearing == b"1"
+                for _ in range(5):
+                    await log.coordination.publish(b"more")
+                with pytest.raises(LogUnavailableError):
+                    await _to_the_end(notes)
+
+        asyncio.run(scenario())
+
+
+class TestCallers:
+    """Callers that go away, and appends that can't be stored."""
+
+    @on_log()
+    async def test_a_cancelled_append_is_done_or_was_never_begun(self, log: PostgresqlLog) -> None:
+        """And the log works on, also one that is closed in the middle of it."""
+        commits = chain(50)
+        for number, commit in enumerate(commits):
+            before = commits[number - 1].tip if number else EMPTY_TIP
+            appending = asyncio.ensure_future(log.append([commit], expected=before))
+            for _ in range(number % 5):
+                await asyncio.sleep(0)
+            appending.cancel()
+            await asyncio.gather(appending, return_exceptions=True)
+            assert await log.append([commit], expected=before) == commit.tip
+        assert await all_of(log) == commits
+        reading = [asyncio.ensure_future(log.read(0, 10)) for _ in range(3)]
+        await asyncio.sleep(0)
+        await log.close()
+        for answer in await asyncio.gather(*reading, return_exceptions=True):
+            assert isinstance(answer, LogUnavailableError) or answer == commits[:10]
+
+    @on_log()
+    async def test_a_text_that_no_database_takes_is_refused_at_once(self, log: PostgresqlLog) -> None:
+        """No broker stores such a character; if one did, it would not be tried for ever."""
+        commits = conversation("hello")
+        await log.append(commits, expected=EMPTY_TIP)
+        said = commits[-1].command
+        assert isinstance(said, SendMessage)
+        odd = commit_after(commits[-1].tip, msgspec.structs.replace(said, text="\0"), commits[-1].facts, ())
+        with pytest.raises(UnusableLogError, match="can't be stored"):
+            await log.append([odd], expected=commits[-1].tip)
+        with pytest.raises(Conflict):
+            await log.append([another_after([])], expected=EMPTY_TIP)
+        assert await all_of(log) == commits
+
+    @on_log()
+    async def test_a_lost_commit_is_damage(self, log: PostgresqlLog) -> None:
+        """Reading says so, rather than leaving it out."""
+        commits = chain(5)
+        await log.append(commits, expected=EMPTY_TIP)
+        await server().sql(f"DELETE FROM {log._address.schema}.commits WHERE position = 3")
+        with pytest.raises(UnusableLogError, match="missing after position 0"):
+            await log.read(0, 10)
+        newer = """replace(body::text, '"schema":3', '"schema":99')::json"""
+        await server().sql(f"UPDATE {log._address.schema}.commits SET body = {newer} WHERE position = 5")
+        with pytest.raises(UnusableLogError, match="can't be read"):
+            await log.read(4, 10)
+
+    @on_log()
+    async def test_a_closed_log_refuses(self, log: PostgresqlLog) -> None:
+        """Closing it again does no harm."""
+        await log.close()
+        await log.close()
+        with pytest.raises(LogUnavailableError, match="closed"):
+            await log.append(chain(1), expected=EMPTY_TIP)
+        async with log.turn(0) as missed:
+            assert missed == ()
+
+
+class TestSharing:
+    """Several brokers on one log."""
+
+    @on_log(2)
+    async def test_a_text_redacted_while_it_is_followed_is_not_heard(
+        self, here: PostgresqlLog, there: PostgresqlLog
+    ) -> None:
+        """A follower that comes later hears the redacted commit, also one of the broker that wrote it."""
+        commits = conversation("one", "two")
+        async with aclosing(here.follow(0)) as first, aclosing(there.follow(0)) as second:
+            heard = asyncio.ensure_future(anext(first))
+            await here.append(commits, expected=EMPTY_TIP)
+            assert await heard == commits[0]
+            await there.redact([3, 4], done_to=4)
+            left = [*commits[:2], *map(redact, commits[2:])]
+            assert [await anext(second) for _ in commits] == left
+        async with aclosing(here.follow(0)) as again:
+            assert [await anext(again) for _ in commits] == left
+
+    @on_log(2)
+    async def test_own_commits_do_not_come_back_over_the_network(
+        self, here: PostgresqlLog, there: PostgresqlLog
+    ) -> None:
+        """A broker that is alone reads nothing; others' commits come between its own ones, in order."""
+        commits = chain(6)
+        async with aclosing(here.follow(0)) as followed:
+            waiting = asyncio.ensure_future(anext(followed))
+            await asyncio.sleep(0)
+            await here.append(commits[:1], expected=EMPTY_TIP)
+            own = [await waiting]
+            await here.append(commits[1:3], expected=commits[0].tip)
+            own += [await anext(followed), await anext(followed)]
+            assert own[1] is commits[1]
+            assert own[2] is commits[2]
+            await there.append(commits[3:5], expected=commits[2].tip)
+            await here.append(commits[5:], expected=commits[4].tip)
+            assert [*own, *[await anext(followed) for _ in range(3)]] == commits
+
+    @on_log(2)
+    async def test_a_trimmed_log_is_trimmed_for_all(self, here: PostgresqlLog, there: PostgresqlLog) -> None:
+        """The rows are deleted, with what was recorded of them; the other broker sees the base with its next read."""
+        commits = chain(8)
+        await here.append(commits, expected=EMPTY_TIP)
+        await here.compact(Snapshot(commits[5].tip, fold(commits[:6])))
+        assert await all_of(there) == commits[6:]
+        assert there.base == commits[5].tip
+        (count,) = await there._side.row(f"SELECT count(*) FROM {here._address.schema}.commits")
+        assert count == 2
+
+    @on_log(2)
+    async def test_two_brokers_trim_at_once(self, here: PostgresqlLog, there: PostgresqlLog) -> None:
+        """The higher base wins, and its snapshot is the only one."""
+        commits = chain(8)
+        await here.append(commits, expected=EMPTY_TIP)
+        lower, higher = (Snapshot(commits[length - 1].tip, fold(commits[:length])) for length in (4, 6))
+        await asyncio.gather(here.compact(higher), there.compact(lower))
+        await there._write(lower, base=lower.tip)
+        assert list(await there._reader.snapshot_tips()) == [higher.tip]
+        assert await there.newest_snapshot() == higher
+        assert await all_of(there) == commits[6:]
+
+    @on_log(1)
+    async def test_a_large_snapshot_is_kept_in_parts(self, log: PostgresqlLog) -> None:
+        """Appends go on meanwhile."""
+        commits = chain(2)
+        await log.append(commits[:1], expected=EMPTY_TIP)
+        large = Snapshot(commits[0].tip, "x" * 500_000)
+        saving = asyncio.ensure_future(log.save(large))
+        await log.append(commits[1:], expected=commits[0].tip)
+        await saving
+        assert await log.newest_snapshot() == large
+        (parts,) = await log._side.row(f"SELECT count(*) FROM {log._address.schema}.snapshot_parts")
+        assert parts > 2
+
+    @on_log(1)
+    async def test_many_own_commits_are_heard_by_two_followers(self, log: PostgresqlLog) -> None:
+        """More than are kept for them; the rest is read."""
+        commits = chain(OWN_COMMITS_MAX + 300)
+        async with aclosing(log.follow(0)) as first, aclosing(log.follow(0)) as second:
+            heard = [asyncio.ensure_future(anext(each)) for each in (first, second)]
+            await asyncio.sleep(0)
+            await log.append(commits[:700], expected=EMPTY_TIP)
+            await log.append(commits[700:], expected=commits[699].tip)
+            for followed, begun in zip((first, second), heard, strict=True):
+                assert [await begun, *[await anext(followed) for _ in commits[1:]]] == commits
+
+    @on_log(1)
+    async def test_old_snapshots_are_thinned_out(self, log: PostgresqlLog) -> None:
+        """The newest stays, and fewer than sixteen in all."""
+        commits = chain(40)
+        await log.append(commits, expected=EMPTY_TIP)
+        for length in range(1, 41):
+            await log.save(Snapshot(commits[length - 1].tip, fold(commits[:length])))
+        tips = await log._reader.snapshot_tips()
+        assert tips[-1] == commits[-1].tip
+        assert len(tips) < 16
+
+    @on_log(1)
+    async def test_a_damaged_snapshot_is_passed_over(self, log: PostgresqlLog) -> None:
+        """An older one is taken; if it was the base, the log can't be used."""
+        commits = chain(6)
+        await log.append(commits, expected=EMPTY_TIP)
+        older = Snapshot(commits[1].tip, fold(commits[:2]))
+        await log.save(older)
+        await log.save(Snapshot(commits[3].tip, fold(commits[:4])))
+        spoil = f"UPDATE {log._address.schema}.snapshot_parts SET lines = 'x' WHERE snapshot IN (SELECT id FROM"
+        await server().sql(f"{spoil} {log._address.schema}.snapshots WHERE position = 4)")
+        assert await log.newest_snapshot() == older
+        await log.compact(Snapshot(commits[4].tip, fold(commits[:5])))
+        await server().sql(f"{spoil} {log._address.schema}.snapshots)")
+        with pytest.raises(UnusableLogError, match="can't be read"):
+            await log.newest_snapshot()
+
+    def test_two_brokers_exchange_messages(self) -> None:
+        """Ann enters at one, Bob at the other; each reads there what the other says."""
+
+        async def scenario() -> None:
+            name, brokers, logs = new_name(), list[Broker](), list[PostgresqlLog]()
+            for _ in range(2):
+                logs.append(await stores.open_log(server().url(name)))
+                brokers.append(Broker(logs[-1], SystemClock()))
+                await brokers[-1].start(Policy(messages_per_10s_max=100))
+            ann, bob = brokers
+            await ann.writer.submit(enter(ANN))
+            await bob.writer.submit(enter(BOB))
+            assert await ann.replica.caught_up()
+            room = ann.state.connections.by_id[ANN].place.room_id
+            for number in range(20):
+                await ann.writer.submit(say(ANN, f"a{number}", None, room))
+                await bob.writer.submit(say(BOB, f"b{number}", None, room))
+            assert await ann.replica.caught_up()
+            assert await bob.replica.caught_up()
+            assert ann.state.tip == bob.state.tip
+            said = [c.command.text for c in await all_of(logs[0]) if isinstance(c.command, SendMessage)]
+            assert said == [f"{who}{number}" for number in range(20) for who in "ab"]
+            for broker in brokers:
+                await broker.close()
+
+        asyncio.run(scenario())
+
+
+def test_redacted_rows_are_vacuumed_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a vacuum, the table keeps the old row with its text."""
+    monkeypatch.setattr(log_module, "VACUUM_SECONDS", 0.0)
+
+    async def scenario() -> None:
+        async with opened() as (log,):
+            commits = conversation("a secret word")
+            await log.append(commits, expected=EMPTY_TIP)
+            await log.redact([3], done_to=3)
+            rows = await server().sql(
+                f"SELECT vacuum_count FROM pg_stat_user_tables WHERE relid = '{log._address.schema}.commits'::regclass"
+            )
+            assert rows[0][0] == 1
+
+    asyncio.run(scenario())
