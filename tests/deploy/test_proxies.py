@@ -15,7 +15,7 @@ import pytest
 from tests.chat_client.relay import relaying
 from tests.deploy.proxies import PROXIES, Backend, Front, haproxy_servers, proxy
 from tests.deploy.workers import Served, launched, metric, until
-from tests.facade.people import Crowd, Era, Frames, InSession, Json, Modern, Person, RefusedError, crowd, texts
+from tests.facade.people import Crowd, Era, Event, Frames, InSession, Json, Modern, Person, RefusedError, crowd, texts
 from tests.facade.test_clients import MODES, Host
 from tests.support.engines.redis import RedisServer, running
 from tests.support.server import Running
@@ -166,7 +166,7 @@ class Listener:
         while True:
             try:
                 return await self.person.hear(0)
-            except (KeyError, ValueError, RefusedError, httpx.TransportError):
+            except (LookupError, ValueError, RefusedError, httpx.TransportError):
                 await asyncio.sleep(0)  # its call met the worker that ended
 
     async def until_heard(self, number: int) -> None:
@@ -176,13 +176,18 @@ class Listener:
             frames = self._frames
             await frames.until(lambda: len(frames.events) > self._seen or frames.ended)
             for event in frames.events[self._seen :]:
-                self.heard += texts([event])
-                self._last_id = event.id
-                self.person.cursor = max(self.person.cursor, event.params["cursor"])
+                self._hear(event)
             self._seen = len(frames.events)
             if frames.ended and len(self.heard) < number:
                 await self._open.aclose()
                 await self.listen()
+
+    def _hear(self, event: Event) -> None:
+        """Take an event, unless a read by cursor had it already."""
+        if event.params["cursor"] > self.person.cursor:
+            self.heard += texts([event])
+            self.person.cursor = event.params["cursor"]
+        self._last_id = event.id
 
     async def close(self) -> None:
         """Hang up."""
@@ -194,7 +199,7 @@ async def insist(person: Person, text: str, number: int) -> None:
     while True:
         try:
             await person.say(text, message_id=f"m{number}")
-        except (KeyError, ValueError, RefusedError, httpx.TransportError):  # an error page of the proxy, or no answer
+        except (LookupError, ValueError, RefusedError, httpx.TransportError):  # an error page of the proxy, or no answer
             await asyncio.sleep(0)
         else:
             return
