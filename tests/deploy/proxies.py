@@ -17,7 +17,8 @@ import pytest
 
 from tests.support.process import free_port
 
-DEPLOY = Path(__file__).parent.parent.parent / "deploy"
+ROOT = Path(__file__).parent.parent.parent
+DEPLOY = ROOT / "deploy"
 PROGRAMS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin"
 STARTED_WITHIN_SECONDS = 20
 
@@ -50,11 +51,11 @@ def substituted(file: str, changes: Mapping[str, str]) -> str:
     return text
 
 
-def program(name: str) -> str:
-    """Return the path of a program, or skip the test."""
+def program(name: str, package: str | None = None) -> str:
+    """Return the path of a program, or skip the test; `package` of Debian has it, if not one of that name."""
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":" + PROGRAMS)
     if found is None:
-        pytest.skip(f"{name} is not installed (Debian: apt-get install {name})")
+        pytest.skip(f"{name} is not installed (Debian: apt-get install {package or name})")
     return found
 
 

@@ -13,7 +13,7 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -24,14 +24,14 @@ from broker.clock import SystemClock
 from broker.config import Settings, add_flags, settings_from, unknown_variables
 from events.memory import MemoryLog
 from events.redis.open import open_log
+from mcp_facade.bootstrap import HEALTH_PATH, READY_PATH, Unready
 from mcp_facade.workers.process import ENDED_WITHIN_S
-from tests.deploy.proxies import DEPLOY, program, substituted
+from tests.deploy.proxies import DEPLOY, ROOT, program, substituted
 from tests.deploy.workers import wait_until_ready
 from tests.support.engines.redis import running
 from tests.support.log_contract import PickledStates
 from tests.support.process import free_port, inherited_environment
 
-ROOT = DEPLOY.parent
 
 PROMQL = {"and", "by", "count", "for", "histogram_quantile", "job", "max", "on", "or", "rate", "sum", "unless"}
 """Words of the alerts that name no metric."""
@@ -57,7 +57,7 @@ class TestUnit:
 
     def value(self, name: str) -> str:
         """Return the only value of a setting of the unit."""
-        (found,) = re.findall(rf"^{name}=(.*(?:\\\n.*)*)", self.TEXT, re.MULTILINE)
+        (found,) = re.findall(rf"^{name}=((?:.*\\\n)*.*)", self.TEXT, re.MULTILINE)
         return str(found.replace("\\\n", " "))
 
     def test_its_command_is_valid_with_the_log_of_its_comment(self) -> None:
@@ -74,7 +74,7 @@ class TestUnit:
 
     def test_systemd_takes_it(self, tmp_path: Path) -> None:
         """Not one line of it is unknown or invalid."""
-        analyze = program("systemd-analyze")
+        analyze = program("systemd-analyze", "systemd")
         unit = tmp_path / "chat-broker.service"
         unit.write_text(substituted(unit.name, {"ExecStart=/opt/chat-broker/bin/chat-broker": "ExecStart=/bin/true"}))
         found = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
@@ -156,15 +156,44 @@ class TestMonitoring:
         page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
         assert [rule["alert"] for rule in self.RULES if f"`{rule['alert']}`" not in page] == []
 
+    def test_each_reason_of_readiness_is_explained(self) -> None:
+        """All that `/readyz` may say."""
+        page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+        reasons = [reason for part in get_args(Unready) for reason in (get_args(part) or (part,))]
+        assert len(reasons) == 5
+        assert [reason for reason in reasons if f"| `{reason}` |" not in page] == []
+
     def test_promtool_takes_them(self) -> None:
         """Expressions and templates as well."""
         found = subprocess.run(
-            [program("promtool"), "check", "config", str(DEPLOY / "prometheus.yml")],
+            [program("promtool", "prometheus"), "check", "config", str(DEPLOY / "prometheus.yml")],
             capture_output=True,
             text=True,
             check=False,
         )
         assert found.returncode == 0, found.stderr
+
+
+class TestKubernetes:
+    """The Deployment of the page for operators."""
+
+    PAGE = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+
+    def test_it_is_valid_and_asks_what_there_is(self) -> None:
+        """Its variables are settings; its probes are of paths and a port that are served."""
+        (text,) = re.findall(r"```yaml\n(.*?)```", self.PAGE, re.DOTALL)
+        deployment = yaml.safe_load(text)
+        spec = deployment["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        given = {entry["name"]: entry.get("value", "redis://10.0.0.5/") for entry in container["env"]}
+        port = settings_of([], given).port
+        assert container["ports"] == [{"containerPort": port}]
+        probes = [container[probe]["httpGet"] for probe in ("readinessProbe", "livenessProbe")]
+        assert probes == [{"path": READY_PATH, "port": port}, {"path": HEALTH_PATH, "port": port}]
+        assert spec["terminationGracePeriodSeconds"] > ENDED_WITHIN_S + int(
+            container["lifecycle"]["preStop"]["exec"]["command"][1]
+        )
+        assert spec["enableServiceLinks"] is False
 
 
 class TestDockerfile:
@@ -208,7 +237,7 @@ class TestDockerfile:
         environment = dict(word.split("=", 1) for word in shlex.split(self.steps("ENV")[0]))
         assert environment.pop("PATH").startswith("/opt/chat-broker/bin:")
         port = free_port()
-        settings = {name: value for name, value in environment.items()}
+        settings = dict(environment)
         assert settings_of([], settings).host == "0.0.0.0"  # noqa: S104 - a container's own address
         command = [f"{here}/bin/{json.loads(self.steps('ENTRYPOINT')[0])[0]}", *json.loads(self.steps("CMD")[0])]
         environment = inherited_environment() | settings | {"CHAT_BROKER_PORT": str(port)}

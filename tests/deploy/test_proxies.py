@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
@@ -24,6 +25,9 @@ pytestmark = pytest.mark.anyio
 
 NAMES = count()
 ERAS: Sequence[Era] = ("2025", "2026")
+
+AT_ONCE_SECONDS = 0.1
+"""Of the quickest of several, since other processes slow down some."""
 
 NOTICED_WITHIN_SECONDS = 10
 """A stream whose client has gone must end with it, and not with the next ping, which comes after 15 seconds."""
@@ -59,11 +63,6 @@ def front(request: pytest.FixtureRequest, pair: tuple[Served, Served], tmp_path:
 def backend(worker: Served) -> Backend:
     """The only process behind the ports of `worker`."""
     return Backend(worker.port, worker.admin_port)
-
-
-def people_at(front: Front) -> Crowd:
-    """People who call the proxy."""
-    return Crowd(cast("Running", front))
 
 
 async def total(name: str, *workers: Served, **labels: str) -> float:
@@ -119,6 +118,20 @@ async def test_only_the_endpoint_and_the_page_are_public(front: Front) -> None:
         assert (await client.get(f"{origin}/")).status_code == 200
         for path in ("/metrics", "/readyz", "/healthz", "/mcp/lobby", "/x"):
             assert (await client.get(origin + path)).status_code == 404, path
+
+
+async def test_a_message_is_heard_at_once(front: Front) -> None:
+    """A proxy that gathers what is streamed, or waits for more, would hold each of them back."""
+    async with crowd(cast("Running", front)) as people:
+        ann, bob = await people.pair("2026", "2026")
+        async with ann.stream() as frames:
+            delays_s = []
+            for number in range(10):
+                said_s = time.monotonic()
+                await bob.say(f"line {number}")
+                assert texts([await frames.next()]) == [f"line {number}"]
+                delays_s.append(time.monotonic() - said_s)
+    assert min(delays_s) < AT_ONCE_SECONDS, delays_s
 
 
 async def test_a_silent_wait_is_not_cut_and_wakes_at_once(front: Front) -> None:
@@ -199,7 +212,12 @@ async def insist(person: Person, text: str, number: int) -> None:
     while True:
         try:
             await person.say(text, message_id=f"m{number}")
-        except (LookupError, ValueError, RefusedError, httpx.TransportError):  # an error page of the proxy, or no answer
+        except (
+            LookupError,
+            ValueError,
+            RefusedError,
+            httpx.TransportError,
+        ):  # an error page, or no answer
             await asyncio.sleep(0)
         else:
             return
@@ -207,9 +225,7 @@ async def insist(person: Person, text: str, number: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("era", ERAS)
-async def test_nothing_acknowledged_is_lost_with_a_worker(
-    front: Front, pair: tuple[Served, Served], era: Era
-) -> None:
+async def test_nothing_acknowledged_is_lost_with_a_worker(front: Front, pair: tuple[Served, Served], era: Era) -> None:
     """One that people listen at is killed: their streams go on at the other, each message heard once and in order."""
     kind = "get" if era == "2025" else "listen"
     async with crowd(cast("Running", front)) as people:
