@@ -25,10 +25,12 @@ class SharedStore(NamedTuple):
 
     module: str
     extra: str
+    is_in_memory: bool
+    """True if the log has to be bounded, since all of it is in the store's memory."""
 
 
-_REDIS = SharedStore("events.redis.open", "redis")
-_POSTGRESQL = SharedStore("events.postgresql.open", "postgresql")
+_REDIS = SharedStore("events.redis.open", "redis", is_in_memory=True)
+_POSTGRESQL = SharedStore("events.postgresql.open", "postgresql", is_in_memory=False)
 
 SHARED_SCHEMES: Mapping[str, SharedStore] = {
     "redis": _REDIS,

@@ -41,15 +41,8 @@ _decode = msgspec.json.Decoder(list[str | int | tuple[str, ...] | None]).decode
 
 def split(commit: Commit) -> tuple[bytes, bytes]:
     """Return the redacted line of `commit`, and what is missing there: empty if nothing is."""
-    command, events = commit.command, commit.events
     redacted = redact(commit)
-    line = encode_commit(redacted)
-    if type(command) is SendMessage and type(command.text) is str and len(events) == 1:
-        # Almost every commit.
-        said = events[0]
-        if type(said) is MessageSent and said.text == command.text:
-            return line, _encode((command.text, commit.facts.salt, 0))
-    return line, _missing(commit, redacted)
+    return encode_commit(redacted), _missing(commit, redacted)
 
 
 def split_line(line: bytes) -> tuple[Commit, bytes, bytes]:
@@ -91,6 +84,11 @@ def join_line(line: bytes, missing: bytes | None) -> bytes:
 
 
 def _missing(commit: Commit, redacted: Commit) -> bytes:
+    command, events = commit.command, commit.events
+    if type(command) is SendMessage and type(command.text) is str and len(events) == 1:
+        said = events[0]
+        if type(said) is MessageSent and said.text == command.text:
+            return _encode((command.text, commit.facts.salt, 0))  # almost every commit
     values: list[object] = []
     for holder, left in zip(_holders(commit), _holders(redacted), strict=True):
         for name in _PLACES.get(type(holder), ()):

@@ -24,6 +24,7 @@ from projections.state import fold
 from tests.core.test_codec import GOLDEN
 from tests.stores.redis_logs import new_name, opened, within
 from tests.support.engines.redis import RedisServer
+from tests.support.fake_clock import settle
 from tests.support.log_contract import PickledStates, all_of, chain, conversation
 from tests.support.people import ANN, BOB
 
