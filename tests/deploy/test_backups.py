@@ -49,7 +49,8 @@ def run(commands: str, folder: Path, changes: Mapping[str, str]) -> None:
     (programs / "chat-broker").chmod(0o755)
     path = f"{programs}:{os.environ['PATH']}"
     environment = inherited_environment() | {"PATH": path, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(["sh", "-euc", commands], cwd=folder, env=environment, capture_output=True, text=True)
+    shell = ["/bin/sh", "-euc", commands]
+    done = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -32,7 +32,6 @@ from tests.support.engines.redis import running
 from tests.support.log_contract import PickledStates
 from tests.support.process import free_port, inherited_environment
 
-
 PROMQL = {"and", "by", "count", "for", "histogram_quantile", "job", "max", "on", "or", "rate", "sum", "unless"}
 """Words of the alerts that name no metric."""
 
@@ -69,7 +68,7 @@ class TestUnit:
         assert (settings.workers, settings.admin_port, settings.log) == (4, 9000, url)
 
     def test_it_gives_the_workers_the_time_that_they_take(self) -> None:
-        """systemd kills nothing that would have ended by itself."""
+        """The service manager kills nothing that would have ended by itself."""
         assert int(self.value("TimeoutStopSec")) > ENDED_WITHIN_S + 1
 
     def test_systemd_takes_it(self, tmp_path: Path) -> None:

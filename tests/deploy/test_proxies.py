@@ -162,16 +162,15 @@ class Listener:
             await self._open.aclose()
 
     async def _try_to_listen(self) -> bool:
-        if isinstance(self.person, InSession):
-            opening = self.person.stream(self._last_id)
-        else:
-            opening = self.person.stream()
+        is_session = isinstance(self.person, InSession)
+        opening = self.person.stream(self._last_id) if is_session else self.person.stream()
         try:
             self._frames = await self._open.enter_async_context(opening)
         except (AssertionError, KeyError, httpx.TransportError):  # no stream, or no frame that acknowledges it
             return False
-        self._seen = len(self._frames.events) if isinstance(self.person, Modern) else 0
-        if isinstance(self.person, Modern):  # it has no event ids
+        self._seen = 0
+        if not is_session:  # it has no event ids, and its first frame is the acknowledgement
+            self._seen = 1
             self.heard += texts(await self._missed())
         return self._frames.response.status_code == 200
 
@@ -185,15 +184,20 @@ class Listener:
     async def until_heard(self, number: int) -> None:
         """Return once so many messages were heard; a stream that ends is opened anew."""
         while len(self.heard) < number:
-            assert self._frames is not None
-            frames = self._frames
-            await frames.until(lambda: len(frames.events) > self._seen or frames.ended)
+            frames = await self._changed()
             for event in frames.events[self._seen :]:
                 self._hear(event)
             self._seen = len(frames.events)
             if frames.ended and len(self.heard) < number:
                 await self._open.aclose()
                 await self.listen()
+
+    async def _changed(self) -> Frames:
+        """Return the stream, once it has brought something more or has ended."""
+        frames = self._frames
+        assert frames is not None
+        await frames.until(lambda: len(frames.events) > self._seen or frames.ended)
+        return frames
 
     def _hear(self, event: Event) -> None:
         """Take an event, unless a read by cursor had it already."""

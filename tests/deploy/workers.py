@@ -116,5 +116,5 @@ async def metric(admin_port: int, name: str, **labels: str) -> float:
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Return once `holds`, which looks at other processes, says so."""
     async with asyncio.timeout(WITHIN_SECONDS):
-        while not await holds():
-            await asyncio.sleep(AGAIN_SECONDS)  # noqa: ASYNC110 - as above
+        while not await holds():  # noqa: ASYNC110 - another process's state has no event
+            await asyncio.sleep(AGAIN_SECONDS)
