@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -14,10 +15,11 @@ import httpx
 import pytest
 
 from tests.chat_client.relay import relaying
-from tests.deploy.proxies import PROXIES, Backend, Front, haproxy_servers, proxy
+from tests.deploy.proxies import PROXIES, Backend, Front, haproxy_servers, program, proxy, substituted
 from tests.deploy.workers import Served, launched, metric, until
 from tests.facade.people import Crowd, Era, Event, Frames, InSession, Json, Modern, Person, RefusedError, crowd, texts
 from tests.facade.test_clients import MODES, Host
+from tests.support.certificates import certify
 from tests.support.engines.redis import RedisServer, running
 from tests.support.server import Running
 
@@ -109,6 +111,32 @@ async def test_people_talk_whichever_worker_serves_them(front: Front, pair: tupl
         for host in (ann, bob):
             await host.hang_up()
     await asyncio.wait_for(streams_are_open(kind, 0, *pair), NOTICED_WITHIN_SECONDS)
+
+
+def test_the_lines_for_tls_are_valid(tmp_path: Path) -> None:
+    """Those that are comments as shipped, in the place of the line without TLS; Caddy has TLS by itself."""
+    certify(tmp_path)
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    (tmp_path / "chat.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
+    live = "/etc/letsencrypt/live/chat.example.com"
+    nginx = {
+        "        listen 80;\n": "",
+        "# listen 443 ssl http2;": "listen 443 ssl http2;",
+        f"# ssl_certificate {live}/fullchain.pem;": f"ssl_certificate {certificate};",
+        f"# ssl_certificate_key {live}/privkey.pem;": f"ssl_certificate_key {key};",
+    }
+    haproxy = {
+        "    bind :80\n": "",
+        "# bind :443 ssl crt /etc/haproxy/chat.pem": f"bind :443 ssl crt {tmp_path}/chat.pem",
+    }
+    for file, changes, command in (
+        ("nginx.conf", nginx, [program("nginx", "nginx-light"), "-t", "-g", f"pid {tmp_path}/pid;", "-c"]),
+        ("haproxy.cfg", haproxy, [program("haproxy"), "-c", "-f"]),
+    ):
+        config = tmp_path / file
+        config.write_text(substituted(file, changes))
+        found = subprocess.run([*command, str(config)], capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stderr
 
 
 async def test_only_the_endpoint_and_the_page_are_public(front: Front) -> None:
