@@ -162,6 +162,14 @@ async def test_a_message_is_heard_at_once(front: Front) -> None:
     assert min(delays_s) < AT_ONCE_SECONDS, delays_s
 
 
+async def test_every_answer_arrives_whole(front: Front) -> None:
+    """Also those that a worker gives before the proxy is done with the request."""
+    async with crowd(cast("Running", front)) as people:
+        for number in range(30):
+            newcomer = await people.person(ERAS[number % 2])
+            assert (await newcomer.enter(f"Newcomer {number}"))["handle"]
+
+
 async def test_a_silent_wait_is_not_cut_and_wakes_at_once(front: Front) -> None:
     """A call waits at one worker, and the message comes through any."""
     async with crowd(cast("Running", front)) as people:
