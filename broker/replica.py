@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -87,17 +87,20 @@ class Replica:
         self._seen_to: Position = 0  # the log was seen to hold so much
         self._sought: str | None = None  # the id of a commit whose append was not answered
         self._has_come = False
+        self._is_folded = False
         self._moved = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Fold the contents of the log.
+        """Fold the contents of the log; a second start goes on where the first has got to.
 
         Raises:
             BrokenChainError: the log's past has changed.
             UnusableLogError: it can't be read.
             LogUnavailableError: it does not answer.
         """
+        if self._is_folded:
+            return
         snapshot = await self._log.newest_snapshot()
         folding = (snapshot.state if snapshot is not None else INITIAL_STATE).mutate()
         self.started_at = folding.position
@@ -112,6 +115,7 @@ class Replica:
             raise BrokenChainError(
                 f"a snapshot says that it went on to position {self.state.position}, and it ends at {tip.position}"
             )
+        self._is_folded = True
 
     def follow(self) -> None:
         """Begin to hear other brokers' commits, if the log is shared."""
@@ -328,8 +332,8 @@ class _TipQuestions:
         return await within(self._clock, CATCH_UP_MS, self._log.tip())
 
 
-def _retrieve(asked: asyncio.Task[Tip]) -> None:
-    """Retrieve the error of a question after its callers have gone."""
+def _retrieve(asked: asyncio.Future[Any]) -> None:
+    """Retrieve the error of work after its callers have gone."""
     if not asked.cancelled():
         asked.exception()
 
@@ -341,6 +345,7 @@ async def within(clock: Clock, within_ms: int, work: Awaitable[T]) -> T:
         LogUnavailableError: it took longer.
     """
     working = asyncio.ensure_future(work)
+    working.add_done_callback(_retrieve)  # it may fail in the moment in which the caller is cancelled
 
     def give_up() -> None:
         working.cancel()

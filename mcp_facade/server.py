@@ -33,6 +33,8 @@ UNREAD_SECONDS = 2.5
 ACCEPTING_TURNS = 3
 """Turns of the event loop after which uvicorn knows every accepted connection, and ends it with the rest."""
 KEEP_ALIVE_SECONDS = 75
+LAST_REQUESTS_SECONDS = 0.25
+"""Time for the request of a client that was connected to one of several workers just before its end."""
 
 
 class AdminListener(NamedTuple):
@@ -125,6 +127,8 @@ class ChatUvicorn(uvicorn.Server):
             task.cancel()
         for server in self.servers:
             server.close()
+        if self._worker is not None:  # others accept by now: those whose connection was accepted here can still ask
+            await asyncio.sleep(LAST_REQUESTS_SECONDS)
         for _ in range(ACCEPTING_TURNS):
             await asyncio.sleep(0)  # one turn
         self._app.drain()

@@ -171,6 +171,8 @@ class Supervisor:
             self._is_ending = True
             logger.info("shutting_down")
             systemd.notify(systemd.STOPPING)
+        for slot in self._slots:
+            slot.close_sockets()
         for worker in self._alive:
             worker.end()
 
