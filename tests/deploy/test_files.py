@@ -215,6 +215,8 @@ class TestDockerfile:
         sources = {source for *sources, _ in self.copied() for source in sources}
         assert sources == packages | {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
         assert all((ROOT / source).exists() for source in sources)
+        sent = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+        assert {line.removeprefix("!") for line in sent if line.startswith("!")} == sources
 
     def test_it_runs_as_nobody_special(self) -> None:
         """By numbers, so that a cluster's rule can see it."""
