@@ -87,21 +87,9 @@ def _haproxy(folder: Path, port: int, first: Backend, second: Backend) -> list[s
     return [program("haproxy"), "-db", "-f", str(config)]
 
 
-def _caddy(folder: Path, port: int, first: Backend, second: Backend) -> list[str]:
-    changes = {
-        "chat.example.com {\n": f"{{\n\tadmin off\n}}\n\nhttp://127.0.0.1:{port} {{\n",
-        "172.30.80.11:8000 172.30.80.12:8000": f"127.0.0.1:{first.port} 127.0.0.1:{second.port}",
-        "\t\t\thealth_port 9000\n": "",  # one port for all workers, which have one machine here
-    }
-    config = folder / "Caddyfile"
-    config.write_text(substituted("Caddyfile", changes))
-    return [program("caddy"), "run", "--adapter", "caddyfile", "--config", str(config)]
-
-
 PROXIES: Mapping[str, Callable[[Path, int, Backend, Backend], list[str]]] = {
     "nginx": _nginx,
     "haproxy": _haproxy,
-    "caddy": _caddy,
 }
 
 
@@ -110,9 +98,8 @@ def proxy(name: str, folder: Path, first: Backend, second: Backend) -> Iterator[
     """Run a proxy before two workers."""
     port = free_port()
     command = PROXIES[name](folder, port, first, second)
-    environment = os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with (folder / "proxy.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         _wait_until_it_listens(port, process, folder / "proxy.log")
         yield Front(port, folder)

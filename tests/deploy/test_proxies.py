@@ -114,7 +114,7 @@ async def test_people_talk_whichever_worker_serves_them(front: Front, pair: tupl
 
 
 def test_the_lines_for_tls_are_valid(tmp_path: Path) -> None:
-    """Those that are comments as shipped, in the place of the line without TLS; Caddy has TLS by itself."""
+    """Those that are comments as shipped, in the place of the line without TLS."""
     certify(tmp_path)
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     (tmp_path / "chat.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
@@ -274,22 +274,22 @@ async def test_nothing_acknowledged_is_lost_with_a_worker(front: Front, pair: tu
         for one in listeners:
             await one.listen()
         await streams_are_open(kind, 2, *pair)
-        lines = [f"line {number}" for number in range(40)]
+        said = [[f"{name} {number}" for number in range(40)] for name in ("Ann", "Bob")]
 
-        async def talk(person: Person) -> None:
+        async def talk(person: Person, lines: Sequence[str]) -> None:
             for number, text in enumerate(lines):
                 await insist(person, text, number)
 
         first = [await metric(worker.admin_port, "chat_broker_streams", kind=kind) for worker in pair]
         doomed = pair[0] if first[0] else pair[1]
-        talking = [asyncio.create_task(talk(one)) for one in (ann, bob)]
+        talking = [asyncio.create_task(talk(*one)) for one in zip((ann, bob), said, strict=True)]
         await listeners[0].until_heard(5)
         doomed.kill()
         try:
             async with asyncio.timeout(60):
-                await asyncio.gather(*talking, *(one.until_heard(len(lines)) for one in listeners))
-            for one in listeners:
-                assert one.heard == lines
+                await asyncio.gather(*talking, *(one.until_heard(40) for one in listeners))
+            for one, partners in zip(listeners, reversed(said), strict=True):
+                assert one.heard == partners
                 await one.close()
         finally:
             await asyncio.to_thread(launched, doomed)
