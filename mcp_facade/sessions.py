@@ -21,7 +21,7 @@ import structlog
 
 from broker.broker import Broker
 from broker.clock import Timer, sleep_until
-from broker.questions import Questions
+from broker.questions import Questions, retrieve
 from events.ids import Position
 from events.log import LogUnavailableError
 from mcp_facade.session import Session
@@ -227,7 +227,7 @@ class Sessions:
             LogUnavailableError: it does not answer, or not within `command_timeout_ms`.
         """
         asked = asyncio.ensure_future(asking)
-        self._in_background(asked)
+        self._in_background(_until_done(asked))  # a caller that is cancelled changes nothing
         if not await self._wait(asked):
             asked.cancel()
             raise LogUnavailableError("the session's record could not be reached in time")
@@ -308,3 +308,12 @@ class Sessions:
 
     def _count(self) -> None:
         self._metrics.sessions.set(len(self._by_id))
+
+
+async def _until_done(asked: asyncio.Future[Any]) -> None:
+    """Return once `asked` is done, however it ends; if this is cancelled, `asked` is too."""
+    asked.add_done_callback(retrieve)
+    try:
+        await asyncio.wait({asked})
+    finally:
+        asked.cancel()
