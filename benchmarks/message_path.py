@@ -29,7 +29,7 @@ from broker.clock import SystemClock
 from broker.config import Settings
 from events.memory import MemoryLog
 from mcp_facade.app import ChatApp
-from mcp_facade.serve import uvicorn_config
+from mcp_facade.server import uvicorn_config
 
 ROOT: Final = f"{Path(__file__).parents[1]}/"
 NOT_COUNTED: Final = (f"{ROOT}benchmarks/", f"{ROOT}.venv")

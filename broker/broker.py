@@ -15,6 +15,7 @@ from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes
 from broker.deadlines import Deadlines
 from broker.delivery_log import DeliveryLog
 from broker.hub import Hub
+from broker.log_fault import LogFault, settle
 from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.minting import Minting
@@ -23,13 +24,13 @@ from broker.peers import PeerLimits, Peers
 from broker.presence import ATTENDED_GRACE_MS, Presence
 from broker.rate_limiter import RateLimiter
 from broker.reads import ReadLimits, Reads
-from broker.replica import LogObserver
+from broker.replica import LOG_FAULTS, LogObserver
 from broker.retention import Redaction
 from broker.roster import Roster
 from broker.roster_link import RosterLink
 from broker.store_watch import StoreWatch
 from broker.stores import DISTRIBUTION
-from broker.streams import Heartbeat, Streams
+from broker.streams import SPREAD_MS, Heartbeat, Streams
 from broker.waits import Waits
 from broker.writer import LogWriter
 from events.commands import Disconnect, SendMessage
@@ -81,6 +82,10 @@ class Broker(LogObserver):
         self.random_bytes = random_bytes
         self.ready = False
         self.draining = False
+        self.log_fault: LogFault | None = None
+        """The reason why this broker has to end; no command is carried out any more."""
+        self.log_given_up = asyncio.Event()
+        """Set once nothing is left to do about `log_fault`."""
         self.deadlines = Deadlines(clock)
         self.metrics = Metrics(lambda: self.state, lambda: len(asyncio.all_tasks()))
         self.roster = Roster(random_bytes(BROKER_ID_BYTES), clock.now_ms()) if log.is_shared else None
@@ -104,14 +109,14 @@ class Broker(LogObserver):
         self.delivery_log = DeliveryLog(log, clock, self.writer.time_ms)
         self.heartbeat = Heartbeat(clock, self.deadlines)
         self.streams = Streams(
-            clock, self.replica, self.hub, self.presence, self.heartbeat, self.metrics, self.delivery_log
+            clock, self.replica, self.hub, self.presence, self.heartbeat, self.metrics, self.delivery_log, random_bytes
         )
         self.reads = Reads(log, self.replica, self.delivery_log, RateLimiter(clock), read_limits)
         self.waits = Waits(clock, self.hub, self.replica, self.reads)
         self.peers = Peers(clock, self.writer.time_ms, peer_limits)
         self.metrics.busiest_peer_share.set_function(self.peers.share.busiest)
         self.minting = Minting(clock, self.writer, self.presence, self.peers, self.metrics, random_bytes)
-        self.store_watch = StoreWatch(log, clock, self.replica, self.metrics, self.in_background)
+        self.store_watch = StoreWatch(log, clock, self.replica, self.metrics, self.in_background, self.log_failed)
         self._tasks: set[asyncio.Future[object]] = set()
         self._policy_digest = ""
 
@@ -195,6 +200,17 @@ class Broker(LogObserver):
         """Have the log probed (`LogObserver`)."""
         self.store_watch.append_failed(is_given_up=is_given_up)
 
+    def log_failed(self, fault: Exception) -> None:
+        """Give up the shared log (`LogObserver`): the process has to end."""
+        if self.log_fault is None:
+            self.log_fault = LogFault.of(fault)
+            self.writer.fail()
+            self.in_background(self._give_up_log(self.log_fault))
+
+    async def _give_up_log(self, fault: LogFault) -> None:
+        await settle(fault, self.log, self.clock, self.replica)
+        self.log_given_up.set()
+
     def log_truncated(self) -> None:
         """End the streams, so their clients catch up by cursor: trimmed commits were not announced (`LogObserver`)."""
         self._start_over()
@@ -209,15 +225,19 @@ class Broker(LogObserver):
         self.hub.wake_all()
 
     def drain(self) -> None:
-        """Take no more calls; end every wait and every stream with what it has."""
+        """Take no more calls; end every wait and every stream with what it has.
+
+        If other brokers are there for the clients, the streams end over `SPREAD_MS`, or with the second call.
+        """
         self.ready = False
         self.draining = True
         self.waits.drain()
-        self.streams.end_all()
+        self.streams.end_all(over_ms=SPREAD_MS if self.log.is_shared else 0)
 
     async def close(self) -> None:
         """Finish the append in progress, for at most `APPENDING_MS`, and close the log."""
         self.drain()
+        self.streams.end_all()
         self.deadlines.stop()
         self.store_watch.stop()
         if self.roster_link is not None:
@@ -233,4 +253,13 @@ class Broker(LogObserver):
         """Let `work` run on its own; it is cancelled when the broker closes."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._background_done)
+
+    def _background_done(self, task: asyncio.Future[object]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (fault := task.exception()) is None:
+            return
+        if self.log.is_shared and isinstance(fault, LOG_FAULTS):
+            self.log_failed(fault)
+        else:
+            logger.error("background_failed", fault=type(fault).__name__, exc_info=fault)

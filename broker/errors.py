@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-EXIT_OK, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 HOW_FAR = "restore a copy of the log, or see how far it holds with chat-broker verify"
 """Advice on a log that does not say what it said before."""
@@ -10,3 +10,7 @@ HOW_FAR = "restore a copy of the log, or see how far it holds with chat-broker v
 
 class UsageError(Exception):
     """A request that can't be carried out; the text is one line and says what to change."""
+
+
+class LogGivenUpError(Exception):
+    """A broker ends by itself, since its shared log is lost to it; the text is one line. A new start may go well."""

@@ -78,15 +78,17 @@ def configure_logs(
     log_level: LogLevel,
     stream: TextIO | None = None,
     now_ms: Callable[[], float] = _monotonic_ms,
+    worker: str | None = None,
 ) -> None:
     """Send every log line to `stream`, standard error if there is none, at `log_level` and above.
 
-    `now_ms` is the clock by which repeated warnings of libraries are left out.
+    `now_ms` is the clock by which repeated warnings of libraries are left out. Every line names the `worker`, if this
+    process is one of several.
     """
     out = stream if stream is not None else cast("TextIO", LoopBufferedStream(sys.stderr))
     level = logging.getLevelNamesMapping()[log_level.upper()]
     structlog.configure(
-        processors=_processors(log_format, out),
+        processors=[*([_naming(worker)] if worker is not None else []), *_processors(log_format, out)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=stream is None,
@@ -114,6 +116,13 @@ def _processors(log_format: LogFormat, out: TextIO) -> list[Processor]:
     if out.isatty():
         return [*shared, structlog.dev.ConsoleRenderer(colors=True)]
     return [*shared, structlog.processors.KeyValueRenderer(sort_keys=True, key_order=["timestamp", "level", "event"])]
+
+
+def _naming(worker: str) -> Processor:
+    def named(logger: Any, method: str, line: EventDict) -> EventDict:
+        return {"worker": int(worker)} | dict(line) if worker.isdecimal() else line
+
+    return named
 
 
 def _masked(logger: Any, method: str, line: EventDict) -> EventDict:

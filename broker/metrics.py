@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from itertools import accumulate
 
 import structlog
@@ -13,11 +14,13 @@ from prometheus_client import (
     Counter,
     Gauge,
     GCCollector,
+    Info,
     ProcessCollector,
     generate_latest,
 )
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 
+from broker.stores import DISTRIBUTION
 from events.commands import SendMessage
 from events.commit import Commit
 from events.events import MessageSent, PartnerReported, RoomClosed, RoomOpened
@@ -29,6 +32,9 @@ _IN_A_ROOM = (RoomOpened, MessageSent, RoomClosed, PartnerReported)
 
 STREAM_KINDS = ("get", "listen")
 LATENCY_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+TURN_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+
+OF_THE_LOG = "the log's: of several brokers take the maximum, never the sum"
 
 
 class Metrics:
@@ -57,14 +63,30 @@ class Metrics:
             "chat_broker_busiest_peer_share", "Share of the latest matches with one peer", registry=registry
         )
         self._rejections = Counter("chat_broker_rejections", "Commands refused", ["code"], registry=registry)
-        self._commits = FastCounter("chat_broker_commits", "Commits stored")
+        Info("chat_broker", "This program", registry=registry).info({"version": version(DISTRIBUTION)})
+        self._commits = FastCounter("chat_broker_commits", "Commits folded, those of other brokers included")
+        self._followed = 0  # the commits of other brokers
+        self._appended = FastCounter(
+            "chat_broker_appended", "Commits stored by this broker", lambda: self._commits.count - self._followed
+        )
+        self.conflicts = FastCounter("chat_broker_conflicts", "Appends that came after one of another broker")
+        self.turn_s = FastHistogram(
+            "chat_broker_turn_seconds", "From asking for a turn to write to having it, or doing without", TURN_BUCKETS_S
+        )
+        self.follow_s = FastHistogram(
+            "chat_broker_follow_seconds",
+            "From the decision of another broker's commit, by that one's clock, to its fold here",
+            LATENCY_BUCKETS_S,
+        )
+        turns = FastCounter("chat_broker_turns", "Turns to write that were asked for", lambda: self.turn_s.count)
         self.deliveries = FastCounter("chat_broker_deliveries", "Notifications handed to a stream")
         self.denied = FastCounter("chat_broker_denied", "Requests of peers in --deny-peers refused")
         self.append_s = FastHistogram("chat_broker_append_seconds", "A batch's way into the log", LATENCY_BUCKETS_S)
         self.delivery_s = FastHistogram(
             "chat_broker_delivery_seconds", "From a commit to the stream's transport", LATENCY_BUCKETS_S
         )
-        for fast in (self._commits, self.deliveries, self.denied, self.append_s, self.delivery_s):
+        counters = (self._commits, self._appended, self.conflicts, turns, self.deliveries, self.denied)
+        for fast in (*counters, self.append_s, self.turn_s, self.follow_s, self.delivery_s):
             registry.register(fast)
         self._log_level = logger.get_effective_level()
 
@@ -87,6 +109,11 @@ class Metrics:
             rooms=list(dict.fromkeys(event.room_id for event in commit.events if isinstance(event, _IN_A_ROOM))),
         )
 
+    def followed(self, age_ms: float) -> None:
+        """Count a commit of another broker, folded `age_ms` after it was decided there. Their clocks may differ."""
+        self._followed += 1
+        self.follow_s.observe_ms(max(0.0, age_ms))
+
     def rejected(self, code: str) -> None:
         """Count a refused command."""
         self._rejections.labels(code).inc()
@@ -97,26 +124,28 @@ class Metrics:
 
 
 def _gauges(state_now: Callable[[], State]) -> Iterator[tuple[str, str, Callable[[], float]]]:
-    yield "chat_broker_waiting", "Connections in the queue", lambda: len(state_now().queue)
-    yield "chat_broker_rooms_open", "Conversations going on", lambda: state_now().rooms.open_count
-    yield "chat_broker_connections", "Connections known", lambda: len(state_now().connections)
-    yield "chat_broker_position", "Position of the last commit", lambda: state_now().position
+    yield "chat_broker_waiting", f"Connections in the queue ({OF_THE_LOG})", lambda: len(state_now().queue)
+    yield "chat_broker_rooms_open", f"Conversations going on ({OF_THE_LOG})", lambda: state_now().rooms.open_count
+    yield "chat_broker_connections", f"Connections known ({OF_THE_LOG})", lambda: len(state_now().connections)
+    yield "chat_broker_position", f"Position of the last commit ({OF_THE_LOG})", lambda: state_now().position
 
 
 class FastCounter:
     """A counter; `collect` makes it a collector."""
 
-    def __init__(self, name: str, meaning: str) -> None:
+    def __init__(self, name: str, meaning: str, value: Callable[[], int] | None = None) -> None:
+        """`value`: what it counts, if `inc` is never called."""
         self._name, self._meaning = name, meaning
-        self._count = 0
+        self._value = value
+        self.count = 0
 
     def inc(self) -> None:
         """Add one."""
-        self._count += 1
+        self.count += 1
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric for a scrape."""
-        yield CounterMetricFamily(self._name, self._meaning, value=self._count)
+        yield CounterMetricFamily(self._name, self._meaning, value=self._value() if self._value else self.count)
 
 
 class FastHistogram:
@@ -128,6 +157,11 @@ class FastHistogram:
         self._bounds_s = bounds_s
         self._counts = [0] * (len(bounds_s) + 1)
         self._sum_s = 0.0
+
+    @property
+    def count(self) -> int:
+        """Return how many durations were recorded."""
+        return sum(self._counts)
 
     def observe_ms(self, duration_ms: float) -> None:
         """Record one duration, given in milliseconds."""

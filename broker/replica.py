@@ -14,10 +14,12 @@ import structlog
 
 from broker.clock import Clock, sleep_until
 from broker.compaction import read_next_page
+from broker.metrics import Metrics
+from events.codec import UnreadableCommitError
 from events.commands import Disconnect
 from events.commit import BrokenChainError, Commit, Tip, check_link
 from events.ids import ConnectionId, Position
-from events.log import EventLog, LogUnavailableError, Snapshot
+from events.log import EventLog, LogRolledBackError, LogUnavailableError, Snapshot, UnusableLogError
 from projections.state import INITIAL_STATE, State, evolve
 from projections.view import StateView
 
@@ -31,6 +33,9 @@ CATCH_UP_MS = 2_000
 
 FOLLOWED_COMMITS_MAX = 1_000
 """At so many followed commits not folded yet, following pauses."""
+
+LOG_FAULTS = (BrokenChainError, LogRolledBackError, UnreadableCommitError, UnusableLogError)
+"""Errors after which no commit of a log can be folded any more."""
 
 
 class LogObserver:
@@ -53,6 +58,9 @@ class LogObserver:
     def append_failed(self, *, is_given_up: bool = False) -> None:
         """Hear that an append failed, and with `is_given_up` that its commands were answered `unavailable`."""
 
+    def log_failed(self, fault: Exception) -> None:
+        """Hear of a fault of `LOG_FAULTS` in a shared log: this broker can't follow it any more."""
+
     def log_truncated(self) -> None:
         """Hear that the state has moved over trimmed commits, which were not announced."""
 
@@ -60,7 +68,9 @@ class LogObserver:
 class Replica:
     """The state, and the ways for commits to reach it. Only the writer lets it fold, one task at a time."""
 
-    def __init__(self, log: EventLog, clock: Clock, observer: LogObserver, on_heard: Callable[[], None]) -> None:
+    def __init__(
+        self, log: EventLog, clock: Clock, metrics: Metrics, observer: LogObserver, on_heard: Callable[[], None]
+    ) -> None:
         """`on_heard`: there is something to fold."""
         self.state = INITIAL_STATE
         self.truncations = 0
@@ -68,6 +78,7 @@ class Replica:
         """The position of the snapshot at the start, or 0."""
         self._log = log
         self._clock = clock
+        self._metrics = metrics
         self._observer = observer
         self._on_heard = on_heard
         self._tips = _TipQuestions(log, clock)
@@ -128,6 +139,9 @@ class Replica:
                 return
             except LogUnavailableError as error:
                 logger.warning("following_put_off", reason=str(error))
+            except LOG_FAULTS as fault:
+                self._observer.log_failed(fault)
+                return
             await sleep_until(self._clock, self._clock.now_ms() + FOLLOW_AGAIN_MS)
 
     async def _hear(self, commit: Commit) -> None:
@@ -165,6 +179,7 @@ class Replica:
             BrokenChainError: the log's past has changed.
         """
         heard, self._heard, before = self._heard, [], self.state
+        wall_ms = self._clock.wall_ms() if self._log.is_shared else 0
         for commit in (*commits, *heard):
             if commit.position > self.state.position + 1:
                 self._seen_to = max(self._seen_to, commit.position)  # the commits between have to be read
@@ -172,6 +187,8 @@ class Replica:
                 check_link(self.state.tip, commit)
                 self._has_come = self._has_come or commit.commit_id == self._sought
                 self.adopt(evolve(self.state, commit), commit)
+                if self._log.is_shared:
+                    self._metrics.followed(wall_ms - commit.at_ms)
         self._moved.set()
         return self.state is not before
 
@@ -209,15 +226,35 @@ class Replica:
         One question is under way at a time; callers that come meanwhile share the next.
 
         Raises:
-            BrokenChainError: the log has become shorter.
+            BrokenChainError: the log has become shorter, or ends with another commit.
             LogUnavailableError: the log does not answer, or not within `CATCH_UP_MS`.
+        """
+        tip = await self._tip()
+        self._seen_to = max(self._seen_to, tip.position)
+        return tip.position <= self.state.position
+
+    async def _tip(self) -> Tip:
+        """Ask the log for its tip.
+
+        Raises:
+            BrokenChainError: it can't be a tip of the log that was folded.
+            LogUnavailableError: the log does not answer.
         """
         known = self.state.position
         tip = await self._tips.ask()
+        self.check_tip(tip, known)
+        return tip
+
+    def check_tip(self, tip: Tip, known: Position) -> None:
+        """Check that the log that was folded may have `tip`, asked for when the state was at position `known`.
+
+        Raises:
+            BrokenChainError: it may not.
+        """
         if tip.position < known:
             raise BrokenChainError(f"the log held position {known}, and ends at {tip.position}")
-        self._seen_to = max(self._seen_to, tip.position)
-        return tip.position <= self.state.position
+        if tip.position == self.state.position and tip != self.state.tip:
+            raise BrokenChainError(f"the log ends with another commit at position {tip.position}")
 
     async def caught_up(self, position: Position | None = None) -> bool:
         """Return once the state is at `position` at least, or at the tip as of this call.
@@ -229,7 +266,10 @@ class Replica:
             return True
         try:
             await within(self._clock, CATCH_UP_MS, self._reach(position))
-        except (LogUnavailableError, BrokenChainError):
+        except LogUnavailableError:
+            return position is not None and position <= self.state.position
+        except BrokenChainError as fault:
+            self._observer.log_failed(fault)
             return position is not None and position <= self.state.position
         return True
 
@@ -243,7 +283,7 @@ class Replica:
             raise LogUnavailableError("the log does not answer, so nothing that may be stale is said")
 
     async def _reach(self, position: Position | None) -> None:
-        tip = await self._tips.ask()
+        tip = await self._tip()
         target = tip.position if position is None else min(tip.position, position)
         if target > self.state.position:
             self._seen_to = max(self._seen_to, target)

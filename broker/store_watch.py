@@ -14,6 +14,7 @@ import structlog
 from broker.clock import Clock, Timer
 from broker.metrics import Metrics
 from broker.replica import Replica, within
+from events.commit import BrokenChainError
 from events.log import EventLog, LogUnavailableError, UnusableLogError
 
 logger = structlog.get_logger(__name__)
@@ -42,7 +43,9 @@ class StoreWatch:
         replica: Replica,
         metrics: Metrics,
         in_background: Callable[[Awaitable[object]], None],
+        on_log_failed: Callable[[Exception], None],
     ) -> None:
+        """`on_log_failed` is called if a shared log is not the one that was folded."""
         self.reason: str | None = None
         """The fault in plain words, with no path and no input of a client; `None` while the log takes commits."""
         self._log = log
@@ -50,6 +53,7 @@ class StoreWatch:
         self._replica = replica
         self._metrics = metrics
         self._in_background = in_background
+        self._on_log_failed = on_log_failed
         self._is_stored = False  # an append was, since the last look
         self._has_given_up = False  # a command was answered `unavailable` since the last probe
         self._probing: asyncio.Future[None] | None = None
@@ -133,6 +137,11 @@ class StoreWatch:
             tip = await within(self._clock, PROBE_MS, self._log.tip())
         except (LogUnavailableError, UnusableLogError):
             return SILENT
+        if self._log.is_shared:
+            try:
+                self._replica.check_tip(tip, known)
+            except BrokenChainError as fault:
+                self._on_log_failed(fault)
         return SHORTER if tip.position < known else None
 
     def _adopt(self, reason: str | None) -> None:

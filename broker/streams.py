@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from broker.clock import Clock
+from broker.clock import Clock, RandomBytes
 from broker.deadlines import Deadlines
 from broker.delivery_log import DeliveryLog
 from broker.hub import Delivery, Hub
@@ -26,6 +26,12 @@ F_co = TypeVar("F_co", covariant=True)
 F_contra = TypeVar("F_contra", contravariant=True)
 
 DRAIN_MS = 1_000
+"""The time of a client to read the end of its stream."""
+
+SPREAD_MS = 1_000
+"""The time over which the streams of one of several brokers end: clients come back to the others one by one."""
+
+SPREAD_STEPS = 50
 
 SLOTS = 15
 SLOT_MS = 1_000
@@ -128,8 +134,10 @@ class Streams:
         heartbeat: Heartbeat,
         metrics: Metrics,
         delivery_log: DeliveryLog,
+        random_bytes: RandomBytes,
     ) -> None:
         self.clock = clock
+        self._random_bytes = random_bytes
         self.replica = replica
         self.hub = hub
         self.presence = presence
@@ -181,12 +189,31 @@ class Streams:
         for stream in tuple(self._open):
             stream.end()
 
-    def end_all(self) -> None:
-        """End every stream gracefully, and open no more. A client that does not read is cut off after a second."""
+    def end_all(self, *, over_ms: int = 0) -> None:
+        """End every stream gracefully within `over_ms`, in random order, and open no more; a second call ends the rest.
+
+        A client that does not read is cut off a second later.
+        """
+        over_ms = 0 if self._is_ending else over_ms
         self._is_ending = True
-        self.end_open()
+        if over_ms == 0:
+            self.end_open()
+        elif self._open:
+            self._end_one_by_one(over_ms)
         if self._open:
-            self.clock.call_at(self.clock.now_ms() + DRAIN_MS, self._abort_open)
+            self.clock.call_at(self.clock.now_ms() + over_ms + DRAIN_MS, self._abort_open)
+
+    def _end_one_by_one(self, over_ms: int) -> None:
+        left = sorted(self._open, key=lambda _: self._random_bytes(8))
+        share, began_ms = -(-len(left) // SPREAD_STEPS), self.clock.now_ms()
+
+        def end_some(step: int) -> None:
+            for stream in left[step * share : (step + 1) * share]:
+                stream.end()
+            if (step + 1) * share < len(left):
+                self.clock.call_at(began_ms + over_ms * (step + 1) / SPREAD_STEPS, lambda: end_some(step + 1))
+
+        end_some(0)
 
     def _abort_open(self) -> None:
         for stream in tuple(self._open):

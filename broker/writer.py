@@ -21,7 +21,7 @@ from broker.clock import SYSTEM_ENTROPY, Clock, CommitClock, RandomBytes, Timer,
 from broker.compaction import SnapshotKeeper
 from broker.decision import Rejection
 from broker.metrics import Metrics
-from broker.replica import LogObserver, Replica
+from broker.replica import LOG_FAULTS, LogObserver, Replica
 from events.commands import AdoptPolicy, CancelMatch, Command, Disconnect, ForgetNames, MatchDue
 from events.commit import BrokenChainError, Facts
 from events.log import Conflict, EventLog, LogUnavailableError
@@ -63,7 +63,7 @@ class LogWriter:
         """
         assert not (log.never_waits and log.is_shared)
         self._observer = observer if observer is not None else LogObserver()
-        self.replica = Replica(log, clock, self._observer, on_heard=self._start_flushing)
+        self.replica = Replica(log, clock, metrics, self._observer, on_heard=self._start_flushing)
         self._log = log
         self._never_waits = log.never_waits
         self._is_shared = log.is_shared
@@ -78,6 +78,7 @@ class LogWriter:
         self._flushing: asyncio.Task[None] | None = None  # where the log may have to be waited for
         self._watchdog: Timer | None = None
         self._behind = False  # an append was given up and may have landed
+        self._has_failed = False  # the log is lost for good
         self._contended_until_ms = NEVER
 
     async def start(self, policy: Policy) -> None:
@@ -108,6 +109,10 @@ class LogWriter:
             self._pending.append(pending)
             self._start_flushing()
         return pending.answer
+
+    def fail(self) -> None:
+        """Answer every command `unavailable` from now on: the log is lost."""
+        self._has_failed = True
 
     def time_ms(self) -> int:
         """Unix time, as a commit would be stamped with it at this moment."""
@@ -169,6 +174,10 @@ class LogWriter:
 
     async def _carry_out(self, commands: list[PendingCommand]) -> None:
         """Decide and fold tentatively, append, adopt and announce; then answer."""
+        if self._has_failed:
+            self._give_up(commands)
+            self.replica.forget_heard()
+            return
         try:
             if self._behind or self.replica.is_behind:
                 await self._catch_up(to_the_end=self._behind)
@@ -185,6 +194,9 @@ class LogWriter:
         except Exception as fault:
             self._give_up(commands)
             self.replica.forget_heard()
+            if self._is_shared and isinstance(fault, LOG_FAULTS):
+                self._observer.log_failed(fault)
+                return
             logger.error("batch_failed", commands=len(commands), fault=type(fault).__name__, exc_info=fault)
 
     def _answer(self, pending: PendingCommand, answer: CommandAnswer) -> None:
@@ -221,7 +233,9 @@ class LogWriter:
 
     async def _in_turn(self, commands: list[PendingCommand]) -> Batch | None:
         """Wait for a turn, fold all commits before it, and take all commands that wait by then into `commands`."""
+        asked_ms = self._clock.now_ms()
         async with self._log.turn(self.replica.state.position) as missed:
+            self._metrics.turn_s.observe_ms(self._clock.now_ms() - asked_ms)
             if self.replica.fold(missed):
                 self._stay_contended()
             commands += self._take(max(0, BATCH_COMMITS_MAX - len(commands)))
@@ -283,6 +297,7 @@ class LogWriter:
             BrokenChainError: there are none.
             LogUnavailableError: it could not be read.
         """
+        self._metrics.conflicts.inc()
         self._contended_until_ms = self._clock.now_ms() + CONTENDED_MS
         if not (self.replica.fold(conflict.missed) or await self.replica.catch_up(to_the_end=True)):
             raise BrokenChainError("the log was rolled back behind what was folded") from None

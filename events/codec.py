@@ -51,6 +51,10 @@ class UnreadableCommitError(Exception):
     """Stored bytes are no commit of a known version; nothing was skipped or guessed."""
 
 
+class NewerCommitError(UnreadableCommitError):
+    """A commit of a schema version after the present one: a newer program writes this log."""
+
+
 class _SchemaHeader(msgspec.Struct):
     schema: int
 
@@ -71,7 +75,8 @@ def decode_commit(line: bytes) -> Commit:
     """Return the commit that `encode_commit` made `line` from, at any schema version up to the present.
 
     Raises:
-        UnreadableCommitError: the line is damaged, or newer than this program, or has an unknown tag or field.
+        NewerCommitError: the line is newer than this program.
+        UnreadableCommitError: the line is damaged, or has an unknown tag or field.
         BrokenChainError: the commit is of an older schema, and was altered.
     """
     try:
@@ -125,7 +130,8 @@ def _schema_of(line: bytes) -> int:
 def _read(line: bytes) -> JsonObject:
     schema = _schema_of(line)
     if schema != SCHEMA_VERSION and schema not in UPCASTS:
-        raise UnreadableCommitError(f"schema version {schema}; this program reads up to {SCHEMA_VERSION}")
+        error = NewerCommitError if schema > SCHEMA_VERSION else UnreadableCommitError
+        raise error(f"schema version {schema}; this program reads up to {SCHEMA_VERSION}")
     try:
         stored: JsonObject = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

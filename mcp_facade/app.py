@@ -16,10 +16,21 @@ from broker.addresses import host_of
 from broker.broker import Broker
 from broker.clock import Clock
 from broker.config import Settings
+from broker.errors import LogGivenUpError
+from broker.shared_log import until_available
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.log import LogUnavailableError, UnusableLogError
-from mcp_facade.bootstrap import HEALTH_PATH, READY_PATH, healthy, not_ready, readiness
+from mcp_facade.bootstrap import (
+    HEALTH_PATH,
+    METRICS_PATH,
+    READY_PATH,
+    START_WAIT_MS,
+    Unready,
+    healthy,
+    not_ready,
+    readiness,
+)
 from mcp_facade.http.deny_file import DenyFile
 from mcp_facade.http.endpoint import StreamableHttpEndpoint
 from mcp_facade.http.host_check import HostOriginCheck
@@ -31,9 +42,6 @@ from mcp_facade.sdk.workarounds import keep_streams_through_a_signal
 from mcp_facade.web.page import PAGE_PATH, ChatPage
 
 MCP_PATHS = ("/mcp", "/mcp/")
-START_WAIT_MS = 15_000
-"""How long a call waits for the log to be folded; clients give up later than that."""
-
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -50,7 +58,7 @@ class ChatApp:
     ) -> None:
         """Refuse the peers in `deny_file`, which is that of `settings`.
 
-        `on_started` is called once the broker has started, or failed to.
+        `on_started` is called once the broker has started, and once there is a `failure`, then or later.
         """
         assert (deny_file is None) == (settings.deny_peers is None), "a setting without effect"
         self.broker = broker
@@ -67,7 +75,7 @@ class ChatApp:
             notice=OperatorNotice(settings.rules_url, settings.operator_contact),
         )
         self.failure: Exception | None = None
-        """The reason for a failed start, in words for an operator."""
+        """The reason for a failed start, or for an end of its own; in words for an operator."""
         self._waiting: set[asyncio.Event] = set()  # the calls that came before the start was complete
         self._settings = settings
         self._on_started = on_started
@@ -77,7 +85,7 @@ class ChatApp:
             routes=[
                 Route(HEALTH_PATH, self._healthz),
                 Route(READY_PATH, self._readyz),
-                Route("/metrics", self._metrics),
+                Route(METRICS_PATH, self._metrics),
             ],
             lifespan=self._lifespan,
         )
@@ -140,21 +148,48 @@ class ChatApp:
                 await self.broker.close()
 
     async def _start(self) -> None:
+        """Start the broker, and say so; then say if its log is given up."""
         try:
-            await self.broker.start(self._settings.policy, redact_after_ms=self._settings.redact_after_ms)
-        except (BrokenChainError, LogUnavailableError, UnreadableCommitError, UnusableLogError) as error:
+            if self.broker.log.is_shared:
+                await until_available(self._try_to_start, self.broker.clock)
+            else:
+                await self._try_to_start()
+        except (
+            BrokenChainError,
+            LogGivenUpError,
+            LogUnavailableError,
+            UnreadableCommitError,
+            UnusableLogError,
+        ) as error:
             self.failure = error
         self._end_waiting()
         self._on_started()
+        if self.failure is None:
+            self.failure = await self._log_given_up()
+            self._on_started()
+
+    async def _try_to_start(self) -> None:
+        await self.broker.writer.drained()  # of an attempt before
+        if self.broker.log_fault is not None:
+            raise await self._log_given_up()
+        await self.broker.start(self._settings.policy, redact_after_ms=self._settings.redact_after_ms)
+
+    async def _log_given_up(self) -> LogGivenUpError:
+        await self.broker.log_given_up.wait()
+        assert self.broker.log_fault is not None
+        return LogGivenUpError(self.broker.log_fault.detail)
 
     async def _healthz(self, request: Request) -> Response:
         return healthy()
 
     async def _readyz(self, request: Request) -> Response:
+        if (fault := self.broker.log_fault) is not None:
+            return readiness(fault.reason, fault.detail)
         if not self.broker.ready:
-            return readiness(is_ready=False)
-        reason = await self.broker.store_watch.checked()
-        return readiness(is_ready=reason is None, reason=reason)
+            return readiness("ending" if self.broker.draining else "starting")
+        detail = await self.broker.store_watch.checked()
+        reason: Unready | None = "log" if detail is not None else None
+        return readiness(reason, detail)
 
     async def _metrics(self, request: Request) -> Response:
         return PlainTextResponse(self.broker.metrics.render(), media_type=METRICS_TYPE)

@@ -1,21 +1,32 @@
-"""Responses before the application is loaded: importing the SDK takes longer than the rest of a start.
+"""Responses before the application is there: the SDK is still imported, or the log's store can't be reached yet.
 
-Health checks are answered at once; calls wait for the import.
+Health checks are answered at once; calls wait for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from types import ModuleType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker.log_fault import FaultReason
+from events.log import UnusableLogError
 
 HEALTH_PATH = "/healthz"
 READY_PATH = "/readyz"
+METRICS_PATH = "/metrics"
+OPERATOR_PATHS = (HEALTH_PATH, READY_PATH, METRICS_PATH)
+
+START_WAIT_MS = 15_000
+"""How long a call waits for the start to be complete; clients give up later than that."""
+
+Unready = Literal["starting", "ending"] | FaultReason
 
 
 def healthy() -> Response:
@@ -23,10 +34,12 @@ def healthy() -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def readiness(*, is_ready: bool, reason: str | None = None) -> Response:
-    """Return the readiness response: whether calls are taken, and the `reason` if it is known why not."""
-    body = {"ready": is_ready} if reason is None else {"ready": is_ready, "reason": reason}
-    return JSONResponse(body, status_code=200 if is_ready else 503)
+def readiness(reason: Unready | None, detail: str | None = None) -> Response:
+    """Return the readiness response: calls are taken, or the `reason` why not, with a sentence where there is one."""
+    if reason is None:
+        return JSONResponse({"ready": True})
+    body = {"ready": False, "reason": reason} | ({"detail": detail} if detail is not None else {})
+    return JSONResponse(body, status_code=503)
 
 
 def not_ready() -> Response:
@@ -39,7 +52,7 @@ class Application(Protocol):
 
     @property
     def failure(self) -> Exception | None:
-        """The reason for a failed start, in words for an operator."""
+        """The reason for a failed start, or for an end of its own; in words for an operator."""
         ...
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -52,36 +65,42 @@ class Application(Protocol):
 
 
 class BootstrapApp:
-    """An application whose module is imported in a thread; from then on, it delegates to that application.
+    """An application that is still being made: its module is imported in a thread. It delegates to it afterwards.
 
     For the server, the lifespan begins at once.
     """
 
-    def __init__(self, module: str, make: Callable[[ModuleType], Application], on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, module: str, make: Callable[[ModuleType], Awaitable[Application]], on_started: Callable[[], None]
+    ) -> None:
         """Take `make`, called in the event loop with the module, and `on_started`.
 
-        `on_started` is called here if the module is missing. Otherwise the application that `make` returns calls it,
-        after a start or a failure.
+        `on_started` is called here if the module is missing or `make` raises `UnusableLogError`. Otherwise the
+        application that `make` returns calls it, after a start or a failure.
         """
         self._on_started = on_started
         self._module = module
         self._make = make
         self._app: Application | None = None
-        self._import_error: ImportError | None = None
-        self._there = asyncio.Event()
+        self._failure: Exception | None = None
+        self._is_draining = False
+        self._decided = asyncio.Event()  # the application is there, or never will be
 
     @property
     def failure(self) -> Exception | None:
-        """See `Application`; an `ImportError` if the module is missing."""
-        return self._app.failure if self._app is not None else self._import_error
+        """See `Application`; also the error for which there is none."""
+        return self._app.failure if self._app is not None else self._failure
 
     def drain(self) -> None:
-        """See `Application`; one still loading ends as soon as it is there."""
+        """See `Application`; calls that wait for one get a 503."""
         if self._app is not None:
             self._app.drain()
+        else:
+            self._is_draining = True
+            self._decided.set()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """See `Application`. After the import, none of its frames stays on a request's stack, however long it lasts."""
+        """See `Application`. Once it is there, no frame of this one stays on a request's stack."""
         if self._app is not None:
             return self._app(scope, receive, send)
         if scope["type"] == "lifespan":
@@ -89,32 +108,57 @@ class BootstrapApp:
         if scope["path"] == HEALTH_PATH:
             return healthy()(scope, receive, send)
         if scope["path"] == READY_PATH:
-            return readiness(is_ready=False)(scope, receive, send)
+            return readiness("ending" if self._is_draining else "starting")(scope, receive, send)
         return self._wait(scope, receive, send)
 
     async def _wait(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._there.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._decided.wait(), START_WAIT_MS / 1_000)
         await (self._app or not_ready())(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         ahead = [await receive()]
         await send({"type": "lifespan.startup.complete"})
+        making = asyncio.ensure_future(self._made())
+        shutdown = asyncio.ensure_future(receive())
+        await asyncio.wait({making, shutdown}, return_when=asyncio.FIRST_COMPLETED)
+        if not making.done():
+            making.cancel()
+            await asyncio.wait({making})
+            await send({"type": "lifespan.shutdown.complete"})
+            return
         try:
-            app = self._make(await asyncio.to_thread(import_module, self._module))
-        except ImportError as error:
-            self._import_error = error
-            self._there.set()
+            app = making.result()
+        except (ImportError, UnusableLogError) as error:
+            shutdown.cancel()
+            self._failure = error
+            self._decided.set()
             self._on_started()
             return
         self._app = app
+        if self._is_draining:
+            app.drain()
 
         async def receive_again() -> Message:
-            return ahead.pop() if ahead else await receive()
+            return ahead.pop() if ahead else await shutdown
 
         async def send_news(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                self._there.set()
+                self._decided.set()
             else:
                 await send(message)
 
         await app(scope, receive_again, send_news)
+
+    async def _made(self) -> Application:
+        return await self._make(await asyncio.to_thread(import_module, self._module))
+
+
+def operator_app(app: ASGIApp) -> ASGIApp:
+    """Return what `app` has for an operator, and nothing for clients."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        wanted = app if scope["path"] in OPERATOR_PATHS else PlainTextResponse("Not Found", 404)
+        await wanted(scope, receive, send)
+
+    return serve

@@ -15,7 +15,8 @@ from typing import NamedTuple, NoReturn
 import structlog
 
 from broker.config import Settings, add_flags, serve_help, settings_from, unknown_variables
-from broker.errors import EXIT_OK, EXIT_USAGE, HOW_FAR, UsageError
+from broker.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, HOW_FAR, LogGivenUpError, UsageError
+from broker.flags import WORKER_VARIABLE
 from broker.logging import configure_logs
 from broker.stores import DISTRIBUTION
 
@@ -82,6 +83,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], serve: Serve)
     except UsageError as error:
         print(f"chat-broker: {error}", file=sys.stderr)  # noqa: T201 - a command line's answer
         return EXIT_USAGE
+    except LogGivenUpError as error:
+        print(f"chat-broker: {error}", file=sys.stderr)  # noqa: T201 - as above
+        return EXIT_FAILED
 
 
 def _stand_in_for_closed_streams() -> None:
@@ -119,11 +123,13 @@ def _add(parsers: argparse._SubParsersAction[_Parser], commands: Mapping[str, _C
 
 
 def _serve(settings: Settings, environment: Mapping[str, str], serve: Serve) -> None:
-    configure_logs(settings.log_format, settings.log_level)
-    for name in unknown_variables(environment):
-        logger.warning("unknown_setting", variable=name)
-    if FORWARDED_VARIABLE in environment:
-        logger.warning("ignored_setting", variable=FORWARDED_VARIABLE, hint="name the proxies with --trust-proxy")
+    worker = environment.get(WORKER_VARIABLE)
+    configure_logs(settings.log_format, settings.log_level, worker=worker)
+    if worker is None:  # its supervisor has said it already
+        for name in unknown_variables(environment):
+            logger.warning("unknown_setting", variable=name)
+        if FORWARDED_VARIABLE in environment:
+            logger.warning("ignored_setting", variable=FORWARDED_VARIABLE, hint="name the proxies with --trust-proxy")
     serve(settings)
 
 

@@ -24,9 +24,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(settings: Settings) -> None:
-    from mcp_facade.serve import serve  # a debugger needs no server
+    from mcp_facade.workers.worker import Worker  # a debugger needs no server
 
-    serve(settings)
+    worker = Worker.of(os.environ)
+    if worker is None and settings.workers > 1:
+        from mcp_facade.workers.supervisor import supervise
+
+        supervise(settings)
+        return
+    from mcp_facade.serve import serve
+
+    if worker is None:
+        serve(settings)
+    else:
+        worker.run(lambda: serve(settings, worker))
 
 
 if __name__ == "__main__":

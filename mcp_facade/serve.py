@@ -1,137 +1,69 @@
-"""Running the application: uvicorn, with a graceful shutdown of long streams."""
+"""Running one broker: its log, its parts and its server, from start to end."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
-import os
 import socket
 import sys
-from types import FrameType, ModuleType
+from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
-import uvicorn
 
-from broker.addresses import host_of, parse_address
+from broker.addresses import host_of
 from broker.broker import Broker
 from broker.clock import SystemClock
-from broker.config import BOUNDS, PREFIX, Settings, commits_kept
-from broker.errors import HOW_FAR, UsageError
+from broker.config import Settings, commits_kept
+from broker.errors import HOW_FAR, LogGivenUpError, UsageError
+from broker.flags import PREFIX
 from broker.networks import NetworkSet
 from broker.peers import PeerLimits
 from broker.reads import ReadLimits
-from broker.stores import open_log, without_password
+from broker.shared_log import log_opened, open_shared_log, watch_clock
+from broker.stores import SHARED_SCHEMES, open_log, scheme_of, without_password
 from events.commit import BrokenChainError
 from events.ids import Position
-from events.log import UnusableLogError
-from mcp_facade.bootstrap import Application, BootstrapApp
-from mcp_facade.http.connection import HttpConnection
+from events.log import EventLog, UnusableLogError
+from mcp_facade.bootstrap import Application, BootstrapApp, operator_app
 from mcp_facade.http.deny_file import DenyFile, DenyFileError
 from mcp_facade.http.open_files import OpenFiles, raise_limit
-from mcp_facade.sdk.workarounds import GC_THRESHOLDS
+from mcp_facade.listening import ADMIN_FLAGS, listen, warn_of_shared_address
+from mcp_facade.server import AdminListener, ChatUvicorn, uvicorn_config
 from mcp_facade.streams.frames import ANSWER_BYTES, bytes_in_answer
+from mcp_facade.workers.worker import Worker
 
 if TYPE_CHECKING:
     from mcp_facade.app import ChatApp
 
 logger = structlog.get_logger(__name__)
 
-GRACEFUL_SECONDS = 3
-UNREAD_SECONDS = 2.5
-"""Time for a client to read its last data; uvicorn would log an error half a second later."""
-ACCEPTING_TURNS = 3
-"""Turns of the event loop after which uvicorn knows every accepted connection, and ends it with the rest."""
-KEEP_ALIVE_SECONDS = 75
-BACKLOG = 2_048
-LOCAL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
-"""By an address that stands for all of this machine's, one of them that a client on it can use."""
 
-OTHER_NAMES = "clients elsewhere use a name or an address of this machine: allow each with --allow-host NAME"
-
-ONE_PEER = "name the proxy with --trust-proxy, or else all callers share the limits of one: --peer-exempt lifts them"
-
-
-class ChatUvicorn(uvicorn.Server):
-    """uvicorn, with streams and waits ended at a signal before it waits for them; it then exits with 0."""
-
-    def __init__(self, config: uvicorn.Config, app: Application, *, has_page: bool = True) -> None:
-        super().__init__(config)
-        self._app = app
-        self._has_page = has_page
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End gracefully; at the second signal, at once."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and log the address."""
-        await super().startup(sockets)
-        for listening in sockets or ():
-            address, port = listening.getsockname()[:2]
-            local = LOCAL_ADDRESSES.get(address)
-            origin = f"http://{host_of(local or address)}:{port}"
-            page = {"page": f"{origin}/"} if self._has_page else {}
-            hint = {} if local is None else {"hint": OTHER_NAMES}
-            logger.info("serving", url=f"{origin}/mcp", **page, **hint)
-        gc.set_threshold(*GC_THRESHOLDS)
-
-    def broker_started(self, position: Position) -> None:
-        """Exclude the objects of a log folded up to `position` from every later garbage collection."""
-        gc.freeze()
-        gc.enable()
-        logger.info("ready", position=position)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams and the waits, then the connections."""
-        logger.info("shutting_down")
-        for server in self.servers:
-            server.close()
-        for _ in range(ACCEPTING_TURNS):
-            await asyncio.sleep(0)  # one turn
-        self._app.drain()
-        cutting = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._cut_what_is_over)
-        try:
-            await super().shutdown(sockets)
-        finally:
-            cutting.cancel()
-        if self.force_exit:  # uvicorn waits for nothing then, but appends in flight have to finish
-            await self.lifespan.shutdown()
-
-    def _cut_what_is_over(self) -> None:
-        """Abort every closing connection: a client that does not read would never let it close."""
-        for connection in tuple(self.server_state.connections):
-            if connection.transport.is_closing():
-                connection.transport.abort()
-
-
-def serve(settings: Settings) -> None:
-    """Run a broker until a signal ends it.
+def serve(settings: Settings, worker: Worker | None = None) -> None:
+    """Run a broker until a signal ends it, alone or as one `worker` of several.
 
     Raises:
         UsageError: the address can't be listened on, or the log or the file of `--deny-peers` can't be used.
+        LogGivenUpError: its shared log is not the one that it folded, or is newer than this program.
     """
     raise_limit()
     deny_file = _deny_file_of(settings)
-    listening = _listen(settings.host, settings.port)
+    listening = worker.public if worker is not None else listen(settings.host, settings.port)
     address = listening.getsockname()[0]
-    if _share_an_address(settings, address):
-        logger.warning("peers_share_an_address", hint=ONE_PEER)
+    if worker is None:
+        warn_of_shared_address(settings, address)
     # A name to listen on may have an address that is none of the usual ones: the log line of the start names that.
     settings = msgspec.structs.replace(settings, allow_hosts=(*settings.allow_hosts, host_of(address)))
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        runner.run(_serve(settings, listening, deny_file))
+        runner.run(_Service(settings, listening, _admin_socket(settings, worker), deny_file, worker).run())
 
 
-def _share_an_address(settings: Settings, address: str) -> bool:
-    """Return whether all callers of a broker at `address` count as one peer, which is this machine."""
-    listening = parse_address(address)
-    if listening is None or not listening.is_loopback or settings.trust_proxies:
-        return False
-    return listening not in NetworkSet.of(settings.exempt_peers)
+def _admin_socket(settings: Settings, worker: Worker | None) -> socket.socket | None:
+    if worker is not None or settings.admin_port is None:
+        return worker.admin if worker is not None else None
+    return listen(settings.admin_host, settings.admin_port, ADMIN_FLAGS)
 
 
 def _deny_file_of(settings: Settings) -> DenyFile | None:
@@ -149,43 +81,90 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def _serve(settings: Settings, listening: socket.socket, deny_file: DenyFile | None) -> None:
-    try:
-        log = await open_log(settings.log, settings.log_synchronous)
-    except UnusableLogError as error:
-        raise UsageError(str(error)) from None
-    broker = Broker(
-        log,
-        SystemClock(),
-        keep_commits=commits_kept(settings),
-        read_limits=read_limits_of(settings),
-        peer_limits=peer_limits_of(settings),
-        attended_grace_ms=settings.idle_grace_attended_ms,
-    )
-    open_files = OpenFiles()
-    asyncio.get_running_loop().set_exception_handler(open_files.handle)
+class _Service:
+    """One broker, served from its start to its end."""
 
-    def started() -> None:
-        if app.failure is not None:
-            uvicorn_server.should_exit = True
-        else:
-            uvicorn_server.broker_started(broker.state.position)
+    def __init__(
+        self,
+        settings: Settings,
+        listening: socket.socket,
+        admin: socket.socket | None,
+        deny_file: DenyFile | None,
+        worker: Worker | None,
+    ) -> None:
+        self._settings = settings
+        self._listening = listening
+        self._admin = admin
+        self._deny_file = deny_file
+        self._worker = worker
+        self._clock = SystemClock()
+        self._log: EventLog | None = None
+        self._position: Callable[[], Position] = lambda: 0
 
-    def made(module: ModuleType) -> Application:
-        application: ChatApp = module.ChatApp(broker, settings, started, deny_file)
+    async def run(self) -> None:
+        """Serve until a signal, or until the broker can't go on.
+
+        Raises:
+            UsageError: it could not start.
+            LogGivenUpError: its log was lost.
+        """
+        settings = self._settings
+        if scheme_of(settings.log) not in SHARED_SCHEMES:  # it answers at once, or never
+            try:
+                self._log = await open_log(settings.log, settings.log_synchronous)
+            except UnusableLogError as error:
+                raise UsageError(str(error)) from None
+        open_files = OpenFiles()
+        asyncio.get_running_loop().set_exception_handler(open_files.handle)
+        self._app = BootstrapApp("mcp_facade.app", self._made, self._started)
+        config = uvicorn_config(self._app, open_files, settings.unread_bytes_max)
+        self._server = ChatUvicorn(
+            config,
+            self._app,
+            has_page=settings.page,
+            admin=self._admin_listener(open_files),
+            worker=self._worker,
+        )
+        # Objects of a start are permanent: looking for cycles in a large state would take longer than making it.
+        gc.disable()
+        await self._server.serve(sockets=[self._listening])
+        gc.freeze()  # the interpreter's last collection would take seconds, and the process ends anyhow
+        if isinstance(self._app.failure, LogGivenUpError):
+            raise self._app.failure
+        if self._app.failure is not None:
+            raise UsageError(_why(self._app.failure, without_password(settings.log)))
+        logger.info("ended")
+
+    def _admin_listener(self, open_files: OpenFiles) -> AdminListener | None:
+        if self._admin is None:
+            return None
+        config = uvicorn_config(operator_app(self._app), open_files, self._settings.unread_bytes_max)
+        config.load()
+        return AdminListener(self._admin, config)
+
+    async def _made(self, module: ModuleType) -> Application:
+        settings = self._settings
+        log = self._log or await open_shared_log(settings.log, settings.log_synchronous, self._clock)
+        log_opened(log, settings.log)
+        broker = Broker(
+            log,
+            self._clock,
+            keep_commits=commits_kept(settings),
+            read_limits=read_limits_of(settings),
+            peer_limits=peer_limits_of(settings),
+            attended_grace_ms=settings.idle_grace_attended_ms,
+        )
+        if log.coordination is not None:
+            broker.in_background(watch_clock(log.coordination, self._clock))
+        self._position = lambda: broker.state.position
+        application: ChatApp = module.ChatApp(broker, settings, self._started, self._deny_file)
         return application
 
-    app = BootstrapApp("mcp_facade.app", made, started)
-    uvicorn_server = ChatUvicorn(
-        uvicorn_config(app, open_files, settings.unread_bytes_max), app, has_page=settings.page
-    )
-    # Objects of a start are permanent: looking for cycles in a large state would take longer than making it.
-    gc.disable()
-    await uvicorn_server.serve(sockets=[listening])
-    gc.freeze()  # the interpreter's last collection would take seconds, and the process ends anyhow
-    if app.failure is not None:
-        raise UsageError(_why(app.failure, without_password(settings.log)))
-    logger.info("ended")
+    def _started(self) -> None:
+        if self._app.failure is not None:
+            self._server.should_exit = True
+        else:
+            self._server.broker_started(self._position())
 
 
 def _why(failure: Exception, log: str) -> str:
@@ -212,40 +191,3 @@ def peer_limits_of(settings: Settings) -> PeerLimits:
         NetworkSet.of(settings.exempt_peers),
         settings.log_peers,
     )
-
-
-def uvicorn_config(
-    app: Application, open_files: OpenFiles | None = None, unread_bytes_max: int = BOUNDS["unread_bytes_max"]
-) -> uvicorn.Config:
-    """Return uvicorn's configuration for `app`.
-
-    Connections end where `open_files` has no room, or with more than `unread_bytes_max` that their clients don't read.
-    """
-    return uvicorn.Config(
-        app,
-        interface="asgi3",  # uvicorn recognises only coroutine functions
-        http=functools.partial(  # type: ignore[arg-type]  # it is only called
-            HttpConnection, open_files=open_files, unread_bytes_max=unread_bytes_max
-        ),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # see `http.proxies`
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACEFUL_SECONDS,
-    )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        is_every_address = address[0] == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=is_every_address)
-    except socket.gaierror:
-        raise UsageError(f"can't listen on {host}: there is no such address (--host names another)") from None
-    except (OSError, UnicodeError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no such address"
-        raise UsageError(f"can't listen on {host}, port {port}: {reason} (--host and --port name another)") from None

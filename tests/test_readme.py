@@ -16,7 +16,8 @@ import pytest
 from mcp_types import Tool
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from broker.config import DEFAULTS, FLAGS, LISTS, PREFIX, SWITCHES
+from broker.config import DEFAULTS
+from broker.flags import FLAGS, LISTS, PREFIX, SWITCHES
 from broker.metrics import Metrics
 from broker.retention import SWEEP_MS
 from broker.verification.checking import PROMISES

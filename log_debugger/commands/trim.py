@@ -10,8 +10,8 @@ import argparse
 import time
 from contextlib import closing
 
-from broker.config import parse_duration
 from broker.errors import UsageError
+from broker.setting_reader import parse_duration
 from broker.stores import SQLITE_SCHEME
 from broker.verification.safe_text import printable
 from events.ids import Position

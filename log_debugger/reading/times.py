@@ -9,8 +9,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from broker.config import UNITS_MS
 from broker.errors import UsageError
+from broker.setting_reader import UNITS_MS
 from broker.verification.safe_text import printable
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError

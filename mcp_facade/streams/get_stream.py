@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from broker.broker import Broker
-from broker.clock import sleep_until
+from broker.clock import RandomBytes, sleep_until
 from broker.hub import Delivery
 from broker.reads import end_of_read, has_to_scan, notifications_after
 from broker.streams import Stream
@@ -38,6 +38,9 @@ PRIMED_SINCE = b"2025-11-25"
 
 NUMBER_DIGITS_MAX = 15
 """More digits than any position or mask has."""
+
+RETRY_MS = range(500, 3_001)
+"""The pauses before a client comes back: random, so that all those of one broker do not come at the same moment."""
 
 
 class SessionFrameEncoder:
@@ -80,6 +83,7 @@ class GetStreams:
         self.replica = broker.replica
         self.streams = broker.streams
         self.sessions = sessions
+        self._random_bytes: RandomBytes = broker.random_bytes
 
     def open(self, session: Session, response: EventStreamResponse) -> GetStream:
         """Open the session's stream, which displaces an open one; `serve` it.
@@ -103,9 +107,14 @@ class GetStreams:
         opened = self.sessions.open_position(position)
         return ResumePoint(opened, int(mask)) if opened is not None and opened <= POSITION_MAX else None
 
-    def sealed_event_id(self, at: ResumePoint) -> bytes:
-        """Return an event id of `at`, which may be the position of others' events."""
-        return f"{self.log.epoch}.{self.sessions.seal_position(at.position)}.{at.sent_mask}".encode()
+    def first_event(self, at: ResumePoint) -> bytes:
+        """Return an event with the id of `at` and no data: a client that loses the stream before any other can resume.
+
+        The id is sealed, since `at` may be the position of others' events. The event also tells when to come back.
+        """
+        event_id = f"{self.log.epoch}.{self.sessions.seal_position(at.position)}.{at.sent_mask}"
+        retry_ms = RETRY_MS[int.from_bytes(self._random_bytes(4)) % len(RETRY_MS)]
+        return f"id: {event_id}\r\nretry: {retry_ms}\r\ndata: \r\n\r\n".encode()
 
 
 def _is_number(text: str) -> bool:
@@ -142,9 +151,8 @@ class GetStream:
     async def _write(self, resumption: ResumePoint | None, *, primed: bool) -> None:
         response, state = self._response, self._opened_by.replica.state
         await response.start([*STREAM_HEADERS, (SESSION_HEADER, self._session.session_id.encode())])
-        # An event with an id and empty data: a client that loses the stream before any notification can resume too.
-        next_id = self._opened_by.sealed_event_id(resumption or ResumePoint(state.position + 1, 0))
-        await response.write([b"id: %b\r\ndata: \r\n\r\n" % next_id if primed else PING])
+        next_point = resumption or ResumePoint(state.position + 1, 0)
+        await response.write([self._opened_by.first_event(next_point) if primed else PING])
         if resumption is None or await self._has_replayed(state, resumption):
             await self._stream.run()
         await response.finish()

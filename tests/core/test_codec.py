@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from broker.testing.strategies import commits
 from events import codec
-from events.codec import UnreadableCommitError, decode_commit, encode_commit, redact_line
+from events.codec import NewerCommitError, UnreadableCommitError, decode_commit, encode_commit, redact_line
 from events.commands import Command, Disconnect
 from events.commit import (
     SCHEMA_VERSION,
@@ -353,9 +353,9 @@ def test_a_line_cut_short_is_no_commit(line: bytes, data: st.DataObject) -> None
 
 
 def test_a_newer_schema_is_named() -> None:
-    """The error for a newer schema names its version."""
+    """The error for a newer schema names its version, and is one of its own."""
     with pytest.raises(
-        UnreadableCommitError, match=f"schema version {SCHEMA_VERSION + 1}; this program reads up to {SCHEMA_VERSION}"
+        NewerCommitError, match=f"schema version {SCHEMA_VERSION + 1}; this program reads up to {SCHEMA_VERSION}"
     ):
         decode_commit(corrupted("a newer schema"))
 

@@ -7,11 +7,8 @@ import pytest
 from broker.config import (
     BOUNDS,
     DEFAULTS,
-    FLAGS,
-    LISTS,
     OFF_AT_0,
     SERVED,
-    SWITCHES,
     Settings,
     commits_kept,
     serve_help,
@@ -19,6 +16,7 @@ from broker.config import (
     unknown_variables,
 )
 from broker.errors import UsageError
+from broker.flags import FLAGS, LISTS, SWITCHES
 from broker.peers import LOOPBACK
 from events.policy import LIMITS, Policy
 from mcp_facade.cli import parser_for
@@ -282,6 +280,37 @@ def test_a_port_is_a_port(text: str) -> None:
     """From 0, which takes a free one."""
     assert "--port (CHAT_BROKER_PORT) must be a whole number from 0 to 65535" in refusal(f"--port={text}")
     assert parsed("--port", "65535").port == 65_535
+
+
+def test_several_workers_need_a_log_that_they_can_share() -> None:
+    """A log in memory or in a file is one process's own."""
+    assert parsed().workers == 1
+    assert parsed("--workers", "4", LOG="redis://localhost").workers == 4
+    assert parsed(WORKERS="2", LOG="postgresql://localhost/chat").workers == 2
+    for url in ("memory:", "sqlite:chat.db"):
+        assert refusal("--workers", "2", "--log", url) == (
+            "several workers need a log that they can share: --log redis://... or postgresql://..."
+        )
+    assert parsed("--workers", "1").workers == 1
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "", "257"])
+def test_workers_are_a_few(text: str) -> None:
+    """At least one, and not more than a machine has use for."""
+    assert "--workers (CHAT_BROKER_WORKERS)" in refusal(f"--workers={text}", LOG="redis://localhost")
+
+
+def test_operators_may_have_a_port_of_their_own() -> None:
+    """On this machine alone, unless they name an address; each worker has one more."""
+    assert (parsed().admin_port, parsed().admin_host) == (None, "127.0.0.1")
+    settings = parsed("--admin-port", "9000", ADMIN_HOST="10.0.0.1")
+    assert (settings.admin_port, settings.admin_host) == (9000, "10.0.0.1")
+    for text in ("0", "65536", "-1", "http"):
+        assert "--admin-port (CHAT_BROKER_ADMIN_PORT) must be a whole number from 1 to 65535" in refusal(
+            f"--admin-port={text}"
+        )
+    assert parsed("--admin-port", "65535").admin_port == 65_535
+    assert "is at most 65531" in refusal("--admin-port", "65532", "--workers", "4", LOG="redis://localhost")
 
 
 def test_only_logs_that_there_are_can_be_named() -> None:

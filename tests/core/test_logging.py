@@ -57,6 +57,15 @@ def test_a_line_is_json() -> None:
     assert line == {"event": "commit", "level": "info", "position": 7, "events": ["QueueEntered"]}
 
 
+def test_a_line_of_one_of_several_workers_names_it() -> None:
+    """A library's as well."""
+    out = io.StringIO()
+    configure_logs("json", "info", out, worker="3")
+    structlog.get_logger("ours").info("commit")
+    logging.getLogger("uvicorn").warning("odd")
+    assert [line["worker"] for line in lines(out)] == [3, 3]
+
+
 def test_a_value_that_json_does_not_know_is_written_as_text() -> None:
     """A log line never fails."""
     out = configured()

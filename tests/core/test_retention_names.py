@@ -182,7 +182,7 @@ async def test_a_state_that_lags_behind_puts_it_off(bench: BrokerBench) -> None:
     await bench.do(enter(ANN))
     await bench.do(leave_queue(ANN))
     await bench.clock.advance(AFTER_MS)
-    redaction._replica = Replica(bench.log, bench.clock, bench.broker, lambda: None)
+    redaction._replica = Replica(bench.log, bench.clock, bench.broker.metrics, bench.broker, lambda: None)
     await redaction.sweep()
     assert await names(bench.log) == ["Ann"]
 

@@ -262,6 +262,29 @@ class FollowedLog(FaultyLog):
             yield commit
 
 
+class TestMetrics:
+    """An operator sees what sharing a log costs."""
+
+    def test_conflicts_turns_and_others_commits_are_counted(self) -> None:
+        """Each at the broker that had them."""
+
+        async def scenario() -> None:
+            here, there = await deaf_and_other()
+            accepted(await there.writer.submit(enter(ANN)))
+            accepted(await here.writer.submit(enter(BOB)))
+            accepted(await here.writer.submit(enter(CAT)))
+            await settle()
+            lines = here.metrics.render().decode().splitlines()
+            # The batch that lost has a turn, and so has the next.
+            for sample in ("conflicts_total 1.0", "turns_total 2.0", "turn_seconds_count 2.0"):
+                assert f"chat_broker_{sample}" in lines
+            lines_there = there.metrics.render().decode().splitlines()
+            for sample in ("conflicts_total 0.0", "turns_total 0.0", "follow_seconds_count 2.0"):
+                assert f"chat_broker_{sample}" in lines_there
+
+        run(scenario)
+
+
 class TestConfirming:
     """An answer without a commit is given only as of the log's tip."""
 

@@ -7,12 +7,13 @@ import asyncio
 import pytest
 
 from broker.hub import Delivery
-from broker.streams import SLOT_MS, SLOTS, TooManyStreamsError
+from broker.streams import DRAIN_MS, SLOT_MS, SLOTS, SPREAD_MS, Stream, TooManyStreamsError
 from events.log import Snapshot
 from events.policy import Policy
 from projections.state import fold
 from tests.support.bench import BrokerBench, with_broker
 from tests.support.fake_clock import settle
+from tests.support.logs import FaultyLog, run
 from tests.support.people import ANN, BOB, CAT, enter, leave, say
 
 ROUND_MS = SLOTS * SLOT_MS
@@ -293,3 +294,47 @@ async def test_a_ping_that_is_due_is_written(bench: BrokerBench) -> None:
     assert len(client.pinged_ms) == 1
     stream.end()
     await running
+
+
+def test_the_streams_of_one_of_several_brokers_end_one_by_one() -> None:
+    """Over a second and in random order, so that their clients do not come to the others at the same moment."""
+
+    async def scenario() -> None:
+        (log,) = FaultyLog.shared(1)
+        bench = BrokerBench(log)
+        await bench.broker.start(Policy())
+        streams = [bench.stream() for _ in range(200)]
+        bench.broker.drain()
+        ended: list[Stream[Delivery]] = []
+        for _ in range(SPREAD_MS // 100):
+            ended += [stream for stream in streams if stream.ended and stream not in ended]
+            assert len(ended) <= 200 * (bench.clock.now_ms() / SPREAD_MS) + 4
+            await bench.clock.advance(100)
+        assert all(stream.ended for stream in streams)
+        ended += [stream for stream in streams if stream not in ended]
+        assert ended != streams
+        assert bench.cuts == 0
+        await bench.clock.advance(DRAIN_MS)
+        assert bench.cuts == 200  # none of their clients has read the end
+        with pytest.raises(TooManyStreamsError):
+            bench.stream()
+        await bench.broker.close()
+
+    run(scenario)
+
+
+def test_a_second_end_is_at_once() -> None:
+    """As for a broker of its own."""
+
+    async def scenario() -> None:
+        (log,) = FaultyLog.shared(1)
+        bench = BrokerBench(log)
+        await bench.broker.start(Policy())
+        streams = [bench.stream() for _ in range(200)]
+        bench.broker.drain()
+        assert not all(stream.ended for stream in streams)
+        bench.broker.drain()
+        assert all(stream.ended for stream in streams)
+        await bench.broker.close()
+
+    run(scenario)

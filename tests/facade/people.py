@@ -62,6 +62,7 @@ class Frames:
         self.response = response
         self.events: list[Event] = []
         self.ids_alone: list[str] = []
+        self.retries_ms: list[int] = []
         self.comments = 0
         self.ended = False
         self._taken = 0
@@ -113,6 +114,7 @@ class Frames:
                     self.events.append(Event(fields.get("id"), json.loads(fields["data"])))
                 elif "id" in fields:
                     self.ids_alone.append(fields["id"])
+                    self.retries_ms += [int(fields["retry"])] if "retry" in fields else []
                 fields = {} if not line else fields
                 self._changed.set()
         except httpx.TransportError:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
+from events.log import UnusableLogError
 from mcp_facade.bootstrap import BootstrapApp
 from tests.support.fake_clock import settle
 from tests.support.process import STARTED_WITHIN_SECONDS, started
@@ -37,6 +41,11 @@ class Small:
         """Nothing lasts."""
 
 
+async def made(module: Any) -> Small:
+    """Make it, whatever was imported."""
+    return Small()
+
+
 async def asked(front: BootstrapApp, path: str) -> int:
     """The status that a request for `path` is answered with."""
     statuses: list[int] = []
@@ -49,6 +58,17 @@ async def asked(front: BootstrapApp, path: str) -> int:
 
     await front({"type": "http", "method": "GET", "path": path, "headers": []}, receive, send)
     return statuses[0]
+
+
+async def body_of(front: BootstrapApp, path: str) -> Any:
+    """The JSON that a request for `path` is answered with."""
+    bodies: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        bodies.append(message.get("body", b""))
+
+    await front({"type": "http", "method": "GET", "path": path, "headers": []}, asyncio.Event().wait, send)
+    return json.loads(b"".join(bodies))
 
 
 async def lived(front: BootstrapApp, told: asyncio.Queue[dict[str, Any]], said: list[str]) -> None:
@@ -64,7 +84,7 @@ async def test_a_call_that_comes_too_early_waits_for_the_application() -> None:
     """Meanwhile whoever asks is told that the process lives, and is not ready."""
     gate, told, said = threading.Event(), asyncio.Queue[dict[str, Any]](), list[str]()
     with patch("mcp_facade.bootstrap.import_module", lambda name: gate.wait(10)):
-        front = BootstrapApp("of no matter", lambda module: Small(), lambda: None)
+        front = BootstrapApp("of no matter", made, lambda: None)
         living = asyncio.create_task(lived(front, told, said))
         told.put_nowait({"type": "lifespan.startup"})
         await settle(1)
@@ -81,10 +101,87 @@ async def test_a_call_that_comes_too_early_waits_for_the_application() -> None:
     assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
+class Making:
+    """An application that takes its time to be made, as while its log's store is away."""
+
+    def __init__(self) -> None:
+        self.may_end = asyncio.Event()
+        self.fault: Exception | None = None
+        self.tellings: list[Exception | None] = []
+        self.told = asyncio.Queue[dict[str, Any]]()
+        self.said: list[str] = []
+        self.front = BootstrapApp("tests.support", self.make, lambda: self.tellings.append(self.front.failure))
+
+    async def make(self, module: Any) -> Small:
+        """Make it, once that may end."""
+        await self.may_end.wait()
+        if self.fault is not None:
+            raise self.fault
+        return Small()
+
+    @asynccontextmanager
+    async def living(self) -> AsyncIterator[None]:
+        """Have it live; its end has to come by itself."""
+        living = asyncio.create_task(lived(self.front, self.told, self.said))
+        self.told.put_nowait({"type": "lifespan.startup"})
+        await settle()
+        yield
+        await asyncio.wait_for(living, 10)
+
+
+async def test_an_end_does_not_wait_for_the_application_to_be_made() -> None:
+    """Calls that wait are turned away, and the server is told that the end is complete."""
+    making = Making()
+    async with making.living():
+        call = asyncio.create_task(asked(making.front, "/mcp"))
+        await settle()
+        assert not call.done()
+        making.front.drain()
+        assert await call == 503
+        assert (await body_of(making.front, "/readyz")) == {"ready": False, "reason": "ending"}
+        making.told.put_nowait({"type": "lifespan.shutdown"})
+    assert making.said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert making.tellings == []
+
+
+async def test_a_log_that_can_not_be_used_is_a_failure() -> None:
+    """Whoever runs it is told why, and calls are turned away."""
+    making = Making()
+    making.fault = UnusableLogError("wrong password")
+    async with making.living():
+        assert (await body_of(making.front, "/readyz")) == {"ready": False, "reason": "starting"}
+        call = asyncio.create_task(asked(making.front, "/mcp"))
+        making.may_end.set()
+        assert await call == 503
+    assert [str(failure) for failure in making.tellings] == ["wrong password"]
+
+
+async def test_a_call_does_not_wait_without_end_for_an_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store may be away for hours."""
+    monkeypatch.setattr("mcp_facade.bootstrap.START_WAIT_MS", 10)
+    making = Making()
+    async with making.living():
+        assert await asked(making.front, "/mcp") == 503
+        making.told.put_nowait({"type": "lifespan.shutdown"})
+
+
+async def test_an_application_that_is_made_during_the_end_is_drained() -> None:
+    """It takes no calls, and ends in order."""
+    making, drained = Making(), list[bool]()
+    with patch.object(Small, "drain", lambda self: drained.append(True)):
+        async with making.living():
+            making.front.drain()
+            making.may_end.set()
+            await settle()
+            making.told.put_nowait({"type": "lifespan.shutdown"})
+    assert drained == [True]
+    assert making.said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
 async def test_an_application_that_is_not_there_is_a_failure() -> None:
     """Whoever runs it is told, and nobody waits for ever."""
     told, tellings = asyncio.Queue[dict[str, Any]](), list[Exception | None]()
-    front = BootstrapApp("a_module_that_nobody_has", lambda module: Small(), lambda: tellings.append(front.failure))
+    front = BootstrapApp("a_module_that_nobody_has", made, lambda: tellings.append(front.failure))
     told.put_nowait({"type": "lifespan.startup"})
     await lived(front, told, [])
     assert [type(failure) for failure in tellings] == [ModuleNotFoundError]

@@ -288,7 +288,11 @@ async def test_a_broker_that_can_store_nothing_is_not_ready(tmp_path: Path) -> N
 
         path.rename(elsewhere)
         said = await until_it_is(broker, ready=False)
-        assert said == {"ready": False, "reason": "the log was moved or removed; put it back, or start again"}
+        assert said == {
+            "ready": False,
+            "reason": "log",
+            "detail": "the log was moved or removed; put it back, or start again",
+        }
         assert (await ann.refused("send_message", room_id=ann.room_id, handle=ann.handle, message="1"))[
             "code"
         ] == "unavailable"

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from benchmarks.server import cpu_seconds_of, cpu_seconds_of_the_ended
-from mcp_facade.serve import UNREAD_SECONDS
+from mcp_facade.server import UNREAD_SECONDS
 from tests.facade.people import crowd
 from tests.support import process
 from tests.support.fake_clock import settle

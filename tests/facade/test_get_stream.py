@@ -264,6 +264,18 @@ async def test_only_newer_clients_are_given_an_id_before_the_first_event(
         assert (await frames.next()).method == "chatroom.found"
 
 
+async def test_clients_are_told_to_come_back_at_different_moments(there: Crowd) -> None:
+    """Half a second to three seconds after a stream is lost, at random."""
+    ann = await there.session()
+    retries_ms = set[int]()
+    for _ in range(8):
+        async with ann.stream() as frames:
+            await frames.until(lambda frames=frames: frames.retries_ms)
+            retries_ms.update(frames.retries_ms)
+    assert all(500 <= retry_ms <= 3_000 for retry_ms in retries_ms)
+    assert len(retries_ms) > 1
+
+
 async def test_the_first_id_resumes_a_stream_that_heard_nothing(there: Crowd) -> None:
     """A client that lost its stream before the first event misses nothing."""
     ann, bob = await pair(there)

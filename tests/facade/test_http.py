@@ -267,7 +267,7 @@ async def test_an_operator_sees_health_readiness_and_numbers(there: Crowd) -> No
         assert sample in lines
     there.running.app.drain()
     unready = await ann.http.get(f"{base}/readyz")
-    assert (unready.status_code, unready.json()) == (503, {"ready": False})
+    assert (unready.status_code, unready.json()) == (503, {"ready": False, "reason": "ending"})
 
 
 async def test_a_connection_is_kept_or_closed_and_not_both(there: Crowd, era: Era) -> None:

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from mcp_facade.app import START_WAIT_MS
+from mcp_facade.bootstrap import START_WAIT_MS
 from tests.facade.people import Crowd, Era, InSession, Person, crowd
 from tests.facade.test_starting import SlowLog
 from tests.support.fake_clock import FakeClock

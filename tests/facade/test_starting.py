@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import httpx
 import pytest
 
+from broker.errors import LogGivenUpError
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
+from events.log import LogRolledBackError
 from events.memory import MemoryLog
-from mcp_facade.app import START_WAIT_MS
+from mcp_facade.bootstrap import START_WAIT_MS
 from tests.facade.people import crowd
 from tests.support.fake_clock import FakeClock
-from tests.support.server import eventually, serving
+from tests.support.logs import FaultyLog, unavailable
+from tests.support.server import Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +106,73 @@ async def test_a_log_that_is_not_what_it_was_ends_the_broker() -> None:
         await asyncio.wait_for(told.wait(), 10)
         assert str(running.app.failure) == "the commit at position 3 was altered"
         assert not running.broker.ready
+
+
+class LateLog(FaultyLog):
+    """A shared log; its store is away at first."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.before_read = [unavailable] * 2
+
+
+async def ready(running: Running, client: httpx.AsyncClient) -> Any:
+    """What `/readyz` says."""
+    return (await client.get(f"http://127.0.0.1:{running.port}/readyz")).json()
+
+
+async def test_a_shared_log_that_falls_silent_during_the_start_is_waited_for() -> None:
+    """It was opened already; the start is tried again, and says that it is not ready."""
+    (log,), clock = LateLog.shared(1), FakeClock()
+    async with (
+        serving(log=log, clock=clock, folded=False) as running,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        await eventually(lambda: log.reads == 1)
+        assert await ready(running, client) == {"ready": False, "reason": "starting"}
+        for reads in (2, 3):
+            await clock.advance(1_000)
+            await eventually(lambda reads=reads: log.reads >= reads)
+        await eventually(lambda: running.broker.ready)
+        assert await ready(running, client) == {"ready": True}
+
+
+async def test_a_shared_log_that_was_rolled_back_ends_the_broker(log_text: io.StringIO) -> None:
+    """It is not ready from that moment on and says why, commands are unavailable, and whoever runs it is told."""
+    (log,), told = FaultyLog.shared(1), list[None]()
+    async with (
+        serving(log=log, on_started=lambda: told.append(None)) as running,
+        httpx.AsyncClient(trust_env=False) as client,
+        crowd(running) as there,
+    ):
+        await eventually(lambda: len(told) == 1)
+        assert running.app.failure is None
+        ann = await there.modern()
+        log.before_append = [rolled_back]
+        assert (await ann.refused("enter_queue", display_name="Ann"))["code"] == "unavailable"
+        await eventually(lambda: len(told) == 2)
+        detail = "the log was rolled back or replaced: it ends at 1, and held 2"
+        assert isinstance(running.app.failure, LogGivenUpError)
+        assert str(running.app.failure) == detail
+        assert await ready(running, client) == {"ready": False, "reason": "log_rolled_back", "detail": detail}
+        assert log.coordination.epoch == f"{log.epoch}+"
+    assert '"event":"log_rolled_back"' in log_text.getvalue()
+    log_text.truncate(0)
+
+
+async def rolled_back() -> None:
+    """The store has lost commits."""
+    raise LogRolledBackError("it ends at 1, and held 2")
+
+
+async def test_a_log_that_is_lost_during_the_start_is_not_waited_for(log_text: io.StringIO) -> None:
+    """Its start is over."""
+    (log,), told = FaultyLog.shared(1), asyncio.Event()
+    log.before_append = [rolled_back]
+    async with serving(log=log, folded=False, on_started=told.set, messages_per_10s_max=7) as running:
+        await asyncio.wait_for(told.wait(), 10)
+        assert isinstance(running.app.failure, LogGivenUpError)
+    log_text.truncate(0)
 
 
 async def test_a_server_imports_no_debugger() -> None:

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import Any
 
-from mcp_facade.serve import KEEP_ALIVE_SECONDS
+from mcp_facade.server import KEEP_ALIVE_SECONDS
 from tests.facade.people import SESSIONS
 from tests.fuzz.protocol import FuzzConnection, Response
 from tests.hostile.messages import Draft, end_session, in_session, modern, opening

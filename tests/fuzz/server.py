@@ -105,7 +105,7 @@ def main() -> None:
     """Serve, until the process is ended: `python -m tests.fuzz.server LISTENING PROBE`, two descriptors."""
     listening, ProbedApp.probe_descriptor = map(int, sys.argv[1:])
     mcp_facade.app.ChatApp = ProbedApp
-    mcp_facade.serve._listen = lambda host, port: socket.socket(fileno=listening)
+    vars(mcp_facade.serve)["listen"] = lambda host, port: socket.socket(fileno=listening)
     broker.streams.SLOT_MS = 3_600_000  # who has gone has to be noticed before a ping to them fails
     configure_logs("json", "info")
     mcp_facade.serve.serve(Settings(policy=POLICY, reads_per_10s_max=1_000_000))

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from mcp_facade.serve import BACKLOG
+from mcp_facade.listening import BACKLOG
 from tests.fuzz.actors import Actors, HungUpError, KeepAliveClient
 from tests.fuzz.checks import check_dialogue, check_log
 from tests.fuzz.protocol import Dialogue, carry_out

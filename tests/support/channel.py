@@ -21,16 +21,14 @@ class MemoryChannel:
 
     async def publish(self, note: bytes) -> None:
         """See `Coordination.publish`."""
-        if self.is_broken:
-            raise LogUnavailableError("the channel is broken")
+        self._answer()
         self.notes.append(note)
         for subscriber in self._subscribers:
             subscriber.put_nowait(note)
 
     async def subscribe(self) -> AsyncIterator[bytes]:
         """See `Coordination.subscribe`."""
-        if self.is_broken:
-            raise LogUnavailableError("the channel is broken")
+        self._answer()
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._subscribers.append(queue)
         try:
@@ -44,10 +42,12 @@ class MemoryChannel:
 
     async def time_ms(self) -> int:
         """See `Coordination.time_ms`."""
+        self._answer()
         return self._wall_ms()
 
     async def renew_epoch(self, was: str) -> None:
         """See `Coordination.renew_epoch`."""
+        self._answer()
         if self.epoch in ("", was):
             self.epoch = f"{was}+"
 
@@ -60,3 +60,7 @@ class MemoryChannel:
     def mend(self) -> None:
         """Let notes pass again."""
         self.is_broken = False
+
+    def _answer(self) -> None:
+        if self.is_broken:
+            raise LogUnavailableError("the channel is broken")

@@ -21,7 +21,8 @@ from events.memory import MemoryLog
 from events.policy import Policy
 from mcp_facade.app import ChatApp
 from mcp_facade.http.deny_file import DenyFile
-from mcp_facade.serve import ChatUvicorn, peer_limits_of, read_limits_of, uvicorn_config
+from mcp_facade.serve import peer_limits_of, read_limits_of
+from mcp_facade.server import ChatUvicorn, uvicorn_config
 from tests.support.fake_clock import settle
 from tests.support.lane import FAST_LANE
 
@@ -67,7 +68,7 @@ class Running:
         config.load()
         uvicorn = self.uvicorn = ChatUvicorn(config, self.app)
         uvicorn.lifespan = config.lifespan_class(config)
-        with patch("mcp_facade.serve.gc"):  # it would collect, and keep, what the tests before this one left
+        with patch("mcp_facade.server.gc"):  # it would collect, and keep, what the tests before this one left
             await uvicorn.startup([listening])
         self.started = True
         await self._stopping.wait()

@@ -1,0 +1,362 @@
+"""`--workers`: several processes on one port and one log, as an operator runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.facade.people import InSession, Modern, texts
+from tests.facade.test_command_line import failed
+from tests.support.engines.redis import RedisServer, running
+from tests.support.process import free_port, started
+from tests.support.workers import WITHIN_SECONDS, Supervised, lives, readiness, supervised
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[RedisServer]:
+    """A server for all tests of this module; each has a log of its own."""
+    with running("valkey") as server:
+        yield server
+
+
+@pytest.fixture
+def log(valkey: RedisServer, request: pytest.FixtureRequest) -> str:
+    """The URL of a log of one's own."""
+    return valkey.url(f"log{abs(hash(request.node.name))}")
+
+
+async def statuses(workers: Supervised, calls: int) -> Counter[object]:
+    """How that many calls, each on a connection of its own, were answered."""
+    answered: Counter[object] = Counter()
+    for _ in range(calls):
+        async with httpx.AsyncClient(trust_env=False) as client:
+            try:
+                answered[(await client.get(workers.url.replace("/mcp", "/healthz"))).status_code] += 1
+            except httpx.TransportError as error:
+                answered[type(error).__name__] += 1
+    return answered
+
+
+@pytest.mark.slow
+async def test_several_workers_serve_one_port(log: str) -> None:
+    """People meet across them; each has a port for its operator, and its number in its log lines."""
+    async with supervised(log, workers=3, CHAT_BROKER_NO_SUCH="1") as workers:
+        await workers.logged("workers_ready", workers=3)
+        assert await readiness(workers.url.replace("/mcp", "/readyz")) == {"ready": True}
+        async with httpx.AsyncClient(trust_env=False) as client:
+            for number in (1, 2, 3):
+                assert (await client.get(workers.admin_url(number, "/healthz"))).json() == {"status": "ok"}
+                assert (await client.get(workers.admin_url(number, "/readyz"))).json() == {"ready": True}
+                metrics = (await client.get(workers.admin_url(number, "/metrics"))).text
+                assert "chat_broker_info{" in metrics
+                for path in ("/mcp", "/", "/x"):
+                    assert (await client.get(workers.admin_url(number, path))).status_code == 404
+        there = workers.people()
+        ann, bob = await there.pair("2025", "2026")
+        await bob.say("hello")
+        assert texts(await ann.hear())[-1:] == ["hello"]
+        await there.close()
+        assert len(workers.events("serving", workers=3)) == 1
+        assert len(workers.events("serving")) == 1
+        assert len(workers.events("unknown_setting")) == 1
+        assert {line["worker"] for line in workers.events("ready")} == {1, 2, 3}
+        assert {line["worker"] for line in workers.events("log_opened")} == {1, 2, 3}
+        assert {command_of(pid) for pid in workers.pids()} == {command_of(workers.process.pid)}
+
+
+def command_of(pid: int) -> bytes:
+    """What `ps` shows of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_all_with_everything_answered(log: str, number: signal.Signals) -> None:
+    """Streams and waits get their end, over a second; the status is 0 within six seconds."""
+    async with supervised(log) as workers:
+        await workers.logged("workers_ready")
+        there = workers.people()
+        ann, bob = await there.pair("2025", "2025")
+        assert isinstance(ann, InSession)
+        async with ann.stream() as anns:
+            wait = bob.calling("wait_for_events", handle=bob.handle, cursor=bob.cursor, wait_seconds=300)
+            await bob.call("get_status", handle=bob.handle)
+            began_s = time.monotonic()
+            workers.send(number)
+            assert (await wait)["timed_out"] is True
+            assert await anns.rest() == []
+        assert await workers.ended() == 0
+        assert time.monotonic() - began_s < 6
+        await there.close()
+        assert [line for line in workers.lines if line["level"] == "error"] == []
+        assert workers.texts == []
+
+
+@pytest.mark.slow
+async def test_a_second_signal_ends_all_at_once(log: str) -> None:
+    """A client that holds its connection open holds nobody then."""
+    async with supervised(log) as workers:
+        await workers.logged("workers_ready")
+        with socket.create_connection(("127.0.0.1", workers.port)) as half:
+            half.sendall(b"POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n\r\n{")
+            await statuses(workers, 1)
+            workers.send(signal.SIGTERM)
+            await workers.logged("shutting_down", worker=1)
+            await workers.logged("shutting_down", worker=2)
+            began_s = time.monotonic()
+            workers.send(signal.SIGTERM)
+            assert await workers.ended() == 0
+            assert time.monotonic() - began_s < 2
+
+
+@pytest.mark.slow
+async def test_a_worker_that_is_killed_comes_back(log: str) -> None:
+    """The others go on serving meanwhile; nothing that was acknowledged is lost."""
+    async with supervised(log, workers=3) as workers:
+        await workers.logged("workers_ready")
+        there = workers.people()
+        ann, bob = await there.pair("2026", "2026")
+        said = await say_until(bob, lambda: os.kill(workers.pids()[0], signal.SIGKILL), workers)
+        (ended,) = workers.events("worker_ended")
+        assert (ended["status"], ended["again_in_s"]) == (-9, 1.0)
+        heard: list[str] = []
+        while len(heard) < len(said):
+            heard += texts(await ann.hear())
+        assert [text for text in heard if text in said] == said
+        await there.close()
+
+
+async def say_until(bob: Modern | InSession, kill: Callable[[], None], workers: Supervised) -> list[str]:
+    """Bob speaks on and on; what was acknowledged, until the worker that is killed meanwhile is ready again."""
+    said: list[str] = []
+    async with asyncio.timeout(WITHIN_SECONDS):
+        for number in itertools.count():
+            if number == 5:
+                kill()
+            try:
+                await bob.say(f"m{number}", client_message_id=f"m{number}")
+            except httpx.TransportError:  # by the one that was killed
+                continue
+            said.append(f"m{number}")
+            if len(workers.events("ready")) == workers.workers + 1:
+                break
+    return said
+
+
+@pytest.mark.slow
+async def test_workers_are_replaced_without_a_failed_call(log: str) -> None:
+    """SIGHUP: one after the other, a new one first. A stream resumes where it ended, at another."""
+    async with supervised(log, workers=2) as workers:
+        await workers.logged("workers_ready")
+        before = workers.pids()
+        there = workers.people()
+        ann, bob = await there.pair("2025", "2025")
+        assert isinstance(ann, InSession)
+        heard, last = list[str](), None
+        workers.send(signal.SIGHUP)
+        answered: Counter[object] = Counter()
+        for number in itertools.count():
+            async with ann.stream(last) as frames:
+                await bob.say(f"m{number}")
+                answered += await statuses(workers, 5)
+                event = await frames.next()
+                heard += texts([event])
+                last = event.id
+            if len(workers.events("ended")) == 2:
+                break
+        assert heard == [f"m{n}" for n in range(len(heard))]
+        assert set(answered) == {200}
+        assert len(workers.events("worker_replaced")) == 2
+        assert not set(before) & set(workers.pids())
+        assert await readiness(workers.admin_url(1, "/readyz")) == {"ready": True}
+        assert [line for line in workers.lines if line["level"] == "error"] == []
+        await there.close()
+
+
+@pytest.mark.slow
+async def test_a_replacement_that_can_not_start_replaces_nobody(log: str, tmp_path: Path) -> None:
+    """The workers that are there go on, and a line says why."""
+    denied = tmp_path / "denied"
+    denied.write_text("192.0.2.1\n")
+    async with supervised(log, "--deny-peers", str(denied)) as workers:
+        await workers.logged("workers_ready")
+        before = sorted(workers.pids())
+        denied.unlink()
+        workers.send(signal.SIGHUP)
+        line = await workers.logged("replacing_given_up", status=2)
+        assert "--deny-peers" in line["reason"]
+        assert sorted(workers.pids()) == before
+        assert await statuses(workers, 10) == {200: 10}
+        denied.write_text("192.0.2.1\n")
+        workers.send(signal.SIGHUP)
+        await workers.logged("worker_replaced", worker=2)
+
+
+@pytest.mark.slow
+async def test_workers_end_with_a_supervisor_that_is_killed(log: str) -> None:
+    """By themselves, and in order."""
+    async with supervised(log) as workers:
+        await workers.logged("workers_ready")
+        left = workers.pids()
+        workers.process.kill()
+        await workers.ended()
+        assert {line["worker"] for line in workers.events("ended")} == {1, 2}
+        assert not any(map(lives, left))
+
+
+async def test_a_port_that_is_taken_is_one_line(log: str) -> None:
+    """The port of clients, or one of an operator's."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        flags = ("serve", "--workers", "2", "--log", log)
+        assert f"can't listen on 127.0.0.1, port {port}: " in await failed(*flags, "--port", str(port))
+        line = await refused(*flags, "--port", str(free_port()), "--admin-port", str(port - 2))
+        assert f"port {port}: Address already in use (--admin-host and --admin-port name another)" in line
+        line = await refused("serve", "--port", str(free_port()), "--admin-port", str(port))
+        assert f"port {port}: Address already in use (--admin-host and --admin-port name another)" in line
+
+
+async def refused(*arguments: str) -> str:
+    """The last line of a command line that was turned down; warnings may come first."""
+    process = await started(*arguments)
+    _, err = await process.communicate()
+    assert process.returncode == 2, err.decode()
+    return err.decode().splitlines()[-1]
+
+
+@pytest.mark.slow
+async def test_a_log_that_refuses_all_workers_is_one_line(valkey: RedisServer) -> None:
+    """A wrong password: status 2 at once, whatever they are doing."""
+    async with supervised(valkey.url(user="ann:wrong@")) as workers:
+        assert await workers.ended() == 2
+        assert workers.texts == ["chat-broker: Redis refuses the user or the password of the log's URL; check both"]
+        assert "wrong" not in str(workers.lines)
+
+
+@pytest.mark.slow
+async def test_a_log_that_refuses_is_one_line(valkey: RedisServer) -> None:
+    """The same of a single process."""
+    process = await started("serve", "--port", "0", "--log", valkey.url(user="ann:wrong@"))
+    _, err = await process.communicate()
+    assert process.returncode == 2
+    lines = [line for line in err.decode().splitlines() if line.startswith("chat-broker: ")]
+    assert lines == ["chat-broker: Redis refuses the user or the password of the log's URL; check both"]
+    assert "wrong" not in err.decode().replace(lines[0], "")
+
+
+@pytest.mark.slow
+async def test_a_free_port_is_the_same_for_all(log: str) -> None:
+    """`--port 0`: the line that names it is true."""
+    async with supervised(log, "--port", "0") as workers:
+        url = (await workers.logged("serving"))["url"]
+        await workers.logged("workers_ready")
+        assert await readiness(url.replace("/mcp", "/readyz")) == {"ready": True}
+
+
+async def test_workers_are_started_by_a_supervisor_alone() -> None:
+    """Its variable is not for others."""
+    assert "CHAT_BROKER_WORKER is for the processes that --workers starts" in await failed(
+        "serve", "--port", "0", CHAT_BROKER_WORKER="1"
+    )
+
+
+@pytest.mark.slow
+async def test_a_log_that_can_not_be_reached_is_waited_for() -> None:
+    """The server answers meanwhile, and says that it is starting; then it serves. An end is an end before that, too."""
+    server = RedisServer("valkey")
+    async with supervised(server.url()) as workers:
+        await workers.logged("waiting_for_log", worker=1)
+        await workers.logged("waiting_for_log", worker=2)
+        assert await statuses(workers, 10) == {200: 10}
+        assert await readiness(workers.url.replace("/mcp", "/readyz")) == {"ready": False, "reason": "starting"}
+        server.start()
+        try:
+            await workers.logged("workers_ready")
+            assert await readiness(workers.url.replace("/mcp", "/readyz")) == {"ready": True}
+        finally:
+            server.stop()
+    async with supervised(f"redis://127.0.0.1:{free_port()}/") as workers:
+        await workers.logged("waiting_for_log")
+        workers.send(signal.SIGTERM)
+        assert await workers.ended() == 0
+
+
+@pytest.mark.slow
+async def test_a_log_that_is_rolled_back_is_folded_anew(valkey: RedisServer) -> None:
+    """Every worker ends with status 1 and comes back; a new epoch keeps event ids of what was lost apart."""
+    name = "rolled-back"
+    keys = [f"{{{name}}}:{part}" for part in ("log", "texts")]
+    async with supervised(valkey.url(name)) as workers:
+        await workers.logged("workers_ready")
+        there = workers.people()
+        ann, _ = await there.pair("2026", "2026")
+        kept = {key: valkey.client.dump(key) for key in keys}
+        epoch = valkey.client.hget(f"{{{name}}}:meta", "epoch")
+        await ann.say("lost")
+        for key, value in kept.items():
+            valkey.client.delete(key) if value is None else valkey.client.restore(key, 0, value, replace=True)
+        refusal = await ann.refused("send_message", room_id=ann.room_id, handle=ann.handle, message="unheard")
+        assert refusal["code"] == "unavailable"
+        await workers.logged("worker_ended", status=1)
+        line = await workers.logged("log_rolled_back")
+        assert int(line["known"].partition(":")[0]) == int(line["found"].partition(":")[0]) + 1
+        assert valkey.client.hget(f"{{{name}}}:meta", "epoch") != epoch
+        await workers.logged("ready", 3)
+        await there.close()
+
+
+@pytest.mark.slow
+async def test_a_service_manager_is_told(tmp_path: Path, log: str) -> None:
+    """When it serves, that it lives, and when it ends: a single process and a supervisor alike."""
+    for arguments in ((), ("--workers", "2", "--log", log)):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            path = str(tmp_path / f"notify{len(arguments)}")
+            manager.bind(path)
+            manager.settimeout(20)
+            variables = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"}
+            process = await started("serve", "--port", "0", *arguments, **variables)
+            told: list[str] = []
+            while not {"READY=1", "WATCHDOG=1"} <= set(told):
+                told.append(await asyncio.to_thread(lambda manager=manager: manager.recv(1_000).decode()))
+            process.terminate()
+            while told[-1] != "STOPPING=1":
+                told.append(await asyncio.to_thread(lambda manager=manager: manager.recv(1_000).decode()))
+            await process.communicate()
+            assert process.returncode == 0
+            assert told.count("READY=1") == told.count("STOPPING=1") == 1
+            before = told[: told.index("READY=1")]
+            assert set(before) <= {"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000"}
+
+
+@pytest.mark.slow
+async def test_a_single_process_has_a_port_for_its_operator() -> None:
+    """Health, readiness and numbers, and nothing for clients."""
+    port = free_port()
+    process = await started("serve", "--port", "0", "--admin-port", str(port), "--log-format", "json")
+    try:
+        assert process.stderr is not None
+        while b'"ready"' not in await process.stderr.readline():
+            assert process.returncode is None
+        async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/healthz")).json() == {"status": "ok"}
+            assert (await client.get("/readyz")).json() == {"ready": True}
+            assert "chat_broker_waiting 0.0" in (await client.get("/metrics")).text
+            assert [(await client.get(path)).status_code for path in ("/", "/mcp")] == [404, 404]
+            process.terminate()
+            await asyncio.wait_for(process.communicate(), 5)
+            assert process.returncode == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
