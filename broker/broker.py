@@ -19,7 +19,7 @@ from broker.log_fault import LogFault, settle
 from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.minting import Minting
-from broker.notes import BROKER_ID_BYTES, About
+from broker.notes import BROKER_ID_BYTES, About, Confirmed
 from broker.peers import PeerLimits, Peers
 from broker.presence import ATTENDED_GRACE_MS, Presence
 from broker.rate_limiter import RateLimiter
@@ -102,7 +102,13 @@ class Broker(LogObserver):
         self.replica = self.writer.replica
         self.hub = Hub(clock, self.metrics.deliveries)
         self.presence = Presence(
-            clock, self.deadlines, self.replica, self.writer.submit, self.roster, attended_grace_ms
+            clock,
+            self.deadlines,
+            self.replica,
+            self.writer.submit,
+            self.roster,
+            attended_grace_ms,
+            self._tell_confirmed,
         )
         self.roster_link = self._roster_link()
         self.match_timeouts = MatchTimeouts(clock, self.deadlines, self.writer, self.roster)
@@ -124,9 +130,11 @@ class Broker(LogObserver):
         rows, coordination = self.presence.own_rows, self.log.coordination
         if self.roster is None or rows is None or coordination is None:
             return None
-        link = RosterLink(coordination, self.clock, self.roster, rows, self.presence, self.metrics, self._about)
-        self.presence.confirmation.tell = link.tell_confirmed
-        return link
+        return RosterLink(coordination, self.clock, self.roster, rows, self.presence, self.metrics, self._about)
+
+    def _tell_confirmed(self, confirmed: Confirmed) -> None:
+        if self.roster_link is not None:
+            self.roster_link.tell_confirmed(confirmed)
 
     def _about(self) -> About:
         return About(_version(), self._policy_digest, self.state.position)

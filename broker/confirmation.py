@@ -49,20 +49,21 @@ class MatchConfirmation:
         submit: Callable[[CancelMatch], object],
         is_present: Callable[[ConnectionId], bool],
         roster: Roster | None,
+        tell: Callable[[Confirmed], None],
     ) -> None:
         """`submit` takes the command at the end of the grace, and each second after it while the room is open.
 
-        `is_present` returns whether a member of a room is present now.
+        `is_present` returns whether a member of a room is present now. `tell` tells the other brokers of a shared log.
         """
         self.unconfirmed: dict[ConnectionId, _Match] = {}
         """The members to be confirmed."""
-        self.tell: Callable[[Confirmed], None] = lambda confirmed: None
         self._clock = clock
         self._deadlines = deadlines
         self._replica = replica
         self._submit = submit
         self._is_present = is_present
         self._roster = roster
+        self._tell = tell
         self._told: dict[ConnectionId, tuple[Position, float]] = {}  # what other brokers were told, and when
         self._early: dict[ConnectionId, Position] = {}  # confirmed elsewhere in a room not known here yet
 
@@ -96,8 +97,9 @@ class MatchConfirmation:
         """Note a sign of life of `connection_id`, and tell the other brokers if it confirms a match."""
         match = self.unconfirmed.pop(connection_id, None)
         if match is not None and self._roster is not None:
+            self._tell(Confirmed(connection_id, match.opened_position))
             self._told[connection_id] = match.opened_position, self._clock.now_ms()
-            self.tell(Confirmed(connection_id, match.opened_position))
+            self._tell(Confirmed(connection_id, match.opened_position))
 
     def told_lately(self) -> list[Confirmed]:
         """Return the members confirmed here whose matches other brokers may still expect to be confirmed."""

@@ -31,12 +31,18 @@ class Confirmed(NamedTuple):
     """The position at which its room was opened."""
 
 
+SESSION_CHANGED = "changed"
+CALL_CANCELLED = "off"
+
+
 class SessionNote(NamedTuple):
-    """A change of a session of 2025, by the key of its record."""
+    """News of a session of 2025, by the key of its record. Nothing in it is secret."""
 
     key: str
     what: str
+    """`SESSION_CHANGED`: the record has changed; `CALL_CANCELLED`: the client has cancelled a call."""
     detail: str = ""
+    """A short digest of the id of the cancelled call."""
 
 
 class About(NamedTuple):

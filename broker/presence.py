@@ -19,6 +19,7 @@ from broker.clock import Clock
 from broker.confirmation import MatchConfirmation
 from broker.deadlines import Deadlines
 from broker.hub import participants
+from broker.notes import Confirmed
 from broker.own_rows import OwnRows
 from broker.replica import Replica
 from broker.roster import JUDGE_LAG_MS, LINGER_MS_MAX, NOT_HEARD, Heard, Roster
@@ -80,12 +81,16 @@ class Presence:
         submit: Callable[[Disconnect | CancelMatch], object],
         roster: Roster | None = None,
         attended_grace_ms: int = ATTENDED_GRACE_MS,
+        tell_confirmed: Callable[[Confirmed], None] = lambda confirmed: None,
     ) -> None:
         """`submit` takes the command to take out an absent connection, at its deadline and each second after it.
 
-        It also takes the commands of the confirmation. `roster`: what the other brokers of a shared log hear.
+        It also takes the commands of the confirmation. `roster`: what the other brokers of a shared log hear;
+        `tell_confirmed` tells them of a member of a match that has given a sign of life here.
         """
-        self.confirmation = MatchConfirmation(clock, deadlines, replica, submit, self.is_present, roster)
+        self.confirmation = MatchConfirmation(
+            clock, deadlines, replica, submit, self.is_present, roster, tell_confirmed
+        )
         self.own_rows = OwnRows(self.is_idle, self._linger_ms) if roster is not None else None
         """What the other brokers are told of connections heard here."""
         self._roster = roster

@@ -15,6 +15,7 @@ import structlog
 from broker.clock import Clock, sleep_until
 from broker.compaction import read_next_page
 from broker.metrics import Metrics
+from broker.questions import Questions
 from events.codec import UnreadableCommitError
 from events.commands import Disconnect
 from events.commit import BrokenChainError, Commit, Tip, check_link
@@ -81,7 +82,7 @@ class Replica:
         self._metrics = metrics
         self._observer = observer
         self._on_heard = on_heard
-        self._tips = _TipQuestions(log, clock)
+        self._tips = Questions(lambda: within(clock, CATCH_UP_MS, log.tip()))
         self._heard: list[Commit] = []  # followed, not folded yet
         self._heard_to: Position = 0
         self._seen_to: Position = 0  # the log was seen to hold so much
@@ -126,10 +127,7 @@ class Replica:
 
     async def stop(self) -> None:
         """Ask no more; cancel the callers waiting for an answer."""
-        tasks = [task for task in self._tips.tasks if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tips.stop()
 
     async def _follow(self) -> None:
         while True:
@@ -294,44 +292,6 @@ class Replica:
     async def _until_moved(self) -> None:
         self._moved.clear()
         await self._moved.wait()
-
-
-class _TipQuestions:
-    """Asks a log for its tip: one question at a time. Callers that come meanwhile share the next."""
-
-    def __init__(self, log: EventLog, clock: Clock) -> None:
-        self._log = log
-        self._clock = clock
-        self._asking: asyncio.Task[Tip] | None = None
-        self._next: asyncio.Task[Tip] | None = None
-
-    @property
-    def tasks(self) -> tuple[asyncio.Task[Tip] | None, ...]:
-        """Return the question under way and the next one, if there are any."""
-        return self._asking, self._next
-
-    async def ask(self) -> Tip:
-        """Return the tip at a moment after this call.
-
-        Raises:
-            LogUnavailableError: the log does not answer.
-        """
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_task(self._ask_after(self._asking))
-            self._next.add_done_callback(_retrieve)
-        return await asyncio.shield(self._next)
-
-    async def _ask_after(self, asking: asyncio.Task[Tip] | None) -> Tip:
-        if asking is not None:
-            await asyncio.wait({asking})
-        self._asking, self._next = self._next, None
-        return await within(self._clock, CATCH_UP_MS, self._log.tip())
-
-
-def _retrieve(asked: asyncio.Task[Tip]) -> None:
-    """Retrieve the error of a question after its callers have gone."""
-    if not asked.cancelled():
-        asked.exception()
 
 
 async def within(clock: Clock, within_ms: int, work: Awaitable[T]) -> T:

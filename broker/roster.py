@@ -80,6 +80,8 @@ class Roster:
         """Every grace begins here at the earliest: what was heard before is not known."""
         self.lost_ms = now_ms
         """When a broker was lost last, or this one began: signs of life it had not told of are not known."""
+        self.gaps = 0
+        """How often notes of others were missed, or may have been."""
 
     # What this broker does
 
@@ -98,7 +100,9 @@ class Roster:
         if other is None:
             other = self._others[note.broker] = _Other(note.number - 1)
             other.is_complete = note.number == 1  # it has just begun, and heard nobody
+            self.gaps += not other.is_complete
         if note.number != other.number + 1 or other.is_lost:
+            self.gaps += 1
             other.is_complete, other.all_rows_to_come = note.number == 1, None
         other.number, other.heard_ms, other.is_lost = note.number, now_ms, False
         self._fold_rows(other, note, now_ms)
@@ -111,6 +115,7 @@ class Roster:
 
     def subscribed(self, now_ms: float) -> None:
         """Note that a new subscription delivers, and that notes before it may be missing."""
+        self.gaps += 1
         if self._fresh_ms == NEVER:
             self._began_ms = self.anew_ms = self.lost_ms = now_ms
         for other in self._living():
@@ -128,6 +133,7 @@ class Roster:
         for other in self._living():
             if now_ms - other.heard_ms > LEASE_MS:
                 other.is_lost, self.lost_ms = True, now_ms
+                self.gaps += 1  # it may not have told all
                 if not other.is_complete:
                     self.anew_ms = max(self.anew_ms, other.heard_ms + BEAT_MS + FLUSH_MS)
                 found += sorted(other.here)

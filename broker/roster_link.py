@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 
@@ -29,10 +30,25 @@ SUBSCRIBE_AGAIN_MS = 250
 ABOUT_EVERY_BEATS = 10
 FORGET_EVERY_BEATS = 10
 DISAGREEMENT_MS = 60_000
+SESSION_NOTES_MAX = 1_000
+"""The most notes of sessions that wait to be sent."""
+
 FAREWELL_MS = 500
 """The longest wait for the last notes of a broker that ends."""
 
 NEVER = -1.0
+
+
+class SessionNoteReader(Protocol):
+    """A reader of the other brokers' news of sessions. No method may block or raise."""
+
+    def receive(self, note: SessionNote) -> None:
+        """Take `note` of another broker."""
+        ...
+
+    def notes_missed(self) -> None:
+        """Note that other brokers' notes were lost, or may have been."""
+        ...
 
 
 class RosterLink:
@@ -49,8 +65,6 @@ class RosterLink:
         about: Callable[[], About],
     ) -> None:
         """Tell `rows`, which are those of `presence`, and what `about` says of this broker."""
-        self.on_session_note: Callable[[SessionNote], None] = lambda note: None
-        """Hears of changes of sessions at other brokers."""
         self._coordination = coordination
         self._clock = clock
         self._roster = roster
@@ -62,6 +76,8 @@ class RosterLink:
         self._number = 0
         self._confirmed: list[Confirmed] = []
         self._sessions: list[SessionNote] = []
+        self._session_readers: list[SessionNoteReader] = []
+        self._gaps = roster.gaps
         self._outbox: deque[bytes] = deque()
         self._sending: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -100,9 +116,16 @@ class RosterLink:
         self._tell_soon()
 
     def tell_session(self, note: SessionNote) -> None:
-        """Tell at once of a change of a session."""
+        """Tell at once of a session. With `SESSION_NOTES_MAX` unsent, the note is lost, and its number with it."""
+        if len(self._sessions) >= SESSION_NOTES_MAX:
+            self._number += 1
+            return
         self._sessions.append(note)
         self._tell_soon()
+
+    def subscribe(self, reader: SessionNoteReader) -> None:
+        """Give `reader` the other brokers' news of sessions from now on."""
+        self._session_readers.append(reader)
 
     def _tell_soon(self) -> None:
         if not self._is_stopped and len(self._confirmed) + len(self._sessions) == 1:
@@ -111,6 +134,7 @@ class RosterLink:
     def _tick(self) -> None:
         now_ms = self._clock.now_ms()
         self._presence.reconsider(self._roster.check_lost(now_ms))
+        self._check_gaps()
         self._tell()
         self._timer = self._clock.call_at(now_ms + FLUSH_MS, self._tick)
 
@@ -199,6 +223,7 @@ class RosterLink:
                     if is_first:
                         is_first = False
                         self._roster.subscribed(self._clock.now_ms())
+                        self._check_gaps()
                     self._receive(raw)
                 return
             except LogUnavailableError as error:
@@ -212,16 +237,24 @@ class RosterLink:
         now_ms = self._clock.now_ms()
         for confirmed in self._roster.receive(note, now_ms):
             self._presence.confirmation.confirmed_elsewhere(confirmed)
+        self._check_gaps()
         if note.broker == self._roster.broker_id:
             self._metrics.brokers.set(self._roster.brokers)
             return
         if note.is_hello and self._all_due_ms is None:
             # Not at once with all others: each broker has its own moment within a second.
             self._all_due_ms = now_ms + int.from_bytes(self._roster.broker_id, "big") % BEAT_MS
-        for session_note in note.sessions:
-            self.on_session_note(session_note)
+        for reader in self._session_readers:
+            for session_note in note.sessions:
+                reader.receive(session_note)
         if note.about is not None:
             self._check_agreement(note.about, now_ms)
+
+    def _check_gaps(self) -> None:
+        if self._gaps != self._roster.gaps:
+            self._gaps = self._roster.gaps
+            for reader in self._session_readers:
+                reader.notes_missed()
 
     def _check_agreement(self, theirs: About, now_ms: float) -> None:
         own = self._about()

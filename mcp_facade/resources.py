@@ -131,7 +131,8 @@ class Resources:
         assert session is not None, "2026-07-28 has no resources/subscribe"
         if self._reads.is_attended(caller.connection_id):
             raise MCPError(INVALID_PARAMS, INBOX_OF_A_WINDOW)
-        with self._presence.call(caller.connection_id):
+        with self._presence.call(caller.connection_id), _put_off_if_unavailable():
+            await self._sessions.refresh(session)
             session.bind(*caller)
             if not session.subscribe(uri, *caller):
                 raise MCPError(INVALID_PARAMS, "Too many subscriptions in this session. Unsubscribe from one first.")
@@ -142,6 +143,8 @@ class Resources:
         """Stop announcing; unknown subscriptions are no error."""
         session = exchange_of(ctx).session
         assert session is not None
+        with _put_off_if_unavailable():
+            await self._sessions.refresh(session)
         session.unsubscribe(str(params.uri))
         await self._sessions.keep(session)
         return EmptyResult()

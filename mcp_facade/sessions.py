@@ -3,6 +3,11 @@
 A session's id is a token (`session_tokens`), so a session exists without being stored: its own handle is derived from
 the token. All its other state is a small record beside the log (`SessionRecords`), loaded at the session's first
 request here. The copy in memory (`Session`) can be dropped at any time while the session is not in use.
+
+The brokers of a shared log each have a copy. The record is the truth: a change is kept first, and then told. A broker
+that hears of it, or that may have missed notes, doubts its copy and loads the record again, before the next use of the
+session, or at once if the session is in use. Where an old copy would do harm, nobody waits for a note: the record is
+loaded to open or end a stream, to find the meaning of a left-out handle, and before it is renewed.
 """
 
 from __future__ import annotations
@@ -18,9 +23,12 @@ import structlog
 
 from broker.broker import Broker
 from broker.clock import Timer, sleep_until
+from broker.notes import CALL_CANCELLED, SESSION_CHANGED, SessionNote
+from broker.questions import Questions
+from broker.rate_limiter import RateLimiter
 from events.ids import Position
 from events.log import LogUnavailableError
-from mcp_facade.session import Session
+from mcp_facade.session import Session, digest_of
 from mcp_facade.session_tokens import NONCE_BYTES, RANDOM_BYTES, SessionToken, TokenSealer
 
 logger = structlog.get_logger(__name__)
@@ -28,6 +36,14 @@ logger = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 SWEEP_MS = 30_000
+
+STREAM_ID_BYTES = 8
+REFRESH_AGAIN_MS = 1_000
+MAY_HAVE_EXPIRED = 3 / 4
+"""The part of the time for which a record is kept: a broker that did not renew it for so long was held up."""
+
+CANCELS_PER_10S_MAX = 200
+"""How many calls of other brokers a peer may cancel; a note goes to all of them."""
 
 _ENDED = "ended"
 
@@ -47,6 +63,15 @@ class Sessions:
         self._tokens = TokenSealer(self._records.secret)
         self._age_max_ms = age_max_ms
         self._by_id: OrderedDict[str, Session] = OrderedDict()
+        self._by_key: dict[str, Session] = {}  # of a shared log
+        self._is_shared = broker.log.is_shared
+        self._link = broker.roster_link
+        if self._link is not None:
+            self._link.subscribe(self)
+        self._peers = broker.peers
+        self._cancels = RateLimiter(broker.clock)
+        self._doubted: dict[Session, None] = {}
+        self._is_refreshing = False
         self._sweep_timer: Timer | None = None
 
     def __len__(self) -> int:
@@ -64,12 +89,15 @@ class Sessions:
         """Return a sealed position of this log; `None` if it is none."""
         return self._tokens.open_position(sealed)
 
-    def get(self, session_id: str) -> Session | None:
-        """Return the session of that id, if it is held here and may be used."""
+    def get(self, session_id: str, *, fresh: bool = False) -> Session | None:
+        """Return the session of that id, if it is held here and may be used.
+
+        `fresh`: the copies of other brokers count as well, so in a shared log it has to be found again.
+        """
         session = self._by_id.get(session_id)
-        if session is None or session.ended or self._is_too_old(session.token):
+        if session is None or session.is_in_doubt or session.ended or self._is_too_old(session.token):
             return None
-        return session
+        return session if not (fresh and self._is_shared) else None
 
     async def find(self, session_id: str) -> Session | None:
         """Return the session of that id, from its token and its record; `None` if there is none (any more).
@@ -80,17 +108,42 @@ class Sessions:
         token = self._tokens.open(session_id)
         if token is None or self._is_too_old(token):
             return None
-        fields = await self._answered(self._records.load(token.record_key, now_ms=self._clock.wall_ms()))
-        if _ENDED in fields:
-            return None
-        if session_id not in self._by_id:
-            session = Session(token, self._tokens.own_handle(token), self._replica.state.policy.handles_per_stream_max)
-            session.restore(fields)
-            session.kept_at_ms = -math.inf if fields else self._clock.now_ms()
+        session = self._by_id.get(session_id)
+        if session is None:
+            session = Session(token, self._tokens.own_handle(token), self._clock, self._replica)
             self._add(session)
+        await self.refresh(session)
+        return None if session.ended or self._is_too_old(token) else session
+
+    async def refresh(self, session: Session) -> None:
+        """Have `session` say what its record says by now. One that no other broker has is read once.
+
+        Raises:
+            LogUnavailableError: its record can't be read now.
+        """
+        if not (self._is_shared or session.is_in_doubt):
+            return
+        if session.reads is None:
+            session.reads = Questions(lambda: self._load(session))
+        session.refreshing += 1
+        try:
+            await session.reads.ask()
+        finally:
+            session.refreshing -= 1
+
+    async def _load(self, session: Session) -> None:
+        doubts, key = session.doubts, session.token.record_key
+        session.begin_load()
+        fields = await self._answered(self._records.load(key, now_ms=self._clock.wall_ms()))
+        if _ENDED in fields:
+            self._close(session)
+            return
+        session.take_over(fields, may_have_expired=not fields or self._is_due(session, MAY_HAVE_EXPIRED))
+        session.doubts_resolved = doubts
+        if session.kept_at_ms is None:
+            session.kept_at_ms = -math.inf if fields else self._clock.now_ms()
             if fields:
                 self._in_background(self.keep(session))  # its use begins now, also if that is a stream
-        return self.get(session_id)
 
     def touch(self, session: Session) -> None:
         """Note a use of the session now."""
@@ -98,32 +151,62 @@ class Sessions:
         if session.session_id in self._by_id:
             self._by_id.move_to_end(session.session_id)
 
+    def new_stream_id(self) -> bytes | None:
+        """Return an id for a GET stream, for the other brokers to see; `None` if there are none."""
+        return self._random_bytes(STREAM_ID_BYTES) if self._is_shared else None
+
+    def keep_soon(self, session: Session) -> None:
+        """Keep the changes of its record in the background."""
+        self._in_background(self.keep(session))
+
     async def keep(self, session: Session) -> None:
         """Keep the changes of its record; if a quarter of its time has passed, keep all of it for `session_idle_ms`.
 
         If the log does not answer, the next call in the session tries again.
         """
+        may_renew = self._is_due(session) and await self._has_refreshed(session)
         while session.keeping is not None:  # one after the other, in their order
             await asyncio.wait({session.keeping})
         changes, session.changes = session.changes, {}
-        if self._is_due(session):
+        has_news, session.has_news = session.has_news, False
+        if may_renew and self._is_due(session):
             changes = session.fields() | changes
             session.kept_at_ms = self._clock.now_ms()
         if session.ended or not changes:
             return
-        session.keeping = asyncio.ensure_future(self._store(session, changes))
+        session.being_kept = changes
+        session.keeping = asyncio.ensure_future(self._store(session, changes, has_news=has_news))
         self._in_background(session.keeping)  # a caller that is cancelled changes nothing
         await self._wait(session.keeping)
 
-    async def _store(self, session: Session, changes: Mapping[str, bytes | None]) -> None:
+    async def _has_refreshed(self, session: Session) -> bool:
+        """Return whether `session` has all that other brokers kept, since what is not renewed is over."""
+        try:
+            await self.refresh(session)
+        except LogUnavailableError as error:
+            logger.warning("session_put_off", reason=str(error))
+            return False
+        return True
+
+    async def _store(self, session: Session, changes: Mapping[str, bytes | None], *, has_news: bool) -> None:
         until_ms = self._clock.wall_ms() + self._replica.state.policy.session_idle_ms
         try:
             await self._records.keep(session.token.record_key, changes, until_ms=until_ms)
         except LogUnavailableError as error:
             session.changes = {**changes, **session.changes}
+            session.has_news = session.has_news or has_news
             logger.warning("session_put_off", reason=str(error))
+        else:
+            if has_news:
+                self._tell_change(session)
         finally:
-            session.keeping = None
+            session.keeping, session.being_kept = None, {}
+
+    def _tell_change(self, session: Session) -> None:
+        if self._link is not None:
+            self._link.tell_session(SessionNote(session.token.record_key, SESSION_CHANGED))
+            if session.stream is not None:  # another broker may have kept the id of its stream meanwhile
+                self._doubt(session)
 
     async def end(self, session: Session) -> None:
         """End `session` for good: its stream, the waits of its calls, and every later request.
@@ -140,11 +223,61 @@ class Sessions:
         except LogUnavailableError:
             session.ended = False
             raise
+        self._close(session)
+        self._tell_change(session)
+
+    def _close(self, session: Session) -> None:
+        """Let go of an ended session."""
+        session.ended = True
         self._drop(session)
         for call in tuple(session.calls):
             call.finish_early()
         if session.stream is not None:
-            session.stream.end()
+            session.stream.stream.end()
+
+    def cancel(self, session: Session, request_id: int | str, address: str) -> None:
+        """Cancel the call of that id in flight here, or else at another broker; a note of it may be lost.
+
+        `address` is the client's: its peer may have so many calls looked for.
+        """
+        if session.cancel(request_id) or self._link is None:
+            return
+        peer, keys_max = self._peers.peer_of(address), self._replica.state.policy.peers_tracked_max
+        if peer is None or not self._cancels.use(peer, per_10s_max=CANCELS_PER_10S_MAX, keys_max=keys_max):
+            digest = digest_of(request_id)
+            self._link.tell_session(SessionNote(session.token.record_key, CALL_CANCELLED, digest))
+
+    def receive(self, note: SessionNote) -> None:
+        """Act on the news of another broker (`SessionNoteReader`)."""
+        session = self._by_key.get(note.key)
+        if session is not None and note.what == SESSION_CHANGED:
+            self._doubt(session)
+        elif session is not None and note.what == CALL_CANCELLED:
+            session.cancel_by_digest(note.detail)
+
+    def notes_missed(self) -> None:
+        """Doubt all copies (`SessionNoteReader`)."""
+        for session in self._by_id.values():
+            self._doubt(session)
+
+    def _doubt(self, session: Session) -> None:
+        """Have the record loaded before the next use of `session`, or now if it is in use."""
+        session.doubts += 1
+        if session.is_in_use:
+            self._doubted[session] = None
+            if not self._is_refreshing:
+                self._is_refreshing = True
+                self._in_background(self._refresh_doubted())
+
+    async def _refresh_doubted(self) -> None:
+        """Load the records of sessions in use one by one: after a gap in the notes, these are all of them."""
+        while self._doubted:
+            session = next(iter(self._doubted))
+            del self._doubted[session]
+            if not await self._has_refreshed(session):
+                self._doubted[session] = None
+                await sleep_until(self._clock, self._clock.now_ms() + REFRESH_AGAIN_MS)
+        self._is_refreshing = False
 
     async def _answered(self, asking: Coroutine[None, None, T]) -> T:
         """Return what the store answers to `asking`.
@@ -187,7 +320,7 @@ class Sessions:
             if self._is_too_old(session.token):
                 self._drop(session)
                 if session.stream is not None:
-                    session.stream.end()
+                    session.stream.stream.end()
             elif not session.is_busy and now_ms - session.active_ms >= self._replica.state.policy.session_idle_ms:
                 self._drop(session)
             elif session.changes or (self._is_due(session) and (session.is_busy or session.was_used_since_kept)):
@@ -195,8 +328,12 @@ class Sessions:
         self._in_background(self._expire())
         self.start_sweeping()
 
-    def _is_due(self, session: Session) -> bool:
-        return self._clock.now_ms() - session.kept_at_ms >= self._replica.state.policy.session_idle_ms / 4
+    def _is_due(self, session: Session, after: float = 1 / 4) -> bool:
+        """Return whether so much of the time has passed that its record is kept for."""
+        kept_at_ms = session.kept_at_ms
+        if kept_at_ms is None:
+            return False
+        return self._clock.now_ms() - kept_at_ms >= self._replica.state.policy.session_idle_ms * after
 
     async def _expire(self) -> None:
         with suppress(LogUnavailableError):  # the next sweep tries again
@@ -208,6 +345,8 @@ class Sessions:
     def _add(self, session: Session) -> None:
         """Hold `session`; beyond `sessions_max`, drop one that is not in use. Its record stays."""
         self._by_id[session.session_id] = session
+        if self._is_shared:
+            self._by_key[session.token.record_key] = session
         self.touch(session)
         while len(self._by_id) > self._replica.state.policy.sessions_max:
             longest_inactive = next(iter(self._by_id.values()))
@@ -222,6 +361,7 @@ class Sessions:
     def _drop(self, session: Session) -> None:
         if self._by_id.get(session.session_id) is session:
             del self._by_id[session.session_id]
+            self._by_key.pop(session.token.record_key if self._is_shared else "", None)
         self._count()
 
     def _count(self) -> None:

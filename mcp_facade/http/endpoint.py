@@ -116,7 +116,7 @@ class StreamableHttpEndpoint:
         session_id = headers.get(SESSION_HEADER)
         if session_id is None:
             return self._in_session(None, scope, headers, receive, send)
-        session = self._sessions.get(session_id.decode("latin-1"))
+        session = self._sessions.get(session_id.decode("latin-1"), fresh=scope["method"] != "POST")
         if session is None:
             return self._find_session(session_id.decode("latin-1"), scope, headers, receive, send)
         return self._in_session(session, scope, headers, receive, send)

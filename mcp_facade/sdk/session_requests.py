@@ -89,7 +89,7 @@ class SessionRequests:
         elif isinstance(message, JSONRPCRequest):
             await self._answer(request, message, exchange, session)
         else:
-            _notice(message, session)
+            self._notice(message, session, exchange.peer)
             await Response(status_code=202, media_type="application/json")(scope, receive, exchange.send)
 
     async def _message(self, request: Request) -> JSONRPCMessage | Response:
@@ -131,6 +131,13 @@ class SessionRequests:
                 session_id = self._sessions.new_id(connection.protocol_version)
             headers.insert(-1, (SESSION_HEADER, session_id.encode()))  # where the SDK has it
         await exchange.respond(headers, self._encoder.framed(_encoded(response)))
+
+    def _notice(self, message: JSONRPCMessage, session: Session, address: str) -> None:
+        """Act on a notification; the only one with an effect is a cancellation."""
+        if isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
+            request_id = cancelled_request_id_from_params(message.params)
+            if request_id is not None:
+                self._sessions.cancel(session, coerce_request_id(request_id), address)
 
     async def _work(
         self, request: Request, message: JSONRPCRequest, connection: Connection, call: LongRunningCall
@@ -193,14 +200,6 @@ class _RequestContext:
         if message is not None:
             params["message"] = message
         await self.notify("notifications/progress", params)
-
-
-def _notice(message: JSONRPCMessage, session: Session) -> None:
-    """Act on a notification; the only one with an effect is a cancellation."""
-    if isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
-        request_id = cancelled_request_id_from_params(message.params)
-        if request_id is not None:
-            session.cancel(coerce_request_id(request_id))
 
 
 def _encoded(message: JSONRPCMessage) -> bytes:

@@ -3,12 +3,17 @@
 It is served before the SDK, whose event store is blind to sessions and whose router stalls on an unread stream.
 The event id is `<epoch>.<position>.<n>`: n is the mask of the position's notifications received by the client. The
 first id of a stream has the position sealed, since it is the end of the log, and others may have written there.
+In a shared log a handle can be shown at one broker while another has the stream, which hears of it by a note. What it
+missed until then is written late, without moving the position. So the ids there go on with `.<marks>` of the handles
+carried by the stream (the latest ones): a later stream makes up for the others, from the time that they were shown.
 With `Last-Event-ID` the stream continues from the log, exactly once and in order, then live. The mark for growth of
 an inbox comes before its notification and is not counted: a client with the notification has had the mark.
 (MCP 2025-11-25, basic/transports, 'Resumability and redelivery'.)
 """
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator
 
 import msgspec
 import structlog
@@ -18,11 +23,11 @@ from broker.clock import RandomBytes, sleep_until
 from broker.hub import Delivery
 from broker.reads import end_of_read, has_to_scan, notifications_after
 from broker.streams import Stream
-from events.ids import POSITION_MAX
+from events.ids import POSITION_MAX, ConnectionId, Position
 from events.log import LogUnavailableError
 from mcp_facade.http.event_stream import PING, STREAM_HEADERS, EventStreamResponse
 from mcp_facade.http.headers import SESSION_HEADER
-from mcp_facade.session import ResumePoint, Session
+from mcp_facade.session import MARK_CHARS, RECENT_HANDLES_MAX, ResumePoint, Session, mark_of
 from mcp_facade.sessions import Sessions
 from mcp_facade.streams.frames import CONNECTION_META_KEY, Frame, resource_updated_frame
 from projections.state import State
@@ -42,35 +47,75 @@ NUMBER_DIGITS_MAX = 15
 RETRY_MS = range(500, 3_001)
 """The pauses before a client comes back: random, so that all those of one broker do not come at the same moment."""
 
+_HEX = frozenset("0123456789abcdef")
+
 
 class SessionFrameEncoder:
     """Makes the events of one GET stream (a `DeliveryEncoder`)."""
 
-    def __init__(self, session: Session, epoch: str) -> None:
+    def __init__(self, session: Session, sessions: Sessions, epoch: str, *, is_shared: bool) -> None:
+        """`is_shared`: handles can be shown at other brokers, so the ids have the marks of those carried here."""
         self._session = session
+        self._sessions = sessions
         self._epoch = epoch
+        self._is_shared = is_shared
         self._at = ResumePoint(0, 0)
+        self._missed: dict[ConnectionId, int | None] = {}  # how many to come, for connections carried late
 
     def encode(self, delivery: Delivery) -> bytes:
         """Return a mark for each subscription to that inbox, and the notification."""
         who, session = delivery.connection_id, self._session
         meta = msgspec.json.encode({CONNECTION_META_KEY: who})
+        is_late = delivery.position < self._at.position
         marks = b""
         if session.subscriptions:
-            if delivery.position != self._at.position:
+            if not is_late and delivery.position != self._at.position:
                 self._at = ResumePoint(delivery.position, 0)
             for uri in session.subscribed_uris(who):
-                marks += self._event(resource_updated_frame(uri), meta)
-        self._at = self._at.advance(delivery)
+                marks += self._event(resource_updated_frame(uri), meta, is_late=is_late)
+        if not is_late:
+            self._at = self._at.advance(delivery)
+        if self._missed:
+            self._count_missed(who)
         notification = delivery.notification
-        return marks + self._event(Frame(notification.method, notification.params), meta)
+        return marks + self._event(Frame(notification.method, notification.params), meta, is_late=is_late)
 
-    def resume(self, at: ResumePoint) -> None:
-        """Continue after `at`, which the client has."""
+    def resume(self, at: ResumePoint) -> list[tuple[ConnectionId, Position]]:
+        """Continue after `at`, which the client has.
+
+        Return the connections that the stream before did not carry, and since when this one should.
+        """
         self._at = at
+        if at.marks is None:
+            return []
+        missed = [(who, since) for who, since in self._session.recent if mark_of(who) not in at.marks]
+        for who, _ in missed:
+            self._missed[who] = None
+        return missed
 
-    def _event(self, frame: Frame, meta: bytes) -> bytes:
-        event_id = b"%b.%d.%d" % (self._epoch.encode(), *self._at)
+    def expect(self, who: ConnectionId, count: int | None) -> None:
+        """Note that so many missed notifications of `who` come next; `None`: it is not known yet."""
+        self._missed[who] = count
+        if count == 0:
+            del self._missed[who]
+
+    def event_id(self, *, sealed: bool) -> bytes:
+        """Return the id of an event: its client has all that was encoded so far. `sealed`: see the module."""
+        position, sent_mask, _ = self._at
+        at = self._sessions.seal_position(position) if sealed else position
+        event_id = f"{self._epoch}.{at}.{sent_mask}"
+        if self._is_shared:
+            event_id += "." + "".join(mark_of(who) for who, _ in self._session.recent if who not in self._missed)
+        return event_id.encode()
+
+    def _count_missed(self, who: ConnectionId) -> None:
+        """Count a missed notification; after the last one, the client has all of `who`."""
+        count = self._missed.get(who)
+        if count is not None:
+            self.expect(who, count - 1)
+
+    def _event(self, frame: Frame, meta: bytes, *, is_late: bool) -> bytes:
+        event_id = self.event_id(sealed=is_late)
         return b"id: %b\r\nevent: message\r\ndata: %b\r\n\r\n" % (event_id, frame.body(meta))
 
 
@@ -83,6 +128,7 @@ class GetStreams:
         self.replica = broker.replica
         self.streams = broker.streams
         self.sessions = sessions
+        self.in_background = broker.in_background
         self._random_bytes: RandomBytes = broker.random_bytes
 
     def open(self, session: Session, response: EventStreamResponse) -> GetStream:
@@ -91,38 +137,49 @@ class GetStreams:
         Raises:
             TooManyStreamsError: nothing was opened.
         """
-        encoder = SessionFrameEncoder(session, self.log.epoch)
-        stream = self.streams.open("get", encoder, response, replaces=session.stream)
-        session.use_stream(stream)
-        return GetStream(self, session, stream, encoder, response)
+        encoder = SessionFrameEncoder(session, self.sessions, self.log.epoch, is_shared=self.log.is_shared)
+        displaced = session.stream.stream if session.stream is not None else None
+        stream = self.streams.open("get", encoder, response, replaces=displaced)
+        get_stream = GetStream(self, session, stream, encoder, response)
+        session.use_stream(get_stream, self.sessions.new_stream_id())
+        if session.changes:
+            self.sessions.keep_soon(session)
+        return get_stream
 
     def resume_point(self, event_id: str) -> ResumePoint | None:
         """Return the point of `Last-Event-ID`; `None` if it is another log's, or malformed."""
-        epoch, _, rest = event_id.partition(".")
-        position, _, mask = rest.partition(".")
-        if epoch != self.log.epoch or not _is_number(mask):
+        parts = event_id.split(".")
+        if len(parts) not in ((3, 4) if self.log.is_shared else (3,)):
             return None
-        if _is_number(position):
-            return ResumePoint(int(position), int(mask))
-        opened = self.sessions.open_position(position)
-        return ResumePoint(opened, int(mask)) if opened is not None and opened <= POSITION_MAX else None
+        epoch, position, mask = parts[:3]
+        marks = _marks_in(parts[3]) if len(parts) == 4 else None
+        if epoch != self.log.epoch or not _is_number(mask) or (len(parts) == 4 and marks is None):
+            return None
+        at = int(position) if _is_number(position) else self.sessions.open_position(position)
+        return ResumePoint(at, int(mask), marks) if at is not None and at <= POSITION_MAX else None
 
-    def first_event(self, at: ResumePoint) -> bytes:
-        """Return an event with the id of `at` and no data: a client that loses the stream before any other can resume.
+    def first_event(self, event_id: bytes) -> bytes:
+        """Return an event with that id and no data: a client that loses the stream before any other can resume.
 
-        The id is sealed, since `at` may be the position of others' events. The event also tells when to come back.
+        The event also tells when to come back.
         """
-        event_id = f"{self.log.epoch}.{self.sessions.seal_position(at.position)}.{at.sent_mask}"
         retry_ms = RETRY_MS[int.from_bytes(self._random_bytes(4)) % len(RETRY_MS)]
-        return f"id: {event_id}\r\nretry: {retry_ms}\r\ndata: \r\n\r\n".encode()
+        return b"id: %b\r\nretry: %d\r\ndata: \r\n\r\n" % (event_id, retry_ms)
 
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX
 
 
+def _marks_in(text: str) -> frozenset[str] | None:
+    """Return the marks of handles in an event id; `None` if they are none."""
+    if len(text) % MARK_CHARS or len(text) > MARK_CHARS * RECENT_HANDLES_MAX or not set(text) <= _HEX:
+        return None
+    return frozenset(text[start : start + MARK_CHARS] for start in range(0, len(text), MARK_CHARS))
+
+
 class GetStream:
-    """One open GET."""
+    """One open GET (a `SessionStream`)."""
 
     def __init__(
         self,
@@ -132,51 +189,98 @@ class GetStream:
         encoder: SessionFrameEncoder,
         response: EventStreamResponse,
     ) -> None:
+        self.stream = stream
         self._opened_by = opened_by
         self._session = session
-        self._stream = stream
         self._encoder = encoder
         self._response = response
 
     async def serve(self, resumption: ResumePoint | None, *, primed: bool) -> None:
         """Write until the client leaves, reads too slowly, or the stream is ended."""
         try:
-            async with self._response.watched(self._stream.end):
+            async with self._response.watched(self.stream.end):
                 await self._write(resumption, primed=primed)
         finally:
-            self._session.drop_stream(self._stream)
-            self._stream.close()
+            self._session.drop_stream(self)
+            self.stream.close()
             self._opened_by.sessions.touch(self._session)
+
+    def attach_late(self, connection_id: ConnectionId, since: Position) -> None:
+        """Carry the notifications of a handle shown at another broker, those after `since` first (`SessionStream`)."""
+        self._session.joining.add(connection_id)
+        self._encoder.expect(connection_id, None)
+        self._opened_by.in_background(self._attach_late(connection_id, since))
+
+    async def _attach_late(self, connection_id: ConnectionId, since: Position) -> None:
+        replica, missed, cursor = self._opened_by.replica, list[Delivery](), since
+        try:
+            while cursor < (state := replica.state).position:
+                async for deliveries in self._read(state, [connection_id], cursor):
+                    missed += deliveries
+                cursor = state.position
+        except LogUnavailableError as error:
+            logger.warning("stream_put_off", reason=str(error))
+            self.stream.end()  # the client resumes, and hears what it missed
+        finally:
+            if self._session.stream is self:
+                self._session.joining.discard(connection_id)
+        # Nothing else happens between the last read and here.
+        if self.stream.ended or connection_id not in self._session.connections:
+            return
+        self._encoder.expect(connection_id, len(missed))
+        now_ms = self._opened_by.clock.now_ms()
+        for delivery in missed:
+            self.stream.deliver(delivery._replace(announced_ms=now_ms))
+        self.stream.attach(connection_id)
 
     async def _write(self, resumption: ResumePoint | None, *, primed: bool) -> None:
         response, state = self._response, self._opened_by.replica.state
+        missed = self._encoder.resume(resumption or ResumePoint(state.position + 1, 0))
         await response.start([*STREAM_HEADERS, (SESSION_HEADER, self._session.session_id.encode())])
-        next_point = resumption or ResumePoint(state.position + 1, 0)
-        await response.write([self._opened_by.first_event(next_point) if primed else PING])
-        if resumption is None or await self._has_replayed(state, resumption):
-            await self._stream.run()
+        next_id = self._encoder.event_id(sealed=True)
+        await response.write([self._opened_by.first_event(next_id) if primed else PING])
+        if resumption is None or await self._has_replayed(state, resumption, missed):
+            await self.stream.run()
         await response.finish()
 
-    async def _has_replayed(self, state: State, resumption: ResumePoint) -> bool:
+    async def _has_replayed(
+        self, state: State, resumption: ResumePoint, missed: list[tuple[ConnectionId, Position]]
+    ) -> bool:
         """Return whether all missed notifications are written; if the log does not answer, the client resumes later."""
         try:
+            for connection_id, since in missed:
+                await self._make_up(state, connection_id, since, resumption.position - 1)
             await self._replay(state, resumption)
         except LogUnavailableError as error:
             logger.warning("stream_put_off", reason=str(error))
             return False
         return True
 
+    async def _make_up(self, state: State, connection_id: ConnectionId, since: Position, end: Position) -> None:
+        """Write the notifications of a connection that the stream before did not carry."""
+        last: list[Delivery] = []
+        async for deliveries in self._read(state, [connection_id], since, end):
+            await self._response.write([self._encoder.encode(delivery) for delivery in last])
+            last = deliveries
+        self._encoder.expect(connection_id, len(last))
+        await self._response.write([self._encoder.encode(delivery) for delivery in last])
+
     async def _replay(self, state: State, resumption: ResumePoint) -> None:
-        self._encoder.resume(resumption)
-        log, clock, connections = self._opened_by.log, self._opened_by.clock, self._session.connections
-        cursor = resumption.position - 1
-        while cursor < state.position:
-            last = end_of_read(state, connections, cursor)
+        async for deliveries in self._read(state, self._session.connections, resumption.position - 1):
+            if self.stream.ended:
+                return
+            missed = [delivery for delivery in deliveries if not resumption.includes(delivery)]
+            await self._response.write([self._encoder.encode(delivery) for delivery in missed])
+
+    async def _read(
+        self, state: State, connections: list[ConnectionId], cursor: Position, end: Position = POSITION_MAX
+    ) -> AsyncIterator[list[Delivery]]:
+        """Yield the notifications after `cursor` up to `end`."""
+        log, clock = self._opened_by.log, self._opened_by.clock
+        while cursor < min(state.position, end):
+            last = min(end_of_read(state, connections, cursor), end)
             if has_to_scan(state, connections, cursor):  # that takes time which others need
                 await sleep_until(clock, clock.now_ms() + SCAN_PAUSE_MS)
             async for deliveries in notifications_after(log, state, connections, cursor, last):
-                if self._stream.ended:
-                    return
-                missed = [delivery for delivery in deliveries if not resumption.includes(delivery)]
-                await self._response.write([self._encoder.encode(delivery) for delivery in missed])
+                yield deliveries
             cursor = last

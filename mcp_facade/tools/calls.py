@@ -36,21 +36,25 @@ class Caller(NamedTuple):
     handle: Handle
 
 
-async def identify(reads: Reads, exchange: HttpExchange, handle: str | None) -> Caller | None:
+async def identify(reads: Reads, sessions: Sessions, exchange: HttpExchange, handle: str | None) -> Caller | None:
     """Return the caller: the named handle's, else the session's default's; `None` if it is unknown.
 
     In a session, this counts as showing the handle: the session's stream is for its connection too. A window's handle
     is an exception, since the model behind the session is not to hear a person's chat in a window.
 
     Raises:
-        LogUnavailableError: the handle is not known here, and may be known elsewhere.
+        LogUnavailableError: the handle is not known here, and may be known elsewhere; or the session's record can't be
+            read.
     """
     session = exchange.session
     if handle:
         connection_id = _connection_id_of(handle)
         caller = Caller(connection_id, Handle(handle)) if await reads.is_known(connection_id) else None
+    elif session is not None:
+        await sessions.refresh(session)
+        caller = await _default(reads, session)
     else:
-        caller = await _default(reads, session) if session is not None else None
+        caller = None
     if caller is not None:
         exchange.called_by(caller.connection_id)
         if session is not None and not reads.is_attended(caller.connection_id):
@@ -82,7 +86,7 @@ class Callers:
         Raises:
             Refused: the caller is unknown, or named no handle.
         """
-        caller = await identify(self._reads, call.exchange, handle)
+        caller = await identify(self._reads, self._sessions, call.exchange, handle)
         if caller is None:
             raise self._refusals.of("unknown_handle", None if handle else "no_handle")
         self._peers.heard(self._replica.state, caller.connection_id, call.exchange.peer)

@@ -60,7 +60,7 @@ class Tools:
         self._refusals = Refusals(broker.replica, broker.metrics)
         self._sessions = sessions
         self._callers = Callers(broker, sessions, self._refusals)
-        queue = QueueTools(broker, self._callers, self._refusals)
+        queue = QueueTools(broker, sessions, self._callers, self._refusals)
         conduct = ConductTools(broker, self._callers, self._refusals)
         self._tools: Mapping[str, Callable[[Call, Mapping[str, Any] | None], Awaitable[Json]]] = {
             "enter_queue": queue.enter_queue,
@@ -147,7 +147,7 @@ class Tools:
     async def _get_status(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         handle = parse(HandleArguments, arguments).handle
         await self._replica.confirm()
-        caller = await identify(self._reads, call.exchange, handle)
+        caller = await identify(self._reads, self._sessions, call.exchange, handle)
         if caller is None and handle:
             raise self._refusals.of("unknown_handle")
         state = self._replica.state

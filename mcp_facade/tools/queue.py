@@ -11,6 +11,7 @@ from broker.decision import Rejection
 from events.commands import EnterQueue, LeaveQueue, NextPartner
 from events.ids import RoomId, connection_id_of
 from mcp_facade.session import Session
+from mcp_facade.sessions import Sessions
 from mcp_facade.tools.arguments import EnterQueueArguments, HandleArguments, RoomArguments, parse
 from mcp_facade.tools.calls import Call, Caller, Callers, identify
 from mcp_facade.tools.refusals import Refusals, Refused
@@ -21,7 +22,7 @@ from projections.state import State
 class QueueTools:
     """Tools that move a connection into the queue or out of it."""
 
-    def __init__(self, broker: Broker, callers: Callers, refusals: Refusals) -> None:
+    def __init__(self, broker: Broker, sessions: Sessions, callers: Callers, refusals: Refusals) -> None:
         self._attended_grace_ms = broker.attended_grace_ms
         self._replica = broker.replica
         self._writer = broker.writer
@@ -30,13 +31,14 @@ class QueueTools:
         self._peers = broker.peers
         self._reads = broker.reads
         self._delivery_log = broker.delivery_log
+        self._sessions = sessions
         self._callers = callers
         self._refusals = refusals
 
     async def enter_queue(self, call: Call, arguments: Mapping[str, Any] | None) -> Json:
         """Carry out `enter_queue`: a left-out handle means the session's default, else a new one."""
         asked = parse(EnterQueueArguments, arguments)
-        caller = await identify(self._reads, call.exchange, asked.handle)
+        caller = await identify(self._reads, self._sessions, call.exchange, asked.handle)
         if caller is None and asked.handle:
             raise self._refusals.of("unknown_handle")
         is_attended = caller is not None and self._reads.is_attended(caller.connection_id)
@@ -48,7 +50,7 @@ class QueueTools:
         Else a person's chat in a window would reach the model whose host shows the window.
         """
         asked = parse(EnterQueueArguments, arguments)
-        caller = await identify(self._reads, call.exchange, asked.handle) if asked.handle else None
+        caller = await identify(self._reads, self._sessions, call.exchange, asked.handle) if asked.handle else None
         if asked.handle and (caller is None or not self._reads.is_attended(caller.connection_id)):
             raise self._refusals.of("unknown_handle", "unknown_window")
         return await self._enter(call, asked, caller, None, self._attended_grace_ms)

@@ -206,7 +206,7 @@ class KeptHost(Host):
     def _hear(self, line: StreamLine, event: Event) -> None:
         message, world = event.message, self.around.world
         assert event.event_id is not None
-        epoch, position, had = event.event_id.split(".")
+        epoch, position, had, *_ = event.event_id.split(".")
         if epoch != self.around.disk.epoch:
             world.fail(f"{self.name}: an event of another epoch, {event.event_id}")
         line.last_id = event.event_id
@@ -218,12 +218,19 @@ class KeptHost(Host):
             world.fail(f"{self.name} hears what is for {who}, whose handle it was never given")
         if message["method"] == RESOURCE_UPDATED:
             self.around.sometimes.reached("a mark came with its notification")
+        elif position.isdigit():
+            self._hear_in_order(line, (int(position), int(had)), who, message)
         else:
-            self._hear_notification(line, (int(position), int(had)), who, message)
+            self._hear_late(line, who, message)
 
-    def _hear_notification(
-        self, line: StreamLine, at: tuple[int, int], who: ConnectionId, message: dict[str, Any]
-    ) -> None:
+    def _hear_late(self, line: StreamLine, who: ConnectionId, message: dict[str, Any]) -> None:
+        """Take what a stream missed of a handle shown at another broker; if that breaks off, all of it comes again."""
+        if len(self.around.processes) == 1:
+            self.around.world.fail(f"{self.name} hears something late for {who}, with one broker alone")
+        self.around.sometimes.reached("a stream made up for a handle shown at another broker")
+        self._take(line, message["params"]["cursor"], who, message)
+
+    def _hear_in_order(self, line: StreamLine, at: tuple[int, int], who: ConnectionId, message: dict[str, Any]) -> None:
         world, params = self.around.world, message["params"]
         if (at[0], who) in line.heard:
             world.fail(f"{self.name} hears position {at[0]} twice for {who} on one line of streams")
@@ -235,9 +242,13 @@ class KeptHost(Host):
             self.around.sometimes.reached("a stream resumed within a position")
         self._resumed_at = None
         line.at = at
-        line.heard[at[0], who] = None
-        self.around.record.check_heard(who, message["method"], params, "stream")
+        self._take(line, at[0], who, message)
         self.around.check_prompt(at[0], f"{self.name} on its stream", self._live_since_ms)
+
+    def _take(self, line: StreamLine, position: int, who: ConnectionId, message: dict[str, Any]) -> None:
+        params = message["params"]
+        line.heard[position, who] = None
+        self.around.record.check_heard(who, message["method"], params, "stream")
         for person in self.people:
             if person.who == who:
                 person.hears(message["method"], params)

@@ -20,14 +20,15 @@ from broker.match_timeouts import MatchTimeouts
 from broker.notes import Gone
 from broker.own_rows import OwnRows
 from broker.presence import Presence
+from broker.questions import Questions
 from broker.reads import Page, Reads, page_after
-from broker.replica import Replica, _TipQuestions
+from broker.replica import Replica
 from broker.retention import Redaction
 from broker.roster import Roster
 from broker.roster_link import RosterLink
 from broker.writer import LogWriter
 from events.commands import CancelMatch
-from events.commit import Commit, Facts, Tip
+from events.commit import Commit, Facts
 from events.events import Event, MessageSent
 from events.ids import ConnectionId
 from events.log import Conflict, LogUnavailableError
@@ -148,14 +149,14 @@ def a_refusal_that_is_not_confirmed(patch: pytest.MonkeyPatch) -> None:
 
 def a_question_to_the_log_that_began_before_the_command_came(patch: pytest.MonkeyPatch) -> None:
     """What was stored since is not known to its answer."""
-    ask = _TipQuestions.ask
+    ask = Questions.ask
 
-    async def join(self: _TipQuestions) -> Tip:
+    async def join(self: Questions[Any]) -> Any:
         if self._asking is not None and not self._asking.done():
             return await asyncio.shield(self._asking)
         return await ask(self)
 
-    patch.setattr(_TipQuestions, "ask", join)
+    patch.setattr(Questions, "ask", join)
 
 
 def a_cursor_that_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:

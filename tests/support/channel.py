@@ -14,6 +14,8 @@ class MemoryChannel:
     def __init__(self, wall_ms: Callable[[], int] = lambda: 0) -> None:
         self.epoch = ""
         self.is_broken = False
+        self.is_lossy = False
+        """Notes are lost on the way, and no sender hears of it."""
         self.notes: list[bytes] = []
         """All notes ever published."""
         self._wall_ms = wall_ms
@@ -23,6 +25,8 @@ class MemoryChannel:
         """See `Coordination.publish`."""
         self._answer()
         self.notes.append(note)
+        if self.is_lossy:
+            return
         for subscriber in self._subscribers:
             subscriber.put_nowait(note)
 
