@@ -121,6 +121,21 @@ class TestCrashes:
 
         asyncio.run(scenario())
 
+    def test_a_record_of_a_session_survives(self) -> None:
+        """From the moment that it was kept, since its client was answered then."""
+        own = mortal_server()
+
+        async def scenario() -> None:
+            log = await open_log(own.url(new_name()), PickledStates(), synchronous="full")
+            await log.session_records.keep("key", {"a": b"1"}, until_ms=100)
+            await asyncio.to_thread(own.kill)
+            await asyncio.to_thread(own.start)
+            await until_it_answers(log)
+            assert await log.session_records.load("key", now_ms=0) == {"a": b"1"}
+            await log.close()
+
+        asyncio.run(scenario())
+
     def test_a_server_that_is_away_is_waited_for(self) -> None:
         """Opening fails in a way that says so; a subscriber and a follower hear of it, and begin anew after it."""
         own = mortal_server()
