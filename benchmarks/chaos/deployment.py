@@ -190,11 +190,16 @@ class Deployment:
     def faults(self) -> list[str]:
         """Return the lines that no worker should have logged, and the unexpected ends."""
         lines = [(worker.name, line) for worker in self.workers for line in worker.log_text().splitlines()]
-        return [f"{name} logged {line[:600]}" for name, line in lines if '"level":"error"' in line or line[:1] != "{"]
+        return [f"{name} logged {line[:600]}" for name, line in lines if _is_fault(line)]
 
     def remove(self) -> None:
         """Delete the logs."""
         self._directory.cleanup()
+
+
+def _is_fault(line: str) -> bool:
+    """Tell if a log line shows a fault of the worker; that the engine does not answer is none."""
+    return line[:1] != "{" or ('"level":"error"' in line and '"event":"log_unavailable"' not in line)
 
 
 def _haproxy(config: Path) -> subprocess.Popen[bytes]:

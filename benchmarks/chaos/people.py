@@ -165,7 +165,8 @@ class Listener(OfficialParticipant):
         """Enter, and listen."""
         self._is_bound = False
         await self.begin()
-        self._early = early = []
+        early: list[StreamFrame] = []
+        self._early = early
         # The stream of a session is open by now, so it may tell of the match before the entry is answered.
         await self.enter_anew(stands_before=self.era == SESSIONS)
         self._early = None

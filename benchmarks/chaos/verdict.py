@@ -119,7 +119,7 @@ class LogJudge:
         positions: dict[tuple[str, str], list[Position]] = {}
         for commit in self._log.commits:
             for event in commit.events:
-                if isinstance(event, MessageSent):
+                if isinstance(event, MessageSent) and isinstance(event.text, str):
                     positions.setdefault((event.sender, event.text), []).append(commit.position)
         for sender, texts in self._run.acknowledged.items():
             found = [positions.get((sender, text), []) for text in texts]
