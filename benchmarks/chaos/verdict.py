@@ -105,14 +105,18 @@ class LogJudge:
 
     def judge(self) -> Verdict:
         """Return the verdict."""
-        fault = check_log(self._log, workers=1).fault
-        if fault is not None:
-            self.verdict.other.append(f"verify: {fault.violation} {fault.evidence}")
+        self.check_promises()
         self._judge_messages()
         for commit in self._log.commits:
             self._judge_presence(commit)
         self.verdict.counts["commits"] = len(self._log.commits)
         return self.verdict
+
+    def check_promises(self) -> None:
+        """Check the log against every promise, as `chat-broker verify` does."""
+        fault = check_log(self._log, workers=1).fault
+        if fault is not None:
+            self.verdict.other.append(f"verify: {fault.violation} {fault.evidence}")
 
     def _judge_messages(self) -> None:
         """Each acknowledged message is in the log once, and those of a sender are in the order of their sending."""
