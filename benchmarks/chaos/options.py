@@ -3,12 +3,9 @@
 import argparse
 import secrets
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
 
+from benchmarks.engines import STORES, Store
 from benchmarks.soak.options import SEED_BELOW
-
-Store = Literal["redis", "postgresql"]
-STORES: Final[tuple[Store, ...]] = get_args(Store)
 
 
 @dataclass(frozen=True)

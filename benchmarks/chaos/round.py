@@ -5,7 +5,7 @@ import random
 import time
 from typing import Final
 
-from benchmarks.chaos import engines
+from benchmarks import engines
 from benchmarks.chaos.deployment import Deployment
 from benchmarks.chaos.options import ChaosOptions
 from benchmarks.chaos.people import Listener, OfficialParticipant, ToolUser, Vanishing

@@ -1,12 +1,12 @@
 """One short round of the chaos run for each store: real workers, proxy, engine and official clients."""
 
 import shutil
-from typing import get_args
 
 import pytest
 
-from benchmarks.chaos.options import ChaosOptions, Store
+from benchmarks.chaos.options import ChaosOptions
 from benchmarks.chaos.round import Round
+from benchmarks.engines import STORES, Store
 from tests.support.engines.postgresql import VERSIONS, binaries
 from tests.support.engines.redis import binary_of
 
@@ -19,7 +19,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.mark.parametrize("store", get_args(Store))
+@pytest.mark.parametrize("store", STORES)
 async def test_workers_and_their_store_are_killed_while_people_talk(store: Store) -> None:
     """Nothing acknowledged is lost, doubled or reordered; nobody present goes, and nobody long gone is matched."""
     if shutil.which("haproxy", path="/usr/bin:/usr/sbin:/usr/local/bin") is None:

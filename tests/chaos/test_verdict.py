@@ -42,7 +42,9 @@ class Story:
     def then(self, after_s: float, command: Command, *events: Event) -> None:
         """Store a commit `after_s` after the beginning."""
         tip = self.commits[-1].tip if self.commits else EMPTY_TIP
-        self.commits.append(commit_after(tip, command, Facts(round((START_S + after_s) * 1_000), salt="0" * 32), list(events)))
+        self.commits.append(
+            commit_after(tip, command, Facts(round((START_S + after_s) * 1_000), salt="0" * 32), list(events))
+        )
 
     def enter(self, who: ConnectionId, name: str, after_s: float) -> None:
         """`who` begins to wait."""

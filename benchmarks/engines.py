@@ -1,18 +1,24 @@
-"""The engine of a round: a server of the store with a directory of its own, which can be killed and started again."""
+"""Servers of the stores, each with a directory of its own; they can be killed and started again."""
 
 import asyncio
-from typing import Protocol
+from typing import Final, Literal, Protocol, get_args
 
-from benchmarks.chaos.options import Store
 from tests.support.engines import postgresql
 from tests.support.engines.redis import RedisServer
+
+Store = Literal["redis", "postgresql"]
+STORES: Final[tuple[Store, ...]] = get_args(Store)
 
 
 class Engine(Protocol):
     """A running server. Every acknowledged write of it is on the disk."""
 
     url: str
-    """The URL of the log in it."""
+    """The URL of a log in it."""
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of the log of that name."""
+        ...
 
     async def kill(self) -> None:
         """End it, without a chance to do anything more."""
@@ -35,6 +41,10 @@ class Valkey:
         self._server.start()
         self.url = self._server.url()
 
+    def url_of(self, name: str) -> str:
+        """Return the URL of the log of that name."""
+        return self._server.url(name)
+
     async def kill(self) -> None:
         """Kill its process (`SIGKILL`)."""
         self._server.kill()
@@ -55,6 +65,10 @@ class Postgresql:
         binaries = next(found for version in postgresql.VERSIONS if (found := postgresql.binaries(version)) is not None)
         self._server = postgresql.Server(binaries)
         self.url = self._server.url("chat")
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of the log of that name."""
+        return self._server.url(name)
 
     async def kill(self) -> None:
         """End all its processes at once, as `pg_ctl stop -m immediate` does: they recover from the WAL afterwards."""
