@@ -19,7 +19,8 @@ from events.ids import Position
 from events.log import MISSED_COMMITS_MAX, TURN_MS, LogUnavailableError, UnusableLogError
 from events.redis.address import Address
 from events.redis.client import ANSWER_SECONDS, ERRORS, Client, ask, connect_again, eval_again, evalsha, finish
-from events.redis.entries import commits_of, position_of
+from events.redis.entries import position_of
+from events.redis.known_commits import KnownCommits
 from events.redis.scripts import GIVE_TURN, READ, TAKE_TURN
 
 Missed = tuple[bytes, Sequence[Any], Sequence[Any]]
@@ -32,10 +33,11 @@ ANSWER_MS = 50
 class Turns:
     """The turns of one broker. They have a connection of their own, since a wait blocks it."""
 
-    def __init__(self, address: Address, client: Client) -> None:
+    def __init__(self, address: Address, client: Client, known: KnownCommits) -> None:
         """`client`: for what must not wait."""
         self._address = address
         self._client = client
+        self._known = known
         keys = address.keys
         self._keys = (keys.pen, keys.turn)
         self._read_keys = (keys.log, keys.texts, keys.meta)
@@ -75,7 +77,7 @@ class Turns:
         if not entries or position_of(entries[0]) != after + 1:
             return ()
         with suppress(UnusableLogError):
-            return commits_of(entries, texts)
+            return self._known.commits_of(entries, texts)
         return ()
 
     async def _wait(self, after: Position) -> Missed | None:

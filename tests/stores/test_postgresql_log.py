@@ -24,10 +24,10 @@ from events.policy import Policy
 from events.postgresql import coordination as coordination_module
 from events.postgresql import link as link_module
 from events.postgresql import log as log_module
+from events.postgresql.known_commits import KNOWN_COMMITS_MAX
 from events.postgresql.layout import lock_of
 from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import open_log
-from events.postgresql.own_commits import OWN_COMMITS_MAX
 from projections.state import fold
 from tests.support.engines.postgresql import Server, new_name, server
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
@@ -433,6 +433,24 @@ class TestSharing:
             assert [*own, *[await anext(followed) for _ in range(3)]] == commits
 
     @on_log(2)
+    async def test_what_came_with_a_turn_or_a_conflict_does_not_come_again(
+        self, here: PostgresqlLog, there: PostgresqlLog
+    ) -> None:
+        """The follower hears the very objects."""
+        commits = chain(6)
+        async with aclosing(here.follow(0)) as followed:
+            await there.append(commits[:1], expected=EMPTY_TIP)
+            assert await anext(followed) == commits[0]
+            await there.append(commits[1:3], expected=commits[0].tip)
+            async with here.turn(1) as came:
+                assert list(came) == commits[1:3]
+            await there.append(commits[3:], expected=commits[2].tip)
+            with pytest.raises(Conflict) as late:
+                await here.append([another_after(commits[:3])], expected=commits[2].tip)
+            known = [*came, *late.value.missed]
+            assert [await anext(followed) for _ in known] == commits[1:]
+
+    @on_log(2)
     async def test_a_trimmed_log_is_trimmed_for_all(self, here: PostgresqlLog, there: PostgresqlLog) -> None:
         """The rows are deleted, with what was recorded of them; the other broker sees the base with its next read."""
         commits = chain(8)
@@ -471,7 +489,7 @@ class TestSharing:
     @on_log(1)
     async def test_many_own_commits_are_heard_by_two_followers(self, log: PostgresqlLog) -> None:
         """More than are kept for them; the rest is read."""
-        commits = chain(OWN_COMMITS_MAX + 300)
+        commits = chain(KNOWN_COMMITS_MAX + 300)
         async with aclosing(log.follow(0)) as first, aclosing(log.follow(0)) as second:
             heard = [asyncio.ensure_future(anext(each)) for each in (first, second)]
             await asyncio.sleep(0)
