@@ -6,7 +6,7 @@ import asyncio
 import atexit
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import cache
 from typing import Any
@@ -472,6 +472,28 @@ class TestSharing:
         assert list(await there._reader.snapshot_tips()) == [higher.tip]
         assert await there.newest_snapshot() == higher
         assert await all_of(there) == commits[6:]
+
+    @on_log(1)
+    async def test_a_snapshot_that_another_broker_drops_is_no_failure(self, log: PostgresqlLog) -> None:
+        """One that trims further does it while this one is written."""
+        commits = chain(8)
+        await log.append(commits, expected=EMPTY_TIP)
+        higher, schema = Snapshot(commits[5].tip, fold(commits[:6])), log._address.schema
+
+        class Interrupted(PickledStates):
+            """A codec that encodes while the other broker trims."""
+
+            def encode(self, state: Any) -> Iterator[bytes]:
+                asyncio.run(
+                    server().sql(f"DELETE FROM {schema}.snapshots WHERE position = 4 RETURNING 1")
+                )  # in a thread
+                yield from super().encode(state)
+
+        log._codec = Interrupted()
+        await log._write(Snapshot(commits[3].tip, fold(commits[:4])), base=None)
+        log._codec = PickledStates()
+        await log.compact(higher)
+        assert await log.newest_snapshot() == higher
 
     @on_log(1)
     async def test_a_large_snapshot_is_kept_in_parts(self, log: PostgresqlLog) -> None:
