@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
@@ -13,7 +14,6 @@ from broker.stores import store_module
 from events.codec import encode_commit
 from events.commit import EMPTY_TIP
 from events.log import Snapshot
-from events.store_loader import StoreLoader
 from projections.snapshots import STATE_CODEC
 
 READY_S: Final = 5.0
@@ -23,34 +23,39 @@ PAGE: Final = 5_000
 
 async def measure(rounds: int, commits: int) -> list[Row]:
     """Fill a log of each store, and start a broker on it, several times."""
-    rows = []
-    for store in STORES:
-        engine = started(store)
-        try:
-            url = engine.url_of("long")
-            await fill(url, commits)
-            times = [await _time_to_ready(url) for _ in range(rounds)]
-        finally:
+    engines = {store: started(store) for store in STORES}
+    try:
+        urls = {store: engine.url_of("long") for store, engine in engines.items()}
+        began = time.monotonic()
+        await fill(tuple(urls.values()), commits)
+        print(f"start: loaded {commits:,} commits into each store in {time.monotonic() - began:.0f} s", flush=True)
+        times: dict[Store, list[float]] = {store: [] for store in STORES}
+        for _ in range(rounds):
+            for store, url in urls.items():
+                times[store].append(await _time_to_ready(url))
+    finally:
+        for engine in engines.values():
             engine.remove()
-        rows.append(limit_row(_what(store, commits), times, READY_S, "s"))
-    return rows
+    return [
+        limit_row(f"{store}: start with {commits:,} commits and a snapshot, until it is ready", took, READY_S, "s")
+        for store, took in times.items()
+    ]
 
 
-def _what(store: Store, commits: int) -> str:
-    return f"{store}: start with {commits:,} commits and a snapshot, until it is ready"
-
-
-async def fill(url: str, commits: int) -> None:
-    """Load a history of so many commits, and a snapshot of its end."""
-    loader: StoreLoader = await store_module(url).open_loading(url, STATE_CODEC)
+async def fill(urls: Sequence[str], commits: int) -> None:
+    """Load a history of so many commits into each empty log, and a snapshot of its end."""
+    loaders = [await store_module(url).open_loading(url, STATE_CODEC) for url in urls]
     history, tip = ChatHistory(), EMPTY_TIP
     told = history.commits()
     while tip.position < commits:
         page = list(islice(told, min(PAGE, commits - tip.position)))
-        tip = await loader.append_lines([encode_commit(commit) for commit in page], expected=tip)
+        lines = [encode_commit(commit) for commit in page]
+        await asyncio.gather(*(loader.append_lines(lines, expected=tip) for loader in loaders))
+        tip = page[-1].tip
         history.state()  # it folds what it has kept until now
-    await loader.save(Snapshot(tip, history.state()))
-    await loader.finish()
+    for loader in loaders:
+        await loader.save(Snapshot(tip, history.state()))
+        await loader.finish()
 
 
 async def _time_to_ready(url: str) -> float:

@@ -15,7 +15,6 @@ from typing import Final
 from benchmarks.clients import enter
 from benchmarks.connections import HTTP_OK, CallConnection, WrongAnswer, connect_client, dial
 from benchmarks.engines import started
-from benchmarks.server import Server
 from benchmarks.soak.listener import Listener
 from benchmarks.stores.brokers import broker
 from benchmarks.stores.rows import Row, limit_row
@@ -130,9 +129,11 @@ async def _resumed_in(url: str, streams: int) -> float:
         for one, other in zip(people[::2], people[1::2], strict=True):
             await one.come(first.port)
             await other.come(first.port)
-        began = await _killed(first)
+        cpu_s = second.cpu_seconds()
+        os.kill(first.pid, signal.SIGKILL)
+        began = time.perf_counter()
         await _say_to_some(people, second.port)
-        await _all([lambda who=person: who.resume(second.port) for person in people])
+        await _resume_all(people, second.port)
         async with asyncio.timeout(HEARD_WITHIN_S):
             for person in people:
                 if person.told is not None:
@@ -141,18 +142,14 @@ async def _resumed_in(url: str, streams: int) -> float:
         for person in people:
             if person.heard != ([person.told] if person.told is not None else []):
                 raise WrongAnswer(f"someone was told {person.told!r} and heard {person.heard}")
-        print(f"streams: {streams:,} resumed in {took_s:.1f} s", flush=True)
+        cpu_s = second.cpu_seconds() - cpu_s
+        print(f"streams: {streams:,} resumed in {took_s:.1f} s, with {cpu_s:.1f} s of the other's CPU", flush=True)
         return took_s
     finally:
         for person in people:
             person.leave()
         first.stop()
         second.stop()
-
-
-async def _killed(server: Server) -> float:
-    os.kill(server.pid, signal.SIGKILL)
-    return time.perf_counter()
 
 
 async def _say_to_some(people: Sequence[Person], port: int) -> None:
@@ -162,11 +159,11 @@ async def _say_to_some(people: Sequence[Person], port: int) -> None:
         await people[number].say(port, f"said to {number + 1}")
 
 
-async def _all(deeds: Sequence[object]) -> None:
-    waiting = iter(deeds)
+async def _resume_all(people: Sequence[Person], port: int) -> None:
+    waiting = iter(people)
 
     async def some() -> None:
-        for deed in waiting:
-            await deed()  # type: ignore[operator]
+        for person in waiting:
+            await person.resume(port)
 
     await asyncio.gather(*(some() for _ in range(AT_ONCE)))
