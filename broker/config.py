@@ -194,4 +194,6 @@ def _log_url(text: str) -> str:
 
 def commits_kept(settings: Settings) -> int | None:
     """Return the most commits the log may hold; `None` for no limit."""
-    return settings.policy.log_commits_max if settings.log == MEMORY_URL else None
+    store = SHARED_SCHEMES.get(scheme_of(settings.log))
+    is_in_memory = settings.log == MEMORY_URL if store is None else store.is_in_memory
+    return settings.policy.log_commits_max if is_in_memory else None

@@ -91,7 +91,8 @@ class MatchConfirmation:
     def confirm_all(self) -> None:
         """Count every match as confirmed: the openings of some of them were not announced."""
         self.unconfirmed.clear()
-        self._early.clear()
+        position = self._replica.state.position
+        self._early = {who: early for who, early in self._early.items() if early > position}
 
     def confirm(self, connection_id: ConnectionId) -> None:
         """Note a sign of life of `connection_id`, and tell the other brokers if it confirms a match."""

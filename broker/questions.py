@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Questions(Generic[T]):
         """
         if self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._ask_after(self._asking))
-            self._next.add_done_callback(_retrieve)
+            self._next.add_done_callback(retrieve)
         return await asyncio.shield(self._next)
 
     async def stop(self) -> None:
@@ -45,7 +45,7 @@ class Questions(Generic[T]):
         return await self._ask()
 
 
-def _retrieve(asked: asyncio.Task[T]) -> None:
-    """Retrieve the error of a question after its callers have gone."""
+def retrieve(asked: asyncio.Future[Any]) -> None:
+    """Retrieve the error of work after its callers have gone."""
     if not asked.cancelled():
         asked.exception()

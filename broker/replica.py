@@ -15,7 +15,7 @@ import structlog
 from broker.clock import Clock, sleep_until
 from broker.compaction import read_next_page
 from broker.metrics import Metrics
-from broker.questions import Questions
+from broker.questions import Questions, retrieve
 from events.codec import UnreadableCommitError
 from events.commands import Disconnect
 from events.commit import BrokenChainError, Commit, Tip, check_link
@@ -88,17 +88,20 @@ class Replica:
         self._seen_to: Position = 0  # the log was seen to hold so much
         self._sought: str | None = None  # the id of a commit whose append was not answered
         self._has_come = False
+        self._is_folded = False
         self._moved = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Fold the contents of the log.
+        """Fold the contents of the log; a second start goes on where the first has got to.
 
         Raises:
             BrokenChainError: the log's past has changed.
             UnusableLogError: it can't be read.
             LogUnavailableError: it does not answer.
         """
+        if self._is_folded:
+            return
         snapshot = await self._log.newest_snapshot()
         folding = (snapshot.state if snapshot is not None else INITIAL_STATE).mutate()
         self.started_at = folding.position
@@ -113,6 +116,7 @@ class Replica:
             raise BrokenChainError(
                 f"a snapshot says that it went on to position {self.state.position}, and it ends at {tip.position}"
             )
+        self._is_folded = True
 
     def follow(self) -> None:
         """Begin to hear other brokers' commits, if the log is shared."""
@@ -301,6 +305,7 @@ async def within(clock: Clock, within_ms: int, work: Awaitable[T]) -> T:
         LogUnavailableError: it took longer.
     """
     working = asyncio.ensure_future(work)
+    working.add_done_callback(retrieve)  # it may fail in the moment in which the caller is cancelled
 
     def give_up() -> None:
         working.cancel()

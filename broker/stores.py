@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Literal, NamedTuple, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from events.log import EventLog, StateCodec, UnusableLogError
 from events.memory import MemoryLog
@@ -17,6 +18,11 @@ Synchronous = Literal["full", "normal"]
 DISTRIBUTION = "mcp-chat-broker"
 MEMORY_URL = "memory:"
 SQLITE_SCHEME = "sqlite:"
+DEFAULT_NAME = "chat"
+"""The name of a log in a shared store, if its URL has none."""
+
+_PASSWORD = re.compile(r"((?:^|&)\w*password=)[^&]*", re.IGNORECASE)
+
 LOG_URLS = "memory:, sqlite:PATH, redis://HOST or postgresql://HOST/DATABASE"
 
 
@@ -25,10 +31,12 @@ class SharedStore(NamedTuple):
 
     module: str
     extra: str
+    is_in_memory: bool
+    """True if the log has to be bounded, since all of it is in the store's memory."""
 
 
-_REDIS = SharedStore("events.redis.open", "redis")
-_POSTGRESQL = SharedStore("events.postgresql.open", "postgresql")
+_REDIS = SharedStore("events.redis.open", "redis", is_in_memory=True)
+_POSTGRESQL = SharedStore("events.postgresql.open", "postgresql", is_in_memory=False)
 
 SHARED_SCHEMES: Mapping[str, SharedStore] = {
     "redis": _REDIS,
@@ -83,10 +91,17 @@ def without_password(url: str) -> str:
         password = parts.password
     except ValueError:
         return f"{scheme_of(url)}://"
-    if password is None:
+    query = _PASSWORD.sub(r"\1***", parts.query)
+    if password is None and query == parts.query:
         return url
     user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+    netloc = f"{user.partition(':')[0]}:***@{host}" if password is not None else parts.netloc
+    return urlunsplit(parts._replace(netloc=netloc, query=query))
+
+
+def name_of(url: str) -> str:
+    """Return the name of the log at the URL of a shared store, as in `?name=chat`."""
+    return dict(parse_qsl(urlsplit(url).query)).get("name", DEFAULT_NAME)
 
 
 def store_module(url: str) -> StoreModule:

@@ -28,7 +28,11 @@ class StoreReader(Protocol):
         ...
 
     async def lines(self, after: Position, limit: int) -> Sequence[bytes]:
-        """Return up to `limit` commits after `after`, in order, as lines of JSON without their ends."""
+        """Return up to `limit` commits after `after`, in order, as lines of JSON without their ends.
+
+        Raises:
+            UnusableLogError: the first of them is missing, or can't be read. A later one ends the result.
+        """
         ...
 
     async def snapshot_tips(self) -> Sequence[Tip]:

@@ -11,52 +11,28 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from broker.clock import Clock
-from broker.hub import Delivery
 from broker.questions import Questions
 from broker.replica import Replica
 from broker.streams import Stream
-from events.ids import HANDLE_BYTES, ConnectionId, Handle, Position, connection_id_of
+from events.ids import ConnectionId, Handle, Position, connection_id_of
 from events.session_records import Fields
+from mcp_facade.session_record import (
+    DEFAULT,
+    STREAM,
+    Shown,
+    handle_field,
+    locked,
+    shown_handles,
+    subscription_field,
+    subscriptions,
+    uri_of,
+)
 from mcp_facade.session_tokens import SessionToken
 
-_DEFAULT = "default"
-_HANDLE = "handle "  # and a connection id: `Shown.order` and `Shown.since`, 8 bytes each, and the locked handle
-_SUBSCRIPTION = "subscription "  # and a connection id, a space, the URI with {handle} in the handle's place
-_PLACEHOLDER = "{handle}"
-_STREAM = "stream"  # a random id of the newest GET stream, in a shared log
-
-MARK_CHARS = 4
 RECENT_HANDLES_MAX = 16
-
-
-class ResumePoint(NamedTuple):
-    """The progress of a stream: the client has all before `position`, and the notifications there in `sent_mask`.
-
-    `sent_mask` has a bit for each recipient of the position, in ascending order of connection ids. The client keeps it,
-    because no later stream knows the handles shown by then.
-    """
-
-    position: Position
-    sent_mask: int
-    marks: frozenset[str] | None = None
-    """The marks of the handles that the stream was for by then (`mark_of`); `None`: all that were shown."""
-
-    def includes(self, delivery: Delivery) -> bool:
-        """Return whether the client has `delivery`."""
-        return delivery.position == self.position and bool(self.sent_mask >> delivery.nth & 1)
-
-    def advance(self, delivery: Delivery) -> ResumePoint:
-        """Return the point after `delivery`, which comes next."""
-        sent_mask = self.sent_mask if delivery.position == self.position else 0
-        return ResumePoint(delivery.position, sent_mask | 1 << delivery.nth)
-
-
-def mark_of(connection_id: ConnectionId) -> str:
-    """Return a short mark that tells the connections of one session apart."""
-    return connection_id[2 : 2 + MARK_CHARS]
 
 
 class CallInFlight(Protocol):
@@ -83,16 +59,6 @@ class SessionStream(Protocol):
     def attach_late(self, connection_id: ConnectionId, since: Position) -> None:
         """Carry the notifications of a handle shown at another broker, those after `since` first."""
         ...
-
-
-class Shown(NamedTuple):
-    """A handle that was shown in a session."""
-
-    handle: Handle
-    order: int
-    """The later it was shown last, the greater."""
-    since: Position
-    """The position of the log, as far as known, when it was shown first."""
 
 
 class Session:
@@ -211,7 +177,7 @@ class Session:
             order = max(self._clock.wall_ms(), latest.order + 1 if latest is not None else 0)
             shown = Shown(handle, order, known.since if known is not None else self._replica.state.position)
             self._handles[connection_id] = shown
-            self._change(_HANDLE + connection_id, self._locked(connection_id, shown), is_news=known is None)
+            self._change(handle_field(connection_id), locked(self.token, connection_id, shown), is_news=known is None)
             if known is None:
                 self._find_recent()
         if self.stream is not None and connection_id not in self.joining:
@@ -232,7 +198,7 @@ class Session:
             displaced.stream.end()
         if stream_id is not None:
             self._stream_id = stream_id
-            self._change(_STREAM, stream_id, is_news=True)
+            self._change(STREAM, stream_id, is_news=True)
 
     def drop_stream(self, stream: SessionStream) -> None:
         """Note that `stream` is over; the session may have a later one."""
@@ -244,7 +210,7 @@ class Session:
         self.bind(connection_id, handle)
         if connection_id != self._default:
             self._default = connection_id
-            self._change(_DEFAULT, connection_id.encode())
+            self._change(DEFAULT, connection_id.encode())
 
     def subscribe(self, uri: str, connection_id: ConnectionId, handle: Handle) -> bool:
         """Announce growth of that inbox on the stream; return `False` at the limit of subscriptions."""
@@ -253,7 +219,7 @@ class Session:
         if len(self.subscriptions) >= self._replica.state.policy.handles_per_stream_max:
             return False
         self.subscriptions[uri] = connection_id
-        self._change(_subscription_field(uri, connection_id, handle), b"", is_news=True)
+        self._change(subscription_field(uri, connection_id, handle), b"", is_news=True)
         return True
 
     def unsubscribe(self, uri: str) -> None:
@@ -261,18 +227,18 @@ class Session:
         connection_id = self.subscriptions.pop(uri, None)
         handle = self._handle_of(connection_id) if connection_id is not None else None
         if connection_id is not None and handle is not None:
-            self._change(_subscription_field(uri, connection_id, handle), None, is_news=True)
+            self._change(subscription_field(uri, connection_id, handle), None, is_news=True)
 
     def forget(self, connection_id: ConnectionId) -> None:
         """Act as if the handle of `connection_id` had not been shown."""
         for uri in [uri for uri, subscriber in self.subscriptions.items() if subscriber == connection_id]:
             self.unsubscribe(uri)
         if self._handles.pop(connection_id, None) is not None:
-            self._change(_HANDLE + connection_id, None, is_news=True)
+            self._change(handle_field(connection_id), None, is_news=True)
             self._find_recent()
         if self._default == connection_id:
             self._default = None
-            self._change(_DEFAULT, None)
+            self._change(DEFAULT, None)
         if self.stream is not None and connection_id != self.own_connection:
             self.stream.stream.detach(connection_id)
 
@@ -290,22 +256,20 @@ class Session:
         `may_have_expired`: a field that is not there may have been kept for too short a time, and not been removed.
         """
         kept = self.fields() if may_have_expired else {}
-        record = {**kept, **fields, **(self._changes_since_load or {})}
+        changed = {**kept, **fields, **(self._changes_since_load or {})}
+        record = {name: value for name, value in changed.items() if value is not None}
         self._changes_since_load = None
         before = set(self._handles)
-        self._handles = self._unlocked({name: value for name, value in record.items() if value is not None})
+        self._handles = shown_handles(self.token, record)
         self._find_recent()
-        default = record.get(_DEFAULT)
-        self._default = ConnectionId(default.decode()) if default is not None else None
+        self._default = ConnectionId(record[DEFAULT].decode()) if DEFAULT in record else None
         self.subscriptions = {}
-        for name, value in record.items():
-            if name.startswith(_SUBSCRIPTION) and value is not None:
-                subscriber, _, uri = name.removeprefix(_SUBSCRIPTION).partition(" ")
-                handle = self._handle_of(ConnectionId(subscriber))
-                if handle is not None:
-                    self.subscriptions[uri.replace(_PLACEHOLDER, handle)] = ConnectionId(subscriber)
+        for subscriber, template in subscriptions(record):
+            handle = self._handle_of(subscriber)
+            if handle is not None:
+                self.subscriptions[uri_of(template, handle)] = subscriber
         if self.stream is not None:
-            self._have_follow(self.stream, before, record.get(_STREAM))
+            self._have_follow(self.stream, before, record.get(STREAM))
 
     def _have_follow(self, stream: SessionStream, before: set[ConnectionId], newest_id: bytes | None) -> None:
         """Have `stream` carry what is shown by now; end it if another broker has a newer one."""
@@ -323,13 +287,13 @@ class Session:
         """Return its record as it should be by now, but for the id of its stream."""
         fields: dict[str, bytes | None] = {}
         if self._default is not None:
-            fields[_DEFAULT] = self._default.encode()
+            fields[DEFAULT] = self._default.encode()
         for connection_id, shown in self._handles.items():
-            fields[_HANDLE + connection_id] = self._locked(connection_id, shown)
+            fields[handle_field(connection_id)] = locked(self.token, connection_id, shown)
         for uri, connection_id in self.subscriptions.items():
             subscriber = self._handle_of(connection_id)
             if subscriber is not None:
-                fields[_subscription_field(uri, connection_id, subscriber)] = b""
+                fields[subscription_field(uri, connection_id, subscriber)] = b""
         return fields
 
     def _change(self, name: str, value: bytes | None, *, is_news: bool = False) -> None:
@@ -337,22 +301,6 @@ class Session:
         if self._changes_since_load is not None:
             self._changes_since_load[name] = value
         self.has_news = self.has_news or is_news
-
-    def _locked(self, connection_id: ConnectionId, shown: Shown) -> bytes:
-        numbers = shown.order.to_bytes(8, "big") + shown.since.to_bytes(8, "big")
-        return numbers + self.token.lock(connection_id, shown.handle)
-
-    def _unlocked(self, record: Fields) -> OrderedDict[ConnectionId, Shown]:
-        """Return the handles in `record` in the order of their showing."""
-        handles = []
-        for name, value in record.items():
-            if name.startswith(_HANDLE) and len(value) == 16 + HANDLE_BYTES:
-                connection_id = ConnectionId(name.removeprefix(_HANDLE))
-                handle = self.token.unlock(connection_id, value[16:])
-                if handle is not None:
-                    order, since = int.from_bytes(value[:8], "big"), int.from_bytes(value[8:16], "big")
-                    handles.append((connection_id, Shown(handle, order, since)))
-        return OrderedDict(sorted(handles, key=lambda item: (item[1].order, item[0])))
 
     def _find_recent(self) -> None:
         by_age = sorted(self._handles.items(), key=lambda item: (item[1].since, item[0]))
@@ -368,7 +316,3 @@ class Session:
 def digest_of(request_id: int | str) -> str:
     """Return a short digest of a request's id, which may be long."""
     return hashlib.sha256(repr(request_id).encode()).hexdigest()[:16]
-
-
-def _subscription_field(uri: str, connection_id: ConnectionId, handle: Handle) -> str:
-    return f"{_SUBSCRIPTION}{connection_id} {uri.replace(handle, _PLACEHOLDER)}"

@@ -4,10 +4,8 @@ A session's id is a token (`session_tokens`), so a session exists without being 
 the token. All its other state is a small record beside the log (`SessionRecords`), loaded at the session's first
 request here. The copy in memory (`Session`) can be dropped at any time while the session is not in use.
 
-The brokers of a shared log each have a copy. The record is the truth: a change is kept first, and then told. A broker
-that hears of it, or that may have missed notes, doubts its copy and loads the record again, before the next use of the
-session, or at once if the session is in use. Where an old copy would do harm, nobody waits for a note: the record is
-loaded to open or end a stream, to find the meaning of a left-out handle, and before it is renewed.
+In a shared log each broker has a copy (`session_notes`). Where an old one would do harm, nobody waits for a note: the
+record is loaded to open a stream or end a session, to find the meaning of a left-out handle, and to be renewed.
 """
 
 from __future__ import annotations
@@ -23,12 +21,12 @@ import structlog
 
 from broker.broker import Broker
 from broker.clock import Timer, sleep_until
-from broker.notes import CALL_CANCELLED, SESSION_CHANGED, SessionNote
 from broker.questions import Questions
-from broker.rate_limiter import RateLimiter
 from events.ids import Position
 from events.log import LogUnavailableError
-from mcp_facade.session import Session, digest_of
+from mcp_facade.session import Session
+from mcp_facade.session_notes import SessionNotes
+from mcp_facade.session_record import ENDED
 from mcp_facade.session_tokens import NONCE_BYTES, RANDOM_BYTES, SessionToken, TokenSealer
 
 logger = structlog.get_logger(__name__)
@@ -38,14 +36,8 @@ T = TypeVar("T")
 SWEEP_MS = 30_000
 
 STREAM_ID_BYTES = 8
-REFRESH_AGAIN_MS = 1_000
 MAY_HAVE_EXPIRED = 3 / 4
 """The part of the time for which a record is kept: a broker that did not renew it for so long was held up."""
-
-CANCELS_PER_10S_MAX = 200
-"""How many calls of other brokers a peer may cancel; a note goes to all of them."""
-
-_ENDED = "ended"
 
 
 class Sessions:
@@ -63,15 +55,8 @@ class Sessions:
         self._tokens = TokenSealer(self._records.secret)
         self._age_max_ms = age_max_ms
         self._by_id: OrderedDict[str, Session] = OrderedDict()
-        self._by_key: dict[str, Session] = {}  # of a shared log
         self._is_shared = broker.log.is_shared
-        self._link = broker.roster_link
-        if self._link is not None:
-            self._link.subscribe(self)
-        self._peers = broker.peers
-        self._cancels = RateLimiter(broker.clock)
-        self._doubted: dict[Session, None] = {}
-        self._is_refreshing = False
+        self._notes = SessionNotes(broker, self.has_refreshed) if self._is_shared else None
         self._sweep_timer: Timer | None = None
 
     def __len__(self) -> int:
@@ -135,7 +120,7 @@ class Sessions:
         doubts, key = session.doubts, session.token.record_key
         session.begin_load()
         fields = await self._answered(self._records.load(key, now_ms=self._clock.wall_ms()))
-        if _ENDED in fields:
+        if ENDED in fields:
             self._close(session)
             return
         session.take_over(fields, may_have_expired=not fields or self._is_due(session, MAY_HAVE_EXPIRED))
@@ -164,7 +149,7 @@ class Sessions:
 
         If the log does not answer, the next call in the session tries again.
         """
-        may_renew = self._is_due(session) and await self._has_refreshed(session)
+        may_renew = self._is_due(session) and await self.has_refreshed(session)
         while session.keeping is not None:  # one after the other, in their order
             await asyncio.wait({session.keeping})
         changes, session.changes = session.changes, {}
@@ -179,7 +164,7 @@ class Sessions:
         self._in_background(session.keeping)  # a caller that is cancelled changes nothing
         await self._wait(session.keeping)
 
-    async def _has_refreshed(self, session: Session) -> bool:
+    async def has_refreshed(self, session: Session) -> bool:
         """Return whether `session` has all that other brokers kept, since what is not renewed is over."""
         try:
             await self.refresh(session)
@@ -197,16 +182,10 @@ class Sessions:
             session.has_news = session.has_news or has_news
             logger.warning("session_put_off", reason=str(error))
         else:
-            if has_news:
-                self._tell_change(session)
+            if has_news and self._notes is not None:
+                self._notes.tell_change(session)
         finally:
             session.keeping, session.being_kept = None, {}
-
-    def _tell_change(self, session: Session) -> None:
-        if self._link is not None:
-            self._link.tell_session(SessionNote(session.token.record_key, SESSION_CHANGED))
-            if session.stream is not None:  # another broker may have kept the id of its stream meanwhile
-                self._doubt(session)
 
     async def end(self, session: Session) -> None:
         """End `session` for good: its stream, the waits of its calls, and every later request.
@@ -218,13 +197,14 @@ class Sessions:
         until_ms = session.token.made_ms + self._age_max_ms
         changes: dict[str, bytes | None] = dict.fromkeys(session.fields())
         try:
-            ending = self._records.keep(session.token.record_key, changes | {_ENDED: b"1"}, until_ms=until_ms)
+            ending = self._records.keep(session.token.record_key, changes | {ENDED: b"1"}, until_ms=until_ms)
             await self._answered(ending)
         except LogUnavailableError:
             session.ended = False
             raise
         self._close(session)
-        self._tell_change(session)
+        if self._notes is not None:
+            self._notes.tell_change(session)
 
     def _close(self, session: Session) -> None:
         """Let go of an ended session."""
@@ -236,48 +216,9 @@ class Sessions:
             session.stream.stream.end()
 
     def cancel(self, session: Session, request_id: int | str, address: str) -> None:
-        """Cancel the call of that id in flight here, or else at another broker; a note of it may be lost.
-
-        `address` is the client's: its peer may have so many calls looked for.
-        """
-        if session.cancel(request_id) or self._link is None:
-            return
-        peer, keys_max = self._peers.peer_of(address), self._replica.state.policy.peers_tracked_max
-        if peer is None or not self._cancels.use(peer, per_10s_max=CANCELS_PER_10S_MAX, keys_max=keys_max):
-            digest = digest_of(request_id)
-            self._link.tell_session(SessionNote(session.token.record_key, CALL_CANCELLED, digest))
-
-    def receive(self, note: SessionNote) -> None:
-        """Act on the news of another broker (`SessionNoteReader`)."""
-        session = self._by_key.get(note.key)
-        if session is not None and note.what == SESSION_CHANGED:
-            self._doubt(session)
-        elif session is not None and note.what == CALL_CANCELLED:
-            session.cancel_by_digest(note.detail)
-
-    def notes_missed(self) -> None:
-        """Doubt all copies (`SessionNoteReader`)."""
-        for session in self._by_id.values():
-            self._doubt(session)
-
-    def _doubt(self, session: Session) -> None:
-        """Have the record loaded before the next use of `session`, or now if it is in use."""
-        session.doubts += 1
-        if session.is_in_use:
-            self._doubted[session] = None
-            if not self._is_refreshing:
-                self._is_refreshing = True
-                self._in_background(self._refresh_doubted())
-
-    async def _refresh_doubted(self) -> None:
-        """Load the records of sessions in use one by one: after a gap in the notes, these are all of them."""
-        while self._doubted:
-            session = next(iter(self._doubted))
-            del self._doubted[session]
-            if not await self._has_refreshed(session):
-                self._doubted[session] = None
-                await sleep_until(self._clock, self._clock.now_ms() + REFRESH_AGAIN_MS)
-        self._is_refreshing = False
+        """Cancel the call of that id, in flight here or at another broker; `address` is the client's."""
+        if not session.cancel(request_id) and self._notes is not None:
+            self._notes.tell_cancelled(session, request_id, address)
 
     async def _answered(self, asking: Coroutine[None, None, T]) -> T:
         """Return what the store answers to `asking`.
@@ -345,8 +286,8 @@ class Sessions:
     def _add(self, session: Session) -> None:
         """Hold `session`; beyond `sessions_max`, drop one that is not in use. Its record stays."""
         self._by_id[session.session_id] = session
-        if self._is_shared:
-            self._by_key[session.token.record_key] = session
+        if self._notes is not None:
+            self._notes.hold(session)
         self.touch(session)
         while len(self._by_id) > self._replica.state.policy.sessions_max:
             longest_inactive = next(iter(self._by_id.values()))
@@ -361,7 +302,8 @@ class Sessions:
     def _drop(self, session: Session) -> None:
         if self._by_id.get(session.session_id) is session:
             del self._by_id[session.session_id]
-            self._by_key.pop(session.token.record_key if self._is_shared else "", None)
+            if self._notes is not None:
+                self._notes.drop(session)
         self._count()
 
     def _count(self) -> None:

@@ -153,7 +153,7 @@ def test_every_command_that_looks_into_a_log_is_tried() -> None:
     assert set(COMMANDS) <= tried
     untried = {shown.command.split()[1] for shown in NOT_TRIED if shown.command.startswith(".venv/bin/chat-broker ")}
     assert untried <= {"serve", "trace", "log"}
-    for command in LOG_COMMANDS:
+    for command in set(LOG_COMMANDS) - {"init"}:  # it makes a log where there is none
         assert f"chat-broker log {command} " in PAGE
 
 

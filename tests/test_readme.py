@@ -156,7 +156,7 @@ def test_the_commands_are_those_of_the_command_line() -> None:
     written = {names(command)[0].split()[1] for command, _ in tables("Debugging")[0]}
     assert written == set(COMMANDS)
     for command in LOG_COMMANDS:
-        assert f"chat-broker log {command} " in section("A log that lasts")
+        assert f"chat-broker log {command} " in section("A log that lasts") + section("Several workers")
 
 
 def test_the_graces_are_the_defaults() -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, Commit, Tip
 from events.ids import CommitId, ConnectionId, Position
-from events.log import DeliveryRecord, Snapshot, StateCodec, UnreadableSnapshotError
+from events.log import DeliveryRecord, Snapshot, StateCodec, UnreadableSnapshotError, UnusableLogError
 from events.postgresql import snapshots
 from events.postgresql.errors import damaged
 from events.postgresql.link import Link
@@ -68,9 +68,14 @@ class PostgresqlReader:
         """Return up to `limit` commits after `after`, in order, as lines of JSON without their ends.
 
         Raises:
-            UnusableLogError: a commit is missing.
+            UnusableLogError: the first of them is missing. A later one ends the result.
         """
-        return [line.encode() for line in await self._lines(after, limit)]
+        try:
+            return [line.encode() for line in await self._lines(after, limit)]
+        except UnusableLogError:
+            if limit == 1:
+                raise
+            return await self.lines(after, limit // 2)
 
     async def read(self, after: Position, limit: int) -> list[Commit]:
         """Read as `EventLog.read`.

@@ -53,9 +53,18 @@ async def connect(address: Address) -> AbstractConnection:
         async with asyncio.timeout(CONNECT_SECONDS):
             await connection.connect()  # type: ignore[no-untyped-call]
     except BaseException:
-        await connection.disconnect(nowait=True)
+        await disconnect(connection)
         raise
     return connection
+
+
+async def disconnect(connection: AbstractConnection) -> None:
+    """Close `connection`; return once it is closed, or soon."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await connection.disconnect()
+    except ERRORS:
+        await connection.disconnect(nowait=True)
 
 
 async def connect_again(address: Address, connection: AbstractConnection | None) -> AbstractConnection:
@@ -63,7 +72,7 @@ async def connect_again(address: Address, connection: AbstractConnection | None)
     if connection is not None and connection.is_connected:
         if not await connection.can_read():  # closed by the engine meanwhile, or with an answer too many
             return connection
-        await connection.disconnect(nowait=True)
+        await disconnect(connection)
     return await connect(address)
 
 
@@ -164,7 +173,7 @@ class Client:
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
-            await self._connection.disconnect(nowait=True)
+            await disconnect(self._connection)
             self._connection = None
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from redis.asyncio.connection import AbstractConnection
 from events.coordination import NOTE_BYTES_MAX
 from events.log import LogUnavailableError
 from events.redis.address import Address
-from events.redis.client import ANSWER_SECONDS, ERRORS, Client, ask, connect
+from events.redis.client import ANSWER_SECONDS, ERRORS, Client, ask, connect, disconnect
 from events.redis.errors import unavailable
 from events.redis.scripts import RENEW_EPOCH
 
@@ -66,7 +66,7 @@ class RedisCoordination:
             self._begin(begun)
             if connection is not None:
                 self._connections.discard(connection)
-                await connection.disconnect(nowait=True)
+                await disconnect(connection)
 
     def _begin(self, begun: asyncio.Future[None]) -> None:
         self._beginning.discard(begun)
@@ -86,7 +86,7 @@ class RedisCoordination:
         """End the subscribers."""
         self._is_closed = True
         for connection in tuple(self._connections):
-            await connection.disconnect(nowait=True)
+            await disconnect(connection)
 
 
 async def _next_note(connection: AbstractConnection) -> bytes:

@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError
 from events.commit import Commit
 from events.ids import Position
 from events.redis.address import Address
-from events.redis.client import ANSWER_SECONDS, ERRORS, ask, connect, eval_again, evalsha
+from events.redis.client import ANSWER_SECONDS, ERRORS, ask, connect, disconnect, eval_again, evalsha
 from events.redis.entries import check_answer
 from events.redis.errors import unavailable
 from events.redis.known_commits import KnownCommits
@@ -57,7 +57,7 @@ class Followers:
         finally:
             if connection is not None:
                 self._connections.discard(connection)
-                await connection.disconnect(nowait=True)
+                await disconnect(connection)
 
     async def _next(self, connection: AbstractConnection, after: Position) -> list[Commit]:
         """Return the next commits; none if there are none for a while."""
@@ -79,4 +79,4 @@ class Followers:
         """End the followers."""
         self._is_closed = True
         for connection in tuple(self._connections):
-            await connection.disconnect(nowait=True)
+            await disconnect(connection)

@@ -86,6 +86,10 @@ class RedisLog:
         self._is_rewrite_due = False
         self._rewritten = -float(REWRITE_SECONDS)
 
+    async def connect(self) -> None:
+        """Connect what has to be quick from the first use on; raises as `events.redis.client.connect`."""
+        await self._turns.connect()
+
     @property
     def base(self) -> Tip:
         """The last trimmed commit, as of the last answer; see `EventLog.base`."""

@@ -16,7 +16,7 @@ from events.commit import Tip
 from events.ids import CommitId
 from events.log import StateCodec, UnusableLogError
 from events.redis.address import CONNECT_SECONDS, Address, parse
-from events.redis.client import ANSWER_SECONDS, ERRORS, Argument, Command, ask, connect
+from events.redis.client import ANSWER_SECONDS, ERRORS, Argument, Command, ask, connect, disconnect
 from events.redis.coordination import new_epoch
 from events.redis.errors import READING_RIGHTS, RIGHTS, at_start
 from events.redis.loader import RedisLoader
@@ -43,9 +43,11 @@ async def open_log(url: str, codec: StateCodec, *, synchronous: Literal["full", 
     async with _connected(address) as connection:
         verdict = judge(await _info(connection), await _config(connection), synchronous)
         meta = await _meta(connection, address)
+        log = RedisLog(address, codec, _opened(meta, verdict))
+        await log.connect()
     for warning in verdict.warnings:
         logger.warning("log_settings", reason=warning)
-    return RedisLog(address, codec, _opened(meta, verdict))
+    return log
 
 
 async def open_reader(url: str) -> RedisReader:
@@ -104,7 +106,7 @@ async def _connected(address: Address, rights: str = RIGHTS) -> AsyncIterator[Ab
             try:
                 yield connection
             finally:
-                await connection.disconnect(nowait=True)
+                await disconnect(connection)
     except ERRORS as error:
         raise at_start(error, rights) from error
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from events.codec import UnreadableCommitError
+from events.codec import UnreadableCommitError, decode_commit
 from events.commit import Tip
 from events.ids import ConnectionId, Position
 from events.log import DeliveryRecord, LogUnavailableError, Snapshot, StateCodec, UnusableLogError
@@ -137,7 +137,7 @@ class RedisReader:
         (found,) = await self._with_base(wanted)
         if self.base.position > start:  # trimmed meanwhile
             (found,) = await self._with_base((*wanted[:2], f"({self.base.position}-0", *wanted[3:]))
-        split = [position_of(entry) for entry in found if is_split(entry)]
+        split = [entry[0].partition(b"-")[0] for entry in found if is_split(entry)]
         texts = await self._client.call(b"HMGET", self._keys.texts, *split) if split else ()
         return list(with_missing(found, texts))
 
@@ -168,12 +168,21 @@ def _line_of(entry: Entry, missing: bytes | None, expected: Position) -> bytes:
     Raises:
         UnusableLogError: it is of another position, or damaged.
     """
-    if position_of(entry) != expected:
+    entry_id, fields = entry
+    if entry_id != b"%d-0" % expected:
         raise _gap_before(position_of(entry))
     try:
-        return join_line(entry[1][3], missing)
+        if b'"commit_id":"%b"' % fields[1] not in fields[3]:
+            _check_id(fields)
+        return join_line(fields[3], missing) if missing is not None else fields[3]
     except (UnreadableCommitError, msgspec.DecodeError, LookupError) as error:
         raise unreadable(expected, error) from error
+
+
+def _check_id(fields: Sequence[bytes]) -> None:
+    """Check the commit id of an entry, which may be spelled in another way than this program's."""
+    if decode_commit(fields[3]).commit_id.encode() != fields[1]:
+        raise LookupError("it stands under another id")
 
 
 def _deliveries_in(entry: Entry) -> list[DeliveryRecord]:

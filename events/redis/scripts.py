@@ -24,8 +24,8 @@ def _script(*parts: str) -> Script:
 
 _TIP = """
 local function base_of(meta)
-  local base = redis.call('HMGET', meta, 'base_position', 'base_id')
-  return tonumber(base[1]), base[2]
+  local base = redis.call('HMGET', meta, 'base_position', 'base_id', 'loading')
+  return tonumber(base[1]), base[2], base[3]
 end
 local function tip_of(log, bpos, bid)
   local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)
@@ -77,10 +77,11 @@ APPEND = _script(
     """
 -- KEYS log texts meta pen turn; ARGV expected position, expected id, turn or '', limit of missed commits, count,
 -- then for each commit: id, line, missing or ''
--- {1} stored; {2, tip} had landed; {0, base, missed, texts} conflict; {-1, tip} rolled back; {-2} no log
+-- {1} stored; {2, tip} had landed; {0, base, missed, texts} conflict; {-1, tip} rolled back; {-2} no log, or one that
+-- is being loaded
 local log, texts = KEYS[1], KEYS[2]
-local bpos, bid = base_of(KEYS[3])
-if not bpos then return {-2} end
+local bpos, bid, is_loading = base_of(KEYS[3])
+if not bpos or is_loading then return {-2} end
 local pos, id, n = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[5])
 local top, tid = tip_of(log, bpos, bid)
 if ARGV[3] ~= '' then give(KEYS[4], KEYS[5], ARGV[3]) end

@@ -35,21 +35,20 @@ _PLACES: Mapping[type, tuple[str, ...]] = {
 
 _WHOLE_LINE = b"{"
 
+_SCHEMA = b'{"schema":%d,' % SCHEMA_VERSION
+_REDACTED_TEXT = b'"text":{"length_bytes":'
+_FACTS = b'"facts":{"at_ms":'
+_SAID = b'},"events":[{"type":"message_sent",'
+"""Parts of a message's redacted line. Within a string, a quote would have a backslash before it."""
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[str | int | tuple[str, ...] | None]).decode
 
 
 def split(commit: Commit) -> tuple[bytes, bytes]:
     """Return the redacted line of `commit`, and what is missing there: empty if nothing is."""
-    command, events = commit.command, commit.events
     redacted = redact(commit)
-    line = encode_commit(redacted)
-    if type(command) is SendMessage and type(command.text) is str and len(events) == 1:
-        # Almost every commit.
-        said = events[0]
-        if type(said) is MessageSent and said.text == command.text:
-            return line, _encode((command.text, commit.facts.salt, 0))
-    return line, _missing(commit, redacted)
+    return encode_commit(redacted), _missing(commit, redacted)
 
 
 def split_line(line: bytes) -> tuple[Commit, bytes, bytes]:
@@ -87,10 +86,31 @@ def join_line(line: bytes, missing: bytes | None) -> bytes:
     """Return the line of the commit that was split, of any schema; see `join`."""
     if missing is None:
         return line
-    return missing if missing.startswith(_WHOLE_LINE) else encode_commit(join(line, missing))
+    if missing.startswith(_WHOLE_LINE):
+        return missing
+    return _message_line(line, missing) or encode_commit(join(line, missing))
+
+
+def _message_line(line: bytes, missing: bytes) -> bytes | None:
+    """Return the line of a message without decoding it; `None` if it is something else, or has escapes in its text."""
+    quoted = missing.split(b'"')
+    parts = line.split(_REDACTED_TEXT)
+    if quoted[::2] != [b"[", b",", b",0]"] or b"\\" in missing or len(parts) != 3 or not line.startswith(_SCHEMA):
+        return None
+    facts, said, sender = parts[1].partition(b"}")[2].partition(_SAID)
+    if not said or not facts.rpartition(_FACTS)[2].isdigit():
+        return None
+    text, salt = quoted[1::2]
+    end = parts[2].partition(b"}")[2]
+    return b'%b"text":"%b"%b,"salt":"%b"%b%b"text":"%b"%b' % (parts[0], text, facts, salt, said, sender, text, end)
 
 
 def _missing(commit: Commit, redacted: Commit) -> bytes:
+    command, events = commit.command, commit.events
+    if type(command) is SendMessage and type(command.text) is str and len(events) == 1:
+        said = events[0]
+        if type(said) is MessageSent and said.text == command.text:
+            return _encode((command.text, commit.facts.salt, 0))  # almost every commit
     values: list[object] = []
     for holder, left in zip(_holders(commit), _holders(redacted), strict=True):
         for name in _PLACES.get(type(holder), ()):

@@ -18,7 +18,18 @@ from events.commit import Commit
 from events.ids import Position
 from events.log import MISSED_COMMITS_MAX, TURN_MS, LogUnavailableError, UnusableLogError
 from events.redis.address import Address
-from events.redis.client import ANSWER_SECONDS, ERRORS, Client, ask, connect_again, eval_again, evalsha, finish
+from events.redis.client import (
+    ANSWER_SECONDS,
+    ERRORS,
+    Client,
+    ask,
+    connect,
+    connect_again,
+    disconnect,
+    eval_again,
+    evalsha,
+    finish,
+)
 from events.redis.entries import position_of
 from events.redis.known_commits import KnownCommits
 from events.redis.scripts import GIVE_TURN, READ, TAKE_TURN
@@ -26,7 +37,7 @@ from events.redis.scripts import GIVE_TURN, READ, TAKE_TURN
 Missed = tuple[bytes, Sequence[Any], Sequence[Any]]
 """The number of a turn, and the entries and texts that came with it."""
 
-ANSWER_MS = 50
+ANSWER_MS = 400
 """The time that is left to the engine, after a wait of `TURN_MS`, to say who has the turn."""
 
 
@@ -45,6 +56,10 @@ class Turns:
         self._line = asyncio.Lock()  # one wait at a time
         self._tasks: set[asyncio.Task[Any]] = set()
         self._held: bytes | None = None
+
+    async def connect(self) -> None:
+        """Connect, so that the first wait need not; raises as `events.redis.client.connect`."""
+        self._connection = await connect(self._address)
 
     def pass_on(self) -> bytes:
         """Return the number of the turn that is held, for the append that passes it on; empty if none is."""
@@ -125,7 +140,7 @@ class Turns:
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
-            await self._connection.disconnect(nowait=True)
+            await disconnect(self._connection)
             self._connection = None
 
     async def close(self) -> None:

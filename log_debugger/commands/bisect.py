@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from events.commit import BrokenChainError
 from events.ids import Position
+from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.iterate import Conversations, conversations_in, iterate
 from log_debugger.reading.predicate import MONOTONE, VARIABLES, Predicate, parse_predicate
 from log_debugger.reading.short_names import names_of
@@ -47,7 +48,7 @@ class BisectResult(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+    parser.add_argument("log", metavar="LOG", help=LOG_HELP)
     about = f"as in 'waiting > 3 and not rooms_open == 0', about {', '.join(VARIABLES)}"
     parser.add_argument("--when", metavar="PREDICATE", required=True, help=about)
 

@@ -12,6 +12,7 @@ from broker.verification.scenario import LoggedCommand, Scenario, connections_in
 from events.codec import decode_commit
 from events.commit import Commit
 from events.ids import Position, RoomId
+from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.filters import decide_again, rooms_in
 from log_debugger.reading.iterate import step_of
 from log_debugger.reading.short_names import names_of
@@ -26,7 +27,7 @@ from projections.state import State
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+    parser.add_argument("log", metavar="LOG", help=LOG_HELP)
     what = "the position of the commit to reproduce"
     parser.add_argument("--to", metavar="N", type=position_number, required=True, help=what)
     parser.add_argument("--room", metavar="R", help="reproduce the last that happened in this room, up to --to")

@@ -11,6 +11,7 @@ from contextlib import closing
 from itertools import islice
 
 from events.ids import ConnectionId
+from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.short_names import ShortNames, name_in, names_of
 from log_debugger.reading.sources import open_source
 from log_debugger.reading.times import POSITION_HELP, clock, position_of, span, start_of
@@ -24,7 +25,7 @@ from projections.state import State
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for stdin")
+    parser.add_argument("log", metavar="LOG", help=LOG_HELP)
     parser.add_argument("n", metavar="N", help=POSITION_HELP)
     parser.add_argument("m", metavar="M", help="another, before or after it")
     parser.add_argument("--json", action="store_true", help="one JSON object")

@@ -10,6 +10,7 @@ from itertools import islice
 
 from broker.errors import UsageError
 from events.ids import Position
+from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.redacting import KEY_BYTES, Redactor
 from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import position_number
@@ -23,7 +24,7 @@ LINES_AT_ONCE = 500
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+    parser.add_argument("log", metavar="LOG", help=LOG_HELP)
     parser.add_argument(
         "--after", metavar="N", type=position_number, default=0, help="only the commits behind this position"
     )

@@ -1,7 +1,8 @@
 """`chat-broker log load LOG < FILE`: load a dump into a new log with a new epoch.
 
-The dump goes into a temporary file beside the log. It takes the log's name after the last line was checked and folded.
-Any failure before that, even a loss of power, leaves the previous state in place.
+The dump goes into a temporary file beside the log, or into a store in such a way that nothing can use it yet. It
+becomes the log after the last line was checked and folded. Any failure before that, even a loss of power, leaves no log
+that can be mistaken for a whole one.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import EMPTY_TIP, BrokenChainError
 from events.log import Snapshot, UnreadableSnapshotError
-from events.sqlite.file import SqliteFile
-from log_debugger.reading.dumps import STDIN_NAME, begins_a_dump, is_commit
-from log_debugger.reading.files import path_of
+from log_debugger.reading.dumps import STDIN_NAME, UNTRIMMED_BASE, begins_a_dump, is_commit
+from log_debugger.reading.files import WRITTEN_LOG_HELP, check_name
 from log_debugger.reading.iterate import FOLD_ERRORS, step_of
-from log_debugger.reading.new_file import NewLogFile
-from log_debugger.reading.sources import GZIP_MAGIC, UNTRIMMED_BASE
+from log_debugger.reading.new_log import NewLog, new_log
+from log_debugger.reading.sources import GZIP_MAGIC
 from log_debugger.telling.narrative import count
 from log_debugger.terminal import Advance, Terminal
 from projections.snapshots import STATE_CODEC
@@ -37,7 +37,7 @@ LINES_AT_ONCE = 2_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, where there is no log yet, or an empty one")
+    parser.add_argument("log", metavar="LOG", help=f"{WRITTEN_LOG_HELP}, where there is no log yet, or an empty one")
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
@@ -46,11 +46,12 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     Raises:
         UsageError: the input is no dump, or the log is not empty; nothing was changed.
     """
-    path, stream = path_of(options.log), sys.stdin.buffer
+    check_name(options.log)
+    stream = sys.stdin.buffer
     try:
-        lines = _of_a_dump(_lines(stream))  # before any file is created
-        with NewLogFile(path, options.log) as new, terminal.progress("loading", _size(stream)) as advance:
-            loading = _Loading(new.file, advance)
+        lines = _of_a_dump(_lines(stream))  # before anything is created
+        with new_log(options.log) as new, terminal.progress("loading", _size(stream)) as advance:
+            loading = _Loading(new, advance)
             loading.take(lines)
             new.finish()
     except _LoadError as error:
@@ -68,10 +69,10 @@ class _LoadError(Exception):
 class _Loading:
     """A log in the course of being loaded."""
 
-    def __init__(self, file: SqliteFile, advance: Advance) -> None:
+    def __init__(self, new: NewLog, advance: Advance) -> None:
         self.state: State = UNTRIMMED_BASE.state
         self.base = 0
-        self._file = file
+        self._new = new
         self._advance = advance
         self._number = 0  # of the last appended line
         self._saved = 0
@@ -102,7 +103,7 @@ class _Loading:
             self.state = STATE_CODEC.decode(lines)
         except UnreadableSnapshotError as error:
             raise _LoadError(f"the snapshot in lines 1 to {len(lines)} can't be read: {safe(str(error))}") from None
-        self._file.start_from(Snapshot(self.state.tip, self.state), STATE_CODEC)
+        self._new.start_from(Snapshot(self.state.tip, self.state))
         self._number, self.base, self._saved = len(lines), self.state.position, self.state.position
 
     def _take_page(self, page: list[bytes]) -> None:
@@ -111,9 +112,9 @@ class _Loading:
             self.state = fold(map(decode_commit, page), before)
         except (UnreadableCommitError, BrokenChainError, *FOLD_ERRORS):
             raise self._error_in(page, before) from None
-        self._file.append_lines(page, expected=before.tip)
+        self._new.append_lines(page, expected=before.tip)
         if self.state.position - self._saved >= self.state.policy.snapshot_every_commits:
-            self._file.save(Snapshot(self.state.tip, self.state), STATE_CODEC)
+            self._new.save(Snapshot(self.state.tip, self.state))
             self._saved = self.state.position
         self._number += len(page)
         self._advance(sum(map(len, page)))

@@ -17,6 +17,7 @@ from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
 from log_debugger.reading.deliveries import recipients_of
+from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.filters import CommitFilter, add_filter_arguments, filter_from_options
 from log_debugger.reading.iterate import Conversations, LogEntry, conversations_in, iterate
 from log_debugger.reading.short_names import ShortNames, names_of
@@ -43,9 +44,7 @@ _decode = msgspec.json.Decoder(_AsStored).decode
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument(
-        "log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
-    )
+    parser.add_argument("log", metavar="LOG", help=LOG_HELP)
     until = parser.add_mutually_exclusive_group()
     until.add_argument(
         "--to",

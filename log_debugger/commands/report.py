@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
-from broker.stores import SQLITE_SCHEME
+from broker.stores import SHARED_SCHEMES, SQLITE_SCHEME, name_of, scheme_of
 from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError
 from events.commit import Commit
 from events.log import DeliveryRecord, UnusableLogError
+from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.sources import WEB_SCHEMES, Source, commits, open_source
 from log_debugger.report.data import FoldedLog, page_data
 from log_debugger.report.html import page
@@ -23,10 +25,12 @@ EXIT_SOUND, EXIT_BROKEN = 0, 1
 PROGRESS_COMMITS = 1_000
 RECORDS_COMMITS = 10_000
 
+_STORE_URL = re.compile(rf"\b({'|'.join(SHARED_SCHEMES)})://[^\s;,]*")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or -")
+    parser.add_argument("log", metavar="LOG", help=LOG_HELP)
     add_output_argument(parser, "the page to write; a file that is there is replaced")
     parser.add_argument("--no-texts", action="store_true", help="leave out what was said, and names and interests")
 
@@ -71,13 +75,13 @@ def _commits(source: Source) -> Iterator[Commit]:
     """Yield the commits of `source` up to the first damaged one.
 
     Raises:
-        UnreadableCommitError: the log is damaged; the message, which the page shows, omits the log's directory.
+        UnreadableCommitError: the log is damaged; the message, which the page shows, omits the log's directory or host.
     """
     try:
         yield from commits(source, source.base.tip.position)
     except (UnreadableCommitError, UnusableLogError) as error:
-        path = source.name.removeprefix(SQLITE_SCHEME)
-        raise UnreadableCommitError(str(error).replace(path, _shown(source.name))) from None
+        text = str(error).replace(source.name.removeprefix(SQLITE_SCHEME), _shown(source.name))
+        raise UnreadableCommitError(_STORE_URL.sub(r"\1", text)) from None
 
 
 def _delivery_records(source: Source, folded: FoldedLog) -> list[DeliveryRecord] | None:
@@ -90,7 +94,9 @@ def _delivery_records(source: Source, folded: FoldedLog) -> list[DeliveryRecord]
 
 
 def _shown(log: str) -> str:
-    """Return the log's name without its directory, since the page may be shown to others."""
+    """Return the log's name without its directory or host, since the page may be shown to others."""
+    if scheme_of(log) in SHARED_SCHEMES:
+        return f"{name_of(log)} in {scheme_of(log)}"
     path = urlsplit(log).path if log.startswith(WEB_SCHEMES) else log.removeprefix(SQLITE_SCHEME)
     return PurePath(path).name or log
 

@@ -14,6 +14,7 @@ from events.commit import Commit
 from events.events import Event, MessageSent, PartnerReported, RoomClosed, RoomOpened
 from events.ids import ConnectionId, Position
 from events.text import RedactedText, Text
+from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.reported import Report, events_of, reports_in
 from log_debugger.reading.short_names import ShortNames, names_of, shown_id
 from log_debugger.reading.sources import Source, open_source
@@ -30,7 +31,7 @@ JsonObject = dict[str, Any]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for stdin")
+    parser.add_argument("log", metavar="LOG", help=LOG_HELP)
     parser.add_argument("--show", metavar="ID", type=position_number, help="one report, with its conversation")
     parser.add_argument("--export", metavar="FILE", help="write them, or the one of --show, as JSON; - is for stdout")
 
@@ -131,7 +132,7 @@ def _export(source: Source, reports: Sequence[Report], options: argparse.Namespa
         "log": {"position": tip.position, "commit_id": tip.commit_id, "trimmed_to": source.base.tip.position},
         "reports": [_json(report) for report in reports],
     }
-    with output(options.export, options.log, terminal) as out:
+    with output(options.export, options.log, terminal, "--export") as out:
         out.write(msgspec.json.format(ascii_json(document).encode(), indent=2) + b"\n")
     if not out.is_stdout:
         terminal.line(f"{options.export}: {count(len(reports), 'report')}")

@@ -15,6 +15,7 @@ from broker.verification.safe_text import printable
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.log import UnusableLogError
+from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.filters import CommitFilter
 from log_debugger.reading.iterate import conversations_in, iterate
 from log_debugger.reading.short_names import ShortNames, names_of
@@ -29,7 +30,7 @@ PROGRESS_COMMITS = 1_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for stdin")
+    parser.add_argument("log", metavar="LOG", help=LOG_HELP)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--connection", metavar="C", help="whose life: an id, the beginning of one, or a name")
     which.add_argument("--room", metavar="R", help="which room's life: its id, or the beginning of it")

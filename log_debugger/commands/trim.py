@@ -1,7 +1,7 @@
 """`chat-broker log trim LOG`: remove the oldest commits; a snapshot takes their place.
 
-Safe while a broker is running: trimming takes turns with its appends. The removed commits are overwritten in the file,
-and the WAL is emptied.
+Safe while brokers are running: trimming takes turns with their appends. The removed commits are overwritten in a file,
+and its WAL is emptied. A shared store forgets them in its own way.
 """
 
 from __future__ import annotations
@@ -11,19 +11,28 @@ import time
 from contextlib import closing
 
 from broker.errors import UsageError
+from broker.logging import configure_logs
 from broker.setting_reader import parse_duration
-from broker.stores import SQLITE_SCHEME
+from broker.stores import SHARED_SCHEMES, SQLITE_SCHEME, open_log, scheme_of
 from broker.verification.safe_text import printable
 from events.ids import Position
-from events.log import Snapshot
+from events.log import LogRolledBackError, Snapshot
 from events.sqlite.file import SqliteFile
-from log_debugger.reading.files import path_of
+from log_debugger.reading.files import WRITTEN_LOG_HELP, check_name, is_shared, path_of
 from log_debugger.reading.sources import Source, SqliteSource, state_at
+from log_debugger.reading.store_source import StoreRunner, StoreSource
 from log_debugger.reading.times import end_of, position_number, span
 from log_debugger.telling.narrative import count
 from log_debugger.terminal import Terminal
 from projections.snapshots import STATE_CODEC
 from projections.state import State
+
+IN_WAL = "somebody was reading meanwhile: what went may stand in the -wal until the next checkpoint"
+IN_STORE = {
+    "redis": "what went may stand in the append-only file of Redis until its next rewrite (BGREWRITEAOF)",
+    "postgresql": "what went may stand in the files of PostgreSQL until a vacuum, and in its archived WAL",
+}
+"""Where a trimmed commit may still be found, by the extra of a shared store."""
 
 AHEAD_MS = 3_600_000
 """Commits dated by more than that in the future were stamped by a clock that was ahead."""
@@ -31,7 +40,7 @@ AHEAD_MS = 3_600_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH; a broker may be running")
+    parser.add_argument("log", metavar="LOG", help=f"{WRITTEN_LOG_HELP}; brokers may be running")
     upto = parser.add_mutually_exclusive_group(required=True)
     upto.add_argument(
         "--before", metavar="N", type=position_number, help="what stands before this position, which stays"
@@ -45,9 +54,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     Raises:
         UsageError: there is no such log or position.
     """
-    path = path_of(options.log)
-    source = SqliteSource(f"{SQLITE_SCHEME}{path}")
-    try:
+    check_name(options.log)
+    with closing(_opened(options.log)) as source:
         base, tip = source.base.tip.position, source.tip().position
         last = _last(source, options)
         if options.before is None:
@@ -57,15 +65,14 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
             return 0
         with terminal.progress("trimming", last - base):
             state = state_at(source, last)
-    finally:
-        source.close()
-    is_purged = _trim(path, Snapshot(state.tip, state))
+    configure_logs("console", "error", terminal.err)  # what a store's settings mean is for brokers to say
+    what_stays = _trim(options.log, Snapshot(state.tip, state))
     terminal.line(f"trimmed {count(last - base, 'commit')}, up to position {last}; {_left(last, tip)}")
     held = _held_reports(state)
     if held:
         terminal.line(f"{count(held, 'report')} went with them whose evidence was still held (--evidence-keep-ms)")
-    if not is_purged:
-        terminal.line("somebody was reading meanwhile: what went may stand in the -wal until the next checkpoint")
+    if what_stays is not None:
+        terminal.line(what_stays)
     return 0
 
 
@@ -99,12 +106,37 @@ def _held_reports(state: State) -> int:
     return sum(report.at_ms > since_ms for _, report in state.reports.items())
 
 
-def _trim(path: str, snapshot: Snapshot) -> bool:
-    with closing(SqliteFile(path, "share")) as file:
+def _opened(name: str) -> Source:
+    return StoreSource(name) if is_shared(name) else SqliteSource(f"{SQLITE_SCHEME}{path_of(name)}")
+
+
+def _trim(name: str, snapshot: Snapshot) -> str | None:
+    """Trim the log; return where a part of what went may still be found, if it may."""
+    if is_shared(name):
+        return _trim_store(name, snapshot)
+    with closing(SqliteFile(path_of(name), "share")) as file:
         file.compact(snapshot, STATE_CODEC)
         while file.purge():
             pass
-        return file.checkpoint()
+        return None if file.checkpoint() else IN_WAL
+
+
+def _trim_store(url: str, snapshot: Snapshot) -> str:
+    async def compact() -> None:
+        log = await open_log(url, "normal")
+        try:
+            await log.compact(snapshot)
+        finally:
+            await log.close()
+
+    store = StoreRunner(url)
+    try:
+        store.run(compact())
+    except LogRolledBackError as error:
+        raise UsageError(f"{store.name}: {error}; start again") from None
+    finally:
+        store.close()
+    return IN_STORE[SHARED_SCHEMES[scheme_of(url)].extra]
 
 
 def _left(base: Position, tip: Position) -> str:

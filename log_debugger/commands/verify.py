@@ -10,6 +10,7 @@ from broker.verification.faults import ViolationReport
 from broker.verification.safe_text import safe
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
+from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.sources import open_source
 from log_debugger.terminal import Terminal
 
@@ -21,7 +22,7 @@ _SOME_OF_IT_IS_A_LOG = re.compile(r": a line behind commit (?!0)[0-9]+ is empty"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+    parser.add_argument("log", metavar="LOG", help=LOG_HELP)
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:

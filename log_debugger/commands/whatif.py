@@ -16,6 +16,7 @@ from broker.errors import UsageError
 from broker.matching import MATCHINGS, Matching
 from broker.verification.safe_text import printable
 from events.ids import ConnectionId
+from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import open_source
 from log_debugger.terminal import Terminal, ascii_json
@@ -34,7 +35,7 @@ _PATH = re.compile(r"(?P<module>\w+(?:\.\w+)*)[:.](?P<function>\w+)", re.ASCII)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    parser.add_argument("log", metavar="LOG", help="sqlite:PATH, a dump, its URL, or - for standard input")
+    parser.add_argument("log", metavar="LOG", help=LOG_HELP)
     rule = f"{', '.join(MATCHINGS)}, or a broker.matching.Matching of yours, as package.module:function"
     parser.add_argument("--matching", metavar="RULE", required=True, help=rule)
     patience = "for how long someone holds out for a shared interest (default: the log's)"

@@ -29,8 +29,8 @@ WAYS: dict[DeliveredBy, str] = {
     "result": "a tool's result",
     "inbox": "a reading of their inbox",
 }
-NOT_NOTED = "when a notification was handed over is not noted in a dump; a broker's own file (sqlite:PATH) has it"
-NOT_NOTED_HERE = "when a notification was handed over is not noted in this file, which was loaded from a dump"
+NOT_NOTED = "when a notification was handed over is not noted in a dump; a broker's own log has it"
+NOT_NOTED_HERE = "when a notification was handed over is not noted in this log, which was loaded from a dump"
 
 RECORD_DELAY_MS_MAX = 1_200
 """The greatest delay of a record: `broker.delivery_log` buffers it for a second, and the file for a little longer."""
@@ -84,13 +84,13 @@ class Deliveries:
         for one in deliveries if self._has_records else ():
             who = names.person_in(state, one.connection_id)
             if one.delivery_records is None:
-                yield f"whether it was handed to {who} is not noted: {self._loaded()}"
+                yield f"whether it was handed to {who} is not noted: {self._notes_begin()}"
                 continue
             ways = [f"{WAYS[by.to]} after {span(max(0, by.at_ms - commit.at_ms))}" for by in one.delivery_records]
             yield f"handed to {who}: {', '.join(ways)}" if ways else self._missing(who, one.connection_id, commit)
 
-    def _loaded(self) -> str:
-        return f"this log was loaded from a dump up to position {self._after:,}"
+    def _notes_begin(self) -> str:
+        return f"the notes of this log begin behind position {self._after:,}"
 
     def _missing(self, who: str, connection_id: ConnectionId, commit: Commit) -> str:
         if self._ends_at_ms - commit.at_ms < RECORD_DELAY_MS_MAX:

@@ -18,8 +18,15 @@ from projections.state import INITIAL_STATE, State
 
 BLOCK_LINES = 500
 
-LOG_IS = "a LOG is sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
+LOG_HELP = (
+    "sqlite:PATH, a shared store's URL (redis://HOST, postgresql://HOST/DATABASE), a dump (.jsonl, .jsonl.gz), "
+    "its URL, or - for standard input"
+)
+LOG_IS = f"a LOG is {LOG_HELP}"
 STDIN_NAME = "standard input"
+
+UNTRIMMED_BASE = Snapshot(EMPTY_TIP, INITIAL_STATE)
+"""The base of a log with all of its commits."""
 
 _BEGINNINGS = (b'{"schema":', b'{"snapshot":')
 """The first bytes of a commit's line, and of a snapshot's first line."""
@@ -137,7 +144,7 @@ class Dump:
                 what_to_do = "give it a dump" if self.name == STDIN_NAME else "name a dump"
                 raise UsageError(f"there is nothing in {self.name}; {what_to_do}")
         if not lines:
-            return Snapshot(EMPTY_TIP, INITIAL_STATE)
+            return UNTRIMMED_BASE
         try:
             state: State = STATE_CODEC.decode(lines)
         except UnreadableSnapshotError as error:

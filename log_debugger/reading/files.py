@@ -1,13 +1,30 @@
-"""Names of log files for the commands that write to one."""
+"""Names of logs for the commands that write to one: a file, or a shared store."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from broker.errors import UsageError
-from broker.stores import MEMORY_URL, SQLITE_SCHEME
+from broker.stores import MEMORY_URL, SHARED_SCHEMES, SQLITE_SCHEME, scheme_of, without_password
 from broker.verification.safe_text import printable
-from log_debugger.reading.sources import SQLITE_MAGIC
+from log_debugger.reading.sources import LASTING, SQLITE_MAGIC
+
+WRITTEN_LOG_HELP = "sqlite:PATH, or a shared store's URL (redis://HOST, postgresql://HOST/DATABASE)"
+
+
+def check_name(name: str) -> None:
+    """Check that `name` is that of a log that can be written to.
+
+    Raises:
+        UsageError: it names something else.
+    """
+    if not is_shared(name):
+        path_of(name)
+
+
+def is_shared(name: str) -> bool:
+    """Return true if `name` is the URL of a shared store."""
+    return scheme_of(name) in SHARED_SCHEMES
 
 
 def path_of(name: str) -> str:
@@ -17,10 +34,10 @@ def path_of(name: str) -> str:
         UsageError: it names something else.
     """
     if name == MEMORY_URL:
-        raise UsageError("a log in memory is its broker's alone; name one in a file, as sqlite:PATH")
+        raise UsageError(f"a log in memory is its broker's alone; name one that lasts: {LASTING}")
     path = name.removeprefix(SQLITE_SCHEME)
     if not path:
-        raise UsageError(f"the path is missing in {printable(name)}; name the log as sqlite:PATH")
+        raise UsageError(f"the path is missing in {printable(name)}; name the log as {LASTING}")
     if path == name and not _is_sqlite(path):
         raise UsageError(_what_to_name(name))
     return path
@@ -30,7 +47,7 @@ def _what_to_name(name: str) -> str:
     if Path(name).exists():
         return f"{name} is no broker's file; one is made of a dump by chat-broker log load sqlite:PATH < DUMP"
     if ":" in name:
-        return f"{name} is no log in a file; name one as sqlite:PATH"
+        return f"{without_password(name)} is no log that can be written; name {LASTING}"
     return f"a log in a file is named as sqlite:PATH; write {SQLITE_SCHEME}{name}"
 
 

@@ -1,4 +1,4 @@
-"""Sources of commits: a broker's own file, even in use, or a dump of a log.
+"""Sources of commits: a broker's own file or shared store, even in use, or a dump of a log.
 
 A `Source` is read-only, and can be read from any position repeatedly. A dump from standard input, and a compressed
 one, is first copied into a temporary file.
@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from broker.errors import UsageError
-from broker.stores import MEMORY_URL, SQLITE_SCHEME
+from broker.stores import MEMORY_URL, SHARED_SCHEMES, SQLITE_SCHEME, scheme_of
 from broker.verification.checking import CheckedLog
 from broker.verification.safe_text import printable
 from events.codec import UnreadableCommitError, decode_commit
-from events.commit import EMPTY_TIP, Commit, Tip
+from events.commit import Commit, Tip
 from events.ids import ConnectionId, Position
 from events.log import DeliveryRecord, LogUnavailableError, Snapshot
 from events.sqlite.reader import SqliteReader
-from log_debugger.reading.dumps import LOG_IS, STDIN_NAME, Dump
+from log_debugger.reading.dumps import LOG_IS, STDIN_NAME, UNTRIMMED_BASE, Dump
+from log_debugger.reading.store_source import StoreSource
 from projections.snapshots import STATE_CODEC
-from projections.state import INITIAL_STATE, State, evolve, fold
+from projections.state import State, evolve, fold
 
 STDIN = "-"
 PAGE_COMMITS = 1_000
@@ -37,10 +38,12 @@ SQLITE_MAGIC = b"SQLite format 3\0"
 GZIP_MAGIC = b"\x1f\x8b"
 WEB_SCHEMES = ("http://", "https://")
 WEB_TIMEOUT_SECONDS = 30
-URL_IS = "a LOG's URL is that of a dump (.jsonl, .jsonl.gz); a broker's own log is looked into by its file, sqlite:PATH"
-
-UNTRIMMED_BASE = Snapshot(EMPTY_TIP, INITIAL_STATE)
-"""The base of a log with all of its commits."""
+LASTING = "sqlite:PATH, redis://HOST or postgresql://HOST/DATABASE"
+"""The logs that can be read while their brokers run."""
+URL_IS = (
+    "a LOG's URL is that of a dump (.jsonl, .jsonl.gz), or of a store that brokers share; a broker's own log is "
+    f"{LASTING}"
+)
 
 
 class Source(CheckedLog, Protocol):
@@ -70,28 +73,31 @@ class Source(CheckedLog, Protocol):
         ...
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the file or the connection."""
         ...
 
 
 def open_source(name: str) -> Source:
-    """Open the log `name`: `sqlite:PATH`, a path to such a file or to a dump, a dump's URL, or `-`.
+    """Open the log `name`: `sqlite:PATH`, a shared store's URL, a path to a file or a dump, a dump's URL, or `-`.
 
     Raises:
         UsageError: there is no such log, or its format is unknown.
-        UnusableLogError: it is damaged, or newer than this program.
+        UnusableLogError: it is damaged, or newer than this program; or a store has none of that name.
+        LogUnavailableError: its store can't be reached.
         UnreadableCommitError: it is a dump, and its first lines can't be decoded.
     """
     if name in ("", SQLITE_SCHEME):
         raise UsageError(f"the path is missing in {printable(name)}; {LOG_IS}")
     if name.startswith(SQLITE_SCHEME):
         return SqliteSource(name)
+    if scheme_of(name) in SHARED_SCHEMES:
+        return StoreSource(name)
     if name == STDIN:
         return Dump(STDIN_NAME, _spooled(sys.stdin.buffer))
     if name.startswith(WEB_SCHEMES):
         return Dump(name, _fetched(name))
     if name == MEMORY_URL:
-        raise UsageError("a log in memory can't be looked into from outside: run the broker with --log sqlite:PATH")
+        raise UsageError(f"a log in memory can't be looked into from outside: run the broker with --log {LASTING}")
     return _from_path(name)
 
 

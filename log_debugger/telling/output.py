@@ -36,8 +36,8 @@ def add_output_argument(parser: argparse.ArgumentParser, what: str, default: str
 
 
 @contextmanager
-def output(name: str, log: str, terminal: Terminal) -> Iterator[Output]:
-    """Open `name` for writing a command's output; refuse if it is `log` itself.
+def output(name: str, log: str, terminal: Terminal, option: str = "-o") -> Iterator[Output]:
+    """Open `name`, as `option` gave it, for writing a command's output; refuse if it is `log` itself.
 
     A regular file is replaced once the new one is complete. Until then, the old one stays. The new one is its owner's
     alone, as the log is, whatever the old one was. The user's own links are followed. A pipe or a device is written
@@ -47,7 +47,7 @@ def output(name: str, log: str, terminal: Terminal) -> Iterator[Output]:
         UsageError: `name` is empty, a directory, the log itself, or put there by another user, or can't be written.
     """
     if not name:
-        raise UsageError(f"the path is missing behind -o; name a file, or {STDOUT} for standard output")
+        raise UsageError(f"the path is missing behind {option}; name a file, or {STDOUT} for standard output")
     there = _status(name)
     if name == STDOUT or (there is not None and _is_stdout(there, terminal)):
         yield Output(terminal.data, is_stdout=True)

@@ -27,9 +27,10 @@ from events.ids import POSITION_MAX, ConnectionId, Position
 from events.log import LogUnavailableError
 from mcp_facade.http.event_stream import PING, STREAM_HEADERS, EventStreamResponse
 from mcp_facade.http.headers import SESSION_HEADER
-from mcp_facade.session import MARK_CHARS, RECENT_HANDLES_MAX, ResumePoint, Session, mark_of
+from mcp_facade.session import Session
 from mcp_facade.sessions import Sessions
 from mcp_facade.streams.frames import CONNECTION_META_KEY, Frame, resource_updated_frame
+from mcp_facade.streams.resume_point import ResumePoint, mark_of, resume_point_of
 from projections.state import State
 
 logger = structlog.get_logger(__name__)
@@ -41,13 +42,8 @@ PRIMED_SINCE = b"2025-11-25"
 """The first version whose clients accept an event with an id and no data."""
 
 
-NUMBER_DIGITS_MAX = 15
-"""More digits than any position or mask has."""
-
 RETRY_MS = range(500, 3_001)
 """The pauses before a client comes back: random, so that all those of one broker do not come at the same moment."""
-
-_HEX = frozenset("0123456789abcdef")
 
 
 class SessionFrameEncoder:
@@ -148,34 +144,15 @@ class GetStreams:
 
     def resume_point(self, event_id: str) -> ResumePoint | None:
         """Return the point of `Last-Event-ID`; `None` if it is another log's, or malformed."""
-        parts = event_id.split(".")
-        if len(parts) not in ((3, 4) if self.log.is_shared else (3,)):
-            return None
-        epoch, position, mask = parts[:3]
-        marks = _marks_in(parts[3]) if len(parts) == 4 else None
-        if epoch != self.log.epoch or not _is_number(mask) or (len(parts) == 4 and marks is None):
-            return None
-        at = int(position) if _is_number(position) else self.sessions.open_position(position)
-        return ResumePoint(at, int(mask), marks) if at is not None and at <= POSITION_MAX else None
+        return resume_point_of(event_id, self.log.epoch, self.sessions, is_shared=self.log.is_shared)
 
     def first_event(self, event_id: bytes) -> bytes:
-        """Return an event with that id and no data: a client that loses the stream before any other can resume.
+        """Return an event without data: a client that loses the stream before any other can resume.
 
-        The event also tells when to come back.
+        It also tells when to come back.
         """
         retry_ms = RETRY_MS[int.from_bytes(self._random_bytes(4)) % len(RETRY_MS)]
         return b"id: %b\r\nretry: %d\r\ndata: \r\n\r\n" % (event_id, retry_ms)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX
-
-
-def _marks_in(text: str) -> frozenset[str] | None:
-    """Return the marks of handles in an event id; `None` if they are none."""
-    if len(text) % MARK_CHARS or len(text) > MARK_CHARS * RECENT_HANDLES_MAX or not set(text) <= _HEX:
-        return None
-    return frozenset(text[start : start + MARK_CHARS] for start in range(0, len(text), MARK_CHARS))
 
 
 class GetStream:
@@ -237,8 +214,8 @@ class GetStream:
         response, state = self._response, self._opened_by.replica.state
         missed = self._encoder.resume(resumption or ResumePoint(state.position + 1, 0))
         await response.start([*STREAM_HEADERS, (SESSION_HEADER, self._session.session_id.encode())])
-        next_id = self._encoder.event_id(sealed=True)
-        await response.write([self._opened_by.first_event(next_id) if primed else PING])
+        first_id = self._encoder.event_id(sealed=True)
+        await response.write([self._opened_by.first_event(first_id) if primed else PING])
         if resumption is None or await self._has_replayed(state, resumption, missed):
             await self.stream.run()
         await response.finish()

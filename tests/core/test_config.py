@@ -323,9 +323,10 @@ def test_only_logs_that_there_are_can_be_named() -> None:
 
 
 def test_only_a_log_in_memory_is_bounded() -> None:
-    """A file keeps every commit until somebody trims it."""
-    assert commits_kept(parsed()) == Policy().log_commits_max
-    assert commits_kept(parsed("--log", "sqlite:chat.db")) is None
+    """The broker's or the engine's; a file or a database keeps every commit until somebody trims it."""
+    assert commits_kept(parsed()) == commits_kept(parsed("--log", "redis://localhost")) == Policy().log_commits_max
+    for url in ("sqlite:chat.db", "postgresql://localhost/chat"):
+        assert commits_kept(parsed("--log", url)) is None
 
 
 @pytest.mark.parametrize(

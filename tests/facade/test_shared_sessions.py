@@ -13,16 +13,16 @@ import httpx2
 import pytest
 from mcp.client.streamable_http import streamable_http_client
 
-from broker.roster import LEASE_MS
+from broker.roster import BEAT_MS, LEASE_MS
 from events.session_records import Fields, MemorySessionRecords
 from mcp_facade.session import digest_of
-from mcp_facade.sessions import CANCELS_PER_10S_MAX
+from mcp_facade.session_notes import CANCELS_PER_10S_MAX
 from tests.facade.people import Crowd, InSession, Modern, crowd, last_answer, texts
 from tests.facade.test_clients import Host
 from tests.support.channel import MemoryChannel
-from tests.support.fake_clock import FakeClock
-from tests.support.logs import FaultyLog, unavailable
-from tests.support.server import Running, eventually, serving
+from tests.support.fake_clock import FakeClock, settle
+from tests.support.logs import FaultyLog, unavailable, until
+from tests.support.server import WITHIN_SECONDS, Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +36,7 @@ class CountedRecords(MemorySessionRecords):
         super().__init__()
         self.loads = 0
         self.before_load: list[Callable[[], Awaitable[None]]] = []
+        self.after_keep: list[Callable[[], Awaitable[None]]] = []
 
     async def load(self, key: str, *, now_ms: int) -> Fields:
         """Count, do what comes before, and read."""
@@ -43,6 +44,12 @@ class CountedRecords(MemorySessionRecords):
         if self.before_load:
             await self.before_load.pop(0)()
         return await super().load(key, now_ms=now_ms)
+
+    async def keep(self, key: str, changes: Mapping[str, bytes | None], *, until_ms: int) -> None:
+        """Keep, and do what comes after."""
+        await super().keep(key, changes, until_ms=until_ms)
+        if self.after_keep:
+            await self.after_keep.pop(0)()
 
 
 class Alternating(InSession):
@@ -103,7 +110,21 @@ async def two_brokers(**settings: Any) -> AsyncIterator[Two]:
         crowd(first) as here,
         crowd(second) as there,
     ):
+        for running in (first, second):
+            await knows_the_other(running)
         yield Two(here, there, one.coordination, records)
+
+
+async def knows_the_other(running: Running) -> None:
+    """Return once a broker knows all that the other one has told."""
+    broker = running.broker
+    roster = broker.roster
+    assert roster is not None
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while roster.brokers < 2 or roster.lacks_rows:
+            if isinstance(broker.clock, FakeClock):
+                await broker.clock.advance(BEAT_MS)
+            await settle(1)
 
 
 async def waiting(crowd: Crowd) -> Modern:
@@ -118,6 +139,21 @@ async def is_noticed(running: Running, session: InSession, *, stale: bool) -> No
     """Return once the broker doubts its copy of that session, or does not."""
     held = running.app.endpoint._sessions._by_id[session.session_id]
     await eventually(lambda: held.is_in_doubt is stale)
+
+
+def notes_are_missing(running: Running) -> None:
+    """The broker finds that some were lost."""
+    assert running.broker.roster is not None
+    assert running.broker.roster_link is not None
+    running.broker.roster.gaps += 1
+    running.broker.roster_link._check_gaps()
+
+
+async def is_over(session: InSession) -> None:
+    """Return once calls in the session are 404."""
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while (await session.exchange("ping", {})).status_code != 404:
+            pass
 
 
 async def test_a_whole_life_goes_to_one_broker_after_the_other(two: Two) -> None:
@@ -140,7 +176,7 @@ async def test_a_whole_life_goes_to_one_broker_after_the_other(two: Two) -> None
     assert (await hearing)["events"][0]["method"] == "partner.disconnected"
     for one in (ann, bob):
         assert (await one.delete()).status_code == 200
-        assert (await one.exchange("ping", {})).status_code == 404
+        await is_over(one)
         await one.close()
 
 
@@ -193,19 +229,42 @@ async def test_a_stream_carries_what_happens_by_calls_at_the_other_broker(two: T
 
 async def test_a_stream_makes_up_for_a_note_that_was_lost(two: Two) -> None:
     """Once the gap shows, it carries the handle, what it missed of it first, in order."""
-    old, bob = await waiting(two.here), await two.here.modern()
+    old, bob, other = await waiting(two.here), await two.here.modern(), await waiting(two.here)
     await bob.enter("Bob")
     async with two.at_both(await two.here.session()) as (ann, there), there.stream() as frames:
         two.notes_are_lost()
         matched = await ann.call("enter_queue", display_name="Ann", handle=old.handle)
         bob.room_id = matched["room_id"]
         await bob.say("one")
+        for shown_again in (other, old):
+            await ann.call("get_status", handle=shown_again.handle)
         await two.there.running.broker.replica.confirm()
         assert frames.events == []
         two.loss_is_noticed()
         assert [event.method for event in await frames.take(2)] == ["chatroom.found", "message.received"]
         await bob.say("two")
         assert texts([await frames.next()]) == ["two"]
+
+
+async def test_a_handle_that_is_shown_to_a_stream_about_to_carry_it_is_carried_once() -> None:
+    """While what the stream missed is being read, the same handle is shown at its own broker, and is written to."""
+    async with two_brokers() as two:
+        old, bob = await waiting(two.here), await two.here.modern()
+        await bob.enter("Bob")
+        log, may_read = two.there.running.broker.log, asyncio.Event()
+        assert isinstance(log, FaultyLog)
+        async with two.at_both(await two.here.session()) as (ann, there), there.stream() as frames:
+            log.before_read = [until(may_read)]
+            matched = await ann.call("enter_queue", display_name="Ann", handle=old.handle)
+            await eventually(lambda: not log.before_read)
+            await there.call("get_status", handle=old.handle)
+            bob.room_id = matched["room_id"]
+            await bob.say("one")
+            await two.there.running.broker.replica.confirm()
+            may_read.set()
+            await bob.say("two")
+            assert [event.method for event in await frames.take(3)] == ["chatroom.found", *["message.received"] * 2]
+            assert texts(frames.events[1:]) == ["one", "two"]
 
 
 async def test_a_later_stream_makes_up_for_one_that_never_knew(two: Two) -> None:
@@ -327,8 +386,8 @@ async def test_a_session_ends_at_every_broker(two: Two) -> None:
             await two.there.running.waits(ann.connection_id)
             assert (await ann.delete()).status_code == 200
             assert await frames.rest() == []
-            assert (await waiting)["timed_out"] is True
-        assert (await there.exchange("ping", {})).status_code == 404
+            assert (await asyncio.wait_for(waiting, WITHIN_SECONDS))["timed_out"] is True
+        await is_over(there)
         assert (await there.delete()).status_code == 404
         async with there.stream() as frames:
             assert frames.response.status_code == 404
@@ -386,6 +445,22 @@ async def test_of_two_streams_that_open_at_the_same_moment_one_survives(two: Two
             await one.__aexit__(None, None, None)
 
 
+async def test_a_stream_whose_opening_is_answered_late_gives_way_to_a_newer_one(two: Two) -> None:
+    """The newer one is kept, and told, while the older one's broker still waits to hear that its own was."""
+    async with two.at_both(await two.here.session()) as (ann, there):
+        answered = asyncio.Event()
+        two.records.after_keep = [until(answered)]
+        async with ann.stream() as older:
+            await eventually(lambda: not two.records.after_keep)
+            held = two.here.running.app.endpoint._sessions._by_id[ann.session_id]
+            doubts = held.doubts
+            async with there.stream() as newer:
+                await eventually(lambda: held.doubts_resolved > doubts)
+                answered.set()
+                assert await older.rest() == []
+                assert not newer.ended
+
+
 async def test_what_a_session_showed_lives_as_long_as_any_broker_serves_it() -> None:
     """The broker that renews its record knows nothing of a handle, and renews it with the others."""
     clock = FakeClock()
@@ -393,13 +468,16 @@ async def test_what_a_session_showed_lives_as_long_as_any_broker_serves_it() -> 
         old = await waiting(two.here)
         async with two.at_both(await two.here.session()) as (ann, there):
             await there.enter("Ann")
+            await there.call("leave_queue")
             two.notes_are_lost()
             await ann.call("get_status", handle=old.handle)
             for _ in range(12):
                 await clock.advance(IDLE_MS / 6)
                 await there.call("get_status", handle=there.handle)
-            shown = [name for fields in two.records._records.values() for name in fields if "handle" in name]
-            assert shown == [f"handle {old.connection_id}"]
+            async with ann.stream() as frames:
+                await old.enter("Old", handle=old.handle)
+                await (await two.there.modern()).enter("Bob")
+                assert (await frames.next()).connection_id == old.connection_id
 
 
 async def test_a_broker_that_was_held_up_forgets_nothing_of_an_open_stream() -> None:
@@ -411,7 +489,7 @@ async def test_a_broker_that_was_held_up_forgets_nothing_of_an_open_stream() -> 
         await ann.call("get_status", handle=old.handle)
         async with ann.stream() as frames:
             two.records._records.clear()
-            two.here.running.app.endpoint._sessions.notes_missed()
+            notes_are_missing(two.here.running)
             await is_noticed(two.here.running, ann, stale=False)
             await old.enter("Old", handle=old.handle)
             await (await two.there.modern()).enter("Bob")
@@ -422,7 +500,7 @@ async def test_while_records_can_not_be_read_a_session_in_doubt_is_put_off(two: 
     """503 with `Retry-After`, and not an answer from an old copy; then all is as before."""
     ann = await two.there.session()
     await ann.enter("Ann")
-    two.there.running.app.endpoint._sessions.notes_missed()
+    notes_are_missing(two.there.running)
     two.records.before_load = [unavailable]
     response = await ann.exchange("ping", {})
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
@@ -438,7 +516,7 @@ async def test_a_stream_in_doubt_is_settled_once_records_can_be_read_again() -> 
         async with ann.stream() as frames:
             await is_noticed(two.here.running, ann, stale=False)
             two.records.before_load = [unavailable]
-            two.here.running.app.endpoint._sessions.notes_missed()
+            notes_are_missing(two.here.running)
             await eventually(lambda: not two.records.before_load)
             await is_noticed(two.here.running, ann, stale=True)
             await clock.advance(1_000)

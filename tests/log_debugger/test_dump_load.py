@@ -26,8 +26,8 @@ from events.sqlite.reader import SqliteReader
 from events.text import RedactedText
 from log_debugger.commands import load
 from log_debugger.reading.redacting import SALT
+from log_debugger.reading.sources import LASTING, open_source, state_at
 from log_debugger.reading.sources import commits as commits_in
-from log_debugger.reading.sources import open_source, state_at
 from mcp_facade.cli import main
 from projections.snapshots import STATE_CODEC
 from projections.state import digest, fold
@@ -426,9 +426,9 @@ def test_a_log_that_a_broker_has_is_left_alone(tmp_path: Path) -> None:
     ("log", "says"),
     [
         ("memory:", "a log in memory is its broker's alone"),
-        ("sqlite:", 'the path is missing in "sqlite:"; name the log as sqlite:PATH'),
-        ("", 'the path is missing in ""; name the log as sqlite:PATH'),
-        ("nonsense://x", "nonsense://x is no log in a file; name one as sqlite:PATH"),
+        ("sqlite:", f'the path is missing in "sqlite:"; name the log as {LASTING}'),
+        ("", f'the path is missing in ""; name the log as {LASTING}'),
+        ("nonsense://x", f"nonsense://x is no log that can be written; name {LASTING}"),
         ("../x.db", "a log in a file is named as sqlite:PATH; write sqlite:../x.db"),
         (
             "dump.jsonl",

@@ -31,7 +31,10 @@ READERS = {
     "test": ("--to", "3"),
     "report": ("-o", "page.html"),
 }
-A_LOG = "a LOG is sqlite:PATH, a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
+A_LOG = (
+    "a LOG is sqlite:PATH, a shared store's URL (redis://HOST, postgresql://HOST/DATABASE), "
+    "a dump (.jsonl, .jsonl.gz), its URL, or - for standard input"
+)
 
 each_reader = pytest.mark.parametrize("command", READERS)
 
@@ -141,8 +144,8 @@ def test_a_brokers_address_is_no_log(url: str) -> None:
     """The line says by what a broker's log can be looked into."""
     endpoint = url.replace("/healthz", "/mcp")
     assert read("replay", endpoint).err == (
-        f"chat-broker: can't fetch {endpoint}: Not Acceptable; a LOG's URL is that of a dump (.jsonl, .jsonl.gz); "
-        "a broker's own log is looked into by its file, sqlite:PATH\n"
+        f"chat-broker: can't fetch {endpoint}: Not Acceptable; a LOG's URL is that of a dump (.jsonl, .jsonl.gz), "
+        "or of a store that brokers share; a broker's own log is sqlite:PATH, redis://HOST or postgresql://HOST/DATABASE\n"
     )
 
 

@@ -223,3 +223,10 @@ def test_nothing_was_trimmed_before_the_first_position(asked: str, log: str) -> 
     failed = run_command("reports", log, f"--show={asked}")
     assert failed.status == 2
     assert f"there is no report {asked} in " in failed.err
+
+
+def test_an_export_without_a_path_is_refused(log: str) -> None:
+    """As where a variable of the shell is empty; the option is named as it was written."""
+    answer = run_command("reports", log, "--export", "")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == ("chat-broker: the path is missing behind --export; name a file, or - for standard output\n")

@@ -32,7 +32,7 @@ from events.commit import Commit, Facts
 from events.events import Event, MessageSent
 from events.ids import ConnectionId
 from events.log import Conflict, LogUnavailableError
-from mcp_facade.session import ResumePoint
+from mcp_facade.streams.resume_point import ResumePoint
 from projections import event_checks as event_checks_module
 from projections.avoidance import avoid_reason
 from projections.rooms import Room

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.stores.debugger_logs import PostgresqlStore, RedisStore, Store
 from tests.support.engines.redis import FLAVOURS, RedisServer, running
 
 
@@ -14,3 +15,16 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """Valkey, then Redis; each test has a log of its own there."""
     with running(request.param) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[RedisStore]:
+    """A server of Valkey, for the debugger's tests."""
+    with running("valkey") as server:
+        yield RedisStore(server)
+
+
+@pytest.fixture(params=["valkey", "postgresql"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """Each kind of shared store."""
+    return PostgresqlStore() if request.param == "postgresql" else request.getfixturevalue(request.param)

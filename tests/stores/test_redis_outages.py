@@ -165,10 +165,11 @@ class TestSilent:
 
         async def scenario() -> None:
             async with opened(own_server) as (here, there):
-                listening = asyncio.ensure_future(anext(here.coordination.subscribe()))
-                await asyncio.wait({listening}, timeout=0.1)
-                await there.coordination.publish(b"note")
-                assert await listening == b"note"
+                async with aclosing(here.coordination.subscribe()) as notes:
+                    listening = asyncio.ensure_future(anext(notes))
+                    await asyncio.wait({listening}, timeout=0.1)
+                    await there.coordination.publish(b"note")
+                    assert await listening == b"note"
                 async with aclosing(here.coordination.subscribe()) as notes:
                     listening = asyncio.ensure_future(anext(notes))
                     await settle(1)
@@ -258,7 +259,7 @@ class TestCancelled:
                 await here.tip()
                 async with here.turn(0):
                     pass
-            while connections_of(redis_server) > before - 1:
+            while connections_of(redis_server) > before - 2:
                 await settle(1)
 
         within(scenario)

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from redis.exceptions import BusyLoadingError
 
+from broker.stores import StoreModule, store_module
 from broker.stores import open_log as open_by_url
 from events.commit import EMPTY_TIP, redact
 from events.log import LogUnavailableError, UnusableLogError
+from events.redis import open as open_module
 from events.redis.address import parse
 from events.redis.errors import RIGHTS, at_start
 from events.redis.open import open_log
@@ -97,6 +99,12 @@ class TestJudging:
             "redis_version": "7.0.15",
             "role": "master",
         }
+
+
+def test_the_module_offers_what_a_store_offers() -> None:
+    """Its types are checked against the protocol; the extra's library is loaded by the URL alone."""
+    module: StoreModule = open_module
+    assert store_module("redis://") is store_module("unix:///x") is module
 
 
 class TestUrls:

@@ -24,6 +24,7 @@ from projections.state import fold
 from tests.core.test_codec import GOLDEN
 from tests.stores.redis_logs import new_name, opened, within
 from tests.support.engines.redis import RedisServer
+from tests.support.fake_clock import settle
 from tests.support.log_contract import PickledStates, all_of, chain, conversation
 from tests.support.people import ANN, BOB
 
@@ -324,6 +325,21 @@ class TestLoading:
             async with opened(redis_server, name) as (log,):
                 assert await all_of(log) == commits[:3]
                 assert await log.newest_snapshot() is None
+
+        within(scenario)
+
+    def test_a_broker_of_the_empty_log_can_not_write_meanwhile(self, redis_server: RedisServer) -> None:
+        """Its commit is refused, so that it is not thrown away with the load; it goes on after the load."""
+
+        async def scenario() -> None:
+            commits, name = conversation("one", "two"), new_name()
+            async with opened(redis_server, name) as (log,):
+                loader = await open_loading(redis_server.url(name), PickledStates())
+                with pytest.raises(LogUnavailableError, match="gone from Redis"):
+                    await log.append(commits[:1], expected=EMPTY_TIP)
+                await finished(loader, lines_of(commits[:-1]))
+                await log.append(commits[-1:], expected=commits[-2].tip)
+                assert await all_of(log) == commits
 
         within(scenario)
 

@@ -1,0 +1,31 @@
+"""The URLs of logs, as they are shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.stores import name_of, scheme_of, without_password
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://host/1?name=chat", "redis://host/1?name=chat"),
+        ("redis://user:s3cret@host", "redis://user:***@host"),
+        ("rediss://:s3cret@host:1", "rediss://:***@host:1"),
+        ("postgresql://a:s3%40cret@host/db?sslmode=require", "postgresql://a:***@host/db?sslmode=require"),
+        ("postgresql://host/db?password=s3cret&name=x", "postgresql://host/db?password=***&name=x"),
+        ("postgresql://a:s3cret@host/db?sslpassword=s3cret", "postgresql://a:***@host/db?sslpassword=***"),
+        ("postgres://a:s3cret@[host/db", "postgres://"),
+        ("sqlite:chat.db", "sqlite:chat.db"),
+    ],
+)
+def test_no_password_is_shown(url: str, shown: str) -> None:
+    """Neither before the host nor among the parameters; all else is."""
+    assert without_password(url) == shown
+
+
+def test_a_url_names_its_log() -> None:
+    """The default is `chat`."""
+    assert [name_of(f"redis://host{rest}") for rest in ("", "/?name=", "/0?db=1&name=a%2Db")] == ["chat", "chat", "a-b"]
+    assert [scheme_of(url) for url in ("redis://host", "sqlite:x", "x")] == ["redis", "", ""]
