@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,33 +13,13 @@ from typing import IO, Final, NamedTuple
 import httpx
 
 from benchmarks.server import free_port
+from tests.deploy.proxies import program, substituted
 
 READY_WITHIN_S: Final = 60.0
 STOPPED_WITHIN_S: Final = 10.0
 POLL_S: Final = 0.05
 WORKER_HEADER: Final = "x-worker"
 """The proxy's header in each answer: the name of the worker that gave it."""
-
-_HAPROXY: Final = """\
-defaults
-    mode http
-    timeout connect 1s
-    timeout client 330s
-    timeout server 330s
-    retries 3
-    retry-on conn-failure
-    option redispatch 1
-frontend public
-    bind 127.0.0.1:{port}
-    http-response set-header {header} %s
-    default_backend chat
-backend chat
-    balance roundrobin
-    option httpchk
-    http-check send meth GET uri /readyz
-    http-check expect status 200
-    default-server check inter 200ms fall 1 rise 1 on-marked-down shutdown-sessions
-"""
 
 
 class Kill(NamedTuple):
@@ -150,10 +129,7 @@ class Deployment:
             worker.start()
         for worker in self.workers:
             await worker.until_ready()
-        config = Path(self._directory.name) / "haproxy.cfg"
-        servers = [f"    server {one.name} 127.0.0.1:{one.port} port {one.admin_port}" for one in self.workers]
-        config.write_text(_HAPROXY.format(header=WORKER_HEADER, port=self.port) + "\n".join(servers) + "\n")
-        self._proxy = _haproxy(config)
+        self._proxy = self._haproxy()
         deadline = time.monotonic() + READY_WITHIN_S
         async with httpx.AsyncClient(trust_env=False) as client:
             while not await self._proxy_answers(client):
@@ -161,9 +137,28 @@ class Deployment:
                     raise RuntimeError("HAProxy does not serve")
                 await asyncio.sleep(POLL_S)
 
+    def _haproxy(self) -> subprocess.Popen[bytes]:
+        """Start HAProxy with the configuration that is shipped; it takes the workers in turn, and notices soon."""
+        folder = Path(self._directory.name)
+        servers = [f"server {one.name} 127.0.0.1:{one.port} port {one.admin_port}" for one in self.workers]
+        changes = {
+            "    server a 172.30.80.11:8000 port 9000\n": "".join(f"    {server}\n" for server in servers),
+            "    server b 172.30.80.12:8000 port 9000\n": "",
+            "    bind :80\n": f"    bind 127.0.0.1:{self.port}\n    http-response set-header {WORKER_HEADER} %s\n",
+            "/run/haproxy/admin.sock": f"{folder}/admin.sock",
+            "    user haproxy\n    group haproxy\n": "",
+            "balance leastconn": "balance roundrobin",
+            "check inter 2s fall 2 rise 1": "check inter 200ms fall 1 rise 1",
+        }
+        config = folder / "haproxy.cfg"
+        config.write_text(substituted("haproxy.cfg", changes))
+        return subprocess.Popen(
+            [program("haproxy"), "-q", "-db", "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
     async def _proxy_answers(self, client: httpx.AsyncClient) -> bool:
         try:
-            return (await client.get(self.url.replace("/mcp", "/readyz"))).status_code == 200
+            return (await client.get(self.url.replace("/mcp", "/"))).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -200,10 +195,3 @@ class Deployment:
 def _is_fault(line: str) -> bool:
     """Tell if a log line shows a fault of the worker; that the engine does not answer is none."""
     return line[:1] != "{" or ('"level":"error"' in line and '"event":"log_unavailable"' not in line)
-
-
-def _haproxy(config: Path) -> subprocess.Popen[bytes]:
-    program = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        raise RuntimeError("HAProxy is not installed (Debian: apt-get install haproxy)")
-    return subprocess.Popen([program, "-q", "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
