@@ -9,6 +9,10 @@ SEEDS ?= 1000
 TYPESCRIPT := benchmarks/typescript/node_modules
 MINUTES ?= 10
 CONNECTIONS ?= 2000
+ROUNDS ?= 10
+MEASUREMENTS ?= 5
+STREAMS ?= 5000
+COMMITS ?= 1000000
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # Tests run every branch of these, and 95 in 100 of the rest.
 CORE := events projections broker.conduct broker.decide broker.decision broker.matching broker.reads broker.waits
@@ -95,8 +99,11 @@ fuzz: install  ## malformed requests over HTTP: EXAMPLES=100 generated, ten time
 simulate: install  ## the whole broker against faults, on a simulated loop: SEEDS=1000 JOBS=1
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(or $(JOBS),1)
 
-proof: install  ## two to four brokers on one log, and clients that move between them, simulated: SEEDS=1000 JOBS=1
+proof: install  ## several brokers on one log: simulated (SEEDS=1000 JOBS=1), killed (ROUNDS=10 of each store, SEED=), and measured (MEASUREMENTS=5 STREAMS=5000 COMMITS=1000000); needs HAProxy
 	$(BIN)/python -m tests.simulation --shared --seeds $(SEEDS) --jobs $(or $(JOBS),1)
+	$(BIN)/python -m benchmarks.chaos --store redis --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m benchmarks.chaos --store postgresql --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m benchmarks.stores --rounds $(MEASUREMENTS) --streams $(STREAMS) --commits $(COMMITS)
 
 bench: install $(TYPESCRIPT)/.installed  ## what messages, streams, matches, folding, checking and starting cost
 	$(BIN)/python -m benchmarks

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from benchmarks.connections import CallConnection, ClientConnection, StreamConnection, WrongAnswer, connect_client, dial
+from benchmarks.connections import CallConnection, StreamConnection, WrongAnswer, connect_client, dial
 from benchmarks.wire import (
     MODERN,
     RESOURCE_UPDATED,
@@ -35,7 +35,8 @@ class Talker:
     def __init__(self, crowd: "BenchmarkClients", number: int) -> None:
         self.crowd = crowd
         self.number = number
-        self.wire = RequestBuilder(crowd.port, reads=crowd.reads)
+        self.port = crowd.ports[number % len(crowd.ports)]
+        self.wire = RequestBuilder(self.port, reads=crowd.reads)
         self.handle = ""
         self.partner: Talker
         self.started = 0.0
@@ -50,10 +51,10 @@ class Talker:
     async def arrive(self) -> str:
         """Queue and open the stream; return the room's id, empty while waiting."""
         crowd = self.crowd
-        self._calls, self.wire = await crowd.greet()
+        self._calls, self.wire = await crowd.greet(self.port)
         entered = await enter(self._calls, self.wire, f"talker {self.number}")
         self.handle = entered.handle
-        await crowd.dial(self._stream)
+        await dial(self.port, self._stream)
         self._stream.write(self.wire.stream(self.handle))
         await self._stream.opened.wait()
         return entered.room_id
@@ -73,7 +74,7 @@ class Talker:
 
     async def _dialled(self, on_answer: Callable[[bytes], None]) -> CallConnection:
         calls = CallConnection(self.crowd.fail)
-        await self.crowd.dial(calls)
+        await dial(self.port, calls)
         calls.on_answer = on_answer
         return calls
 
@@ -139,9 +140,10 @@ async def enter(calls: CallConnection, wire: RequestBuilder, name: str) -> ToolR
 class BenchmarkClients:
     """All clients of one server."""
 
-    def __init__(self, port: int, protocol_version: str, *, reads: bool = False) -> None:
+    def __init__(self, *ports: int, protocol_version: str, reads: bool = False) -> None:
+        """Have each client call the next of `ports`, so the two of a pair are at different ones."""
         assert protocol_version in (MODERN, SESSIONS)
-        self.port = port
+        self.ports = ports
         self.reads = reads
         self.talkers: list[Talker] = []
         self.on_delivered: Callable[[Talker], None] = lambda _: None
@@ -153,13 +155,9 @@ class BenchmarkClients:
         if not self.failed.done():
             self.failed.set_exception(error)
 
-    async def dial(self, connection: ClientConnection) -> None:
-        """Connect."""
-        await dial(self.port, connection)
-
-    async def greet(self) -> tuple[CallConnection, RequestBuilder]:
+    async def greet(self, port: int) -> tuple[CallConnection, RequestBuilder]:
         """Open a connection for calls, in 2025-11-25 with a session."""
-        return await connect_client(self.port, self.protocol_version, self.fail, reads=self.reads)
+        return await connect_client(port, self.protocol_version, self.fail, reads=self.reads)
 
     async def gather_pairs(self, pairs: int) -> None:
         """Open that many pairs, one after the other, so that each client is paired with the next."""

@@ -148,26 +148,22 @@ class SessionConnection(CallConnection):
             self.session_id = value.decode()
 
 
-class StreamConnection(ClientConnection):
-    """A response without end; `on_data` gets the data of each event, one line of JSON."""
+class EventParser:
+    """Cuts the events out of a stream; `on_data` gets the data of each, one line of JSON."""
 
-    def __init__(self, on_failure: Callable[[Exception], None], on_data: Callable[[bytes], None]) -> None:
-        super().__init__(on_failure)
+    def __init__(self, on_data: Callable[[bytes], None]) -> None:
         self.on_data = on_data
-        self.opened = asyncio.Event()
         self.event_id = b""
         """The id of the last whole event, for `Last-Event-ID`."""
         self._next_event_id = b""
         self._rest = b""
 
-    def on_headers_complete(self) -> None:
-        """Check that the server accepted the stream."""
-        if self._parser.get_status_code() != HTTP_OK:
-            raise WrongAnswer(f"a stream was refused: HTTP {self._parser.get_status_code()}")
-        self.opened.set()
+    def resume(self, event_id: bytes) -> None:
+        """Continue a stream whose last event had that id."""
+        self.event_id = self._next_event_id = event_id
 
-    def on_body(self, body: bytes) -> None:
-        """Cut the events' data out of a part of the stream."""
+    def feed(self, body: bytes) -> None:
+        """Take a part of the stream."""
         lines = (self._rest + body).split(b"\n")
         self._rest = lines.pop()
         for line in lines:
@@ -177,6 +173,34 @@ class StreamConnection(ClientConnection):
                     self.on_data(data)
             elif line.startswith(b"id:"):
                 self._next_event_id = line[3:].strip()
+
+
+class StreamConnection(ClientConnection):
+    """A response without end; `on_data` gets the data of each event, one line of JSON."""
+
+    def __init__(self, on_failure: Callable[[Exception], None], on_data: Callable[[bytes], None]) -> None:
+        super().__init__(on_failure)
+        self.opened = asyncio.Event()
+        self._events = EventParser(on_data)
+
+    @property
+    def event_id(self) -> bytes:
+        """The id of the last whole event, for `Last-Event-ID`."""
+        return self._events.event_id
+
+    def resume(self, event_id: bytes) -> None:
+        """Continue a stream whose last event had that id."""
+        self._events.resume(event_id)
+
+    def on_headers_complete(self) -> None:
+        """Check that the server accepted the stream."""
+        if self._parser.get_status_code() != HTTP_OK:
+            raise WrongAnswer(f"a stream was refused: HTTP {self._parser.get_status_code()}")
+        self.opened.set()
+
+    def on_body(self, body: bytes) -> None:
+        """Cut the events' data out of a part of the stream."""
+        self._events.feed(body)
 
     def on_message_complete(self) -> None:
         """Fail: the server must not end a stream."""

@@ -37,7 +37,7 @@ class IdleStreams:
         """
         if self._process is None:
             crowd = self._crowd
-            command = python("benchmarks.idle", str(crowd.port), crowd.protocol_version, *["reads"] * crowd.reads)
+            command = python("benchmarks.idle", str(crowd.ports[0]), crowd.protocol_version, *["reads"] * crowd.reads)
             self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
             self._watching = asyncio.create_task(self._watch(self._process))
         assert self._process.stdin is not None
@@ -83,7 +83,7 @@ async def _open_some(crowd: BenchmarkClients, numbers: Iterator[int]) -> list[St
 
 async def _opened(crowd: BenchmarkClients, number: int) -> StreamConnection:
     """Use one TCP connection for a client's calls and then for its stream; clients are paired, and stay silent."""
-    calls, wire = await crowd.greet()
+    calls, wire = await crowd.greet(crowd.ports[0])
     entered = await enter(calls, wire, f"idle {number}")
     stream = StreamConnection(crowd.fail, lambda _: None)
     assert calls.transport is not None, "the server closed a connection"
@@ -97,7 +97,7 @@ async def _opened(crowd: BenchmarkClients, number: int) -> StreamConnection:
 async def main(port: str, protocol_version: str, reads: str = "") -> None:
     """The command line."""
     try:
-        await keep(BenchmarkClients(int(port), protocol_version, reads=bool(reads)))
+        await keep(BenchmarkClients(int(port), protocol_version=protocol_version, reads=bool(reads)))
     except (WrongAnswer, OSError) as error:
         sys.exit(f"idle streams: {error}")
 

@@ -35,7 +35,7 @@ def message_table(rows: Sequence[Row], first: str = "bare") -> str:
     unit = rows[0][1]
     cells = [["server", *(heading.format(first=first) for heading, _ in MESSAGES)]]
     cells += [[name, *(cell(samples, unit) for _, cell in MESSAGES)] for name, samples in rows]
-    return _table(cells)
+    return table(cells)
 
 
 def stream_table(rows: Sequence[Row]) -> str:
@@ -51,7 +51,7 @@ def stream_table(rows: Sequence[Row]) -> str:
             cells.append(
                 [name, f"{streams:,}", *memory, idle, f"{median(beside_us):.0f}", f"{_ratio(beside_us, few):.2f}"]
             )
-    return _table(cells)
+    return table(cells)
 
 
 def footer(rows: Sequence[Row], options: BenchmarkOptions) -> str:
@@ -79,7 +79,8 @@ def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
     return median(value / other for value, other in zip(values, others, strict=False))
 
 
-def _table(cells: Sequence[Sequence[str]]) -> str:
+def table(cells: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown; the first line holds the headings."""
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = [_line(line, widths) for line in cells]
     lines.insert(1, _line(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])], widths))

@@ -57,7 +57,7 @@ class Target:
         self.samples = Samples()
         self._options = options
         self._server = Server(*kind.command)
-        self._crowd = BenchmarkClients(self._server.port, kind.protocol_version, reads=kind.reads)
+        self._crowd = BenchmarkClients(self._server.port, protocol_version=kind.protocol_version, reads=kind.reads)
         self._idle = IdleStreams(self._crowd)
         self._idle_streams = 0
 

@@ -44,7 +44,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     message_ids_kept: int = 4_096  # a room
     inbox_events_max: int = 512  # positions indexed for a connection; older ones are found in the log
     events_per_page_max: int = 500
-    log_commits_max: int = 200_000  # memory log
+    log_commits_max: int = 200_000  # a log in memory or in Redis
 
     # Limits of open resources.
     streams_max: int = 20_000

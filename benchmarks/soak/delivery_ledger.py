@@ -24,6 +24,8 @@ class DeliveryLedger:
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
         self.problem_count = 0
+        self.gone_names: set[str] = set()
+        """Names of those who have vanished for good: they need not hear of anything."""
         self._grace_s = grace_s
         self._rooms: dict[str, ChatRoom] = {}
 
@@ -154,6 +156,9 @@ class DeliveryLedger:
 
     def _wrongs(self, room: ChatRoom) -> Iterator[str]:
         members = list(room.members.values())
+        if any(name in self.gone_names for member in members for name in (member.who.name, member.partner_name)):
+            yield from self._unheard(members)
+            return
         if len(members) != 2:
             yield f"{len(members)} were told of its opening"
             return
@@ -162,11 +167,19 @@ class DeliveryLedger:
                 yield f"{member.who.name} was told that the other is {member.partner_name!r}"
             if member.needs_notice and not member.notices:
                 yield f"{member.who.name} was not notified of its opening"
-            for said in other.said:
-                if said.accepted is None:
-                    yield f"{other.who.name} got no answer to {said.text[:40]!r}"
-                elif said.accepted and not said.heard:
-                    yield f"LOST: {member.who.name} never heard {said.text[:40]!r}, which was answered success"
+        yield from self._unheard(members)
         told = [member.who.name for member in members if member.closed_for]
         if len(told) != 1:
             yield f"told of its closing: {' and '.join(told) or 'nobody'}"
+
+    def _unheard(self, members: list[RoomMember]) -> Iterator[str]:
+        """Yield what was said and not heard by those who are still there."""
+        for member in members:
+            other = member.other
+            if other is None or member.who.name in self.gone_names:
+                continue
+            for said in other.said:
+                if said.accepted is None and other.who.name not in self.gone_names:
+                    yield f"{other.who.name} got no answer to {said.text[:40]!r}"
+                elif said.accepted and not said.heard:
+                    yield f"LOST: {member.who.name} never heard {said.text[:40]!r}, which was answered success"

@@ -29,7 +29,7 @@ class Listener(StreamConnection):
         Raises:
             WrongAnswer: nothing came.
         """
-        self.event_id = self._next_event_id = event_id
+        self.resume(event_id)
         await dial(port, self, narrow=narrow)
         self.write(request)
         try:

@@ -255,6 +255,17 @@ class Participant(ABC):
             if not page.events and page.cursor == before:  # a shorter page may be full in bytes
                 return
 
+    async def audit(self) -> None:
+        """Compare the frames of the stream since the last time with the log, up to its end."""
+        while True:
+            before = self.inbox.audited
+            page = await self.call("wait_for_events", cursor=before, wait_seconds=0)
+            await self.inbox.audit(page.events, page.cursor, missed=page.missed)
+            if not page.events and page.cursor == before:
+                break
+        self.run.counts["streams held against the log"] += 1
+        self.run.ledger.caught_up(self.who)
+
     def text(self, least_bytes: int = 0) -> str:
         """Return a text that is unique in the run."""
         self._texts += 1

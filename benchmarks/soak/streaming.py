@@ -76,15 +76,8 @@ class StreamingParticipant(Participant):
 
     async def check(self) -> None:
         """Check that the stream carried all that the log holds since the last check."""
-        while True:
-            before = self.inbox.audited
-            page = await self.call("wait_for_events", cursor=before, wait_seconds=0)
-            await self.inbox.audit(page.events, page.cursor, missed=page.missed)
-            if not page.events and page.cursor == before:
-                break
+        await self.audit()
         self._check_at = time.monotonic() + CHECKED_EVERY_S
-        self.run.counts["streams held against the log"] += 1
-        self.run.ledger.caught_up(self.who)
 
     async def go_away(self) -> None:
         """Drop the stream, and often the connection for calls."""

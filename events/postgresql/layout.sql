@@ -65,8 +65,7 @@ CREATE TABLE IF NOT EXISTS {schema}.deliveries (
     PRIMARY KEY (position, connection_id, at_ms, delivered_by)
 );
 
--- Unlogged: they need not survive a crash of the server.
-CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.session_records (
+CREATE TABLE IF NOT EXISTS {schema}.session_records (
     key text, field text, value bytea NOT NULL, until_ms bigint NOT NULL, PRIMARY KEY (key, field)
 );
 CREATE INDEX IF NOT EXISTS session_records_until ON {schema}.session_records (until_ms);

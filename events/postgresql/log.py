@@ -27,8 +27,8 @@ from events.log import (
 from events.postgresql import snapshots
 from events.postgresql.coordination import PostgresqlCoordination
 from events.postgresql.errors import damaged
+from events.postgresql.known_commits import KnownCommits
 from events.postgresql.link import NO_LIMIT, SOON, Connection, Link
-from events.postgresql.own_commits import OwnCommits
 from events.postgresql.reader import PostgresqlReader
 from events.postgresql.session_records import PostgresqlSessionRecords
 from events.postgresql.turns import TurnLine
@@ -65,7 +65,7 @@ class PostgresqlLog:
         self.coordination = PostgresqlCoordination(address)
         self.session_records = PostgresqlSessionRecords(self._side, secret)
         self._turns = TurnLine(address)
-        self._own = OwnCommits()
+        self._known = KnownCommits()
         self._grown = asyncio.Event()
         self._waking: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -99,14 +99,14 @@ class PostgresqlLog:
         finally:
             self._turns.end_all()
         if answer == LATE:
-            raise Conflict(self._reader.decoded(missed or ()))
+            raise Conflict(self._known_now(missed or ()))
         if answer == ROLLED_BACK:
             raise LogRolledBackError(
                 f"{self._address.label} was rolled back: it ends at position {position} ({commit_id}),"
                 f" and went on to position {expected.position} ({expected.commit_id}) before"
             )
         if answer == STORED:
-            self._own.add(commits)
+            self._known.add(commits)
             self._wake_soon()
         return Tip(position, CommitId(commit_id))
 
@@ -116,7 +116,7 @@ class PostgresqlLog:
 
     async def follow(self, after: Position) -> AsyncIterator[Commit]:
         """Follow the commits after `after`, of all brokers; see `EventLog.follow`."""
-        with self._own.followed():
+        with self._known.followed():
             while not self._is_closed:
                 grown = self._grown
                 try:
@@ -144,11 +144,17 @@ class PostgresqlLog:
             commits: Sequence[Commit] = ()
             if turn is not None:
                 with suppress(UnusableLogError, BrokenChainError):  # the next read says it
-                    commits = self._reader.decoded(turn.lines)
+                    commits = self._known_now(turn.lines)
             yield commits
         finally:
             if turn is not None:
                 turn.end()
+
+    def _known_now(self, lines: Sequence[str]) -> Sequence[Commit]:
+        """Return the commits of `lines`, which need not come again to the followers."""
+        commits = self._reader.decoded(lines)
+        self._known.add(commits)
+        return commits
 
     async def newest_snapshot(self) -> Snapshot | None:
         """Return the newest readable snapshot; see `EventLog.newest_snapshot`."""
@@ -203,7 +209,7 @@ class PostgresqlLog:
                 )
                 return reached
 
-        self._own.forget(positions)
+        self._known.forget(positions)
         self.redacted_to = max(self.redacted_to, await self._writer.run(work))
         await self._vacuum()
 
@@ -233,9 +239,9 @@ class PostgresqlLog:
     # Following
 
     async def _next(self, after: Position) -> Sequence[Commit]:
-        """Return the next commits after `after`: this broker's own as they are, others' from the server."""
-        if own := self._own.after(after):
-            return own
+        """Return the next commits after `after`: those known here as they are, others from the server."""
+        if known := self._known.after(after):
+            return known
         await self._writer.open()  # it hears of others' commits
         return await self._reader.read(after, FOLLOWED_PAGE)
 
@@ -249,7 +255,7 @@ class PostgresqlLog:
 
     def _wake_soon(self) -> None:
         """Wake the followers of own commits. Those are in no hurry, so many are told at once."""
-        if self._own.has_followers and self._waking is None:
+        if self._known.has_followers and self._waking is None:
             self._waking = asyncio.get_running_loop().call_later(0.01, self._wake)
 
     def _wake(self) -> None:

@@ -1,10 +1,13 @@
-"""Session records in a table beside the log. It is not logged: a crash of the server empties it."""
+"""Session records in a table beside the log. A record that was kept survives a crash of the server.
+
+A client is answered once its record is kept. Without it, another broker would not know the handles of the session.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from events.postgresql.link import Link
+from events.postgresql.link import Connection, Link
 from events.session_records import Fields
 
 
@@ -31,7 +34,13 @@ class PostgresqlSessionRecords:
         """See `SessionRecords.keep`."""
         removed = [name for name, value in changes.items() if value is None]
         kept = {name: value for name, value in changes.items() if value is not None}
-        await self._link.execute(self._keep_sql, key, removed, list(kept), list(kept.values()), until_ms)
+
+        async def work(connection: Connection) -> None:
+            async with connection.transaction():
+                await connection.execute("SET LOCAL synchronous_commit = on")  # the connection's own is off
+                await connection.execute(self._keep_sql, key, removed, list(kept), list(kept.values()), until_ms)
+
+        await self._link.run(work)
 
     async def expire(self, *, now_ms: int) -> None:
         """See `SessionRecords.expire`."""

@@ -76,8 +76,14 @@ async def write(link: Link, snapshot: Snapshot, codec: StateCodec) -> tuple[int,
     digest, count, parts = hashlib.sha256(), 0, _parts(codec.encode(snapshot.state))
     while (part := await asyncio.to_thread(next, parts, None)) is not None:
         digest.update(part)
-        await link.execute(f"INSERT INTO {schema}.snapshot_parts VALUES ($1, $2, $3)", number, count, part.decode())  # noqa: S608
-        count += 1
+        # Another broker that trims further meanwhile drops this snapshot.
+        count += await link.execute(
+            f"INSERT INTO {schema}.snapshot_parts"  # noqa: S608
+            f" SELECT id, $2, $3 FROM {schema}.snapshots WHERE id = $1 FOR KEY SHARE",
+            number,
+            count,
+            part.decode(),
+        )
     return number, digest.hexdigest()
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError
@@ -14,40 +12,21 @@ from events.commit import Commit
 from events.ids import Position
 from events.redis.address import Address
 from events.redis.client import ANSWER_SECONDS, ERRORS, ask, connect, disconnect, eval_again, evalsha
-from events.redis.entries import check_answer, commit_of, is_redacted, position_of, with_missing
+from events.redis.entries import check_answer
 from events.redis.errors import unavailable
+from events.redis.known_commits import KnownCommits
 from events.redis.scripts import READ
 
 FOLLOWED_PAGE = 500
 BLOCK_MS = 1_000
-OWN_COMMITS_MAX = 1_024
-
-
-class OwnCommits:
-    """The commits that this broker appended last: a follower need not decode them."""
-
-    def __init__(self) -> None:
-        self._by_position: OrderedDict[Position, Commit] = OrderedDict()
-
-    def add(self, commits: Iterable[Commit]) -> None:
-        """Take commits that are about to be appended; it does no harm if they are not."""
-        for commit in commits:
-            self._by_position[commit.position] = commit
-        while len(self._by_position) > OWN_COMMITS_MAX:
-            self._by_position.popitem(last=False)
-
-    def at(self, position: Position, commit_id: bytes) -> Commit | None:
-        """Return the own commit with that id, if it is one."""
-        commit = self._by_position.get(position)
-        return commit if commit is not None and commit.commit_id == commit_id.decode() else None
 
 
 class Followers:
     """The followers of one broker; they end when it is closed."""
 
-    def __init__(self, address: Address, own: OwnCommits) -> None:
+    def __init__(self, address: Address, known: KnownCommits) -> None:
         self._address = address
-        self._own = own
+        self._known = known
         keys = address.keys
         self._keys = (keys.log, keys.texts, keys.meta)
         self._connections: set[AbstractConnection] = set()
@@ -94,11 +73,7 @@ class Followers:
                 await ask(connection, [eval_again(READ, read)])
                 found = await connection.read_response()
         _, _, entries, texts = check_answer(found)
-        return [self._commit(entry, missing) for entry, missing in with_missing(entries, texts)]
-
-    def _commit(self, entry: Any, missing: bytes | None) -> Commit:
-        own = self._own.at(position_of(entry), entry[1][1])
-        return own if own is not None and not is_redacted(entry, missing) else commit_of(entry, missing)
+        return self._known.commits_of(entries, texts)
 
     async def close(self) -> None:
         """End the followers."""

@@ -30,7 +30,8 @@ from events.redis.address import Address
 from events.redis.client import Argument, Client
 from events.redis.coordination import RedisCoordination
 from events.redis.entries import check_answer, commits_of, tip_of
-from events.redis.following import Followers, OwnCommits
+from events.redis.following import Followers
+from events.redis.known_commits import KnownCommits
 from events.redis.scripts import APPEND, READ, RECORD, REDACT, TIP
 from events.redis.session_records import RedisSessionRecords
 from events.redis.texts import split
@@ -74,9 +75,9 @@ class RedisLog:
         self._base = opened.base
         self._redacted_to = opened.redacted_to
         self._writing, self._reading, self._aside = Client(address), Client(address), Client(address)
-        self._own = OwnCommits()
-        self._followers = Followers(address, self._own)
-        self._turns = Turns(address, self._writing)
+        self._known = KnownCommits()
+        self._followers = Followers(address, self._known)
+        self._turns = Turns(address, self._writing, self._known)
         self.coordination = RedisCoordination(address, self._aside)
         self.session_records = RedisSessionRecords(opened.secret, keys, self._aside)
         self._append_keys = (keys.log, keys.texts, keys.meta, keys.pen, keys.turn)
@@ -105,14 +106,14 @@ class RedisLog:
         arguments: list[Argument] = [*expected, self._turns.pass_on(), MISSED_COMMITS_MAX, len(commits)]
         for commit in commits:
             arguments += (commit.commit_id, *split(commit))
-        self._own.add(commits)
+        self._known.add(commits)
         code, *found = check_answer(await self._writing.run(APPEND, self._append_keys, *arguments))
         if code == 1:
             return commits[-1].tip if commits else expected
         if code == 0:
             base, entries, texts = found
             self._see_base(*base)
-            raise Conflict(commits_of(entries, texts))
+            raise Conflict(self._known.commits_of(entries, texts))
         tip = tip_of(*found)
         if code == -1:
             raise LogRolledBackError(

@@ -30,7 +30,8 @@ from events.redis.client import (
     evalsha,
     finish,
 )
-from events.redis.entries import commits_of, position_of
+from events.redis.entries import position_of
+from events.redis.known_commits import KnownCommits
 from events.redis.scripts import GIVE_TURN, READ, TAKE_TURN
 
 Missed = tuple[bytes, Sequence[Any], Sequence[Any]]
@@ -43,10 +44,11 @@ ANSWER_MS = 400
 class Turns:
     """The turns of one broker. They have a connection of their own, since a wait blocks it."""
 
-    def __init__(self, address: Address, client: Client) -> None:
+    def __init__(self, address: Address, client: Client, known: KnownCommits) -> None:
         """`client`: for what must not wait."""
         self._address = address
         self._client = client
+        self._known = known
         keys = address.keys
         self._keys = (keys.pen, keys.turn)
         self._read_keys = (keys.log, keys.texts, keys.meta)
@@ -90,7 +92,7 @@ class Turns:
         if not entries or position_of(entries[0]) != after + 1:
             return ()
         with suppress(UnusableLogError):
-            return commits_of(entries, texts)
+            return self._known.commits_of(entries, texts)
         return ()
 
     async def _wait(self, after: Position) -> Missed | None:

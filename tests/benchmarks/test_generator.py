@@ -99,7 +99,7 @@ async def crowd_of(server: Faulty) -> AsyncIterator[BenchmarkClients]:
         config = uvicorn.Config(server, http="httptools", lifespan="off", log_config=None, access_log=False)
         running = uvicorn.Server(config)
         serving = asyncio.ensure_future(running.serve([listening]))
-        crowd = BenchmarkClients(listening.getsockname()[1], MODERN)
+        crowd = BenchmarkClients(listening.getsockname()[1], protocol_version=MODERN)
         try:
             await crowd.watch(crowd.gather_pairs(2))
             await crowd.redial()

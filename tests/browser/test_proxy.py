@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 import shutil
 import socket
@@ -13,15 +12,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from playwright.sync_api import Browser, expect
 
 from tests.browser.brokers import broker_process
 from tests.browser.chat_tab import ChatTab
 from tests.browser.stranger import Stranger
+from tests.support.certificates import certify
 from tests.support.process import STARTED_WITHIN_SECONDS, free_port
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
@@ -83,7 +79,7 @@ def proxy(folder: Path, broker_port: int, http2: str) -> Iterator[str]:
     assert found is not None
     documented = found[1].replace("http://127.0.0.1:8000;", f"http://127.0.0.1:{broker_port};")
     port = free_port()
-    _certify(folder)
+    certify(folder)
     config = folder / "nginx.conf"
     config.write_text(WHOLE.format(folder=folder, port=port, http2=http2, documented=documented))
     assert NGINX is not None
@@ -105,23 +101,3 @@ def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
             if trying.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)  # another process's start has no event to wait for
-
-
-def _certify(folder: Path) -> None:
-    """Write a key, and a certificate of it for this machine, which no browser trusts."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    (folder / "certificate.pem").write_bytes(certificate.public_bytes(encoding))
-    (folder / "key.pem").write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))

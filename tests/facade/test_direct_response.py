@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mcp_facade import serve
+from mcp_facade import server
 from mcp_facade.http.direct_response import NO_DIRECT_RESPONSE, direct_response_of
 from tests.facade.people import Crowd, Era, InSession, Modern, crowd, head_of, last_answer, posted
 from tests.support.fake_clock import settle
@@ -120,7 +120,7 @@ async def test_a_page_may_read_what_the_lane_answers(era: Era) -> None:
 
 async def test_a_connection_that_is_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """After its last answer; one whose answer is a stream is not idle."""
-    monkeypatch.setattr(serve, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.1)
     async with serving() as running, crowd(running) as there:
         ann = await there.modern()
         await ann.enter("Ann")

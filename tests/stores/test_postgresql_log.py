@@ -6,7 +6,7 @@ import asyncio
 import atexit
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import cache
 from typing import Any
@@ -24,10 +24,10 @@ from events.policy import Policy
 from events.postgresql import coordination as coordination_module
 from events.postgresql import link as link_module
 from events.postgresql import log as log_module
+from events.postgresql.known_commits import KNOWN_COMMITS_MAX
 from events.postgresql.layout import lock_of
 from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import open_log
-from events.postgresql.own_commits import OWN_COMMITS_MAX
 from projections.state import fold
 from tests.support.engines.postgresql import Server, new_name, server
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
@@ -117,6 +117,21 @@ class TestCrashes:
             await log.append(commits[len(found) : len(found) + 1], expected=found[-1].tip)
             async with aclosing(log.follow(len(found))) as followed:
                 assert await asyncio.wait_for(anext(followed), WITHIN_SECONDS) == commits[len(found)]
+            await log.close()
+
+        asyncio.run(scenario())
+
+    def test_a_record_of_a_session_survives(self) -> None:
+        """From the moment that it was kept, since its client was answered then."""
+        own = mortal_server()
+
+        async def scenario() -> None:
+            log = await open_log(own.url(new_name()), PickledStates(), synchronous="full")
+            await log.session_records.keep("key", {"a": b"1"}, until_ms=100)
+            await asyncio.to_thread(own.kill)
+            await asyncio.to_thread(own.start)
+            await until_it_answers(log)
+            assert await log.session_records.load("key", now_ms=0) == {"a": b"1"}
             await log.close()
 
         asyncio.run(scenario())
@@ -418,6 +433,24 @@ class TestSharing:
             assert [*own, *[await anext(followed) for _ in range(3)]] == commits
 
     @on_log(2)
+    async def test_what_came_with_a_turn_or_a_conflict_does_not_come_again(
+        self, here: PostgresqlLog, there: PostgresqlLog
+    ) -> None:
+        """The follower hears the very objects."""
+        commits = chain(6)
+        async with aclosing(here.follow(0)) as followed:
+            await there.append(commits[:1], expected=EMPTY_TIP)
+            assert await anext(followed) == commits[0]
+            await there.append(commits[1:3], expected=commits[0].tip)
+            async with here.turn(1) as came:
+                assert list(came) == commits[1:3]
+            await there.append(commits[3:], expected=commits[2].tip)
+            with pytest.raises(Conflict) as late:
+                await here.append([another_after(commits[:3])], expected=commits[2].tip)
+            known = [*came, *late.value.missed]
+            assert [await anext(followed) for _ in known] == commits[1:]
+
+    @on_log(2)
     async def test_a_trimmed_log_is_trimmed_for_all(self, here: PostgresqlLog, there: PostgresqlLog) -> None:
         """The rows are deleted, with what was recorded of them; the other broker sees the base with its next read."""
         commits = chain(8)
@@ -441,6 +474,28 @@ class TestSharing:
         assert await all_of(there) == commits[6:]
 
     @on_log(1)
+    async def test_a_snapshot_that_another_broker_drops_is_no_failure(self, log: PostgresqlLog) -> None:
+        """One that trims further does it while this one is written."""
+        commits = chain(8)
+        await log.append(commits, expected=EMPTY_TIP)
+        higher, schema = Snapshot(commits[5].tip, fold(commits[:6])), log._address.schema
+
+        class Interrupted(PickledStates):
+            """A codec that encodes while the other broker trims."""
+
+            def encode(self, state: Any) -> Iterator[bytes]:
+                asyncio.run(
+                    server().sql(f"DELETE FROM {schema}.snapshots WHERE position = 4 RETURNING 1")
+                )  # in a thread
+                yield from super().encode(state)
+
+        log._codec = Interrupted()
+        await log._write(Snapshot(commits[3].tip, fold(commits[:4])), base=None)
+        log._codec = PickledStates()
+        await log.compact(higher)
+        assert await log.newest_snapshot() == higher
+
+    @on_log(1)
     async def test_a_large_snapshot_is_kept_in_parts(self, log: PostgresqlLog) -> None:
         """Appends go on meanwhile."""
         commits = chain(2)
@@ -456,7 +511,7 @@ class TestSharing:
     @on_log(1)
     async def test_many_own_commits_are_heard_by_two_followers(self, log: PostgresqlLog) -> None:
         """More than are kept for them; the rest is read."""
-        commits = chain(OWN_COMMITS_MAX + 300)
+        commits = chain(KNOWN_COMMITS_MAX + 300)
         async with aclosing(log.follow(0)) as first, aclosing(log.follow(0)) as second:
             heard = [asyncio.ensure_future(anext(each)) for each in (first, second)]
             await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from events.commit import EMPTY_TIP, Commit, Tip, redact
-from events.log import LogUnavailableError
+from events.log import Conflict, LogUnavailableError
 from events.redis import client as client_module
 from events.redis import coordination, following
 from events.redis import open as open_module
@@ -18,7 +18,7 @@ from events.redis.log import RedisLog
 from tests.stores.redis_logs import new_name, opened, within
 from tests.support.engines.redis import RedisServer, running
 from tests.support.fake_clock import settle
-from tests.support.log_contract import all_of, chain, conversation
+from tests.support.log_contract import all_of, another_after, chain, conversation
 
 
 @pytest.fixture(params=["valkey", "redis"], scope="module")
@@ -346,6 +346,24 @@ class TestFollowing:
                         heard = await next_of(other)
                         assert heard == commit
                         assert heard is not commit
+
+        within(scenario)
+
+    def test_what_came_with_a_turn_or_a_conflict_is_not_decoded_again(self, redis_server: RedisServer) -> None:
+        """The follower hears the very objects."""
+
+        async def scenario() -> None:
+            commits = conversation("one", "two")
+            async with opened(redis_server) as (here, there):
+                await there.append(commits[:2], expected=EMPTY_TIP)
+                async with here.turn(0) as came:
+                    assert list(came) == commits[:2]
+                await there.append(commits[2:], expected=commits[1].tip)
+                with pytest.raises(Conflict) as late:
+                    await here.append([another_after(commits[:2])], expected=commits[1].tip)
+                async with aclosing(here.follow(0)) as followed:
+                    for known in (*came, *late.value.missed):
+                        assert await next_of(followed) is known
 
         within(scenario)
 

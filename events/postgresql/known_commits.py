@@ -1,4 +1,4 @@
-"""The commits that a broker has stored itself, for its followers: they need not come back over the network."""
+"""The commits that a broker has stored or received, for its followers: they need not come over the network again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from events.commit import Commit
 from events.ids import Position
 
-OWN_COMMITS_MAX = 1_024
+KNOWN_COMMITS_MAX = 1_024
 
 
-class OwnCommits:
-    """The last commits that were stored here, by position, while there are followers."""
+class KnownCommits:
+    """The last commits that were stored here or came with a turn, by position, while there are followers."""
 
     def __init__(self) -> None:
         self._by_position: dict[Position, Commit] = {}
@@ -35,15 +35,15 @@ class OwnCommits:
                 self._by_position.clear()
 
     def add(self, commits: Iterable[Commit]) -> None:
-        """Keep `commits`, and forget the oldest beyond `OWN_COMMITS_MAX`."""
+        """Keep `commits`, and forget the oldest beyond `KNOWN_COMMITS_MAX`."""
         if self._followers:
             for commit in commits:
                 self._by_position[commit.position] = commit
-            while len(self._by_position) > OWN_COMMITS_MAX:
+            while len(self._by_position) > KNOWN_COMMITS_MAX:
                 del self._by_position[next(iter(self._by_position))]
 
     def after(self, position: Position) -> Sequence[Commit]:
-        """Return the own commits that follow position `position` without a gap. A lone follower takes them away."""
+        """Return the known commits that follow position `position` without a gap. A lone follower takes them away."""
         found = []
         while (commit := self._by_position.get(position + 1)) is not None:
             found.append(commit)

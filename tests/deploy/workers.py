@@ -1,0 +1,120 @@
+"""Brokers as an operator starts them, each with an admin port, and what that says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.process import free_port, inherited_environment
+
+WITHIN_SECONDS = 30
+AGAIN_SECONDS = 0.02
+"""Between two looks at another process, which has no event to wait for."""
+
+
+class Served:
+    """One `chat-broker serve`, which can be killed and started again at the same ports."""
+
+    def __init__(self, log: str, *arguments: str, workers: int = 1) -> None:
+        self.port = free_port()
+        self.admin_port = _free_ports(workers)
+        self.workers = workers
+        """The processes behind the port. A single one has `admin_port`; of several, the N-th has the N-th after it."""
+        ports = ("--port", str(self.port), "--admin-port", str(self.admin_port), "--workers", str(workers))
+        public = ("--trust-proxy", "127.0.0.1", "--peer-exempt", "127.0.0.1", "--log-level", "warning")
+        self._command = [sys.executable, "-m", "mcp_facade.main", "serve", *ports, *public, "--log", log, *arguments]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def admin_ports(self) -> Sequence[int]:
+        """The admin port of each worker."""
+        if self.workers == 1:
+            return [self.admin_port]
+        return [self.admin_port + number for number in range(1, self.workers + 1)]
+
+    def launch(self) -> None:
+        """Start it, without waiting."""
+        self._process = subprocess.Popen(self._command, env=inherited_environment())
+
+    def wait_until_ready(self) -> None:
+        """Return once every worker takes calls."""
+        assert self._process is not None
+        wait_until_ready(self._process, self.admin_ports)
+
+    def replace_workers(self) -> None:
+        """Have its supervisor replace all workers, as `systemctl reload` does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """End it, workers included, as SIGTERM does; nothing if it has ended."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(WITHIN_SECONDS)
+            self._process = None
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], ports: Sequence[int]) -> None:
+    """Return once `/readyz` says at each of `ports` that calls are taken; `process` has to live so long."""
+    deadline = time.monotonic() + WITHIN_SECONDS
+    with httpx.Client(trust_env=False) as client:
+        while not all(_is_ready(client, port) for port in ports):
+            assert process.poll() is None, "the broker has ended"
+            assert time.monotonic() < deadline, "the broker does not start"
+            time.sleep(AGAIN_SECONDS)
+
+
+def _is_ready(client: httpx.Client, port: int) -> bool:
+    try:
+        return client.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _free_ports(count: int) -> int:
+    """Return a port that is free, as the `count` ports after it are."""
+    while True:
+        first = free_port()
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError, OverflowError):
+            for port in range(first, first + count + 1):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+
+
+def launched(*served: Served) -> None:
+    """Start them side by side; return once all take calls."""
+    for one in served:
+        one.launch()
+    for one in served:
+        one.wait_until_ready()
+
+
+async def metric(admin_port: int, name: str, **labels: str) -> float:
+    """Return a sample's value at the worker with that admin port; 0 if there is no such sample."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        text = (await client.get(f"http://127.0.0.1:{admin_port}/metrics")).text
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    return next((one.value for one in samples if one.name == name and labels.items() <= one.labels.items()), 0.0)
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Return once `holds`, which looks at other processes, says so."""
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while not await holds():  # noqa: ASYNC110 - another process's state has no event
+            await asyncio.sleep(AGAIN_SECONDS)
