@@ -28,6 +28,7 @@ class StreamLine:
     def __init__(self, begins_at: int) -> None:
         self.begins_at = begins_at  # everything from this position on belongs to it
         self.last_id: str | None = None
+        self.marks: str | None = None  # of the handles that the stream is for, in a shared log
         self.at = (0, 0)
         self.gone_through = 0  # what the log did not hold any more when a stream resumed
         self.heard: dict[tuple[int, ConnectionId], None] = {}
@@ -206,7 +207,10 @@ class KeptHost(Host):
     def _hear(self, line: StreamLine, event: Event) -> None:
         message, world = event.message, self.around.world
         assert event.event_id is not None
-        epoch, position, had, *_ = event.event_id.split(".")
+        epoch, position, had, *marks = event.event_id.split(".")
+        if marks and line.marks is not None and len(marks[0]) > len(line.marks):
+            self.around.sometimes.reached("a stream came to carry another handle")
+        line.marks = marks[0] if marks else None
         if epoch != self.around.disk.epoch:
             world.fail(f"{self.name}: an event of another epoch, {event.event_id}")
         line.last_id = event.event_id
@@ -227,7 +231,6 @@ class KeptHost(Host):
         """Take what a stream missed of a handle shown at another broker; if that breaks off, all of it comes again."""
         if len(self.around.processes) == 1:
             self.around.world.fail(f"{self.name} hears something late for {who}, with one broker alone")
-        self.around.sometimes.reached("a stream made up for a handle shown at another broker")
         self._take(line, message["params"]["cursor"], who, message)
 
     def _hear_in_order(self, line: StreamLine, at: tuple[int, int], who: ConnectionId, message: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ SOMETIMES: Mapping[str, float | None] = {
     "a stream resumed in a new session": None,
     "a stream was cut at its backlog": None,
     "a stream was displaced by a second one": None,
+    "a stream came to carry another handle": None,
     "a frame was cut in two": None,
     "a ghost was abandoned": None,
     "a Disconnect came too late": None,
@@ -67,7 +68,9 @@ ONLY_ALONE = frozenset(
 )
 """Paths and faults that are not looked for where every seed has several brokers."""
 
-ONLY_SHARED = frozenset({"a stale refusal was decided again", "a turn was done without"})
+ONLY_SHARED = frozenset(
+    {"a stale refusal was decided again", "a turn was done without", "a stream came to carry another handle"}
+)
 """Those that are too rare where most seeds have one."""
 
 PER: Mapping[str, str] = {"a start failed": "starts"}
