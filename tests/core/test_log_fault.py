@@ -17,7 +17,7 @@ from events.codec import NewerCommitError, UnreadableCommitError
 from events.commands import Disconnect
 from events.commit import Commit
 from events.ids import POSITION_MAX
-from events.log import LogRolledBackError, LogUnavailableError, UnusableLogError
+from events.log import LogRolledBackError, LogUnavailableError, LogUnavailableError, UnusableLogError
 from events.memory import MemoryLog
 from events.policy import Policy
 from tests.support.fake_clock import FakeClock, settle
@@ -228,6 +228,19 @@ async def test_work_in_the_background_notices_too(pair: Pair) -> None:
     pair.broker.in_background(fail(NewerCommitError("schema version 9")))
     await settle()
     assert pair.reason == "newer_log"
+
+
+@on_pair
+async def test_a_log_that_does_not_answer_is_no_fault_of_work_in_the_background(pair: Pair) -> None:
+    """Those who wait for the work are told."""
+
+    async def fail() -> None:
+        raise LogUnavailableError
+
+    pair.broker.in_background(fail())
+    await settle()
+    assert pair.lines("background_failed") == []
+    assert pair.reason is None
 
 
 @on_pair
