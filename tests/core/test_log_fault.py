@@ -17,7 +17,7 @@ from events.codec import NewerCommitError, UnreadableCommitError
 from events.commands import Disconnect
 from events.commit import Commit
 from events.ids import POSITION_MAX
-from events.log import LogRolledBackError, LogUnavailableError, LogUnavailableError, UnusableLogError
+from events.log import LogRolledBackError, LogUnavailableError, UnusableLogError
 from events.memory import MemoryLog
 from events.policy import Policy
 from tests.support.fake_clock import FakeClock, settle
