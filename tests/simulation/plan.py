@@ -75,6 +75,9 @@ SHARED_GRACES_MS: dict[str, tuple[int, ...]] = {
 }
 """Graces longer than the time in which a lost broker is noticed."""
 
+SHARED_SESSION_IDLE_MS = 1_800_000
+"""More than the clocks of the brokers differ by: one that is ahead removes the records of sessions that others use."""
+
 SHARED_ATTENDED_MS = (15_000, 45_000)
 SHARED_DURATIONS_MS = (15_000.0, 40_000.0, 90_000.0)
 
@@ -117,7 +120,7 @@ class Plan:
         self.roams = draw.choice((0.1, 0.5, 1.0))
         self.modern += 1
         graces = {name: draw.choice(values) for name, values in SHARED_GRACES_MS.items()}
-        self.policy = msgspec.structs.replace(self.policy, **graces)
+        self.policy = msgspec.structs.replace(self.policy, **graces, session_idle_ms=SHARED_SESSION_IDLE_MS)
         self.attended_grace_ms = draw.choice(SHARED_ATTENDED_MS)
         self.duration_ms = draw.choice(SHARED_DURATIONS_MS)
         self.graces_outlast_leases = True
