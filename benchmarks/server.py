@@ -43,6 +43,11 @@ def raise_open_files() -> int:
     return most
 
 
+def end_in_order_on_sigterm() -> None:
+    """Have SIGTERM end this process as an exception does, so that what it has started ends too."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
 def python(module: str, *arguments: str) -> tuple[str, ...]:
     """Return the command to run a module."""
     return (sys.executable, "-m", module, *arguments)

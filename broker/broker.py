@@ -37,7 +37,7 @@ from events.commands import Disconnect, SendMessage
 from events.commit import Commit
 from events.events import PartnerReported
 from events.ids import ConnectionId, Position
-from events.log import EventLog
+from events.log import EventLog, LogUnavailableError
 from events.policy import Policy
 from projections.state import State
 from projections.view import StateView
@@ -269,5 +269,5 @@ class Broker(LogObserver):
             return
         if self.log.is_shared and isinstance(fault, LOG_FAULTS):
             self.log_failed(fault)
-        else:
+        elif not isinstance(fault, LogUnavailableError):  # those who wait for it are told
             logger.error("background_failed", fault=type(fault).__name__, exc_info=fault)

@@ -13,6 +13,7 @@ import time
 from benchmarks.chaos.options import ChaosOptions, parse
 from benchmarks.chaos.round import Round
 from benchmarks.chaos.verdict import Verdict
+from benchmarks.server import end_in_order_on_sigterm
 
 SHOWN = (
     "acknowledged messages",
@@ -59,6 +60,7 @@ def _summary(options: ChaosOptions, verdicts: list[Verdict]) -> str:
 def main() -> int:
     """The command line."""
     options = parse()
+    end_in_order_on_sigterm()
     logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it logs each broken stream with its traceback
     logging.getLogger("client").setLevel(logging.CRITICAL)
     print(f"seed {options.seed}", file=sys.stderr)

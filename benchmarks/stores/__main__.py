@@ -12,7 +12,7 @@ from typing import Final
 
 import uvloop
 
-from benchmarks.server import raise_open_files
+from benchmarks.server import end_in_order_on_sigterm, raise_open_files
 from benchmarks.stores import cost, latency, start, streams, writers
 from benchmarks.stores.rows import Row, row_table
 
@@ -58,6 +58,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """The command line."""
     options = parse()
+    end_in_order_on_sigterm()
     raise_open_files()
     gc.set_threshold(50_000, 20, 50)  # the generator must not pause for long
     rows = uvloop.run(measure(options))

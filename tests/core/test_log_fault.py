@@ -231,6 +231,19 @@ async def test_work_in_the_background_notices_too(pair: Pair) -> None:
 
 
 @on_pair
+async def test_a_log_that_does_not_answer_is_no_fault_of_work_in_the_background(pair: Pair) -> None:
+    """Those who wait for the work are told."""
+
+    async def fail() -> None:
+        raise LogUnavailableError
+
+    pair.broker.in_background(fail())
+    await settle()
+    assert pair.lines("background_failed") == []
+    assert pair.reason is None
+
+
+@on_pair
 async def test_the_first_fault_counts(pair: Pair) -> None:
     """What follows from it is not another one."""
     pair.broker.log_failed(NewerCommitError("schema version 9"))

@@ -17,13 +17,15 @@ import pytest
 
 from events.commit import EMPTY_TIP, redact
 from events.coordination import NOTE_BYTES_MAX, Coordination
-from events.log import MISSED_COMMITS_MAX, Conflict, EventLog, LogRolledBackError
+from events.log import MISSED_COMMITS_MAX, TURN_MS, Conflict, EventLog, LogRolledBackError
 from tests.support import log_contract, session_records_contract
 from tests.support.fake_clock import settle
 from tests.support.log_contract import LogContract, all_of, another_after, chain, conversation
 from tests.support.logs import run
 
 WITHIN_SECONDS = 10
+TRIES = 20
+HOLDER = -1
 
 
 class ClosesLogs:
@@ -119,10 +121,20 @@ class SharedLogContract(LogContract):
         run(scenario)
 
     def test_turns_are_taken_in_the_order_in_which_they_were_asked_for(self) -> None:
-        """One at a time; each begins when the one before has ended."""
+        """One at a time; each begins when the one before has ended. On a busy machine, it is tried again."""
 
         async def scenario() -> None:
-            (holder, *logs), order = await self.make_some(5), list[int]()
+            loop, logs = asyncio.get_running_loop(), await self.make_some(5)
+            for _ in range(TRIES):
+                asked_s = loop.time()
+                order = await in_line(*logs)
+                if loop.time() - asked_s < TURN_MS / 1_000:  # else some have done without
+                    assert order == [HOLDER, 0, 0, 1, 1, 2, 2, 3, 3]
+                    return
+            pytest.skip("this machine is too busy for turns")
+
+        async def in_line(holder: EventLog, *logs: EventLog) -> list[int]:
+            order: list[int] = []
 
             async def take(number: int, log: EventLog) -> None:
                 async with log.turn(0):
@@ -135,9 +147,9 @@ class SharedLogContract(LogContract):
                 for number, log in enumerate(logs):
                     taking.append(asyncio.ensure_future(take(number, log)))
                     await self.until_in_line(log, number + 1)
-                assert order == []
+                order.append(HOLDER)
             await asyncio.gather(*taking)
-            assert order == [0, 0, 1, 1, 2, 2, 3, 3]
+            return order
 
         run(scenario)
 
