@@ -304,7 +304,7 @@ async def test_a_broker_that_can_store_nothing_is_not_ready(tmp_path: Path) -> N
         room_left = resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (wal_bytes, room_left[1]))
         said = await until_it_is(broker, ready=False)
-        assert str(said["reason"]).startswith("the log: the disk ")
+        assert str(said["detail"]).startswith("the log: the disk ")
         assert str(tmp_path) not in str(said)
         resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, room_left)
         await until_it_is(broker, ready=True)
