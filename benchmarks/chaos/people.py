@@ -3,14 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.chaos.host import LostAnswer, OpenStream
 from benchmarks.chaos.official import OfficialParticipant
 from benchmarks.chaos.run import ChaosRun
 from benchmarks.soak.participant import Deed
 from benchmarks.soak.polling import PollingParticipant
-from benchmarks.wire import SESSIONS, StreamFrame, frame
+from benchmarks.wire import SESSIONS, StreamFrame, ToolResult, frame
 
 GIVEN_UP_S: Final = 5.0
 """After so long without a stream, the SDK does not come back by itself."""
@@ -25,6 +25,7 @@ class Listener(OfficialParticipant):
         self.host.on_stream = self._stream_opened
         self._silent_since = 0.0
         self._is_bound = False
+        self._has_gap = False  # a call made a new session, whose stream lacks what came before
         self._early: list[StreamFrame] | None = None
 
     async def come(self) -> None:
@@ -45,9 +46,16 @@ class Listener(OfficialParticipant):
         await asyncio.sleep(self.run.rate.draw(self.rng))
         if self.host.has_stream:
             self._silent_since = time.monotonic()
-        elif self.era != SESSIONS or time.monotonic() - self._silent_since > GIVEN_UP_S or not self.host.is_connected:
+        if self._needs_stream():
             await self.come_back()
         await self._lot()()
+
+    def _needs_stream(self) -> bool:
+        """Tell if the SDK will not open or resume the stream by itself."""
+        if self._has_gap or not self.host.is_connected:
+            return True
+        is_given_up = time.monotonic() - self._silent_since > GIVEN_UP_S
+        return not self.host.has_stream and (self.era != SESSIONS or is_given_up)
 
     def _lot(self) -> Deed:
         deeds: Sequence[tuple[Deed, float]] = (
@@ -83,9 +91,9 @@ class Listener(OfficialParticipant):
 
     async def _until_streaming(self) -> None:
         """Return once a stream is open: the SDK may resume that of its session, else there is a new one."""
-        if self.host.has_stream:
+        if self.host.has_stream and not self._has_gap:
             return
-        if self.era == SESSIONS and self.host.is_connected:
+        if self.era == SESSIONS and self.host.is_connected and not self._has_gap:
             try:
                 await self.host.listen(self.handle)
                 return
@@ -110,13 +118,20 @@ class Listener(OfficialParticipant):
                 self.who.did(f"no stream: {lost}")
                 await self._pause(began)
                 continue
-            self._silent_since = time.monotonic()
+            self._silent_since, self._has_gap = time.monotonic(), False
             for stream in self.host.streams:
                 if stream.closed_s is None:
                     self.who.listens(stream, time.time())
             await self.read_next_page()
-            self.inbox.caught_up()
-            return
+            if not self._has_gap:
+                self.inbox.caught_up()
+                return
+
+    async def _asked(self, tool: str, arguments: dict[str, Any], wait_s: float) -> ToolResult:
+        if self._is_bound and not self.host.is_connected:
+            self.inbox.hold()
+            self._has_gap = True
+        return await super()._asked(tool, arguments, wait_s)
 
     def _forget_early(self) -> None:
         if self._early is not None:
