@@ -9,6 +9,7 @@ import msgspec
 from benchmarks.chaos.host import LostAnswer, OfficialHost
 from benchmarks.chaos.presence import ObservedIdentity
 from benchmarks.chaos.run import ChaosRun
+from benchmarks.connections import WrongAnswer
 from benchmarks.soak.inbox import ObservedInbox
 from benchmarks.soak.participant import OVER, Participant
 from benchmarks.wire import SESSIONS, ToolResult
@@ -71,6 +72,8 @@ class OfficialParticipant(Participant):
                 await self.begin()
                 await self._pause(began)
                 continue
+            if result.code:
+                raise WrongAnswer(f"{self.who.name}: enter_queue was refused: {result.code}")
             self.handle, self.who.connection_id = result.handle, result.connection_id
             self.inbox = ObservedInbox(self.run.ledger, self.who, result.connection_id, result.cursor - stands_before)
             self.entered(result)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from benchmarks.chaos.host import LostAnswer, OpenStream
 from benchmarks.chaos.official import OfficialParticipant
 from benchmarks.chaos.run import ChaosRun
+from benchmarks.connections import WrongAnswer
 from benchmarks.soak.participant import Deed
 from benchmarks.soak.polling import PollingParticipant
 from benchmarks.wire import SESSIONS, StreamFrame, ToolResult, frame
@@ -111,7 +112,9 @@ class Listener(OfficialParticipant):
                 if self.era == SESSIONS and (self._is_bound or not self.host.is_connected):
                     await self.host.connect()  # a new session: the SDK has no other way to a new stream
                     self._shown = False
-                await self._asked("get_status", {}, 0.0)
+                status = await self._asked("get_status", {}, 0.0)
+                if status.code:
+                    raise WrongAnswer(f"{self.who.name}: get_status was refused: {status.code}")
                 self._is_bound = True
                 await self.host.listen(self.handle)
             except LostAnswer as lost:

@@ -22,7 +22,7 @@ from projections.state import INITIAL_STATE
 
 PAGE: Final = 5_000
 LEASE_S: Final = LEASE_MS / 1_000
-HEARD_AGAIN_S: Final = 4.0
+HEARD_AGAIN_S: Final = 6.0
 """So long after an outage of the engine, the brokers have told each other everything again."""
 
 
