@@ -85,13 +85,18 @@ class Wait:
                     return waited
                 await self._sleep(on_progress)
 
-    async def _look(self) -> Waited | None:
-        """Return the answer, if the wait is over."""
+    async def _look(self, *, is_confirmed: bool = False) -> Waited | None:
+        """Return the answer, if the wait is over. That nothing can come is confirmed at the tip of a shared log."""
         waits = self._waits
         state = waits.replica.state
         page = await waits.reads.page(self._connection_id, self._cursor)
         known = state.connections.get(self._connection_id)
-        if page.events or page.is_partial or known is None or isinstance(known.place, Idle):
+        is_idle = known is None or isinstance(known.place, Idle)
+        if is_idle and not page.events and not is_confirmed:
+            await waits.replica.confirm()
+            if waits.replica.state is not state:
+                return await self._look(is_confirmed=True)
+        if page.events or page.is_partial or is_idle:
             return Waited(page, state, timed_out=False)
         if self._given_up or waits.is_draining or waits.clock.now_ms() >= self._deadline_ms:
             return Waited(page, state, timed_out=True)

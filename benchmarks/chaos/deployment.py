@@ -53,7 +53,17 @@ class Worker:
     def start(self) -> None:
         """Start its process."""
         self._process = subprocess.Popen(
-            [*self._command, "--log-format", "json", "--log-level", "warning", "--trust-proxy", "127.0.0.1"],
+            [
+                *self._command,
+                "--log-format",
+                "json",
+                "--log-level",
+                "warning",
+                "--trust-proxy",
+                "127.0.0.1",
+                "--peer-exempt",
+                "127.0.0.1",
+            ],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -28,6 +28,8 @@ class ChaosOptions:
     engine_down_s: float = 1.0
     grace_s: float = 15.0
     """Every grace; shorter ones would be as good as the brokers' lease of ten seconds."""
+    patience_s: float = 22.0
+    """The wait for a shared interest. Some share theirs with nobody, and vanish: then they are past their grace."""
     think_s: float = 0.4
 
     @property
@@ -38,7 +40,9 @@ class ChaosOptions:
     def flags(self) -> list[str]:
         """Return the flags of a worker: every grace alike, and no limit in anyone's way."""
         grace_ms = round(self.grace_s * 1_000)
-        limits = {
+        limits: dict[str, int | str] = {
+            "matching": "interests",
+            "interest-patience-ms": round(self.patience_s * 1_000),
             "stream-grace-ms": grace_ms,
             "idle-grace-queue-ms": grace_ms,
             "idle-grace-room-ms": grace_ms,

@@ -7,8 +7,9 @@ from typing import Final
 
 from benchmarks import engines
 from benchmarks.chaos.deployment import Deployment
+from benchmarks.chaos.official import OfficialParticipant
 from benchmarks.chaos.options import ChaosOptions
-from benchmarks.chaos.people import Listener, OfficialParticipant, ToolUser, Vanishing
+from benchmarks.chaos.people import Listener, ToolUser, Vanishing
 from benchmarks.chaos.run import ChaosRun
 from benchmarks.chaos.verdict import LogJudge, Outage, Verdict, read_log
 from benchmarks.wire import MODERN, SESSIONS
@@ -24,6 +25,7 @@ class Round:
         self._options = options
         self._rng = random.Random(f"{options.seed}/{number}")
         self._seed = options.seed * 1_000 + number
+        self._spares_one = number % 2 == 1
         self._outages: list[Outage] = []
 
     async def execute(self) -> Verdict:
@@ -81,10 +83,15 @@ class Round:
         listeners, stay = options.listeners, options.people
         people: list[OfficialParticipant] = [Listener(run, n, eras[n % 2]) for n in range(listeners)]
         people += [ToolUser(run, n, eras[n % 2]) for n in range(listeners, stay)]
-        return people + [Vanishing(run, n, eras[n % 2]) for n in range(stay, stay + options.vanishing)]
+        vanishing = range(stay, stay + options.vanishing)
+        return people + [Vanishing(run, n, eras[n % 2], is_lonely=n // 2 % 2 == 0) for n in vanishing]
 
     async def _faults(self, engine: engines.Engine, deployment: Deployment) -> None:
-        """Kill a worker every few seconds, and the engine once; leave all of them running."""
+        """Kill a worker every few seconds, and the engine once; leave all of them running.
+
+        A worker that has just begun judges nobody. So in every other round one is spared, which can judge all the time.
+        """
+        mortal = deployment.workers[1:] if self._spares_one else deployment.workers
         until = time.monotonic() + self._options.faults_s
         engine_at = until - self._options.faults_s * self._rng.uniform(0.3, 0.7)
         while (now := time.monotonic()) < until:
@@ -93,7 +100,7 @@ class Round:
                 await asyncio.sleep(max(0.0, engine_at - now))
                 await self._kill_engine(engine)
             await asyncio.sleep(pause)
-            worker = self._rng.choice(deployment.workers)
+            worker = self._rng.choice(mortal)
             deployment.kill(worker)
             await asyncio.sleep(RESTARTED_AFTER_S)
             worker.start()

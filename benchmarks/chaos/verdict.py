@@ -22,7 +22,7 @@ from projections.state import INITIAL_STATE
 
 PAGE: Final = 5_000
 LEASE_S: Final = LEASE_MS / 1_000
-HEARD_AGAIN_S: Final = 4.0
+HEARD_AGAIN_S: Final = 6.0
 """So long after an outage of the engine, the brokers have told each other everything again."""
 
 
@@ -167,11 +167,22 @@ class LogJudge:
         if late_s <= JUDGED_S:
             return
         if self._could_be_judged(self._deadline_s(who), at_s, who.gone_s):
-            self.verdict.matched.append(
-                f"{who.name} was matched at position {position}, {late_s:.1f} s after its grace"
-            )
+            what = f"{who.name} was matched at position {position}, {late_s:.1f} s after its grace"
+            self.verdict.matched.append(f"{what}\n{self._history(who)}")
         else:
             self.verdict.counts["absent people matched later, with no worker to judge"] += 1
+
+    def _history(self, who: ObservedIdentity) -> str:
+        """Return what happened around the end of `who`, in seconds from then."""
+        zero_s = who.gone_s or 0.0
+        kills = [f"{kill.worker} {kill.at_s - zero_s:+.1f}" for kill in self._deployment.kills]
+        lives = [
+            f"{life.worker} {life.ready_s - zero_s:+.1f} to {life.ended_s - zero_s:+.1f}"
+            for life in self._deployment.lives
+        ]
+        outages = [f"{outage.from_s - zero_s:+.1f} to {outage.to_s - zero_s:+.1f}" for outage in self._outages]
+        heard = f"heard by {', '.join(sorted(who.workers)) or 'nobody, as far as is known'}"
+        return f"    {heard}; killed {kills}; ready {lives}; without the engine {outages}"
 
     def _deadline_s(self, who: ObservedIdentity) -> float:
         """Return the end of the grace of one who has vanished, as late as killed workers may have made it."""

@@ -288,6 +288,28 @@ class TestMetrics:
 class TestConfirming:
     """An answer without a commit is given only as of the log's tip."""
 
+    def test_a_wait_does_not_end_since_one_was_idle(self) -> None:
+        """Another broker has entered it and matched it since, so there is something to give."""
+
+        async def scenario() -> None:
+            clock, (here, there) = FakeClock(), FaultyLog.shared(2)
+            brokers = [Broker(log, clock) for log in (here, there)]
+            for broker in brokers:
+                await broker.start(Policy())
+            await settle()
+            here.may_hear.clear()
+            await brokers[1].writer.submit(enter(ANN))
+            await brokers[1].writer.submit(enter(BOB))
+            assert ANN not in brokers[0].state.connections.by_id
+            waited = await brokers[0].waits.start(ANN, 0, 5_000).run()
+            assert len(waited.page.events) == 1
+            assert not waited.timed_out
+            here.may_hear.set()
+            for broker in brokers:
+                await broker.close()
+
+        run(scenario)
+
     def test_a_cursor_from_before_an_event_that_is_not_known_here_was_given(self) -> None:
         """Another broker gave it; it is looked for up to the log's tip."""
 

@@ -81,6 +81,20 @@ async def test_a_status_is_of_now(two: Two, era: Era) -> None:
     assert (status["status"], status["room_id"]) == ("chatting", bob.room_id)
 
 
+async def test_a_wait_does_not_end_since_one_was_idle(two: Two, era: Era) -> None:
+    """Not even with a cursor from before: the other broker has entered the client since."""
+    ann = await two.late.person(era)
+    entered = await ann.enter("Ann")
+    await ann.call("leave_queue", handle=ann.handle)
+    here = await two.here.person(era)
+    await here.enter("Ann", handle=ann.handle)
+    bob = await two.here.person(era)
+    assert (await bob.enter("Bob"))["status"] == "matched"
+    waited = await ann.call("wait_for_events", handle=ann.handle, cursor=entered["cursor"], wait_seconds=5)
+    assert waited["status"] == "chatting"
+    assert [event["method"] for event in waited["events"]] == ["chatroom.found"]
+
+
 async def test_a_cursor_of_the_other_broker_is_waited_for(two: Two, era: Era) -> None:
     """One that the log has not reached is refused."""
     ann, _ = await two.here.pair(era, era)
