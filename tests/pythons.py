@@ -1,5 +1,7 @@
 """`python -m tests.pythons`: the daily suite on every other supported Python that this machine has.
 
+The tests of stores and of deployment are left out.
+
 The supported Pythons are those of the classifiers in `pyproject.toml`. They are looked for on `PATH` and among those of
 pyenv. Each gets an environment of its own under `.venvs`, with the versions of `constraints.txt`.
 """
@@ -17,7 +19,10 @@ ROOT = Path(__file__).parents[1]
 VENVS = Path(".venvs")
 REQUIREMENTS = ("pyproject.toml", "constraints.txt")
 CLASSIFIER = "Programming Language :: Python :: 3."
-TESTS = ("-n", "auto", "--dist", "worksteal", "-m", "not slow")
+ELSEWHERE = ("tests/deploy", "tests/stores")
+"""Tests of other programs' servers: these are the same under every Python."""
+
+TESTS = ("-n", "auto", "--dist", "worksteal", "-m", "not slow", *(f"--ignore={folder}" for folder in ELSEWHERE))
 
 
 def supported(root: Path) -> list[str]:
