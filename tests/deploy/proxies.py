@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.process import free_port
+from tests.support.process import free_ports
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
@@ -96,7 +96,7 @@ PROXIES: Mapping[str, Callable[[Path, int, Backend, Backend], list[str]]] = {
 @contextmanager
 def proxy(name: str, folder: Path, first: Backend, second: Backend) -> Iterator[Front]:
     """Run a proxy before two workers."""
-    port = free_port()
+    port = free_ports(1)
     command = PROXIES[name](folder, port, first, second)
     with (folder / "proxy.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.process import free_port, inherited_environment
+from tests.support.process import free_ports, inherited_environment
 
 WITHIN_SECONDS = 30
 AGAIN_SECONDS = 0.02
@@ -25,8 +23,8 @@ class Served:
     """One `chat-broker serve`, which can be killed and started again at the same ports."""
 
     def __init__(self, log: str, *arguments: str, workers: int = 1) -> None:
-        self.port = free_port()
-        self.admin_port = _free_ports(workers)
+        self.port = free_ports(1)
+        self.admin_port = free_ports(workers + 1)
         self.workers = workers
         """The processes behind the port. A single one has `admin_port`; of several, the N-th has the N-th after it."""
         ports = ("--port", str(self.port), "--admin-port", str(self.admin_port), "--workers", str(workers))
@@ -85,16 +83,6 @@ def _is_ready(client: httpx.Client, port: int) -> bool:
         return client.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _free_ports(count: int) -> int:
-    """Return a port that is free, as the `count` ports after it are."""
-    while True:
-        first = free_port()
-        with contextlib.ExitStack() as held, contextlib.suppress(OSError, OverflowError):
-            for port in range(first, first + count + 1):
-                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
 
 
 def launched(*served: Served) -> None:

@@ -19,6 +19,7 @@ from tests.facade.people import InSession, Modern, texts
 from tests.facade.test_command_line import failed
 from tests.support.engines.redis import RedisServer, running
 from tests.support.process import free_port, started
+from tests.support.server import eventually
 from tests.support.workers import WITHIN_SECONDS, Supervised, lives, readiness, supervised
 
 pytestmark = pytest.mark.anyio
@@ -213,7 +214,7 @@ async def test_workers_end_with_a_supervisor_that_is_killed(log: str) -> None:
         workers.process.kill()
         await workers.ended()
         assert {line["worker"] for line in workers.events("ended")} == {1, 2}
-        assert not any(map(lives, left))
+        await eventually(lambda: not any(map(lives, left)))
 
 
 async def test_a_port_that_is_taken_is_one_line(log: str) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from random import SystemRandom
 from typing import TYPE_CHECKING, cast
 
 import httpx
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tests.support.server import Running
 
 STARTED_WITHIN_SECONDS = 20
+FIXED_PORTS = 15_000, 30_000
+"""Below the ports of connections on Linux and macOS."""
 
 
 class Process:
@@ -52,6 +55,26 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many ports in a row on which nobody listens now.
+
+    No system gives them to a connection of its own choice, so they stay free for a server that starts later.
+    """
+    while True:
+        first = SystemRandom().randrange(*FIXED_PORTS)
+        if all(map(_is_free, range(first, first + count))):
+            return first
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 async def started(*arguments: str, **environment: str) -> asyncio.subprocess.Process:

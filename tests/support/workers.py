@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.process import Process, free_port, started
+from tests.support.process import Process, free_ports, started
 
 WITHIN_SECONDS = 30
 
@@ -105,7 +105,7 @@ def lives(pid: int) -> bool:
 @asynccontextmanager
 async def supervised(log: str, *arguments: str, workers: int = 2, **environment: str) -> AsyncIterator[Supervised]:
     """Several workers on `log`; they may not be ready yet."""
-    port, admin_port = free_port(), free_admin_port(workers)
+    port, admin_port = free_ports(1), free_ports(workers + 1)
     limits = ("--messages-per-10s-max", "1000000", "--reads-per-10s-max", "1000000")  # none in a test's way
     flags = ("--port", str(port), "--admin-port", str(admin_port), "--workers", str(workers), "--log", log)
     process = await started("serve", *flags, "--log-format", "json", *limits, *arguments, **environment)
@@ -121,14 +121,6 @@ async def supervised(log: str, *arguments: str, workers: int = 2, **environment:
                 os.kill(pid, signal.SIGKILL)
         await running._reading
         await process.communicate()  # once nobody can write there any more
-
-
-def free_admin_port(workers: int) -> int:
-    """A port after which as many are free."""
-    while True:
-        port = free_port()
-        if port + workers < 65_536:
-            return port
 
 
 async def readiness(url: str) -> Any:

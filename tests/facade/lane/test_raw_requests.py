@@ -157,7 +157,7 @@ def shown(answer: WireResponse) -> str:
 
 IDS = re.compile(r"cb_[\w-]{32}|cs_[\w-]{51}|\b[cr]_[0-9a-f]{32}\b|\b[0-9a-f]{32}\b|\b[0-9a-f]{16}(?=\.[0-9a-f]+\.\d+)")
 POSITIONS = re.compile(r'(cursor\\?": ?|<id \d+>\.)(\d+)')
-TIMES = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z|(idle_seconds\\?": ?)\d+')
+TIMES = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z|(idle_seconds\\?": ?|\bretry: )\d+')
 
 
 def masked(text: str, port: int, met_at: int) -> str:
