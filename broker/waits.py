@@ -89,7 +89,7 @@ class Wait:
     async def _look(self, *, is_confirmed: bool = False) -> Waited | None:
         """Return the answer, if the wait is over.
 
-        In a shared log, it is confirmed at the tip that nothing can come, and that a wait of no time has missed nothing.
+        At the tip of a shared log it is confirmed that nothing can come, and that a wait of no time has missed nothing.
         """
         waits = self._waits
         state = waits.replica.state
