@@ -62,6 +62,7 @@ class Wait:
         self._connection_id = connection_id
         self._cursor = cursor
         self._deadline_ms = now_ms + wait_ms
+        self._is_look = wait_ms == 0
         self._progress_ms = now_ms + PROGRESS_MS
         self._wake = asyncio.Event()
         self._given_up = False
@@ -86,13 +87,16 @@ class Wait:
                 await self._sleep(on_progress)
 
     async def _look(self, *, is_confirmed: bool = False) -> Waited | None:
-        """Return the answer, if the wait is over. That nothing can come is confirmed at the tip of a shared log."""
+        """Return the answer, if the wait is over.
+
+        At the tip of a shared log it is confirmed that nothing can come, and that a wait of no time has missed nothing.
+        """
         waits = self._waits
         state = waits.replica.state
         page = await waits.reads.page(self._connection_id, self._cursor)
         known = state.connections.get(self._connection_id)
         is_idle = known is None or isinstance(known.place, Idle)
-        if is_idle and not page.events and not is_confirmed:
+        if not page.events and (is_idle or self._is_look) and not is_confirmed:
             await waits.replica.confirm()
             if waits.replica.state is not state:
                 return await self._look(is_confirmed=True)

@@ -46,24 +46,22 @@ class Worker:
         self.ready_s = 0.0
         """Since when its present process is ready; Unix time, 0 if it is not."""
         ports = ["--port", str(self.port), "--admin-port", str(self.admin_port)]
-        self._command = [sys.executable, "-m", "mcp_facade.main", "serve", *ports, "--log", log_url, *flags]
+        logs = ["--log-format", "json", "--log-level", "warning"]
+        proxied = ["--trust-proxy", "127.0.0.1", "--peer-exempt", "127.0.0.1"]
+        self._command = [
+            *(sys.executable, "-m", "mcp_facade.main", "serve", "--log", log_url),
+            *ports,
+            *logs,
+            *proxied,
+            *flags,
+        ]
         self._log: IO[bytes] = (directory / f"{name}.log").open("a+b")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start its process."""
         self._process = subprocess.Popen(
-            [
-                *self._command,
-                "--log-format",
-                "json",
-                "--log-level",
-                "warning",
-                "--trust-proxy",
-                "127.0.0.1",
-                "--peer-exempt",
-                "127.0.0.1",
-            ],
+            self._command,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

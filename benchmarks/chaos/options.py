@@ -16,7 +16,7 @@ class ChaosOptions:
     rounds: int = 10
     workers: int = 3
     seed: int = 0
-    faults_s: float = 40.0
+    faults_s: float = 45.0
     """The time in which workers are killed, in each round; starting and leaving come on top."""
     listeners: int = 12
     """People with an open stream, half of each era."""
@@ -28,7 +28,7 @@ class ChaosOptions:
     engine_down_s: float = 1.0
     grace_s: float = 15.0
     """Every grace; shorter ones would be as good as the brokers' lease of ten seconds."""
-    patience_s: float = 22.0
+    patience_s: float = 26.0
     """The wait for a shared interest. Some share theirs with nobody, and vanish: then they are past their grace."""
     think_s: float = 0.4
 

@@ -190,9 +190,11 @@ class LogJudge:
         kills, deadline_s = self._deployment.kills, who.gone_s + self._grace_s
         if killed_between(kills, who.workers if who.connection_id else None, who.gone_s - self._grace_s, deadline_s):
             deadline_s += LOST_S
-        for kill in kills:  # a worker with gaps in what it had told may have heard anyone
-            if kill.at_s <= deadline_s and self._was_out(kill.at_s - HEARD_AGAIN_S, kill.at_s):
-                deadline_s = max(deadline_s, kill.at_s + JUDGED_S + self._grace_s)
+        for kill in kills:  # one with gaps in what it had told may have heard anyone, as far as the others can tell
+            for outage in self._outages:
+                has_gaps = outage.from_s - LEASE_S <= kill.at_s <= outage.to_s + HEARD_AGAIN_S
+                if has_gaps and outage.from_s <= deadline_s:
+                    deadline_s = max(deadline_s, max(kill.at_s, outage.to_s) + JUDGED_S + self._grace_s)
         return deadline_s
 
     def _could_be_judged(self, from_s: float, to_s: float, heard_s: float) -> bool:
@@ -212,6 +214,3 @@ class LogJudge:
             if end_s - start_s > JUDGED_S:
                 return True
         return False
-
-    def _was_out(self, from_s: float, to_s: float) -> bool:
-        return any(outage.from_s <= to_s and outage.to_s >= from_s for outage in self._outages)

@@ -95,6 +95,16 @@ async def test_a_wait_does_not_end_since_one_was_idle(two: Two, era: Era) -> Non
     assert [event["method"] for event in waited["events"]] == ["chatroom.found"]
 
 
+async def test_a_look_misses_nothing(two: Two, era: Era) -> None:
+    """A wait of no time has what the other broker has stored before."""
+    ann, bob = await two.here.pair(era, era)
+    await ann.hear()
+    there = await two.moved(ann)
+    assert await there.hear(wait_seconds=0) == []
+    await bob.say("hello")
+    assert texts(await there.hear(wait_seconds=0)) == ["hello"]
+
+
 async def test_a_cursor_of_the_other_broker_is_waited_for(two: Two, era: Era) -> None:
     """One that the log has not reached is refused."""
     ann, _ = await two.here.pair(era, era)
