@@ -123,7 +123,7 @@ def _check_stream(text: str, *, complete: bool) -> None:
     answers = 0
     for block in blocks[:-1]:
         fields = dict(line.split(": ", 1) for line in block.strip("\r\n").split("\r\n") if line and line[0] != ":")
-        assert set(fields) <= {"id", "event", "data"}, f"a field that there is not: {block}"
+        assert set(fields) <= {"id", "event", "data", "retry"}, f"a field that there is not: {block}"
         if fields.get("data"):
             message = json.loads(fields["data"], parse_constant=_no_json)
             _check_message(message)
