@@ -18,7 +18,7 @@ import pytest
 from tests.facade.people import InSession, Modern, texts
 from tests.facade.test_command_line import failed
 from tests.support.engines.redis import RedisServer, running
-from tests.support.process import free_port, started
+from tests.support.process import free_port, free_ports, started
 from tests.support.server import eventually
 from tests.support.workers import WITHIN_SECONDS, Supervised, lives, readiness, supervised
 
@@ -219,11 +219,12 @@ async def test_workers_end_with_a_supervisor_that_is_killed(log: str) -> None:
 
 async def test_a_port_that_is_taken_is_one_line(log: str) -> None:
     """The port of clients, or one of an operator's."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    admin_port = free_ports(3)
+    port = admin_port + 2
+    with socket.create_server(("127.0.0.1", port)):
         flags = ("serve", "--workers", "2", "--log", log)
         assert f"can't listen on 127.0.0.1, port {port}: " in await failed(*flags, "--port", str(port))
-        line = await refused(*flags, "--port", str(free_port()), "--admin-port", str(port - 2))
+        line = await refused(*flags, "--port", str(free_port()), "--admin-port", str(admin_port))
         assert f"port {port}: Address already in use (--admin-host and --admin-port name another)" in line
         line = await refused("serve", "--port", str(free_port()), "--admin-port", str(port))
         assert f"port {port}: Address already in use (--admin-host and --admin-port name another)" in line
