@@ -120,6 +120,11 @@ class EventLog(Protocol):
         ...
 
     @property
+    def is_contended(self) -> bool:
+        """True if the last append was made without a turn while another writer had one; see `turn`."""
+        ...
+
+    @property
     def never_waits(self) -> bool:
         """True if `append`, `read` and `compact` return without ever suspending. It never changes."""
         ...
@@ -172,10 +177,12 @@ class EventLog(Protocol):
     def turn(self, after: Position) -> AbstractAsyncContextManager[Sequence[Commit]]:
         """Wait in line to write; yield the next commits after `after`, `MISSED_COMMITS_MAX` at most.
 
-        Turns are advisory: an append without one is as safe, but may make another writer conflict. Order: first come,
-        first served. A turn ends with its context, with the holder's next append, or `TURN_MS` after it began. Yield
-        nothing if no turn came within `TURN_MS` or if the store does not answer. Never raise. A log that is not shared
-        has no turns.
+        Turns are advisory: an append without one is as safe, but may make the holder conflict. A quick writer that
+        never conflicts would keep the others waiting for ever, so it asks for turns too once `is_contended` is true.
+
+        Order: first come, first served. A turn ends with its context, with the holder's next append, or `TURN_MS` after
+        it began. Yield nothing if no turn came within `TURN_MS` or if the store does not answer. Never raise. A log
+        that is not shared has no turns.
         """
         ...
 

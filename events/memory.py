@@ -21,6 +21,7 @@ class MemoryLog:
     """`EventLog` over a list."""
 
     is_shared = False
+    is_contended = False
     coordination = None
     survives = "nothing: it ends with this process"
     never_waits = True

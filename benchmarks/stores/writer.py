@@ -7,6 +7,7 @@ messages a second for so long, each when its time has come, and prints a line of
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import time
@@ -23,6 +24,7 @@ from broker.stores import open_log
 from events.commands import EnterQueue, SendMessage
 from events.ids import ConnectionId
 from events.policy import Policy
+from mcp_facade.sdk.workarounds import GC_THRESHOLDS
 from projections.connections import Chatting
 
 TEXT: Final = "Hello there, stranger. How are you doing over there today?"
@@ -86,6 +88,8 @@ async def main(url: str, number: str) -> None:
     await broker.start(POLICY)
     writer = MeasuredWriter(broker, number)
     await writer.pair()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)  # as a served broker has it
     print("ready", flush=True)
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

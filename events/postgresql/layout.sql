@@ -80,7 +80,7 @@ CREATE OR REPLACE FUNCTION {schema}.tip(OUT "position" bigint, OUT commit_id tex
     UNION ALL (SELECT m.base_position, m.base_id FROM {schema}.meta m) LIMIT 1
 $$;
 
--- Answers: 1 stored, 2 it had landed, 0 another was first, -1 the log is not the one that the caller knows.
+-- Answers: 1 stored, 3 stored while another connection has the turn, 2 it had landed, 0 another was first, -1 the log is not the one that the caller knows.
 CREATE OR REPLACE FUNCTION {schema}.append(
     after bigint, after_id text, ids text[], lines text[], missed_max int,
     OUT answer int, OUT tip_position bigint, OUT tip_id text, OUT missed text[]
@@ -93,7 +93,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock({lock});
     SELECT t.position, t.commit_id INTO tip_position, tip_id FROM {schema}.tip() t;
     IF tip_position = after AND tip_id = after_id THEN
-        answer := 1;
+        answer := CASE WHEN pg_try_advisory_xact_lock({turn_lock}) THEN 1 ELSE 3 END;
         IF n > 0 THEN
             INSERT INTO {schema}.commits (position, commit_id, body)
                 SELECT after + u.number, u.id, u.line::json FROM unnest(ids, lines) WITH ORDINALITY AS u(id, line, number);

@@ -38,7 +38,7 @@ POLL_SECONDS = 1.0
 PURGED_AT_ONCE = 1_000
 VACUUM_SECONDS = 3_600.0
 
-STORED, LANDED, LATE, ROLLED_BACK = 1, 2, 0, -1
+STORED, STORED_OUT_OF_TURN, LATE, ROLLED_BACK = 1, 3, 0, -1
 """The answers of the function `append` (layout.sql)."""
 
 
@@ -68,6 +68,7 @@ class PostgresqlLog:
         self._known = KnownCommits()
         self._grown = asyncio.Event()
         self._waking: asyncio.TimerHandle | None = None
+        self.is_contended = False
         self._is_closed = False
         self._vacuumed_at = -VACUUM_SECONDS
         self._schema = f'"{address.schema}"'
@@ -94,6 +95,7 @@ class PostgresqlLog:
         """Store `commits` in one transaction; see `EventLog.append`."""
         ids = [commit.commit_id for commit in commits]
         lines = [encode_commit(commit).decode() for commit in commits]
+        has_turn = self._turns.has_one
         try:
             answer, position, commit_id, missed = await self._writer.row(self._append_sql, *expected, ids, lines)
         finally:
@@ -105,7 +107,8 @@ class PostgresqlLog:
                 f"{self._address.label} was rolled back: it ends at position {position} ({commit_id}),"
                 f" and went on to position {expected.position} ({expected.commit_id}) before"
             )
-        if answer == STORED:
+        self.is_contended = answer == STORED_OUT_OF_TURN and not has_turn
+        if answer in (STORED, STORED_OUT_OF_TURN):
             self._known.add(commits)
             self._wake_soon()
         return Tip(position, CommitId(commit_id))

@@ -78,6 +78,11 @@ class TurnLine:
             return None
         return taking.result()
 
+    @property
+    def has_one(self) -> bool:
+        """Return whether this broker has a turn."""
+        return bool(self._held)
+
     def end_all(self) -> None:
         """Pass the turns on that this broker has."""
         for turn in tuple(self._held):

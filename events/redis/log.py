@@ -40,6 +40,9 @@ from events.redis.turns import Turns
 logger = structlog.get_logger(__name__)
 
 DELIVERY_RECORDS_KEPT = 100_000
+STORED, STORED_OUT_OF_TURN, LATE, ROLLED_BACK = 1, 3, 0, -1
+"""Answers of the script `APPEND`."""
+
 REWRITE_SECONDS = 3_600
 """The shortest time between two rewrites of the append-only file for the sake of redacted texts."""
 
@@ -85,6 +88,7 @@ class RedisLog:
         self._has_file = opened.has_file
         self._is_rewrite_due = False
         self._rewritten = -float(REWRITE_SECONDS)
+        self.is_contended = False
 
     async def connect(self) -> None:
         """Connect what has to be quick from the first use on; raises as `events.redis.client.connect`."""
@@ -108,14 +112,15 @@ class RedisLog:
             arguments += (commit.commit_id, *split(commit))
         self._known.add(commits)
         code, *found = check_answer(await self._writing.run(APPEND, self._append_keys, *arguments))
-        if code == 1:
+        self.is_contended = code == STORED_OUT_OF_TURN
+        if code in (STORED, STORED_OUT_OF_TURN):
             return commits[-1].tip if commits else expected
-        if code == 0:
+        if code == LATE:
             base, entries, texts = found
             self._see_base(*base)
             raise Conflict(self._known.commits_of(entries, texts))
         tip = tip_of(*found)
-        if code == -1:
+        if code == ROLLED_BACK:
             raise LogRolledBackError(
                 f"the log was rolled back: it ends at position {tip.position} with commit {tip.commit_id or 'none'},"
                 f" and lacks commit {expected.commit_id} at position {expected.position}, which it had"

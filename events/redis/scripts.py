@@ -77,7 +77,8 @@ APPEND = _script(
     """
 -- KEYS log texts meta pen turn; ARGV expected position, expected id, turn or '', limit of missed commits, count,
 -- then for each commit: id, line, missing or ''
--- {1} stored; {2, tip} had landed; {0, base, missed, texts} conflict; {-1, tip} rolled back; {-2} no log, or one that
+-- {1} stored; {3} stored without a turn while another broker has one; {2, tip} had landed;
+-- {0, base, missed, texts} conflict; {-1, tip} rolled back; {-2} no log, or one that
 -- is being loaded
 local log, texts = KEYS[1], KEYS[2]
 local bpos, bid, is_loading = base_of(KEYS[3])
@@ -87,7 +88,7 @@ local top, tid = tip_of(log, bpos, bid)
 if ARGV[3] ~= '' then give(KEYS[4], KEYS[5], ARGV[3]) end
 if top == pos and tid == id then
   store(log, texts, pos, 6, n)
-  return {1}
+  return {(ARGV[3] == '' and redis.call('LLEN', KEYS[4]) == 0) and 3 or 1}
 end
 local function stands(position, commit_id)
   if position == bpos then return commit_id == bid end

@@ -42,6 +42,7 @@ class SqliteLog:
     """
 
     is_shared = False
+    is_contended = False
     coordination = None
     never_waits = False
     keeps_delivery_records = True

@@ -9,10 +9,10 @@ import pytest
 
 from broker import replica as replica_module
 from broker import writer as writer_module
+from broker.batch_storage import CONTENDED_MS, RETRY_MS
 from broker.broker import Broker
 from broker.decision import Rejection
 from broker.replica import CATCH_UP_MS, FOLLOW_AGAIN_MS
-from broker.writer import CONTENDED_MS, RETRY_MS
 from events.commands import AdoptPolicy, Disconnect, EnterQueue
 from events.commit import Commit
 from events.ids import POSITION_MAX, ConnectionId
@@ -537,6 +537,22 @@ class TestTurns:
             await settle()
             await here.writer.submit(enter(DAN))
             assert here.log.turns_taken == 2
+
+        run(scenario)
+
+    def test_a_writer_that_never_conflicts_lets_others_have_their_turn(self) -> None:
+        """It would be first every time, and the others would wait for ever."""
+
+        async def scenario() -> None:
+            here, there = await Bench.some_on_one_log()
+            async with there.log.turn(here.state.position):
+                await here.writer.submit(enter(ANN))
+            assert here.log.turns_taken == 0
+            await here.writer.submit(enter(BOB))
+            assert here.log.turns_taken == 1
+            await here.clock.advance(CONTENDED_MS)
+            await here.writer.submit(leave_queue(CAT))
+            assert here.log.turns_taken == 1
 
         run(scenario)
 

@@ -110,7 +110,7 @@ class TestSharedSqliteLog(Logs):
 class TwoLogs:
     """An `EventLog` of two; see `TestSharedSqliteLog`."""
 
-    is_shared = never_waits = False
+    is_shared = is_contended = never_waits = False
     coordination = None
     keeps_delivery_records = True
 

@@ -10,9 +10,9 @@ import pytest
 
 from broker import batch as draft_module
 from broker.batch import Accepted, CommandAnswer
+from broker.batch_storage import RETRY_MS
 from broker.decide import decide
 from broker.decision import Rejection
-from broker.writer import RETRY_MS
 from events.commands import AdoptPolicy, Command, Disconnect, EnterQueue, LeaveQueue
 from events.commit import BrokenChainError, Commit, Tip
 from events.events import MessageSent, QueueEntered, RoomOpened

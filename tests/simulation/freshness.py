@@ -48,7 +48,7 @@ class Freshness:
         self._watch_reads(broker)
 
     def _watch_answers(self) -> None:
-        writer, submit, decided = self._writer, self._writer.submit, self._writer._decided
+        writer, submit, decided = self._writer, self._writer.submit, self._writer._storage._decided
 
         def watched_submit(command: Command) -> asyncio.Future[CommandAnswer]:
             asked_at = self._around.disk.tip.position
@@ -67,7 +67,7 @@ class Freshness:
             return batch
 
         writer.submit = watched_submit
-        writer._decided = watched_decided
+        writer._storage._decided = watched_decided
 
     def _watch_avoided(self, broker: Broker) -> None:
         to_avoid = broker.to_avoid
@@ -99,8 +99,8 @@ class Freshness:
         )
 
     def _watch_reads(self, broker: Broker) -> None:
-        writer, replica = self._writer, self._replica
-        hear, fold, truncated, fold_missed = replica._hear, replica.fold, broker.log_truncated, writer._fold_missed
+        storage, replica = self._writer._storage, self._replica
+        hear, fold, truncated, fold_missed = replica._hear, replica.fold, broker.log_truncated, storage._fold_missed
 
         async def watched_hear(commit: Commit) -> None:
             self._known.add(commit.position)
@@ -118,7 +118,7 @@ class Freshness:
             self._known.clear()
             truncated()
 
-        writer._fold_missed = watched_fold_missed
+        storage._fold_missed = watched_fold_missed
         replica._hear = watched_hear
         replica.fold = watched_fold
         broker.log_truncated = watched_truncated

@@ -90,7 +90,8 @@ class StoreClient:
         self._base = disk.base
         self._lag_ms = lag_ms
         self._grown = asyncio.Event()
-        self._end_turn: Leave = lambda: None
+        self._end_turn: Leave = lambda: False
+        self.is_contended = False
         self._closed = False
         disk.on_grown.append(self._disk_has_grown)
 
@@ -132,9 +133,10 @@ class StoreClient:
         def land() -> Tip:
             if fate.lost:
                 raise LogUnavailableError("the store does not answer")
-            end_turn()
+            had_turn = end_turn()
             before = self.disk.tip
             tip = self.disk.append(commits, expected)
+            self.is_contended = not had_turn and bool(self.disk.turns)
             self._note_landing(fate, has_moved=tip != before)
             if fate.unheard:
                 raise LogUnavailableError("the store did not answer")
@@ -302,7 +304,7 @@ class _Turn:
         self._loop = loop
         self._faults = faults
         self._after = after
-        self._leave: Leave = lambda: None
+        self._leave: Leave = lambda: False
         self._is_over = False
         loop.world.after(faults.some(ANSWER_MS), self._arrive)
 
@@ -318,7 +320,7 @@ class _Turn:
         if not self._loop.dead and not self.missed.done():
             self.missed.set_result(missed)
 
-    def end(self) -> None:
-        """At the store: leave the line, or pass the turn on."""
+    def end(self) -> bool:
+        """At the store: leave the line, or pass the turn on; return whether it was a turn."""
         self._is_over = True
-        self._leave()
+        return self._leave()

@@ -13,6 +13,7 @@ from broker import hub as hub_module
 from broker import matching as matching_module
 from broker import own_rows as own_rows_module
 from broker import reads as reads_module
+from broker.batch_storage import BatchStorage
 from broker.clock import sleep_until
 from broker.confirmation import MatchConfirmation
 from broker.hub import Hub, participants
@@ -26,7 +27,6 @@ from broker.replica import Replica
 from broker.retention import Redaction
 from broker.roster import Roster
 from broker.roster_link import RosterLink
-from broker.writer import LogWriter
 from events.commands import CancelMatch
 from events.commit import Commit, Facts
 from events.events import Event, MessageSent
@@ -48,15 +48,15 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def announced_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
     """Listeners hear of what may be lost."""
-    decided = LogWriter._decided
+    decided = BatchStorage._decided
 
-    def eager(self: LogWriter, commands: Any) -> Any:
+    def eager(self: BatchStorage, commands: Any) -> Any:
         batch = decided(self, commands)
         for state, commit in batch.steps:
-            self.replica._observer.committed(commit, state)
+            self._replica._observer.committed(commit, state)
         return batch
 
-    patch.setattr(LogWriter, "_decided", eager)
+    patch.setattr(BatchStorage, "_decided", eager)
 
 
 def a_cursor_that_is_one_too_far(patch: pytest.MonkeyPatch) -> None:
@@ -112,19 +112,19 @@ def a_stream_that_resumes_too_early(patch: pytest.MonkeyPatch) -> None:
 def an_append_that_is_decided_again_though_it_may_have_landed(patch: pytest.MonkeyPatch) -> None:
     """What has no name is said twice."""
 
-    async def impatient(self: LogWriter, batch: Any) -> Any:
+    async def impatient(self: BatchStorage, batch: Any) -> Any:
         draft = self._decided(batch)
         while draft.commits:
             try:
-                await self._log.append(draft.commits, expected=self.replica.state.tip)
+                await self._log.append(draft.commits, expected=self._replica.state.tip)
                 break
             except (Conflict, LogUnavailableError):
                 await sleep_until(self._clock, self._clock.now_ms() + 50)
-                await self.replica.catch_up(to_the_end=True)
+                await self._replica.catch_up(to_the_end=True)
                 draft = self._decided(batch)
         return draft
 
-    patch.setattr(LogWriter, "_stored", impatient)
+    patch.setattr(BatchStorage, "stored", impatient)
 
 
 def a_commit_that_is_not_announced(patch: pytest.MonkeyPatch) -> None:
@@ -141,10 +141,10 @@ def a_commit_that_is_not_announced(patch: pytest.MonkeyPatch) -> None:
 def a_refusal_that_is_not_confirmed(patch: pytest.MonkeyPatch) -> None:
     """A replica that is behind says no to what the log would allow."""
 
-    async def sure(self: LogWriter, batch: Any) -> bool:
+    async def sure(self: BatchStorage, batch: Any) -> bool:
         return True
 
-    patch.setattr(LogWriter, "_is_at_tip", sure)
+    patch.setattr(BatchStorage, "_is_at_tip", sure)
 
 
 def a_question_to_the_log_that_began_before_the_command_came(patch: pytest.MonkeyPatch) -> None:
@@ -200,11 +200,11 @@ def a_followed_commit_that_is_read_again(patch: pytest.MonkeyPatch) -> None:
 def a_missed_commit_that_is_read_again(patch: pytest.MonkeyPatch) -> None:
     """What came with a conflict is not folded."""
 
-    async def wasteful(self: LogWriter, conflict: Conflict) -> None:
-        self.replica.fold(())
-        await self.replica.catch_up(to_the_end=True)
+    async def wasteful(self: BatchStorage, conflict: Conflict) -> None:
+        self._replica.fold(())
+        await self._replica.catch_up(to_the_end=True)
 
-    patch.setattr(LogWriter, "_fold_missed", wasteful)
+    patch.setattr(BatchStorage, "_fold_missed", wasteful)
 
 
 def a_frame_that_confirms_no_match(patch: pytest.MonkeyPatch) -> None:

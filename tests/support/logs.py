@@ -67,6 +67,7 @@ class FaultyLog:
         self.coordination = channel
         self.inner = inner if inner is not None else MemoryLog()
         self.is_shared = turns is not None
+        self.is_contended = False
         self.turns_taken = 0
         self.tips = 0
         self.before_tip: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -74,7 +75,7 @@ class FaultyLog:
         self.may_hear = asyncio.Event()
         self.may_hear.set()
         self.turns = turns
-        self._end_turn: Leave = lambda: None
+        self._end_turn: Leave = lambda: False
         self.batches: list[list[Commit]] = []
         self.reads = 0
         self.before_append: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -119,7 +120,8 @@ class FaultyLog:
                 raise
             raise Conflict from None
         finally:
-            self._end_turn()
+            had_turn = self._end_turn()
+        self.is_contended = not had_turn and bool(self.turns)
         await _next(self.after_append)
         return tip
 

@@ -164,6 +164,27 @@ class SharedLogContract(LogContract):
 
         run(scenario)
 
+    def test_an_append_without_a_turn_learns_that_another_broker_has_one(self) -> None:
+        """So that it asks for turns as well. One with a turn does not, nor one before any turn."""
+
+        async def scenario() -> None:
+            (here, there), commits = await self.make_some(2), chain(2 * TRIES + 1)
+            tip = await there.append(commits[:1], expected=EMPTY_TIP)
+            assert not there.is_contended
+            loop = asyncio.get_running_loop()
+            for number in range(TRIES):
+                asked_s = loop.time()
+                async with here.turn(tip.position):
+                    without, within = commits[2 * number + 1 : 2 * number + 3]
+                    await there.append([without], expected=tip)
+                    tip = await here.append([within], expected=without.tip)
+                    if loop.time() - asked_s < TURN_MS / 1_000:  # else the turn was over
+                        assert (here.is_contended, there.is_contended) == (False, True)
+                        return
+            pytest.skip("this machine is too busy for turns")
+
+        run(scenario)
+
     def test_a_turn_survives_a_holder_that_dies(self) -> None:
         """It is passed on after a while; whoever asks meanwhile does without or gets it."""
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from events.log import TURN_MS
 
-Leave = Callable[[], None]
-"""Leaves the line, or ends the turn; again does no harm."""
+Leave = Callable[[], bool]
+"""Leaves the line, or ends the turn; returns whether it was a turn. Again does no harm."""
 
 
 class TurnLine:
     """First come, first served. A holder that does not leave loses its turn after `TURN_MS`."""
 
-    def __init__(self, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+    def __init__(self, call_later: Callable[[float, Callable[[], object]], object]) -> None:
         """`call_later`: runs a callback after a delay in milliseconds."""
         self._call_later = call_later
         self._line: deque[Callable[[], None]] = deque()
@@ -29,12 +29,14 @@ class TurnLine:
             self._call_later(TURN_MS, leave)
             on_turn()
 
-        def leave() -> None:
-            if entry in self._line:
-                was_first = self._line[0] is entry
-                self._line.remove(entry)
-                if was_first and self._line:
-                    self._line[0]()
+        def leave() -> bool:
+            if entry not in self._line:
+                return False
+            was_first = self._line[0] is entry
+            self._line.remove(entry)
+            if was_first and self._line:
+                self._line[0]()
+            return was_first
 
         self._line.append(entry)
         if len(self._line) == 1:
