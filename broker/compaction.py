@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from events.commit import BrokenChainError, Commit
 from events.ids import Position
-from events.log import EventLog, Snapshot
+from events.log import EventLog, LogRolledBackError, LogUnavailableError, Snapshot, UnusableLogError
 from projections.state import State
+
+logger = structlog.get_logger(__name__)
 
 
 class SnapshotKeeper:
@@ -21,40 +25,53 @@ class SnapshotKeeper:
         self._keep_commits = keep_commits
         self._halfway: Snapshot | None = None
         self._saved_position = 0
-        self._saving: asyncio.Task[None] | None = None
+        self._working: asyncio.Task[None] | None = None  # it saves or compacts
 
     def start_at(self, position: Position) -> None:
         """Record that the log was folded from the snapshot at `position` on."""
         self._saved_position = position
 
     async def on_committed(self, state: State) -> None:
-        """Save or compact if due, now that `state` is stored. A task saves, so a batch waits for no snapshot."""
+        """Save or compact if due, now that `state` is stored. A task does it, so no batch waits for a snapshot.
+
+        In a log that never waits, the commits are gone when this returns.
+        """
         if not self._is_caretaker():
             self._saved_position = state.position
             self._halfway = None
             return
         if state.tip.position - self._saved_position >= state.policy.snapshot_every_commits and self._is_free():
             self._saved_position = state.position
-            self._saving = asyncio.get_running_loop().create_task(self._log.save(Snapshot(state.tip, state)))
+            self._working = asyncio.get_running_loop().create_task(self._log.save(Snapshot(state.tip, state)))
         if self._keep_commits is not None:
             await self._bound(state, self._keep_commits)
 
     def stop(self) -> None:
         """Cancel the snapshot in progress: a later start does without it."""
-        if self._saving is not None:
-            self._saving.cancel()
+        if self._working is not None:
+            self._working.cancel()
 
     def _is_free(self) -> bool:
-        return self._saving is None or self._saving.done()
+        return self._working is None or self._working.done()
 
     async def _bound(self, state: State, keep_commits: int) -> None:
         """Compact a log of `keep_commits` commits to the state half its length ago."""
         held = state.position - self._log.base.position
         if self._halfway is None and held >= keep_commits // 2:
             self._halfway = Snapshot(state.tip, state)
-        if self._halfway is not None and held >= keep_commits:
-            await self._log.compact(self._halfway)
-            self._halfway = Snapshot(state.tip, state)
+        if self._halfway is not None and held >= keep_commits and self._is_free():
+            halfway, self._halfway = self._halfway, Snapshot(state.tip, state)
+            if self._log.never_waits:
+                await self._log.compact(halfway)
+            else:
+                self._working = asyncio.get_running_loop().create_task(self._compact(halfway))
+
+    async def _compact(self, halfway: Snapshot) -> None:
+        try:
+            await self._log.compact(halfway)
+        except (LogUnavailableError, LogRolledBackError, UnusableLogError) as error:
+            logger.warning("compaction_failed", position=halfway.tip.position, reason=str(error))
+            self._halfway = halfway  # the next batch tries again
 
 
 READ_PAGE = 1_000

@@ -621,6 +621,7 @@ def test_the_log_is_bounded_by_compaction(keep: int) -> None:
         bench = await Bench.started(keep_commits=keep)
         for number in range(4 * keep + 10):
             await bench.writer.submit(enter(ConnectionId(f"c_{number}")))
+            await settle()
             held = len(await bench.log.read(0, 10_000))
             assert held <= keep + 1
             base = await bench.log.newest_snapshot()
@@ -641,8 +642,42 @@ def test_a_compaction_that_fails_costs_nobody_an_answer() -> None:
         bench.log.before_compact = [unavailable] * 2
         for number in range(12):
             accepted(await bench.writer.submit(enter(ConnectionId(f"c_{number}"))))
+            await settle()
         assert bench.log.base.position > 0
         assert len(await bench.log.read(0, 100)) <= 5
+
+    run(scenario)
+
+
+def test_no_command_waits_for_a_compaction() -> None:
+    """It writes a whole snapshot, and the log may grow meanwhile; the next compaction waits for it."""
+
+    async def scenario() -> None:
+        bench, done = await Bench.started(keep_commits=4), asyncio.Event()
+        bench.log.before_compact = [until(done)]
+        for number in range(12):
+            accepted(await bench.writer.submit(enter(ConnectionId(f"c_{number}"))))
+        assert bench.log.base.position == 0
+        done.set()
+        await settle()
+        for who in (ANN, BOB, CAT):  # the first of the next compactions are to states of long ago
+            accepted(await bench.writer.submit(enter(who)))
+            await settle()
+        assert len(await bench.log.read(0, 100)) <= 5
+
+    run(scenario)
+
+
+def test_a_log_that_never_waits_is_compacted_at_once() -> None:
+    """When a command is answered, no more commits are held than may be."""
+
+    async def scenario() -> None:
+        log = MemoryLog()
+        runtime = new_writer(log, FakeClock(), keep_commits=4)
+        await runtime.start(Policy())
+        for number in range(12):
+            runtime.submit(enter(ConnectionId(f"c_{number}")))
+            assert len(await log.read(0, 100)) <= 5
 
     run(scenario)
 

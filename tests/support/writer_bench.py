@@ -27,9 +27,9 @@ from tests.support.logs import FaultyLog, run
 PATIENT = Policy(messages_per_10s_max=1_000, queue_commands_per_10s_max=1_000)
 
 
-def new_writer(log: EventLog, clock: Clock) -> LogWriter:
+def new_writer(log: EventLog, clock: Clock, keep_commits: int | None = None) -> LogWriter:
     """Return a writer on its own, with no broker around it."""
-    return LogWriter(log, clock, Metrics(lambda: INITIAL_STATE, lambda: 0))
+    return LogWriter(log, clock, Metrics(lambda: INITIAL_STATE, lambda: 0), keep_commits=keep_commits)
 
 
 class Bench(LogObserver):
