@@ -56,7 +56,7 @@ class ChatApp:
         on_started: Callable[[], None] = lambda: None,
         deny_file: DenyFile | None = None,
     ) -> None:
-        """Refuse the peers in `deny_file`, which is that of `settings`.
+        """Refuse the peers in `deny_file`, the one of `settings`.
 
         `on_started` is called once the broker has started, and once there is a `failure`, then or later.
         """

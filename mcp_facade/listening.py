@@ -1,4 +1,4 @@
-"""The sockets that a server listens on, and what its log says of their addresses."""
+"""A server's listening sockets, and their addresses for its log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = structlog.get_logger(__name__)
 BACKLOG = 2_048
 
 LOCAL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
-"""By an address that stands for all of this machine's, one of them that a client on it can use."""
+"""By an address for all of this machine's, one for a client on it."""
 
 ADMIN_FLAGS = "--admin-host and --admin-port"
 
@@ -36,7 +36,7 @@ def listen(host: str, port: int, flags: str = "--host and --port") -> socket.soc
 
 
 def reserve(host: str, port: int, flags: str = "--host and --port", *, shared: bool = False) -> socket.socket:
-    """Return a socket bound like that of `listen`, which no client can reach yet; `shared`, others may be bound too.
+    """Return a socket bound as by `listen`, out of reach of clients; `shared`, others may be bound too.
 
     Raises:
         UsageError: as `listen`.
@@ -93,7 +93,7 @@ def warn_of_shared_address(settings: Settings, address: str) -> None:
 
 
 def _share_an_address(settings: Settings, address: str) -> bool:
-    """Return whether all callers of a broker at `address` count as one peer, which is this machine."""
+    """Return whether all callers of a broker at `address` count as one peer, this machine."""
     listening = parse_address(address)
     if listening is None or not listening.is_loopback or settings.trust_proxies:
         return False

@@ -38,7 +38,7 @@ LAST_REQUESTS_SECONDS = 0.25
 
 
 class AdminListener(NamedTuple):
-    """The socket of `--admin-port`, and what is served on it."""
+    """The socket of `--admin-port`, and its application."""
 
     listening: socket.socket
     config: uvicorn.Config

@@ -54,7 +54,7 @@ class SessionNotes:
             self._doubt(session)
 
     def tell_cancelled(self, session: Session, request_id: int | str, address: str) -> None:
-        """Tell that the client, of that address, has cancelled a call which is not in flight here.
+        """Tell that the client, of that address, has cancelled a call, not in flight here.
 
         The note may be lost; then the call goes on. A peer may have `CANCELS_PER_10S_MAX` calls looked for.
         """

@@ -1,4 +1,4 @@
-"""The protocol of a service manager, as systemd's `Type=notify`: datagrams to the socket that it names."""
+"""The protocol of a service manager, as systemd's `Type=notify`: datagrams to a socket of its choice."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class WorkerProcess:
 
 
 class Slot:
-    """The place of one worker: its sockets, the worker that serves there, and the one that is to take over."""
+    """The place of one worker: its sockets, the worker serving there, and its successor."""
 
     def __init__(self, number: int, reserve_sockets: Callable[[], list[socket.socket]]) -> None:
         """Reserve the sockets.
@@ -105,7 +105,7 @@ class Slot:
         self._sockets = []
 
     def start_later(self, lived_s: float = 0.0) -> float:
-        """Have it started again after a pause, which is returned: 1, 2, 4 ... seconds."""
+        """Have it started again after a pause; return the pause: 1, 2, 4 ... seconds."""
         self._ends = 0 if lived_s >= STEADY_S else self._ends
         pause_s = float(min(PAUSE_S_MAX, 2**self._ends))
         self._ends = min(self._ends + 1, PAUSE_S_MAX)

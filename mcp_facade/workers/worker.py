@@ -19,7 +19,7 @@ SOCKETS_MAX = 2
 TEXT_BYTES_MAX = 4_096
 
 Opens = Literal[b"at once", b"when ready"]
-"""The moment at which a worker begins to accept: a worker that takes over from another waits until it is ready."""
+"""When a worker begins to accept: a successor waits until it is ready."""
 
 READY = b"ready"
 REFUSED = b"refused "
