@@ -55,11 +55,19 @@ class SnapshotKeeper:
         return self._working is None or self._working.done()
 
     async def _bound(self, state: State, keep_commits: int) -> None:
-        """Compact a log of `keep_commits` commits to the state half its length ago."""
-        held = state.position - self._log.base.position
-        if self._halfway is None and held >= keep_commits // 2:
+        """Compact a log of `keep_commits` commits to the state half its length ago.
+
+        A caretaker that is new to the task may know no such state. It waits until it does.
+        """
+        held, half = state.position - self._log.base.position, keep_commits // 2
+        if self._halfway is None and held >= half:
             self._halfway = Snapshot(state.tip, state)
-        if self._halfway is not None and held >= keep_commits and self._is_free():
+        if (
+            self._halfway is not None
+            and held >= keep_commits
+            and state.position - self._halfway.tip.position >= half
+            and self._is_free()
+        ):
             halfway, self._halfway = self._halfway, Snapshot(state.tip, state)
             if self._log.never_waits:
                 await self._log.compact(halfway)
