@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -203,6 +205,43 @@ async def test_a_replacement_that_can_not_start_replaces_nobody(log: str, tmp_pa
         denied.write_text("192.0.2.1\n")
         workers.send(signal.SIGHUP)
         await workers.logged("worker_replaced", worker=2)
+
+
+@pytest.mark.slow
+async def test_a_worker_that_is_refused_later_leaves_the_others_alone() -> None:
+    """It is tried again, after longer and longer pauses, until the store is as it should be."""
+    with running("valkey") as server:
+        async with supervised(server.url()) as workers:
+            await workers.logged("workers_ready")
+            server.client.config_set("appendfsync", "everysec")
+            os.kill(workers.pids()[0], signal.SIGKILL)
+            await workers.logged("worker_ended", status=-9)
+            line = await workers.logged("worker_ended", status=2)
+            assert "appendfsync everysec" in line["reason"]
+            assert line["again_in_s"] == 2.0
+            assert await statuses(workers, 10) == {200: 10}
+            server.client.config_set("appendfsync", "always")
+            await workers.logged("ready", 3)
+            assert len(workers.pids()) == 2
+            assert await statuses(workers, 10) == {200: 10}
+        assert workers.texts == []
+
+
+@pytest.mark.slow
+async def test_a_start_that_fails_for_no_known_reason_is_one_line(tmp_path: Path, log: str) -> None:
+    """The traceback is in a log line; the status is 1, so that a service manager tries again."""
+    (tmp_path / "mcp").mkdir()
+    (tmp_path / "mcp" / "__init__.py").write_text("raise RuntimeError('out of luck')")
+    for arguments in ((), ("--workers", "2", "--log", log)):
+        process = await started("serve", "--port", "0", "--log-format", "json", *arguments, PYTHONPATH=str(tmp_path))
+        _, err = await asyncio.wait_for(process.communicate(), WITHIN_SECONDS)
+        assert process.returncode == 1
+        lines = err.decode().splitlines()
+        assert [line for line in lines if not line.startswith("{")] == [
+            "chat-broker: can't start: RuntimeError; the log line start_failed says where"
+        ]
+        failed_lines = [json.loads(line) for line in lines if '"start_failed"' in line]
+        assert "out of luck" in failed_lines[0]["exception"]
 
 
 @pytest.mark.slow
