@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from mcp_facade.app import ChatApp
 
 logger = structlog.get_logger(__name__)
+
+NO_RELOAD = "restart the broker; only with --workers 2 or more are there others to serve meanwhile"
+RELOAD_ALL = "send SIGHUP to the supervisor of the workers, which replaces them one by one"
 
 
 def serve(settings: Settings, worker: Worker | None = None) -> None:
@@ -128,6 +133,7 @@ class _Service:
             admin=self._admin_listener(open_files),
             worker=self._worker,
         )
+        self._handle_hang_up()
         # Objects of a start are permanent: looking for cycles in a large state would take longer than making it.
         gc.disable()
         await self._server.serve(sockets=[self._listening])
@@ -135,6 +141,18 @@ class _Service:
         if self._app.failure is not None:
             raise _error_of(self._app.failure, without_password(settings.log))
         logger.info("ended")
+
+    def _handle_hang_up(self) -> None:
+        """Let SIGHUP end nothing, unless it means that the terminal is gone. `nohup` has it ignored already."""
+        if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            return
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up, os.isatty(0))
+
+    def _hung_up(self, had_terminal: bool) -> None:
+        if had_terminal and not os.isatty(0):
+            self._server.handle_exit(signal.SIGTERM, None)
+        else:
+            logger.warning("reload_ignored", hint=NO_RELOAD if self._worker is None else RELOAD_ALL)
 
     def _admin_listener(self, open_files: OpenFiles) -> AdminListener | None:
         if self._admin is None:

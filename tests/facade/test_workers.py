@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import pytest
 from tests.facade.people import InSession, Modern, texts
 from tests.facade.test_command_line import failed
 from tests.support.engines.redis import RedisServer, running
-from tests.support.process import free_port, free_ports, started
+from tests.support.process import free_port, free_ports, inherited_environment, started
 from tests.support.server import eventually
 from tests.support.workers import WITHIN_SECONDS, Supervised, lives, readiness, supervised
 
@@ -379,6 +380,53 @@ async def test_a_service_manager_is_told(tmp_path: Path, log: str) -> None:
             assert told.count("READY=1") == told.count("STOPPING=1") == 1
             before = told[: told.index("READY=1")]
             assert set(before) == {"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=60000000"}
+
+
+@pytest.mark.slow
+async def test_a_reload_of_a_single_process_ends_nothing() -> None:
+    """There is none to take over: a line says what to do. A worker takes no reload by itself either."""
+    port = free_port()
+    process = await started("serve", "--port", str(port), "--log-format", "json")
+    async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}") as client:
+        await said_by(process, "ready")
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            line = await said_by(process, "reload_ignored")
+            assert "restart" in line["hint"]
+        assert (await client.get("/readyz")).json() == {"ready": True}
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0
+
+
+async def said_by(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
+    """The next log line of `event`."""
+    assert process.stderr is not None
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while (line := json.loads(await process.stderr.readline()))["event"] != event:
+            assert process.returncode is None
+    return dict(line)
+
+
+@pytest.mark.slow
+async def test_a_terminal_that_is_closed_ends_a_single_process() -> None:
+    """In order, with its streams and waits."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs), os.fdopen(ours) as terminal:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mcp_facade.main", "serve", "--port", "0", "--log-format", "json"),
+            stdin=theirs,
+            stderr=asyncio.subprocess.PIPE,
+            env=inherited_environment(),
+        )
+        await said_by(process, "ready")
+        process.send_signal(signal.SIGHUP)
+        await said_by(process, "reload_ignored")
+        terminal.close()
+        process.send_signal(signal.SIGHUP)
+        await said_by(process, "ended")
+        await process.communicate()
+        assert process.returncode == 0
 
 
 @pytest.mark.slow
