@@ -229,6 +229,21 @@ async def test_a_worker_that_is_refused_later_leaves_the_others_alone() -> None:
 
 
 @pytest.mark.slow
+async def test_a_worker_that_finds_a_replica_waits_for_its_promotion() -> None:
+    """As for a store that is away: an address may lead there for the moments of a failover."""
+    with running("valkey") as server:
+        async with supervised(server.url()) as workers:
+            await workers.logged("workers_ready")
+            server.client.replicaof("127.0.0.1", str(free_port()))
+            os.kill(workers.pids()[0], signal.SIGKILL)
+            line = await workers.logged("waiting_for_log")
+            assert "read-only replica" in line["reason"]
+            server.client.replicaof("NO", "ONE")
+            await workers.logged("ready", 3)
+            assert workers.events("worker_ended", status=2) == []
+
+
+@pytest.mark.slow
 async def test_a_start_that_fails_for_no_known_reason_is_one_line(tmp_path: Path, log: str) -> None:
     """The traceback is in a log line; the status is 1, so that a service manager tries again."""
     (tmp_path / "mcp").mkdir()
