@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 import structlog
 
 from broker.config import Settings, add_flags, serve_help, settings_from, unknown_variables
-from broker.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, HOW_FAR, LogGivenUpError, UsageError
+from broker.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, HOW_FAR, LogGivenUpError, StartFailedError, UsageError
 from broker.flags import WORKER_VARIABLE
 from broker.logging import configure_logs
 from broker.stores import DISTRIBUTION
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], serve: Serve)
     except UsageError as error:
         print(f"chat-broker: {error}", file=sys.stderr)  # noqa: T201 - a command line's answer
         return EXIT_USAGE
-    except LogGivenUpError as error:
+    except (LogGivenUpError, StartFailedError) as error:
         print(f"chat-broker: {error}", file=sys.stderr)  # noqa: T201 - as above
         return EXIT_FAILED
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from events.log import UnusableLogError
+from events.log import LogUnavailableError, UnusableLogError
 from events.postgresql.address import Address
 from events.postgresql.errors import POOLER
 from events.postgresql.link import Connection
@@ -13,6 +13,8 @@ from events.postgresql.link import Connection
 Synchronous = Literal["full", "normal"]
 
 VERSION_MIN = 15
+
+STANDBY = "the server is a standby, which can't be written; name the primary, or add target_session_attrs=read-write"
 
 ASYNCHRONOUS = ("off", "local", "remote_write")
 """Values of `synchronous_commit` that promise less than `on`."""
@@ -33,6 +35,7 @@ async def check_server(connection: Connection, address: Address, synchronous: Sy
 
     Raises:
         UnusableLogError: the server can't hold a log, or not as safely as `full` demands.
+        LogUnavailableError: it is a standby for now.
     """
     settings: Mapping[str, str] = dict(
         await connection.fetch("SELECT name, setting FROM pg_settings WHERE name = ANY($1)", list(_NAMES))
@@ -50,15 +53,17 @@ async def check_server(connection: Connection, address: Address, synchronous: Sy
 
 
 async def _fault(connection: Connection, settings: Mapping[str, str]) -> str | None:
-    """Return what rules the server out, and the remedy."""
+    """Return what rules the server out, and the remedy.
+
+    Raises:
+        LogUnavailableError: it is a standby for now.
+    """
     if int(settings["server_version_num"]) < VERSION_MIN * 10_000:
         return f"the server is PostgreSQL {settings['server_version']}; {VERSION_MIN} is the least version"
     if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
         return POOLER
-    if await connection.fetchval("SELECT pg_is_in_recovery()"):
-        return (
-            "the server is a standby, which can't be written; name the primary, or add target_session_attrs=read-write"
-        )
+    if await connection.fetchval("SELECT pg_is_in_recovery()"):  # it may be promoted
+        raise LogUnavailableError(STANDBY)
     if settings["server_encoding"] != "UTF8":
         return f"the database has the encoding {settings['server_encoding']}; create one with ENCODING 'UTF8'"
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from events.log import UnusableLogError
+from events.log import LogUnavailableError, UnusableLogError
 from events.redis.errors import READ_ONLY
 
 LEAST_VERSION = (7, 0)
@@ -37,6 +37,7 @@ def judge(info: Fields, config: Fields | None, synchronous: Literal["full", "nor
 
     Raises:
         UnusableLogError: they do not keep what the broker promises; one line says what to change.
+        LogUnavailableError: the engine is a replica for now.
     """
     _check_engine(info)
     if config is None:
@@ -60,7 +61,7 @@ def _check_engine(info: Fields) -> None:
     if info.get("cluster_enabled") == "1":
         raise UnusableLogError("Redis runs as a cluster, which is not supported; use a single primary")
     if info.get("role") == "slave":
-        raise UnusableLogError(READ_ONLY)
+        raise LogUnavailableError(READ_ONLY)  # it may be promoted, or the address lead to the primary again
 
 
 def _durability(info: Fields, config: Fields, synchronous: Literal["full", "normal"]) -> Verdict:

@@ -262,15 +262,16 @@ class TestSettings:
 
         run(scenario())
 
-    def test_a_standby_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It takes no writes."""
+    def test_a_standby_is_unavailable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It takes no writes until it is promoted."""
         fetchval = asyncpg.Connection.fetchval
 
         async def in_recovery(connection: asyncpg.Connection, sql: str, *values: object, **options: object) -> object:
             return True if "pg_is_in_recovery" in sql else await fetchval(connection, sql, *values, **options)
 
         monkeypatch.setattr(asyncpg.Connection, "fetchval", in_recovery)
-        assert "standby" in asyncio.run(refused(server().url(new_name())))
+        with pytest.raises(LogUnavailableError, match="standby"):
+            asyncio.run(open_log(server().url(new_name()), CODEC, synchronous="full"))
 
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
