@@ -165,20 +165,24 @@ class PostgresqlLog:
 
     async def save(self, snapshot: Snapshot) -> None:
         """Keep `snapshot`, if possible; see `EventLog.save`. Appends go on meanwhile."""
-        with suppress(LogUnavailableError, UnusableLogError):
+        with suppress(LogUnavailableError, LogRolledBackError, UnusableLogError):
             await self._reader.look()
             if snapshot.tip.position > self.base.position:
-                await self._write(snapshot, base=None)
+                await self._write(snapshot, is_base=False)
 
     async def compact(self, snapshot: Snapshot) -> None:
         """Forget the commits up to `snapshot`; see `EventLog.compact`. Appends go on meanwhile.
 
         The commits count as gone at once, for every reader and view. Deleting them takes a while. If it is cut short,
         the next call finishes it.
+
+        Raises:
+            LogUnavailableError: the server did not answer, or the snapshot was dropped while it was written.
+            LogRolledBackError: the snapshot's tip is no commit of this log.
         """
         await self._reader.look()
         if snapshot.tip.position > self.base.position:
-            await self._write(snapshot, base=snapshot.tip)
+            await self._write(snapshot, is_base=True)
             await self._reader.look()
         for table in ("commits", "deliveries"):
             while await self._purge(table):
@@ -201,15 +205,11 @@ class PostgresqlLog:
                     f"UPDATE {self._schema}.commits SET body = $2::text::json WHERE position = $1",  # noqa: S608
                     self._redacted(rows),
                 )
-                await connection.execute(
-                    f"DELETE FROM {self._schema}.snapshots WHERE position < $1"  # noqa: S608
-                    f" AND position <> (SELECT base_position FROM {self._schema}.meta)",
-                    snapshots_before,
-                )
                 reached: Position = await connection.fetchval(
                     f"UPDATE {self._schema}.meta SET redacted_to = greatest(redacted_to, $1) RETURNING redacted_to",  # noqa: S608
                     done_to,
                 )
+                await snapshots.drop_older(connection, self._schema, snapshots_before)
                 return reached
 
         self._known.forget(positions)
@@ -270,12 +270,12 @@ class PostgresqlLog:
 
     # Chores
 
-    async def _write(self, snapshot: Snapshot, *, base: Tip | None) -> None:
-        number, sha256 = await snapshots.write(self._side, snapshot, self._codec)
+    async def _write(self, snapshot: Snapshot, *, is_base: bool) -> None:
+        written = await snapshots.write(self._side, snapshot, self._codec)
 
         async def finish(connection: Connection) -> None:
             async with connection.transaction():
-                await snapshots.finish(connection, self._schema, number, sha256, base=base)
+                await snapshots.finish(connection, self._schema, written, is_base=is_base)
 
         await self._writer.run(finish)
 

@@ -468,32 +468,90 @@ class TestSharing:
         await here.append(commits, expected=EMPTY_TIP)
         lower, higher = (Snapshot(commits[length - 1].tip, fold(commits[:length])) for length in (4, 6))
         await asyncio.gather(here.compact(higher), there.compact(lower))
-        await there._write(lower, base=lower.tip)
+        await there._write(lower, is_base=True)
         assert list(await there._reader.snapshot_tips()) == [higher.tip]
         assert await there.newest_snapshot() == higher
         assert await all_of(there) == commits[6:]
 
-    @on_log(1)
-    async def test_a_snapshot_that_another_broker_drops_is_no_failure(self, log: PostgresqlLog) -> None:
-        """One that trims further does it while this one is written."""
+    @on_log(2)
+    async def test_a_snapshot_that_a_redaction_drops_does_not_become_the_base(
+        self, log: PostgresqlLog, other: PostgresqlLog
+    ) -> None:
+        """It is refused as dropped, before any commit counts as gone; the next try succeeds."""
         commits = chain(8)
         await log.append(commits, expected=EMPTY_TIP)
-        higher, schema = Snapshot(commits[5].tip, fold(commits[:6])), log._address.schema
+        snapshot = Snapshot(commits[3].tip, fold(commits[:4]))
+        loop = asyncio.get_running_loop()
 
         class Interrupted(PickledStates):
-            """A codec that encodes while the other broker trims."""
+            """A codec that encodes while the other broker redacts."""
 
             def encode(self, state: Any) -> Iterator[bytes]:
-                asyncio.run(
-                    server().sql(f"DELETE FROM {schema}.snapshots WHERE position = 4 RETURNING 1")
-                )  # in a thread
                 yield from super().encode(state)
+                redacting = other.redact([], done_to=1, snapshots_before=5)
+                asyncio.run_coroutine_threadsafe(redacting, loop).result(WITHIN_SECONDS)
 
         log._codec = Interrupted()
-        await log._write(Snapshot(commits[3].tip, fold(commits[:4])), base=None)
+        with pytest.raises(LogUnavailableError, match="dropped while it was written; try again"):
+            await log.compact(snapshot)
+        await log.save(snapshot)
+        assert (await all_of(other), other.base) == (commits, EMPTY_TIP)
+        assert await other.newest_snapshot() is None
         log._codec = PickledStates()
-        await log.compact(higher)
-        assert await log.newest_snapshot() == higher
+        await log.compact(snapshot)
+        assert await other.newest_snapshot() == snapshot
+
+    @pytest.mark.parametrize("lost", ["snapshots", "snapshot_parts"])
+    def test_a_snapshot_that_a_crash_takes_does_not_become_the_base(
+        self, lost: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its rows are not durable until it is finished; they may be lost whole or in part."""
+        write = log_module.snapshots.write
+
+        async def and_lose(*arguments: Any) -> Any:
+            written = await write(*arguments)
+            schema = arguments[0].address.schema
+            await server().sql(f"DELETE FROM {schema}.{lost} RETURNING 1")
+            return written
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                commits = chain(8)
+                await log.append(commits, expected=EMPTY_TIP)
+                monkeypatch.setattr(log_module.snapshots, "write", and_lose)
+                with pytest.raises(LogUnavailableError, match="try again"):
+                    await log.compact(Snapshot(commits[3].tip, fold(commits[:4])))
+                assert (await all_of(log), log.base) == (commits, EMPTY_TIP)
+
+        asyncio.run(scenario())
+
+    @on_log(2)
+    async def test_a_base_is_not_dropped_by_a_redaction_that_waited_for_it(
+        self, log: PostgresqlLog, other: PostgresqlLog
+    ) -> None:
+        """The redaction sees the base that it waited for, and drops the snapshots below it alone."""
+        commits = chain(8)
+        await log.append(commits, expected=EMPTY_TIP)
+        snapshot = Snapshot(commits[3].tip, fold(commits[:4]))
+        written = await log_module.snapshots.write(log._side, snapshot, PickledStates())
+        finished, release = asyncio.Event(), asyncio.Event()
+
+        async def finish(connection: Any) -> None:
+            async with connection.transaction():
+                await log_module.snapshots.finish(connection, log._schema, written, is_base=True)
+                finished.set()
+                await release.wait()
+
+        finishing = asyncio.ensure_future(log._writer.run(finish))
+        await finished.wait()
+        redacting = asyncio.ensure_future(other.redact([], done_to=1, snapshots_before=8))
+        waiting = "SELECT count(*) FROM pg_locks WHERE pid = $1 AND NOT granted"
+        while (await log._side.row(waiting, other._writer.server_pid))[0] == 0:
+            pass
+        release.set()
+        await finishing
+        await redacting
+        assert await other.newest_snapshot() == snapshot
 
     @on_log(1)
     async def test_a_large_snapshot_is_kept_in_parts(self, log: PostgresqlLog) -> None:
