@@ -1,13 +1,13 @@
 """One connection to the server: opened when needed, opened again after a loss, one operation at a time.
 
-An operation runs in a task of its own, and is never cancelled: a cancelled operation would leave the connection in the
-middle of an answer. One that takes too long ends the connection.
+An operation runs in a task of its own, and a caller that is cancelled does not cancel it: that would leave the
+connection in the middle of an answer. One that takes too long is abandoned together with its connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -27,6 +27,9 @@ CALL_SECONDS = 5.0
 """The longest operation as the client counts it. The server gives up a statement before that."""
 
 CLOSE_SECONDS = 2.0
+
+ABANDON_SECONDS = 0.5
+"""The time for an operation to fail once its connection is ended. The client library may not notice that."""
 
 NO_LIMIT: Mapping[str, str] = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 """For long work that nothing else waits for."""
@@ -55,7 +58,7 @@ class Link:
         self,
         address: Address,
         settings: Mapping[str, str] | None = None,
-        on_open: Callable[[Connection], Awaitable[None]] | None = None,
+        on_open: Callable[[Connection], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self.address = address
         self._settings = {**_SESSION, **(settings or {})}
@@ -64,6 +67,7 @@ class Link:
         self._lock = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
         self._is_closed = False
+        self._must_end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def is_open(self) -> bool:
@@ -76,7 +80,7 @@ class Link:
         pid: int = self._connection.get_server_pid() if self.is_open else 0
         return pid
 
-    async def run(self, work: Callable[[Connection], Awaitable[T]], *, is_limited: bool = True) -> T:
+    async def run(self, work: Callable[[Connection], Coroutine[Any, Any, T]], *, is_limited: bool = True) -> T:
         """Return the result of `work` for the connection. Calls are carried out in order, also cancelled ones.
 
         Raises:
@@ -91,7 +95,7 @@ class Link:
         task.add_done_callback(self._running.discard)
         return await answer
 
-    async def prepare(self, on_open: Callable[[Connection], Awaitable[None]]) -> None:
+    async def prepare(self, on_open: Callable[[Connection], Coroutine[Any, Any, None]]) -> None:
         """Prepare this connection with `on_open`, and each later one; see `run`."""
         await self.run(on_open)
         self._on_open.append(on_open)
@@ -122,20 +126,21 @@ class Link:
         An operation that takes longer than `CLOSE_SECONDS` is given up.
         """
         self._is_closed = True
-        deadline = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._terminate)
+        deadline = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._give_up)
         async with self._lock:
             deadline.cancel()
             if self._connection is not None:
                 with suppress(Exception):
                     await self._connection.close(timeout=CLOSE_SECONDS)
-                self._terminate()
+                self._connection.terminate()
 
-    def _terminate(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
+    def _give_up(self) -> None:
+        """End the operation under way."""
+        if not self._must_end.done():
+            self._must_end.set_result(None)
 
     async def _answer(
-        self, answer: asyncio.Future[T], work: Callable[[Connection], Awaitable[T]], *, is_limited: bool
+        self, answer: asyncio.Future[T], work: Callable[[Connection], Coroutine[Any, Any, T]], *, is_limited: bool
     ) -> None:
         try:
             result = await self._run(work, is_limited=is_limited)
@@ -146,23 +151,36 @@ class Link:
             if not answer.done():
                 answer.set_result(result)
 
-    async def _run(self, work: Callable[[Connection], Awaitable[T]], *, is_limited: bool) -> T:
+    async def _run(self, work: Callable[[Connection], Coroutine[Any, Any, T]], *, is_limited: bool) -> T:
         async with self._lock:
             if self._is_closed:
                 raise LogUnavailableError("the log is closed")
             if not self.is_open:
-                self._connection = await self._opened()
+                self._connection = await self._bounded(self._opened(), None)
             connection = self._connection
-            if not is_limited:
-                return await work(connection)
-            watchdog = asyncio.get_running_loop().call_later(CALL_SECONDS, connection.terminate)
             try:
-                return await work(connection)
+                return await self._bounded(work(connection), CALL_SECONDS if is_limited else None)
             except asyncpg.ReadOnlySQLTransactionError:
                 connection.terminate()  # it is a standby by now; the next connection looks for the primary
                 raise
-            finally:
-                watchdog.cancel()
+
+    async def _bounded(self, work: Coroutine[Any, Any, T], limit_s: float | None) -> T:
+        """Return the result of `work`. At its limit or when the link is closed, abandon it with the connection.
+
+        Raises:
+            LogUnavailableError: it was abandoned.
+        """
+        working = asyncio.get_running_loop().create_task(work)
+        either: set[asyncio.Future[Any]] = {working, self._must_end}
+        await asyncio.wait(either, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            if self._connection is not None:
+                self._connection.terminate()
+            await asyncio.wait({working}, timeout=ABANDON_SECONDS)
+        if not working.done():
+            working.cancel()
+            raise LogUnavailableError("the server does not answer in time")
+        return working.result()
 
     async def _opened(self) -> Connection:
         connection = await asyncpg.connect(self.address.dsn, server_settings=self._settings, timeout=CONNECT_SECONDS)

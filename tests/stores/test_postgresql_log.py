@@ -19,11 +19,13 @@ from broker.broker import Broker
 from broker.clock import SystemClock
 from events.commands import SendMessage
 from events.commit import EMPTY_TIP, Commit, Tip, commit_after, redact
+from events.ids import RoomId
 from events.log import Conflict, LogUnavailableError, Snapshot, UnusableLogError
 from events.policy import Policy
 from events.postgresql import coordination as coordination_module
 from events.postgresql import link as link_module
 from events.postgresql import log as log_module
+from events.postgresql import snapshots as snapshots_module
 from events.postgresql.known_commits import KNOWN_COMMITS_MAX
 from events.postgresql.layout import lock_of
 from events.postgresql.log import PostgresqlLog
@@ -31,6 +33,7 @@ from events.postgresql.open import open_log
 from projections.state import fold
 from tests.support.engines.postgresql import Server, new_name, server
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
+from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, enter, say
 
 WITHIN_SECONDS = 10
@@ -211,6 +214,43 @@ class TestDeadPeers:
 
         asyncio.run(scenario())
 
+    def test_work_that_does_not_notice_the_end_of_its_connection_is_abandoned(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As the client library's, where it waits for a full socket. The next operation works."""
+        monkeypatch.setattr(link_module, "CALL_SECONDS", 0.2)
+        monkeypatch.setattr(link_module, "ABANDON_SECONDS", 0.1)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                commits = chain(1)
+                with pytest.raises(LogUnavailableError, match="in time"):
+                    await asyncio.wait_for(log._writer.run(_never), WITHIN_SECONDS)
+                assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
+
+        asyncio.run(scenario())
+
+    def test_a_log_closes_although_work_does_not_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is abandoned, also if it has no limit of its own, or opens a connection."""
+        for name in ("CLOSE_SECONDS", "ABANDON_SECONDS"):
+            monkeypatch.setattr(link_module, name, 0.1)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                working = asyncio.ensure_future(log._writer.run(_never, is_limited=False))
+                await asyncio.sleep(0)
+                await asyncio.wait_for(log.close(), WITHIN_SECONDS)
+                with pytest.raises(LogUnavailableError):
+                    await working
+                link = link_module.Link(log._address, on_open=_never)
+                opening = asyncio.ensure_future(link.open())
+                await asyncio.sleep(0)
+                await asyncio.wait_for(link.close(), WITHIN_SECONDS)
+                with pytest.raises(LogUnavailableError):
+                    await opening
+
+        asyncio.run(scenario())
+
     @on_log(1)
     async def test_a_server_that_became_a_standby_is_left(self, log: PostgresqlLog) -> None:
         """The next append looks for the primary, where the URL names more hosts than one."""
@@ -267,6 +307,10 @@ class TestDeadPeers:
                     assert list(missed) == commits
 
         asyncio.run(scenario())
+
+
+async def _never(connection: Any) -> None:
+    await asyncio.Event().wait()
 
 
 async def _to_the_end(notes: AsyncIterator[bytes]) -> None:
@@ -394,6 +438,65 @@ class TestCallers:
             assert missed == ()
 
 
+class TestRedaction:
+    """Texts are removed some at a time."""
+
+    def test_appends_go_on_between_its_transactions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that was called after the redaction began is stored before it ends; then all texts are gone."""
+        monkeypatch.setattr(log_module, "REDACTED_AT_ONCE", 2)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                commits = conversation(*(f"text {number}" for number in range(20)))
+                await log.append(commits[:-1], expected=EMPTY_TIP)
+                redacting = asyncio.ensure_future(log.redact(range(1, 23), done_to=22))
+                await asyncio.sleep(0)
+                await log.append(commits[-1:], expected=commits[-2].tip)
+                assert not redacting.done()
+                await redacting
+                assert await all_of(log) == [redact(commit) for commit in commits]
+                assert log.redacted_to == 22
+
+        asyncio.run(scenario())
+
+    @on_log(1)
+    async def test_a_row_without_a_text_is_not_written_again(self, log: PostgresqlLog) -> None:
+        """A redaction that is repeated after an error does no more than is left."""
+        commits = conversation("one", "two", "three")
+        await log.append(commits, expected=EMPTY_TIP)
+        versions = f"SELECT xmin::text FROM {log._address.schema}.commits ORDER BY position"
+        await log.redact([3, 4], done_to=4)
+        before = await log._side.rows(versions)
+        await log.redact([3, 4, 5], done_to=5)
+        after = await log._side.rows(versions)
+        assert [row == was for row, was in zip(after, before, strict=True)] == [True, True, True, True, False]
+
+    @pytest.mark.slow
+    def test_a_long_time_of_texts_is_redacted(self) -> None:
+        """After the setting was changed, say; the log takes commits meanwhile, and closes after it."""
+        count = 40_000
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                said = (say(ANN, f"hello number {n} of many words", room=RoomId("r_2")) for n in range(count))
+                commits, tip = log_of(enter(ANN), enter(BOB), *said, step_ms=3_000), EMPTY_TIP
+                for start in range(0, count, 2_000):
+                    tip = await log.append(commits[start : start + 2_000], expected=tip)
+                redacting = asyncio.ensure_future(log.redact(range(3, count), done_to=count))
+                loop, slowest_s = asyncio.get_running_loop(), 0.0
+                for commit in commits[count:]:
+                    asked_s = loop.time()
+                    tip = await log.append([commit], expected=tip)
+                    slowest_s = max(slowest_s, loop.time() - asked_s)
+                assert not redacting.done()
+                assert slowest_s < 2
+                await redacting
+                assert await log.read(2, 10) == [redact(commit) for commit in commits[2:12]]
+                assert log.redacted_to == count
+
+        asyncio.run(scenario())
+
+
 class TestSharing:
     """Several brokers on one log."""
 
@@ -506,7 +609,7 @@ class TestSharing:
         self, lost: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Its rows are not durable until it is finished; they may be lost whole or in part."""
-        write = log_module.snapshots.write
+        write = snapshots_module.write
 
         async def and_lose(*arguments: Any) -> Any:
             written = await write(*arguments)
@@ -518,7 +621,7 @@ class TestSharing:
             async with opened() as (log,):
                 commits = chain(8)
                 await log.append(commits, expected=EMPTY_TIP)
-                monkeypatch.setattr(log_module.snapshots, "write", and_lose)
+                monkeypatch.setattr(snapshots_module, "write", and_lose)
                 with pytest.raises(LogUnavailableError, match="try again"):
                     await log.compact(Snapshot(commits[3].tip, fold(commits[:4])))
                 assert (await all_of(log), log.base) == (commits, EMPTY_TIP)
@@ -533,12 +636,12 @@ class TestSharing:
         commits = chain(8)
         await log.append(commits, expected=EMPTY_TIP)
         snapshot = Snapshot(commits[3].tip, fold(commits[:4]))
-        written = await log_module.snapshots.write(log._side, snapshot, PickledStates())
+        written = await snapshots_module.write(log._side, snapshot, PickledStates())
         finished, release = asyncio.Event(), asyncio.Event()
 
         async def finish(connection: Any) -> None:
             async with connection.transaction():
-                await log_module.snapshots.finish(connection, log._schema, written, is_base=True)
+                await snapshots_module.finish(connection, log._schema, written, is_base=True)
                 finished.set()
                 await release.wait()
 
