@@ -65,8 +65,10 @@ CREATE TABLE IF NOT EXISTS {schema}.deliveries (
     PRIMARY KEY (position, connection_id, at_ms, delivered_by)
 );
 
+-- A field's name may be long and have any characters, so the key has its digest.
 CREATE TABLE IF NOT EXISTS {schema}.session_records (
-    key text, field text, value bytea NOT NULL, until_ms bigint NOT NULL, PRIMARY KEY (key, field)
+    key text, field_sha256 bytea, field bytea NOT NULL, value bytea NOT NULL, until_ms bigint NOT NULL,
+    PRIMARY KEY (key, field_sha256)
 );
 CREATE INDEX IF NOT EXISTS session_records_until ON {schema}.session_records (until_ms);
 

@@ -25,6 +25,7 @@ from events.policy import Policy
 from events.postgresql import coordination as coordination_module
 from events.postgresql import link as link_module
 from events.postgresql import log as log_module
+from events.postgresql import session_records as session_records_module
 from events.postgresql import snapshots as snapshots_module
 from events.postgresql.known_commits import KNOWN_COMMITS_MAX
 from events.postgresql.layout import lock_of
@@ -436,6 +437,40 @@ class TestCallers:
             await log.append(chain(1), expected=EMPTY_TIP)
         async with log.turn(0) as missed:
             assert missed == ()
+
+
+class TestSessionRecords:
+    """The records of sessions, whose fields are named by clients in part."""
+
+    @on_log(1)
+    async def test_no_record_is_a_fault_of_the_log(self, log: PostgresqlLog) -> None:
+        """A fault would end all brokers. What can't be stored is an error of that call alone."""
+        records = log.session_records
+        await records.keep("key", {"\ud800": b"1"}, until_ms=100)
+        assert await records.load("key", now_ms=0) == {"\ud800": b"1"}
+        for refused in (
+            records.keep("\0", {"a": b"1"}, until_ms=100),
+            records.keep("\ud800", {"a": b"1"}, until_ms=100),
+            records.keep("key", {"a": b"1"}, until_ms=2**63),
+            records.load("\0", now_ms=0),
+        ):
+            with pytest.raises(LogUnavailableError, match="can't be stored"):
+                await refused
+        assert await records.load("key", now_ms=0) == {"\ud800": b"1"}
+
+    @on_log(1)
+    async def test_many_that_are_over_are_forgotten_some_at_a_time(self, log: PostgresqlLog) -> None:
+        """Other calls go on meanwhile, and what is still kept stays."""
+        records, many = log.session_records, 3 * session_records_module.EXPIRED_AT_ONCE
+        await records.keep("over", {f"{number}": b"" for number in range(many)}, until_ms=100)
+        await records.keep("kept", {"a": b"1"}, until_ms=101)
+        expiring = asyncio.ensure_future(records.expire(now_ms=100))
+        await asyncio.sleep(0)
+        assert await records.load("kept", now_ms=100) == {"a": b"1"}
+        assert not expiring.done()
+        await expiring
+        rows = await log._side.rows(f"SELECT key FROM {log._address.schema}.session_records")
+        assert [row["key"] for row in rows] == ["kept"]
 
 
 class TestRedaction:
