@@ -70,10 +70,10 @@ async def check(connection: Connection, address: Address) -> bool:
     if not tables:
         return False
     if not {"meta", "commits", "snapshots"} <= tables:
-        raise UnusableLogError(f"{address.label}: the schema holds something else than a log; choose another ?name=")
+        raise UnusableLogError("the schema holds something else than a log; choose another ?name=")
     version = await connection.fetchval(f"SELECT format FROM {_quoted(address.schema)}.meta")  # noqa: S608
     if version is None or version > FORMAT:
         raise UnusableLogError(
-            f"{address.label} has format {version}, and this program knows up to {FORMAT}; use a newer version"
+            f"the log has format {version}, and this program knows up to {FORMAT}; use a newer version"
         )
     return True

@@ -7,6 +7,7 @@ connection in the middle of an answer. One that takes too long is abandoned toge
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ import asyncpg
 
 from events.log import LogUnavailableError
 from events.postgresql.address import Address
-from events.postgresql.errors import translated
+from events.postgresql.errors import refused_connection, translated
 
 T = TypeVar("T")
 
@@ -40,9 +41,13 @@ SOON: Mapping[str, str] = {"synchronous_commit": "off"}
 _SESSION: Mapping[str, str] = {
     "application_name": "chat-broker",
     "client_min_messages": "warning",
+    # A statement sees what the one before it waited for.
+    "default_transaction_isolation": "read committed",
     "jit": "off",
     "statement_timeout": "4000",
     "idle_in_transaction_session_timeout": "5000",
+    "idle_session_timeout": "0",
+    "lock_timeout": "0",
     # The server notices a dead client, whose locks it holds, in some 10 s.
     "tcp_keepalives_idle": "4",
     "tcp_keepalives_interval": "2",
@@ -183,7 +188,12 @@ class Link:
         return working.result()
 
     async def _opened(self) -> Connection:
-        connection = await asyncpg.connect(self.address.dsn, server_settings=self._settings, timeout=CONNECT_SECONDS)
+        try:
+            connection = await asyncpg.connect(
+                self.address.dsn, server_settings=self._settings, timeout=CONNECT_SECONDS
+            )
+        except (ValueError, IndexError, asyncpg.InterfaceError, ssl.SSLError) as error:
+            raise refused_connection(error, self.address) from error
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 for prepare in self._on_open:

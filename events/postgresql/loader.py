@@ -39,9 +39,9 @@ class PostgresqlLoader:
             await connection.execute("BEGIN")
             lock = lock_of(self._link.address.schema, "append")
             if not await connection.fetchval(f"SELECT pg_try_advisory_xact_lock({lock})"):
-                raise UnusableLogError(f"{self._link.address.label} is being written or loaded; try again later")
+                raise UnusableLogError("the log is being written or loaded; try again later")
             if await connection.fetchval(f"SELECT position FROM {self._schema}.tip()"):  # noqa: S608
-                raise UnusableLogError(f"{self._link.address.label} is not empty; load into another ?name=")
+                raise UnusableLogError("the log is not empty; load into another ?name=")
             self._connection = connection
 
         await self._link.run(work)

@@ -105,7 +105,7 @@ class PostgresqlLog:
             raise Conflict(self._known_now(missed or ()))
         if answer == ROLLED_BACK:
             raise LogRolledBackError(
-                f"{self._address.label} was rolled back: it ends at position {position} ({commit_id}),"
+                f"the log was rolled back: it ends at position {position} ({commit_id}),"
                 f" and went on to position {expected.position} ({expected.commit_id}) before"
             )
         self.is_contended = answer == STORED_OUT_OF_TURN and not has_turn
@@ -307,7 +307,7 @@ class PostgresqlLog:
         try:
             redacted = [(position, redact_line(line.encode()).decode(), line) for position, line in rows]
         except UnreadableCommitError as error:
-            raise damaged(self._address, f"a commit can't be read: {error}") from error
+            raise damaged(f"a commit can't be read: {error}") from error
         return [(position, line) for position, line, was in redacted if line != was]
 
     async def _vacuum(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from broker.errors import UsageError
 from events.codec import UnreadableCommitError, encode_commit
@@ -18,6 +19,7 @@ from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, 
 from events.postgresql import link, server_checks
 from events.postgresql.address import address_of
 from events.postgresql.errors import translated
+from events.postgresql.layout import lock_of
 from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import init_log, init_statements, open_loading, open_log, open_reader
 from log_debugger.commands import init
@@ -25,7 +27,7 @@ from log_debugger.terminal import Terminal
 from mcp_facade import cli
 from projections.state import fold
 from tests.support.engines.postgresql import new_name, server
-from tests.support.log_contract import PickledStates, all_of, chain, conversation
+from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
 from tests.support.people import ANN, BOB
 
 CODEC = PickledStates()
@@ -217,14 +219,16 @@ class TestSettings:
             url = server().url(new_name())
             _pretend(monkeypatch, **{setting: "off"})
             assert f"{setting} = off" in await refused(url)
-            log = await open_log(url, CODEC, synchronous="normal")
+            with capture_logs() as logged:
+                log = await open_log(url, CODEC, synchronous="normal")
+            assert [(line["event"], line["survives"]) for line in logged] == [("durability_reduced", log.survives)]
             assert f"a power failure may destroy the log ({setting} = off)" in log.survives
             await log.close()
 
         run(scenario())
 
     def test_a_role_that_does_not_wait_for_the_disk_does_so_here(self) -> None:
-        """With `full`, the broker's session is set; with `normal` it is left as it is, and that is said."""
+        """With `full`, the broker's session is set; with `normal` it is left as it is, and a warning says so."""
 
         async def scenario() -> None:
             name = new_name()
@@ -232,11 +236,66 @@ class TestSettings:
             await init_log(server().url(name), brokers=role)
             found = {}
             for synchronous in ("full", "normal"):
-                log = await open_log(server().url(name, user=f"{role}:{PASSWORD}"), CODEC, synchronous=synchronous)
+                with capture_logs() as logged:
+                    log = await open_log(server().url(name, user=f"{role}:{PASSWORD}"), CODEC, synchronous=synchronous)
+                reduced = [line["survives"] for line in logged if line["event"] == "durability_reduced"]
+                assert reduced == ([log.survives] if synchronous == "normal" else [])
                 (found[synchronous],) = await log._writer.row("SELECT current_setting('synchronous_commit')")
                 assert ("synchronous_commit = off" in log.survives) == (synchronous == "normal")
                 await log.close()
             assert found == {"full": "on", "normal": "off"}
+
+        run(scenario())
+
+    @pytest.mark.parametrize(("default", "later"), [("on", "off"), ("remote_apply", "local"), ("remote_write", "off")])
+    def test_a_session_waits_for_the_disk_for_its_whole_life(self, default: str, later: str) -> None:
+        """Whatever the server's default becomes meanwhile; one that promises more stays."""
+
+        async def scenario() -> None:
+            try:
+                await _set_default(default)
+                log = await open_log(server().url(new_name()), CODEC, synchronous="full")
+                await _set_default(later)
+                (found,) = await log._writer.row("SELECT current_setting('synchronous_commit')")
+                assert found == ("remote_apply" if default == "remote_apply" else "on")
+                await log.close()
+            finally:
+                await _set_default("on")
+
+        run(scenario())
+
+    def test_a_database_with_another_isolation_level_is_used_as_any(self) -> None:
+        """Appends that wait for each other see what the one before has stored."""
+
+        async def scenario() -> None:
+            name = new_name()
+            await server().sql(f"CREATE DATABASE {name}")
+            await server().sql(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+            url = server().url(database=name)
+            here, there = [await open_log(url, CODEC, synchronous="full") for _ in range(2)]
+            commits, holding, release = chain(2), asyncio.Event(), asyncio.Event()
+            await here.append(commits[:1], expected=EMPTY_TIP)
+
+            async def append_late(connection: Any) -> None:
+                async with connection.transaction():
+                    await connection.execute(f"SELECT pg_advisory_xact_lock({lock_of('chat', 'append')})")
+                    holding.set()
+                    await release.wait()
+                    await connection.fetch(
+                        here._append_sql, *commits[0].tip, [commits[1].commit_id], [encode_commit(commits[1]).decode()]
+                    )
+
+            appending = asyncio.ensure_future(here._writer.run(append_late))
+            await holding.wait()
+            late = asyncio.ensure_future(there.append([another_after(commits[:1])], expected=commits[0].tip))
+            waiting = "SELECT count(*) FROM pg_locks WHERE pid = $1 AND NOT granted"
+            while (await here._side.row(waiting, there._writer.server_pid))[0] == 0:
+                pass
+            release.set()
+            await appending
+            with pytest.raises(Conflict):
+                await late
+            await asyncio.gather(here.close(), there.close())
 
         run(scenario())
 
@@ -271,6 +330,14 @@ class TestSettings:
 
         monkeypatch.setattr(asyncpg.Connection, "fetchval", in_recovery)
         assert "standby" in asyncio.run(refused(server().url(new_name())))
+
+
+async def _set_default(synchronous_commit: str) -> None:
+    """Set the server's default, and return once new sessions and old ones have it."""
+    async with asyncio.timeout(10):
+        await server().sql(f"ALTER SYSTEM SET synchronous_commit = {synchronous_commit}", "SELECT pg_reload_conf()")
+        while (await server().sql("SELECT current_setting('synchronous_commit')"))[0][0] != synchronous_commit:
+            pass
 
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
