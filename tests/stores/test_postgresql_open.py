@@ -16,7 +16,7 @@ from broker.errors import UsageError
 from events.codec import UnreadableCommitError, encode_commit
 from events.commit import EMPTY_TIP, redact
 from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
-from events.postgresql import link, server_checks
+from events.postgresql import layout, link, server_checks
 from events.postgresql.address import address_of
 from events.postgresql.errors import translated
 from events.postgresql.layout import lock_of
@@ -542,6 +542,55 @@ class TestInit:
             log = await open_log(server().url(name, user=f"{role}:{PASSWORD}"), CODEC, synchronous="full")
             await log.append(chain(2), expected=EMPTY_TIP)
             await log.close()
+
+        run(scenario())
+
+    def test_a_log_in_use_takes_commits_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A session that reads a view keeps it from being replaced, and no one else waits for that."""
+        monkeypatch.setattr(layout, "LOCK_MS", 100)
+        monkeypatch.setattr(layout, "PAUSE_MS", 10)
+        monkeypatch.setattr(layout, "ATTEMPTS", 1_000)
+
+        async def scenario() -> None:
+            name, commits = new_name(), chain(2)
+            url = server().url(name)
+            log = await open_log(url, CODEC, synchronous="full")
+            analyst = await asyncpg.connect(server().url())
+            reading = analyst.transaction()
+            await reading.start()
+            await analyst.fetch(f"SELECT FROM {name}.messages")
+            making = asyncio.ensure_future(init_log(url, brokers="postgres", readers="postgres"))
+            waiting = "SELECT count(*) FROM pg_locks WHERE relation = to_regclass($1) AND NOT granted"
+            while (await log._side.row(waiting, f"{name}.rooms"))[0] == 0:
+                pass
+            async with asyncio.timeout(2):
+                tip = await log.append(commits[:1], expected=EMPTY_TIP)
+                await log.append(commits[1:], expected=tip)
+                await log.probe()
+                await server().sql(f"SELECT FROM {name}.messages")
+            assert not making.done()
+            await reading.rollback()
+            await making
+            monkeypatch.setattr(layout, "ATTEMPTS", 1)
+            await analyst.execute("BEGIN")
+            await analyst.fetch(f"SELECT FROM {name}.messages")
+            with pytest.raises(LogUnavailableError, match="views of the log are being read"):
+                await init_log(url)
+            await asyncio.gather(analyst.close(), log.close())
+
+        run(scenario())
+
+    def test_it_makes_the_indexes_that_are_missing(self) -> None:
+        """As a later version may need more of them."""
+
+        async def scenario() -> None:
+            name = new_name()
+            indexes = f"SELECT indexdef FROM pg_indexes WHERE schemaname = '{name}' ORDER BY indexname"
+            await init_log(server().url(name))
+            made = await server().sql(indexes)
+            await server().sql(f"DROP INDEX {name}.rooms_by_first, {name}.session_records_until", "SELECT 1")
+            await init_log(server().url(name))
+            assert await server().sql(indexes) == made
 
         run(scenario())
 
