@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from events.commit import Tip
 from events.ids import CommitId, Position
-from events.log import LogRolledBackError, LogUnavailableError, Snapshot, StateCodec, UnreadableSnapshotError
+from events.log import LogRolledBackError, LogUnavailableError, Snapshot, StateCodec
 from events.postgresql.link import Connection, Link
+from events.snapshot_parts import lines_of, parts_of
 
 SNAPSHOTS_MAX = 16
 """At this number, every other snapshot is dropped: the older they are, the further apart they are."""
-
-PART_BYTES = 256 * 1024
 
 
 class SnapshotRow(NamedTuple):
@@ -61,15 +59,14 @@ async def load(link: Link, stored: SnapshotRow, codec: StateCodec) -> Snapshot:
         UnreadableSnapshotError: it is damaged, or gone since, or newer than this program.
     """
     parts: list[bytes] = []
-    digest = hashlib.sha256()
     sql = f"SELECT lines FROM {_schema(link)}.snapshot_parts WHERE snapshot = $1 AND number = $2"  # noqa: S608
     while (row := await link.row(sql, stored.id, len(parts))) is not None:
         parts.append(row[0].encode())
-        digest.update(parts[-1])
-    if digest.hexdigest() != stored.sha256:
-        raise UnreadableSnapshotError(f"the snapshot at position {stored.tip.position} is not what was written")
-    lines = (line for part in parts for line in part.split(b"\n")[:-1])
-    return Snapshot(stored.tip, await asyncio.to_thread(codec.decode, lines))
+
+    def decoded() -> Any:
+        return codec.decode(lines_of(parts, stored.sha256, stored.tip.position))
+
+    return Snapshot(stored.tip, await asyncio.to_thread(decoded))
 
 
 async def write(link: Link, snapshot: Snapshot, codec: StateCodec) -> Written:
@@ -87,7 +84,7 @@ async def write(link: Link, snapshot: Snapshot, codec: StateCodec) -> Written:
         f"INSERT INTO {schema}.snapshots (position, commit_id) VALUES ($1, $2) RETURNING id",  # noqa: S608
         *snapshot.tip,
     )
-    digest, count, parts = hashlib.sha256(), 0, _parts(codec.encode(snapshot.state))
+    digest, count, parts = hashlib.sha256(), 0, parts_of(codec.encode(snapshot.state))
     while (part := await asyncio.to_thread(next, parts, None)) is not None:
         digest.update(part)
         is_there = await link.execute(
@@ -101,20 +98,6 @@ async def write(link: Link, snapshot: Snapshot, codec: StateCodec) -> Written:
             raise _dropped()
         count += 1
     return Written(number, snapshot.tip, count, digest.hexdigest())
-
-
-def _parts(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Return `lines` with their ends, in pieces of about `PART_BYTES`."""
-    part: list[bytes] = []
-    size = 0
-    for line in lines:
-        part.append(line)
-        size += len(line) + 1
-        if size >= PART_BYTES:
-            yield b"\n".join(part) + b"\n"
-            part, size = [], 0
-    if part:
-        yield b"\n".join(part) + b"\n"
 
 
 async def finish(

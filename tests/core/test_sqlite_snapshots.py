@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 import pytest
 
+from events import snapshot_parts
 from events.commit import EMPTY_TIP, Tip
 from events.ids import CommitId
 from events.log import LogUnavailableError, Snapshot, UnreadableSnapshotError
@@ -121,8 +122,8 @@ def test_writing_pauses_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def sleep(seconds: float) -> None:
         slept.append((now_ms[0], seconds))
 
-    monkeypatch.setattr(snapshots, "time", SimpleNamespace(perf_counter=lambda: now_ms[0] / 1_000, sleep=sleep))
-    for _ in snapshots._gently([b""] * 13):
+    monkeypatch.setattr(snapshot_parts, "time", SimpleNamespace(perf_counter=lambda: now_ms[0] / 1_000, sleep=sleep))
+    for _ in snapshot_parts._gently([b""] * 13):
         now_ms[0] += 0.25
     assert slept == [(1.25, 0.000_2), (2.5, 0.000_2)]
 

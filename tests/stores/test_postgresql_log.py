@@ -6,9 +6,11 @@ import asyncio
 import atexit
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ import pytest
 from broker import stores
 from broker.broker import Broker
 from broker.clock import SystemClock
+from events import snapshot_parts
 from events.commands import SendMessage
 from events.commit import EMPTY_TIP, Commit, Tip, commit_after, redact
 from events.ids import RoomId
@@ -690,6 +693,24 @@ class TestSharing:
         await finishing
         await redacting
         assert await other.newest_snapshot() == snapshot
+
+    def test_a_snapshot_is_encoded_with_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So the event loop gets its turns although another thread computes."""
+        paused = list[float]()
+        monkeypatch.setattr(snapshot_parts, "WORK_SECONDS", 0.0)
+        monkeypatch.setattr(
+            snapshot_parts, "time", SimpleNamespace(perf_counter=time.perf_counter, sleep=paused.append)
+        )
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                commits = chain(1)
+                await log.append(commits, expected=EMPTY_TIP)
+                await log.save(Snapshot(commits[0].tip, "x" * 5_000))
+                assert len(paused) >= 5
+                assert await log.newest_snapshot() == Snapshot(commits[0].tip, "x" * 5_000)
+
+        asyncio.run(scenario())
 
     @on_log(1)
     async def test_a_large_snapshot_is_kept_in_parts(self, log: PostgresqlLog) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 import asyncpg
 import pytest
-from structlog.testing import capture_logs
+from structlog.testing import CapturedCall, CapturingLogger
 
 from broker.errors import UsageError
 from events.codec import UnreadableCommitError, encode_commit
 from events.commit import EMPTY_TIP, redact
 from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
 from events.postgresql import layout, link, server_checks
+from events.postgresql import open as opening
 from events.postgresql.address import address_of
 from events.postgresql.errors import translated
 from events.postgresql.layout import lock_of
@@ -218,28 +219,27 @@ class TestSettings:
         async def scenario() -> None:
             url = server().url(new_name())
             _pretend(monkeypatch, **{setting: "off"})
+            monkeypatch.setattr(opening, "logger", said := CapturingLogger())
             assert f"{setting} = off" in await refused(url)
-            with capture_logs() as logged:
-                log = await open_log(url, CODEC, synchronous="normal")
-            assert [(line["event"], line["survives"]) for line in logged] == [("durability_reduced", log.survives)]
+            log = await open_log(url, CODEC, synchronous="normal")
+            assert said.calls == [CapturedCall("warning", ("durability_reduced",), {"survives": log.survives})]
             assert f"a power failure may destroy the log ({setting} = off)" in log.survives
             await log.close()
 
         run(scenario())
 
-    def test_a_role_that_does_not_wait_for_the_disk_does_so_here(self) -> None:
+    def test_a_role_that_does_not_wait_for_the_disk_does_so_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """With `full`, the broker's session is set; with `normal` it is left as it is, and a warning says so."""
 
         async def scenario() -> None:
             name = new_name()
             role = await new_role("ALTER ROLE {role} SET synchronous_commit = off")
             await init_log(server().url(name), brokers=role)
+            monkeypatch.setattr(opening, "logger", said := CapturingLogger())
             found = {}
             for synchronous in ("full", "normal"):
-                with capture_logs() as logged:
-                    log = await open_log(server().url(name, user=f"{role}:{PASSWORD}"), CODEC, synchronous=synchronous)
-                reduced = [line["survives"] for line in logged if line["event"] == "durability_reduced"]
-                assert reduced == ([log.survives] if synchronous == "normal" else [])
+                log = await open_log(server().url(name, user=f"{role}:{PASSWORD}"), CODEC, synchronous=synchronous)
+                assert [call.kwargs["survives"] for call in said.calls] == [log.survives] * (synchronous == "normal")
                 (found[synchronous],) = await log._writer.row("SELECT current_setting('synchronous_commit')")
                 assert ("synchronous_commit = off" in log.survives) == (synchronous == "normal")
                 await log.close()
