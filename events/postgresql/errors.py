@@ -37,6 +37,9 @@ _REMEDIES: Mapping[type[Exception], str] = {
 POOLER = "brokers need a direct connection; name the server itself in the URL, not a pooler such as PgBouncer"
 
 
+SLOW = "the server does not answer in time"
+LOST = "the connection to the server was lost"
+
 _CLIENTS_HOST = re.compile(r'host "[^"]*", ')
 
 _AS_THEY_ARE = (
@@ -63,7 +66,7 @@ def translated(error: Exception, address: Address) -> Exception:
     if isinstance(error, OSError):
         return LogUnavailableError(_unreachable(error))
     if isinstance(error, asyncpg.PostgresError | exceptions.InterfaceError | exceptions.InternalClientError):
-        return LogUnavailableError(text)
+        return LogUnavailableError(LOST if "connection is closed" in text else text)
     return error
 
 
@@ -79,7 +82,7 @@ def refused_connection(error: Exception, address: Address) -> Exception:
 def _unreachable(error: OSError) -> str:
     """Return the reason without the server's address, since `/readyz` shows it."""
     if isinstance(error, TimeoutError) and error.errno is None:
-        return "the server does not answer in time"
+        return SLOW
     return f"the server can't be reached: {_reason(error)}"
 
 

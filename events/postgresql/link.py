@@ -16,7 +16,7 @@ import asyncpg
 
 from events.log import LogUnavailableError
 from events.postgresql.address import Address
-from events.postgresql.errors import refused_connection, translated
+from events.postgresql.errors import SLOW, refused_connection, translated
 
 T = TypeVar("T")
 
@@ -178,13 +178,17 @@ class Link:
         working = asyncio.get_running_loop().create_task(work)
         either: set[asyncio.Future[Any]] = {working, self._must_end}
         await asyncio.wait(either, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            if self._connection is not None:
-                self._connection.terminate()
-            await asyncio.wait({working}, timeout=ABANDON_SECONDS)
+        if working.done():
+            return working.result()
+        if self._connection is not None:
+            self._connection.terminate()
+        await asyncio.wait({working}, timeout=ABANDON_SECONDS)
         if not working.done():
             working.cancel()
-            raise LogUnavailableError("the server does not answer in time")
+            working.add_done_callback(_retrieve)
+            raise LogUnavailableError(SLOW)
+        if (error := working.exception()) is not None:
+            raise LogUnavailableError(SLOW) from error
         return working.result()
 
     async def _opened(self) -> Connection:
@@ -202,3 +206,9 @@ class Link:
             connection.terminate()
             raise
         return connection
+
+
+def _retrieve(abandoned: asyncio.Task[Any]) -> None:
+    """Take the error of abandoned work, which no one waits for."""
+    if not abandoned.cancelled():
+        abandoned.exception()

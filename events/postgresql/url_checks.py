@@ -87,22 +87,29 @@ def check_files(parameters: Mapping[str, str]) -> None:
         if name in parameters:
             _check_readable(name, parameters[name])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for name in ("sslrootcert", "sslcrl"):
+    for name in ("sslrootcert", "sslcrl", "sslcert"):
         if name in parameters:
             try:
                 context.load_verify_locations(cafile=parameters[name])
             except OSError:
                 raise ValueError(f"the file {parameters[name]!r} holds nothing for {name}") from None
-    if "sslcert" in parameters and "sslkey" in parameters:
+    if "sslcert" in parameters:
+        key = parameters.get("sslkey", _default_key())
         try:
-            context.load_cert_chain(
-                parameters["sslcert"], parameters["sslkey"], password=lambda: parameters.get("sslpassword", "")
-            )
+            context.load_cert_chain(parameters["sslcert"], key, password=lambda: parameters.get("sslpassword", ""))
         except OSError:
             raise ValueError(
-                f"the files {parameters['sslcert']!r} and {parameters['sslkey']!r} hold no certificate with its key,"
-                " or sslpassword is not the key's"
+                f"the certificate {parameters['sslcert']!r} has no key: check sslkey and sslpassword"
             ) from None
+
+
+def _default_key() -> Path | None:
+    """Return the key that the client library takes if none is named; `None` if there is none."""
+    try:
+        key = Path.home() / ".postgresql" / "postgresql.key"
+    except RuntimeError:  # this user has no home
+        return None
+    return key if key.exists() else None
 
 
 def _check_readable(name: str, path: str) -> None:

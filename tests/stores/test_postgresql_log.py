@@ -188,7 +188,7 @@ class TestDeadPeers:
                 pid = log._writer.server_pid
                 os.kill(pid, signal.SIGSTOP)
                 try:
-                    with pytest.raises(LogUnavailableError):
+                    with pytest.raises(LogUnavailableError, match="does not answer in time"):
                         await asyncio.wait_for(log.append(commits[1:2], expected=commits[0].tip), WITHIN_SECONDS)
                 finally:
                     os.kill(pid, signal.SIGCONT)
@@ -233,6 +233,21 @@ class TestDeadPeers:
                 assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
 
         asyncio.run(scenario())
+
+    @on_log(1)
+    async def test_a_connection_that_breaks_in_a_transaction_is_lost(self, log: PostgresqlLog) -> None:
+        """The error says so, whatever the client library was doing."""
+        commits = conversation("one")
+        await log.append(commits, expected=EMPTY_TIP)
+
+        async def work(connection: Any) -> None:
+            async with connection.transaction():
+                await server().sql(f"SELECT pg_terminate_backend({connection.get_server_pid()})")
+                await connection.execute("SELECT 1")
+
+        with pytest.raises(LogUnavailableError, match="connection"):
+            await log._writer.run(work)
+        assert await log.append([], expected=commits[-1].tip) == commits[-1].tip
 
     def test_a_log_closes_although_work_does_not_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is abandoned, also if it has no limit of its own, or opens a connection."""

@@ -128,10 +128,11 @@ class TestFiles:
         other.mkdir()
         certify(other)
         (tmp_path / "text").write_text("hello")
-        for name in ("sslrootcert", "sslcrl"):
+        for name in ("sslrootcert", "sslcrl", "sslcert"):
             assert f"holds nothing for {name}" in asyncio.run(refused(f"postgresql://h/db?{name}={tmp_path}/text"))
         pair = f"postgresql://h/db?sslcert={tmp_path}/certificate.pem&sslkey="
-        assert "no certificate with its key" in asyncio.run(refused(f"{pair}{other}/key.pem"))
+        assert "has no key: check sslkey" in asyncio.run(refused(f"{pair}{other}/key.pem"))
+        assert "has no key: check sslkey" in asyncio.run(refused(pair.removesuffix("&sslkey=")))
         good = f"{pair}{tmp_path}/key.pem&sslrootcert={tmp_path}/certificate.pem"
         assert address_of(good).dsn == good
 
