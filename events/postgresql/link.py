@@ -72,7 +72,8 @@ class Link:
         self._lock = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
         self._is_closed = False
-        self._must_end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._current: asyncio.Task[Any] | None = None
+        self._is_late = False
 
     @property
     def is_open(self) -> bool:
@@ -140,9 +141,12 @@ class Link:
                 self._connection.terminate()
 
     def _give_up(self) -> None:
-        """End the operation under way."""
-        if not self._must_end.done():
-            self._must_end.set_result(None)
+        """End the operation under way: with its connection, and by itself if it does not notice that."""
+        self._is_late = True
+        if self._connection is not None:
+            self._connection.terminate()
+        if self._current is not None:
+            asyncio.get_running_loop().call_later(ABANDON_SECONDS, self._current.cancel)
 
     async def _answer(
         self, answer: asyncio.Future[T], work: Callable[[Connection], Coroutine[Any, Any, T]], *, is_limited: bool
@@ -160,36 +164,24 @@ class Link:
         async with self._lock:
             if self._is_closed:
                 raise LogUnavailableError("the log is closed")
-            if not self.is_open:
-                self._connection = await self._bounded(self._opened(), None)
-            connection = self._connection
+            self._current, self._is_late = asyncio.current_task(), False
+            watchdog: asyncio.TimerHandle | None = None
             try:
-                return await self._bounded(work(connection), CALL_SECONDS if is_limited else None)
-            except asyncpg.ReadOnlySQLTransactionError:
-                connection.terminate()  # it is a standby by now; the next connection looks for the primary
+                if not self.is_open:
+                    self._connection = await self._opened()
+                if is_limited:
+                    watchdog = asyncio.get_running_loop().call_later(CALL_SECONDS, self._give_up)
+                return await work(self._connection)
+            except BaseException as error:
+                if self._is_late:
+                    raise LogUnavailableError(SLOW) from error
+                if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                    self._connection.terminate()  # it is a standby by now; the next connection looks for the primary
                 raise
-
-    async def _bounded(self, work: Coroutine[Any, Any, T], limit_s: float | None) -> T:
-        """Return the result of `work`. At its limit or when the link is closed, abandon it with the connection.
-
-        Raises:
-            LogUnavailableError: it was abandoned.
-        """
-        working = asyncio.get_running_loop().create_task(work)
-        either: set[asyncio.Future[Any]] = {working, self._must_end}
-        await asyncio.wait(either, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        if self._connection is not None:
-            self._connection.terminate()
-        await asyncio.wait({working}, timeout=ABANDON_SECONDS)
-        if not working.done():
-            working.cancel()
-            working.add_done_callback(_retrieve)
-            raise LogUnavailableError(SLOW)
-        if (error := working.exception()) is not None:
-            raise LogUnavailableError(SLOW) from error
-        return working.result()
+            finally:
+                self._current = None
+                if watchdog is not None:
+                    watchdog.cancel()
 
     async def _opened(self) -> Connection:
         try:
@@ -206,9 +198,3 @@ class Link:
             connection.terminate()
             raise
         return connection
-
-
-def _retrieve(abandoned: asyncio.Task[Any]) -> None:
-    """Take the error of abandoned work, which no one waits for."""
-    if not abandoned.cancelled():
-        abandoned.exception()

@@ -218,6 +218,27 @@ class TestDeadPeers:
 
         asyncio.run(scenario())
 
+    def test_work_that_waits_for_a_full_socket_is_abandoned(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The server is stopped in the middle of much data, where the client library does not hear of the end."""
+        monkeypatch.setattr(link_module, "CALL_SECONDS", 0.3)
+
+        async def send_much(connection: Any) -> None:
+            statement = await connection.prepare("SELECT $1::text")
+            os.kill(connection.get_server_pid(), signal.SIGSTOP)
+            await statement.executemany([("x" * 1_000_000,)] * 40)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                commits, pid = chain(1), log._writer.server_pid
+                try:
+                    with pytest.raises(LogUnavailableError, match="in time"):
+                        await asyncio.wait_for(log._writer.run(send_much), WITHIN_SECONDS)
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+                assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
+
+        asyncio.run(scenario())
+
     def test_work_that_does_not_notice_the_end_of_its_connection_is_abandoned(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
