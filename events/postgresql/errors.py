@@ -40,6 +40,9 @@ POOLER = "brokers need a direct connection; name the server itself in the URL, n
 SLOW = "the server does not answer in time"
 LOST = "the connection to the server was lost"
 
+_CLOSED = "connection is clos"
+"""It is in the client library's texts for a connection that broke."""
+
 _CLIENTS_HOST = re.compile(r'host "[^"]*", ')
 
 _AS_THEY_ARE = (
@@ -66,17 +69,18 @@ def translated(error: Exception, address: Address) -> Exception:
     if isinstance(error, OSError):
         return LogUnavailableError(_unreachable(error))
     if isinstance(error, asyncpg.PostgresError | exceptions.InterfaceError | exceptions.InternalClientError):
-        return LogUnavailableError(LOST if "connection is closed" in text else text)
+        return LogUnavailableError(LOST if _CLOSED in text else text)
     return error
 
 
 def refused_connection(error: Exception, address: Address) -> Exception:
     """Return the log's error for one of the connection's begin, where the client library refuses its parameters."""
-    if isinstance(error, _AS_THEY_ARE):
+    text = one_line(error, address)
+    if isinstance(error, _AS_THEY_ARE) or _CLOSED in text:
         return error  # see `translated`
     if isinstance(error, ssl.SSLError):
         return UnusableLogError(f"TLS fails: {_tls_reason(error)}; check sslmode and the certificates")
-    return UnusableLogError(f"{one_line(error, address)}; check the URL")
+    return UnusableLogError(f"{text}; check the URL")
 
 
 def _unreachable(error: OSError) -> str:

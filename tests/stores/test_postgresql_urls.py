@@ -13,7 +13,7 @@ import pytest
 from events.commit import EMPTY_TIP
 from events.log import LogRolledBackError, LogUnavailableError, UnusableLogError
 from events.postgresql.address import address_of
-from events.postgresql.errors import translated
+from events.postgresql.errors import refused_connection, translated
 from events.postgresql.open import init_log, open_loading, open_log, open_reader
 from events.postgresql.url_checks import TARGETS
 from tests.support.certificates import certify
@@ -178,6 +178,15 @@ class TestTexts:
         assert isinstance(said, LogUnavailableError)
         assert text in str(said)
         assert "10.0.0.5" not in str(said)
+
+    def test_what_the_client_library_can_not_do_is_for_the_operator(self) -> None:
+        """As a way to log in that it does not know; a connection that broke at its begin is tried again."""
+        address = address_of(f"postgresql://u:{PASSWORD}@h/db")
+        unknown = refused_connection(asyncpg.InterfaceError("unsupported authentication method"), address)
+        assert str(unknown) == "unsupported authentication method; check the URL"
+        broke = asyncpg.InterfaceError("the underlying connection is closed")
+        assert refused_connection(broke, address) is broke
+        assert str(translated(broke, address)) == "the connection to the server was lost"
 
     def test_a_broken_log_does_not_name_its_database(self) -> None:
         """A client may see why a broker is not ready, and not where its log is."""
