@@ -36,6 +36,7 @@ from events.postgresql.turns import TurnLine
 FOLLOWED_PAGE = 500
 POLL_SECONDS = 1.0
 PURGED_AT_ONCE = 1_000
+REDACTED_AT_ONCE = 500
 VACUUM_SECONDS = 3_600.0
 
 STORED, STORED_OUT_OF_TURN, LATE, ROLLED_BACK = 1, 3, 0, -1
@@ -104,7 +105,7 @@ class PostgresqlLog:
             raise Conflict(self._known_now(missed or ()))
         if answer == ROLLED_BACK:
             raise LogRolledBackError(
-                f"{self._address.label} was rolled back: it ends at position {position} ({commit_id}),"
+                f"the log was rolled back: it ends at position {position} ({commit_id}),"
                 f" and went on to position {expected.position} ({expected.commit_id}) before"
             )
         self.is_contended = answer == STORED_OUT_OF_TURN and not has_turn
@@ -165,55 +166,49 @@ class PostgresqlLog:
 
     async def save(self, snapshot: Snapshot) -> None:
         """Keep `snapshot`, if possible; see `EventLog.save`. Appends go on meanwhile."""
-        with suppress(LogUnavailableError, UnusableLogError):
+        with suppress(LogUnavailableError, LogRolledBackError, UnusableLogError):
             await self._reader.look()
             if snapshot.tip.position > self.base.position:
-                await self._write(snapshot, base=None)
+                await self._write(snapshot, is_base=False)
 
     async def compact(self, snapshot: Snapshot) -> None:
         """Forget the commits up to `snapshot`; see `EventLog.compact`. Appends go on meanwhile.
 
         The commits count as gone at once, for every reader and view. Deleting them takes a while. If it is cut short,
         the next call finishes it.
+
+        Raises:
+            LogUnavailableError: the server did not answer, or the snapshot was dropped while it was written.
+            LogRolledBackError: the snapshot's tip is no commit of this log.
         """
         await self._reader.look()
         if snapshot.tip.position > self.base.position:
-            await self._write(snapshot, base=snapshot.tip)
+            await self._write(snapshot, is_base=True)
             await self._reader.look()
         for table in ("commits", "deliveries"):
             while await self._purge(table):
                 pass
 
     async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
-        """Redact the texts at `positions` in one transaction; see `EventLog.redact`.
+        """Redact the texts at `positions`, some in each transaction; see `EventLog.redact`. Appends go on meanwhile.
 
         The old rows are overwritten once they are vacuumed, which this asks for once an hour. Backups and archived WAL
         keep them.
         """
 
-        async def work(connection: Connection) -> Position:
+        async def finish(connection: Connection) -> Position:
             async with connection.transaction():
-                rows = await connection.fetch(
-                    f"SELECT position, body::text FROM {self._schema}.commits WHERE position = ANY($1) FOR UPDATE",  # noqa: S608
-                    list(positions),
-                )
-                await connection.executemany(
-                    f"UPDATE {self._schema}.commits SET body = $2::text::json WHERE position = $1",  # noqa: S608
-                    self._redacted(rows),
-                )
-                await connection.execute(
-                    f"DELETE FROM {self._schema}.snapshots WHERE position < $1"  # noqa: S608
-                    f" AND position <> (SELECT base_position FROM {self._schema}.meta)",
-                    snapshots_before,
-                )
+                # This comes first: the snapshots are dropped with the base known that it waited for.
                 reached: Position = await connection.fetchval(
                     f"UPDATE {self._schema}.meta SET redacted_to = greatest(redacted_to, $1) RETURNING redacted_to",  # noqa: S608
                     done_to,
                 )
+                await snapshots.drop_older(connection, self._schema, snapshots_before)
                 return reached
 
-        self._known.forget(positions)
-        self.redacted_to = max(self.redacted_to, await self._writer.run(work))
+        for start in range(0, len(positions), REDACTED_AT_ONCE):
+            await self._redact_page(positions[start : start + REDACTED_AT_ONCE])
+        self.redacted_to = max(self.redacted_to, await self._writer.run(finish))
         await self._vacuum()
 
     async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
@@ -270,12 +265,12 @@ class PostgresqlLog:
 
     # Chores
 
-    async def _write(self, snapshot: Snapshot, *, base: Tip | None) -> None:
-        number, sha256 = await snapshots.write(self._side, snapshot, self._codec)
+    async def _write(self, snapshot: Snapshot, *, is_base: bool) -> None:
+        written = await snapshots.write(self._side, snapshot, self._codec)
 
         async def finish(connection: Connection) -> None:
             async with connection.transaction():
-                await snapshots.finish(connection, self._schema, number, sha256, base=base)
+                await snapshots.finish(connection, self._schema, written, is_base=is_base)
 
         await self._writer.run(finish)
 
@@ -287,11 +282,33 @@ class PostgresqlLog:
             f" ORDER BY position LIMIT {PURGED_AT_ONCE}))"
         )
 
+    async def _redact_page(self, positions: Sequence[Position]) -> None:
+        """Redact the texts at `positions` in one transaction. A row without a text is not written again."""
+
+        async def work(connection: Connection) -> None:
+            async with connection.transaction():
+                rows = await connection.fetch(
+                    f"SELECT position, body::text FROM {self._schema}.commits"  # noqa: S608
+                    " WHERE position = ANY($1) ORDER BY position FOR UPDATE",
+                    list(positions),
+                )
+                if changed := self._redacted(rows):
+                    await connection.execute(
+                        f"UPDATE {self._schema}.commits c SET body = u.line::json"  # noqa: S608
+                        " FROM unnest($1::bigint[], $2::text[]) AS u(position, line) WHERE c.position = u.position",
+                        *map(list, zip(*changed, strict=True)),
+                    )
+
+        self._known.forget(positions)
+        await self._writer.run(work)
+
     def _redacted(self, rows: Iterable[tuple[Position, str]]) -> list[tuple[Position, str]]:
+        """Return the rows that redaction changes, redacted."""
         try:
-            return [(position, redact_line(line.encode()).decode()) for position, line in rows]
+            redacted = [(position, redact_line(line.encode()).decode(), line) for position, line in rows]
         except UnreadableCommitError as error:
-            raise damaged(self._address, f"a commit can't be read: {error}") from error
+            raise damaged(f"a commit can't be read: {error}") from error
+        return [(position, line) for position, line, was in redacted if line != was]
 
     async def _vacuum(self) -> None:
         """Let the server overwrite what was redacted, once an hour, if the role may; else autovacuum does it later."""
