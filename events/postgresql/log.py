@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
-from events.codec import UnreadableCommitError, encode_commit, redact_line
+from events.codec import encode_commit
 from events.commit import BrokenChainError, Commit, Tip
 from events.ids import CommitId, Position
 from events.log import (
@@ -24,9 +25,8 @@ from events.log import (
     StateCodec,
     UnusableLogError,
 )
-from events.postgresql import snapshots
+from events.postgresql import redaction, snapshots
 from events.postgresql.coordination import PostgresqlCoordination
-from events.postgresql.errors import damaged
 from events.postgresql.known_commits import KnownCommits
 from events.postgresql.link import NO_LIMIT, SOON, Connection, Link
 from events.postgresql.reader import PostgresqlReader
@@ -36,7 +36,6 @@ from events.postgresql.turns import TurnLine
 FOLLOWED_PAGE = 500
 POLL_SECONDS = 1.0
 PURGED_AT_ONCE = 1_000
-REDACTED_AT_ONCE = 500
 VACUUM_SECONDS = 3_600.0
 
 STORED, STORED_OUT_OF_TURN, LATE, ROLLED_BACK = 1, 3, 0, -1
@@ -195,20 +194,14 @@ class PostgresqlLog:
         The old rows are overwritten once they are vacuumed, which this asks for once an hour. Backups and archived WAL
         keep them.
         """
-
-        async def finish(connection: Connection) -> Position:
-            async with connection.transaction():
-                # This comes first: the snapshots are dropped with the base known that it waited for.
-                reached: Position = await connection.fetchval(
-                    f"UPDATE {self._schema}.meta SET redacted_to = greatest(redacted_to, $1) RETURNING redacted_to",  # noqa: S608
-                    done_to,
-                )
-                await snapshots.drop_older(connection, self._schema, snapshots_before)
-                return reached
-
-        for start in range(0, len(positions), REDACTED_AT_ONCE):
-            await self._redact_page(positions[start : start + REDACTED_AT_ONCE])
-        self.redacted_to = max(self.redacted_to, await self._writer.run(finish))
+        for start in range(0, len(positions), redaction.REDACTED_AT_ONCE):
+            page = positions[start : start + redaction.REDACTED_AT_ONCE]
+            self._known.forget(page)
+            await self._writer.run(partial(redaction.redact_page, schema=self._schema, positions=page))
+        reached = await self._writer.run(
+            partial(redaction.finish, schema=self._schema, done_to=done_to, snapshots_before=snapshots_before)
+        )
+        self.redacted_to = max(self.redacted_to, reached)
         await self._vacuum()
 
     async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
@@ -281,34 +274,6 @@ class PostgresqlLog:
             f" WHERE position <= (SELECT base_position FROM {self._schema}.meta)"
             f" ORDER BY position LIMIT {PURGED_AT_ONCE}))"
         )
-
-    async def _redact_page(self, positions: Sequence[Position]) -> None:
-        """Redact the texts at `positions` in one transaction. A row without a text is not written again."""
-
-        async def work(connection: Connection) -> None:
-            async with connection.transaction():
-                rows = await connection.fetch(
-                    f"SELECT position, body::text FROM {self._schema}.commits"  # noqa: S608
-                    " WHERE position = ANY($1) ORDER BY position FOR UPDATE",
-                    list(positions),
-                )
-                if changed := self._redacted(rows):
-                    await connection.execute(
-                        f"UPDATE {self._schema}.commits c SET body = u.line::json"  # noqa: S608
-                        " FROM unnest($1::bigint[], $2::text[]) AS u(position, line) WHERE c.position = u.position",
-                        *map(list, zip(*changed, strict=True)),
-                    )
-
-        self._known.forget(positions)
-        await self._writer.run(work)
-
-    def _redacted(self, rows: Iterable[tuple[Position, str]]) -> list[tuple[Position, str]]:
-        """Return the rows that redaction changes, redacted."""
-        try:
-            redacted = [(position, redact_line(line.encode()).decode(), line) for position, line in rows]
-        except UnreadableCommitError as error:
-            raise damaged(f"a commit can't be read: {error}") from error
-        return [(position, line) for position, line, was in redacted if line != was]
 
     async def _vacuum(self) -> None:
         """Let the server overwrite what was redacted, once an hour, if the role may; else autovacuum does it later."""

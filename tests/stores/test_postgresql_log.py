@@ -28,6 +28,7 @@ from events.policy import Policy
 from events.postgresql import coordination as coordination_module
 from events.postgresql import link as link_module
 from events.postgresql import log as log_module
+from events.postgresql import redaction
 from events.postgresql import session_records as session_records_module
 from events.postgresql import snapshots as snapshots_module
 from events.postgresql.known_commits import KNOWN_COMMITS_MAX
@@ -517,7 +518,7 @@ class TestRedaction:
 
     def test_appends_go_on_between_its_transactions(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """One that was called after the redaction began is stored before it ends; then all texts are gone."""
-        monkeypatch.setattr(log_module, "REDACTED_AT_ONCE", 2)
+        monkeypatch.setattr(redaction, "REDACTED_AT_ONCE", 2)
 
         async def scenario() -> None:
             async with opened() as (log,):
