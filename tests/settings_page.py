@@ -13,6 +13,8 @@ from broker.metrics import Metrics
 from projections.state import INITIAL_STATE
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+HAS_NO_PROC = not Path("/proc/self/stat").exists()
+"""Then the metrics of the process are missing, and the page can't be written."""
 
 
 def settings() -> Iterator[tuple[str, str, str]]:
@@ -61,4 +63,5 @@ def _with(page: str, name: str, generated: str) -> str:
 
 
 if __name__ == "__main__":
+    assert not HAS_NO_PROC, "it needs Linux"
     PAGE.write_text(current(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -26,6 +26,8 @@ DEVELOPERS = [
     "lint",
     "types",
     "imports",
+    "docs",
+    "settings",
     "test",
     "test-all",
     "test-suite",
