@@ -10,13 +10,14 @@ from collections.abc import Callable
 import pytest
 
 from broker.decide import decide
+from events.commit import Facts
 from events.events import RoomOpened
 from events.ids import ConnectionId
 from tests.facade.people import Modern, texts
 from tests.support.pages import ROOT
 from tests.support.people import ANN, BOB, FRESH, enter, entered
 from tests.support.process import killed, serving
-from tests.support.specs import state_after
+from tests.support.specs import NOON_MS, state_after
 
 EXAMPLES = ROOT / "examples"
 WORDS = ["one", "two", "three", "four", "five"]

@@ -44,7 +44,7 @@ def test_the_conversation_goes_as_it_is_shown() -> None:
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_BROKER_")}
     done = subprocess.run(
-        [shutil.which("bash"), "-c", program.replace(PORT, str(free_port()))],
+        [str(shutil.which("bash")), "-c", program.replace(PORT, str(free_port()))],
         env=environment | {"PATH": path, "no_proxy": "127.0.0.1"},
         capture_output=True,
         text=True,
