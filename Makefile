@@ -71,6 +71,7 @@ test: install  ## the daily loop: all but the slow tests; a branch of the core t
 test-all: SEEDS = 400
 test-all: JOBS = 2
 test-all: export SEED = 1
+test-all: PYTHONS = --newest
 test-all: docs test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate  ## every test at its full size; needs npm and Chromium
 
 test-suite: install  ## the whole Python suite, slow tests included; too little branch coverage is a failure
@@ -80,8 +81,8 @@ test-suite: install  ## the whole Python suite, slow tests included; too little 
 	$(BIN)/python -m coverage report --include='$(STORE_FILES)' --fail-under=95
 	$(PYTEST) -m slow
 
-test-pythons: install  ## the daily suite on every other supported Python of this machine, in .venvs
-	$(BIN)/python -m tests.pythons
+test-pythons: install  ## the daily suite on every other supported Python of this machine, in .venvs; PYTHONS=--newest for one
+	$(BIN)/python -m tests.pythons $(PYTHONS)
 
 test-map: install  ## the core and the state machines with the persistent map of Python 3.14, which is our own
 	PYTHONPATH=tests/support/missing $(DAILY) tests/core tests/testing tests/simulation

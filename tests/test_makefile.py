@@ -129,7 +129,7 @@ def test_the_slow_tests_wait_for_test_all(clone: Clone) -> None:
         (other_map if "PYTHONPATH=tests/support/missing" in line else own).append(line)
     assert [" HYPOTHESIS_PROFILE=daily " in line for line in other_map] == [True]
     assert [line for line in own if "HYPOTHESIS_PROFILE" in line] == []
-    assert ".venv/bin/python -m tests.pythons" in own
+    assert ".venv/bin/python -m tests.pythons --newest" in own
     suite = [args for line in own if (args := line.partition(" -m pytest ")[2]) and "slow" in args]
     assert suite == ["-n auto --dist worksteal -m 'not slow' --cov --cov-report=", "-n auto --dist worksteal -m slow"]
     for part in ("--fail-under=95", "TEST_FAST_LANE=0", "CHAT_BROKER_NO_FAST_LANE=1", "tests/browser", "tests/fuzz"):

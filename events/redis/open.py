@@ -29,7 +29,14 @@ from events.session_records import SECRET_BYTES
 logger = structlog.get_logger(__name__)
 
 FORMAT = 1
-SETTINGS = ("maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "auto-aof-rewrite-percentage")
+SETTINGS = (
+    "maxmemory",
+    "maxmemory-policy",
+    "appendonly",
+    "appendfsync",
+    "no-appendfsync-on-rewrite",
+    "auto-aof-rewrite-percentage",
+)
 
 
 async def open_log(url: str, codec: StateCodec, *, synchronous: Literal["full", "normal"] = "full") -> RedisLog:

@@ -11,7 +11,10 @@ from events.redis.errors import READ_ONLY
 LEAST_VERSION = (7, 0)
 Fields = Mapping[str, str]
 
-DURABLE = "set appendonly yes and appendfsync always in Redis, or start with --log-synchronous normal"
+DURABLE = (
+    "set appendonly yes, appendfsync always and no-appendfsync-on-rewrite no in Redis, or start with"
+    " --log-synchronous normal"
+)
 
 
 class Verdict(NamedTuple):
@@ -62,15 +65,19 @@ def _check_engine(info: Fields) -> None:
 
 def _durability(info: Fields, config: Fields, synchronous: Literal["full", "normal"]) -> Verdict:
     appendonly, appendfsync = config.get("appendonly", ""), config.get("appendfsync", "")
-    warnings: tuple[str, ...] = ()
-    if synchronous == "full" and (appendonly, appendfsync) != ("yes", "always"):
-        settings = f"appendonly {appendonly}, appendfsync {appendfsync}"
+    pauses = config.get("no-appendfsync-on-rewrite") == "yes"
+    settings = f"appendonly {appendonly}, appendfsync {appendfsync}"
+    settings += ", no-appendfsync-on-rewrite yes" if pauses else ""
+    is_durable = (appendonly, appendfsync, pauses) == ("yes", "always", False)
+    if synchronous == "full" and not is_durable:
         raise UnusableLogError(f"Redis may lose a stored commit with a power failure ({settings}); {DURABLE}")
+    warnings: tuple[str, ...] = (
+        () if is_durable else (f"Redis may lose a stored commit with a power failure ({settings})",)
+    )
     if appendonly != "yes":
-        warnings = ("Redis keeps no append-only file: when it ends, it loses what it has not saved",)
         return Verdict("a crash of the broker; an end of Redis takes what it has not saved", warnings, has_file=False)
     if config.get("auto-aof-rewrite-percentage") == "0":
-        warnings = (
+        warnings += (
             "Redis does not rewrite its append-only file by itself (auto-aof-rewrite-percentage 0): redacted texts"
             " stay there until BGREWRITEAOF",
         )
@@ -78,6 +85,8 @@ def _durability(info: Fields, config: Fields, synchronous: Literal["full", "norm
         "always": "a crash and a power failure, but not the loss of the disk",
         "everysec": "a crash of the broker; a crash of Redis or a power failure may take the last second",
     }.get(appendfsync, "a crash of the broker; a power failure may take the last half minute")
+    if pauses:
+        survives = "a crash of the broker; a power failure may take what came while Redis rewrites its file"
     return Verdict(survives + _failover(info), warnings)
 
 

@@ -320,6 +320,26 @@ async def test_a_log_that_is_rolled_back_is_folded_anew(valkey: RedisServer) -> 
 
 
 @pytest.mark.slow
+async def test_workers_begin_anew_when_their_log_is_wiped(valkey: RedisServer) -> None:
+    """No client has to call for that: each worker follows the log. People get new handles from the new log."""
+    name = "wiped"
+    async with supervised(valkey.url(name)) as workers:
+        await workers.logged("workers_ready")
+        there = workers.people()
+        await there.pair("2026", "2026")
+        epoch = valkey.client.hget(f"{{{name}}}:meta", "epoch")
+        valkey.client.delete(*valkey.client.keys(f"{{{name}}}:*"))
+        await workers.logged("worker_ended", 2, status=1)
+        await workers.logged("ready", 4)
+        assert valkey.client.hget(f"{{{name}}}:meta", "epoch") != epoch
+        again = workers.people()
+        ann, _ = await again.pair("2026", "2025")
+        await ann.say("hello again")
+        await there.close()
+        await again.close()
+
+
+@pytest.mark.slow
 async def test_a_service_manager_is_told(tmp_path: Path, log: str) -> None:
     """When it serves, that it lives, and when it ends: a single process and a supervisor alike."""
     for arguments in ((), ("--workers", "2", "--log", log)):

@@ -51,8 +51,9 @@ class TestJudging:
             ({"role": "slave"}, {}, "read-only replica; name the primary"),
             ({}, {"maxmemory": "1000000", "maxmemory-policy": "allkeys-lru"}, "set maxmemory-policy noeviction"),
             ({}, {"appendonly": "no"}, "--log-synchronous normal"),
-            ({}, {"appendfsync": "everysec"}, "set appendonly yes and appendfsync always"),
+            ({}, {"appendfsync": "everysec"}, "set appendonly yes, appendfsync always"),
             ({}, {"appendfsync": "no"}, "appendfsync no"),
+            ({}, {"no-appendfsync-on-rewrite": "yes"}, "no-appendfsync-on-rewrite yes"),
         ],
     )
     def test_weak_settings_are_refused(self, info: dict[str, str], config: dict[str, str], told: str) -> None:
@@ -68,14 +69,15 @@ class TestJudging:
         ("config", "survives", "warnings"),
         [
             ({}, "a crash and a power failure, but not the loss of the disk", 0),
-            ({"appendfsync": "everysec"}, "may take the last second", 0),
-            ({"appendfsync": "no"}, "may take the last half minute", 0),
+            ({"appendfsync": "everysec"}, "may take the last second", 1),
+            ({"appendfsync": "no"}, "may take the last half minute", 1),
+            ({"no-appendfsync-on-rewrite": "yes"}, "may take what came while Redis rewrites its file", 1),
             ({"appendonly": "no"}, "an end of Redis takes what it has not saved", 1),
             ({"auto-aof-rewrite-percentage": "0"}, "power failure", 1),
         ],
     )
     def test_what_a_commit_survives_is_said(self, config: dict[str, str], survives: str, warnings: int) -> None:
-        """As the settings are, with `normal`; the weakest with a warning."""
+        """As the settings are, with `normal`; the weak ones with a warning."""
         verdict = judge(INFO, GOOD | config, "normal")
         assert survives in verdict.survives
         assert len(verdict.warnings) == warnings

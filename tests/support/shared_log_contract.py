@@ -290,6 +290,18 @@ class SharedStoreContract(SharedLogContract):
 
         run(scenario)
 
+    def test_a_broker_can_ask_how_far_another_has_redacted(self) -> None:
+        """By redacting nothing: so it goes on there."""
+
+        async def scenario() -> None:
+            (here, there), commits = await self.make_some(2), conversation("one", "two", "three")
+            await here.append(commits, expected=EMPTY_TIP)
+            await here.redact([3], done_to=3)
+            await there.redact([], done_to=0)
+            assert there.redacted_to == 3
+
+        run(scenario)
+
     def test_what_one_redacts_is_gone_for_the_other(self) -> None:
         """From reads, from what a turn or a conflict brings, and from what is followed."""
 
