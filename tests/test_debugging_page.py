@@ -26,6 +26,7 @@ from log_debugger.telling.keybindings import BOUND_KEYS, KEY_NAMES
 from log_debugger.telling.panels import PanelSection, changed_sections, commit_sections
 from mcp_facade.cli import COMMANDS, LOG_COMMANDS
 from tests.log_debugger.logs import run_command
+from tests.support.pages import Page, names
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")
@@ -155,6 +156,14 @@ def test_every_command_that_looks_into_a_log_is_tried() -> None:
     assert untried <= {"serve", "trace", "log"}
     for command in set(LOG_COMMANDS) - {"init"}:  # it makes a log where there is none
         assert f"chat-broker log {command} " in PAGE
+
+
+def test_every_command_is_listed() -> None:
+    """Those that look into a log on this page, those that copy and shorten one on that for operators."""
+    written = {names(command)[0].split()[1] for command, _ in Page("docs/debugging.md").tables("Commands")[0]}
+    assert written == set(COMMANDS)
+    for command in LOG_COMMANDS:
+        assert f"chat-broker log {command} " in Page("docs/operating.md").text
 
 
 def test_the_screen_of_the_stepper_is_the_one_that_is_shown() -> None:
