@@ -202,7 +202,7 @@ def test_the_keys_of_the_stepper_are_those_of_the_table() -> None:
 
 def test_what_the_page_has_one_make_is_not_offered_to_git() -> None:
     """A clone is clean after the walk."""
-    made = re.findall(r"(?:-o |sqlite:| > )(\w+\.\w+)", PAGE)
+    made = re.findall(r"(?:-o |sqlite:| > )([a-z]\w*\.\w+)", PAGE)
     made += [f"{name}{part}" for name in made if name.endswith(".db") for part in ("-wal", "-shm", ".lock", ".wake")]
     names = {*made, *(name for name, _ in MODULES)}
     assert {"mystery.db.lock", "chat.jsonl", "mystery.html", "test_mystery.py", "mystery_rule.py"} <= names
