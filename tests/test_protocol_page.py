@@ -202,3 +202,47 @@ def test_the_request_for_a_stream_is_answered_with_one() -> None:
     acknowledged, found = asyncio.run(asyncio.wait_for(heard(), 60))
     assert acknowledged["method"] == "notifications/subscriptions/acknowledged"
     assert (found["method"], found["params"]["partner"]) == ("chatroom.found", "Bob")
+
+
+def test_the_errors_are_those_of_the_table() -> None:
+    """Each status and code that a request alone can lead to."""
+    call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    json_type = {"content-type": "application/json"}
+    session = json_type | {"mcp-session-id": "cs_unknown"}
+    requests: list[tuple[str, dict[str, str], str | bytes]] = [
+        ("POST", json_type, "{"),
+        ("POST", json_type, f"[{call}]"),
+        ("POST", {"content-type": "text/plain"}, call),
+        ("POST", json_type, call),
+        ("POST", json_type | {"origin": "https://elsewhere.example"}, call),
+        ("POST", session, call),
+        ("GET", session | {"accept": "text/event-stream"}, ""),
+        ("PUT", {}, ""),
+        ("POST", json_type | {"accept": "text/html"}, call),
+        ("POST", json_type, b"[" * (DEFAULTS["body_bytes_max"] + 1)),
+        ("GET", {"x-long": "a" * 1_000_000}, ""),
+        ("POST", json_type | {"host": "elsewhere.example"}, call),
+    ]
+
+    async def answered() -> list[tuple[int, int | None]]:
+        async with serving() as broker, httpx.AsyncClient(trust_env=False) as client:
+            answers = [
+                await client.request(method, broker.url, headers=headers, content=content)
+                for method, headers, content in requests
+            ]
+            return [(answer.status_code, code_in(answer)) for answer in answers]
+
+    answers = asyncio.run(asyncio.wait_for(answered(), 60))
+    statuses = [status for status, _ in answers]
+    assert statuses == [400, 400, 400, 400, 403, 404, 404, 405, 406, 413, 431, 421]
+    assert {code for status, code in answers if status == 404} == {-32001}
+    rows = " ".join(answer for answer, *_ in PAGE.tables("Errors of HTTP and JSON-RPC")[0])
+    assert [status for status in statuses if str(status) not in rows] == []
+
+
+def code_in(answer: httpx.Response) -> int | None:
+    """Return the code of a JSON-RPC error; `None` if it is none."""
+    if not answer.headers.get("content-type", "").startswith("application/json"):
+        return None
+    code: int = answer.json()["error"]["code"]
+    return code
