@@ -26,6 +26,7 @@ from log_debugger.telling.keybindings import BOUND_KEYS, KEY_NAMES
 from log_debugger.telling.panels import PanelSection, changed_sections, commit_sections
 from mcp_facade.cli import COMMANDS, LOG_COMMANDS
 from tests.log_debugger.logs import run_command
+from tests.support.pages import Page, names
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")
@@ -157,6 +158,14 @@ def test_every_command_that_looks_into_a_log_is_tried() -> None:
         assert f"chat-broker log {command} " in PAGE
 
 
+def test_every_command_is_listed() -> None:
+    """Those that look into a log on this page, those that copy and shorten one on that for operators."""
+    written = {names(command)[0].split()[1] for command, _ in Page("docs/debugging.md").tables("Commands")[0]}
+    assert written == set(COMMANDS)
+    for command in LOG_COMMANDS:
+        assert f"chat-broker log {command} " in Page("docs/operating.md").text
+
+
 def test_the_screen_of_the_stepper_is_the_one_that_is_shown() -> None:
     """Its two columns hold what they hold at that position, however they are wrapped."""
     (screen,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -193,7 +202,7 @@ def test_the_keys_of_the_stepper_are_those_of_the_table() -> None:
 
 def test_what_the_page_has_one_make_is_not_offered_to_git() -> None:
     """A clone is clean after the walk."""
-    made = re.findall(r"(?:-o |sqlite:| > )(\w+\.\w+)", PAGE)
+    made = re.findall(r"(?:-o |sqlite:| > )([a-z]\w*\.\w+)", PAGE)
     made += [f"{name}{part}" for name in made if name.endswith(".db") for part in ("-wal", "-shm", ".lock", ".wake")]
     names = {*made, *(name for name, _ in MODULES)}
     assert {"mystery.db.lock", "chat.jsonl", "mystery.html", "test_mystery.py", "mystery_rule.py"} <= names

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 COPIED = [
@@ -26,6 +27,8 @@ DEVELOPERS = [
     "lint",
     "types",
     "imports",
+    "docs",
+    "settings",
     "test",
     "test-all",
     "test-suite",
@@ -160,6 +163,13 @@ def test_other_versions_are_installed_by_whoever_is_next(clone: Clone) -> None:
     os.utime(clone.root / "constraints.txt", (2**33, 2**33))
     assert "--editable ." in clone.make("serve")
     assert "'.[dev]'" in clone.make("test")
+
+
+def test_a_public_host_runs_what_must_pass() -> None:
+    """Its workflow leads to `.ci/run`, which leads to these targets."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+    assert {"run": ".ci/run"} in workflow["jobs"]["test"]["steps"]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
 def test_no_host_is_named() -> None:
