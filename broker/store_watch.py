@@ -99,7 +99,7 @@ class StoreWatch:
 
     def _is_proved(self, age_max_ms: float) -> bool:
         """Return whether the last stored append or the last probe is younger than that."""
-        return self._clock.now_ms() - self._proved_ms < age_max_ms
+        return self._clock.now_ms() < self._proved_ms + age_max_ms  # the very sum that `_look_later` waits for
 
     def _probe_every_ms(self) -> float:
         return IDLE_PROBE_MS if self.reason is None else LOST_PROBE_MS

@@ -183,7 +183,7 @@ async def test_workers_are_replaced_without_a_failed_call(log: str) -> None:
         assert heard == [f"m{n}" for n in range(len(heard))]
         assert set(answered) == {200}
         assert len(workers.events("worker_replaced")) == 2
-        assert not set(before) & set(workers.pids())
+        await eventually(lambda: not set(before) & set(workers.pids()))  # their last line comes before their end
         assert await readiness(workers.admin_url(1, "/readyz")) == {"ready": True}
         assert [line for line in workers.lines if line["level"] == "error"] == []
         await there.close()
