@@ -52,6 +52,8 @@ async def open_log(url: str, codec: StateCodec, *, synchronous: Literal["full", 
         meta = await _meta(connection, address)
         log = RedisLog(address, codec, _opened(meta, verdict))
         await log.connect()
+    if verdict.is_reduced:
+        logger.warning("durability_reduced", survives=verdict.survives)
     for warning in verdict.warnings:
         logger.warning("log_settings", reason=warning)
     return log

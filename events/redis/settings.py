@@ -24,6 +24,8 @@ class Verdict(NamedTuple):
     warnings: tuple[str, ...] = ()
     has_file: bool = True
     """Whether the engine keeps an append-only file; it may, if its settings can't be read."""
+    is_reduced: bool = False
+    """Whether a power failure may take a stored commit."""
 
 
 def parse_info(text: str) -> Fields:
@@ -72,13 +74,12 @@ def _durability(info: Fields, config: Fields, synchronous: Literal["full", "norm
     is_durable = (appendonly, appendfsync, pauses) == ("yes", "always", False)
     if synchronous == "full" and not is_durable:
         raise UnusableLogError(f"Redis may lose a stored commit with a power failure ({settings}); {DURABLE}")
-    warnings: tuple[str, ...] = (
-        () if is_durable else (f"Redis may lose a stored commit with a power failure ({settings})",)
-    )
     if appendonly != "yes":
-        return Verdict("a crash of the broker; an end of Redis takes what it has not saved", warnings, has_file=False)
+        survives = "a crash of the broker; an end of Redis takes what it has not saved"
+        return Verdict(survives, has_file=False, is_reduced=True)
+    warnings: tuple[str, ...] = ()
     if config.get("auto-aof-rewrite-percentage") == "0":
-        warnings += (
+        warnings = (
             "Redis does not rewrite its append-only file by itself (auto-aof-rewrite-percentage 0): redacted texts"
             " stay there until BGREWRITEAOF",
         )
@@ -88,7 +89,7 @@ def _durability(info: Fields, config: Fields, synchronous: Literal["full", "norm
     }.get(appendfsync, "a crash of the broker; a power failure may take the last half minute")
     if pauses:
         survives = "a crash of the broker; a power failure may take what came while Redis rewrites its file"
-    return Verdict(survives + _failover(info), warnings)
+    return Verdict(survives + _failover(info), warnings, is_reduced=not is_durable)
 
 
 def _failover(info: Fields) -> str:

@@ -70,21 +70,26 @@ class TestJudging:
         assert judge(INFO, GOOD | {"maxmemory-policy": "allkeys-lru"}, "full").warnings == ()
 
     @pytest.mark.parametrize(
-        ("config", "survives", "warnings"),
+        ("config", "survives", "is_reduced"),
         [
-            ({}, "a crash and a power failure, but not the loss of the disk", 0),
-            ({"appendfsync": "everysec"}, "may take the last second", 1),
-            ({"appendfsync": "no"}, "may take the last half minute", 1),
-            ({"no-appendfsync-on-rewrite": "yes"}, "may take what came while Redis rewrites its file", 1),
-            ({"appendonly": "no"}, "an end of Redis takes what it has not saved", 1),
-            ({"auto-aof-rewrite-percentage": "0"}, "power failure", 1),
+            ({}, "a crash and a power failure, but not the loss of the disk", False),
+            ({"appendfsync": "everysec"}, "may take the last second", True),
+            ({"appendfsync": "no"}, "may take the last half minute", True),
+            ({"no-appendfsync-on-rewrite": "yes"}, "may take what came while Redis rewrites its file", True),
+            ({"appendonly": "no"}, "an end of Redis takes what it has not saved", True),
         ],
     )
-    def test_what_a_commit_survives_is_said(self, config: dict[str, str], survives: str, warnings: int) -> None:
-        """As the settings are, with `normal`; the weak ones with a warning."""
+    def test_what_a_commit_survives_is_said(self, config: dict[str, str], survives: str, *, is_reduced: bool) -> None:
+        """As the settings are, with `normal`."""
         verdict = judge(INFO, GOOD | config, "normal")
         assert survives in verdict.survives
-        assert len(verdict.warnings) == warnings
+        assert verdict.is_reduced == is_reduced
+        assert verdict.warnings == ()
+
+    def test_a_file_that_is_never_rewritten_is_warned_of(self) -> None:
+        """Redacted texts stay in it."""
+        (warning,) = judge(INFO, GOOD | {"auto-aof-rewrite-percentage": "0"}, "full").warnings
+        assert "BGREWRITEAOF" in warning
 
     def test_a_replica_is_named(self) -> None:
         """Since replication is asynchronous."""
@@ -141,6 +146,7 @@ class TestUrls:
         [
             ("redis://h/x", "database 'x'"),
             ("redis://h:99999/", "malformed"),
+            ("redis://a..b/", "host 'a..b'"),
             ("redis://[::1/", "malformed"),
             ("redis://h/?name=Bad_Name", "name 'Bad_Name'"),
             ("redis://h/?name=", "name ''"),
