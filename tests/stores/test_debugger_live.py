@@ -1,0 +1,106 @@
+"""Following a log in a shared store: `tail`, and the stepper."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from events.commit import Commit
+from events.log import EventLog
+from log_debugger.reading.filters import MATCH_ALL
+from log_debugger.reading.history_cache import HistoryCache
+from log_debugger.reading.sources import open_source
+from log_debugger.telling.stepper import Stepper
+from projections.state import fold
+from tests.log_debugger.logs import START_MS, conversation, filed, run_ok
+from tests.log_debugger.tails import running_tail, tailed
+from tests.stores.debugger_logs import RedisStore, Store, filled, on_log
+from tests.support.engines.redis import running
+
+COMMITS = conversation().commits
+SECONDS_MAX = 30
+
+
+def appends(url: str, commits: Sequence[Commit]) -> Callable[[], None]:
+    """Return a function that appends `commits`, as a broker does."""
+
+    async def append(log: EventLog) -> None:
+        await log.append(commits, expected=fold(COMMITS[: commits[0].position - 1]).tip)
+
+    return lambda: on_log(url, append)
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[RedisStore]:
+    """A server that a test may kill."""
+    with running("valkey") as server:
+        yield RedisStore(server)
+
+
+def test_tail_tells_what_it_tells_of_a_file(store: Store, tmp_path: Path) -> None:
+    """For one who may only read; as lines and as objects."""
+    for more in ((), ("--json",), ("--when", "person == Bob and messages > 1")):
+        url = filled(store.url(), COMMITS[:5])
+        told = tailed(store.reader_url(url), *more, meanwhile=[appends(url, COMMITS[5:])])
+        replayed = run_ok("replay", filed(tmp_path / f"{len(more)}{more[:1] == ('--json',)}.db", COMMITS), *more)
+        assert (told.status, told.err) == (0, "")
+        assert told.lines[1:] == replayed.lines[6:9] or more[:1] == ("--when",)
+        assert len(told.lines) == 4
+        assert told.lines[-1] in replayed.lines
+
+
+def test_an_interrupt_ends_it_in_order(store: Store) -> None:
+    """Ctrl-C is no failure, and says nothing."""
+    url = filled(store.url(), COMMITS[:5])
+    with running_tail(url, "--from", "5") as tail:
+        assert tail.line().startswith("      5  00:00:45.000  Anonymous")
+        appends(url, COMMITS[5:6])()
+        assert tail.line().startswith("      6  00:01:00.000  Bob")
+        assert tail.interrupt() == (0, "")
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_comes_back_is_gone_on_with(own_valkey: RedisStore) -> None:
+    """The outage is told once, each commit comes once."""
+    url, server = filled(own_valkey.url(), COMMITS[:5]), own_valkey.server
+    answer = tailed(
+        url,
+        "--from",
+        "5",
+        meanwhile=[server.kill, lambda: None, lambda: None, server.start, appends(url, COMMITS[5:])],
+        lines=5,
+    )
+    assert [line[:7].strip() for line in answer.lines] == ["5", "6", "7", "8", "9"]
+    assert answer.err.count("\n") == 1
+    assert "Redis can't be reached" in answer.err
+    assert answer.err.endswith("; waiting for it\n")
+    assert answer.status == 0
+
+
+def test_the_stepper_steps_and_follows(store: Store) -> None:
+    """`t` goes to each new commit, until a key leads elsewhere."""
+    url = filled(store.url(), COMMITS[:5])
+    with closing(open_source(url)) as source:
+        app = Stepper(HistoryCache(source), MATCH_ALL, "", None, START_MS)
+
+        async def followed() -> list[int]:
+            async with app.run_test() as pilot:
+                await pilot.press("right")
+                seen = [app.position]
+                await pilot.press("t")
+                seen.append(app.position)
+                await asyncio.to_thread(appends(url, COMMITS[5:8]))
+                deadline = time.monotonic() + SECONDS_MAX
+                while app.position < 8 and time.monotonic() < deadline:
+                    await pilot.pause(0.05)
+                seen.append(app.position)
+                await pilot.press("left")
+                assert not app.is_following
+                return [*seen, app.position]
+
+        assert asyncio.run(followed()) == [2, 5, 8, 7]
