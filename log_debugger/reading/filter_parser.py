@@ -30,6 +30,7 @@ from log_debugger.reading.filter_fields import (
     FilterContext,
 )
 from log_debugger.reading.filter_tokens import DEPTH_MAX, FilterError, Token, check_order, expected, tokens_of
+from log_debugger.reading.short_names import HANDLE_PREFIX
 from log_debugger.reading.sources import Step
 from projections.state import State
 
@@ -180,7 +181,7 @@ class _FilterReader:
             return _leaf(one, sign, other, negated=negated)
         if _is_field(other):
             return _leaf(other, MIRRORED[sign], one, negated=negated)
-        raise _unknown(one)
+        raise _unknown(one, other)
 
     def _contained(self, left: ast.expr, right: ast.expr, *, negated: bool) -> BoundLater:
         """Return the filter of `VALUE in text` or `NAME in (VALUE, ...)`."""
@@ -191,7 +192,7 @@ class _FilterReader:
                 return _bound("text", "in", ALL_FIELDS["text"].compared("in", one.text), negated=negated)
             if _is_field(field):
                 raise expected(field, f"text after in; for {field.text} write {ALL_FIELDS[field.text].example}")
-            raise _unknown(one)
+            raise _unknown(field, one)
         if not _is_field(one):
             raise _unknown(one)
         if one.text == "text" and isinstance(right, ast.Name):
@@ -258,14 +259,19 @@ def _is_field(token: Token) -> bool:
     return token.kind == "word" and token.text in ALL_FIELDS
 
 
-def _unknown(token: Token) -> FilterError:
-    if token.text == REJECTION:
-        return expected(token, f"{REJECTION} alone, without a comparison")
-    close = get_close_matches(token.text.casefold(), [*NAMES, *ALL_FIELDS], 1) if token.kind == "word" else []
-    meant = f"; did you mean {close[0]}?" if close else ""
+def _unknown(*tokens: Token) -> FilterError:
+    """Return the fault that none of `tokens` is a name; it is told of the one that is nearly a name, or the first."""
+    for token in tokens:
+        if token.text == REJECTION:
+            return expected(token, f"{REJECTION} alone, without a comparison")
+    names = [*NAMES, *ALL_FIELDS]
+    words = [token for token in tokens if token.kind == "word"]
+    near = [(token, close[0]) for token in words if (close := get_close_matches(token.text.casefold(), names, 1))]
+    token, meant = near[0] if near else (tokens[0], "")
+    said = "this" if token.text.startswith(HANDLE_PREFIX) else printable(token.text)  # a secret, not to be repeated
+    hint = f"; did you mean {meant}?" if meant else ""
     return FilterError(
-        f"{token.column}: {printable(token.text)} is no name of a filter, which are {', '.join(NAMES)}"
-        f" and policy.FIELD{meant}"
+        f"{token.column}: {said} is no name of a filter, which are {', '.join(NAMES)} and policy.FIELD{hint}"
     )
 
 

@@ -122,7 +122,7 @@ class _Order:
     def __init__(self, names: str) -> None:
         self._names = names
         self._is_value_next = True
-        self._is_compared = False
+        self._sign = ""  # the last one since `and`, `or` or a parenthesis
         self._open: list[bool] = []  # `True` for those of a list, after `in`
 
     def take(self, token: Token, before: Token | None, after: Sequence[Token]) -> None:
@@ -145,9 +145,9 @@ class _Order:
 
     def _take_sign(self, token: Token, after: Sequence[Token]) -> None:
         if token.text in COMPARISONS or token.text == "in":
-            self._is_value_next = self._is_compared = True
+            self._is_value_next, self._sign = True, token.text
         elif token.text in ("and", "or"):
-            self._is_value_next, self._is_compared = True, False
+            self._is_value_next, self._sign = True, ""
         elif token.text == "not" and after and after[0].text == "in":
             self._is_value_next = False
         elif token.text == "," and self._open and self._open[-1]:
@@ -160,9 +160,11 @@ class _Order:
     def _not_a_sign(self, token: Token) -> FilterError:
         meant = OTHER_WORDS.get(token.text.casefold()) if token.kind == "word" else None
         meant = token.text.casefold() if token.kind == "word" and token.text.casefold() in KEYWORDS else meant
+        if token.text == "," and self._sign == "in":
+            return expected(token, "parentheses around the values after in, as in type in (room_opened, LeaveRoom)")
         if meant is not None or token.text == ",":
             return _other_spelling(token.column, token.text, meant or "and")
-        if not self._is_compared:
+        if not self._sign:
             return expected(token, f"a comparison ({' '.join(COMPARISONS)} in)")
         if token.is_value:
             return expected(token, "'and', 'or' or the end; a value of several words stands in quotes")

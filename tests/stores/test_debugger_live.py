@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,11 @@ from log_debugger.reading.history_cache import HistoryCache
 from log_debugger.reading.sources import open_source
 from log_debugger.telling.stepper import Stepper
 from projections.state import fold
-from tests.log_debugger.logs import START_MS, conversation, filed, run_ok
+from tests.log_debugger.logs import START_MS, conversation, fair_company, filed, run_ok
 from tests.log_debugger.tails import running_tail, tailed
-from tests.stores.debugger_logs import RedisStore, Store, filled, on_log
-from tests.support.engines.redis import running
+from tests.stores.debugger_logs import PostgresqlStore, RedisStore, Store, filled, name_of, on_log
+from tests.support.engines import postgresql
+from tests.support.engines.redis import RedisServer, running
 
 COMMITS = conversation().commits
 SECONDS_MAX = 30
@@ -33,13 +34,6 @@ def appends(url: str, commits: Sequence[Commit]) -> Callable[[], None]:
         await log.append(commits, expected=fold(COMMITS[: commits[0].position - 1]).tip)
 
     return lambda: on_log(url, append)
-
-
-@pytest.fixture
-def own_valkey() -> Iterator[RedisStore]:
-    """A server that a test may kill."""
-    with running("valkey") as server:
-        yield RedisStore(server)
 
 
 def test_tail_tells_what_it_tells_of_a_file(store: Store, tmp_path: Path) -> None:
@@ -65,21 +59,43 @@ def test_an_interrupt_ends_it_in_order(store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_is_killed_and_comes_back_is_gone_on_with(own_valkey: RedisStore) -> None:
+@pytest.mark.parametrize("kind", ["valkey", "redis", "postgresql"])
+def test_a_server_that_is_killed_and_comes_back_is_gone_on_with(kind: str) -> None:
     """The outage is told once, each commit comes once."""
-    url, server = filled(own_valkey.url(), COMMITS[:5]), own_valkey.server
-    answer = tailed(
-        url,
-        "--from",
-        "5",
-        meanwhile=[server.kill, lambda: None, lambda: None, server.start, appends(url, COMMITS[5:])],
-        lines=5,
-    )
+    with server_of(kind) as (store, server):
+        url = filled(store.url(), COMMITS[:5])
+        meanwhile = [server.kill, lambda: None, lambda: None, server.start, appends(url, COMMITS[5:])]
+        answer = tailed(url, "--from", "5", meanwhile=meanwhile, lines=5)
     assert [line[:7].strip() for line in answer.lines] == ["5", "6", "7", "8", "9"]
     assert answer.err.count("\n") == 1
-    assert "Redis can't be reached" in answer.err
+    assert answer.err.startswith(f"chat-broker: {url}: ")
     assert answer.err.endswith("; waiting for it\n")
     assert answer.status == 0
+
+
+@contextmanager
+def server_of(kind: str) -> Iterator[tuple[Store, RedisServer | postgresql.Server]]:
+    """Run a server that a test may kill, or take this process's, which runs again in the end."""
+    if kind == "postgresql":
+        yield PostgresqlStore(), postgresql.server()
+    else:
+        with running("valkey" if kind == "valkey" else "redis") as server:
+            yield RedisStore(server), server
+
+
+def test_a_log_that_was_wiped_is_not_taken_for_the_same(valkey: RedisStore) -> None:
+    """The lines of the new one there do not go on those of the old one."""
+    url = filled(valkey.url(), COMMITS[:5])
+
+    def begin_anew() -> None:
+        keys = valkey.client.keys(f"{{{name_of(url)}}}:*")
+        valkey.client.delete(*keys)
+        filled(url, fair_company().commits)
+
+    answer = tailed(url, "--from", "5", meanwhile=[begin_anew])
+    assert [line[:7].strip() for line in answer.lines] == ["5"]
+    assert answer.status == 2
+    assert "the commit at position 6 does not follow" in answer.err
 
 
 def test_the_stepper_steps_and_follows(store: Store) -> None:
