@@ -3,10 +3,19 @@
 /** A mistake in what was typed; its text says where, and what to write. */
 class FilterMistake extends Error {}
 
-const FILTER_TOKEN =
-  /\s*(?:("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{1,2}:[0-9]{2}[\p{L}\p{N}_.:+-]*|\+?[\p{L}\p{N}_][\p{L}\p{N}_.:\u00b7-]*(?:\+[0-9][0-9:]*)?)|([<>=!]=|[<>(),]))/suy;
+const STRING = /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/;
+const DATE_AND_CLOCK = /[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{1,2}:[0-9]{2}[\p{L}\p{N}_.:+-]*/u;
+const WORD = /\+?[\p{L}\p{N}_][\p{L}\p{N}_.:\u00b7-]*(?:\+[0-9][0-9:]*)?/u;
+const SIGN = /[<>=!]=|[<>(),]/;
+const FILTER_TOKEN = new RegExp(
+  `\\s*(?:(${STRING.source})|(${DATE_AND_CLOCK.source}|${WORD.source})|(${SIGN.source}))`,
+  "suy",
+);
 const FILTER_WORDS = ["and", "or", "not", "in"];
-const FILTER_NAMES = ["text", "person", "room", "type", "reason", "wait", "policy", "time", "waiting", "rooms_open", "position"];
+const FILTER_NAMES = [
+  ...["text", "person", "room", "type", "reason", "wait", "policy", "time"],
+  ...["waiting", "rooms_open", "position"],
+];
 const FILTER_DEPTH_MAX = 50;
 function filterTokens(typed) {
   const tokens = [];

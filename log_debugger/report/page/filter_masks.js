@@ -1,6 +1,12 @@
 // The comparisons of a filter, each as a mask over the moments, and masks combined. No page in here.
 
 const DAY_MS = 86400000;
+const WRITTEN_DATE = /([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]?/;
+const WRITTEN_CLOCK = /([0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,3})?)?)/;
+const WRITTEN_ZONE = /(Z|[+-][0-9]{2}:?[0-9]{2})/;
+const WRITTEN_TIME = new RegExp(
+  `^(?:${WRITTEN_DATE.source})?(?:${WRITTEN_CLOCK.source})?(?:${WRITTEN_ZONE.source})?$`,
+);
 const SPAN_UNITS = { ms: 1, s: 1000, m: 60000, h: 3600000, d: DAY_MS };
 
 const COMPARED = {
@@ -160,7 +166,8 @@ function typeMask({ value, column }) {
 }
 
 function reasonMask({ value, column }) {
-  const reasons = DATA.reasons.map((name) => name !== "" && (name === value || (value === "missed" && name === "missed_by_both")));
+  const wanted = value === "missed" ? ["missed", "missed_by_both"] : [value];
+  const reasons = DATA.reasons.map((name) => name !== "" && wanted.includes(name));
   if (!reasons.includes(true))
     throw new FilterMistake(`column ${column}: there is no such reason; there are ${DATA.reasons.slice(1).join(", ")}`);
   return momentsOf((e) => reasons[event.reason[e]]);
@@ -177,7 +184,8 @@ function spanMs(text) {
 function filterTime({ value, column }) {
   const first = N ? time[1] : 0;
   const ms = writtenTime(value, DATA.start_ms + first);
-  if (ms === null) throw new FilterMistake(`column ${column}: expected a time, as in 14:03:22, 2026-11-22T14:03:22Z or +90s`);
+  if (ms === null)
+    throw new FilterMistake(`column ${column}: expected a time, as in 14:03:22, 2026-11-22T14:03:22Z or +90s`);
   if (!N || ms < DATA.start_ms + first || ms > DATA.start_ms + time[N])
     throw new FilterMistake(
       `column ${column}: the log goes from ${utc(DATA.start_ms + first)} to ${utc(DATA.start_ms + time[N])}`,
@@ -191,14 +199,16 @@ function filterTime({ value, column }) {
 function writtenTime(text, start) {
   if (text.startsWith("+")) {
     const clock = /^([0-9]{1,6}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,3})?)$/.exec(text.slice(1));
-    const since = clock ? Math.round(((Number(clock[1]) * 60 + Number(clock[2])) * 60 + Number(clock[3])) * 1000) : spanMs(text.slice(1));
+    if (clock) return start + Math.round(((Number(clock[1]) * 60 + Number(clock[2])) * 60 + Number(clock[3])) * 1000);
+    const since = spanMs(text.slice(1));
     return since === null ? null : start + since;
   }
-  const parts = /^(?:([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]?)?([0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,3})?)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?$/.exec(text);
+  const parts = WRITTEN_TIME.exec(text);
   if (!parts || !(parts[1] || parts[2])) return null;
   const [, date, clock, zone] = parts;
   const padded = (clock ?? "00:00").padStart(clock && clock.indexOf(":") === 1 ? clock.length + 1 : 0, "0");
-  const ms = Date.parse(`${date ?? "1970-01-02"}T${padded}${(zone ?? "Z").replace(/^(.[0-9]{2})([0-9]{2})$/, "$1:$2")}`);
+  const written = (zone ?? "Z").replace(/^(.[0-9]{2})([0-9]{2})$/, "$1:$2");
+  const ms = Date.parse(`${date ?? "1970-01-02"}T${padded}${written}`);
   if (Number.isNaN(ms)) return null;
   return date ? ms : start + ((((ms - start) % DAY_MS) + DAY_MS) % DAY_MS);
 }
