@@ -17,6 +17,7 @@ from broker.broker import Broker
 from broker.clock import Clock
 from broker.config import Settings
 from broker.errors import LogGivenUpError
+from broker.matching import MatchingError
 from broker.shared_log import until_available
 from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
@@ -158,6 +159,7 @@ class ChatApp:
             BrokenChainError,
             LogGivenUpError,
             LogUnavailableError,
+            MatchingError,
             UnreadableCommitError,
             UnusableLogError,
         ) as error:
@@ -172,7 +174,10 @@ class ChatApp:
         await self.broker.writer.drained()  # of an attempt before
         if self.broker.log_fault is not None:
             raise await self._log_given_up()
-        await self.broker.start(self._settings.policy, redact_after_ms=self._settings.redact_after_ms)
+        settings = self._settings
+        await self.broker.start(
+            settings.policy, redact_after_ms=settings.redact_after_ms, names_matching=settings.names_matching
+        )
 
     async def _log_given_up(self) -> LogGivenUpError:
         await self.broker.log_given_up.wait()

@@ -20,6 +20,7 @@ from broker.config import Settings, commits_kept
 from broker.errors import HOW_FAR, LogGivenUpError, UsageError
 from broker.flags import PREFIX
 from broker.networks import NetworkSet
+from broker.own_matching import provide_matching
 from broker.peers import PeerLimits
 from broker.reads import ReadLimits
 from broker.shared_log import log_opened, open_shared_log, watch_clock
@@ -45,11 +46,13 @@ def serve(settings: Settings, worker: Worker | None = None) -> None:
     """Run a broker until a signal ends it, alone or as one `worker` of several.
 
     Raises:
-        UsageError: the address can't be listened on, or the log or the file of `--deny-peers` can't be used.
+        UsageError: the address can't be listened on, or the log, the matching or the file of `--deny-peers` can't be
+            used.
         LogGivenUpError: its shared log is not the one that it folded, or is newer than this program.
     """
     raise_limit()
     deny_file = _deny_file_of(settings)
+    provide_matching(settings.policy)
     listening = worker.public if worker is not None else listen(settings.host, settings.port)
     address = listening.getsockname()[0]
     if worker is None:

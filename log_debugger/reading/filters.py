@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, get_args
 
-from broker.decide import decide
 from broker.decision import Decision
 from broker.errors import UsageError
+from broker.own_matching import decide_logged
 from broker.verification.repetition import is_repeated
 from broker.verification.safe_text import printable
 from broker.verification.scenario import connections_in, connections_of
@@ -162,9 +162,13 @@ def concerns(event: Event, commit_filter: CommitFilter) -> bool:
 
 
 def decide_again(step: Step) -> Decision | None:
-    """Return the present decision on the stored command; `None` if deciding it fails."""
+    """Return the present decision on the stored command; `None` if deciding it fails.
+
+    Raises:
+        MatchingError: the log's own matching is missing or failed.
+    """
     try:
-        return decide(step.before, step.commit.command, step.commit.facts)
+        return decide_logged(step.before, step.commit.command, step.commit.facts)
     except (AssertionError, AttributeError, LookupError, TypeError):
         return None  # no broker made this commit
 
