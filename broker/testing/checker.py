@@ -47,15 +47,19 @@ class Counterexample(msgspec.Struct, frozen=True):
     """True if `history` is minimal: without any one of its commits, it keeps the promise."""
 
     def __str__(self) -> str:
-        begun = self.history[0].at_ms if self.history else 0
         lines = [f"promise {self.promise} is broken at position {self.position}: {self.what}"]
         lines.append(f"  {PROMISES[self.promise]}")
         if self.history:
             lines.append("the shortest history that breaks it:" if self.is_shortest else "the history that breaks it:")
-        for commit in self.history:
-            lines.append(f"  {commit.position}. after {commit.at_ms - begun} ms {safe_repr(commit.command)}")
-            lines += [f"       {safe_repr(event)}" for event in commit.events]
-        return "\n".join([*lines, *(f"  {line}" for line in self.evidence)])
+        return "\n".join([*lines, *history_lines(self.history), *(f"  {line}" for line in self.evidence)])
+
+
+def history_lines(history: Sequence[Commit]) -> Iterator[str]:
+    """Yield each command of `history` with its events, safe for a terminal."""
+    for commit in history:
+        after_ms = commit.at_ms - history[0].at_ms
+        yield f"  {commit.position}. after {after_ms} ms {safe_repr(commit.command)}"
+        yield from (f"       {safe_repr(event)}" for event in commit.events)
 
 
 class Checker:
