@@ -37,6 +37,7 @@ def check_history(commits: Sequence[Commit], *, matching: Matching | None = None
         matching: used in place of the matchings of the log's policies.
 
     Raises:
+        MatchingError: the log is decided by an operator's own matching, which is missing or failed.
         ValueError: a commit is of an older schema; `chat-broker verify` reads those.
     """
     old = next((commit for commit in commits if commit.schema != SCHEMA_VERSION), None)

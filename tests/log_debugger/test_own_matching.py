@@ -12,6 +12,7 @@ import pytest
 
 from broker.matching import OWN_MATCHINGS, MatchingError
 from broker.own_matching import provide_matching
+from broker.testing import check_history
 from broker.verification import checking
 from events.commands import AdoptPolicy, MatchDue
 from events.commit import Commit
@@ -152,6 +153,27 @@ def test_the_stepper_says_why_it_can_t_decide_again(tmp_path: Path) -> None:
     """In the place of the decision."""
     here = seen(dump(tmp_path), at=4)
     assert f"~ {MISSING.removeprefix('chat-broker: ').strip()}" in here.commit
+
+
+def test_a_question_of_the_stepper_that_needs_it_is_answered(tmp_path: Path) -> None:
+    """In one line below, and nothing else happens."""
+    log = dump(tmp_path)
+    assert MISSING.removeprefix("chat-broker: ").strip() in seen(log, "f", filter_text="rejection").note
+
+
+def test_the_test_kit_checks_by_it_too(tmp_path: Path) -> None:
+    """The reference asks it, as the log does; without it, nothing is concluded."""
+    commits = decided(tmp_path)
+    with pytest.raises(MatchingError, match=f"decided by the matching {NAME}"):
+        check_history(commits)
+    installed(tmp_path, NEWEST)
+    assert check_history(commits) is None
+    OWN_MATCHINGS.clear()
+    sys.modules.pop("newcomers")
+    (tmp_path / "newcomers.py").write_text(dedent(OLDEST) + "# other code\n")
+    broken = check_history(commits)
+    assert broken is not None
+    assert (broken.promise, broken.position) == (3, 4)
 
 
 def test_a_test_case_brings_its_matching(tmp_path: Path) -> None:
