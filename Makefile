@@ -20,7 +20,7 @@ CORE := events projections broker.conduct broker.decide broker.decision broker.m
 STORE_FILES := events/redis/*,events/postgresql/*
 CORE_FILES := events/*,projections/*,broker/conduct.py,broker/decide.py,broker/decision.py,broker/matching.py,broker/reads.py,broker/waits.py
 
-.PHONY: serve check lint types imports test test-all test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate proof bench soak install clean
+.PHONY: serve check lint types imports docs settings test test-all test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate proof bench soak install clean
 
 install: $(INSTALLED)
 
@@ -54,6 +54,12 @@ types: install
 imports: install
 	$(BIN)/lint-imports
 
+docs: install  ## docs/ as a site, in site/; a broken link is an error
+	$(BIN)/python -m tests.site
+
+settings: install  ## the tables of docs/settings.md, from the code
+	$(BIN)/python -m tests.settings_page
+
 DAILY := HYPOTHESIS_PROFILE=daily $(PYTEST) -m 'not slow'
 
 # Coverage slows down all code that runs, measured or not. So it is on only where the core's own tests run, and off in slow tests.
@@ -65,7 +71,8 @@ test: install  ## the daily loop: all but the slow tests; a branch of the core t
 test-all: SEEDS = 400
 test-all: JOBS = 2
 test-all: export SEED = 1
-test-all: test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate  ## every test at its full size; needs npm and Chromium
+test-all: PYTHONS = --newest
+test-all: docs test-suite test-pythons test-map test-no-lane test-clients test-browser fuzz simulate  ## every test at its full size; needs npm and Chromium
 
 test-suite: install  ## the whole Python suite, slow tests included; too little branch coverage is a failure
 	$(PYTEST) -m 'not slow' --cov --cov-report=
@@ -74,8 +81,8 @@ test-suite: install  ## the whole Python suite, slow tests included; too little 
 	$(BIN)/python -m coverage report --include='$(STORE_FILES)' --fail-under=95
 	$(PYTEST) -m slow
 
-test-pythons: install  ## the daily suite on every other supported Python of this machine, in .venvs
-	$(BIN)/python -m tests.pythons
+test-pythons: install  ## the daily suite on every other supported Python of this machine, in .venvs; PYTHONS=--newest for one
+	$(BIN)/python -m tests.pythons $(PYTHONS)
 
 test-map: install  ## the core and the state machines with the persistent map of Python 3.14, which is our own
 	PYTHONPATH=tests/support/missing $(DAILY) tests/core tests/testing tests/simulation
@@ -121,4 +128,4 @@ soak: install  ## many people on one broker for MINUTES=10, CONNECTIONS=2000, LO
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --connections $(CONNECTIONS) --log $(or $(LOG),memory) $(if $(SEED),--seed $(SEED))
 
 clean:
-	rm -rf .venv .venvs tests/clients/node_modules $(TYPESCRIPT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venvs site build/docs tests/clients/node_modules $(TYPESCRIPT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

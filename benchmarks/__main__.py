@@ -46,7 +46,7 @@ async def measure(options: BenchmarkOptions, targets: list[Target]) -> None:
 
 
 async def _beside_more_and_more(options: BenchmarkOptions, targets: list[Target], began: float) -> None:
-    """Measure the same processes beside few streams and then more, so that each step compares with the one before."""
+    """Measure the same processes beside few streams and then more, to compare each step with the one before."""
     left_s = began + options.budget_s - time.monotonic()
     steps = [options.idle_streams_few, *options.streams]
     for passed, streams in enumerate(steps, 1):

@@ -79,7 +79,7 @@ class BareServer:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One HTTP request."""
         if scope["type"] != "http":
-            return  # uvicorn takes it that there is no lifespan
+            return  # uvicorn takes it for a server without a lifespan
         if scope["path"] == "/readyz":
             await self._answer(send, b"{}")
             return

@@ -17,7 +17,7 @@ class DirectServer(BareServer):
     """The application."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """One HTTP request, which has to have come in one piece."""
+        """One HTTP request, received in one piece."""
         direct: HttpConnection | None = scope.get("extensions", {}).get(DIRECT_RESPONSE_KEY)
         body = direct.body() if direct is not None else None
         if direct is None or not body:

@@ -160,7 +160,7 @@ class BenchmarkClients:
         return await connect_client(port, self.protocol_version, self.fail, reads=self.reads)
 
     async def gather_pairs(self, pairs: int) -> None:
-        """Open that many pairs, one after the other, so that each client is paired with the next."""
+        """Open that many pairs, one after the other, to pair each client with the next."""
         for number in range(0, 2 * pairs, 2):
             first, second = Talker(self, number), Talker(self, number + 1)
             self.talkers += first, second
@@ -182,7 +182,7 @@ class BenchmarkClients:
         await self.watch(asyncio.sleep(0))
 
     async def watch(self, work: Awaitable[T]) -> T:
-        """Return the work's result, or raise the first failure if that comes before."""
+        """Return the work's result, or raise an earlier failure."""
         task = asyncio.ensure_future(work)
         await asyncio.wait((task, self.failed), return_when=asyncio.FIRST_COMPLETED)
         if self.failed.done():

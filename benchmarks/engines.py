@@ -84,5 +84,5 @@ class Postgresql:
 
 
 def started(store: Store) -> Engine:
-    """Return a new engine, which takes connections."""
+    """Return a new engine, ready for connections."""
     return Valkey() if store == "redis" else Postgresql()

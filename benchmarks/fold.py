@@ -242,7 +242,7 @@ def main() -> None:
         print(f"{name:24} {each * 1e6:6.2f} us {1 / each:10,.0f} a second")
     state = a_state()
     gc.freeze()
-    gc.disable()  # or a collection would go through all that was just read
+    gc.disable()  # or a collection would go through everything just read
     tries = [snapshot_seconds(state) for _ in range(SNAPSHOT_ROUNDS)]
     encoding_s, decoding_s = min(one[0] for one in tries), min(one[1] for one in tries)
     megabytes = sum(map(len, tries[0][2])) / 1e6

@@ -98,7 +98,7 @@ async def _run(scenario: Scenario) -> Outcome:
     await lobby.clock.advance(COMING_MS + STAYING_MS, quiet=lambda: settle(TURNS))
     for person in people:
         if person.done() and not person.cancelled():
-            person.result()  # raises what went wrong
+            person.result()  # raises its error
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     return lobby.outcome

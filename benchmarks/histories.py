@@ -37,7 +37,7 @@ class ChatHistory:
         self._talk = talk
         self._policy = policy
         self._at_ms = START_MS
-        self._step_ms = 600 // min(pairs, 600) + 1  # so that no rate limit is reached
+        self._step_ms = 600 // min(pairs, 600) + 1  # below every rate limit
         self._state: State = INITIAL_STATE
         self._pending: list[Commit] = []
         self._tip = EMPTY_TIP

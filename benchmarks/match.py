@@ -79,7 +79,7 @@ class WaitingServer:
         self.removal_us.clear()
 
     async def measure(self, calls: int) -> None:
-        """Measure one round; a matched client is replaced, so that as many wait as before."""
+        """Measure one round; a matched client is replaced, to keep the number of waiting ones."""
         matching_s = leaving_s = 0.0
         for _ in range(calls):
             self._met += 1

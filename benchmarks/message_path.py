@@ -50,7 +50,7 @@ class PathCounts(NamedTuple):
 
     @property
     def classes(self) -> list[str]:
-        """The classes whose methods ran, in the order of the message."""
+        """The classes of the methods, in the order of the message."""
         owners = (code.co_qualname.split(".")[0] for code in self.calls if "." in code.co_qualname)
         return [name for name in dict.fromkeys(owners) if name.lstrip("_")[:1].isupper()]
 

@@ -47,7 +47,7 @@ async def _profile(kind: ServerKind, seconds: int) -> None:
     try:
         await target.open()
         await target.talk()
-        message_us = median(target.samples.cpu_us)  # before anyone looks, which slows it down
+        message_us = median(target.samples.cpu_us)  # before anyone looks and slows it down
         with tempfile.TemporaryDirectory() as directory:
             stacks = Path(directory) / "stacks"
             spying = await _spy(target.pid, seconds, stacks)

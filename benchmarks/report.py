@@ -55,7 +55,7 @@ def stream_table(rows: Sequence[Row]) -> str:
 
 
 def footer(rows: Sequence[Row], options: BenchmarkOptions) -> str:
-    """Return the conditions under which the tables were measured."""
+    """Return the conditions of the measurement."""
     generator = " / ".join(f"{median(samples.generator_us):.0f}" for _, samples in rows)
     bare = rows[0][1]
     beside = " or ".join(map(str, sorted({len(samples) for samples in bare.beside_us.values()})))

@@ -71,7 +71,7 @@ class Target:
         await asyncio.sleep(MEMORY_SETTLES_S)
 
     async def open_idle(self, streams: int) -> None:
-        """Open idle streams until there are that many, and measure the memory of each new one.
+        """Open idle streams up to a number, and measure the memory of each new one.
 
         The log grows while clients talk; that is not counted.
         """

@@ -138,7 +138,7 @@ class Broker(LogObserver):
             self.roster_link.tell_confirmed(confirmed)
 
     def _about(self) -> About:
-        return About(_version(), self._policy_digest, self.state.position)
+        return About(_version(), self._policy_digest)
 
     def _is_caretaker(self) -> bool:
         """Return whether this broker saves, compacts and redacts for all brokers of its log."""

@@ -36,13 +36,10 @@ class SnapshotKeeper:
 
         In a log that never waits, the commits are gone when this returns.
         """
-        if not self._is_caretaker():
-            self._saved_position = state.position
-            self._halfway = None
-            return
         if state.tip.position - self._saved_position >= state.policy.snapshot_every_commits and self._is_free():
             self._saved_position = state.position
-            self._working = asyncio.get_running_loop().create_task(self._log.save(Snapshot(state.tip, state)))
+            if self._is_caretaker():
+                self._working = asyncio.get_running_loop().create_task(self._log.save(Snapshot(state.tip, state)))
         if self._keep_commits is not None:
             await self._bound(state, self._keep_commits)
 
@@ -55,15 +52,22 @@ class SnapshotKeeper:
         return self._working is None or self._working.done()
 
     async def _bound(self, state: State, keep_commits: int) -> None:
-        """Compact a log of `keep_commits` commits to the state half its length ago."""
-        held = state.position - self._log.base.position
-        if self._halfway is None and held >= keep_commits // 2:
+        """Compact a log of `keep_commits` commits to the state half its length ago.
+
+        Each broker remembers such a state, so that it has one when it becomes the caretaker. If it has none that is old
+        enough, it waits until it does.
+        """
+        base, half = self._log.base.position, keep_commits // 2
+        held, halfway = state.position - base, self._halfway
+        if held < half:
+            return
+        if halfway is None or halfway.tip.position <= base:
             self._halfway = Snapshot(state.tip, state)
-        if self._halfway is not None and held >= keep_commits and self._is_free():
-            halfway, self._halfway = self._halfway, Snapshot(state.tip, state)
+        elif held >= keep_commits and state.position - halfway.tip.position >= half and self._is_free():
+            self._halfway = Snapshot(state.tip, state)
             if self._log.never_waits:
                 await self._log.compact(halfway)
-            else:
+            elif self._is_caretaker():
                 self._working = asyncio.get_running_loop().create_task(self._compact(halfway))
 
     async def _compact(self, halfway: Snapshot) -> None:

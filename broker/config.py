@@ -11,6 +11,7 @@ import msgspec
 from broker.addresses import PORT_MAX, is_mail_address, is_web_address, parse_authority, parse_network, parse_origin
 from broker.errors import UsageError
 from broker.flags import FLAGS, LISTS, PREFIX, SWITCHES, WORKER_VARIABLE, field_of, variable_of
+from broker.limits import MEANINGS
 from broker.peers import CONNECTIONS_PER_PEER_MAX, LOOPBACK, QUEUE_ENTRIES_PER_PEER_10S_MAX
 from broker.presence import ATTENDED_GRACE_MS
 from broker.reads import PAGE_BYTES_MAX, READS_PER_10S_MAX
@@ -103,7 +104,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits and graces", "each a whole number of at least 1")
     for name, bound in DEFAULTS.items():
         off = "; 0 is off" if name in OFF_AT_0 else ""
-        limits.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"(default {bound}{off})")
+        help_text = f"{MEANINGS[name]} (default {bound}{off})"
+        limits.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=help_text)
 
 
 def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:

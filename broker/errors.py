@@ -14,3 +14,7 @@ class UsageError(Exception):
 
 class LogGivenUpError(Exception):
     """A broker ends by itself, since its shared log is lost to it; the text is one line. A new start may go well."""
+
+
+class StartFailedError(Exception):
+    """A broker could not start, for no reason that an operator is known to mend; the text is one line."""

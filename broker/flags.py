@@ -12,21 +12,27 @@ NOT_SET = "none"
 FLAGS: Mapping[str, tuple[str, str]] = {
     "host": ("127.0.0.1", "the address to listen on"),
     "port": ("8000", "the port to listen on; 0 takes a free one"),
-    "workers": ("1", "how many processes serve the port; more than one need a log that they can share"),
-    "admin-port": (NOT_SET, "a port more for /healthz, /readyz and /metrics alone; worker N takes the N-th after it"),
+    "workers": ("1", "how many processes serve the port, on Linux; more than one need a log that they can share"),
+    "admin-port": (NOT_SET, "one more port, for /healthz, /readyz and /metrics alone; worker N takes the Nth after it"),
     "admin-host": ("127.0.0.1", "the address on which --admin-port listens"),
     "log": (MEMORY_URL, f"where the event log is: {LOG_URLS}"),
     "log-synchronous": (
         "full",
         "what a stored commit outlives: full, a loss of power; normal, a crash of the broker",
     ),
-    "redact-after": ("never", "texts of closed rooms and names of idle people go from the log after so long, as in 7d"),
+    "redact-after": (
+        "never",
+        "texts of closed rooms and names of idle people go from the log after so long: 7d, 12h, 30m or 90s",
+    ),
     "matching": ("first-come", "who meets whom: first-come, interests, or your own, as package.module:function"),
     "log-format": ("console", "how log lines look: console or json"),
     "log-level": ("info", "what is logged: debug (every commit), info (every commit but messages), warning or error"),
     "deny-peers": (NOT_SET, "a file of addresses and networks whose requests are refused, read again when it changes"),
-    "rules-url": (NOT_SET, "the address of a page with your rules, told to clients"),
-    "operator-contact": (NOT_SET, "your mail address, or that of a page, told to clients"),
+    "rules-url": (
+        NOT_SET,
+        "the address of a page with your rules, as in https://chat.example.com/rules; clients are told it",
+    ),
+    "operator-contact": (NOT_SET, "your mail address, or that of a page, as in abuse@example.com; clients are told it"),
 }
 SWITCHES: Mapping[str, str] = {
     "no-page": "leave out the page at / on which people chat in a browser",
@@ -34,10 +40,14 @@ SWITCHES: Mapping[str, str] = {
     "log-peers": "let log lines of reports name the address from which the reported one last called",
 }
 LISTS: Mapping[str, str] = {
-    "allow-host": "a Host header to accept besides this machine's names; may be repeated",
-    "allow-origin": "an Origin (http://...) to accept, and to let a browser's page call from; may be repeated",
-    "trust-proxy": "an address or network of proxies whose X-Forwarded-For is believed; may be repeated",
-    "peer-exempt": "an address or network that many share, without limits for a peer; may be repeated",
+    "allow-host": (
+        "a Host to accept besides this machine's names, as in chat.example.com; its pages may call; may be repeated"
+    ),
+    "allow-origin": "an Origin to accept, whose pages may call, as in https://page.example.com; may be repeated",
+    "trust-proxy": (
+        "an address or network of proxies whose X-Forwarded-For is believed, as in 10.0.0.0/8; may be repeated"
+    ),
+    "peer-exempt": "an address or network that many people share, without the limits of a peer; may be repeated",
 }
 EXPECTED: Mapping[str, str] = {
     "allow-host": "a name or an address, as in chat.example.com, 192.168.1.5 or [2001:db8::1], without https://",

@@ -47,13 +47,13 @@ async def settle(fault: LogFault, log: EventLog, clock: Clock, replica: Replica)
         return
     try:
         found: Tip | None = await within(clock, SETTLE_MS, log.tip())
-    except LogUnavailableError:
+    except (LogUnavailableError, UnusableLogError):
         found = None
     logger.error("log_rolled_back", detail=fault.detail, known=_shown(replica.state.tip), found=_shown(found))
     if log.coordination is not None:
         try:
             await within(clock, SETTLE_MS, log.coordination.renew_epoch(log.epoch))
-        except LogUnavailableError as error:
+        except (LogUnavailableError, UnusableLogError) as error:
             logger.error("epoch_not_renewed", reason=str(error))
 
 

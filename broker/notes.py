@@ -51,8 +51,6 @@ class About(NamedTuple):
     version: str
     policy_digest: str
     """Of the policy it was started with."""
-    position: Position
-    """The last position it has folded."""
 
 
 class Part(NamedTuple):

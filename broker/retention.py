@@ -73,16 +73,22 @@ class Redaction:
     async def run(self) -> None:
         """Sweep once a minute, until it is cancelled."""
         while True:
-            is_caretaker = self._is_caretaker()
-            if is_caretaker and not self._took_care:
-                self._at, self._texts = self._log.redacted_to, TextHolders()  # another broker got there
-            self._took_care = is_caretaker
             try:
-                if is_caretaker:
+                if not self._is_caretaker():
+                    self._took_care = False
+                else:
+                    if not self._took_care:
+                        await self._take_over()
                     await self.sweep()
             except (LogUnavailableError, UnusableLogError) as error:
                 logger.warning("redaction_put_off", reason=str(error))
             await sleep_until(self._clock, self._clock.now_ms() + SWEEP_MS)
+
+    async def _take_over(self) -> None:
+        """Go on where the caretaker before has got to."""
+        await self._log.redact((), done_to=0)  # nothing but the question
+        self._at, self._texts = self._log.redacted_to, TextHolders()
+        self._took_care = True
 
     async def sweep(self) -> None:
         """Redact everything due by now.
@@ -125,13 +131,15 @@ class Redaction:
         return frozenset(report.room_id for _, report in state.reports.items() if report.at_ms > since_ms)
 
     async def _redact_texts(self) -> None:
-        texts = self._texts.free_texts
-        done_to = self._done_to(self._texts.free_names)
-        if texts or done_to > self._log.redacted_to:
-            await self._log.redact(texts, done_to=done_to)
-        if texts:
-            logger.info("redacted", messages=len(texts))
-            texts.clear()
+        texts, names = self._texts.free_texts, self._texts.free_names
+        while texts:
+            part, rest = texts[:PAGE_COMMITS], texts[PAGE_COMMITS:]
+            await self._log.redact(part, done_to=self._done_to([*rest, *names]))
+            texts[:] = rest
+            logger.info("redacted", messages=len(part))
+        done_to = self._done_to(names)
+        if done_to > self._log.redacted_to:
+            await self._log.redact((), done_to=done_to)
 
     async def _redact_names(self) -> None:
         """Forget the names of people idle since `_at`, and redact the commits no longer needed."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
-from broker.notes import About, Confirmed, Gone, Note, Part
+from broker.notes import Confirmed, Gone, Note, Part
 from events.ids import ConnectionId
 
 FLUSH_MS = 100
@@ -52,7 +52,7 @@ NOT_HEARD = Heard(is_heard=False, stream_closed_ms=NEVER, call_over_ms=NEVER)
 class _Other:
     """Another broker's rows."""
 
-    __slots__ = ("about", "all_rows_to_come", "gone", "heard_ms", "here", "is_complete", "is_lost", "number")
+    __slots__ = ("all_rows_to_come", "gone", "heard_ms", "here", "is_complete", "is_lost", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -62,7 +62,6 @@ class _Other:
         self.is_complete = False
         self.is_lost = False
         self.all_rows_to_come: tuple[int, set[ConnectionId]] | None = None  # the next part, and the rows so far
-        self.about: About | None = None
 
 
 class Roster:
@@ -106,8 +105,6 @@ class Roster:
             other.is_complete, other.all_rows_to_come = note.number == 1, None
         other.number, other.heard_ms, other.is_lost = note.number, now_ms, False
         self._fold_rows(other, note, now_ms)
-        if note.about is not None:
-            other.about = note.about
         if note.is_bye:
             self._end(note.broker, other, now_ms)
         self._name_again()
@@ -200,12 +197,6 @@ class Roster:
     def brokers(self) -> int:
         """Return how many brokers live, this one included."""
         return len(self._named_among)
-
-    def others(self) -> Iterable[About]:
-        """Yield what the living brokers last said of themselves."""
-        for other in self._living():
-            if other.about is not None:
-                yield other.about
 
     def _living(self) -> list[_Other]:
         return [

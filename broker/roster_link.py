@@ -20,9 +20,10 @@ from broker.own_rows import OwnRows, Rows
 from broker.presence import Presence
 from broker.replica import within
 from broker.roster import BEAT_MS, FLUSH_MS, Roster
+from broker.store_watch import SILENT
 from events.coordination import Coordination
 from events.ids import ConnectionId
-from events.log import LogUnavailableError
+from events.log import LogUnavailableError, UnusableLogError
 
 logger = structlog.get_logger(__name__)
 
@@ -37,6 +38,11 @@ FAREWELL_MS = 500
 """The longest wait for the last notes of a broker that ends."""
 
 NEVER = -1.0
+
+CHANNEL_FAULTS = LogUnavailableError, UnusableLogError
+"""Errors of a channel. All of them may pass: rights that were taken away are given back without a restart."""
+
+FAULTS_LOGGED_MAX = 10
 
 
 class SessionNoteReader(Protocol):
@@ -85,6 +91,7 @@ class RosterLink:
         self._said_ms = self._asked_ms = self._disagreed_ms = NEVER
         self._beats = 0
         self._all_due_ms: float | None = None  # when all rows are to be told, if another broker asked
+        self._faults_logged: set[str] = set()
         self._is_stopped = False
 
     def start(self) -> None:
@@ -105,7 +112,7 @@ class RosterLink:
         self._say(is_bye=True)
         self._send()
         if self._sending is not None:
-            with suppress(LogUnavailableError):
+            with suppress(*CHANNEL_FAULTS):
                 await within(self._clock, FAREWELL_MS, self._sending)
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
@@ -212,8 +219,10 @@ class RosterLink:
 
     async def _publish(self) -> None:
         while self._outbox:
-            with suppress(LogUnavailableError):
+            try:
                 await self._coordination.publish(self._outbox.popleft())
+            except CHANNEL_FAULTS as error:
+                self._log_fault(error)
 
     async def _listen(self) -> None:
         while True:
@@ -226,9 +235,16 @@ class RosterLink:
                         self._check_gaps()
                     self._receive(raw)
                 return
-            except LogUnavailableError as error:
-                logger.warning("roster_put_off", reason=str(error))
+            except CHANNEL_FAULTS as error:
+                self._log_fault(error)
             await sleep_until(self._clock, self._clock.now_ms() + SUBSCRIBE_AGAIN_MS)
+
+    def _log_fault(self, error: Exception) -> None:
+        """Log each reason once, until notes come back to this broker again."""
+        reason = str(error) or SILENT
+        if reason not in self._faults_logged and len(self._faults_logged) < FAULTS_LOGGED_MAX:
+            self._faults_logged.add(reason)
+            logger.warning("roster_put_off", reason=reason)
 
     def _receive(self, raw: bytes) -> None:
         note = decode_note(raw)
@@ -239,6 +255,7 @@ class RosterLink:
             self._presence.confirmation.confirmed_elsewhere(confirmed)
         self._check_gaps()
         if note.broker == self._roster.broker_id:
+            self._faults_logged.clear()
             self._metrics.brokers.set(self._roster.brokers)
             return
         if note.is_hello and self._all_due_ms is None:

@@ -101,5 +101,5 @@ async def watch_clock(coordination: Coordination, clock: Clock) -> None:
         await sleep_until(clock, clock.now_ms() + COMPARE_MS)
         try:
             _warn_of_clock(await clock_difference_ms(coordination, clock))
-        except LogUnavailableError:
+        except (LogUnavailableError, UnusableLogError):
             continue  # the watch over the log says so

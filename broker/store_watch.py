@@ -7,6 +7,7 @@ often after a failure, and when readiness is asked for. Commands are tried all t
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -27,6 +28,8 @@ LOST_PROBE_MS = 5_000
 
 PROBE_MS = 5_000
 """The longest wait for an answer to a probe."""
+
+NEVER = -math.inf
 
 SILENT = "the log does not answer"
 SHORTER = "the log is shorter than it was; put it back, or start again"
@@ -54,7 +57,7 @@ class StoreWatch:
         self._metrics = metrics
         self._in_background = in_background
         self._on_log_failed = on_log_failed
-        self._is_stored = False  # an append was, since the last look
+        self._is_stored = False  # an append was, since the last probe began
         self._has_given_up = False  # a command was answered `unavailable` since the last probe
         self._probing: asyncio.Future[None] | None = None
         self._proved_ms = clock.now_ms()
@@ -75,7 +78,7 @@ class StoreWatch:
 
     def append_stored(self) -> None:
         """Note that the log has stored an append."""
-        self._is_stored = True
+        self._is_stored, self._proved_ms = True, self._clock.now_ms()
         if self.reason is not None:
             self._adopt(None)
 
@@ -84,30 +87,31 @@ class StoreWatch:
         self._is_stored = False
         self._has_given_up |= is_given_up
         if self.reason is None and not self._is_stopped:
+            self._proved_ms = NEVER
             self._probe_now()
 
     async def checked(self) -> str | None:
         """Return `reason`, by a proof of the last `LOST_PROBE_MS`; probe the log if there is none."""
-        if self._is_proved() or self._log.never_waits:
+        if self._is_proved(LOST_PROBE_MS) or self._log.never_waits:
             return self.reason
         await asyncio.wait({self._probe_now()})
         return self.reason
 
-    def _is_proved(self) -> bool:
-        """Return whether an append was stored since the last look, or the last proof is young."""
-        if self._is_stored:
-            self._is_stored, self._proved_ms = False, self._clock.now_ms()
-        return self._clock.now_ms() - self._proved_ms < LOST_PROBE_MS
+    def _is_proved(self, age_max_ms: float) -> bool:
+        """Return whether the last stored append or the last probe is younger than that."""
+        return self._clock.now_ms() < self._proved_ms + age_max_ms  # the very sum that `_look_later` waits for
+
+    def _probe_every_ms(self) -> float:
+        return IDLE_PROBE_MS if self.reason is None else LOST_PROBE_MS
 
     def _look_later(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if not self._is_stopped:
-            in_ms = IDLE_PROBE_MS if self.reason is None else LOST_PROBE_MS
-            self._timer = self._clock.call_at(self._clock.now_ms() + in_ms, self._look)
+            self._timer = self._clock.call_at(self._proved_ms + self._probe_every_ms(), self._look)
 
     def _look(self) -> None:
-        if self._is_proved():
+        if self._is_proved(self._probe_every_ms()):
             self._look_later()
         else:
             self._probe_now()
@@ -121,6 +125,7 @@ class StoreWatch:
 
     async def _probe(self) -> None:
         self._has_given_up, has_given_up = False, self._has_given_up
+        self._is_stored = False
         fault = await self._fault() or (FAILING if has_given_up or self._has_given_up else None)
         self._adopt(None if self._is_stored else fault)
         self._proved_ms = self._clock.now_ms()

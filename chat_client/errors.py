@@ -25,7 +25,7 @@ class RefusedError(ChatError):
     """The broker refused a call; its text says what to do.
 
     Attributes:
-        code: the broker's word for the reason, as in its README.
+        code: the broker's word for the reason, as in `docs/protocol.md`.
         details: the other fields of the refusal.
     """
 

@@ -20,6 +20,7 @@ class Coordination(Protocol):
 
         Raises:
             LogUnavailableError: the store did not answer; the note may have been sent.
+            UnusableLogError: an operator has to change something, such as the broker's rights.
         """
         ...
 
@@ -31,6 +32,7 @@ class Coordination(Protocol):
 
         Raises:
             LogUnavailableError: the connection broke; subscribe again.
+            UnusableLogError: as for `publish`; subscribe again later.
         """
         ...
 
@@ -39,6 +41,7 @@ class Coordination(Protocol):
 
         Raises:
             LogUnavailableError: the store did not answer.
+            UnusableLogError: as for `publish`.
         """
         ...
 
@@ -49,5 +52,6 @@ class Coordination(Protocol):
 
         Raises:
             LogUnavailableError: the store did not answer.
+            UnusableLogError: as for `publish`.
         """
         ...

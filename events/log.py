@@ -219,13 +219,13 @@ class EventLog(Protocol):
         ...
 
     async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
-        """Remove the texts of the commits at `positions` for good, and store `done_to`; all or nothing.
+        """Remove the texts of the commits at `positions` for good, and store `done_to` once all of them are gone.
 
         A trimmed commit or one without a text is skipped. The chain holds: see `events.commit.redact`. The snapshots
         below `snapshots_before` are dropped, except for the base: they may hold names that are removed.
 
         Raises:
-            LogUnavailableError: the store did not answer; a retry does no harm.
+            LogUnavailableError: the store did not answer. Some texts may be gone; a retry does the rest.
         """
         ...
 

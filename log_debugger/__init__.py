@@ -4,8 +4,8 @@ Folders by task:
 
 - `commands/`: one module for each command, with `add_arguments(parser)` and `run(options, terminal)`;
   `mcp_facade.cli` lists them. `log load` and `log trim` are the two commands that write a log.
-- `reading/`: opening a file, a shared store or a dump as a `Source`, folding it as the broker does, filters,
-  predicates, short names, times.
+- `reading/`: opening a file, a shared store or a dump as a `Source`, folding it as the broker does, following it,
+  the filter language, short names, times.
 - `telling/`: output for people and programs: narrative lines, states, differences, timelines, the stepper.
 - `testcase/`: the pytest case written by `test`.
 - `whatif/`: the counterfactual run under another matching, and its comparison with the log.

@@ -17,11 +17,7 @@ from broker.broker import Broker
 from broker.clock import Clock
 from broker.config import Settings
 from broker.errors import LogGivenUpError
-from broker.matching import MatchingError
 from broker.shared_log import until_available
-from events.codec import UnreadableCommitError
-from events.commit import BrokenChainError
-from events.log import LogUnavailableError, UnusableLogError
 from mcp_facade.bootstrap import (
     HEALTH_PATH,
     METRICS_PATH,
@@ -155,14 +151,7 @@ class ChatApp:
                 await until_available(self._try_to_start, self.broker.clock)
             else:
                 await self._try_to_start()
-        except (
-            BrokenChainError,
-            LogGivenUpError,
-            LogUnavailableError,
-            MatchingError,
-            UnreadableCommitError,
-            UnusableLogError,
-        ) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process has to end
             self.failure = error
         self._end_waiting()
         self._on_started()

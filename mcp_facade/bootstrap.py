@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.log_fault import FaultReason
-from events.log import UnusableLogError
 
 HEALTH_PATH = "/healthz"
 READY_PATH = "/readyz"
@@ -75,8 +74,8 @@ class BootstrapApp:
     ) -> None:
         """Take `make`, called in the event loop with the module, and `on_started`.
 
-        `on_started` is called here if the module is missing or `make` raises `UnusableLogError`. Otherwise the
-        application that `make` returns calls it, after a start or a failure.
+        `on_started` is called here if there is no application, or its lifespan fails to start. Otherwise the
+        application calls it, after a start or a failure.
         """
         self._on_started = on_started
         self._module = module
@@ -129,11 +128,9 @@ class BootstrapApp:
             return
         try:
             app = making.result()
-        except (ImportError, UnusableLogError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process has to end
             shutdown.cancel()
-            self._failure = error
-            self._decided.set()
-            self._on_started()
+            self._fail(error)
             return
         self._app = app
         if self._is_draining:
@@ -145,10 +142,22 @@ class BootstrapApp:
         async def send_news(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 self._decided.set()
-            else:
+            elif message["type"] != "lifespan.startup.failed":  # it is raised as well
                 await send(message)
 
-        await app(scope, receive_again, send_news)
+        try:
+            await app(scope, receive_again, send_news)
+        except Exception as error:
+            if self._decided.is_set():
+                raise
+            shutdown.cancel()
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Take note that there will be no application."""
+        self._app, self._failure = None, error
+        self._decided.set()
+        self._on_started()
 
     async def _made(self) -> Application:
         return await self._make(await asyncio.to_thread(import_module, self._module))

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 import structlog
 
 from broker.config import Settings, add_flags, serve_help, settings_from, unknown_variables
-from broker.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, HOW_FAR, LogGivenUpError, UsageError
+from broker.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, HOW_FAR, LogGivenUpError, StartFailedError, UsageError
 from broker.flags import WORKER_VARIABLE
 from broker.logging import configure_logs
 from broker.stores import DISTRIBUTION
@@ -44,6 +44,8 @@ PEOPLE_COMMANDS: Mapping[str, _Command] = {
 }
 COMMANDS: Mapping[str, _Command] = {
     "replay": _Command("replay", "tell what happened, a line a commit, and what there was in the end"),
+    "tail": _Command("tail", "tell what happens now, a line a commit, until Ctrl-C"),
+    "waits": _Command("waits", "tell who waited for how long, and the longest waits first"),
     "diff": _Command("diff", "tell what changed between two positions"),
     "trace": _Command("trace", "tell the life of one connection or one room"),
     "verify": _Command("verify", "check every promise at every position"),
@@ -83,7 +85,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], serve: Serve)
     except UsageError as error:
         print(f"chat-broker: {error}", file=sys.stderr)  # noqa: T201 - a command line's answer
         return EXIT_USAGE
-    except LogGivenUpError as error:
+    except (LogGivenUpError, StartFailedError) as error:
         print(f"chat-broker: {error}", file=sys.stderr)  # noqa: T201 - as above
         return EXIT_FAILED
 

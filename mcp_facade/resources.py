@@ -76,8 +76,11 @@ class InboxUri(NamedTuple):
 
 
 def parse_inbox_uri(uri: str) -> InboxUri | None:
-    """Return the parts of `uri`; `None` if it is not an inbox's."""
-    if len(uri) > URI_CHARS_MAX:
+    """Return the parts of `uri`; `None` if it is not an inbox's, is too long, or has other than printable ASCII.
+
+    A URI of a subscription is stored, and not every store takes every character.
+    """
+    if len(uri) > URI_CHARS_MAX or not uri.isascii() or not uri.isprintable():
         return None
     try:
         parts = urlsplit(uri)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -17,17 +19,19 @@ from broker.addresses import host_of
 from broker.broker import Broker
 from broker.clock import SystemClock
 from broker.config import Settings, commits_kept
-from broker.errors import HOW_FAR, LogGivenUpError, UsageError
+from broker.errors import HOW_FAR, LogGivenUpError, StartFailedError, UsageError
 from broker.flags import PREFIX
+from broker.matching import MatchingError
 from broker.networks import NetworkSet
 from broker.own_matching import provide_matching
 from broker.peers import PeerLimits
 from broker.reads import ReadLimits
 from broker.shared_log import log_opened, open_shared_log, watch_clock
 from broker.stores import SHARED_SCHEMES, open_log, scheme_of, without_password
+from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.ids import Position
-from events.log import EventLog, UnusableLogError
+from events.log import EventLog, LogUnavailableError, UnusableLogError
 from mcp_facade.bootstrap import Application, BootstrapApp, operator_app
 from mcp_facade.http.deny_file import DenyFile, DenyFileError
 from mcp_facade.http.open_files import OpenFiles, raise_limit
@@ -41,6 +45,9 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
+NO_RELOAD = "restart the broker; only with --workers 2 or more are there others to serve meanwhile"
+RELOAD_ALL = "send SIGHUP to the supervisor of the workers, which replaces them one by one"
+
 
 def serve(settings: Settings, worker: Worker | None = None) -> None:
     """Run a broker until a signal ends it, alone or as one `worker` of several.
@@ -49,6 +56,7 @@ def serve(settings: Settings, worker: Worker | None = None) -> None:
         UsageError: the address can't be listened on, or the log, the matching or the file of `--deny-peers` can't be
             used.
         LogGivenUpError: its shared log is not the one that it folded, or is newer than this program.
+        StartFailedError: it could not start for another reason.
     """
     raise_limit()
     deny_file = _deny_file_of(settings)
@@ -110,13 +118,14 @@ class _Service:
         Raises:
             UsageError: it could not start.
             LogGivenUpError: its log was lost.
+            StartFailedError: it could not start for another reason.
         """
         settings = self._settings
         if scheme_of(settings.log) not in SHARED_SCHEMES:  # it answers at once, or never
             try:
                 self._log = await open_log(settings.log, settings.log_synchronous)
-            except UnusableLogError as error:
-                raise UsageError(str(error)) from None
+            except Exception as error:  # noqa: BLE001 - each becomes one line
+                raise _error_of(error, without_password(settings.log)) from None
         open_files = OpenFiles()
         asyncio.get_running_loop().set_exception_handler(open_files.handle)
         self._app = BootstrapApp("mcp_facade.app", self._made, self._started)
@@ -128,15 +137,26 @@ class _Service:
             admin=self._admin_listener(open_files),
             worker=self._worker,
         )
+        self._handle_hang_up()
         # Objects of a start are permanent: looking for cycles in a large state would take longer than making it.
         gc.disable()
         await self._server.serve(sockets=[self._listening])
         gc.freeze()  # the interpreter's last collection would take seconds, and the process ends anyhow
-        if isinstance(self._app.failure, LogGivenUpError):
-            raise self._app.failure
         if self._app.failure is not None:
-            raise UsageError(_why(self._app.failure, without_password(settings.log)))
+            raise _error_of(self._app.failure, without_password(settings.log))
         logger.info("ended")
+
+    def _handle_hang_up(self) -> None:
+        """Let SIGHUP end nothing, unless it means that the terminal is gone. `nohup` has it ignored already."""
+        if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            return
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up, os.isatty(0))
+
+    def _hung_up(self, had_terminal: bool) -> None:
+        if had_terminal and not os.isatty(0):
+            self._server.handle_exit(signal.SIGTERM, None)
+        else:
+            logger.warning("reload_ignored", hint=NO_RELOAD if self._worker is None else RELOAD_ALL)
 
     def _admin_listener(self, open_files: OpenFiles) -> AdminListener | None:
         if self._admin is None:
@@ -170,15 +190,20 @@ class _Service:
             self._server.broker_started(self._position())
 
 
-def _why(failure: Exception, log: str) -> str:
-    """Explain why the broker could not start, with the remedy."""
+def _error_of(failure: Exception, log: str) -> Exception:
+    """Return the error for the command line: why the broker could not start or go on, with the remedy."""
+    if isinstance(failure, LogGivenUpError):
+        return failure
     if isinstance(failure, UnusableLogError):  # its text names the file and the fault
-        return str(failure)
+        return UsageError(str(failure))
     if isinstance(failure, ImportError):
-        return f"can't start, since the installation is not whole: {failure}"
+        return UsageError(f"can't start, since the installation is not whole: {failure}")
     if isinstance(failure, BrokenChainError):
-        return f"{log} can't be used: {failure}; {HOW_FAR}"
-    return f"{log} can't be used: {failure}"
+        return UsageError(f"{log} can't be used: {failure}; {HOW_FAR}")
+    if isinstance(failure, LogUnavailableError | MatchingError | UnreadableCommitError):
+        return UsageError(f"{log} can't be used: {failure}")
+    logger.error("start_failed", fault=type(failure).__name__, exc_info=failure)
+    return StartFailedError(f"can't start: {type(failure).__name__}; the log line start_failed says where")
 
 
 def read_limits_of(settings: Settings) -> ReadLimits:

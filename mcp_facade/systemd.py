@@ -14,7 +14,10 @@ PID_VARIABLE = "WATCHDOG_PID"
 VARIABLES = (SOCKET_VARIABLE, WATCHDOG_VARIABLE, PID_VARIABLE)
 
 READY, STOPPING, ALIVE = "READY=1", "STOPPING=1", "WATCHDOG=1"
-STILL_STARTING = "EXTEND_TIMEOUT_USEC=30000000"
+STILL_STARTING = "EXTEND_TIMEOUT_USEC=60000000"
+
+ALIVE_EVERY_S_MAX = 10.0
+"""Well below what `STILL_STARTING` asks for, so that one that comes late or is lost does no harm."""
 
 
 def notify(state: str) -> None:
@@ -27,10 +30,11 @@ def notify(state: str) -> None:
 
 
 def alive_every_s() -> float:
-    """Return how often to send `ALIVE` and `STILL_STARTING`: half the watchdog's time, or ten seconds without one."""
+    """Return how often to send `ALIVE` and `STILL_STARTING`: half the watchdog's time, or `ALIVE_EVERY_S_MAX`."""
     is_ours = os.environ.get(PID_VARIABLE, str(os.getpid())) == str(os.getpid())
     text = os.environ.get(WATCHDOG_VARIABLE, "") if is_ours else ""
-    return int(text) / 2_000_000 if text.isdecimal() and int(text) > 0 else 10.0
+    watchdog_s = int(text) / 1_000_000 if text.isdecimal() else 0.0
+    return min(watchdog_s / 2, ALIVE_EVERY_S_MAX) if watchdog_s > 0 else ALIVE_EVERY_S_MAX
 
 
 def sign_of_life(*, is_starting: bool) -> str:
@@ -41,5 +45,5 @@ def sign_of_life(*, is_starting: bool) -> str:
 async def stay_alive(is_starting: Callable[[], bool]) -> None:
     """Show the service manager that the event loop turns; return if there is none."""
     while os.environ.get(SOCKET_VARIABLE):
-        await asyncio.sleep(alive_every_s())
         notify(sign_of_life(is_starting=is_starting()))
+        await asyncio.sleep(alive_every_s())

@@ -1,8 +1,8 @@
 """The promises about a state or a step of a log, as checks with a description of the violation.
 
-The numbers are those of the README's promises. Promises about more than one run (a decision repeats, workers agree) are
-checked elsewhere. A step without a violation leads from a sound state to a sound state. So a check of every step need
-not check any whole state but the first.
+The numbers are those of the promises in `docs/proof.md`. Promises about more than one run (a decision repeats, workers
+agree) are checked elsewhere. A step without a violation leads from a sound state to a sound state. So a check of every
+step need not check any whole state but the first.
 """
 
 from __future__ import annotations

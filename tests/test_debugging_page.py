@@ -19,13 +19,14 @@ from typing import NamedTuple
 
 import pytest
 
+from log_debugger.reading.filter_fields import NAMES
 from log_debugger.reading.history_cache import HistoryCache
-from log_debugger.reading.predicate import VARIABLES
 from log_debugger.reading.sources import open_source
 from log_debugger.telling.keybindings import BOUND_KEYS, KEY_NAMES
 from log_debugger.telling.panels import PanelSection, changed_sections, commit_sections
 from mcp_facade.cli import COMMANDS, LOG_COMMANDS
 from tests.log_debugger.logs import run_command
+from tests.support.pages import Page, names
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")
@@ -150,11 +151,20 @@ def test_an_elision_stands_for_what_is_there_and_nothing_else_does() -> None:
 def test_every_command_that_looks_into_a_log_is_tried() -> None:
     """The walk leaves none out; on a broker's own file it shows a trace with delivery records, and the copying."""
     tried = {shown.command.split()[1] for block in TRIED for shown in block}
-    assert set(COMMANDS) <= tried
+    assert set(COMMANDS) - {"tail"} <= tried, "tail alone does not end by itself"
     untried = {shown.command.split()[1] for shown in NOT_TRIED if shown.command.startswith(".venv/bin/chat-broker ")}
-    assert untried <= {"serve", "trace", "log"}
+    assert untried <= {"serve", "trace", "log", "tail"}
+    assert ".venv/bin/chat-broker tail " in PAGE
     for command in set(LOG_COMMANDS) - {"init"}:  # it makes a log where there is none
         assert f"chat-broker log {command} " in PAGE
+
+
+def test_every_command_is_listed() -> None:
+    """Those that look into a log on this page, those that copy and shorten one on that for operators."""
+    written = {names(command)[0].split()[1] for command, _ in Page("docs/debugging.md").tables("Commands")[0]}
+    assert written == set(COMMANDS)
+    for command in LOG_COMMANDS:
+        assert f"chat-broker log {command} " in Page("docs/operating.md").text
 
 
 def test_the_screen_of_the_stepper_is_the_one_that_is_shown() -> None:
@@ -164,7 +174,9 @@ def test_the_screen_of_the_stepper_is_the_one_that_is_shown() -> None:
     with closing(open_source(str(ROOT / DUMP))) as source:
         cache = HistoryCache(source)
         step, conversations = cache.step(cache.clamp(int(screen.split()[1])))
-    assert squeezed(line[0] for line in columns) == written(commit_sections(cache.names, step, conversations))
+    assert squeezed(line[0] for line in columns) == written(
+        commit_sections(cache.names, step, conversations, cache.deliveries)
+    )
     assert squeezed(line[1] for line in columns) == written(changed_sections(cache.names, step, conversations))
 
 
@@ -193,7 +205,7 @@ def test_the_keys_of_the_stepper_are_those_of_the_table() -> None:
 
 def test_what_the_page_has_one_make_is_not_offered_to_git() -> None:
     """A clone is clean after the walk."""
-    made = re.findall(r"(?:-o |sqlite:| > )(\w+\.\w+)", PAGE)
+    made = re.findall(r"(?:-o |sqlite:| > )([a-z]\w*\.\w+)", PAGE)
     made += [f"{name}{part}" for name in made if name.endswith(".db") for part in ("-wal", "-shm", ".lock", ".wake")]
     names = {*made, *(name for name, _ in MODULES)}
     assert {"mystery.db.lock", "chat.jsonl", "mystery.html", "test_mystery.py", "mystery_rule.py"} <= names
@@ -201,10 +213,10 @@ def test_what_the_page_has_one_make_is_not_offered_to_git() -> None:
         assert any(fnmatch(f"/{name}", line) for line in (ROOT / ".gitignore").read_text("utf-8").split()), name
 
 
-def test_the_names_in_a_predicate_are_those_of_the_table() -> None:
+def test_the_names_in_a_filter_are_those_of_the_table() -> None:
     """Each has its row, in the order in which they are refused."""
-    section = PAGE.partition("\n## Conditions\n")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(VARIABLES)
+    section = PAGE.partition("\n## Filters\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(NAMES)
 
 
 def test_the_dump_holds_no_secret() -> None:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 COPIED = [
@@ -26,6 +27,8 @@ DEVELOPERS = [
     "lint",
     "types",
     "imports",
+    "docs",
+    "settings",
     "test",
     "test-all",
     "test-suite",
@@ -127,7 +130,7 @@ def test_the_slow_tests_wait_for_test_all(clone: Clone) -> None:
         (other_map if "PYTHONPATH=tests/support/missing" in line else own).append(line)
     assert [" HYPOTHESIS_PROFILE=daily " in line for line in other_map] == [True]
     assert [line for line in own if "HYPOTHESIS_PROFILE" in line] == []
-    assert ".venv/bin/python -m tests.pythons" in own
+    assert ".venv/bin/python -m tests.pythons --newest" in own
     suite = [args for line in own if (args := line.partition(" -m pytest ")[2]) and "slow" in args]
     assert suite == ["-n auto --dist worksteal -m 'not slow' --cov --cov-report=", "-n auto --dist worksteal -m slow"]
     for part in ("--fail-under=95", "TEST_FAST_LANE=0", "CHAT_BROKER_NO_FAST_LANE=1", "tests/browser", "tests/fuzz"):
@@ -160,6 +163,13 @@ def test_other_versions_are_installed_by_whoever_is_next(clone: Clone) -> None:
     os.utime(clone.root / "constraints.txt", (2**33, 2**33))
     assert "--editable ." in clone.make("serve")
     assert "'.[dev]'" in clone.make("test")
+
+
+def test_a_public_host_runs_what_must_pass() -> None:
+    """Its workflow leads to `.ci/run`, which leads to these targets."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+    assert {"run": ".ci/run"} in workflow["jobs"]["test"]["steps"]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
 def test_no_host_is_named() -> None:

@@ -32,6 +32,18 @@ def test_each_python_is_tried(
     assert capsys.readouterr().out.splitlines() == results
 
 
+def test_the_newest_alone_can_be_tried(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of those that the machine has; the others are named."""
+    has = OTHERS[:2]
+    monkeypatch.setattr(pythons, "found", lambda version: f"/usr/bin/python{version}" if version in has else None)
+    monkeypatch.setattr(pythons, "passes", lambda version, python, root: True)
+    assert pythons.main(["--newest"]) == 0
+    results = ["left to make test-pythons", "passed", "not on this machine, left out"]
+    assert capsys.readouterr().out.splitlines() == [
+        f"Python {one}: {result}" for one, result in zip(OTHERS, results, strict=True)
+    ]
+
+
 def test_a_shim_that_is_switched_off_is_no_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command of the right name must run, and be of that version."""
     shim = tmp_path / "python3.12"

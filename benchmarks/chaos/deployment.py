@@ -30,7 +30,7 @@ class Kill(NamedTuple):
 
 
 class Life(NamedTuple):
-    """The time in which a worker's process was ready; Unix times."""
+    """The time of a ready worker process; Unix times."""
 
     worker: str
     ready_s: float
@@ -114,7 +114,7 @@ class Worker:
         self._log.close()
 
     def log_text(self) -> str:
-        """Return what its processes have logged."""
+        """Return the log lines of its processes."""
         return Path(self._log.name).read_text(errors="replace")
 
 
@@ -146,7 +146,7 @@ class Deployment:
                 await asyncio.sleep(POLL_S)
 
     def _haproxy(self) -> subprocess.Popen[bytes]:
-        """Start HAProxy with the configuration that is shipped; it takes the workers in turn, and notices soon."""
+        """Start HAProxy with the shipped configuration; it takes the workers in turn, and notices soon."""
         folder = Path(self._directory.name)
         servers = [f"server {one.name} 127.0.0.1:{one.port} port {one.admin_port}" for one in self.workers]
         changes = {
@@ -191,7 +191,7 @@ class Deployment:
             worker.stop()
 
     def faults(self) -> list[str]:
-        """Return the lines that no worker should have logged, and the unexpected ends."""
+        """Return the log lines of faults, and the unexpected ends."""
         lines = [(worker.name, line) for worker in self.workers for line in worker.log_text().splitlines()]
         return [f"{name} logged {line[:600]}" for name, line in lines if _is_fault(line)]
 
@@ -201,5 +201,5 @@ class Deployment:
 
 
 def _is_fault(line: str) -> bool:
-    """Tell if a log line shows a fault of the worker; that the engine does not answer is none."""
+    """Tell if a log line shows a fault of the worker; a silent engine is none."""
     return line[:1] != "{" or ('"level":"error"' in line and '"event":"log_unavailable"' not in line)

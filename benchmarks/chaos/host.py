@@ -124,14 +124,14 @@ class OfficialHost:
 
     @property
     def is_connected(self) -> bool:
-        """True if there is a client that can be used."""
+        """True if there is a usable client."""
         return self._client is not None and self._serving is not None and not self._serving.done()
 
     async def connect(self) -> None:
         """Make a new client; in 2025-11-25 that is a new session, whose stream the SDK opens.
 
         Raises:
-            LostAnswer: that did not succeed in time.
+            LostAnswer: it did not succeed in time.
         """
         await self.hang_up()
         self._end, self.streams = asyncio.Event(), []
@@ -235,7 +235,7 @@ class OfficialHost:
         self.on_data(data)
 
     def observed(self, body: httpx2.AsyncByteStream, worker: str) -> httpx2.AsyncByteStream:
-        """Return the body of a stream that has just opened, to be read in the place of `body`."""
+        """Return the body of a newly opened stream, to be read in the place of `body`."""
         stream = OpenStream(worker, time.time())
         parser = EventParser(self._take)
         self.streams.append(stream)

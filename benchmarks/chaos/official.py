@@ -148,4 +148,4 @@ class OfficialParticipant(Participant):
         await self.host.hang_up()
 
     async def vanish(self) -> None:
-        """Do not: who vanishes here does not come back."""
+        """Do not: a vanished person does not come back here."""

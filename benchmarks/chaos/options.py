@@ -34,7 +34,7 @@ class ChaosOptions:
 
     @property
     def people(self) -> int:
-        """The number of people who stay."""
+        """The number of staying people."""
         return self.listeners + self.tool_people
 
     def flags(self) -> list[str]:

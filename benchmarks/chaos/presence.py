@@ -40,7 +40,7 @@ class ObservedIdentity(Identity):
         self._listened: list[tuple[float, OpenStream]] = []
 
     def answered(self, sent_s: float, lasted_s: float, worker: str) -> None:
-        """Note a call that was answered; it was in flight for `lasted_s` at least."""
+        """Note an answered call; it was in flight for `lasted_s` at least."""
         self._calls.append((sent_s, sent_s + lasted_s, worker))
 
     def listens(self, stream: OpenStream, since_s: float) -> None:
@@ -49,7 +49,7 @@ class ObservedIdentity(Identity):
 
     @property
     def workers(self) -> set[str]:
-        """The workers that have heard it."""
+        """The workers with a sign of it."""
         return {worker for _, _, worker in self._calls} | {stream.worker for _, stream in self._listened}
 
     def was_absent(self, timestamp: str, grace_s: float) -> bool:

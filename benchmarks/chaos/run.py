@@ -1,4 +1,4 @@
-"""What all people of a round share."""
+"""The common state of all people of a round."""
 
 import time
 
@@ -31,7 +31,7 @@ class ChaosRun(SoakRun):
         self._deployment = deployment
 
     def identity(self, name: str) -> ObservedIdentity:
-        """Return the new identity of that name."""
+        """Return the new identity of this name."""
         identity = self.identities[name] = ObservedIdentity(name, self._deployment.kills)
         return identity
 

@@ -92,7 +92,7 @@ class Verdict:
 
 
 class LogJudge:
-    """Holds a log against what the people of the round saw."""
+    """Holds a log against the observations of the people of the round."""
 
     def __init__(self, log: ReadLog, run: ChaosRun, deployment: Deployment, outages: Sequence[Outage]) -> None:
         self._log = log
@@ -173,7 +173,7 @@ class LogJudge:
             self.verdict.counts["absent people matched later, with no worker to judge"] += 1
 
     def _history(self, who: ObservedIdentity) -> str:
-        """Return what happened around the end of `who`, in seconds from then."""
+        """Return the happenings around the end of `who`, in seconds from then."""
         zero_s = who.gone_s or 0.0
         kills = [f"{kill.worker} {kill.at_s - zero_s:+.1f}" for kill in self._deployment.kills]
         lives = [

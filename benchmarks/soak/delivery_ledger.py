@@ -111,7 +111,7 @@ class DeliveryLedger:
         return None
 
     def _closed(self, member: RoomMember, told: NotificationParams) -> None:
-        """Record that the partner closed the room."""
+        """Record the closing of the room by the partner."""
         member.closed_for, member.closed_at = told.reason, told.timestamp
         self.counts[f"rooms closed: {told.reason}"] += 1
         if member.other is not None:

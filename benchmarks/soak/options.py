@@ -30,7 +30,7 @@ class SoakOptions:
 
     @property
     def tool_people(self) -> int:
-        """The number of clients that only call tools."""
+        """The number of clients with tools alone."""
         return max(self.connections // 10, 2)
 
     @property

@@ -267,7 +267,7 @@ class Participant(ABC):
         self.run.ledger.caught_up(self.who)
 
     def text(self, least_bytes: int = 0) -> str:
-        """Return a text that is unique in the run."""
+        """Return a text, unique in the run."""
         self._texts += 1
         words = " ".join(self.rng.choices(WORDS, k=self.rng.randint(1, WORDS_MAX)))
         return f"{self.who.name} {self._texts} {words}{'.' * max(0, least_bytes - 2 * len(words))}"

@@ -53,7 +53,7 @@ class Growth:
 
     @property
     def kb_max(self) -> float:
-        """The most that counts as flat."""
+        """The limit of a flat line."""
         return max(GROWTH_KB_MAX, GROWTH_SHARE_MAX * self.first_kb)
 
     @property

@@ -29,7 +29,7 @@ VERIFIED_WITHIN_S: Final = 300.0
 
 
 class Soak:
-    """A server and its clients, as a context that ends the server."""
+    """A server and its clients, as a context; the server ends with it."""
 
     def __init__(self, options: SoakOptions) -> None:
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.flags().items()]

@@ -57,7 +57,7 @@ class LastClient:
             raise WrongAnswer(f"one of the last was refused a stream: HTTP {status}")
 
     async def catch_up(self) -> None:
-        """Read all notifications, so that a wait lasts."""
+        """Read all notifications, for a wait to last."""
         await self._client.begin()
         self._cursor = (await self._waited(0)).cursor
 
@@ -66,7 +66,7 @@ class LastClient:
         return (await self._waited(60)).timed_out
 
     def leave(self) -> None:
-        """Close all connections that are still open."""
+        """Close all open connections."""
         self.listener.close()
         self._client.hang_up()
 

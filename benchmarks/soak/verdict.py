@@ -64,7 +64,7 @@ class Verdict:
 
     @property
     def missing(self) -> list[str]:
-        """Kinds of events that did not occur."""
+        """Kinds of missing events."""
         return [kind for kind in KINDS if not self.run.counts[kind]]
 
     @property

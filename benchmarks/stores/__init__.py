@@ -1,1 +1,1 @@
-"""The cost of a log in a store: figures, what is wanted of them, and whether that is met."""
+"""The cost of a log in a store: figures, the wanted values, and the verdict."""

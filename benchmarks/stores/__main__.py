@@ -1,4 +1,4 @@
-"""`python -m benchmarks.stores`: what a log in a store costs; exit status 1 if a figure is not as wanted.
+"""`python -m benchmarks.stores`: the cost of a log in a store; exit status 1 if a figure is not as wanted.
 
 CPU time is that of the brokers' processes; the engine's is not counted. Figures are medians of rounds, in which the
 two sides of a ratio alternate.

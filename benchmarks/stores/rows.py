@@ -1,4 +1,4 @@
-"""Results beside what is wanted of them."""
+"""Results beside the wanted values."""
 
 import os
 import platform

@@ -52,7 +52,7 @@ async def fill(urls: Sequence[str], commits: int) -> None:
         lines = [encode_commit(commit) for commit in page]
         await asyncio.gather(*(loader.append_lines(lines, expected=tip) for loader in loaders))
         tip = page[-1].tip
-        history.state()  # it folds what it has kept until now
+        history.state()  # it folds everything kept until now
     for loader in loaders:
         await loader.save(Snapshot(tip, history.state()))
         await loader.finish()

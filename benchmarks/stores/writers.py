@@ -29,7 +29,7 @@ async def measure(rounds: int, seconds: float) -> list[Row]:
         for number in range(WRITERS):
             command = python("benchmarks.stores.writer", engine.url, str(number))
             writers.append(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=2**26))
-            await _line(writers[-1])  # one after the other, so that each pairs its own
+            await _line(writers[-1])  # one after the other, for each to pair its own
         p99_ms, conflicts_percent, slowest, unserved = [], [], [], 0
         for _ in range(rounds):
             figures = await asyncio.gather(*(_talk(writer, seconds) for writer in writers))

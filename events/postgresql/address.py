@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from events.log import UnusableLogError
+from events.postgresql.url_checks import check_files, check_places, check_target, parameters_of
 
 DEFAULT_NAME = "chat"
 
@@ -40,13 +41,13 @@ def address_of(url: str) -> Address:
     Other parameters are the client library's, such as `sslmode`, `sslrootcert` and `target_session_attrs`.
 
     Raises:
-        UnusableLogError: the URL or the name is malformed.
+        UnusableLogError: the URL or the name is malformed, or a file that it names can't be used.
     """
     try:
         parts = urlsplit(url)
-        password = parts.password
+        _check(parts)
     except ValueError as error:
-        raise UnusableLogError(f"the URL of the log is malformed: {error}") from None
+        raise UnusableLogError(f"the URL of the log can't be used: {error}") from None
     name, others = DEFAULT_NAME, []
     for pair in filter(None, parts.query.split("&")):
         key, _, value = pair.partition("=")
@@ -62,4 +63,14 @@ def address_of(url: str) -> Address:
             " change ?name="
         )
     dsn = urlunsplit(parts._replace(query="&".join(others), fragment=""))
-    return Address(dsn, name, label, unquote(password) if password else None)
+    password = unquote(parts.password) if parts.password else parameters_of(parts.query).get("password")
+    return Address(dsn, name, label, password)
+
+
+def _check(parts: SplitResult) -> None:
+    if "\0" in unquote(parts.geturl()):
+        raise ValueError("it holds the character %00")
+    parameters = parameters_of(parts.query)
+    check_places(parts.netloc, parameters)
+    check_target(parameters)
+    check_files(parameters)

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncIterator
 
 from events.coordination import NOTE_BYTES_MAX
-from events.log import LogUnavailableError
+from events.log import LogUnavailableError, UnusableLogError
 from events.postgresql.address import Address
 from events.postgresql.link import SOON, Connection, Link
 
@@ -49,7 +49,7 @@ class PostgresqlCoordination:
             await self.listen()
             while (note := await queue.get()) is not _LOST:
                 yield note
-        except LogUnavailableError:
+        except (LogUnavailableError, UnusableLogError):
             if not self._is_closed:
                 raise
         finally:
@@ -95,7 +95,7 @@ class PostgresqlCoordination:
             await asyncio.sleep(PING_SECONDS)
             try:
                 await self._link.execute("SELECT 1")
-            except LogUnavailableError:
+            except (LogUnavailableError, UnusableLogError):
                 self._lose()
                 return
 

@@ -1,4 +1,7 @@
 -- The history: what people did, as docs/history.md describes it. A redacted text is null; what was trimmed is gone.
+-- A view is replaced while no one reads it. The readers that come meanwhile wait, so this gives up soon, and tries again.
+DO $views$ BEGIN FOR attempt IN 1..{attempts} LOOP BEGIN
+
 CREATE OR REPLACE VIEW {schema}.rooms AS
 SELECT
     o.opened AS room_id,
@@ -75,3 +78,11 @@ SELECT
     {schema}.written(c.body #> '{command,note}') AS note
 FROM {schema}.commits c
 WHERE c.type = 'report_partner' AND c.position > (SELECT base_position FROM {schema}.meta);
+
+RETURN;
+EXCEPTION WHEN lock_not_available THEN
+    PERFORM pg_sleep({pause_ms} / 1000.0);
+END; END LOOP;
+RAISE EXCEPTION 'the views of the log are being read; end long queries of them, or try again later'
+    USING ERRCODE = 'lock_not_available';
+END $views$;

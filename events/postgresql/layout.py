@@ -10,6 +10,13 @@ from events.postgresql.link import Connection
 
 FORMAT = 1
 
+LOCK_MS = 2_000
+"""The longest wait for a lock that another session holds. Those that come after it wait as well."""
+
+ATTEMPTS = 5
+PAUSE_MS = 500
+"""The tries to replace the views of a log, and the time between two of them."""
+
 
 def lock_of(schema: str, kind: str) -> str:
     """Return the SQL for the number of an advisory lock of the log: `append`, `turn` or `layout`."""
@@ -17,7 +24,7 @@ def lock_of(schema: str, kind: str) -> str:
 
 
 def statements(address: Address) -> str:
-    """Return the statements that make an empty log. Run again, they change no commit."""
+    """Return the statements that make an empty log, for one transaction. Run again, they change no commit."""
     return f"{_sql('layout.sql', address)}\n{_sql('history.sql', address)}"
 
 
@@ -32,6 +39,9 @@ def _sql(file: str, address: Address) -> str:
     for name, value in {
         "schema": _quoted(schema),
         "format": f"{FORMAT}",
+        "lock_ms": f"{LOCK_MS}",
+        "attempts": f"{ATTEMPTS}",
+        "pause_ms": f"{PAUSE_MS}",
         "lock": lock_of(schema, "append"),
         "turn_lock": lock_of(schema, "turn"),
         "log_channel": f"'{address.log_channel}'",
@@ -46,7 +56,10 @@ def _quoted(name: str) -> str:
 
 
 async def make(connection: Connection, address: Address) -> None:
-    """Make what is missing of the log, whole or not at all. Brokers that start at the same moment take turns."""
+    """Make what is missing of the log, whole or not at all. Brokers that start at the same moment take turns.
+
+    Appends to a log that is there go on meanwhile, unless an index is missing.
+    """
     async with connection.transaction():
         await connection.execute(f"SELECT pg_advisory_xact_lock({lock_of(address.schema, 'layout')})")
         await check(connection, address)
@@ -70,10 +83,10 @@ async def check(connection: Connection, address: Address) -> bool:
     if not tables:
         return False
     if not {"meta", "commits", "snapshots"} <= tables:
-        raise UnusableLogError(f"{address.label}: the schema holds something else than a log; choose another ?name=")
+        raise UnusableLogError("the schema holds something else than a log; choose another ?name=")
     version = await connection.fetchval(f"SELECT format FROM {_quoted(address.schema)}.meta")  # noqa: S608
     if version is None or version > FORMAT:
         raise UnusableLogError(
-            f"{address.label} has format {version}, and this program knows up to {FORMAT}; use a newer version"
+            f"the log has format {version}, and this program knows up to {FORMAT}; use a newer version"
         )
     return True

@@ -1,4 +1,7 @@
 -- The log {schema}: one commit is one row, with the JSON line of a dump as its body. `json` keeps the line's bytes.
+-- No waiting for another session's lock may hold up a broker for long.
+SET LOCAL lock_timeout = '{lock_ms}ms';
+
 CREATE SCHEMA IF NOT EXISTS {schema};
 
 CREATE TABLE IF NOT EXISTS {schema}.meta (
@@ -39,16 +42,33 @@ CREATE TABLE IF NOT EXISTS {schema}.commits (
         CASE WHEN body #>> '{command,type}' <> 'send_message' THEN {schema}.event_of(body, 'room_closed') ->> 'room_id' END
     ) STORED
 );
-CREATE INDEX IF NOT EXISTS commits_at ON {schema}.commits (at, position);
-CREATE INDEX IF NOT EXISTS commits_by_connection ON {schema}.commits (connection_id, position) WHERE connection_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS messages_by_room ON {schema}.commits (room_id, position) WHERE type = 'send_message';
-CREATE INDEX IF NOT EXISTS rooms_opened ON {schema}.commits (opened) WHERE opened IS NOT NULL;
-CREATE INDEX IF NOT EXISTS rooms_closed ON {schema}.commits (closed) WHERE closed IS NOT NULL;
-CREATE INDEX IF NOT EXISTS rooms_by_first
-    ON {schema}.commits (({schema}.event_of(body, 'room_opened') ->> 'first')) WHERE opened IS NOT NULL;
-CREATE INDEX IF NOT EXISTS rooms_by_second
-    ON {schema}.commits (({schema}.event_of(body, 'room_opened') ->> 'second')) WHERE opened IS NOT NULL;
-CREATE INDEX IF NOT EXISTS reports_at ON {schema}.commits (at) WHERE type = 'report_partner';
+-- The clause IF NOT EXISTS would block the appends of a log that has them all.
+DO $indexes$ BEGIN
+    IF to_regclass('{schema}.commits_at') IS NULL THEN
+        CREATE INDEX commits_at ON {schema}.commits (at, position);
+    END IF;
+    IF to_regclass('{schema}.commits_by_connection') IS NULL THEN
+        CREATE INDEX commits_by_connection ON {schema}.commits (connection_id, position) WHERE connection_id IS NOT NULL;
+    END IF;
+    IF to_regclass('{schema}.messages_by_room') IS NULL THEN
+        CREATE INDEX messages_by_room ON {schema}.commits (room_id, position) WHERE type = 'send_message';
+    END IF;
+    IF to_regclass('{schema}.rooms_opened') IS NULL THEN
+        CREATE INDEX rooms_opened ON {schema}.commits (opened) WHERE opened IS NOT NULL;
+    END IF;
+    IF to_regclass('{schema}.rooms_closed') IS NULL THEN
+        CREATE INDEX rooms_closed ON {schema}.commits (closed) WHERE closed IS NOT NULL;
+    END IF;
+    IF to_regclass('{schema}.rooms_by_first') IS NULL THEN
+        CREATE INDEX rooms_by_first ON {schema}.commits (({schema}.event_of(body, 'room_opened') ->> 'first')) WHERE opened IS NOT NULL;
+    END IF;
+    IF to_regclass('{schema}.rooms_by_second') IS NULL THEN
+        CREATE INDEX rooms_by_second ON {schema}.commits (({schema}.event_of(body, 'room_opened') ->> 'second')) WHERE opened IS NOT NULL;
+    END IF;
+    IF to_regclass('{schema}.reports_at') IS NULL THEN
+        CREATE INDEX reports_at ON {schema}.commits (at) WHERE type = 'report_partner';
+    END IF;
+END $indexes$;
 
 -- A snapshot counts once it has its digest, which comes last.
 CREATE TABLE IF NOT EXISTS {schema}.snapshots (
@@ -65,10 +85,16 @@ CREATE TABLE IF NOT EXISTS {schema}.deliveries (
     PRIMARY KEY (position, connection_id, at_ms, delivered_by)
 );
 
+-- A field's name may be long and have any characters, so the key has its digest.
 CREATE TABLE IF NOT EXISTS {schema}.session_records (
-    key text, field text, value bytea NOT NULL, until_ms bigint NOT NULL, PRIMARY KEY (key, field)
+    key text, field_sha256 bytea, field bytea NOT NULL, value bytea NOT NULL, until_ms bigint NOT NULL,
+    PRIMARY KEY (key, field_sha256)
 );
-CREATE INDEX IF NOT EXISTS session_records_until ON {schema}.session_records (until_ms);
+DO $indexes$ BEGIN
+    IF to_regclass('{schema}.session_records_until') IS NULL THEN
+        CREATE INDEX session_records_until ON {schema}.session_records (until_ms);
+    END IF;
+END $indexes$;
 
 INSERT INTO {schema}.meta (format, epoch) VALUES ({format}, left(replace(gen_random_uuid()::text, '-', ''), 16))
     ON CONFLICT DO NOTHING;

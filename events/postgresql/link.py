@@ -1,13 +1,14 @@
 """One connection to the server: opened when needed, opened again after a loss, one operation at a time.
 
-An operation runs in a task of its own, and is never cancelled: a cancelled operation would leave the connection in the
-middle of an answer. One that takes too long ends the connection.
+An operation runs in a task of its own, and a caller that is cancelled does not cancel it: that would leave the
+connection in the middle of an answer. One that takes too long is abandoned together with its connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ import asyncpg
 
 from events.log import LogUnavailableError
 from events.postgresql.address import Address
-from events.postgresql.errors import translated
+from events.postgresql.errors import SLOW, refused_connection, translated
 
 T = TypeVar("T")
 
@@ -28,6 +29,9 @@ CALL_SECONDS = 5.0
 
 CLOSE_SECONDS = 2.0
 
+ABANDON_SECONDS = 0.5
+"""The time for an operation to fail once its connection is ended. The client library may not notice that."""
+
 NO_LIMIT: Mapping[str, str] = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 """For long work that nothing else waits for."""
 
@@ -37,9 +41,13 @@ SOON: Mapping[str, str] = {"synchronous_commit": "off"}
 _SESSION: Mapping[str, str] = {
     "application_name": "chat-broker",
     "client_min_messages": "warning",
+    # A statement sees what the one before it waited for.
+    "default_transaction_isolation": "read committed",
     "jit": "off",
     "statement_timeout": "4000",
     "idle_in_transaction_session_timeout": "5000",
+    "idle_session_timeout": "0",
+    "lock_timeout": "0",
     # The server notices a dead client, whose locks it holds, in some 10 s.
     "tcp_keepalives_idle": "4",
     "tcp_keepalives_interval": "2",
@@ -55,7 +63,7 @@ class Link:
         self,
         address: Address,
         settings: Mapping[str, str] | None = None,
-        on_open: Callable[[Connection], Awaitable[None]] | None = None,
+        on_open: Callable[[Connection], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self.address = address
         self._settings = {**_SESSION, **(settings or {})}
@@ -64,6 +72,8 @@ class Link:
         self._lock = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
         self._is_closed = False
+        self._current: asyncio.Task[Any] | None = None
+        self._is_late = False
 
     @property
     def is_open(self) -> bool:
@@ -76,7 +86,7 @@ class Link:
         pid: int = self._connection.get_server_pid() if self.is_open else 0
         return pid
 
-    async def run(self, work: Callable[[Connection], Awaitable[T]], *, is_limited: bool = True) -> T:
+    async def run(self, work: Callable[[Connection], Coroutine[Any, Any, T]], *, is_limited: bool = True) -> T:
         """Return the result of `work` for the connection. Calls are carried out in order, also cancelled ones.
 
         Raises:
@@ -91,7 +101,7 @@ class Link:
         task.add_done_callback(self._running.discard)
         return await answer
 
-    async def prepare(self, on_open: Callable[[Connection], Awaitable[None]]) -> None:
+    async def prepare(self, on_open: Callable[[Connection], Coroutine[Any, Any, None]]) -> None:
         """Prepare this connection with `on_open`, and each later one; see `run`."""
         await self.run(on_open)
         self._on_open.append(on_open)
@@ -122,20 +132,24 @@ class Link:
         An operation that takes longer than `CLOSE_SECONDS` is given up.
         """
         self._is_closed = True
-        deadline = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._terminate)
+        deadline = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._give_up)
         async with self._lock:
             deadline.cancel()
             if self._connection is not None:
                 with suppress(Exception):
                     await self._connection.close(timeout=CLOSE_SECONDS)
-                self._terminate()
+                self._connection.terminate()
 
-    def _terminate(self) -> None:
+    def _give_up(self) -> None:
+        """End the operation under way: with its connection, and by itself if it does not notice that."""
+        self._is_late = True
         if self._connection is not None:
             self._connection.terminate()
+        if self._current is not None:
+            asyncio.get_running_loop().call_later(ABANDON_SECONDS, self._current.cancel)
 
     async def _answer(
-        self, answer: asyncio.Future[T], work: Callable[[Connection], Awaitable[T]], *, is_limited: bool
+        self, answer: asyncio.Future[T], work: Callable[[Connection], Coroutine[Any, Any, T]], *, is_limited: bool
     ) -> None:
         try:
             result = await self._run(work, is_limited=is_limited)
@@ -146,26 +160,36 @@ class Link:
             if not answer.done():
                 answer.set_result(result)
 
-    async def _run(self, work: Callable[[Connection], Awaitable[T]], *, is_limited: bool) -> T:
+    async def _run(self, work: Callable[[Connection], Coroutine[Any, Any, T]], *, is_limited: bool) -> T:
         async with self._lock:
             if self._is_closed:
                 raise LogUnavailableError("the log is closed")
-            if not self.is_open:
-                self._connection = await self._opened()
-            connection = self._connection
-            if not is_limited:
-                return await work(connection)
-            watchdog = asyncio.get_running_loop().call_later(CALL_SECONDS, connection.terminate)
+            self._current, self._is_late = asyncio.current_task(), False
+            watchdog: asyncio.TimerHandle | None = None
             try:
-                return await work(connection)
-            except asyncpg.ReadOnlySQLTransactionError:
-                connection.terminate()  # it is a standby by now; the next connection looks for the primary
+                if not self.is_open:
+                    self._connection = await self._opened()
+                if is_limited:
+                    watchdog = asyncio.get_running_loop().call_later(CALL_SECONDS, self._give_up)
+                return await work(self._connection)
+            except BaseException as error:
+                if self._is_late:
+                    raise LogUnavailableError(SLOW) from error
+                if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                    self._connection.terminate()  # it is a standby by now; the next connection looks for the primary
                 raise
             finally:
-                watchdog.cancel()
+                self._current = None
+                if watchdog is not None:
+                    watchdog.cancel()
 
     async def _opened(self) -> Connection:
-        connection = await asyncpg.connect(self.address.dsn, server_settings=self._settings, timeout=CONNECT_SECONDS)
+        try:
+            connection = await asyncpg.connect(
+                self.address.dsn, server_settings=self._settings, timeout=CONNECT_SECONDS
+            )
+        except (ValueError, IndexError, asyncpg.InterfaceError, ssl.SSLError) as error:
+            raise refused_connection(error, self.address) from error
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 for prepare in self._on_open:

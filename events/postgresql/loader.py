@@ -39,9 +39,9 @@ class PostgresqlLoader:
             await connection.execute("BEGIN")
             lock = lock_of(self._link.address.schema, "append")
             if not await connection.fetchval(f"SELECT pg_try_advisory_xact_lock({lock})"):
-                raise UnusableLogError(f"{self._link.address.label} is being written or loaded; try again later")
+                raise UnusableLogError("the log is being written or loaded; try again later")
             if await connection.fetchval(f"SELECT position FROM {self._schema}.tip()"):  # noqa: S608
-                raise UnusableLogError(f"{self._link.address.label} is not empty; load into another ?name=")
+                raise UnusableLogError("the log is not empty; load into another ?name=")
             self._connection = connection
 
         await self._link.run(work)
@@ -50,7 +50,7 @@ class PostgresqlLoader:
         """Start the empty log from `snapshot`; see `StoreLoader.start_from`."""
         if self._tip != EMPTY_TIP:
             raise Conflict
-        await self._write(snapshot, base=snapshot.tip)
+        await self._write(snapshot, is_base=True)
         self._tip = snapshot.tip
 
     async def append_lines(self, lines: Sequence[bytes], *, expected: Tip) -> Tip:
@@ -74,7 +74,7 @@ class PostgresqlLoader:
 
     async def save(self, snapshot: Snapshot) -> None:
         """Keep `snapshot`; see `StoreLoader.save`."""
-        await self._write(snapshot, base=None)
+        await self._write(snapshot, is_base=False)
 
     async def finish(self) -> None:
         """Make the log usable, under a new epoch; see `StoreLoader.finish`."""
@@ -94,9 +94,11 @@ class PostgresqlLoader:
         """Leave the log as it was; see `StoreLoader.abandon`."""
         await self._link.close()
 
-    async def _write(self, snapshot: Snapshot, *, base: Tip | None) -> None:
-        number, sha256 = await snapshots.write(self._link, snapshot, self._codec)
-        await self._run(lambda connection: snapshots.finish(connection, self._schema, number, sha256, base=base))
+    async def _write(self, snapshot: Snapshot, *, is_base: bool) -> None:
+        written = await snapshots.write(self._link, snapshot, self._codec)
+        await self._run(
+            lambda connection: snapshots.finish(connection, self._schema, written, is_base=is_base, is_loading=True)
+        )
 
     async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         async def checked(connection: Connection) -> T:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
-from events.codec import UnreadableCommitError, encode_commit, redact_line
+from events.codec import encode_commit
 from events.commit import BrokenChainError, Commit, Tip
 from events.ids import CommitId, Position
 from events.log import (
@@ -24,9 +25,8 @@ from events.log import (
     StateCodec,
     UnusableLogError,
 )
-from events.postgresql import snapshots
+from events.postgresql import redaction, snapshots
 from events.postgresql.coordination import PostgresqlCoordination
-from events.postgresql.errors import damaged
 from events.postgresql.known_commits import KnownCommits
 from events.postgresql.link import NO_LIMIT, SOON, Connection, Link
 from events.postgresql.reader import PostgresqlReader
@@ -104,7 +104,7 @@ class PostgresqlLog:
             raise Conflict(self._known_now(missed or ()))
         if answer == ROLLED_BACK:
             raise LogRolledBackError(
-                f"{self._address.label} was rolled back: it ends at position {position} ({commit_id}),"
+                f"the log was rolled back: it ends at position {position} ({commit_id}),"
                 f" and went on to position {expected.position} ({expected.commit_id}) before"
             )
         self.is_contended = answer == STORED_OUT_OF_TURN and not has_turn
@@ -165,55 +165,43 @@ class PostgresqlLog:
 
     async def save(self, snapshot: Snapshot) -> None:
         """Keep `snapshot`, if possible; see `EventLog.save`. Appends go on meanwhile."""
-        with suppress(LogUnavailableError, UnusableLogError):
+        with suppress(LogUnavailableError, LogRolledBackError, UnusableLogError):
             await self._reader.look()
             if snapshot.tip.position > self.base.position:
-                await self._write(snapshot, base=None)
+                await self._write(snapshot, is_base=False)
 
     async def compact(self, snapshot: Snapshot) -> None:
         """Forget the commits up to `snapshot`; see `EventLog.compact`. Appends go on meanwhile.
 
         The commits count as gone at once, for every reader and view. Deleting them takes a while. If it is cut short,
         the next call finishes it.
+
+        Raises:
+            LogUnavailableError: the server did not answer, or the snapshot was dropped while it was written.
+            LogRolledBackError: the snapshot's tip is no commit of this log.
         """
         await self._reader.look()
         if snapshot.tip.position > self.base.position:
-            await self._write(snapshot, base=snapshot.tip)
+            await self._write(snapshot, is_base=True)
             await self._reader.look()
         for table in ("commits", "deliveries"):
             while await self._purge(table):
                 pass
 
     async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
-        """Redact the texts at `positions` in one transaction; see `EventLog.redact`.
+        """Redact the texts at `positions`, some in each transaction; see `EventLog.redact`. Appends go on meanwhile.
 
         The old rows are overwritten once they are vacuumed, which this asks for once an hour. Backups and archived WAL
         keep them.
         """
-
-        async def work(connection: Connection) -> Position:
-            async with connection.transaction():
-                rows = await connection.fetch(
-                    f"SELECT position, body::text FROM {self._schema}.commits WHERE position = ANY($1) FOR UPDATE",  # noqa: S608
-                    list(positions),
-                )
-                await connection.executemany(
-                    f"UPDATE {self._schema}.commits SET body = $2::text::json WHERE position = $1",  # noqa: S608
-                    self._redacted(rows),
-                )
-                await connection.execute(
-                    f"DELETE FROM {self._schema}.snapshots WHERE position < $1"  # noqa: S608
-                    f" AND position <> (SELECT base_position FROM {self._schema}.meta)",
-                    snapshots_before,
-                )
-                reached: Position = await connection.fetchval(
-                    f"UPDATE {self._schema}.meta SET redacted_to = greatest(redacted_to, $1) RETURNING redacted_to",  # noqa: S608
-                    done_to,
-                )
-                return reached
-
-        self._known.forget(positions)
-        self.redacted_to = max(self.redacted_to, await self._writer.run(work))
+        for start in range(0, len(positions), redaction.REDACTED_AT_ONCE):
+            page = positions[start : start + redaction.REDACTED_AT_ONCE]
+            self._known.forget(page)
+            await self._writer.run(partial(redaction.redact_page, schema=self._schema, positions=page))
+        reached = await self._writer.run(
+            partial(redaction.finish, schema=self._schema, done_to=done_to, snapshots_before=snapshots_before)
+        )
+        self.redacted_to = max(self.redacted_to, reached)
         await self._vacuum()
 
     async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
@@ -270,12 +258,12 @@ class PostgresqlLog:
 
     # Chores
 
-    async def _write(self, snapshot: Snapshot, *, base: Tip | None) -> None:
-        number, sha256 = await snapshots.write(self._side, snapshot, self._codec)
+    async def _write(self, snapshot: Snapshot, *, is_base: bool) -> None:
+        written = await snapshots.write(self._side, snapshot, self._codec)
 
         async def finish(connection: Connection) -> None:
             async with connection.transaction():
-                await snapshots.finish(connection, self._schema, number, sha256, base=base)
+                await snapshots.finish(connection, self._schema, written, is_base=is_base)
 
         await self._writer.run(finish)
 
@@ -286,12 +274,6 @@ class PostgresqlLog:
             f" WHERE position <= (SELECT base_position FROM {self._schema}.meta)"
             f" ORDER BY position LIMIT {PURGED_AT_ONCE}))"
         )
-
-    def _redacted(self, rows: Iterable[tuple[Position, str]]) -> list[tuple[Position, str]]:
-        try:
-            return [(position, redact_line(line.encode()).decode()) for position, line in rows]
-        except UnreadableCommitError as error:
-            raise damaged(self._address, f"a commit can't be read: {error}") from error
 
     async def _vacuum(self) -> None:
         """Let the server overwrite what was redacted, once an hour, if the role may; else autovacuum does it later."""

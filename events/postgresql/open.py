@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import asyncpg
+import structlog
 
 from events.log import StateCodec, UnusableLogError
 from events.postgresql import layout
@@ -13,6 +17,8 @@ from events.postgresql.log import PostgresqlLog
 from events.postgresql.reader import PostgresqlReader
 from events.postgresql.server_checks import Synchronous, check_server, wait_for_disk
 from events.store_reader import StoreReader
+
+logger = structlog.get_logger(__name__)
 
 
 async def open_log(url: str, codec: StateCodec, *, synchronous: Synchronous) -> PostgresqlLog:
@@ -26,21 +32,24 @@ async def open_log(url: str, codec: StateCodec, *, synchronous: Synchronous) -> 
     """
     address = address_of(url)
     writer = Link(address, on_open=wait_for_disk if synchronous == "full" else None)
-    try:
-        survives = await writer.run(lambda connection: check_server(connection, address, synchronous))
-        await writer.run(lambda connection: _make_if_missing(connection, address))
-        epoch, secret = await writer.row(
-            f'SELECT epoch, value FROM "{address.schema}".meta, "{address.schema}".secret'  # noqa: S608
-        )
-        log = PostgresqlLog(writer, codec, epoch=epoch, secret=secret, survives=survives)
-    except BaseException:
-        await writer.close()
-        raise
-    try:
-        await log.open()
-    except BaseException:
-        await log.close()
-        raise
+    with _named(address):
+        try:
+            verdict = await writer.run(lambda connection: check_server(connection, synchronous))
+            await writer.run(lambda connection: _make_if_missing(connection, address))
+            epoch, secret = await writer.row(
+                f'SELECT epoch, value FROM "{address.schema}".meta, "{address.schema}".secret'  # noqa: S608
+            )
+            log = PostgresqlLog(writer, codec, epoch=epoch, secret=secret, survives=verdict.survives)
+        except BaseException:
+            await writer.close()
+            raise
+        try:
+            await log.open()
+        except BaseException:
+            await log.close()
+            raise
+    if verdict.is_reduced:
+        logger.warning("durability_reduced", survives=verdict.survives)
     return log
 
 
@@ -53,14 +62,15 @@ async def open_reader(url: str) -> StoreReader:
     """
     address = address_of(url)
     link = Link(address, {**SOON, "default_transaction_read_only": "on"})
-    try:
-        if not await link.run(lambda connection: layout.check(connection, address)):
-            raise UnusableLogError(f"{address.label}: there is no such log; check the URL and ?name=")
-        reader = PostgresqlReader(link)
-        await reader.look()
-    except BaseException:
-        await link.close()
-        raise
+    with _named(address):
+        try:
+            if not await link.run(lambda connection: layout.check(connection, address)):
+                raise UnusableLogError("there is no such log; check the URL and ?name=")
+            reader = PostgresqlReader(link)
+            await reader.look()
+        except BaseException:
+            await link.close()
+            raise
     return reader
 
 
@@ -73,14 +83,15 @@ async def open_loading(url: str, codec: StateCodec) -> PostgresqlLoader:
     """
     address = address_of(url)
     link = Link(address, NO_LIMIT)
-    try:
-        await link.run(lambda connection: check_server(connection, address, "normal"))
-        await link.run(lambda connection: _make_if_missing(connection, address))
-        loader = PostgresqlLoader(link, codec)
-        await loader.begin()
-    except BaseException:
-        await link.close()
-        raise
+    with _named(address):
+        try:
+            await link.run(lambda connection: check_server(connection, "normal"))
+            await link.run(lambda connection: _make_if_missing(connection, address))
+            loader = PostgresqlLoader(link, codec)
+            await loader.begin()
+        except BaseException:
+            await link.close()
+            raise
     return loader
 
 
@@ -99,11 +110,12 @@ async def init_log(url: str, *, brokers: str | None = None, readers: str | None 
         if statements := _grants(address, brokers, readers):
             await connection.execute(statements)
 
-    try:
-        await link.run(lambda connection: check_server(connection, address, "normal"))
-        await link.run(make, is_limited=False)
-    finally:
-        await link.close()
+    with _named(address):
+        try:
+            await link.run(lambda connection: check_server(connection, "normal"))
+            await link.run(make, is_limited=False)
+        finally:
+            await link.close()
 
 
 def init_statements(url: str, *, brokers: str | None = None, readers: str | None = None) -> str:
@@ -114,6 +126,15 @@ def init_statements(url: str, *, brokers: str | None = None, readers: str | None
     """
     address = address_of(url)
     return f"BEGIN;\n{layout.statements(address)}\n{_grants(address, brokers, readers)}COMMIT;\n"
+
+
+@contextmanager
+def _named(address: Address) -> Iterator[None]:
+    """Add the log to the texts of errors, for an operator: the log itself leaves it out of its own."""
+    try:
+        yield
+    except UnusableLogError as error:
+        raise UnusableLogError(f"{address.label}: {error}") from error.__cause__
 
 
 def _grants(address: Address, brokers: str | None, readers: str | None) -> str:
@@ -129,6 +150,6 @@ async def _make_if_missing(connection: Connection, address: Address) -> None:
         await layout.make(connection, address)
     except asyncpg.InsufficientPrivilegeError:
         raise UnusableLogError(
-            f"{address.label}: there is no such log, and the role may not make one;"
+            "there is no such log, and the role may not make one;"
             " run `chat-broker log init URL` once as a role that may, with --brokers ROLE"
         ) from None

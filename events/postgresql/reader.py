@@ -51,7 +51,7 @@ class PostgresqlReader:
     def __init__(self, link: Link) -> None:
         self.base: Tip = EMPTY_TIP
         self.recorded_after: Position = 0
-        self._link, self._address = link, link.address
+        self._link = link
         schema = f'"{link.address.schema}"'
         self._schema = schema
         self._tip_sql, self._lines_sql = _TIP_SQL.replace("{schema}", schema), _LINES_SQL.replace("{schema}", schema)
@@ -96,7 +96,7 @@ class PostgresqlReader:
         try:
             return [decode_commit(line.encode()) for line in lines]
         except UnreadableCommitError as error:
-            raise damaged(self._address, f"a commit can't be read: {error}") from error
+            raise damaged(f"a commit can't be read: {error}") from error
 
     async def snapshot_tips(self) -> Sequence[Tip]:
         """Return the tips of the snapshots, from the base on, in order."""
@@ -114,9 +114,8 @@ class PostgresqlReader:
         if self.base == EMPTY_TIP or (at_most is not None and at_most < self.base.position):
             return None
         raise damaged(
-            self._address,
             f"the commits up to position {self.base.position} were trimmed,"
-            " and the snapshot in their place can't be read",
+            " and the snapshot in their place can't be read"
         )
 
     async def position_at(self, at_ms: int) -> Position:
@@ -154,7 +153,7 @@ class PostgresqlReader:
             return lines
         start = max(after, base_position)
         if first != start + 1 or last != start + len(lines):
-            raise damaged(self._address, f"commits are missing after position {start}")
+            raise damaged(f"commits are missing after position {start}")
         return lines
 
     async def _finished(self, at_most: Position | None) -> list[snapshots.SnapshotRow]:

@@ -1,14 +1,25 @@
 """Session records in a table beside the log. A record that was kept survives a crash of the server.
 
 A client is answered once its record is kept. Without it, another broker would not know the handles of the session.
+
+A client chooses a part of a field's name. So any string can be stored, and no record is a fault of the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
+import asyncpg
+
+from events.log import LogUnavailableError
 from events.postgresql.link import Connection, Link
 from events.session_records import Fields
+
+EXPIRED_AT_ONCE = 500
+
+T = TypeVar("T")
 
 
 class PostgresqlSessionRecords:
@@ -20,28 +31,65 @@ class PostgresqlSessionRecords:
         table = f'"{link.address.schema}".session_records'
         self._load_sql = f"SELECT field, value FROM {table} WHERE key = $1 AND until_ms > $2"  # noqa: S608
         self._keep_sql = f"""
-            WITH removed AS (DELETE FROM {table} WHERE key = $1 AND field = ANY($2))
-            INSERT INTO {table} SELECT $1, field, value, $5 FROM unnest($3::text[], $4::bytea[]) AS u(field, value)
-            ON CONFLICT (key, field) DO UPDATE SET value = excluded.value, until_ms = excluded.until_ms
+            WITH removed AS (DELETE FROM {table} WHERE key = $1 AND field_sha256 = ANY($2))
+            INSERT INTO {table} (key, field_sha256, field, value, until_ms)
+                SELECT $1, u.sha256, u.field, u.value, $6
+                FROM unnest($3::bytea[], $4::bytea[], $5::bytea[]) AS u(sha256, field, value)
+            ON CONFLICT (key, field_sha256) DO UPDATE SET value = excluded.value, until_ms = excluded.until_ms
         """  # noqa: S608
-        self._expire_sql = f"DELETE FROM {table} WHERE until_ms <= $1"  # noqa: S608
+        self._expire_sql = f"""
+            DELETE FROM {table} WHERE until_ms <= $1 AND ctid = ANY(ARRAY(
+                SELECT ctid FROM {table} WHERE until_ms <= $1 LIMIT {EXPIRED_AT_ONCE}
+            ))
+        """  # noqa: S608
 
     async def load(self, key: str, *, now_ms: int) -> Fields:
         """See `SessionRecords.load`."""
-        return dict(await self._link.rows(self._load_sql, key, now_ms))
+        rows = await self._run(lambda connection: connection.fetch(self._load_sql, key, now_ms))
+        return {_text(field): value for field, value in rows}
 
     async def keep(self, key: str, changes: Mapping[str, bytes | None], *, until_ms: int) -> None:
         """See `SessionRecords.keep`."""
-        removed = [name for name, value in changes.items() if value is None]
-        kept = {name: value for name, value in changes.items() if value is not None}
+        fields = {_bytes(name): value for name, value in changes.items()}
+        removed = [_digest(name) for name, value in fields.items() if value is None]
+        kept = [(_digest(name), name, value) for name, value in fields.items() if value is not None]
+        columns = [[row[column] for row in kept] for column in range(3)]
 
         async def work(connection: Connection) -> None:
             async with connection.transaction():
                 await connection.execute("SET LOCAL synchronous_commit = on")  # the connection's own is off
-                await connection.execute(self._keep_sql, key, removed, list(kept), list(kept.values()), until_ms)
+                await connection.execute(self._keep_sql, key, removed, *columns, until_ms)
 
-        await self._link.run(work)
+        await self._run(work)
 
     async def expire(self, *, now_ms: int) -> None:
-        """See `SessionRecords.expire`."""
-        await self._link.execute(self._expire_sql, now_ms)
+        """See `SessionRecords.expire`. Other calls go on between its statements."""
+        while await self._link.execute(self._expire_sql, now_ms):
+            pass
+
+    async def _run(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of `work`.
+
+        Raises:
+            LogUnavailableError: the server does not answer, or takes a value for malformed.
+        """
+
+        async def guarded(connection: Connection) -> T:
+            try:
+                return await work(connection)
+            except asyncpg.DataError as error:
+                raise LogUnavailableError(f"a session's record can't be stored ({type(error).__name__})") from error
+
+        return await self._link.run(guarded)
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogatepass")
+
+
+def _digest(name: bytes) -> bytes:
+    return hashlib.sha256(name).digest()

@@ -1,24 +1,23 @@
 """Snapshots in parts of some hundred kilobytes, so that no statement is long and appends go on meanwhile.
 
-A snapshot counts once it has its digest, which comes last; one without is unfinished.
+A snapshot counts once it has its digest, which comes last; one without is unfinished. Its rows may be lost until then:
+by a crash of the server, or because a redaction drops them for the names that they hold.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from events.commit import Tip
 from events.ids import CommitId, Position
-from events.log import Snapshot, StateCodec, UnreadableSnapshotError
+from events.log import LogRolledBackError, LogUnavailableError, Snapshot, StateCodec
 from events.postgresql.link import Connection, Link
+from events.snapshot_parts import lines_of, parts_of
 
 SNAPSHOTS_MAX = 16
 """At this number, every other snapshot is dropped: the older they are, the further apart they are."""
-
-PART_BYTES = 256 * 1024
 
 
 class SnapshotRow(NamedTuple):
@@ -26,6 +25,15 @@ class SnapshotRow(NamedTuple):
 
     id: int
     tip: Tip
+    sha256: str
+
+
+class Written(NamedTuple):
+    """A snapshot with all its parts, but without its digest."""
+
+    id: int
+    tip: Tip
+    parts: int
     sha256: str
 
 
@@ -51,19 +59,22 @@ async def load(link: Link, stored: SnapshotRow, codec: StateCodec) -> Snapshot:
         UnreadableSnapshotError: it is damaged, or gone since, or newer than this program.
     """
     parts: list[bytes] = []
-    digest = hashlib.sha256()
     sql = f"SELECT lines FROM {_schema(link)}.snapshot_parts WHERE snapshot = $1 AND number = $2"  # noqa: S608
     while (row := await link.row(sql, stored.id, len(parts))) is not None:
         parts.append(row[0].encode())
-        digest.update(parts[-1])
-    if digest.hexdigest() != stored.sha256:
-        raise UnreadableSnapshotError(f"the snapshot at position {stored.tip.position} is not what was written")
-    lines = (line for part in parts for line in part.split(b"\n")[:-1])
-    return Snapshot(stored.tip, await asyncio.to_thread(codec.decode, lines))
+
+    def decoded() -> Any:
+        return codec.decode(lines_of(parts, stored.sha256, stored.tip.position))
+
+    return Snapshot(stored.tip, await asyncio.to_thread(decoded))
 
 
-async def write(link: Link, snapshot: Snapshot, codec: StateCodec) -> tuple[int, str]:
-    """Write `snapshot` by `link`, unfinished; return its number and digest. Encoding happens in another thread."""
+async def write(link: Link, snapshot: Snapshot, codec: StateCodec) -> Written:
+    """Write `snapshot` by `link`, unfinished. Encoding happens in another thread.
+
+    Raises:
+        LogUnavailableError: it could not be stored, or was dropped meanwhile.
+    """
     schema = _schema(link)
     # What was cut short before is of no use to any broker after so long.
     await link.execute(
@@ -73,51 +84,86 @@ async def write(link: Link, snapshot: Snapshot, codec: StateCodec) -> tuple[int,
         f"INSERT INTO {schema}.snapshots (position, commit_id) VALUES ($1, $2) RETURNING id",  # noqa: S608
         *snapshot.tip,
     )
-    digest, count, parts = hashlib.sha256(), 0, _parts(codec.encode(snapshot.state))
+    digest, count, parts = hashlib.sha256(), 0, parts_of(codec.encode(snapshot.state))
     while (part := await asyncio.to_thread(next, parts, None)) is not None:
         digest.update(part)
-        # Another broker that trims further meanwhile drops this snapshot.
-        count += await link.execute(
+        is_there = await link.execute(
             f"INSERT INTO {schema}.snapshot_parts"  # noqa: S608
             f" SELECT id, $2, $3 FROM {schema}.snapshots WHERE id = $1 FOR KEY SHARE",
             number,
             count,
             part.decode(),
         )
-    return number, digest.hexdigest()
+        if not is_there:
+            raise _dropped()
+        count += 1
+    return Written(number, snapshot.tip, count, digest.hexdigest())
 
 
-def _parts(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Return `lines` with their ends, in pieces of about `PART_BYTES`."""
-    part: list[bytes] = []
-    size = 0
-    for line in lines:
-        part.append(line)
-        size += len(line) + 1
-        if size >= PART_BYTES:
-            yield b"\n".join(part) + b"\n"
-            part, size = [], 0
-    if part:
-        yield b"\n".join(part) + b"\n"
+async def finish(
+    connection: Connection, schema: str, written: Written, *, is_base: bool, is_loading: bool = False
+) -> None:
+    """Make a snapshot count, inside a transaction; if it is to be the base, drop the older ones.
 
+    A snapshot at or below the present base is dropped. `is_loading`: its commits may follow.
 
-async def finish(connection: Connection, schema: str, number: int, sha256: str, *, base: Tip | None) -> None:
-    """Make a snapshot count, inside a transaction; if it is to be the `base`, drop the older ones.
-
-    A base at or below the present one drops the snapshot.
+    Raises:
+        LogRolledBackError: its tip is no commit of the log.
+        LogUnavailableError: it was dropped while it was written, whole or in part.
     """
-    if base is not None:
-        moved = await connection.fetchval(
-            f"UPDATE {schema}.meta SET base_position = $1, base_id = $2 WHERE base_position < $1 RETURNING 1",  # noqa: S608
-            *base,
+    # Others that move the base or drop snapshots wait here, so no statement below acts on an older base.
+    base_position = await connection.fetchval(f"SELECT base_position FROM {schema}.meta FOR UPDATE")  # noqa: S608
+    if written.tip.position <= base_position:
+        await connection.execute(f"DELETE FROM {schema}.snapshots WHERE id = $1", written.id)  # noqa: S608
+        return
+    if not is_loading:
+        await _check_tip(connection, schema, written.tip)
+    is_whole = await connection.fetchval(
+        f"UPDATE {schema}.snapshots SET sha256 = $1 WHERE id = $2"  # noqa: S608
+        f" AND $3 = (SELECT count(*) FROM {schema}.snapshot_parts WHERE snapshot = $2) RETURNING true",
+        written.sha256,
+        written.id,
+        written.parts,
+    )
+    if not is_whole:
+        raise _dropped()
+    if is_base:
+        await connection.execute(
+            f"UPDATE {schema}.meta SET base_position = $1, base_id = $2",  # noqa: S608
+            *written.tip,
         )
-        if moved is None:
-            await connection.execute(f"DELETE FROM {schema}.snapshots WHERE id = $1", number)  # noqa: S608
-            return
-        await connection.execute(f"DELETE FROM {schema}.snapshots WHERE position < $1", base.position)  # noqa: S608
-    await connection.execute(f"UPDATE {schema}.snapshots SET sha256 = $1 WHERE id = $2", sha256, number)  # noqa: S608
+        await connection.execute(
+            f"DELETE FROM {schema}.snapshots WHERE position < $1",  # noqa: S608
+            written.tip.position,
+        )
+    await _thin_out(connection, schema)
+
+
+async def _check_tip(connection: Connection, schema: str, tip: Tip) -> None:
+    sql = f"SELECT EXISTS (SELECT FROM {schema}.commits WHERE position = $1 AND commit_id = $2)"  # noqa: S608
+    if not await connection.fetchval(sql, *tip):
+        raise LogRolledBackError(f"the log has no commit {tip.commit_id} at position {tip.position} any more")
+
+
+def _dropped() -> LogUnavailableError:
+    return LogUnavailableError("the snapshot was dropped while it was written; try again")
+
+
+async def drop_older(connection: Connection, schema: str, before: Position) -> None:
+    """Drop the snapshots below position `before`, finished or not, except for the base.
+
+    The transaction has to hold the row of `meta`; see `finish`.
+    """
     await connection.execute(
-        # The base and the newest stay.
+        f"DELETE FROM {schema}.snapshots WHERE position < $1"  # noqa: S608
+        f" AND (sha256 IS NULL OR position <> (SELECT base_position FROM {schema}.meta))",
+        before,
+    )
+
+
+async def _thin_out(connection: Connection, schema: str) -> None:
+    """Keep the table from filling with snapshots; the base and the newest stay."""
+    await connection.execute(
         f"""
         WITH kept AS (
             SELECT id, position, row_number() OVER (ORDER BY position DESC, id DESC) AS place, count(*) OVER () AS total

@@ -101,6 +101,10 @@ def parse(url: str) -> Address:
     for name, path in query.items():
         if not os.path.isfile(path):
             raise _malformed(f"names no file {path!r} with {name}=")
+    try:
+        (parts.hostname or "").encode("idna")
+    except UnicodeError:
+        raise _malformed(f"has the host {parts.hostname!r}, which is none") from None
     options |= {"host": parts.hostname or "localhost", "port": port, "db": _database(parts.path.removeprefix("/"))}
     options["socket_keepalive"] = True
     return Address(name, SSLConnection if parts.scheme == "rediss" else Connection, options | query)

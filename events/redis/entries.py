@@ -10,7 +10,7 @@ import msgspec
 from events.codec import UnreadableCommitError
 from events.commit import Commit, Tip
 from events.ids import CommitId, Position
-from events.log import LogUnavailableError, UnusableLogError
+from events.log import LogRolledBackError, LogUnavailableError, UnusableLogError
 from events.redis.texts import join
 
 RESTORE = "restore it from a backup"
@@ -71,12 +71,32 @@ def tip_of(position: int, commit_id: bytes) -> Tip:
     return Tip(position, CommitId(commit_id.decode()))
 
 
+IS_LOADING, IS_GONE = -2, -3
+"""Answers of scripts that found no log to work on."""
+
+GONE = "the log is gone from Redis; restore it, or start again"
+
+
 def check_answer(answer: Any) -> Any:
     """Return a script's `answer`.
 
     Raises:
-        LogUnavailableError: there is no log any more.
+        LogUnavailableError: the log is gone, or is being loaded.
     """
-    if answer[0] == -2:
-        raise LogUnavailableError("the log is gone from Redis; restore it, or start again")
+    if answer[0] == IS_GONE:
+        raise LogUnavailableError(GONE)
+    if answer[0] == IS_LOADING:
+        raise LogUnavailableError("the log is being loaded")
     return answer
+
+
+def check_folded(answer: Any) -> Any:
+    """Return a script's `answer` to a broker that has folded the log.
+
+    Raises:
+        LogRolledBackError: the log is gone. Waiting does not help, so the broker has to start again.
+        LogUnavailableError: it is being loaded.
+    """
+    if answer[0] == IS_GONE:
+        raise LogRolledBackError(GONE)
+    return check_answer(answer)

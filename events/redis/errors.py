@@ -43,7 +43,7 @@ def at_start(error: Exception, rights: str = RIGHTS) -> LogUnavailableError | Un
     if isinstance(error, _REFUSED) or _code_of(error) in ("WRONGPASS", "NOAUTH"):
         return UnusableLogError("Redis refuses the user or the password of the log's URL; check both")
     if isinstance(error, ReadOnlyError):
-        return UnusableLogError(READ_ONLY)
+        return LogUnavailableError(READ_ONLY)
     if isinstance(_cause_of(error), ssl.SSLError):
         return UnusableLogError(
             f"no TLS with Redis ({_short(_cause_of(error))}); check the certificates, and ssl_ca_certs="

@@ -12,7 +12,7 @@ from events.commit import Commit
 from events.ids import Position
 from events.redis.address import Address
 from events.redis.client import ANSWER_SECONDS, ERRORS, ask, connect, disconnect, eval_again, evalsha
-from events.redis.entries import check_answer
+from events.redis.entries import check_folded
 from events.redis.errors import unavailable
 from events.redis.known_commits import KnownCommits
 from events.redis.scripts import READ
@@ -37,6 +37,7 @@ class Followers:
 
         Raises:
             LogUnavailableError: the engine can't be reached, or does not answer.
+            LogRolledBackError: there is no log any more.
             UnusableLogError: a commit can't be read.
         """
         if self._is_closed:
@@ -72,7 +73,7 @@ class Followers:
             except NoScriptError:
                 await ask(connection, [eval_again(READ, read)])
                 found = await connection.read_response()
-        _, _, entries, texts = check_answer(found)
+        _, _, entries, texts = check_folded(found)
         return self._known.commits_of(entries, texts)
 
     async def close(self) -> None:

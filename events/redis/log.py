@@ -29,10 +29,10 @@ from events.redis import snapshots
 from events.redis.address import Address
 from events.redis.client import Argument, Client
 from events.redis.coordination import RedisCoordination
-from events.redis.entries import check_answer, commits_of, tip_of
+from events.redis.entries import check_answer, check_folded, commits_of, tip_of
 from events.redis.following import Followers
 from events.redis.known_commits import KnownCommits
-from events.redis.scripts import APPEND, READ, RECORD, REDACT, TIP
+from events.redis.scripts import APPEND, PROBE, READ, RECORD, REDACT, TIP
 from events.redis.session_records import RedisSessionRecords
 from events.redis.texts import split
 from events.redis.turns import Turns
@@ -111,7 +111,7 @@ class RedisLog:
         for commit in commits:
             arguments += (commit.commit_id, *split(commit))
         self._known.add(commits)
-        code, *found = check_answer(await self._writing.run(APPEND, self._append_keys, *arguments))
+        code, *found = check_folded(await self._writing.run(APPEND, self._append_keys, *arguments))
         self.is_contended = code == STORED_OUT_OF_TURN
         if code in (STORED, STORED_OUT_OF_TURN):
             return commits[-1].tip if commits else expected
@@ -179,8 +179,8 @@ class RedisLog:
         asks for, once an hour at most.
         """
         keys = (self._keys.texts, self._keys.meta, self._keys.snapshots)
-        answer = await self._aside.run(REDACT, keys, done_to, snapshots_before, *positions)
-        self._redacted_to = max(self._redacted_to, int(answer))
+        (reached,) = check_answer(await self._aside.run(REDACT, keys, done_to, snapshots_before, *positions))
+        self._redacted_to = max(self._redacted_to, int(reached))
         self._is_rewrite_due |= bool(positions) and self._has_file
         if self._is_rewrite_due and time.monotonic() - self._rewritten >= REWRITE_SECONDS:
             await self._rewrite()
@@ -192,14 +192,17 @@ class RedisLog:
             packed = msgspec.json.encode(delivery_records)
             with suppress(LogUnavailableError):
                 await self._aside.run(
-                    RECORD, (self._keys.deliveries,), DELIVERY_RECORDS_KEPT, len(delivery_records), highest, packed
+                    RECORD,
+                    (self._keys.deliveries, self._keys.meta),
+                    DELIVERY_RECORDS_KEPT,
+                    len(delivery_records),
+                    highest,
+                    packed,
                 )
 
     async def probe(self) -> None:
         """Write a field that means nothing; see `EventLog.probe`."""
-        found = await self._writing.call(b"HGET", self._keys.meta, b"format")
-        check_answer((-2,) if found is None else (0,))
-        await self._writing.call(b"HSET", self._keys.meta, b"probe", b"")
+        check_answer(await self._writing.run(PROBE, (self._keys.meta,)))
 
     async def close(self) -> None:
         """Finish the calls that were made, and disconnect; followers and subscribers end. See `EventLog.close`."""

@@ -29,7 +29,14 @@ from events.session_records import SECRET_BYTES
 logger = structlog.get_logger(__name__)
 
 FORMAT = 1
-SETTINGS = ("maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "auto-aof-rewrite-percentage")
+SETTINGS = (
+    "maxmemory",
+    "maxmemory-policy",
+    "appendonly",
+    "appendfsync",
+    "no-appendfsync-on-rewrite",
+    "auto-aof-rewrite-percentage",
+)
 
 
 async def open_log(url: str, codec: StateCodec, *, synchronous: Literal["full", "normal"] = "full") -> RedisLog:
@@ -45,6 +52,8 @@ async def open_log(url: str, codec: StateCodec, *, synchronous: Literal["full", 
         meta = await _meta(connection, address)
         log = RedisLog(address, codec, _opened(meta, verdict))
         await log.connect()
+    if verdict.is_reduced:
+        logger.warning("durability_reduced", survives=verdict.survives)
     for warning in verdict.warnings:
         logger.warning("log_settings", reason=warning)
     return log

@@ -78,11 +78,12 @@ APPEND = _script(
 -- KEYS log texts meta pen turn; ARGV expected position, expected id, turn or '', limit of missed commits, count,
 -- then for each commit: id, line, missing or ''
 -- {1} stored; {3} stored without a turn while another broker has one; {2, tip} had landed;
--- {0, base, missed, texts} conflict; {-1, tip} rolled back; {-2} no log, or one that
--- is being loaded
+-- {0, base, missed, texts} conflict; {-1, tip} rolled back; {-2} it is being loaded;
+-- {-3} it is gone
 local log, texts = KEYS[1], KEYS[2]
 local bpos, bid, is_loading = base_of(KEYS[3])
-if not bpos or is_loading then return {-2} end
+if not bpos then return {-3} end
+if is_loading then return {-2} end
 local pos, id, n = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[5])
 local top, tid = tip_of(log, bpos, bid)
 if ARGV[3] ~= '' then give(KEYS[4], KEYS[5], ARGV[3]) end
@@ -110,7 +111,7 @@ READ = _script(
     """
 -- KEYS log texts meta; ARGV position, limit; {base position, base id, entries, texts}
 local bpos, bid = base_of(KEYS[3])
-if not bpos then return {-2} end
+if not bpos then return {-3} end
 local found, missing = after(KEYS[1], KEYS[2], math.max(tonumber(ARGV[1]), bpos), ARGV[2])
 return {bpos, bid, found, missing}
 """,
@@ -121,7 +122,7 @@ TIP = _script(
     """
 -- KEYS log meta; {base position, base id, position, id}
 local bpos, bid = base_of(KEYS[2])
-if not bpos then return {-2} end
+if not bpos then return {-3} end
 return {bpos, bid, tip_of(KEYS[1], bpos, bid)}
 """,
 )
@@ -137,7 +138,7 @@ give(KEYS[1], KEYS[2], ARGV[1])
 TAKE_TURN = _script(
     """
 -- KEYS pen turn; ARGV the turn that was seen before the wait: take it away from its holder; nil if it moved meanwhile
-if redis.call('LLEN', KEYS[1]) == 0 and (redis.call('GET', KEYS[2]) or '') == ARGV[1] then
+if ARGV[1] ~= '' and redis.call('LLEN', KEYS[1]) == 0 and redis.call('GET', KEYS[2]) == ARGV[1] then
   return tostring(redis.call('INCR', KEYS[2]))
 end
 return false
@@ -146,6 +147,7 @@ return false
 
 _MAKE = """
 -- KEYS meta log texts snapshots pen turn deliveries session times
+-- Without meta, any of these keys is another program's.
 local function foreign()
   for k, kind in ipairs({'hash', 'stream', 'hash', 'zset', 'list', 'string', 'stream', 'zset'}) do
     local found = redis.call('TYPE', KEYS[k]).ok
@@ -239,6 +241,7 @@ local bpos, bid = base_of(meta)
 local function drop(keys)
   for _, key in ipairs(keys) do redis.call('ZREM', snapshots, key); redis.call('UNLINK', key) end
 end
+if not bpos then drop({new}); return -1 end
 local from = tonumber(redis.call('HGET', meta, 'snapshots_from') or '0')
 if pos <= bpos or (not is_base and pos < from) then drop({new}); return 0 end
 if id_at(log, pos) ~= id then
@@ -268,7 +271,7 @@ TRIM = _script(
 -- KEYS log texts meta; ARGV limit: forget the oldest trimmed commits; 1 if some are left
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 local bpos = base_of(KEYS[3])
-if not first[1] then return 0 end
+if not first[1] or not bpos then return 0 end
 local from = tonumber(string.match(first[1][1], '^%d+'))
 local to = math.min(bpos, from + tonumber(ARGV[1]) - 1)
 if to < from then return 0 end
@@ -282,7 +285,8 @@ return to < bpos and 1 or 0
 
 REDACT = _script(
     """
--- KEYS texts meta snapshots; ARGV done to, snapshots from, then positions; the new redacted_to
+-- KEYS texts meta snapshots; ARGV done to, snapshots from, then positions; {the new redacted_to}, {-3} gone
+if redis.call('EXISTS', KEYS[2]) == 0 then return {-3} end
 local function highest(field, value)
   local new = math.max(tonumber(value), tonumber(redis.call('HGET', KEYS[2], field) or '0'))
   redis.call('HSET', KEYS[2], field, string.format('%.0f', new))
@@ -299,14 +303,15 @@ if ARGV[2] ~= '0' then
     end
   end
 end
-return string.format('%.0f', highest('redacted_to', ARGV[1]))
+return {string.format('%.0f', highest('redacted_to', ARGV[1]))}
 """
 )
 
 RECORD = _script(
     """
--- KEYS deliveries; ARGV how many are kept, count, highest position, records as JSON
+-- KEYS deliveries meta; ARGV how many are kept, count, highest position, records as JSON
 -- An entry's number is that of its last record; m is the highest position in it or before.
+if redis.call('EXISTS', KEYS[2]) == 0 then return end
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local number, highest = 0, tonumber(ARGV[3])
 if last then number, highest = tonumber(string.match(last[1], '^%d+')), math.max(highest, tonumber(last[2][2])) end
@@ -319,7 +324,8 @@ redis.call('XADD', KEYS[1], 'MINID', '~', from, string.format('%.0f-0', number),
 
 KEEP_RECORD = _script(
     """
--- KEYS record times; ARGV until, number of changes, then name and value of each, then names to remove
+-- KEYS record times meta; ARGV until, number of changes, then name and value of each, then names to remove
+if redis.call('EXISTS', KEYS[3]) == 0 then return end
 local fields = 3 + 2 * tonumber(ARGV[2])
 if fields > 3 then redis.call('HSET', KEYS[1], unpack(ARGV, 3, fields - 1)) end
 if fields <= #ARGV then redis.call('HDEL', KEYS[1], unpack(ARGV, fields)) end
@@ -337,6 +343,15 @@ if #over > 0 then
   redis.call('ZREM', KEYS[1], unpack(over))
 end
 return #over
+"""
+)
+
+PROBE = _script(
+    """
+-- KEYS meta; write a field that means nothing; {1}, or {-3} gone
+if redis.call('EXISTS', KEYS[1]) == 0 then return {-3} end
+redis.call('HSET', KEYS[1], 'probe', '')
+return {1}
 """
 )
 

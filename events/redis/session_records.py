@@ -40,7 +40,7 @@ class RedisSessionRecords:
             if value is not None:
                 kept += (name, b"%d:%b" % (until_ms, value))
         removed = [name for name, value in changes.items() if value is None]
-        keys = self._keys.session + key, self._keys.session_times
+        keys = self._keys.session + key, self._keys.session_times, self._keys.meta
         await self._client.run(KEEP_RECORD, keys, until_ms, len(kept) // 2, *kept, *removed)
 
     async def expire(self, *, now_ms: int) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from events.log import UnusableLogError
+from events.log import LogUnavailableError, UnusableLogError
 from events.redis.errors import READ_ONLY
 
 LEAST_VERSION = (7, 0)
 Fields = Mapping[str, str]
 
-DURABLE = "set appendonly yes and appendfsync always in Redis, or start with --log-synchronous normal"
+DURABLE = (
+    "set appendonly yes, appendfsync always and no-appendfsync-on-rewrite no in Redis, or start with"
+    " --log-synchronous normal"
+)
 
 
 class Verdict(NamedTuple):
@@ -21,6 +24,8 @@ class Verdict(NamedTuple):
     warnings: tuple[str, ...] = ()
     has_file: bool = True
     """Whether the engine keeps an append-only file; it may, if its settings can't be read."""
+    is_reduced: bool = False
+    """Whether a power failure may take a stored commit."""
 
 
 def parse_info(text: str) -> Fields:
@@ -34,6 +39,7 @@ def judge(info: Fields, config: Fields | None, synchronous: Literal["full", "nor
 
     Raises:
         UnusableLogError: they do not keep what the broker promises; one line says what to change.
+        LogUnavailableError: the engine is a replica for now.
     """
     _check_engine(info)
     if config is None:
@@ -57,18 +63,21 @@ def _check_engine(info: Fields) -> None:
     if info.get("cluster_enabled") == "1":
         raise UnusableLogError("Redis runs as a cluster, which is not supported; use a single primary")
     if info.get("role") == "slave":
-        raise UnusableLogError(READ_ONLY)
+        raise LogUnavailableError(READ_ONLY)  # it may be promoted, or the address lead to the primary again
 
 
 def _durability(info: Fields, config: Fields, synchronous: Literal["full", "normal"]) -> Verdict:
     appendonly, appendfsync = config.get("appendonly", ""), config.get("appendfsync", "")
-    warnings: tuple[str, ...] = ()
-    if synchronous == "full" and (appendonly, appendfsync) != ("yes", "always"):
-        settings = f"appendonly {appendonly}, appendfsync {appendfsync}"
+    pauses = config.get("no-appendfsync-on-rewrite") == "yes"
+    settings = f"appendonly {appendonly}, appendfsync {appendfsync}"
+    settings += ", no-appendfsync-on-rewrite yes" if pauses else ""
+    is_durable = (appendonly, appendfsync, pauses) == ("yes", "always", False)
+    if synchronous == "full" and not is_durable:
         raise UnusableLogError(f"Redis may lose a stored commit with a power failure ({settings}); {DURABLE}")
     if appendonly != "yes":
-        warnings = ("Redis keeps no append-only file: when it ends, it loses what it has not saved",)
-        return Verdict("a crash of the broker; an end of Redis takes what it has not saved", warnings, has_file=False)
+        survives = "a crash of the broker; an end of Redis takes what it has not saved"
+        return Verdict(survives, has_file=False, is_reduced=True)
+    warnings: tuple[str, ...] = ()
     if config.get("auto-aof-rewrite-percentage") == "0":
         warnings = (
             "Redis does not rewrite its append-only file by itself (auto-aof-rewrite-percentage 0): redacted texts"
@@ -78,7 +87,9 @@ def _durability(info: Fields, config: Fields, synchronous: Literal["full", "norm
         "always": "a crash and a power failure, but not the loss of the disk",
         "everysec": "a crash of the broker; a crash of Redis or a power failure may take the last second",
     }.get(appendfsync, "a crash of the broker; a power failure may take the last half minute")
-    return Verdict(survives + _failover(info), warnings)
+    if pauses:
+        survives = "a crash of the broker; a power failure may take what came while Redis rewrites its file"
+    return Verdict(survives + _failover(info), warnings, is_reduced=not is_durable)
 
 
 def _failover(info: Fields) -> str:

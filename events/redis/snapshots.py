@@ -22,11 +22,11 @@ from events.redis.address import Keys
 from events.redis.client import Client
 from events.redis.entries import RESTORE
 from events.redis.scripts import FINISH_SNAPSHOT, TRIM
+from events.snapshot_parts import PART_BYTES, lines_of
 
 SNAPSHOTS_MAX = 8
 """At so many beside the base, every other one is dropped: the older they are, the further apart they are."""
 
-PART_BYTES = 256 * 1024
 PARTS_READ = 4
 WORK_SECONDS = 0.002
 UNFINISHED_SECONDS = 3_600
@@ -119,13 +119,7 @@ async def load(client: Client, row: SnapshotRow, codec: StateCodec) -> Snapshot:
         end = _end_of(parts.pop() if parts else None)
     except msgspec.DecodeError as error:
         raise UnreadableSnapshotError(str(error)) from error
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    if digest.hexdigest() != end.sha256:
-        raise UnreadableSnapshotError(f"the snapshot at position {row.position} is not what was written")
-    lines = (line for part in parts for line in part.split(b"\n")[:-1])
-    return Snapshot(Tip(*end[:2]), codec.decode(lines))
+    return Snapshot(Tip(*end[:2]), codec.decode(lines_of(parts, end.sha256, row.position)))
 
 
 async def newest(

@@ -7,8 +7,7 @@ at once, and its parts piece by piece in `SqliteFile.purge`.
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
@@ -16,14 +15,11 @@ import apsw
 
 from events.commit import EMPTY_TIP, Tip
 from events.ids import CommitId, Position
-from events.log import LogUnavailableError, Snapshot, StateCodec, UnreadableSnapshotError
+from events.log import LogUnavailableError, Snapshot, StateCodec
+from events.snapshot_parts import lines_of, parts_of
 
 SNAPSHOTS_MAX = 16
 """At this number, every other snapshot is dropped: the older they are, the further apart they are."""
-
-PART_BYTES = 256 * 1024
-WORK_SECONDS = 0.001
-PAUSE_SECONDS = 0.000_2
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,7 +72,7 @@ def write(store: SnapshotStore, snapshot: Snapshot, codec: StateCodec, *, is_bas
     digest = hashlib.sha256()
     number = run(store.begin_snapshot, snapshot.tip)
     try:
-        for part, lines in enumerate(_parts(codec.encode(snapshot.state))):
+        for part, lines in enumerate(parts_of(codec.encode(snapshot.state))):
             digest.update(lines)
             run(store.add_snapshot_part, number, part, lines.decode())
         run(store.finish_snapshot, number, snapshot.tip, digest.hexdigest(), is_base=is_base)
@@ -84,30 +80,6 @@ def write(store: SnapshotStore, snapshot: Snapshot, codec: StateCodec, *, is_bas
         with suppress(LogUnavailableError):  # if this fails as well, the next start drops it
             run(store.drop_snapshot, number)
         raise
-
-
-def _parts(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Return `lines` with their ends, in pieces of about `PART_BYTES`."""
-    part: list[bytes] = []
-    size = 0
-    for line in _gently(lines):
-        part.append(line)
-        size += len(line) + 1
-        if size >= PART_BYTES:
-            yield b"\n".join(part) + b"\n"
-            part, size = [], 0
-    if part:
-        yield b"\n".join(part) + b"\n"
-
-
-def _gently(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Return `lines` with pauses: a thread that only computes makes an event loop wait 5 ms at each turn."""
-    rested = time.perf_counter()
-    for line in lines:
-        yield line
-        if time.perf_counter() - rested > WORK_SECONDS:
-            time.sleep(PAUSE_SECONDS)  # the event loop gets the interpreter meanwhile
-            rested = time.perf_counter()
 
 
 def finished(db: apsw.Connection, base: Tip, at_most: Position | None = None) -> list[SnapshotRow]:
@@ -128,15 +100,11 @@ def load(db: apsw.Connection, stored: SnapshotRow, codec: StateCodec) -> Snapsho
     """
     # Part by part, each in a read of its own: a long read would keep the WAL from being reused.
     parts: list[bytes] = []
-    digest = hashlib.sha256()
     while row := db.execute(
         "SELECT CAST(lines AS BLOB) FROM snapshot_parts WHERE snapshot = ? AND number = ?", (stored.id, len(parts))
     ).fetchone():
         parts.append(row[0])
-        digest.update(row[0])
-    if digest.hexdigest() != stored.sha256:
-        raise UnreadableSnapshotError(f"the snapshot at position {stored.tip.position} is not what was written")
-    return Snapshot(stored.tip, codec.decode(line for part in parts for line in part.split(b"\n")[:-1]))
+    return Snapshot(stored.tip, codec.decode(lines_of(parts, stored.sha256, stored.tip.position)))
 
 
 def begin(db: apsw.Connection, tip: Tip) -> int:

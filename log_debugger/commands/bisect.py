@@ -1,7 +1,7 @@
-"""`chat-broker bisect LOG --when PREDICATE`: find the first position at which a predicate holds.
+"""`chat-broker bisect LOG --when FILTER`: find the first position at which a filter holds.
 
-A monotone predicate is found by binary search: first among the stored snapshots, then in the gap between two of them.
-At most `STATES_KEPT` evenly spaced states of the gap are kept in each round. Any other predicate may hold for one
+A monotone filter is found by binary search: first among the stored snapshots, then in the gap between two of them.
+At most `STATES_KEPT` evenly spaced states of the gap are kept in each round. Any other filter may hold for one
 position only, so every state is checked.
 """
 
@@ -15,9 +15,10 @@ from typing import NamedTuple, TypeVar
 from events.commit import BrokenChainError
 from events.ids import Position
 from log_debugger.reading.dumps import LOG_HELP
+from log_debugger.reading.filter_fields import RISING
+from log_debugger.reading.filter_parser import Filter, parse_filter
+from log_debugger.reading.filters import LogContext, add_when_argument
 from log_debugger.reading.iterate import Conversations, conversations_in, iterate
-from log_debugger.reading.predicate import MONOTONE, VARIABLES, Predicate, parse_predicate
-from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import Source, Step, commits, open_source
 from log_debugger.reading.times import start_of
 from log_debugger.telling.narrative import narrative_line
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 
 class FirstMatch(NamedTuple):
-    """The first state that satisfies a predicate, and the step to it; the log's base has no step."""
+    """The first state that satisfies a filter, and the step to it; the log's base has no step."""
 
     state: State
     step: Step | None
@@ -49,65 +50,66 @@ class BisectResult(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
     parser.add_argument("log", metavar="LOG", help=LOG_HELP)
-    about = f"as in 'waiting > 3 and not rooms_open == 0', about {', '.join(VARIABLES)}"
-    parser.add_argument("--when", metavar="PREDICATE", required=True, help=about)
+    add_when_argument(parser, "what is looked for", required=True)
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Print the first match.
 
     Returns:
-        The exit status: 0 if a position satisfies the predicate, 1 if none does.
+        The exit status: 0 if a position satisfies the filter, 1 if none does.
 
     Raises:
-        UsageError: the log can't be opened or the predicate can't be parsed.
+        UsageError: the log can't be opened, the filter can't be parsed, or its person, room or time is not in the log.
     """
-    predicate = parse_predicate(options.when)
+    when = parse_filter(options.when)
     source = open_source(options.log)
     try:
+        log = LogContext(source)
+        bound = when(log)
         base, tip = source.base.tip.position, source.tip().position
         with terminal.progress("folding", tip - base) as advance:
-            result = first_holding(source, predicate, advance)
+            result = first_holding(source, bound, advance)
         if result.found is None:
             terminal.line(f"it never holds, from position {base} to {tip}")
         else:
-            terminal.line(_result_line(source, result.found))
-        terminal.line(_method(predicate, result.looked_at))
+            terminal.line(_result_line(source, log, result.found))
+        terminal.line(_method(bound, result.looked_at))
     finally:
         source.close()
     return EXIT_FOUND if result.found is not None else EXIT_NEVER
 
 
-def first_holding(source: Source, predicate: Predicate, advance: Advance = lambda steps: None) -> BisectResult:
-    """Return the first state from the base to the tip that satisfies `predicate`.
+def first_holding(source: Source, when: Filter, advance: Advance = lambda steps: None) -> BisectResult:
+    """Return the first state from the base to the tip that satisfies `when`.
 
     Raises:
         BrokenChainError: a commit on the way was altered, or does not follow the one before.
         UnreadableCommitError: a commit on the way can't be decoded.
     """
-    return _searched(source, predicate, advance) if predicate.is_monotone else _scanned(source, predicate, advance)
+    return _searched(source, when, advance) if when.is_monotone else _scanned(source, when, advance)
 
 
-def _scanned(source: Source, predicate: Predicate, advance: Advance) -> BisectResult:
+def _scanned(source: Source, when: Filter, advance: Advance) -> BisectResult:
     state: State = source.base.state
-    if predicate(state):
+    if when.holds(state, None):
         return BisectResult(FirstMatch(state, None, conversations_in(state)), 1)
     looked_at = 1
     for entry in iterate(source, source.tip().position):
         looked_at += 1
-        if predicate(entry.step.after):
+        if when.matches(entry.step):
             return BisectResult(FirstMatch(entry.step.after, entry.step, entry.conversations), looked_at)
         if looked_at % PAGE_COMMITS == 0:
             advance(PAGE_COMMITS)
     return BisectResult(None, looked_at)
 
 
-def _searched(source: Source, predicate: Predicate, advance: Advance) -> BisectResult:
+def _searched(source: Source, when: Filter, advance: Advance) -> BisectResult:
     looked_at: list[Position] = []
 
     def holds(state: State) -> bool:
         looked_at.append(state.position)
-        return predicate(state)
+        return when.holds(state, None)
 
     stored = source.snapshots()
     number = _first(stored, lambda at: holds(source.snapshot(at).state))
@@ -165,15 +167,15 @@ def _first(values: Sequence[T], holds: Callable[[T], bool]) -> int:
     return low
 
 
-def _result_line(source: Source, found: FirstMatch) -> str:
+def _result_line(source: Source, log: LogContext, found: FirstMatch) -> str:
     if found.step is None:
         return f"{found.state.position:>7}  it holds from the start: the log begins with this state"
-    return narrative_line(names_of(source), found.step, found.conversations, start_of(source))
+    return narrative_line(log.names, found.step, found.conversations, start_of(source))
 
 
-def _method(predicate: Predicate, looked_at: int) -> str:
+def _method(when: Filter, looked_at: int) -> str:
     states = f"{looked_at:,} state{'s' * (looked_at != 1)} looked at"
-    if predicate.is_monotone:
+    if when.is_monotone:
         return f"({states}, by halving: what was asked goes on to hold once it does)"
-    passing = ", ".join(sorted(predicate.names - MONOTONE)) or ", ".join(sorted(predicate.names))
+    passing = ", ".join(sorted(when.names - RISING)) or ", ".join(sorted(when.names))
     return f"({states}, one after the other: what was asked about {passing} may hold for a moment only)"

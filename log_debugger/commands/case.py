@@ -12,8 +12,9 @@ from broker.verification.scenario import LoggedCommand, Scenario, connections_in
 from events.codec import decode_commit
 from events.commit import Commit
 from events.ids import Position, RoomId
+from log_debugger.reading.decided_again import decide_again
 from log_debugger.reading.dumps import LOG_HELP
-from log_debugger.reading.filters import decide_again, rooms_in
+from log_debugger.reading.filter_fields import rooms_in
 from log_debugger.reading.iterate import step_of
 from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import Source, Step, check_position, open_source

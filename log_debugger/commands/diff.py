@@ -14,7 +14,7 @@ from events.ids import ConnectionId
 from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.short_names import ShortNames, name_in, names_of
 from log_debugger.reading.sources import open_source
-from log_debugger.reading.times import POSITION_HELP, clock, position_of, span, start_of
+from log_debugger.reading.times import POSITION_HELP, clock, position_of, span, span_of, start_of
 from log_debugger.telling.changes import PlaceChange, QueueChange, RoomChange, StateChanges, changes_between
 from log_debugger.telling.describe import ROWS_MAX, JsonObject, place_text, waited_ms
 from log_debugger.telling.narrative import count, ordinal
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """
     with closing(open_source(options.log)) as source:
         start_ms = start_of(source)
-        n, m = (position_of(text, start_ms, source.position_at) for text in (options.n, options.m))
+        n, m = (position_of(text, lambda: span_of(source), source.position_at) for text in (options.n, options.m))
         changes = changes_between(source, n, m)
         if options.json:
             terminal.line(ascii_json(changes_json(changes)))

@@ -16,9 +16,10 @@ from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.log import UnusableLogError
 from log_debugger.reading.dumps import LOG_HELP
-from log_debugger.reading.filters import CommitFilter
+from log_debugger.reading.filter_parser import parse_filter
+from log_debugger.reading.filters import CommitFilter, LogContext, add_when_argument
 from log_debugger.reading.iterate import conversations_in, iterate
-from log_debugger.reading.short_names import ShortNames, names_of
+from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Source, open_source
 from log_debugger.telling.pair import JsonPairTimeline, Pair, PairTimeline
 from log_debugger.telling.timeline import JsonTimeline, Timeline
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         help="why two connections met or did not, at each moment at which they could have",
     )
+    add_when_argument(parser, "the commits of that life that are told; the totals are of all")
     parser.add_argument("--json", action="store_true", help="one JSON object a line: the commits, then the totals")
 
 
@@ -47,12 +49,14 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Print a timeline; return 0.
 
     Raises:
-        UsageError: there is no such connection or room, or a pair is one connection.
+        UsageError: there is no such connection or room, a pair is one connection, or the filter can't be parsed.
         UnreadableCommitError: a commit can't be decoded; all before it was printed.
         BrokenChainError: a commit does not follow the one before; all before it was printed.
     """
+    when = parse_filter(options.when) if options.when is not None else None
     with closing(open_source(options.log)) as source:
-        names = names_of(source)
+        log = LogContext(source)
+        names, told = log.names, CommitFilter(when=when(log) if when is not None else None)
         commit_filter = CommitFilter(
             names.connection_of(options.connection) if options.connection is not None else None,
             names.room_of(options.room) if options.room is not None else None,
@@ -60,9 +64,9 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         timeline: Timeline | PairTimeline
         if options.pair is not None:
             pair = _pair(names, *options.pair)
-            timeline = (JsonPairTimeline if options.json else PairTimeline)(source, terminal, names, pair)
+            timeline = (JsonPairTimeline if options.json else PairTimeline)(source, terminal, names, pair, told)
         else:
-            timeline = (JsonTimeline if options.json else Timeline)(source, terminal, names, commit_filter)
+            timeline = (JsonTimeline if options.json else Timeline)(source, terminal, names, commit_filter, told)
         try:
             _print_timeline(source, terminal, timeline, commit_filter)
         except (UnreadableCommitError, BrokenChainError, UnusableLogError):

@@ -1,1 +1,1 @@
-"""Reading a log: sources, filters, predicates, short names, times, and the state around each commit."""
+"""Reading a log: sources, filters, short names, times, and the state around each commit."""

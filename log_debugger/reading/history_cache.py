@@ -14,9 +14,11 @@ from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import UnusableLogError
+from log_debugger.reading.deliveries import Deliveries
 from log_debugger.reading.iterate import FOLD_ERRORS, Conversations, conversations_after, conversations_in, step_of
 from log_debugger.reading.short_names import ShortNames, names_of
 from log_debugger.reading.sources import Source, Step
+from log_debugger.reading.times import LogSpan, span_of
 from projections.state import State, fold
 
 BLOCK_COMMITS = 500
@@ -37,8 +39,21 @@ class HistoryCache:
         self.last: Position = source.tip().position
         self.names: ShortNames = names_of(source)
         self.broken: str | None = None  # the fault after `last`, if the log can't be read further
+        self._deliveries: Deliveries | None = None
         self._checkpoints: dict[Position, _Checkpoint] = {self.first: (base, conversations_in(base))}
         self._blocks: OrderedDict[Position, list[tuple[Step, Conversations]]] = OrderedDict()
+
+    @property
+    def span(self) -> LogSpan:
+        """The times of the first and the last commit that the log has now."""
+        return span_of(self._source)
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """The delivery records of the commits up to `last`."""
+        if self._deliveries is None:
+            self._deliveries = Deliveries(self._source, self.last)
+        return self._deliveries
 
     def seek(self, position: Position) -> Iterator[Position]:
         """Fold the blocks before `position`; yield the position reached after each."""
@@ -91,6 +106,7 @@ class HistoryCache:
 
     def reload(self) -> Position:
         """Take in the commits appended since; return their number."""
+        self._deliveries = None  # they come later than their commits
         tip, before = self._source.tip().position, self.last
         if tip <= before:
             return 0

@@ -23,10 +23,10 @@ from broker.verification.safe_text import printable
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import Commit, Tip
 from events.ids import ConnectionId, Position
-from events.log import DeliveryRecord, LogUnavailableError, Snapshot
+from events.log import DeliveryRecord, Snapshot
 from events.sqlite.reader import SqliteReader
 from log_debugger.reading.dumps import LOG_IS, STDIN_NAME, UNTRIMMED_BASE, Dump
-from log_debugger.reading.store_source import StoreSource
+from log_debugger.reading.store_source import LogTrimmedError, StoreSource
 from projections.snapshots import STATE_CODEC
 from projections.state import State, evolve, fold
 
@@ -178,7 +178,7 @@ class SqliteSource:
         """See `Source.lines`; reads one page at a time, so the broker can checkpoint its file meanwhile.
 
         Raises:
-            LogUnavailableError: the next commits were trimmed meanwhile.
+            LogTrimmedError: the next commits were trimmed meanwhile.
         """
         after = max(after, self.base.tip.position)
         while page := self._page(after):
@@ -212,9 +212,7 @@ class SqliteSource:
     def _page(self, after: Position) -> list[bytes]:
         page = self._file.lines(after, PAGE_COMMITS)
         if (trimmed := self._file.base.position) > after:
-            raise LogUnavailableError(
-                f"{self.name} was trimmed up to position {trimmed} while it was read; start again"
-            )
+            raise LogTrimmedError(f"{self.name} was trimmed up to position {trimmed} while it was read; start again")
         return page
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from broker.stores import store_module, without_password
@@ -20,6 +21,10 @@ DELIVERIES_COMMITS = 10_000
 """The delivery records of so many commits are read at once: a store may have to look through all of them each time."""
 
 
+class LogTrimmedError(LogUnavailableError):
+    """The next commits were trimmed while the log was read."""
+
+
 class StoreRunner:
     """A private event loop, for a command that waits for one answer of a store after the other."""
 
@@ -34,6 +39,9 @@ class StoreRunner:
             LogUnavailableError: the store did not answer; the text names the log, without a password.
         """
         try:
+            if _is_in_loop():  # the stepper's, which waits for this answer
+                with ThreadPoolExecutor(1) as thread:
+                    return thread.submit(self._runner.run, work).result()
             return self._runner.run(work)
         except LogUnavailableError as error:
             raise LogUnavailableError(f"{self.name}: {error}") from error
@@ -41,6 +49,14 @@ class StoreRunner:
     def close(self) -> None:
         """End the loop."""
         self._runner.close()
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class StoreSource:
@@ -81,7 +97,7 @@ class StoreSource:
         """See `Source.lines`; reads one page at a time.
 
         Raises:
-            LogUnavailableError: the next commits were trimmed meanwhile.
+            LogTrimmedError: the next commits were trimmed meanwhile.
         """
         after = max(after, self.base.tip.position)
         while page := self._page(after):
@@ -144,6 +160,6 @@ class StoreSource:
             raise self._trimmed()
         return page
 
-    def _trimmed(self) -> LogUnavailableError:
+    def _trimmed(self) -> LogTrimmedError:
         position = self._reader.base.position
-        return LogUnavailableError(f"{self.name} was trimmed up to position {position} while it was read; start again")
+        return LogTrimmedError(f"{self.name} was trimmed up to position {position} while it was read; start again")

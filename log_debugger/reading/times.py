@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from broker.errors import UsageError
 from broker.setting_reader import UNITS_MS
@@ -15,19 +16,73 @@ from broker.verification.safe_text import printable
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError
 from events.ids import Position
+from events.log import UnusableLogError
 from log_debugger.reading.sources import Source, check_position
 from projections.notifications import timestamp_of
 
 AT_HELP = (
-    "a time: ISO 8601 (2026-11-22T19:29:47.568Z; UTC where it doesn't say), or one since the log's first commit, "
-    "as in +90s, +1.5m, +1h30m, +250ms or 00:01:30.250"
+    "a time: of day, as in 14:03:22, which is UTC without a zone and needs a date in a log of several days "
+    "(2026-11-22T14:03:22+01:00); or since the log's first commit, as in +90s, +1.5m, +1h30m or +00:01:30.250"
 )
 POSITION_HELP = "a position, 0 being the empty log, or a time as replay --at takes it"
 
-_WRITTEN = "as in 2026-11-22T19:29:47Z, or since the log's beginning as in +90s or 00:01:30.250"
+_WRITTEN = "as in 14:03:22 or 2026-11-22T14:03:22Z, or since the log's beginning as in +90s or +00:01:30.250"
 _DIGITS_MAX = 15
+_DAY_MS = 86_400_000
 _PARTS = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
 _CLOCK = re.compile(r"([0-9]{1,6}):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,3}))?")
+_TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3])(:[0-5][0-9])(:[0-5][0-9](?:\.[0-9]{1,3})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?")
+
+
+class LogSpan(NamedTuple):
+    """The times of a log's first and last commit (Unix time in ms).
+
+    `start_ms` is `None` if there is no commit, `end_ms` also if the last one can't be read.
+    """
+
+    start_ms: int | None
+    end_ms: int | None
+
+
+class WrittenTime(NamedTuple):
+    """A time as written by a user; only one of the three numbers is given."""
+
+    text: str
+    at_ms: int | None = None  # Unix time
+    since_ms: int | None = None  # after the first commit
+    of_day_ms: int | None = None  # in UTC
+
+    def within(self, span: LogSpan) -> int:
+        """Return the time in ms in a log of that span.
+
+        Raises:
+            UsageError: it is outside the log, or a time of day that comes more than once in it.
+        """
+        if span.start_ms is None:
+            raise UsageError(f"the log has no commits, so {printable(self.text)} is outside it")
+        found = self._in(span.start_ms)
+        if found < span.start_ms or (span.end_ms is not None and found > span.end_ms):
+            raise UsageError(self._outside(span.start_ms, span.end_ms))
+        if self.of_day_ms is not None and span.end_ms is not None and found + _DAY_MS <= span.end_ms:
+            days = f"{timestamp(found)} and {timestamp(found + _DAY_MS)}"
+            raise UsageError(f"{printable(self.text)} comes more than once in the log; write a date, as in {days}")
+        return found
+
+    def _in(self, start_ms: int) -> int:
+        if self.at_ms is not None:
+            return self.at_ms
+        if self.since_ms is not None:
+            return start_ms + self.since_ms
+        return start_ms + ((self.of_day_ms or 0) - start_ms) % _DAY_MS
+
+    def _outside(self, start_ms: int, end_ms: int | None) -> str:
+        there = f"goes from {timestamp(start_ms)}" + (f" to {timestamp(end_ms)}" if end_ms is not None else " on")
+        hint = ""
+        if self.of_day_ms is not None and _clock(self.text) is not None:
+            hint = f"; {self.text} since its beginning is written +{self.text}"
+        elif self.since_ms is not None and end_ms is not None:
+            hint = f", which is +{clock(end_ms - start_ms)}"
+        return f"{printable(self.text)} is outside the log, which {there}{hint}"
 
 
 def timestamp(at_ms: int) -> str:
@@ -85,11 +140,24 @@ def end_of(source: Source, last: Position) -> int:
     return int(source.base.state.at_ms)
 
 
-def position_asked(source: Source, to: int | None, at: str | None, start_ms: int) -> Position:
+def span_of(source: Source) -> LogSpan:
+    """Return the span of a log."""
+    base, last = source.base.tip.position, source.tip().position
+    return LogSpan(_time_after(source, base), _time_after(source, last - 1)) if last > base else LogSpan(None, None)
+
+
+def _time_after(source: Source, position: Position) -> int | None:
+    with suppress(UnreadableCommitError, BrokenChainError, UnusableLogError):  # reported by folding it
+        for line in source.lines(position):
+            return decode_commit(line).at_ms
+    return None
+
+
+def position_asked(source: Source, to: int | None, at: str | None) -> Position:
     """Return the position for `--to` or `--at`; the tip if both are `None`.
 
     Raises:
-        UsageError: the log does not have that position, or the time can't be parsed.
+        UsageError: the log does not have that position or time, or the time can't be parsed.
     """
     if to is not None:
         check_position(source, to)
@@ -97,26 +165,26 @@ def position_asked(source: Source, to: int | None, at: str | None, start_ms: int
     last = source.tip().position
     if at is None:
         return last
-    return min(last, max(source.base.tip.position, source.position_at(parse_time(at, start_ms))))
+    return min(last, max(source.base.tip.position, source.position_at(written_time(at).within(span_of(source)))))
 
 
-def position_of(text: str, start_ms: int, position_at: Callable[[int], Position]) -> Position:
+def position_of(text: str, span: Callable[[], LogSpan], position_at: Callable[[int], Position]) -> Position:
     """Parse `text`, a position or a time.
 
     Args:
         text: a number, taken as it is, or a time in one of the forms of `AT_HELP`.
-        start_ms: the time of the log's first commit.
+        span: returns the log's span; called for a time only.
         position_at: maps a time in ms to a position.
 
     Raises:
-        UsageError: it is neither a number nor a time.
+        UsageError: it is neither a number nor a time, or a time outside the log.
     """
     if _is_number(text):
         return int(text)
-    at_ms = _time(text, start_ms)
-    if at_ms is None:
+    written = _time(text)
+    if written is None:
         raise UsageError(f"{printable(text)} is no position and no time: write a number, or a time {_WRITTEN}")
-    return position_at(at_ms)
+    return position_at(written.within(span()))
 
 
 def _is_number(text: str) -> bool:
@@ -134,27 +202,39 @@ def position_number(text: str) -> int:
     return int(text)
 
 
-def parse_time(text: str, start_ms: int) -> int:
-    """Parse `text`, in one of the forms of `AT_HELP`, to Unix time in ms.
+def written_time(text: str) -> WrittenTime:
+    """Parse `text`, in one of the forms of `AT_HELP`.
 
     Raises:
         UsageError: it has none of these forms.
     """
-    at_ms = _time(text, start_ms)
-    if at_ms is None:
+    written = _time(text)
+    if written is None:
         raise UsageError(f"{printable(text)} is no time: write it {_WRITTEN}")
-    return at_ms
+    return written
 
 
-def _time(text: str, start_ms: int) -> int | None:
-    since = _clock(text.removeprefix("+"))
-    if since is None and text.startswith("+"):
-        since = _parts(text[1:])
-    if since is not None:
-        return start_ms + since
+def duration_ms(text: str) -> int | None:
+    """Return the duration `text` in ms, as in `30s`, `1.5m`, `1h30m` or `250ms`; `None` if it is none."""
+    parts = _PARTS.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(round(Decimal(number) * (1 if unit == "ms" else UNITS_MS[unit])) for number, unit in parts)
+
+
+def _time(text: str) -> WrittenTime | None:
+    if text.startswith("+"):
+        since_ms = _clock(text[1:])
+        since_ms = duration_ms(text[1:]) if since_ms is None else since_ms
+        return WrittenTime(text, since_ms=since_ms) if since_ms is not None else None
+    if (of_day := _TIME_OF_DAY.fullmatch(text)) is not None:
+        hour, minute, second, zone = of_day.groups("")
+        moment = datetime.fromisoformat(f"1970-01-02T{hour:0>2}{minute}{second}{zone or 'Z'}")
+        return WrittenTime(text, of_day_ms=round(moment.timestamp() * 1_000) % _DAY_MS)
     with suppress(ValueError, OverflowError):
         moment = datetime.fromisoformat(text)
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return WrittenTime(text, at_ms=round(moment.timestamp() * 1_000))
     return None
 
 
@@ -164,10 +244,3 @@ def _clock(text: str) -> int | None:
         return None
     hours, minutes, seconds = int(found[1]), int(found[2]), int(found[3])
     return ((hours * 60 + minutes) * 60 + seconds) * 1_000 + int((found[4] or "").ljust(3, "0"))
-
-
-def _parts(text: str) -> int | None:
-    parts = _PARTS.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        return None
-    return sum(round(Decimal(number) * (1 if unit == "ms" else UNITS_MS[unit])) for number, unit in parts)

@@ -20,14 +20,15 @@ BINDINGS: Sequence[Binding] = (
     Binding("f,enter", "find(1)", "find", key_display="f", tooltip="to the next one like that"),
     Binding("F", "find(-1)", "back", key_display="F", tooltip="to the one before"),
     Binding("r", "reload", "reload", tooltip="takes in what a running broker has appended"),
+    Binding("t", "follow", "follow", tooltip="follows a log that grows, until a key leads elsewhere"),
     Binding("down", "scroll(1)", "scroll", show=False, tooltip="moves what is too long for the screen down"),
     Binding("up", "scroll(-1)", "scroll", show=False, tooltip="and up"),
     Binding("escape", "stop", "stop", show=False, tooltip="leaves a question or a search"),
     Binding("q,ctrl+c", "quit", "quit", key_display="q", tooltip="ends"),
 )
 QUESTIONS: Mapping[str, str] = {
-    "jump": "position, or a time as in +90s",
-    "stop": "stop at: room R, connection C, type T, rejection, waiting > 3; with commas between",
+    "jump": "position, or a time as in 14:03:22 or +90s",
+    "stop": "stop at a filter, as in: room == 2370 and type == message_sent, person == Ida, waiting > 3, rejection",
 }
 KEY_NAMES: Mapping[str, str] = {
     "question_mark": "?",

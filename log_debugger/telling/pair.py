@@ -12,6 +12,7 @@ from broker.verification.scenario import MAY_MATCH
 from events.commit import Commit, Facts
 from events.events import Event, PartnerBlocked, PartnerReported, QueueEntered, RoomClosed, RoomOpened
 from events.ids import ConnectionId
+from log_debugger.reading.filters import MATCH_ALL, CommitFilter
 from log_debugger.reading.iterate import Conversations, LogEntry
 from log_debugger.reading.short_names import ShortNames, shown_id
 from log_debugger.reading.sources import Source, Step
@@ -53,9 +54,11 @@ class NotMet(NamedTuple):
 class PairTimeline:
     """Prints the moments of a pair for people."""
 
-    def __init__(self, source: Source, terminal: Terminal, names: ShortNames, pair: Pair) -> None:
+    def __init__(
+        self, source: Source, terminal: Terminal, names: ShortNames, pair: Pair, told: CommitFilter = MATCH_ALL
+    ) -> None:
         self.last = source.tip().position
-        self._line, self._names, self._pair = terminal.line, names, pair
+        self._line, self._names, self._pair, self._told = terminal.line, names, pair, told
         self._start_ms = start_of(source)
         self._avoid: dict[ConnectionId, tuple[ConnectionId, ...]] = {}  # by the facts of each one's last search
         self._meetings = self._both_waited_ms = 0
@@ -69,13 +72,14 @@ class PairTimeline:
         self._note_base(base)
 
     def commit(self, entry: LogEntry) -> None:
-        """Print one commit, if it is a moment of the pair."""
+        """Print one commit, if it is a moment of the pair, and to be told."""
         step = entry.step
         opened = _opened(step.commit)
         opened = opened if opened is not None and self._has(opened) else None
         not_met = self._not_met(step) if opened is None else None
         self._meetings += opened is not None
-        if opened is not None or not_met is not None or any(map(self._has, step.commit.events)):
+        is_moment = opened is not None or not_met is not None or any(map(self._has, step.commit.events))
+        if is_moment and self._told.matches(step):
             self._print(entry, opened, not_met)
         if self._both_wait(step.before):
             self._both_waited_ms += step.commit.at_ms - step.before.at_ms

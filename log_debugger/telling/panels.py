@@ -13,14 +13,17 @@ from broker.decision import Rejection
 from broker.matching import MatchingError
 from broker.verification.safe_text import safe_repr
 from broker.verification.scenario import connections_in
+from events.events import RoomOpened
 from events.ids import ConnectionId, RoomId
-from log_debugger.reading.deliveries import recipients_of
-from log_debugger.reading.filters import decide_again, is_reproduced, rooms_in
-from log_debugger.reading.iterate import Conversations, conversations_after
+from log_debugger.reading.decided_again import decide_again, is_reproduced
+from log_debugger.reading.deliveries import Deliveries, recipients_of
+from log_debugger.reading.filter_fields import rooms_in
+from log_debugger.reading.iterate import FOLD_ERRORS, Conversations, conversations_after
 from log_debugger.reading.short_names import ShortNames, name_in
 from log_debugger.reading.sources import Step
 from log_debugger.reading.times import span
 from log_debugger.telling.describe import counts, open_rooms, place_text, policy_text, waited_ms
+from log_debugger.telling.explain import explain_match, explanation_lines, no_match_lines
 from log_debugger.telling.narrative import conversation_text, interests_text, narrative, ordinal, policy_changes_text
 from projections.rooms import Room
 from projections.state import State
@@ -68,17 +71,21 @@ class RenderedPanel:
             yield Text()
 
 
-def commit_sections(names: ShortNames, step: Step, conversations: Conversations) -> list[PanelSection]:
-    """Return the commit's sections: narrative, contents, recipients, and the present decision on its command."""
+def commit_sections(
+    names: ShortNames, step: Step, conversations: Conversations, deliveries: Deliveries
+) -> list[PanelSection]:
+    """Return the commit's sections: narrative, match, contents, recipients, and the present decision on its command."""
     commit = step.commit
     stored = f"{commit.commit_id} after {commit.previous_id or 'nothing'}, schema version {commit.schema}"
     told = [f"{_who(names, step, who)} hears {method}" for who, method in recipients_of(commit.events)]
     return [
         PanelSection("what happened", [_plain(narrative(names, step, conversations, None))]),
+        *_match_sections(names, step),
         PanelSection("command", [_plain(safe_repr(commit.command))]),
         PanelSection("facts", [_plain(safe_repr(commit.facts))]),
         PanelSection("events", [_plain(safe_repr(event)) for event in commit.events] or [_plain("none")]),
         PanelSection("who is told", [_plain(text) for text in told] or [_plain("nobody")]),
+        *_handed_sections(names, step, deliveries),
         PanelSection("decided again", [_decided_again(step)]),
         PanelSection("commit", [_plain(stored)]),
     ]
@@ -116,6 +123,30 @@ def _plain(text: str) -> PanelRow:
 
 def _who(names: ShortNames, step: Step, who: ConnectionId) -> str:
     return names.person(who, name_in(step.after, who) or name_in(step.before, who))
+
+
+def _match_sections(names: ShortNames, step: Step) -> list[PanelSection]:
+    """Return why two met in the commit, or why one entered without meeting another; nothing in most commits."""
+    opened = next((event for event in step.commit.events if isinstance(event, RoomOpened)), None)
+    try:
+        if opened is not None:
+            lines = [*explanation_lines(names, step.after, explain_match(step, opened))]
+        else:
+            lines = [*no_match_lines(names, step)]
+    except FOLD_ERRORS:  # no broker made this commit
+        return []
+    title = "why they met" if opened is not None else "why nobody was met"
+    return [PanelSection(title, [_plain(line) for line in lines])] if lines else []
+
+
+def _handed_sections(names: ShortNames, step: Step, deliveries: Deliveries) -> list[PanelSection]:
+    """Return when each notification was handed over; nothing if there was none."""
+    notifications = deliveries.of(step.commit, step.commit.events)
+    if not notifications:
+        return []
+    heading = deliveries.heading()
+    lines = [heading] if heading is not None else deliveries.lines(names, step.after, step.commit, notifications)
+    return [PanelSection("handed over", [_plain(line) for line in lines])]
 
 
 def _decided_again(step: Step) -> PanelRow:

@@ -23,7 +23,8 @@ from events.codec import UnreadableCommitError
 from events.commit import BrokenChainError
 from events.ids import Position
 from events.log import LogUnavailableError, UnusableLogError
-from log_debugger.reading.filters import CommitFilter, filter_from_options, parse_filter
+from log_debugger.reading.filter_parser import parse_filter
+from log_debugger.reading.filters import MATCH_ALL, CommitFilter, filter_from_options, filter_text_of, when_asked
 from log_debugger.reading.history_cache import HistoryCache
 from log_debugger.reading.iterate import conversations_in
 from log_debugger.reading.search import search
@@ -36,6 +37,9 @@ from log_debugger.terminal import Terminal
 LOG_ERRORS = (LogUnavailableError, UnusableLogError, UnreadableCommitError, BrokenChainError)
 
 PROGRESS_SECONDS = 0.1
+FOLLOW_SECONDS = 0.5
+
+FOLLOWS = "the log is followed; a key that leads elsewhere ends that"
 
 T = TypeVar("T")
 
@@ -59,16 +63,18 @@ def step_through(
         raise UsageError("--step needs a terminal for its input and output; without it, replay tells the log as lines")
     if os.environ.get("TERM", "") in ("", "dumb"):
         raise UsageError("--step needs a terminal that can do more than lines, and TERM says that this one can't")
-    cache = HistoryCache(source)
-    Stepper(cache, filter_from_options(options, cache.names), filter_text_of(options), at, start_ms).run()
+    when, cache = when_asked(options), HistoryCache(source)
+    Stepper(cache, filter_from_options(options, when, cache), filter_text_of(options), at, start_ms).run()
     return 0
 
 
-def filter_text_of(options: argparse.Namespace) -> str:
-    """Return the filter in `options` as it would be typed in the stepper."""
-    asked = [f"{name} {value}" for name in ("room", "connection") if (value := getattr(options, name)) is not None]
-    asked += [f"type {name}" for name in options.type] + ["rejection"] * options.rejection
-    return ", ".join(asked + ([options.when] if options.when is not None else []))
+def typed_filter(text: str, cache: HistoryCache) -> CommitFilter:
+    """Return the filter typed in the stepper; one that matches all for an empty text.
+
+    Raises:
+        UsageError: it can't be parsed, or the log has no such room, connection or time.
+    """
+    return CommitFilter(when=parse_filter(text, "the filter")(cache)) if text else MATCH_ALL
 
 
 class Stepper(App[None]):
@@ -96,6 +102,7 @@ class Stepper(App[None]):
         self._question = "jump"
         self._to_be_noted = ""  # on arrival
         self._told_at = time.monotonic()
+        self.is_following = False
 
     def compose(self) -> ComposeResult:
         """Lay out the screen (called by Textual)."""
@@ -110,14 +117,17 @@ class Stepper(App[None]):
 
     def on_mount(self) -> None:
         """Show the first position (called by Textual)."""
+        self.set_interval(FOLLOW_SECONDS, self._follow)
         self._go_to(self._target)
 
     def action_go(self, commits: int) -> None:
         """Move by so many commits."""
+        self.is_following = False
         self._go_to(self._target + commits)
 
     def action_first(self) -> None:
         """Move to the beginning of the log."""
+        self.is_following = False
         self._go_to(self._cache.first)
 
     def action_last(self) -> None:
@@ -126,6 +136,7 @@ class Stepper(App[None]):
 
     def action_ask(self, question: str) -> None:
         """Ask for a position to jump to, or a filter to stop at."""
+        self.is_following = False
         self._question = question
         ask = self.query_one("#ask", Input)
         ask.value, ask.placeholder = "", QUESTIONS[question]
@@ -134,6 +145,7 @@ class Stepper(App[None]):
 
     def action_find(self, direction: int) -> None:
         """Move to the next match of the filter, or the one before; the search never wraps around."""
+        self.is_following = False
         if self.commit_filter.matches_all:
             self._note("nothing is looked for yet: b says at what to stop")
             return
@@ -146,13 +158,29 @@ class Stepper(App[None]):
             self._go_to(self._cache.last if new else self.position)
             self._note(f"{new:,} commits more" if new else "nothing new")
 
+    def action_follow(self) -> None:
+        """Go to the last commit, and to each that a running broker appends."""
+        self.is_following = True
+        self.action_last()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Take in new commits, if they are followed; an error is shown, and the next call tries again."""
+        if not self.is_following:
+            return
+        new = self._guarded(self._cache.reload)
+        is_there = self._target == self.position
+        if new or (new is not None and is_there and not self.noted.startswith(FOLLOWS)):
+            self._go_to(self._cache.last, FOLLOWS)
+
     def action_scroll(self, lines: int) -> None:
         """Scroll the panels."""
         for name in ("commit", "state"):
             self.query_one(f"#{name}", VerticalScroll).scroll_relative(y=lines, animate=False)
 
     def action_stop(self) -> None:
-        """Close the question, or cancel the search."""
+        """Close the question, or cancel the search; follow no longer."""
+        self.is_following = False
         self.query_one("#ask", Input).display = False
         self.set_focus(None)
         self.workers.cancel_group(self, "work")
@@ -178,13 +206,13 @@ class Stepper(App[None]):
 
     def _jump(self, text: str) -> Callable[[], None]:
         cache = self._cache
-        position = position_of(text, self._start_ms, cache.position_at) if text else self.position
+        position = position_of(text, lambda: cache.span, cache.position_at) if text else self.position
         is_there = cache.first <= position <= cache.last
         note = "" if is_there else f"there is no position {position}: the log goes from {cache.first} to {cache.last}"
         return lambda: self._go_to(position, note)
 
     def _stop_at(self, text: str) -> Callable[[], None]:
-        commit_filter = parse_filter(text, self._cache.names)
+        commit_filter = typed_filter(text, self._cache)
 
         def stop_at() -> None:
             self.commit_filter, self.filter_text = commit_filter, text
@@ -247,7 +275,7 @@ class Stepper(App[None]):
             step, conversations = cache.step(self.position)
             state = step.after
             commit, shown = (
-                commit_sections(cache.names, step, conversations),
+                commit_sections(cache.names, step, conversations, cache.deliveries),
                 changed_sections(cache.names, step, conversations),
             )
         when = f", {timestamp(state.at_ms)} ({clock(state.at_ms - self._start_ms)})" if state.position else ""

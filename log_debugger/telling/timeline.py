@@ -7,7 +7,7 @@ from typing import Any
 
 from events.events import Event, RoomClosed, RoomOpened
 from log_debugger.reading.deliveries import Deliveries, NotificationDelivery, deliveries_json
-from log_debugger.reading.filters import CommitFilter, concerns
+from log_debugger.reading.filters import MATCH_ALL, CommitFilter, concerns
 from log_debugger.reading.iterate import Conversations, LogEntry, conversations_in
 from log_debugger.reading.short_names import ShortNames, shown_id
 from log_debugger.reading.sources import Source, Step
@@ -27,10 +27,17 @@ INDENT = " " * 23
 class Timeline:
     """Prints a timeline for people."""
 
-    def __init__(self, source: Source, terminal: Terminal, names: ShortNames, commit_filter: CommitFilter) -> None:
+    def __init__(
+        self,
+        source: Source,
+        terminal: Terminal,
+        names: ShortNames,
+        commit_filter: CommitFilter,
+        told: CommitFilter = MATCH_ALL,
+    ) -> None:
         self.last = source.tip().position
         self._source, self._line, self._names, self._filter = source, terminal.line, names, commit_filter
-        self._start_ms = start_of(source)
+        self._told, self._start_ms = told, start_of(source)
         self._deliveries = Deliveries(source, self.last)
         self._totals, self._room_totals = Totals(), Totals()
 
@@ -45,11 +52,21 @@ class Timeline:
             self._line(heading)
 
     def commit(self, entry: LogEntry) -> None:
-        """Print one commit of the timeline."""
+        """Count one commit of the timeline, and print it if it is to be told."""
         step = entry.step
         events, deliveries = self._counted(step)
         self._room_totals.add(step, events, deliveries, None)
         heading = self._heading(step)
+        if self._told.matches(step):
+            self._tell(entry, events, deliveries, heading)
+        if heading:
+            self._room_totals = Totals()
+
+    def _tell(
+        self, entry: LogEntry, events: Sequence[Event], deliveries: list[NotificationDelivery], heading: str | None
+    ) -> None:
+        """Print one commit, with the connection's new place after or before it."""
+        step = entry.step
         goes_on = isinstance(_place(step.before, self._filter), Waiting | Chatting)
         if heading and not goes_on:
             self._line(f"\n{heading}")
@@ -61,8 +78,6 @@ class Timeline:
             self._line(INDENT + line)
         if heading and goes_on:
             self._line(f"\n{heading}")
-        if heading:
-            self._room_totals = Totals()
 
     def end(self, state: State, conversations: Conversations) -> None:
         """Print the totals, and the subject's state at the end."""
@@ -131,6 +146,8 @@ class JsonTimeline(Timeline):
         """See `Timeline.commit`."""
         step = entry.step
         events, deliveries = self._counted(step)
+        if not self._told.matches(step):
+            return
         commit = step.commit
         reasons = [explanation_json(explain_match(step, event)) for event in events if isinstance(event, RoomOpened)]
         self._line(

@@ -5,7 +5,7 @@ cleaning ones are idempotent. Their results are NFC (UAX #15, with the running P
 lone surrogate, so they can be encoded. They hold no invisible characters but those with which real words and emoji
 are spelt, in their places, and no piles of combining marks.
 
-Sources: DESIGN.md, 'Strangers' words and secrets'; UAX #31, tables 3 and 3a, for the signs inside names.
+Sources: docs/protocol.md, "A stranger's words"; UAX #31, tables 3 and 3a, for the signs inside names.
 """
 
 from __future__ import annotations

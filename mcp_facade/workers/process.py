@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from broker.errors import EXIT_USAGE
 from broker.flags import WORKER_VARIABLE
 from mcp_facade import systemd
 from mcp_facade.workers.worker import READY, REFUSED, TEXT_BYTES_MAX, Opens
@@ -25,7 +26,11 @@ class WorkerProcess:
     """One process. It is started here, and ends by itself, by `end`, or at `finish_by_s`."""
 
     def __init__(self, number: int, sockets: list[socket.socket], opens: Opens) -> None:
-        """Start it with `sockets`: the one for clients, then the one of its admin port, if there is one."""
+        """Start it with `sockets`: the one for clients, then the one of its admin port, if there is one.
+
+        Raises:
+            OSError: the system has no room for a process.
+        """
         self.number = number
         self.is_ready = False
         self.refusal = ""
@@ -36,13 +41,17 @@ class WorkerProcess:
         environment = {name: value for name, value in os.environ.items() if name not in systemd.VARIABLES}
         self.channel, theirs = socket.socketpair()
         with theirs:
-            self.process = subprocess.Popen(  # noqa: S603 - this program again
-                [sys.executable, *sys.orig_argv[1:]],
-                stdin=theirs.fileno(),
-                env=environment | {WORKER_VARIABLE: str(number)},
-                process_group=0,  # control-C at a terminal is for the supervisor
-            )
-        socket.send_fds(self.channel, [opens], [one.fileno() for one in sockets])
+            try:
+                self.process = subprocess.Popen(  # noqa: S603 - this program again
+                    [sys.executable, *sys.orig_argv[1:]],
+                    stdin=theirs.fileno(),
+                    env=environment | {WORKER_VARIABLE: str(number)},
+                    process_group=0,  # control-C at a terminal is for the supervisor
+                )
+            except BaseException:
+                self.channel.close()
+                raise
+            socket.send_fds(self.channel, [opens], [one.fileno() for one in sockets])
 
     def hear(self) -> bool:
         """Take what it says; return false once it has ended."""
@@ -57,6 +66,10 @@ class WorkerProcess:
             elif line.startswith(REFUSED):
                 self.refusal = line.removeprefix(REFUSED).decode(errors="replace")
         return bool(received)
+
+    def is_refused(self, status: int) -> bool:
+        """Return whether it ended with `status` because it could not start, and said why."""
+        return not self.is_ready and (status == EXIT_USAGE or bool(self.refusal))
 
     def end(self) -> None:
         """Ask it to end; the second time, to end at once."""

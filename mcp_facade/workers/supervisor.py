@@ -19,7 +19,7 @@ from types import FrameType
 import structlog
 
 from broker.config import Settings
-from broker.errors import EXIT_USAGE, UsageError
+from broker.errors import EXIT_USAGE, StartFailedError, UsageError
 from mcp_facade import systemd
 from mcp_facade.listening import ADMIN_FLAGS, listen, log_serving, reserve, warn_of_shared_address
 from mcp_facade.workers.process import Slot, WorkerProcess
@@ -35,6 +35,7 @@ def supervise(settings: Settings) -> None:
 
     Raises:
         UsageError: an address can't be listened on, or a worker can't start; the text is one line and says why.
+        StartFailedError: a worker can't start, for another reason.
     """
     if sys.platform != "linux":
         raise UsageError("--workers needs Linux; elsewhere, start a broker for each port behind a proxy")
@@ -49,10 +50,14 @@ def supervise(settings: Settings) -> None:
 
 
 def _reserved(settings: Settings, port: int, number: int) -> list[socket.socket]:
-    sockets = [reserve(settings.host, port, shared=True)]
-    if settings.admin_port is not None:
-        sockets.append(reserve(settings.admin_host, settings.admin_port + number, ADMIN_FLAGS))
-    return sockets
+    public = reserve(settings.host, port, shared=True)
+    if settings.admin_port is None:
+        return [public]
+    try:
+        return [public, reserve(settings.admin_host, settings.admin_port + number, ADMIN_FLAGS)]
+    except UsageError:
+        public.close()
+        raise
 
 
 class Supervisor:
@@ -64,7 +69,7 @@ class Supervisor:
         self._to_replace: list[Slot] = []
         self._is_ending = False
         self._is_ready = False
-        self._refusal: str | None = None
+        self._failure: UsageError | StartFailedError | None = None
         self._selector = selectors.DefaultSelector()
         self._sign_of_life_at_s = time.monotonic()
 
@@ -72,27 +77,37 @@ class Supervisor:
         """Run until all workers have ended for good.
 
         Raises:
-            UsageError: one of them could not start.
+            UsageError: one of them was refused before all of them were ready for the first time.
+            StartFailedError: one of them failed to start, as early as that.
         """
         with _heard_signals() as signals:
             self._selector.register(signals, selectors.EVENT_READ, partial(self._take_signals, signals))
             for slot in self._slots:
-                slot.worker = self._started(slot, b"at once")
+                self._start(slot)
             while self._alive or not self._is_ending:
                 for key, _ in self._selector.select(self._seconds_to_next()):
                     key.data()
                 self._look_at_the_time()
-        if self._refusal is not None:
-            raise UsageError(self._refusal)
+        if self._failure is not None:
+            raise self._failure
 
-    def _started(self, slot: Slot, opens: Opens) -> WorkerProcess | None:
-        """Start a process for `slot`; have it tried again later if there is no room for one."""
+    def _start(self, slot: Slot) -> None:
+        """Start the worker of `slot`; have it tried again later if there is no room for one."""
         try:
-            worker = slot.start(opens)
+            slot.worker = self._started(slot, b"at once")
         except (OSError, UsageError) as error:
+            slot.close_sockets()
             again_in_s = slot.start_later()
             logger.error("worker_not_started", worker=slot.number, reason=str(error), again_in_s=again_in_s)
-            return None
+
+    def _started(self, slot: Slot, opens: Opens) -> WorkerProcess:
+        """Start a process for `slot`.
+
+        Raises:
+            UsageError: its address can't be listened on any more.
+            OSError: the system has no room for a process.
+        """
+        worker = slot.start(opens)
         slot.start_at_s = None
         self._alive.add(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ, partial(self._hear, slot, worker))
@@ -112,19 +127,19 @@ class Supervisor:
             self._ended(slot, worker, worker.ended())
 
     def _ended(self, slot: Slot, worker: WorkerProcess, status: int) -> None:
-        is_refused = status == EXIT_USAGE and not worker.is_ready
         if self._is_ending:
             return
         if worker is slot.successor:
             slot.successor = None
-            self._to_replace.clear()
-            logger.error("replacing_given_up", worker=slot.number, status=status, reason=worker.refusal)
+            self._give_up_replacing(slot, worker.refusal, status)
             if slot.worker is None:
+                slot.close_sockets()
                 slot.start_later()
         elif worker is not slot.worker:  # another has taken over
             self._replace_next()
-        elif is_refused:
-            self._refusal = worker.refusal or f"worker {slot.number} can't start"
+        elif worker.is_refused(status) and not self._is_ready:
+            text = worker.refusal or f"worker {slot.number} can't start"
+            self._failure = UsageError(text) if status == EXIT_USAGE else StartFailedError(text)
             self._end()
         else:
             slot.worker = None
@@ -134,7 +149,13 @@ class Supervisor:
         if slot.successor is None:
             slot.close_sockets()
             again_in_s = slot.start_later(time.monotonic() - worker.began_s)
-            logger.error("worker_ended", worker=slot.number, status=status, again_in_s=again_in_s)
+            reason = {"reason": worker.refusal} if worker.refusal else {}
+            logger.error("worker_ended", worker=slot.number, status=status, again_in_s=again_in_s, **reason)
+
+    def _give_up_replacing(self, slot: Slot, reason: str, status: int | None = None) -> None:
+        """Leave the workers that were not replaced as they are."""
+        self._to_replace.clear()
+        logger.error("replacing_given_up", worker=slot.number, status=status, reason=reason)
 
     def _replace_all(self) -> None:
         logger.info("replacing_workers")
@@ -146,8 +167,11 @@ class Supervisor:
         """Start the successor of the next worker; one that has ended is started again anyhow."""
         while self._to_replace:
             slot = self._to_replace.pop(0)
-            if slot.worker is not None and (successor := self._started(slot, b"when ready")) is not None:
-                slot.successor = successor
+            if slot.worker is not None:
+                try:
+                    slot.successor = self._started(slot, b"when ready")
+                except (OSError, UsageError) as error:
+                    self._give_up_replacing(slot, str(error))
                 return
 
     def _take_over(self, slot: Slot) -> None:
@@ -183,7 +207,7 @@ class Supervisor:
                 worker.process.kill()
         for slot in self._slots:
             if slot.start_at_s is not None and slot.start_at_s <= now_s and not self._is_ending:
-                slot.worker = self._started(slot, b"at once")
+                self._start(slot)
         if self._sign_of_life_at_s <= now_s:
             self._sign_of_life_at_s = now_s + systemd.alive_every_s()
             systemd.notify(systemd.sign_of_life(is_starting=not self._is_ready))

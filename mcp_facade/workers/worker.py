@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from broker.errors import EXIT_USAGE, UsageError
+from broker.errors import EXIT_FAILED, EXIT_USAGE, StartFailedError, UsageError
 from broker.flags import WORKER_VARIABLE
 
 SOCKETS_MAX = 2
@@ -60,9 +60,9 @@ class Worker:
         """
         try:
             serve()
-        except UsageError as error:
+        except (UsageError, StartFailedError) as error:
             self._tell(REFUSED + str(error).encode(errors="replace")[:TEXT_BYTES_MAX])
-            raise SystemExit(EXIT_USAGE) from None
+            raise SystemExit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED) from None
 
     def end_with_supervisor(self, end: Callable[[], None]) -> None:
         """Call `end` in the running event loop once the supervisor is gone."""

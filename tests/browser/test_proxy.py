@@ -1,8 +1,7 @@
-"""The page and the endpoint behind nginx, with the configuration of the README."""
+"""The page and the endpoint behind nginx, with the configuration of docs/operating.md."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import socket
 import subprocess
@@ -18,9 +17,10 @@ from tests.browser.brokers import broker_process
 from tests.browser.chat_tab import ChatTab
 from tests.browser.stranger import Stranger
 from tests.support.certificates import certify
+from tests.support.pages import Page
 from tests.support.process import STARTED_WITHIN_SECONDS, free_port
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+PAGE = Page("docs/operating.md")
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
 
@@ -38,7 +38,7 @@ http {{
   }}
 }}
 """
-"""What the README leaves to its reader; the older form of `http2 on` is one that every nginx knows."""
+"""What the page leaves to its reader; the older form of `http2 on` is one that every nginx knows."""
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
@@ -74,10 +74,8 @@ def test_people_talk_through_the_documented_proxy(browser: Browser, tmp_path: Pa
 
 @contextmanager
 def proxy(folder: Path, broker_port: int, http2: str) -> Iterator[str]:
-    """Run nginx with the README's block, before the broker at that port; give its address."""
-    found = re.search(r"```nginx\n(.*?)```", README, re.DOTALL)
-    assert found is not None
-    documented = found[1].replace("http://127.0.0.1:8000;", f"http://127.0.0.1:{broker_port};")
+    """Run nginx with the page's block, before the broker at that port; give its address."""
+    documented = PAGE.block("nginx").replace("http://127.0.0.1:8000;", f"http://127.0.0.1:{broker_port};")
     port = free_port()
     certify(folder)
     config = folder / "nginx.conf"

@@ -17,6 +17,7 @@ from broker.config import (
 )
 from broker.errors import UsageError
 from broker.flags import FLAGS, LISTS, SWITCHES
+from broker.limits import MEANINGS
 from broker.peers import LOOPBACK
 from events.policy import LIMITS, Policy
 from mcp_facade.cli import parser_for
@@ -417,8 +418,9 @@ def test_unknown_variables_are_found() -> None:
     assert unknown_variables(environment | {"CHAT_BROKER_A": ""}) == ["CHAT_BROKER_A", "CHAT_BROKER_PROT"]
 
 
-def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With what it is and its default, and exits 0."""
+    monkeypatch.setenv("COLUMNS", "1000")  # no line is wrapped
     with pytest.raises(SystemExit) as raised:
         parsed("--help")
     assert raised.value.code == 0
@@ -426,6 +428,8 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     for name in (*FLAGS, *SWITCHES, *LISTS, *(name.replace("_", "-") for name in DEFAULTS)):
         assert f"--{name}" in text
     assert "(default 100; 0 is off)" in text
+    assert all(meaning in text for meaning in MEANINGS.values())
+    assert set(MEANINGS) == set(DEFAULTS)
     assert "CHAT_BROKER_" in serve_help()
 
 

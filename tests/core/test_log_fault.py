@@ -131,6 +131,16 @@ async def test_an_append_that_finds_another_log_gives_it_up(pair: Pair) -> None:
     assert len(pair.log.batches) == batches
 
 
+@on_pair
+async def test_an_epoch_that_may_not_be_renewed_is_a_line(pair: Pair) -> None:
+    """The log is given up all the same."""
+    pair.log.coordination.break_it(UnusableLogError("the role may not"))
+    pair.log.before_append = [raises(LogRolledBackError("another"))]
+    assert await pair.broker.writer.submit(leave_queue(ANN)) == UNAVAILABLE
+    await asyncio.wait_for(pair.broker.log_given_up.wait(), 5)
+    assert [line["reason"] for line in pair.lines("epoch_not_renewed")] == ["the role may not"]
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [

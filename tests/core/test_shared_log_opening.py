@@ -131,8 +131,9 @@ async def test_a_clock_that_is_off_by_a_second_is_a_warning(store: Store, clock:
         watching = asyncio.create_task(watch_clock(store.coordination, clock))
         await settle()
         await clock.advance(COMPARE_MS)
-        store.coordination.break_it()
-        await clock.advance(COMPARE_MS)
+        for fault in (LogUnavailableError("away"), UnusableLogError("the role may not")):
+            store.coordination.break_it(fault)
+            await clock.advance(COMPARE_MS)
         store.coordination.mend()
         await clock.advance(COMPARE_MS)
         assert [line["event"] for line in logged] == ["clock_differs"] * 3

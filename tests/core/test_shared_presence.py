@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+from structlog.testing import capture_logs
+
 from broker.presence import LOOK_AGAIN_MS
 from broker.roster import BEAT_MS, FLUSH_MS, JUDGE_LAG_MS, LEASE_MS, LINGER_MS_MAX
+from events.log import LogUnavailableError, UnusableLogError
 from tests.support.bench import LENIENT, BrokerBench, two_brokers
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.logs import FaultyLog, run
@@ -161,6 +165,33 @@ def test_while_the_channel_stalls_nobody_is_taken_out() -> None:
             channel.mend()
             await clock.advance(5 * QUEUE)
             assert here.waits(ANN)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("kind", [LogUnavailableError, UnusableLogError])
+def test_a_channel_that_refuses_is_tried_again(kind: type[Exception]) -> None:
+    """Also one that may not be used: rights come back, and people are judged again. The log says each reason once."""
+
+    async def scenario() -> None:
+        async with two_brokers() as (clock, here, there):
+            channel = here.log.coordination
+            assert channel is not None
+            await here.do(enter(ANN))
+            with capture_logs() as logged:
+                for _ in range(2):
+                    channel.break_it(kind("the role may not send"))
+                    await clock.advance(10_000)
+                    channel.mend()
+                    await clock.advance(BEAT_MS)
+            reasons = [line["reason"] for line in logged if line["event"] == "roster_put_off"]
+            assert reasons.count("the role may not send") == 2 * 2  # each broker's, each time
+            stream = there.stream(ANN)
+            await clock.advance(5 * QUEUE)
+            assert here.waits(ANN)
+            stream.close()
+            await clock.advance(STREAM + JUDGED_WITHIN_MS)
+            assert here.is_idle(ANN)
 
     run(scenario)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from types import SimpleNamespace
 from typing import Any
 
 import apsw
@@ -112,19 +111,6 @@ def test_one_that_is_cut_short_is_dropped(store: Store, error: BaseException) ->
     with pytest.raises(type(error)):
         written([b"a", error], store)
     assert store.done == [("begin", at(5)), ("drop", 7)]
-
-
-def test_writing_pauses_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Encoding pauses 0.2 ms after each ms of work."""
-    now_ms, slept = [0.0], list[tuple[float, float]]()
-
-    def sleep(seconds: float) -> None:
-        slept.append((now_ms[0], seconds))
-
-    monkeypatch.setattr(snapshots, "time", SimpleNamespace(perf_counter=lambda: now_ms[0] / 1_000, sleep=sleep))
-    for _ in snapshots._gently([b""] * 13):
-        now_ms[0] += 0.25
-    assert slept == [(1.25, 0.000_2), (2.5, 0.000_2)]
 
 
 def kept(db: apsw.Connection, *positions: int, is_base: bool = False) -> list[int]:

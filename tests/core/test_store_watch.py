@@ -16,7 +16,7 @@ from events.memory import MemoryLog
 from tests.support.bench import LENIENT, BrokerBench, with_broker
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.logs import nothing, run, unavailable
-from tests.support.people import ANN, enter, leave_queue
+from tests.support.people import ANN, BOB, enter, leave_queue
 
 
 def fails(error: Exception) -> Callable[[], Coroutine[Any, Any, None]]:
@@ -42,7 +42,6 @@ def available(bench: BrokerBench) -> bool:
 async def test_an_idle_log_is_probed_now_and_then(bench: BrokerBench) -> None:
     """A lost one more often; each change is one log line, and the metric says it."""
     watch, log = bench.broker.store_watch, bench.log
-    await bench.clock.advance(IDLE_PROBE_MS)  # the policy was stored
     log.before_probe = [fails(LogUnavailableError("the disk is full")), unavailable, nothing]
     with capture_logs() as logged:
         await bench.clock.advance(IDLE_PROBE_MS - 1)
@@ -133,7 +132,7 @@ async def test_a_store_that_hangs_is_lost(bench: BrokerBench) -> None:
 async def test_an_append_during_a_probe_outweighs_it(bench: BrokerBench) -> None:
     """It is the later news."""
     bench.log.before_probe = [hang]
-    await bench.clock.advance(2 * IDLE_PROBE_MS)
+    await bench.clock.advance(IDLE_PROBE_MS)
     await bench.do(enter(ANN))
     await bench.clock.advance(PROBE_MS)
     assert (bench.log.probes, bench.broker.store_watch.reason) == (1, None)
@@ -148,7 +147,7 @@ async def test_a_log_that_became_shorter_is_lost(bench: BrokerBench) -> None:
         return answers.pop(0) or await bench.log.inner.tip()
 
     bench.log.tip = tip
-    assert await after(bench, 2 * IDLE_PROBE_MS) == SHORTER
+    assert await after(bench, IDLE_PROBE_MS) == SHORTER
     assert await after(bench, LOST_PROBE_MS) is None
 
 
@@ -156,7 +155,7 @@ async def test_a_log_that_became_shorter_is_lost(bench: BrokerBench) -> None:
 async def test_a_log_that_says_no_tip_is_lost(bench: BrokerBench) -> None:
     """The reason holds nothing of the error, which may name its path."""
     bench.log.before_tip = [fails(LogUnavailableError("/home/ann/chat.db: gone"))]
-    assert await after(bench, 2 * IDLE_PROBE_MS) == SILENT
+    assert await after(bench, IDLE_PROBE_MS) == SILENT
 
 
 async def after(bench: BrokerBench, by_ms: int) -> str | None:
@@ -169,15 +168,31 @@ async def after(bench: BrokerBench, by_ms: int) -> str | None:
 async def test_readiness_rests_on_a_young_proof(bench: BrokerBench) -> None:
     """An append or a probe of the last seconds is one; callers at once share a probe."""
     watch, log = bench.broker.store_watch, bench.log
-    await bench.do(enter(ANN))
     await bench.clock.advance(LOST_PROBE_MS)
-    assert (await watch.checked(), log.probes) == (None, 0)
+    await bench.do(enter(ANN))
     await bench.clock.advance(LOST_PROBE_MS - 1)
     assert (await watch.checked(), log.probes) == (None, 0)
     await bench.clock.advance(1)
     log.before_probe = [unavailable]
     assert await asyncio.gather(*(watch.checked() for _ in range(3))) == [SILENT] * 3
     assert (await watch.checked(), log.probes) == (SILENT, 1)
+
+
+@with_broker()
+async def test_a_failed_append_ends_the_proof_of_one_before(bench: BrokerBench) -> None:
+    """Readiness waits for the probe that the failure begins."""
+    hung = asyncio.Event()
+    await bench.do(enter(BOB))
+    bench.log.before_append = [unavailable]
+    bench.log.before_probe = [hung.wait]  # type: ignore[list-item]  # its `True` is ignored
+    bench.broker.writer.submit(enter(ANN))
+    await settle()
+    asked = asyncio.ensure_future(bench.broker.store_watch.checked())
+    await settle()
+    assert not asked.done()
+    hung.set()
+    assert await asked is None
+    await bench.clock.advance(100)  # the append is tried again
 
 
 def test_a_log_in_memory_is_not_watched() -> None:

@@ -649,6 +649,26 @@ def test_a_compaction_that_fails_costs_nobody_an_answer() -> None:
     run(scenario)
 
 
+def test_a_caretaker_that_is_new_keeps_half_of_the_log() -> None:
+    """It knows no state of half a log ago, so it waits until it does."""
+
+    async def scenario() -> None:
+        is_caretaker = False
+        log = FaultyLog()
+        bench = Bench(log, FakeClock(), keep_commits=20, is_caretaker=lambda: is_caretaker)
+        await bench.writer.start(PATIENT)
+        held = []
+        for number in range(60):
+            is_caretaker = is_caretaker or number == 30
+            accepted(await bench.writer.submit(enter(ConnectionId(f"c_{number}"))))
+            await settle()
+            held.append(len(await log.read(0, 100)))
+        assert min(held[30:]) >= 10
+        assert held[-1] <= 21
+
+    run(scenario)
+
+
 def test_no_command_waits_for_a_compaction() -> None:
     """It writes a whole snapshot, and the log may grow meanwhile; the next compaction waits for it."""
 

@@ -156,6 +156,44 @@ async def test_a_log_that_can_not_be_used_is_a_failure() -> None:
     assert [str(failure) for failure in making.tellings] == ["wrong password"]
 
 
+@pytest.mark.parametrize("fault", [ValueError("a bug"), OSError("no room"), SyntaxError("a module")], ids=repr)
+async def test_any_other_error_is_a_failure_too(fault: Exception) -> None:
+    """Else the process would stay, and would never be ready."""
+    making = Making()
+    making.fault = fault
+    async with making.living():
+        making.may_end.set()
+        await settle()
+        assert await asked(making.front, "/mcp") == 503
+    assert making.tellings == [fault]
+    assert making.said == ["lifespan.startup.complete"]
+
+
+class Stillborn(Small):
+    """An application whose lifespan does not begin."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Fail as Starlette does."""
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "Traceback ..."})
+        raise RuntimeError("no room")
+
+
+async def test_an_application_that_does_not_begin_to_live_is_a_failure() -> None:
+    """The server is not told by a traceback; it is ended as after any other failure."""
+    told, said, tellings = asyncio.Queue[dict[str, Any]](), list[str](), list[Exception | None]()
+
+    async def make(module: Any) -> Small:
+        return Stillborn()
+
+    front = BootstrapApp("tests.support", make, lambda: tellings.append(front.failure))
+    told.put_nowait({"type": "lifespan.startup"})
+    await asyncio.wait_for(lived(front, told, said), 10)
+    assert said == ["lifespan.startup.complete"]
+    assert [str(failure) for failure in tellings] == ["no room"]
+    assert await asked(front, "/mcp") == 503
+
+
 async def test_a_call_does_not_wait_without_end_for_an_application(monkeypatch: pytest.MonkeyPatch) -> None:
     """The store may be away for hours."""
     monkeypatch.setattr("mcp_facade.bootstrap.START_WAIT_MS", 10)

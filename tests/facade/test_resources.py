@@ -50,7 +50,7 @@ async def test_the_inbox_gives_what_wait_for_events_gives(there: Crowd, era: Era
 async def test_a_cursor_in_the_uri_is_checked(there: Crowd, era: Era) -> None:
     """What is no cursor that was given is invalid, and the handle beside it is not repeated."""
     ann, _ = await there.pair(era, era)
-    for cursor in ("-1", "x", "999", "1e3", "٣", "0" * 500 + "9999"):
+    for cursor in ("-1", "x", "999", "1e3", "%D9%A3", "%00", "0" * 500 + "9999"):
         answer = await ann.request("resources/read", {"uri": f"chat://inbox/{ann.handle}?cursor={cursor}"})
         assert answer["error"]["code"] == -32602, cursor[:10]
         assert ann.handle not in str(answer)
@@ -66,6 +66,28 @@ async def test_a_uri_that_is_longer_than_any_is_not_found(there: Crowd, era: Era
         answer = await ann.request(method, {"uri": f"chat://inbox/{ann.handle}?cursor=0&x={'x' * URI_CHARS_MAX}"})
         assert answer["error"]["code"] == code
         assert ann.handle not in str(answer)
+
+
+@pytest.mark.parametrize("odd", ["\x00", "\x1f", "\n", "\x7f", "\x80", "ü", "٣", "\u202e", "\U0001f600"], ids=ascii)
+async def test_a_uri_with_other_than_printable_ascii_is_not_found(there: Crowd, era: Era, odd: str) -> None:
+    """Wherever that is in it; no such URI is stored with a session, or carried by a stream."""
+    ann = await there.person(era)
+    await ann.enter()
+    inbox = f"chat://inbox/{ann.handle}"
+    code = -32002 if era == "2025" else -32602
+    for uri in (f"{inbox}?x={odd}", f"{inbox}{odd}", f"{inbox}?cursor=0{odd}", f"{odd}{inbox}", f"chat{odd}://inbox/x"):
+        for method in ["resources/read"] + (["resources/subscribe"] if era == "2025" else []):
+            answer = await ann.request(method, {"uri": uri})
+            assert answer["error"]["code"] == code, (method, uri)
+            assert ann.handle not in str(answer)
+        if isinstance(ann, InSession):
+            assert "error" not in await ann.request("resources/unsubscribe", {"uri": uri})
+            session = there.running.app.endpoint._sessions.get(ann.session_id)
+            assert session is not None
+            assert session.subscriptions == {}
+        else:
+            async with ann.listening({"resourceSubscriptions": [uri, inbox]}) as frames:
+                assert (await frames.next()).params == {"notifications": {"resourceSubscriptions": [inbox]}}
 
 
 async def test_other_uris_are_not_found(there: Crowd, era: Era) -> None:

@@ -108,6 +108,20 @@ async def test_a_log_that_is_not_what_it_was_ends_the_broker() -> None:
         assert not running.broker.ready
 
 
+async def test_a_start_that_fails_for_another_reason_ends_the_broker() -> None:
+    """Whatever it is: it would be starting for ever."""
+    log, told = SlowLog(), asyncio.Event()
+
+    async def fail(after: Position, limit: int) -> Sequence[Commit]:
+        raise ValueError("a bug")
+
+    log.read = fail
+    async with serving(log=log, folded=False, on_started=told.set) as running:
+        await asyncio.wait_for(told.wait(), 10)
+        assert isinstance(running.app.failure, ValueError)
+        assert not running.broker.ready
+
+
 class LateLog(FaultyLog):
     """A shared log; its store is away at first."""
 

@@ -1,4 +1,4 @@
-"""What each tool gives, as DESIGN section 5 says it and as the published schemas promise it."""
+"""What each tool gives, as docs/protocol.md says it and as the published schemas promise it."""
 
 from __future__ import annotations
 

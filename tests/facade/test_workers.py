@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import signal
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +21,7 @@ import pytest
 from tests.facade.people import InSession, Modern, texts
 from tests.facade.test_command_line import failed
 from tests.support.engines.redis import RedisServer, running
-from tests.support.process import free_port, free_ports, started
+from tests.support.process import free_port, free_ports, inherited_environment, started
 from tests.support.server import eventually
 from tests.support.workers import WITHIN_SECONDS, Supervised, lives, readiness, supervised
 
@@ -180,7 +183,7 @@ async def test_workers_are_replaced_without_a_failed_call(log: str) -> None:
         assert heard == [f"m{n}" for n in range(len(heard))]
         assert set(answered) == {200}
         assert len(workers.events("worker_replaced")) == 2
-        assert not set(before) & set(workers.pids())
+        await eventually(lambda: not set(before) & set(workers.pids()))  # their last line comes before their end
         assert await readiness(workers.admin_url(1, "/readyz")) == {"ready": True}
         assert [line for line in workers.lines if line["level"] == "error"] == []
         await there.close()
@@ -203,6 +206,58 @@ async def test_a_replacement_that_can_not_start_replaces_nobody(log: str, tmp_pa
         denied.write_text("192.0.2.1\n")
         workers.send(signal.SIGHUP)
         await workers.logged("worker_replaced", worker=2)
+
+
+@pytest.mark.slow
+async def test_a_worker_that_is_refused_later_leaves_the_others_alone() -> None:
+    """It is tried again, after longer and longer pauses, until the store is as it should be."""
+    with running("valkey") as server:
+        async with supervised(server.url()) as workers:
+            await workers.logged("workers_ready")
+            server.client.config_set("appendfsync", "everysec")
+            os.kill(workers.pids()[0], signal.SIGKILL)
+            await workers.logged("worker_ended", status=-9)
+            line = await workers.logged("worker_ended", status=2)
+            assert "appendfsync everysec" in line["reason"]
+            assert line["again_in_s"] == 2.0
+            assert await statuses(workers, 10) == {200: 10}
+            server.client.config_set("appendfsync", "always")
+            await workers.logged("ready", 3)
+            assert len(workers.pids()) == 2
+            assert await statuses(workers, 10) == {200: 10}
+        assert workers.texts == []
+
+
+@pytest.mark.slow
+async def test_a_worker_that_finds_a_replica_waits_for_its_promotion() -> None:
+    """As for a store that is away: an address may lead there for the moments of a failover."""
+    with running("valkey") as server:
+        async with supervised(server.url()) as workers:
+            await workers.logged("workers_ready")
+            server.client.replicaof("127.0.0.1", str(free_port()))
+            os.kill(workers.pids()[0], signal.SIGKILL)
+            line = await workers.logged("waiting_for_log")
+            assert "read-only replica" in line["reason"]
+            server.client.replicaof("NO", "ONE")
+            await workers.logged("ready", 3)
+            assert workers.events("worker_ended", status=2) == []
+
+
+@pytest.mark.slow
+async def test_a_start_that_fails_for_no_known_reason_is_one_line(tmp_path: Path, log: str) -> None:
+    """The traceback is in a log line; the status is 1, so that a service manager tries again."""
+    (tmp_path / "mcp").mkdir()
+    (tmp_path / "mcp" / "__init__.py").write_text("raise RuntimeError('out of luck')")
+    for arguments in ((), ("--workers", "2", "--log", log)):
+        process = await started("serve", "--port", "0", "--log-format", "json", *arguments, PYTHONPATH=str(tmp_path))
+        _, err = await asyncio.wait_for(process.communicate(), WITHIN_SECONDS)
+        assert process.returncode == 1
+        lines = err.decode().splitlines()
+        assert [line for line in lines if not line.startswith("{")] == [
+            "chat-broker: can't start: RuntimeError; the log line start_failed says where"
+        ]
+        failed_lines = [json.loads(line) for line in lines if '"start_failed"' in line]
+        assert "out of luck" in failed_lines[0]["exception"]
 
 
 @pytest.mark.slow
@@ -320,6 +375,26 @@ async def test_a_log_that_is_rolled_back_is_folded_anew(valkey: RedisServer) -> 
 
 
 @pytest.mark.slow
+async def test_workers_begin_anew_when_their_log_is_wiped(valkey: RedisServer) -> None:
+    """No client has to call for that: each worker follows the log. People get new handles from the new log."""
+    name = "wiped"
+    async with supervised(valkey.url(name)) as workers:
+        await workers.logged("workers_ready")
+        there = workers.people()
+        await there.pair("2026", "2026")
+        epoch = valkey.client.hget(f"{{{name}}}:meta", "epoch")
+        valkey.client.delete(*valkey.client.keys(f"{{{name}}}:*"))
+        await workers.logged("worker_ended", 2, status=1)
+        await workers.logged("ready", 4)
+        assert valkey.client.hget(f"{{{name}}}:meta", "epoch") != epoch
+        again = workers.people()
+        ann, _ = await again.pair("2026", "2025")
+        await ann.say("hello again")
+        await there.close()
+        await again.close()
+
+
+@pytest.mark.slow
 async def test_a_service_manager_is_told(tmp_path: Path, log: str) -> None:
     """When it serves, that it lives, and when it ends: a single process and a supervisor alike."""
     for arguments in ((), ("--workers", "2", "--log", log)):
@@ -339,7 +414,54 @@ async def test_a_service_manager_is_told(tmp_path: Path, log: str) -> None:
             assert process.returncode == 0
             assert told.count("READY=1") == told.count("STOPPING=1") == 1
             before = told[: told.index("READY=1")]
-            assert set(before) <= {"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000"}
+            assert set(before) == {"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=60000000"}
+
+
+@pytest.mark.slow
+async def test_a_reload_of_a_single_process_ends_nothing() -> None:
+    """There is none to take over: a line says what to do. A worker takes no reload by itself either."""
+    port = free_port()
+    process = await started("serve", "--port", str(port), "--log-format", "json")
+    async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}") as client:
+        await said_by(process, "ready")
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            line = await said_by(process, "reload_ignored")
+            assert "restart" in line["hint"]
+        assert (await client.get("/readyz")).json() == {"ready": True}
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0
+
+
+async def said_by(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
+    """The next log line of `event`."""
+    assert process.stderr is not None
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while (line := json.loads(await process.stderr.readline()))["event"] != event:
+            assert process.returncode is None
+    return dict(line)
+
+
+@pytest.mark.slow
+async def test_a_terminal_that_is_closed_ends_a_single_process() -> None:
+    """In order, with its streams and waits."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs), os.fdopen(ours) as terminal:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mcp_facade.main", "serve", "--port", "0", "--log-format", "json"),
+            stdin=theirs,
+            stderr=asyncio.subprocess.PIPE,
+            env=inherited_environment(),
+        )
+        await said_by(process, "ready")
+        process.send_signal(signal.SIGHUP)
+        await said_by(process, "reload_ignored")
+        terminal.close()
+        process.send_signal(signal.SIGHUP)
+        await said_by(process, "ended")
+        await process.communicate()
+        assert process.returncode == 0
 
 
 @pytest.mark.slow

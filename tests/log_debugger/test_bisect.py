@@ -15,7 +15,8 @@ from events.log import Snapshot
 from events.sqlite.file import SqliteFile
 from log_debugger.commands import bisect
 from log_debugger.commands.bisect import BisectResult, first_holding
-from log_debugger.reading.predicate import parse_predicate
+from log_debugger.reading.filter_parser import Filter, parse_filter
+from log_debugger.reading.filters import LogContext
 from log_debugger.reading.sources import Source, open_source
 from projections.snapshots import STATE_CODEC
 from projections.state import State
@@ -58,10 +59,15 @@ def position_in(answer: BisectResult) -> int | None:
     return answer.found.state.position if answer.found is not None else None
 
 
-def naively(text: str, states: Sequence[State] = STATES) -> int | None:
+def filter_of(text: str, source: Source) -> Filter:
+    """Return a filter for a log."""
+    return parse_filter(text)(LogContext(source))
+
+
+def naively(text: str, source: Source, states: Sequence[State] = STATES) -> int | None:
     """Where it first holds, found without any cleverness."""
-    predicate = parse_predicate(text)
-    return next((state.position for state in states if predicate(state)), None)
+    found = filter_of(text, source)
+    return next((state.position for state in states if found.holds(state, None)), None)
 
 
 MONOTONE = st.builds(
@@ -93,8 +99,8 @@ def test_the_first_position_is_the_one_that_a_scan_finds(text: str, kept: int, s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bisect, "STATES_KEPT", kept)
         for source in (stored, dump):
-            answer = first_holding(source, parse_predicate(text))
-            assert position_in(answer) == naively(text)
+            answer = first_holding(source, filter_of(text, source))
+            assert position_in(answer) == naively(text, source)
             if answer.found is not None and answer.found.step is not None:
                 step = answer.found.step
                 assert step.commit == COMMITS[step.commit.position - 1]
@@ -105,7 +111,7 @@ def test_few_states_are_looked_at_where_it_goes_on_to_hold(stored: Source, dump:
     """O(log n): some for the snapshots, some for the gap between two of them."""
     for source in (stored, dump):
         for at in (1, 41, 150, 151, LAST // 2, LAST):
-            answer = first_holding(source, parse_predicate(f"position >= {at}"))
+            answer = first_holding(source, filter_of(f"position >= {at}", source))
             assert position_in(answer) == at
             assert answer.looked_at <= 3 + 10
 
@@ -113,7 +119,7 @@ def test_few_states_are_looked_at_where_it_goes_on_to_hold(stored: Source, dump:
 def test_only_the_gap_is_folded(stored: Source) -> None:
     """What stands before the snapshot is not read."""
     heard: list[int] = []
-    first_holding(stored, parse_predicate("position >= 200"), heard.append)
+    first_holding(stored, filter_of("position >= 200", stored), heard.append)
     assert sum(heard) == 220 - 150
 
 
@@ -126,7 +132,7 @@ def test_a_snapshot_that_is_damaged_costs_time_alone(tmp_path: Path) -> None:
     db.close()
     source = open_source(name)
     for at in (1, 41, 60, 90, 100, 150, 151, LAST):
-        assert position_in(first_holding(source, parse_predicate(f"position >= {at}"))) == at
+        assert position_in(first_holding(source, filter_of(f"position >= {at}", source))) == at
     source.close()
 
 
@@ -182,7 +188,7 @@ def test_a_question_that_can_t_be_read_is_an_error_of_use(tmp_path: Path) -> Non
     """One line, with the column; the log is not even opened."""
     answer = run_command("bisect", str(tmp_path / "nothing"), "--when", "waiting >> 3")
     assert (answer.status, answer.out) == (2, "")
-    assert answer.err.startswith("chat-broker: --when, column 10: expected a name")
+    assert answer.err.startswith("chat-broker: --when, column 10: expected a value")
 
 
 def test_a_log_that_was_altered_is_an_error(tmp_path: Path) -> None:

@@ -130,8 +130,11 @@ def test_a_position_that_is_not_there_is_named(log: str) -> None:
         ("+42s254ms", 2),
         ("+42s255ms", 3),
         ("+00:00:44.999", 4),
-        ("00:00:44.999", 4),
-        ("00:00:45.000", 5),
+        ("14:14:04.999", 4),
+        ("14:14:05", 5),
+        ("14:14", 1),
+        ("16:14:05+02:00", 5),
+        ("+00:00:45.000", 5),
         ("+42.254s", 2),
         ("+42.255s", 3),
         ("+0.75m", 5),
@@ -139,8 +142,6 @@ def test_a_position_that_is_not_there_is_named(log: str) -> None:
         ("2026-09-21T14:14:20Z", 6),
         ("2026-09-21T16:14:20+02:00", 6),
         ("2026-09-21 14:14:19.999", 5),
-        ("2030-01-01", 9),
-        ("1999-01-01", 0),
     ],
 )
 def test_a_time_stands_for_the_last_position_before_it(log: str, time: str, position: int) -> None:
@@ -148,13 +149,54 @@ def test_a_time_stands_for_the_last_position_before_it(log: str, time: str, posi
     assert run_ok("replay", log, "--at", time, "--json").objects[-1]["state"]["position"] == position
 
 
-@pytest.mark.parametrize("time", ["soon", "+", "+5", "+5x", "+-5s", "+.5s", "+1.2345s", "12:00", "\x1b[31m"])
+@pytest.mark.parametrize("time", ["soon", "+", "+5", "+5x", "+-5s", "+.5s", "+1.2345s", "24:00", "+12:00", "\x1b[31m"])
 def test_what_is_no_time_is_refused(log: str, time: str) -> None:
     """In one line, which says how times are written."""
     answer = run_command("replay", log, "--at", time)
     assert answer.status == 2
-    assert "is no time: write it as in 2026-11-22T19:29:47Z, or since the log's beginning as in" in answer.err
+    assert (
+        "is no time: write it as in 14:03:22 or 2026-11-22T14:03:22Z, or since the log's beginning as in" in answer.err
+    )
     assert "\x1b" not in answer.err
+
+
+@pytest.mark.parametrize("time", ["2030-01-01", "1999-01-01", "+00:07:10.001", "00:00:44.999", "14:13:19"])
+def test_a_time_outside_the_log_is_refused_with_its_span(log: str, time: str) -> None:
+    """In one line; the end of the log is in it."""
+    answer = run_command("replay", log, "--at", time)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.startswith(
+        f'chat-broker: "{time}" is outside the log, which goes from 2026-09-21T14:13:20.000Z '
+        "to 2026-09-21T14:20:30.000Z"
+    )
+    assert "+00:00:44.999" in answer.err or time != "00:00:44.999"
+    assert run_ok("replay", log, "--at", "+00:07:10", "--json").objects[-1]["state"]["position"] == 9
+    assert answer.err == run_command("diff", log, time, "3").err
+
+
+def test_the_state_alone_can_be_asked_for(log: str) -> None:
+    """What `replay` prints after the commits, with what is known of a room and a connection."""
+    for more in ((), ("--to", "5"), ("--at", "+1m", "--room", "91", "--connection", "Ann"), ("--json", "--to", "4")):
+        alone = run_ok("replay", log, "--state-only", *more).out
+        assert "enters the queue" not in alone
+        assert alone
+        assert run_ok("replay", log, *more).out.endswith(alone)
+
+
+def test_the_state_alone_of_a_trimmed_log(tmp_path: Path) -> None:
+    """Nothing is said of its base but what is there."""
+    log = trimmed(tmp_path / "log.db", conversation(), fold(conversation().commits[:4]))
+    assert run_ok("replay", log, "--state-only", "--to", "4").lines[0].startswith("after position 4, ")
+
+
+@pytest.mark.parametrize("flags", [("--when", "waiting > 1"), ("--type", "room_closed"), ("--rejection",), ("--step",)])
+def test_the_state_alone_has_no_commits_to_choose(log: str, flags: tuple[str, ...]) -> None:
+    """The flag that asks for some is named."""
+    answer = run_command("replay", log, "--state-only", *flags)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == (
+        f"chat-broker: --state-only prints no commits, and {flags[0]} is about them: leave one of them out\n"
+    )
 
 
 @pytest.mark.parametrize(

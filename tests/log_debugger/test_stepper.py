@@ -25,21 +25,34 @@ from events.commands import AdoptPolicy, LeaveQueue, LeaveRoom, SendMessage
 from events.commit import EMPTY_TIP, Commit, Facts, commit_after
 from events.events import MessageSent, QueueEntered
 from events.ids import ConnectionId, Position, RoomId
-from events.log import Snapshot
+from events.log import DeliveryRecord, Snapshot
 from events.policy import Policy
 from events.sqlite.file import SqliteFile
-from log_debugger.reading.filters import CommitFilter, parse_filter
+from log_debugger.reading.filters import CommitFilter
 from log_debugger.reading.history_cache import BLOCK_COMMITS, HistoryCache
 from log_debugger.reading.search import search
 from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import start_of
 from log_debugger.telling.keybindings import KEY_NAMES
 from log_debugger.telling.panels import changed_sections
-from log_debugger.telling.stepper import Stepper, step_through
+from log_debugger.telling.stepper import Stepper, step_through, typed_filter
 from log_debugger.terminal import Terminal
 from projections.snapshots import STATE_CODEC
 from projections.state import fold
-from tests.log_debugger.logs import ANN, BOB, CAT, DAN, ROOM, START_MS, Script, conversation, dumped, filed, trimmed
+from tests.log_debugger.logs import (
+    ANN,
+    BOB,
+    CAT,
+    DAN,
+    ROOM,
+    START_MS,
+    Script,
+    by_interests,
+    conversation,
+    dumped,
+    filed,
+    trimmed,
+)
 
 SECONDS_MAX = 30
 
@@ -59,7 +72,7 @@ def seen(log: str, *keys: str, at: Position | None = None, filter_text: str = ""
     """What somebody sees who steps through `log` and presses `keys`; one in quotes is typed."""
     with closing(open_source(log)) as source:
         cache = HistoryCache(source)
-        app = Stepper(cache, parse_filter(filter_text, cache.names), filter_text, at, start_of(source))
+        app = Stepper(cache, typed_filter(filter_text, cache), filter_text, at, start_of(source))
         return asyncio.run(_pressed(app, keys))
 
 
@@ -185,14 +198,16 @@ def test_what_is_too_long_for_a_line_goes_on_below_its_beginning(tmp_path: Path)
 @pytest.mark.parametrize(
     ("filter_text", "keys", "position"),
     [
-        ("type room_closed", ("f",), 6),
-        ("type room_closed", ("f", "f"), 7),
-        ("type room_closed", ("G", "F"), 7),
-        ("type room_closed", ("G", "F", "F"), 6),
-        ("room 91", ("f",), 6),
-        ("connection 0a1b", ("f",), 5),
+        ("type == room_closed", ("f",), 6),
+        ("type == room_closed", ("f", "f"), 7),
+        ("type == room_closed", ("G", "F"), 7),
+        ("type == room_closed", ("G", "F", "F"), 6),
+        ("room == 91", ("f",), 6),
+        ("person == 0a1b", ("f",), 5),
         ("waiting > 0", ("f",), 5),
-        ("connection 6f5d, type message_sent", ("f", "f"), 4),
+        ("person == 6f5d and type == message_sent", ("f", "f"), 4),
+        ('"hello" in text and time > +43s', ("f",), 4),
+        ("wait > 20s", ("f",), 2),
     ],
 )
 def test_a_search_goes_to_the_next_hit_or_the_one_before(
@@ -204,21 +219,21 @@ def test_a_search_goes_to_the_next_hit_or_the_one_before(
 
 def test_a_search_never_goes_around_the_end(log: str) -> None:
     """Behind the last hit there is none, and the position stays."""
-    here = seen(log, "f", "f", "f", filter_text="type room_closed")
+    here = seen(log, "f", "f", "f", filter_text="type == room_closed")
     assert (here.position, here.note) == (7, "there is none further on")
-    here = seen(log, "F", filter_text="type room_closed")
+    here = seen(log, "F", filter_text="type == room_closed")
     assert (here.position, here.note) == (1, "there is none before")
 
 
 def test_what_to_stop_at_can_be_asked_for_meanwhile(log: str) -> None:
     """The question leads to the first hit, and is shown."""
-    here = seen(log, "b", "'type room_closed'", "enter")
+    here = seen(log, "b", "'type == room_closed'", "enter")
     assert here.position == 6
-    assert here.where.endswith("; looks for type room_closed")
+    assert here.where.endswith("; looks for type == room_closed")
     assert seen(log, "f").note == "nothing is looked for yet: b says at what to stop"
 
 
-@pytest.mark.parametrize("asked", ["room ffff", "room", "type nothing", "waiting >", "'"])
+@pytest.mark.parametrize("asked", ["room == ffff", "room", "type == nothing", "waiting >", "'", "time > 15:00:00"])
 def test_a_question_that_can_not_be_read_is_answered(log: str, asked: str) -> None:
     """What is wrong is said, and nothing else happens."""
     here = seen(log, "b", f"'{asked}'", "enter")
@@ -230,8 +245,8 @@ def test_a_question_that_can_not_be_read_is_answered(log: str, asked: str) -> No
 
 def test_a_question_that_can_not_be_read_can_be_mended(log: str) -> None:
     """What was typed stays, with the question open; the condition that is wrong is named."""
-    here = seen(log, "b", "'room 2370, wating > 0'", "enter")
-    assert here.note.startswith('in "wating > 0", column 1: expected a name (')
+    here = seen(log, "b", "'room == 2370 and wating > 0'", "enter")
+    assert here.note.startswith('the filter, column 18: "wating" is no name of a filter, which are ')
     assert seen(log, "j", "'6x'", "enter").note.startswith(
         '"6x" is no position and no time: write a number, or a time '
     )
@@ -364,6 +379,66 @@ def test_a_log_that_grows_is_taken_in_when_asked(tmp_path: Path) -> None:
         assert asyncio.run(grow()) == (3, "(9, '6 commits more')", "nothing new")
 
 
+def test_a_log_that_grows_is_followed_until_a_key_leads_elsewhere(tmp_path: Path) -> None:
+    """`t` goes to the last commit, and to each that comes."""
+    commits = conversation().commits
+    log = filed(tmp_path / "log.db", commits[:3])
+    with closing(open_source(log)) as source:
+        app = Stepper(HistoryCache(source), CommitFilter(), "", None, START_MS)
+
+        async def followed() -> list[tuple[int, str, bool]]:
+            seen = []
+            async with app.run_test() as pilot:
+                await pilot.press("t")
+                seen.append((app.position, app.noted, app.is_following))
+                with SqliteFile(tmp_path / "log.db", "share") as broker:
+                    broker.append(commits[3:], expected=commits[2].tip)
+                deadline = time.monotonic() + SECONDS_MAX
+                while app.position < 9 and time.monotonic() < deadline:
+                    await pilot.pause(0.01)
+                seen.append((app.position, app.noted, app.is_following))
+                for key in ("left", "t", "j", "escape", "t", "g", "t", "escape"):
+                    await pilot.press(key)
+                    seen.append((app.position, app.noted, app.is_following))
+            return seen
+
+        note = "the log is followed; a key that leads elsewhere ends that"
+        assert asyncio.run(followed()) == [
+            (3, note, True),
+            (9, note, True),
+            (8, "", False),
+            (9, note, True),
+            (9, note, False),
+            (9, "", False),
+            (9, note, True),
+            (0, "", False),
+            (9, note, True),
+            (9, "", False),
+        ]
+
+
+def test_why_two_met_is_told_where_they_did(tmp_path: Path, log: str) -> None:
+    """In the words of `trace`; and why one who came met nobody."""
+    here = seen(log, at=2)
+    assert "why they met\n   first come, first served: Ann·6f5d was the head of the queue, with 41.2 s\n" in here.commit
+    assert "nobody else waited\n" in here.commit
+    assert "why" not in seen(log, at=3).commit
+    interested = dumped(tmp_path / "interests.jsonl", by_interests().commits)
+    assert (
+        "why nobody was met\n   1 other waited, but none shared an interest with them" in seen(interested, at=3).commit
+    )
+
+
+def test_when_it_was_handed_over_is_told_of_each_notification(tmp_path: Path, log: str) -> None:
+    """As `trace` does; a dump doesn't know, and where nobody was told there is nothing to say."""
+    records = [DeliveryRecord(2, ANN, "get", START_MS + 41_203), DeliveryRecord(3, ANN, "result", START_MS + 42_300)]
+    here = seen(filed(tmp_path / "log.db", conversation().commits, records), at=2)
+    assert "handed over\n   handed to Ann·6f5d: the GET stream of a session after 3 ms\n" in here.commit
+    assert "   no note that it was handed to Bob·b6cd: most likely" in here.commit
+    assert "handed over\n   when a notification was handed over is not noted in a dump" in seen(log, at=2).commit
+    assert "handed" not in seen(log, at=1).commit
+
+
 @pytest.fixture(scope="module")
 def long_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Commit]]:
     """Some blocks of commits."""
@@ -424,7 +499,7 @@ def test_a_snapshot_saves_the_way_to_the_end(tmp_path: Path) -> None:
         assert cache.clamp(cache.last) == cache.last
         assert sum(read) < 3 * BLOCK_COMMITS
         assert cache.state(cache.last) == script.state
-        hits = asyncio.run(_hits(cache, parse_filter("position == 3", cache.names)))
+        hits = asyncio.run(_hits(cache, typed_filter("position == 3", cache)))
         assert hits == [3]
         assert cache.clamp(10) == 10
         assert cache.state(10) == fold(script.commits[:10])
@@ -441,7 +516,7 @@ def test_a_search_crosses_blocks_in_both_directions(long_log: tuple[str, list[Co
     far = f"position == {last - 2}"
     assert seen(log, "f", filter_text=far).position == last - 2
     assert seen(log, "G", "F", filter_text="position == 3").position == 3
-    assert seen(log, "G", "F", "F", filter_text="type room_closed").position == last - 198
+    assert seen(log, "G", "F", "F", filter_text="type == room_closed").position == last - 198
 
 
 def test_a_long_queue_is_cut(tmp_path: Path) -> None:

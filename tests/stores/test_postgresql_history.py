@@ -173,7 +173,7 @@ def test_what_was_trimmed_is_gone_from_the_history_at_once() -> None:
         commits = conversations()
         async with database(server()) as (log, connection):
             await log.append(commits, expected=EMPTY_TIP)
-            await log._write(Snapshot(commits[6].tip, fold(commits[:7])), base=commits[6].tip)
+            await log._write(Snapshot(commits[6].tip, fold(commits[:7])), is_base=True)
             counted = {
                 view: await connection.fetchval(f"SELECT count(*) FROM chat.{view}")
                 for view in ("messages", "rooms", "people", "reports")

@@ -6,9 +6,11 @@ import asyncio
 import atexit
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -17,13 +19,18 @@ import pytest
 from broker import stores
 from broker.broker import Broker
 from broker.clock import SystemClock
+from events import snapshot_parts
 from events.commands import SendMessage
 from events.commit import EMPTY_TIP, Commit, Tip, commit_after, redact
+from events.ids import RoomId
 from events.log import Conflict, LogUnavailableError, Snapshot, UnusableLogError
 from events.policy import Policy
 from events.postgresql import coordination as coordination_module
 from events.postgresql import link as link_module
 from events.postgresql import log as log_module
+from events.postgresql import redaction
+from events.postgresql import session_records as session_records_module
+from events.postgresql import snapshots as snapshots_module
 from events.postgresql.known_commits import KNOWN_COMMITS_MAX
 from events.postgresql.layout import lock_of
 from events.postgresql.log import PostgresqlLog
@@ -31,6 +38,7 @@ from events.postgresql.open import open_log
 from projections.state import fold
 from tests.support.engines.postgresql import Server, new_name, server
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
+from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, enter, say
 
 WITHIN_SECONDS = 10
@@ -181,7 +189,7 @@ class TestDeadPeers:
                 pid = log._writer.server_pid
                 os.kill(pid, signal.SIGSTOP)
                 try:
-                    with pytest.raises(LogUnavailableError):
+                    with pytest.raises(LogUnavailableError, match="does not answer in time"):
                         await asyncio.wait_for(log.append(commits[1:2], expected=commits[0].tip), WITHIN_SECONDS)
                 finally:
                     os.kill(pid, signal.SIGCONT)
@@ -211,6 +219,79 @@ class TestDeadPeers:
 
         asyncio.run(scenario())
 
+    def test_work_that_waits_for_a_full_socket_is_abandoned(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The server is stopped in the middle of much data, where the client library does not hear of the end."""
+        monkeypatch.setattr(link_module, "CALL_SECONDS", 0.3)
+
+        async def send_much(connection: Any) -> None:
+            statement = await connection.prepare("SELECT $1::text")
+            os.kill(connection.get_server_pid(), signal.SIGSTOP)
+            await statement.executemany([("x" * 1_000_000,)] * 40)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                commits, pid = chain(1), log._writer.server_pid
+                try:
+                    with pytest.raises(LogUnavailableError, match="in time"):
+                        await asyncio.wait_for(log._writer.run(send_much), WITHIN_SECONDS)
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+                assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
+
+        asyncio.run(scenario())
+
+    def test_work_that_does_not_notice_the_end_of_its_connection_is_abandoned(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As the client library's, where it waits for a full socket. The next operation works."""
+        monkeypatch.setattr(link_module, "CALL_SECONDS", 0.2)
+        monkeypatch.setattr(link_module, "ABANDON_SECONDS", 0.1)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                commits = chain(1)
+                with pytest.raises(LogUnavailableError, match="in time"):
+                    await asyncio.wait_for(log._writer.run(_never), WITHIN_SECONDS)
+                assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
+
+        asyncio.run(scenario())
+
+    @on_log(1)
+    async def test_a_connection_that_breaks_in_a_transaction_is_lost(self, log: PostgresqlLog) -> None:
+        """The error says so, whatever the client library was doing."""
+        commits = conversation("one")
+        await log.append(commits, expected=EMPTY_TIP)
+
+        async def work(connection: Any) -> None:
+            async with connection.transaction():
+                await server().sql(f"SELECT pg_terminate_backend({connection.get_server_pid()})")
+                await connection.execute("SELECT 1")
+
+        with pytest.raises(LogUnavailableError, match="connection"):
+            await log._writer.run(work)
+        assert await log.append([], expected=commits[-1].tip) == commits[-1].tip
+
+    def test_a_log_closes_although_work_does_not_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is abandoned, also if it has no limit of its own, or opens a connection."""
+        for name in ("CLOSE_SECONDS", "ABANDON_SECONDS"):
+            monkeypatch.setattr(link_module, name, 0.1)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                working = asyncio.ensure_future(log._writer.run(_never, is_limited=False))
+                await asyncio.sleep(0)
+                await asyncio.wait_for(log.close(), WITHIN_SECONDS)
+                with pytest.raises(LogUnavailableError):
+                    await working
+                link = link_module.Link(log._address, on_open=_never)
+                opening = asyncio.ensure_future(link.open())
+                await asyncio.sleep(0)
+                await asyncio.wait_for(link.close(), WITHIN_SECONDS)
+                with pytest.raises(LogUnavailableError):
+                    await opening
+
+        asyncio.run(scenario())
+
     @on_log(1)
     async def test_a_server_that_became_a_standby_is_left(self, log: PostgresqlLog) -> None:
         """The next append looks for the primary, where the URL names more hosts than one."""
@@ -222,13 +303,13 @@ class TestDeadPeers:
         assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
         assert log._writer.server_pid != pid
 
-    def test_an_append_does_not_wait_for_ever_behind_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_append_does_not_wait_for_ever_behind_another(self) -> None:
         """A client holds the lock of the log's appends; the server gives the append up."""
-        monkeypatch.setitem(link_module._SESSION, "statement_timeout", "200")
 
         async def scenario() -> None:
             async with opened(count=2) as (log, other):
                 commits = chain(1)
+                await log._writer.execute("SET statement_timeout = 200")  # opening a log may take longer
                 holding, release = asyncio.Event(), asyncio.Event()
 
                 async def hold(connection: Any) -> None:
@@ -245,6 +326,7 @@ class TestDeadPeers:
                     await log.append(commits, expected=EMPTY_TIP)
                 release.set()
                 await held
+                await log._writer.execute("RESET statement_timeout")
                 assert await log.append(commits, expected=EMPTY_TIP) == commits[0].tip
 
         asyncio.run(scenario())
@@ -267,6 +349,10 @@ class TestDeadPeers:
                     assert list(missed) == commits
 
         asyncio.run(scenario())
+
+
+async def _never(connection: Any) -> None:
+    await asyncio.Event().wait()
 
 
 async def _to_the_end(notes: AsyncIterator[bytes]) -> None:
@@ -394,6 +480,99 @@ class TestCallers:
             assert missed == ()
 
 
+class TestSessionRecords:
+    """The records of sessions, whose fields are named by clients in part."""
+
+    @on_log(1)
+    async def test_no_record_is_a_fault_of_the_log(self, log: PostgresqlLog) -> None:
+        """A fault would end all brokers. What can't be stored is an error of that call alone."""
+        records = log.session_records
+        await records.keep("key", {"\ud800": b"1"}, until_ms=100)
+        assert await records.load("key", now_ms=0) == {"\ud800": b"1"}
+        for refused in (
+            records.keep("\0", {"a": b"1"}, until_ms=100),
+            records.keep("\ud800", {"a": b"1"}, until_ms=100),
+            records.keep("key", {"a": b"1"}, until_ms=2**63),
+            records.load("\0", now_ms=0),
+        ):
+            with pytest.raises(LogUnavailableError, match="can't be stored"):
+                await refused
+        assert await records.load("key", now_ms=0) == {"\ud800": b"1"}
+
+    @on_log(1)
+    async def test_many_that_are_over_are_forgotten_some_at_a_time(self, log: PostgresqlLog) -> None:
+        """Other calls go on meanwhile, and what is still kept stays."""
+        records, many = log.session_records, 3 * session_records_module.EXPIRED_AT_ONCE
+        await records.keep("over", {f"{number}": b"" for number in range(many)}, until_ms=100)
+        await records.keep("kept", {"a": b"1"}, until_ms=101)
+        expiring = asyncio.ensure_future(records.expire(now_ms=100))
+        await asyncio.sleep(0)
+        assert await records.load("kept", now_ms=100) == {"a": b"1"}
+        assert not expiring.done()
+        await expiring
+        rows = await log._side.rows(f"SELECT key FROM {log._address.schema}.session_records")
+        assert [row["key"] for row in rows] == ["kept"]
+
+
+class TestRedaction:
+    """Texts are removed some at a time."""
+
+    def test_appends_go_on_between_its_transactions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that was called after the redaction began is stored before it ends; then all texts are gone."""
+        monkeypatch.setattr(redaction, "REDACTED_AT_ONCE", 2)
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                commits = conversation(*(f"text {number}" for number in range(20)))
+                await log.append(commits[:-1], expected=EMPTY_TIP)
+                redacting = asyncio.ensure_future(log.redact(range(1, 23), done_to=22))
+                await asyncio.sleep(0)
+                await log.append(commits[-1:], expected=commits[-2].tip)
+                assert not redacting.done()
+                await redacting
+                assert await all_of(log) == [redact(commit) for commit in commits]
+                assert log.redacted_to == 22
+
+        asyncio.run(scenario())
+
+    @on_log(1)
+    async def test_a_row_without_a_text_is_not_written_again(self, log: PostgresqlLog) -> None:
+        """A redaction that is repeated after an error does no more than is left."""
+        commits = conversation("one", "two", "three")
+        await log.append(commits, expected=EMPTY_TIP)
+        versions = f"SELECT xmin::text FROM {log._address.schema}.commits ORDER BY position"
+        await log.redact([3, 4], done_to=4)
+        before = await log._side.rows(versions)
+        await log.redact([3, 4, 5], done_to=5)
+        after = await log._side.rows(versions)
+        assert [row == was for row, was in zip(after, before, strict=True)] == [True, True, True, True, False]
+
+    @pytest.mark.slow
+    def test_a_long_time_of_texts_is_redacted(self) -> None:
+        """After the setting was changed, say; the log takes commits meanwhile, and closes after it."""
+        count = 40_000
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                said = (say(ANN, f"hello number {n} of many words", room=RoomId("r_2")) for n in range(count))
+                commits, tip = log_of(enter(ANN), enter(BOB), *said, step_ms=3_000), EMPTY_TIP
+                for start in range(0, count, 2_000):
+                    tip = await log.append(commits[start : start + 2_000], expected=tip)
+                redacting = asyncio.ensure_future(log.redact(range(3, count), done_to=count))
+                loop, slowest_s = asyncio.get_running_loop(), 0.0
+                for commit in commits[count:]:
+                    asked_s = loop.time()
+                    tip = await log.append([commit], expected=tip)
+                    slowest_s = max(slowest_s, loop.time() - asked_s)
+                assert not redacting.done()
+                assert slowest_s < 2
+                await redacting
+                assert await log.read(2, 10) == [redact(commit) for commit in commits[2:12]]
+                assert log.redacted_to == count
+
+        asyncio.run(scenario())
+
+
 class TestSharing:
     """Several brokers on one log."""
 
@@ -468,32 +647,108 @@ class TestSharing:
         await here.append(commits, expected=EMPTY_TIP)
         lower, higher = (Snapshot(commits[length - 1].tip, fold(commits[:length])) for length in (4, 6))
         await asyncio.gather(here.compact(higher), there.compact(lower))
-        await there._write(lower, base=lower.tip)
+        await there._write(lower, is_base=True)
         assert list(await there._reader.snapshot_tips()) == [higher.tip]
         assert await there.newest_snapshot() == higher
         assert await all_of(there) == commits[6:]
 
-    @on_log(1)
-    async def test_a_snapshot_that_another_broker_drops_is_no_failure(self, log: PostgresqlLog) -> None:
-        """One that trims further does it while this one is written."""
+    @on_log(2)
+    async def test_a_snapshot_that_a_redaction_drops_does_not_become_the_base(
+        self, log: PostgresqlLog, other: PostgresqlLog
+    ) -> None:
+        """It is refused as dropped, before any commit counts as gone; the next try succeeds."""
         commits = chain(8)
         await log.append(commits, expected=EMPTY_TIP)
-        higher, schema = Snapshot(commits[5].tip, fold(commits[:6])), log._address.schema
+        snapshot = Snapshot(commits[3].tip, fold(commits[:4]))
+        loop = asyncio.get_running_loop()
 
         class Interrupted(PickledStates):
-            """A codec that encodes while the other broker trims."""
+            """A codec that encodes while the other broker redacts."""
 
             def encode(self, state: Any) -> Iterator[bytes]:
-                asyncio.run(
-                    server().sql(f"DELETE FROM {schema}.snapshots WHERE position = 4 RETURNING 1")
-                )  # in a thread
                 yield from super().encode(state)
+                redacting = other.redact([], done_to=1, snapshots_before=5)
+                asyncio.run_coroutine_threadsafe(redacting, loop).result(WITHIN_SECONDS)
 
         log._codec = Interrupted()
-        await log._write(Snapshot(commits[3].tip, fold(commits[:4])), base=None)
+        with pytest.raises(LogUnavailableError, match="dropped while it was written; try again"):
+            await log.compact(snapshot)
+        await log.save(snapshot)
+        assert (await all_of(other), other.base) == (commits, EMPTY_TIP)
+        assert await other.newest_snapshot() is None
         log._codec = PickledStates()
-        await log.compact(higher)
-        assert await log.newest_snapshot() == higher
+        await log.compact(snapshot)
+        assert await other.newest_snapshot() == snapshot
+
+    @pytest.mark.parametrize("lost", ["snapshots", "snapshot_parts"])
+    def test_a_snapshot_that_a_crash_takes_does_not_become_the_base(
+        self, lost: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its rows are not durable until it is finished; they may be lost whole or in part."""
+        write = snapshots_module.write
+
+        async def and_lose(*arguments: Any) -> Any:
+            written = await write(*arguments)
+            schema = arguments[0].address.schema
+            await server().sql(f"DELETE FROM {schema}.{lost} RETURNING 1")
+            return written
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                commits = chain(8)
+                await log.append(commits, expected=EMPTY_TIP)
+                monkeypatch.setattr(snapshots_module, "write", and_lose)
+                with pytest.raises(LogUnavailableError, match="try again"):
+                    await log.compact(Snapshot(commits[3].tip, fold(commits[:4])))
+                assert (await all_of(log), log.base) == (commits, EMPTY_TIP)
+
+        asyncio.run(scenario())
+
+    @on_log(2)
+    async def test_a_base_is_not_dropped_by_a_redaction_that_waited_for_it(
+        self, log: PostgresqlLog, other: PostgresqlLog
+    ) -> None:
+        """The redaction sees the base that it waited for, and drops the snapshots below it alone."""
+        commits = chain(8)
+        await log.append(commits, expected=EMPTY_TIP)
+        snapshot = Snapshot(commits[3].tip, fold(commits[:4]))
+        written = await snapshots_module.write(log._side, snapshot, PickledStates())
+        finished, release = asyncio.Event(), asyncio.Event()
+
+        async def finish(connection: Any) -> None:
+            async with connection.transaction():
+                await snapshots_module.finish(connection, log._schema, written, is_base=True)
+                finished.set()
+                await release.wait()
+
+        finishing = asyncio.ensure_future(log._writer.run(finish))
+        await finished.wait()
+        redacting = asyncio.ensure_future(other.redact([], done_to=1, snapshots_before=8))
+        waiting = "SELECT count(*) FROM pg_locks WHERE pid = $1 AND NOT granted"
+        while (await log._side.row(waiting, other._writer.server_pid))[0] == 0:
+            pass
+        release.set()
+        await finishing
+        await redacting
+        assert await other.newest_snapshot() == snapshot
+
+    def test_a_snapshot_is_encoded_with_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So the event loop gets its turns although another thread computes."""
+        paused = list[float]()
+        monkeypatch.setattr(snapshot_parts, "WORK_SECONDS", 0.0)
+        monkeypatch.setattr(
+            snapshot_parts, "time", SimpleNamespace(perf_counter=time.perf_counter, sleep=paused.append)
+        )
+
+        async def scenario() -> None:
+            async with opened() as (log,):
+                commits = chain(1)
+                await log.append(commits, expected=EMPTY_TIP)
+                await log.save(Snapshot(commits[0].tip, "x" * 5_000))
+                assert len(paused) >= 5
+                assert await log.newest_snapshot() == Snapshot(commits[0].tip, "x" * 5_000)
+
+        asyncio.run(scenario())
 
     @on_log(1)
     async def test_a_large_snapshot_is_kept_in_parts(self, log: PostgresqlLog) -> None:

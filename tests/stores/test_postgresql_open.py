@@ -10,14 +10,17 @@ from typing import Any
 
 import asyncpg
 import pytest
+from structlog.testing import CapturedCall, CapturingLogger
 
 from broker.errors import UsageError
 from events.codec import UnreadableCommitError, encode_commit
 from events.commit import EMPTY_TIP, redact
 from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
-from events.postgresql import link, server_checks
+from events.postgresql import layout, link, server_checks
+from events.postgresql import open as opening
 from events.postgresql.address import address_of
 from events.postgresql.errors import translated
+from events.postgresql.layout import lock_of
 from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import init_log, init_statements, open_loading, open_log, open_reader
 from log_debugger.commands import init
@@ -25,7 +28,7 @@ from log_debugger.terminal import Terminal
 from mcp_facade import cli
 from projections.state import fold
 from tests.support.engines.postgresql import new_name, server
-from tests.support.log_contract import PickledStates, all_of, chain, conversation
+from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
 from tests.support.people import ANN, BOB
 
 CODEC = PickledStates()
@@ -216,27 +219,83 @@ class TestSettings:
         async def scenario() -> None:
             url = server().url(new_name())
             _pretend(monkeypatch, **{setting: "off"})
+            monkeypatch.setattr(opening, "logger", said := CapturingLogger())
             assert f"{setting} = off" in await refused(url)
             log = await open_log(url, CODEC, synchronous="normal")
+            assert said.calls == [CapturedCall("warning", ("durability_reduced",), {"survives": log.survives})]
             assert f"a power failure may destroy the log ({setting} = off)" in log.survives
             await log.close()
 
         run(scenario())
 
-    def test_a_role_that_does_not_wait_for_the_disk_does_so_here(self) -> None:
-        """With `full`, the broker's session is set; with `normal` it is left as it is, and that is said."""
+    def test_a_role_that_does_not_wait_for_the_disk_does_so_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With `full`, the broker's session is set; with `normal` it is left as it is, and a warning says so."""
 
         async def scenario() -> None:
             name = new_name()
             role = await new_role("ALTER ROLE {role} SET synchronous_commit = off")
             await init_log(server().url(name), brokers=role)
+            monkeypatch.setattr(opening, "logger", said := CapturingLogger())
             found = {}
             for synchronous in ("full", "normal"):
                 log = await open_log(server().url(name, user=f"{role}:{PASSWORD}"), CODEC, synchronous=synchronous)
+                assert [call.kwargs["survives"] for call in said.calls] == [log.survives] * (synchronous == "normal")
                 (found[synchronous],) = await log._writer.row("SELECT current_setting('synchronous_commit')")
                 assert ("synchronous_commit = off" in log.survives) == (synchronous == "normal")
                 await log.close()
             assert found == {"full": "on", "normal": "off"}
+
+        run(scenario())
+
+    @pytest.mark.parametrize(("default", "later"), [("on", "off"), ("remote_apply", "local"), ("remote_write", "off")])
+    def test_a_session_waits_for_the_disk_for_its_whole_life(self, default: str, later: str) -> None:
+        """Whatever the server's default becomes meanwhile; one that promises more stays."""
+
+        async def scenario() -> None:
+            try:
+                await _set_default(default)
+                log = await open_log(server().url(new_name()), CODEC, synchronous="full")
+                await _set_default(later)
+                (found,) = await log._writer.row("SELECT current_setting('synchronous_commit')")
+                assert found == ("remote_apply" if default == "remote_apply" else "on")
+                await log.close()
+            finally:
+                await _set_default("on")
+
+        run(scenario())
+
+    def test_a_database_with_another_isolation_level_is_used_as_any(self) -> None:
+        """Appends that wait for each other see what the one before has stored."""
+
+        async def scenario() -> None:
+            name = new_name()
+            await server().sql(f"CREATE DATABASE {name}")
+            await server().sql(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+            url = server().url(database=name)
+            here, there = [await open_log(url, CODEC, synchronous="full") for _ in range(2)]
+            commits, holding, release = chain(2), asyncio.Event(), asyncio.Event()
+            await here.append(commits[:1], expected=EMPTY_TIP)
+
+            async def append_late(connection: Any) -> None:
+                async with connection.transaction():
+                    await connection.execute(f"SELECT pg_advisory_xact_lock({lock_of('chat', 'append')})")
+                    holding.set()
+                    await release.wait()
+                    await connection.fetch(
+                        here._append_sql, *commits[0].tip, [commits[1].commit_id], [encode_commit(commits[1]).decode()]
+                    )
+
+            appending = asyncio.ensure_future(here._writer.run(append_late))
+            await holding.wait()
+            late = asyncio.ensure_future(there.append([another_after(commits[:1])], expected=commits[0].tip))
+            waiting = "SELECT count(*) FROM pg_locks WHERE pid = $1 AND NOT granted"
+            while (await here._side.row(waiting, there._writer.server_pid))[0] == 0:
+                pass
+            release.set()
+            await appending
+            with pytest.raises(Conflict):
+                await late
+            await asyncio.gather(here.close(), there.close())
 
         run(scenario())
 
@@ -262,15 +321,24 @@ class TestSettings:
 
         run(scenario())
 
-    def test_a_standby_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It takes no writes."""
+    def test_a_standby_is_unavailable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It takes no writes until it is promoted."""
         fetchval = asyncpg.Connection.fetchval
 
         async def in_recovery(connection: asyncpg.Connection, sql: str, *values: object, **options: object) -> object:
             return True if "pg_is_in_recovery" in sql else await fetchval(connection, sql, *values, **options)
 
         monkeypatch.setattr(asyncpg.Connection, "fetchval", in_recovery)
-        assert "standby" in asyncio.run(refused(server().url(new_name())))
+        with pytest.raises(LogUnavailableError, match="standby"):
+            asyncio.run(open_log(server().url(new_name()), CODEC, synchronous="full"))
+
+
+async def _set_default(synchronous_commit: str) -> None:
+    """Set the server's default, and return once new sessions and old ones have it."""
+    async with asyncio.timeout(10):
+        await server().sql(f"ALTER SYSTEM SET synchronous_commit = {synchronous_commit}", "SELECT pg_reload_conf()")
+        while (await server().sql("SELECT current_setting('synchronous_commit')"))[0][0] != synchronous_commit:
+            pass
 
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
@@ -475,6 +543,55 @@ class TestInit:
             log = await open_log(server().url(name, user=f"{role}:{PASSWORD}"), CODEC, synchronous="full")
             await log.append(chain(2), expected=EMPTY_TIP)
             await log.close()
+
+        run(scenario())
+
+    def test_a_log_in_use_takes_commits_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A session that reads a view keeps it from being replaced, and no one else waits for that."""
+        monkeypatch.setattr(layout, "LOCK_MS", 100)
+        monkeypatch.setattr(layout, "PAUSE_MS", 10)
+        monkeypatch.setattr(layout, "ATTEMPTS", 1_000)
+
+        async def scenario() -> None:
+            name, commits = new_name(), chain(2)
+            url = server().url(name)
+            log = await open_log(url, CODEC, synchronous="full")
+            analyst = await asyncpg.connect(server().url())
+            reading = analyst.transaction()
+            await reading.start()
+            await analyst.fetch(f"SELECT FROM {name}.messages")
+            making = asyncio.ensure_future(init_log(url, brokers="postgres", readers="postgres"))
+            waiting = "SELECT count(*) FROM pg_locks WHERE relation = to_regclass($1) AND NOT granted"
+            while (await log._side.row(waiting, f"{name}.rooms"))[0] == 0:
+                pass
+            async with asyncio.timeout(2):
+                tip = await log.append(commits[:1], expected=EMPTY_TIP)
+                await log.append(commits[1:], expected=tip)
+                await log.probe()
+                await server().sql(f"SELECT FROM {name}.messages")
+            assert not making.done()
+            await reading.rollback()
+            await making
+            monkeypatch.setattr(layout, "ATTEMPTS", 1)
+            await analyst.execute("BEGIN")
+            await analyst.fetch(f"SELECT FROM {name}.messages")
+            with pytest.raises(LogUnavailableError, match="views of the log are being read"):
+                await init_log(url)
+            await asyncio.gather(analyst.close(), log.close())
+
+        run(scenario())
+
+    def test_it_makes_the_indexes_that_are_missing(self) -> None:
+        """As a later version may need more of them."""
+
+        async def scenario() -> None:
+            name = new_name()
+            indexes = f"SELECT indexdef FROM pg_indexes WHERE schemaname = '{name}' ORDER BY indexname"
+            await init_log(server().url(name))
+            made = await server().sql(indexes)
+            await server().sql(f"DROP INDEX {name}.rooms_by_first, {name}.session_records_until", "SELECT 1")
+            await init_log(server().url(name))
+            assert await server().sql(indexes) == made
 
         run(scenario())
 

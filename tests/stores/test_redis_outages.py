@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
 
 from events.commit import EMPTY_TIP, Commit, Tip, redact
-from events.log import Conflict, LogUnavailableError
+from events.ids import ConnectionId
+from events.log import Conflict, DeliveryRecord, LogRolledBackError, LogUnavailableError, Snapshot
 from events.redis import client as client_module
 from events.redis import coordination, following
 from events.redis import open as open_module
 from events.redis.log import RedisLog
+from projections.state import fold
 from tests.stores.redis_logs import new_name, opened, within
 from tests.support.engines.redis import RedisServer, running
 from tests.support.fake_clock import settle
@@ -35,6 +37,11 @@ async def appended_again(log: RedisLog, commits: list[Commit], expected: Tip) ->
             return await log.append(commits, expected=expected)
         except LogUnavailableError:
             await settle(1)
+
+
+def wipe(server: RedisServer, name: str) -> None:
+    """Delete all keys of a log."""
+    server.client.delete(*server.client.keys(f"{{{name}}}:*"))
 
 
 async def next_of(followed: Any) -> Commit:
@@ -289,23 +296,47 @@ class TestForgetful:
         within(scenario)
 
     def test_a_log_that_is_gone_is_said_to_be(self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A wiped engine is not taken for an empty log."""
+        """A wiped engine is not taken for an empty log. A broker that appends or follows has to start again."""
         monkeypatch.setattr(following, "BLOCK_MS", 20)
 
         async def scenario() -> None:
             name, commits = new_name(), chain(2)
             async with opened(redis_server, name) as (log,):
                 await log.append(commits[:1], expected=EMPTY_TIP)
-                redis_server.client.delete(*redis_server.client.keys(f"{{{name}}}:*"))
-                for call in (
-                    lambda: log.append(commits[1:], expected=commits[0].tip),
-                    lambda: log.read(0, 10),
-                    log.tip,
-                    log.probe,
-                    lambda: anext(log.follow(0)),
-                ):
+                wipe(redis_server, name)
+                for call in (lambda: log.read(0, 10), log.tip, log.probe, lambda: log.redact([1], done_to=1)):
                     with pytest.raises(LogUnavailableError, match="gone"):
                         await asyncio.wait_for(call(), 5)
+                calls = lambda: log.append(commits[1:], expected=commits[0].tip), lambda: anext(log.follow(0))
+                for call in calls:
+                    with pytest.raises(LogRolledBackError, match="gone"):
+                        await asyncio.wait_for(call(), 5)
+
+        within(scenario)
+
+    def test_nothing_is_written_where_a_log_is_gone(self, redis_server: RedisServer) -> None:
+        """So the next start finds no key of it, and makes a new log."""
+
+        async def scenario() -> None:
+            name, commits = new_name(), chain(2)
+            async with opened(redis_server, name) as (log,):
+                await log.append(commits[:1], expected=EMPTY_TIP)
+                wipe(redis_server, name)
+                await log.record([DeliveryRecord(1, ConnectionId("c_1"), "get", 1)])
+                await log.session_records.keep("key", {"a": b"1"}, until_ms=2**40)
+                await log.save(Snapshot(commits[0].tip, fold(commits[:1])))
+                with suppress(LogUnavailableError, LogRolledBackError):
+                    await log.compact(Snapshot(commits[0].tip, fold(commits[:1])))
+                for call in (lambda: log.redact([1], done_to=1), log.probe):
+                    with pytest.raises(LogUnavailableError):
+                        await call()
+                async with log.turn(0) as missed:
+                    assert list(missed) == []
+                await log.coordination.renew_epoch(log.epoch)
+                assert redis_server.client.keys(f"{{{name}}}:*") == []
+                async with opened(redis_server, name) as (again,):
+                    assert again.epoch != log.epoch
+                    assert await again.append(commits[:1], expected=EMPTY_TIP) == commits[0].tip
 
         within(scenario)
 

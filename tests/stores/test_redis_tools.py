@@ -335,7 +335,7 @@ class TestLoading:
             commits, name = conversation("one", "two"), new_name()
             async with opened(redis_server, name) as (log,):
                 loader = await open_loading(redis_server.url(name), PickledStates())
-                with pytest.raises(LogUnavailableError, match="gone from Redis"):
+                with pytest.raises(LogUnavailableError, match="is being loaded"):
                     await log.append(commits[:1], expected=EMPTY_TIP)
                 await finished(loader, lines_of(commits[:-1]))
                 await log.append(commits[-1:], expected=commits[-2].tip)

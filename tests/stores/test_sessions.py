@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import Any
 
 import pytest
 
 from broker.stores import open_log
-from tests.facade.people import crowd, texts
+from tests.facade.people import Era, InSession, Person, crowd, texts
 from tests.stores.debugger_logs import Store
 from tests.support.server import WITHIN_SECONDS, serving
 
@@ -56,3 +58,65 @@ async def test_a_session_lives_at_two_brokers(store: Store) -> None:
         async with ann.stream() as frames:
             assert frames.response.status_code == 404
         await elsewhere.close()
+
+
+ODD = ("\x00", "a\x00b", "\x1b", "\x7f", "\u0085", "\ufeff", "\U0001f600", "\U0010ffff", "\ud800", "\udc00\ud800")
+"""Not every store takes each of these characters in a key or a text."""
+
+
+@pytest.mark.parametrize("era", ["2025", "2026"])
+async def test_odd_characters_reach_no_store(store: Store, era: Era) -> None:
+    """Each text of a client is cleaned or refused in plain words, and the next call is served as ever."""
+    async with serving(log=await open_log(store.url())) as running, crowd(running) as there:
+        for odd in ODD:
+            ann, bob = await there.pair(era, era)
+            await send_all(ann, odd, requests_with(odd, ann.handle, str(ann.room_id)))
+            if isinstance(ann, InSession):
+                assert (await ann.notify("notifications/cancelled", {"requestId": odd})).status_code < 500
+                headers = ann.headers("ping", None) | {"last-event-id": ascii(odd), "accept": "text/event-stream"}
+                async with ann.http.stream("GET", running.url, headers=headers) as got:
+                    assert got.status_code < 500
+            await bob.say("whole")
+            assert "whole" in texts(await ann.hear())
+            room = {"room_id": ann.room_id, "handle": ann.handle}
+            named = {"display_name": f"a{odd}", "interests": [f"b{odd}"], "handle": ann.handle}
+            last = [
+                ("report_partner", room | {"category": "other", "note": f"note{odd}"}),
+                ("leave_chat", room),
+                ("enter_queue", named),
+                ("leave_queue", {"handle": ann.handle}),
+            ]
+            await send_all(ann, odd, [("tools/call", {"name": name, "arguments": given}) for name, given in last])
+
+
+async def send_all(person: Person, odd: str, requests: list[tuple[str, dict[str, Any]]]) -> None:
+    """Send all of them, each with an odd id; none may be a fault."""
+    request_id = odd if odd.isascii() or odd.isprintable() else 1
+    for method, params in requests:
+        message = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": person.params(params)}
+        response = await person.post(json.dumps(message).encode(), person.headers(method, params.get("name")))
+        assert response.status_code < 500, (odd, method, params)
+        assert "Traceback" not in response.text
+        assert "unavailable" not in response.text, (odd, method, params)
+
+
+def requests_with(odd: str, handle: str | None, room_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """Requests that have `odd` wherever a client may write a text, and that end no chat."""
+    talk = {"room_id": room_id, "handle": handle}
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("send_message", talk | {"message": f"a{odd}b"}),
+        ("send_message", talk | {"message": "x", "message_id": odd}),
+        ("send_message", talk | {"message": "x", "room_id": f"{odd}x"}),
+        ("leave_chat", {"room_id": f"r_1{odd}", "handle": handle}),
+        ("get_status", {"handle": f"{handle}x{odd}"}),
+        ("report_partner", talk | {"room_id": f"{room_id}x{odd}", "category": "other"}),
+    ]
+    inbox = f"chat://inbox/{handle}"
+    return [
+        *(("tools/call", {"name": name, "arguments": arguments}) for name, arguments in calls),
+        ("resources/read", {"uri": f"{inbox}?x={odd}"}),
+        ("resources/subscribe", {"uri": f"{inbox}?x={odd}"}),
+        ("resources/unsubscribe", {"uri": f"{inbox}?x={odd}"}),
+        ("resources/read", {"uri": f"chat://inbox/{odd}"}),
+        ("prompts/get", {"name": "chat", "arguments": {"display_name": odd}}),
+    ]

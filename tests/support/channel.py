@@ -13,7 +13,8 @@ class MemoryChannel:
 
     def __init__(self, wall_ms: Callable[[], int] = lambda: 0) -> None:
         self.epoch = ""
-        self.is_broken = False
+        self.fault: Exception | None = None
+        """The answer to everything, instead of an answer."""
         self.is_lossy = False
         """Notes are lost on the way, and no sender hears of it."""
         self.notes: list[bytes] = []
@@ -55,16 +56,16 @@ class MemoryChannel:
         if self.epoch in ("", was):
             self.epoch = f"{was}+"
 
-    def break_it(self) -> None:
-        """End all subscriptions, and let nothing pass."""
-        self.is_broken = True
+    def break_it(self, fault: Exception | None = None) -> None:
+        """End all subscriptions, and let nothing pass, for the reason `fault`."""
+        self.fault = fault or LogUnavailableError("the channel is broken")
         for subscriber in self._subscribers:
             subscriber.put_nowait(None)
 
     def mend(self) -> None:
         """Let notes pass again."""
-        self.is_broken = False
+        self.fault = None
 
     def _answer(self) -> None:
-        if self.is_broken:
-            raise LogUnavailableError("the channel is broken")
+        if self.fault is not None:
+            raise self.fault

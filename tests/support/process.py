@@ -40,6 +40,14 @@ class Process:
 
         return Crowd(cast("Running", self))
 
+    async def until_metric(self, wanted: str) -> None:
+        """Return once `/metrics` has the line `wanted`."""
+        metrics = ""
+        async with asyncio.timeout(STARTED_WITHIN_SECONDS), httpx.AsyncClient(trust_env=False) as client:
+            while wanted not in metrics:
+                await asyncio.sleep(0.02)  # another process's state has no event to wait for
+                metrics = (await client.get(f"http://127.0.0.1:{self.port}/metrics")).text
+
     async def terminate(self) -> tuple[int, float, str]:
         """Ask it to stop; its exit status, how many seconds that took, and what it had logged."""
         started = time.monotonic()

@@ -6,6 +6,8 @@ from events.log import EventLog
 from tests.support.logs import run
 
 KEY, OTHER = "k" * 32, "o" * 32
+LONG = "".join(f"{number} \xe9 " for number in range(20_000))
+"""A text of 180 kB that can't be compressed to some kilobytes."""
 
 
 class SessionRecordsContract:
@@ -26,6 +28,20 @@ class SessionRecordsContract:
             assert await records.load(KEY, now_ms=0) == {"b": b"2", "c": b""}
             assert await records.load(OTHER, now_ms=0) == {"a": b"\x00\xff"}
             assert await records.load("nothing", now_ms=0) == {}
+
+        run(scenario)
+
+    def test_a_field_may_have_any_name_and_value(self) -> None:
+        """A client chooses a part of both, so none may be more than the store can hold."""
+
+        async def scenario() -> None:
+            records = (await self.make()).session_records
+            names = ("", "\0", "a\0b", "a\0c", "{}:*'\"\\\n", "\U0001f600" * 3, LONG, f"{LONG}\0")
+            fields = {name: f"of {name}".encode() for name in names}
+            await records.keep(KEY, fields, until_ms=100)
+            assert await records.load(KEY, now_ms=0) == fields
+            await records.keep(KEY, dict.fromkeys(names[1:]) | {"": LONG.encode()}, until_ms=100)
+            assert await records.load(KEY, now_ms=0) == {"": LONG.encode()}
 
         run(scenario)
 

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
-from events.commit import EMPTY_TIP, redact
+from events.commit import EMPTY_TIP, Tip, redact
 from events.coordination import NOTE_BYTES_MAX, Coordination
-from events.log import MISSED_COMMITS_MAX, TURN_MS, Conflict, EventLog, LogRolledBackError
+from events.ids import CommitId
+from events.log import MISSED_COMMITS_MAX, TURN_MS, Conflict, EventLog, LogRolledBackError, Snapshot
+from projections.state import fold
 from tests.support import log_contract, session_records_contract
 from tests.support.fake_clock import settle
 from tests.support.log_contract import LogContract, all_of, another_after, chain, conversation
@@ -274,6 +276,40 @@ class SharedStoreContract(SharedLogContract):
 
         run(scenario)
 
+    def test_a_snapshot_of_another_log_changes_nothing(self) -> None:
+        """Above the tip, or of another commit at its position: `compact` refuses it, and `save` does not keep it."""
+
+        async def scenario() -> None:
+            (here, there), commits = await self.make_some(2), chain(6)
+            await here.append(commits[:4], expected=EMPTY_TIP)
+            for foreign in (commits[5].tip, Tip(2, CommitId("f" * 32)), Tip(4, CommitId("f" * 32))):
+                snapshot = Snapshot(foreign, fold(commits[:2]))
+                with pytest.raises(LogRolledBackError) as error:
+                    await here.compact(snapshot)
+                assert "\n" not in str(error.value)
+                await here.save(snapshot)
+            for log in (here, there):
+                assert (await all_of(log), log.base) == (commits[:4], EMPTY_TIP)
+                assert await log.newest_snapshot() is None
+
+        run(scenario)
+
+    def test_a_snapshot_of_commits_that_were_lost_changes_nothing(self) -> None:
+        """A failover took them between the fold and the snapshot."""
+
+        async def scenario() -> None:
+            (here, there), commits = await self.make_some(2), chain(6)
+            await here.append(commits, expected=EMPTY_TIP)
+            await self.lose_after(here, 3)
+            late = Snapshot(commits[4].tip, fold(commits[:5]))
+            with pytest.raises(LogRolledBackError):
+                await here.compact(late)
+            await here.save(late)
+            assert (await all_of(there), there.base) == (commits[:3], EMPTY_TIP)
+            assert await (await self.make_another(here)).newest_snapshot() is None
+
+        run(scenario)
+
     def test_redacted_to_does_not_go_back(self) -> None:
         """Neither by a late call of one broker, nor by one of another that knew less."""
 
@@ -287,6 +323,18 @@ class SharedStoreContract(SharedLogContract):
             assert there.redacted_to == 4
             assert (await self.make_another(here)).redacted_to == 4
             assert await all_of(here) == [redact(commit) for commit in commits]
+
+        run(scenario)
+
+    def test_a_broker_can_ask_how_far_another_has_redacted(self) -> None:
+        """By redacting nothing: so it goes on there."""
+
+        async def scenario() -> None:
+            (here, there), commits = await self.make_some(2), conversation("one", "two", "three")
+            await here.append(commits, expected=EMPTY_TIP)
+            await here.redact([3], done_to=3)
+            await there.redact([], done_to=0)
+            assert there.redacted_to == 3
 
         run(scenario)
 

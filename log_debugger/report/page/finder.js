@@ -1,11 +1,11 @@
 // The search box with what it found, and the filter.
 
-const SORTS = { position: "Position", connection: "Connections", room: "Rooms", id: "Ids", text: "Texts" };
+const SORTS = { commit: "Commits", position: "Position", connection: "Connections", room: "Rooms", id: "Ids", text: "Texts" };
 let foundItems = [];
 
 /** What was found, one row after another, each sort under its heading. */
 function flattened(found) {
-  return found.flatMap((sort) => {
+  return found.filter((sort) => sort.count).flatMap((sort) => {
     const note = sort.count > sort.items.length ? `, the first ${sort.items.length}` : "";
     return [{ heading: `${SORTS[sort.sort]}: ${sort.count.toLocaleString("en")}${note}` }, ...sort.items];
   });
@@ -22,6 +22,7 @@ function foundRow(index) {
 
 function foundText(item) {
   switch (item.sort) {
+    case "commit":
     case "position":
       return [
         el("span", { class: "mono" }, `#${positionOf(item.moment)}`),
@@ -81,7 +82,9 @@ function wireSearch() {
     foundItems = flattened(found);
     const count = found.reduce((sum, sort) => sum + sort.count, 0);
     byId("found").hidden = !box.value.trim();
-    byId("found-count").textContent = count ? `${count.toLocaleString("en")} found` : "Nothing found";
+    const mistake = found.map((sort) => sort.mistake).find(Boolean);
+    const nothing = mistake ? `Nothing found; as a filter: ${mistake}` : "Nothing found";
+    byId("found-count").textContent = count ? `${count.toLocaleString("en")} found` : nothing;
     byId("found-list").style.height = `${Math.min(12, foundItems.length) * 28}px`;
     list.show(foundItems.length, true);
   };

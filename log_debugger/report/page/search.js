@@ -83,13 +83,24 @@ function collector(sort) {
   };
 }
 
-/** Everything that `typed` may mean, by sort: positions, connections, rooms, ids, texts. */
+/** Everything that `typed` may mean, by sort: commits that match it as a filter, positions, connections, rooms, ids,
+ *  texts. What can't be read as a filter, though it looks like one, is a sort with a `mistake` and nothing found. */
 function search(typed) {
   const part = typed.trim().toLowerCase();
   if (!part) return [];
-  return [findPositions(part), findPeople(part), findRooms(part), findIds(part), findTexts(part)].filter(
-    (found) => found.count,
-  );
+  const found = [findFiltered(typed), findPositions(part), findPeople(part), findRooms(part), findIds(part)];
+  return [...found, findTexts(part)].filter((sort) => sort.count || sort.mistake);
+}
+
+function findFiltered(typed) {
+  const sort = collector("commit");
+  try {
+    for (const moment of filtered(typed) ?? []) sort.add({ moment });
+  } catch (mistake) {
+    if (!(mistake instanceof FilterMistake)) throw mistake;
+    sort.found.mistake = mistake.message;
+  }
+  return sort.found;
 }
 
 function findPositions(part) {

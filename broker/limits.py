@@ -1,0 +1,52 @@
+"""The limits and graces of a broker in words, for `--help` and for `docs/settings.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+MEANINGS: Mapping[str, str] = {
+    "stream_grace_ms": "how long a connection counts as present after its last stream closed",
+    "idle_grace_queue_ms": "how long a waiting connection counts as present after its last call",
+    "idle_grace_room_ms": "how long a chatting connection counts as present after its last call",
+    "message_bytes_max": "size of a message, in UTF-8",
+    "messages_per_10s_max": "messages of a connection: a burst of so many, and so many every 10 s on average",
+    "queue_commands_per_10s_max": "times that a connection enters the queue, counted alike",
+    "handles_minted_per_10s_max": "new handles of a peer, counted alike; a peer is an IPv4 address or a /64 of IPv6",
+    "waits_per_connection_max": "calls of a connection that wait at the same time",
+    "wait_ms_max": "longest wait of a call; above 300000 it changes nothing, since wait_seconds ends at 300",
+    "queue_connections_max": "connections in the queue",
+    "connections_kept": "connections known; beyond it, the longest idle are forgotten",
+    "rooms_open_max": "conversations going on; beyond it, calls are refused as queue_full",
+    "closed_rooms_kept": "closed rooms known; an older one is room_not_found",
+    "message_ids_kept": "ids of messages by which a room recognises repeats; at least the newest half of them",
+    "inbox_events_max": "positions indexed for a connection; older ones are found by reading the log",
+    "events_per_page_max": "events in one result",
+    "log_commits_max": "commits in a log in memory or in Redis; beyond it, a snapshot replaces the older half",
+    "streams_max": "open streams",
+    "stream_backlog_max": "notifications that wait for one slow reader; then its stream is cut",
+    "handles_per_stream_max": "handles of a session or of a subscriptions/listen, and inboxes that it subscribes to",
+    "sessions_max": "2025 sessions in memory; beyond it, the longest idle is dropped from memory, and nothing is lost",
+    "session_idle_ms": "how long the handles shown in an unused session are remembered; its id stays valid",
+    "body_bytes_max": "size of a request's body",
+    "peers_tracked_max": "peers whose new handles and entries are counted",
+    "command_timeout_ms": "how long a command may take; then it is unavailable",
+    "commands_pending_max": "commands in line; beyond it, unavailable",
+    "interest_patience_ms": "with --matching interests, how long a connection waits for a shared interest",
+    "snapshot_every_commits": "commits between two snapshots of a log in a file; a start folds fewer of them",
+    "confirm_grace_ms": "how long the members of a new room have for a sign of life; 0 asks for none",
+    "requeue_on_missed_match": "1: the partner of a missed match waits again in the old place; 0: it does not",
+    "rematch_after_ms": "how long two do not meet again after their last room",
+    "rematch_patience_ms": "two may meet again sooner if both have waited so long and there is no other",
+    "blocks_per_connection_max": "the newest blocks of a connection that hold; with 0 none does",
+    "reports_per_10min_max": "reports of a connection: a burst of so many, and so many every 10 minutes on average",
+    "evidence_keep_ms": "how long after a report the texts of its room are not redacted",
+    "reports_kept": "reports whose evidence is held; beyond it, the oldest are not",
+    "session_age_max_ms": "how long a session's id is valid; then the client gets a 404, and initializes",
+    "page_bytes_max": "size of a result with events, its copy as text included; one event always fits",
+    "unread_bytes_max": "bytes that a client may leave unread; then its HTTP connection is closed",
+    "reads_per_10s_max": "reads of a connection (waits, inboxes, get_status), counted as messages are",
+    "connections_per_peer_max": "connections of a peer that wait and chat, together",
+    "queue_entries_per_peer_10s_max": "times that connections of a peer enter the queue, counted as messages are",
+    "idle_grace_attended_ms": "as --idle-grace-queue-ms and --idle-grace-room-ms, for pages and windows of people",
+}
+"""By the name of the setting; each default is in `broker.config.DEFAULTS`."""

@@ -1,0 +1,115 @@
+"""`chat-broker tail LOG`: print each commit as it is stored, in the lines of `replay`, until Ctrl-C.
+
+Nothing is written to the log. A store that goes away is waited for.
+
+Exit status: 0 after Ctrl-C; 2 if a commit can't be read or doesn't follow the one before, after printing all before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from contextlib import closing
+
+from broker.errors import UsageError
+from broker.verification.safe_text import printable
+from events.ids import Position
+from events.log import LogUnavailableError
+from log_debugger.reading.dumps import Dump
+from log_debugger.reading.files import WRITTEN_LOG_HELP
+from log_debugger.reading.filters import LogContext, add_filter_arguments, filter_from_options, when_asked
+from log_debugger.reading.following import Follower
+from log_debugger.reading.sources import LASTING, STDIN, WEB_SCHEMES, Source, open_source
+from log_debugger.reading.times import AT_HELP, LogSpan, position_of, span_of, start_of
+from log_debugger.telling.commit_printer import CommitPrinter, JsonCommitPrinter
+from log_debugger.terminal import Terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to `parser`."""
+    parser.add_argument("log", metavar="LOG", help=WRITTEN_LOG_HELP)
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="WHERE",
+        help=f"begin with the commit at this position, or the first from a time on, not at the end; {AT_HELP}",
+    )
+    add_filter_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Follow the log until an interrupt; return 0.
+
+    Raises:
+        UsageError: the log does not grow, or the start or something in a filter is not in it.
+        UnreadableCommitError: a commit can't be decoded; all before it was printed.
+        BrokenChainError: a commit does not follow the one before; all before it was printed.
+        UnusableLogError: the log is damaged or was rolled back; all before it was printed.
+        LogUnavailableError: its store can't be reached at the start.
+    """
+    when = when_asked(options)
+    try:
+        with closing(_open_growing(options.log)) as source:
+            log = _GrowingContext(source)
+            commit_filter = filter_from_options(options, when, log)
+            start = _start(source, options.start)
+            follower = Follower(source, log.names, start, lambda error: _tell_away(terminal, error))
+            kind = JsonCommitPrinter if options.json else CommitPrinter
+            printer: CommitPrinter | None = None
+            for page in follower.pages():
+                if printer is None:  # an empty log begins with its first commit
+                    printer = kind(terminal, log.names, commit_filter, start_of(source))
+                try:
+                    for entry in page:
+                        if commit_filter.matches(entry.step):
+                            printer.commit(entry)
+                finally:
+                    terminal.out.flush()
+    except KeyboardInterrupt:  # the way to end it
+        terminal.out.flush()
+    return 0
+
+
+class _GrowingContext(LogContext):
+    """`LogContext` of a log that goes on until now."""
+
+    @property
+    def span(self) -> LogSpan:
+        """The time of the first commit, and now."""
+        span = super().span
+        return LogSpan(span.start_ms, max(span.end_ms or 0, int(time.time() * 1_000)))
+
+
+def _open_growing(name: str) -> Source:
+    """Open the log `name`.
+
+    Raises:
+        UsageError: it is a dump.
+    """
+    if name != STDIN and not name.startswith(WEB_SCHEMES):
+        source = open_source(name)
+        if not isinstance(source, Dump):
+            return source
+        source.close()
+    raise UsageError(f"{printable(name)} is a dump, and does not grow: replay tells it; tail follows {LASTING}")
+
+
+def _start(source: Source, asked: str | None) -> Position:
+    """Return the position before the first commit to print.
+
+    Raises:
+        UsageError: it is no position and no time, or not in the log.
+    """
+    tip = source.tip().position
+    if asked is None:
+        return tip
+    first = position_of(asked, lambda: span_of(source), lambda at_ms: source.position_at(at_ms - 1) + 1)
+    if first > tip + 1:
+        raise UsageError(f"{source.name} goes up to position {tip}, so there is no position {first} yet")
+    return max(first - 1, source.base.tip.position)
+
+
+def _tell_away(terminal: Terminal, error: LogUnavailableError) -> None:
+    terminal.err.write(f"chat-broker: {' '.join(str(error).split())}; waiting for it\n")
+    terminal.err.flush()

@@ -1,0 +1,129 @@
+"""Filters in a report's search: the commands' language, with the commands' answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from broker.errors import UsageError
+from events.commit import Commit
+from log_debugger.reading.filter_parser import parse_filter
+from log_debugger.reading.filters import LogContext
+from log_debugger.reading.sources import open_source, steps
+from projections.state import INITIAL_STATE, State, fold
+from tests.browser.conftest import Open
+from tests.browser.crowds import crowd
+from tests.log_debugger.logs import by_interests, conversation, dumped, fair_company, trimmed
+
+SCRIPTS = ("text.js", "data.js", "search.js", "filter_masks.js", "filter.js")
+
+LOGS = {
+    "conversation": conversation().commits,
+    "company": fair_company().commits[:-1],  # the last one forgets names, and a report has not whose
+    "interests": by_interests().commits,
+    "crowd": crowd(300, matching="interests", every_ms=2_000),
+}
+FILTERS = [
+    "person == Ann",
+    "person != Bob and not (type == message_sent)",
+    "person in (Ann, Cat) or person == b6",
+    "Ann == person",
+    "room == 2370",
+    "room == r_91",
+    "type in (room_opened, QueueLeft, match_due)",
+    "type == SENDMESSAGE",
+    "reason == timeout",
+    "reason in (missed, spam)",
+    "reason not in (left, next)",
+    "wait > 10s",
+    "wait <= 15000ms and wait >= 9s",
+    "not 0.25m <= wait",
+    "wait != 15s",
+    "'hello' in text",
+    "watches not in text",
+    'text == "HELLO!"',
+    "policy == interests",
+    "policy != first-come and waiting > 1",
+    "waiting == 1",
+    "1 <= waiting < 3",
+    "rooms_open >= 1 and position > 3",
+    "position in (2, 4)",
+    "time > +30s",
+    "+1.5m > time or time >= +00:00:20",
+    "14:13:21 < time <= 14:13:30",
+    "time < 16:13:25.500+02:00",
+    "time >= 2026-09-21T14:13:22Z and time < '2026-09-21 14:14:00'",
+    "time > 09:00:00",
+    "time > +90h",
+    "person == Zoe",
+    "room == ffff",
+    "type == nothing",
+    "reason == bored",
+    "wait > 3",
+    "waiting > x",
+    "time == 14:13:21",
+    "person > Ann",
+    "waiting > 1 and",
+    "(waiting > 1",
+    "waiting > 1)",
+    "1 < 2",
+    "not not waiting > 0",
+    "Ann in person",
+    "'open == 1",
+]
+
+
+def told(log: str, text: str) -> list[int] | None:
+    """Return the positions that `replay --when` would print; `None` where it refuses."""
+    with closing(open_source(log)) as source:
+        try:
+            found = parse_filter(text)(LogContext(source))
+        except UsageError:
+            return None
+        return [step.commit.position for step in steps(source) if found.matches(step)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*LOGS, "trimmed"])
+def test_a_report_finds_what_the_commands_find(open_report: Open, name: str, tmp_path: Path) -> None:
+    """Every filter that it knows, and refuses what they refuse."""
+    base: State = INITIAL_STATE
+    commits: Sequence[Commit] = LOGS.get(name, LOGS["interests"])
+    log = dumped(tmp_path / "log.jsonl", commits)
+    if name == "trimmed":
+        base = fold(commits[:3])
+        log, commits = trimmed(tmp_path / "log.db", by_interests(), base), commits[3:]
+    page = open_report(commits, base).page
+    code = "\n".join(files("log_debugger.report").joinpath("page", one).read_text("utf-8") for one in SCRIPTS)
+    program = f"""(texts) => {{ {code}
+      return texts.map((text) => {{
+        try {{ return [...filtered(text)].map(positionOf); }} catch (mistake) {{
+          if (!(mistake instanceof FilterMistake)) throw mistake;
+          return null;
+        }}
+      }});
+    }}"""
+    found: list[Any] = page.evaluate(program, FILTERS)
+    assert dict(zip(FILTERS, found, strict=True)) == {text: told(log, text) for text in FILTERS}
+
+
+def test_a_filter_in_the_search_leads_to_its_commits(open_report: Open) -> None:
+    """They come first; a mistake is told where nothing else was found."""
+    page = open_report(conversation().commits).page
+    page.fill("#search", "person == Bob and wait > 30s or reason == timeout")
+    expect(page.locator("#found [data-sort=commit]").first).to_contain_text("#2 ")
+    expect(page.locator("#found-count")).to_have_text("2 found")
+    page.press("#search", "Enter")
+    expect(page.locator("#position-now")).to_have_text("2")
+    page.fill("#search", "wating > 1")
+    expect(page.locator("#found-count")).to_contain_text("Nothing found; as a filter: column 1: expected a name (text,")
+    page.fill("#search", "time > 15:00:00")
+    expect(page.locator("#found-count")).to_contain_text("the log goes from 2026-09-21 14:13:20.000 UTC to")
+    page.fill("#search", "Hello")
+    expect(page.locator("#found [data-sort=text]")).to_have_count(2)

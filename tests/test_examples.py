@@ -1,0 +1,84 @@
+"""The examples do what they say. The tests of the pages that show them run `examples/bot.py` and `listen.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import runpy
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from broker.decide import decide
+from events.commit import Facts
+from events.events import RoomOpened
+from events.ids import ConnectionId
+from tests.facade.people import Modern, texts
+from tests.support.pages import ROOT
+from tests.support.people import ANN, BOB, FRESH, enter, entered
+from tests.support.process import killed, serving
+from tests.support.specs import NOON_MS, state_after
+
+EXAMPLES = ROOT / "examples"
+WORDS = ["one", "two", "three", "four", "five"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("comes", ["first", "second"])
+def test_a_bot_of_tools_alone_holds_a_conversation(comes: str) -> None:
+    """It greets its stranger, answers five messages, and leaves, whether it waited or was waited for."""
+
+    async def held() -> tuple[list[str], str]:
+        async with serving() as broker:
+            there = broker.people()
+            bob = await there.modern()
+            if comes == "second":
+                await bob.enter("Bob")
+            pipe = asyncio.subprocess.PIPE
+            program = str(EXAMPLES / "tools_only.py")
+            bot = await asyncio.create_subprocess_exec(sys.executable, program, broker.url, stdout=pipe, stderr=pipe)
+            try:
+                if comes == "first":
+                    await broker.until_metric("chat_broker_waiting 1.0")
+                    await bob.enter("Bob")
+                heard = await conversation(bob)
+                out, err = await bot.communicate()
+                assert bot.returncode == 0, err.decode()  # the SDK may log that an answer came while it ended
+            finally:
+                await killed(bot)
+            await there.close()
+            return heard, out.decode()
+
+    heard, printed = asyncio.run(asyncio.wait_for(held(), 60))
+    assert heard == ["Hello!", *(f"You said: {word}" for word in WORDS), "left"]
+    assert printed.split() == WORDS
+
+
+async def conversation(bob: Modern) -> list[str]:
+    """Say each of `WORDS` after an answer to the one before; return what was heard, and how it ended."""
+    heard: list[str] = []
+    for said, word in enumerate([*WORDS, ""]):
+        while len(heard) <= said:
+            heard += texts(await bob.hear())
+        if word:
+            await bob.say(word)
+    return [*heard, (await bob.hear())[-1]["params"]["reason"]]
+
+
+LANGUAGES_OF_OTHERS = [
+    (("french",), ("french", "tea"), True),
+    (("french",), ("spanish",), False),
+    (("french",), ("tea",), False),
+    (("tea",), ("go",), True),
+    ((), (), True),
+]
+
+
+@pytest.mark.parametrize(("waiting", "coming", "meet"), LANGUAGES_OF_OTHERS)
+def test_the_matching_pairs_by_language(waiting: tuple[str, ...], coming: tuple[str, ...], *, meet: bool) -> None:
+    """Those with a common language meet, and those without one."""
+    same_language: Callable[..., ConnectionId | None] = runpy.run_path(str(EXAMPLES / "matching.py"))["same_language"]
+    state = state_after([(entered(ANN, None, *waiting),)])
+    facts = Facts(NOON_MS, FRESH, "salt")
+    events = decide(state, enter(BOB, "Bob", *coming), facts, matching=same_language)
+    assert [type(event) is RoomOpened for event in events][-1] is meet
