@@ -8,13 +8,21 @@ commands that came by then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from traceback import extract_tb
+
+import structlog
 
 from broker.batch import BATCH_COMMITS_MAX, Batch, PendingCommand
 from broker.clock import Clock, CommitClock, sleep_until
+from broker.decision import UNAVAILABLE
+from broker.line_limit import LineLimit
+from broker.matching import MatchingError
 from broker.metrics import Metrics
 from broker.replica import LogObserver, Replica
 from events.commit import BrokenChainError, Facts
 from events.log import Conflict, EventLog, LogUnavailableError
+
+logger = structlog.get_logger(__name__)
 
 RETRY_MS = 50
 CONTENDED_MS = 2_000
@@ -67,6 +75,7 @@ class BatchStorage:
         self._observer = observer
         self._take_more = take_more
         self._contention = Contention(clock)
+        self._matching_errors = LineLimit(clock.now_ms)
 
     async def stored(self, commands: list[PendingCommand]) -> Batch:
         """Decide `commands` until their commits are stored or their answers confirmed, or no caller is left."""
@@ -142,9 +151,26 @@ class BatchStorage:
                 for absent in self._observer.overdue():
                     batch.decide(absent, Facts(at_ms))
             avoid = self._observer.to_avoid(batch.state, pending.seeker) if pending.seeker is not None else ()
-            answer = batch.decide(pending.command, Facts(at_ms, pending.room_id, pending.salt, avoid))
+            facts = Facts(at_ms, pending.room_id, pending.salt, avoid)
+            try:
+                answer = batch.decide(pending.command, facts)
+            except MatchingError as error:
+                answer = UNAVAILABLE
+                self._log_matching_error(error)
             batch.answers.append((pending, answer))
         return batch
+
+    def _log_matching_error(self, error: MatchingError) -> None:
+        """Log a fault of the operator's own matching, with its traceback, once a minute for each place in its code.
+
+        Its texts are the operator's code's and may quote people, so only a traceback, which is masked, has them.
+        """
+        fault = error.__cause__ or error
+        place = extract_tb(fault.__traceback__)[-1]
+        counted = self._matching_errors.admit((type(fault), place.filename, place.lineno))
+        if counted is not None:
+            matching = self._replica.state.policy.matching
+            logger.error("matching_failed", matching=matching, fault=type(fault).__name__, exc_info=fault, **counted)
 
     async def _fold_missed(self, conflict: Conflict) -> None:
         """Fold the commits that made an append conflict. They came with it, were heard meanwhile, or are read.

@@ -20,6 +20,7 @@ from broker.match_timeouts import MatchTimeouts
 from broker.metrics import Metrics
 from broker.minting import Minting
 from broker.notes import BROKER_ID_BYTES, About, Confirmed
+from broker.own_matching import check_succession, code_digest
 from broker.peers import PeerLimits, Peers
 from broker.presence import ATTENDED_GRACE_MS, Presence
 from broker.rate_limiter import RateLimiter
@@ -148,18 +149,22 @@ class Broker(LogObserver):
         """Return the state of the replica; it is immutable."""
         return self.replica.state
 
-    async def start(self, policy: Policy, *, redact_after_ms: int | None = None) -> None:
+    async def start(self, policy: Policy, *, redact_after_ms: int | None = None, names_matching: bool = False) -> None:
         """Fold the log and take up `policy`; ready afterwards.
 
         `redact_after_ms`: the time from the end of a room to the redaction of its texts, and from the end of a person's
         last place to the redaction of its name; `None` keeps them.
+        `names_matching`: the operator chose the policy's matching, so it may replace an own one that the log names.
 
         Raises:
+            MatchingError: the log is decided by an operator's own matching, and the operator named none.
             BrokenChainError: the log's past has changed.
             UnusableLogError: it can't be read.
             LogUnavailableError: it does not answer.
         """
-        self._policy_digest = sha256(msgspec.json.encode(policy)).hexdigest()[:16]
+        self._policy_digest = sha256(msgspec.json.encode([policy, code_digest(policy)])).hexdigest()[:16]
+        await self.replica.start()
+        check_succession(self.state.policy, policy, is_named=names_matching)
         await self.writer.start(policy)
         self._start_over()
         if self.roster_link is not None:

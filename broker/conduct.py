@@ -9,12 +9,12 @@ from events.events import Event, NamesForgotten, PartnerBlocked, PartnerReported
 from events.ids import ConnectionId, Position
 from projections.connections import Connection, Idle
 from projections.rate_limit import REPORTS_WINDOW_US, retry_after_ms
-from projections.view import StateView
+from projections.view import FoldView
 
 ConductCommand = CancelMatch | BlockPartner | ReportPartner | ForgetNames
 
 
-def decide_conduct(state: StateView, command: ConductCommand, facts: Facts) -> Decision:
+def decide_conduct(state: FoldView, command: ConductCommand, facts: Facts) -> Decision:
     """Return the events of `command`; see `broker.decide.decide`."""
     match command:
         case CancelMatch():
@@ -27,7 +27,7 @@ def decide_conduct(state: StateView, command: ConductCommand, facts: Facts) -> D
             return _forget_names(state, command)
 
 
-def _cancel_match(state: StateView, command: CancelMatch) -> Decision:
+def _cancel_match(state: FoldView, command: CancelMatch) -> Decision:
     """Return the end of a room after a missed match; a member has not missed it if it took part since."""
     room = state.rooms.by_id.get(command.room_id)
     if room is None or not room.is_open:
@@ -53,7 +53,7 @@ def _cancel_match(state: StateView, command: CancelMatch) -> Decision:
     return [closed, waits_again]
 
 
-def _block(state: StateView, command: BlockPartner) -> Decision:
+def _block(state: FoldView, command: BlockPartner) -> Decision:
     who = command.connection_id
     room, known = own_room(state, who, command.room_id), state.connections.by_id.get(who)
     if room is None:
@@ -63,13 +63,13 @@ def _block(state: StateView, command: BlockPartner) -> Decision:
     return [*_blocked(state, known, who, room.partner_of(who)), *close(room, who, "left")]
 
 
-def _blocked(state: StateView, known: Connection, who: ConnectionId, partner: ConnectionId) -> list[Event]:
+def _blocked(state: FoldView, known: Connection, who: ConnectionId, partner: ConnectionId) -> list[Event]:
     if partner in known.blocked or not state.policy.blocks_per_connection_max:
         return ALREADY_DONE
     return [PartnerBlocked(who, partner)]
 
 
-def _report(state: StateView, command: ReportPartner, facts: Facts) -> Decision:
+def _report(state: FoldView, command: ReportPartner, facts: Facts) -> Decision:
     who = command.connection_id
     room, known = own_room(state, who, command.room_id), state.connections.by_id.get(who)
     if room is None:
@@ -90,12 +90,12 @@ def _report(state: StateView, command: ReportPartner, facts: Facts) -> Decision:
     return [PartnerReported(room.room_id, who, partner, command.category, first, last, command.note), *end]
 
 
-def _forget_names(state: StateView, command: ForgetNames) -> Decision:
+def _forget_names(state: FoldView, command: ForgetNames) -> Decision:
     gone = tuple(who for who in command.connection_ids if _has_old_name(state, who, command.through))
     return [NamesForgotten(gone)] if gone else ALREADY_DONE
 
 
-def _has_old_name(state: StateView, who: ConnectionId, through: Position) -> bool:
+def _has_old_name(state: FoldView, who: ConnectionId, through: Position) -> bool:
     """Return whether a connection has been idle since `through` or before, and its name is not forgotten yet."""
     known = state.connections.by_id.get(who)
     if known is None or not isinstance(known.place, Idle) or known.place.since_position > through:

@@ -17,7 +17,7 @@ from broker.presence import ATTENDED_GRACE_MS
 from broker.reads import PAGE_BYTES_MAX, READS_PER_10S_MAX
 from broker.setting_reader import SettingReader
 from broker.stores import LOG_URLS, MEMORY_URL, SHARED_SCHEMES, SQLITE_SCHEME, Synchronous, scheme_of
-from events.policy import LIMITS, MAY_BE_OFF, MatchingName, Policy
+from events.policy import LIMITS, MAY_BE_OFF, Policy
 
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -89,6 +89,8 @@ class Settings(msgspec.Struct, frozen=True):
     queue_entries_per_peer_10s_max: int = BOUNDS["queue_entries_per_peer_10s_max"]
     idle_grace_attended_ms: int = BOUNDS["idle_grace_attended_ms"]
     policy: Policy = SERVED_POLICY
+    names_matching: bool = False
+    """True if `--matching` is set: its default does not replace an operator's own matching that a log names."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +145,8 @@ def settings_from(options: argparse.Namespace, environment: Mapping[str, str]) -
         log_peers=read.switch("log-peers"),
         exempt_peers=exempt_peers if allow_hosts or trust_proxies else (*LOOPBACK, *exempt_peers),
         **{name: numbers[name] for name in BOUNDS},
-        policy=Policy(matching=read.one_of("matching", MatchingName), **{name: numbers[name] for name in LIMITS}),
+        policy=Policy(matching=read.matching(), **{name: numbers[name] for name in LIMITS}),
+        names_matching=read.is_given("matching"),
     )
 
 

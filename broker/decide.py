@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from broker.conduct import decide_conduct
 from broker.decision import ALREADY_DONE, ROOM_NOT_FOUND, Decision, Rejection, close, own_room
-from broker.matching import MATCHINGS, Matching, Seeker, find_partner
+from broker.matching import Matching, Seeker, find_partner, matching_of
 from events.commands import (
     AdoptPolicy,
     BlockPartner,
@@ -40,21 +40,24 @@ from events.ids import ConnectionId
 from events.text import known_interests
 from projections.connections import Chatting, Waiting
 from projections.rate_limit import retry_after_ms
-from projections.view import StateView
+from projections.view import FoldView
 
 
-def decide(state: StateView, command: Command, facts: Facts, *, matching: Matching | None = None) -> Decision:
+def decide(state: FoldView, command: Command, facts: Facts, *, matching: Matching | None = None) -> Decision:
     """Return the events of `command` in `state`, to be stored in order, or the refusal.
 
     `matching` replaces the one named by the log's policy, for counterfactual runs.
+
+    Raises:
+        MatchingError: the policy names an operator's own matching, which is missing or failed.
     """
     match command:
         case SendMessage():
             return _send(state, command, facts)
         case EnterQueue():
-            return _enter(state, command, facts, matching or _named(state))
+            return _enter(state, command, facts, matching or matching_of(state.policy))
         case NextPartner():
-            return _next(state, command, facts, matching or _named(state))
+            return _next(state, command, facts, matching or matching_of(state.policy))
         case LeaveQueue(connection_id=who):
             return _leave_queue(state, who)
         case LeaveRoom(connection_id=who, room_id=room_id):
@@ -63,18 +66,14 @@ def decide(state: StateView, command: Command, facts: Facts, *, matching: Matchi
         case Disconnect():
             return _disconnect(state, command, facts)
         case MatchDue(connection_id=who):
-            return _match_due(state, who, facts, matching or _named(state))
+            return _match_due(state, who, facts, matching or matching_of(state.policy))
         case CancelMatch() | BlockPartner() | ReportPartner() | ForgetNames():
             return decide_conduct(state, command, facts)
         case AdoptPolicy(policy=policy):  # pragma: no branch - there is no other command, and mypy sees to that
             return [PolicyAdopted(policy)] if policy != state.policy else ALREADY_DONE
 
 
-def _named(state: StateView) -> Matching:
-    return MATCHINGS[state.policy.matching]
-
-
-def _send(state: StateView, command: SendMessage, facts: Facts) -> Decision:
+def _send(state: FoldView, command: SendMessage, facts: Facts) -> Decision:
     sender = command.connection_id
     room = own_room(state, sender, command.room_id)
     if room is None:
@@ -91,7 +90,7 @@ def _send(state: StateView, command: SendMessage, facts: Facts) -> Decision:
     return [MessageSent(room.room_id, sender, room.partner_of(sender), command.text, repeated)]
 
 
-def _enter(state: StateView, command: EnterQueue, facts: Facts, matching: Matching) -> Decision:
+def _enter(state: FoldView, command: EnterQueue, facts: Facts, matching: Matching) -> Decision:
     known = state.connections.by_id.get(command.connection_id)
     if known is not None and isinstance(known.place, Waiting):
         return ALREADY_DONE
@@ -104,14 +103,14 @@ def _enter(state: StateView, command: EnterQueue, facts: Facts, matching: Matchi
     return _queue_up(state, entry, facts, matching)
 
 
-def _leave_queue(state: StateView, who: ConnectionId) -> Decision:
+def _leave_queue(state: FoldView, who: ConnectionId) -> Decision:
     known = state.connections.by_id.get(who)
     if known is not None and isinstance(known.place, Chatting):
         return Rejection("already_chatting")  # matched a moment ago: the partner would wait for an answer
     return [QueueLeft(who, "left")] if who in state.queue.entered else ALREADY_DONE
 
 
-def _next(state: StateView, command: NextPartner, facts: Facts, matching: Matching) -> Decision:
+def _next(state: FoldView, command: NextPartner, facts: Facts, matching: Matching) -> Decision:
     who = command.connection_id
     room = own_room(state, who, command.room_id)
     if room is None:
@@ -126,7 +125,7 @@ def _next(state: StateView, command: NextPartner, facts: Facts, matching: Matchi
     return queued if isinstance(queued, Rejection) else [*close(room, who, "next"), *queued]
 
 
-def _queue_up(state: StateView, entry: QueueEntered, facts: Facts, matching: Matching) -> Decision:
+def _queue_up(state: FoldView, entry: QueueEntered, facts: Facts, matching: Matching) -> Decision:
     """Return `entry`, and the room it opens if there is a partner."""
     known = state.connections.by_id.get(entry.connection_id)
     limit = state.policy.queue_commands_per_10s_max
@@ -144,7 +143,7 @@ def _queue_up(state: StateView, entry: QueueEntered, facts: Facts, matching: Mat
     return [entry]
 
 
-def _match_due(state: StateView, who: ConnectionId, facts: Facts, matching: Matching) -> Decision:
+def _match_due(state: FoldView, who: ConnectionId, facts: Facts, matching: Matching) -> Decision:
     """Return the room of a waiting connection, if there is a partner by now; otherwise the wait goes on."""
     if who not in state.queue.entered:
         return ALREADY_DONE
@@ -166,13 +165,13 @@ class _Member(NamedTuple):
     place: QueueEntry
 
 
-def _waiting_member(state: StateView, who: ConnectionId) -> _Member:
+def _waiting_member(state: FoldView, who: ConnectionId) -> _Member:
     known = state.connections.by_id[who]
     place = QueueEntry(state.queue.entered[who], known.waiting_since_ms())
     return _Member(QueueEntered(who, known.display_name, known.interests, known.salt), place)
 
 
-def _open(state: StateView, facts: Facts, first: _Member, second: _Member) -> RoomOpened:
+def _open(state: FoldView, facts: Facts, first: _Member, second: _Member) -> RoomOpened:
     assert facts.room_id is not None, "a command that can match brings a fresh room id"
     has_to_be_confirmed = bool(state.policy.confirm_grace_ms)
     return RoomOpened(
@@ -188,7 +187,7 @@ def _open(state: StateView, facts: Facts, first: _Member, second: _Member) -> Ro
     )
 
 
-def _disconnect(state: StateView, command: Disconnect, facts: Facts) -> Decision:
+def _disconnect(state: FoldView, command: Disconnect, facts: Facts) -> Decision:
     who = command.connection_id
     known = state.connections.by_id.get(who)
     if known is None or known.last_position > command.since:

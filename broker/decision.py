@@ -9,7 +9,7 @@ import msgspec
 from events.events import Event, RoomClosed, RoomClosedReason
 from events.ids import ConnectionId, RoomId
 from projections.rooms import Room
-from projections.view import StateView
+from projections.view import FoldView
 
 RejectionCode = Literal[
     "already_chatting",
@@ -35,8 +35,10 @@ ALREADY_DONE: list[Event] = []
 
 ROOM_NOT_FOUND = Rejection("room_not_found")
 
+UNAVAILABLE = Rejection("unavailable")
 
-def own_room(state: StateView, who: ConnectionId, room_id: RoomId) -> Room | None:
+
+def own_room(state: FoldView, who: ConnectionId, room_id: RoomId) -> Room | None:
     """Return the room, if the connection is a member; for others there is no such room, so its id reveals nothing."""
     room = state.rooms.by_id.get(room_id)
     return room if room is not None and room.has(who) else None

@@ -24,7 +24,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
         "never",
         "texts of closed rooms and names of idle people go from the log after so long: 7d, 12h, 30m or 90s",
     ),
-    "matching": ("first-come", "who meets whom: first-come, or interests"),
+    "matching": ("first-come", "who meets whom: first-come, interests, or your own, as package.module:function"),
     "log-format": ("console", "how log lines look: console or json"),
     "log-level": ("info", "what is logged: debug (every commit), info (every commit but messages), warning or error"),
     "deny-peers": (NOT_SET, "a file of addresses and networks whose requests are refused, read again when it changes"),

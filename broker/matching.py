@@ -6,22 +6,27 @@ decision can be repeated.
 
 A matching need not know the forbidden pairs. `find_partner` asks it, and shows it a queue without the connections
 to be avoided by the seeker.
+
+An operator's own matching is registered by `broker.own_matching`, under the name that the log's policy gives it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from broker.errors import UsageError
 from events.commit import Commit, Facts, Tip
 from events.ids import ConnectionId, Position
 from events.policy import MatchingName, Policy
 from events.text import known_interests
 from projections.avoidance import avoid_reason, patient_others
+from projections.connections import ConnectionsMutation
 from projections.ordered_map import Order
 from projections.queue import Queue
-from projections.view import ConnectionsView, RoomsView, StateView
+from projections.rooms import RoomsMutation
+from projections.view import ConnectionsView, FoldView, RoomsView, StateView
 
 
 class Seeker(NamedTuple):
@@ -59,11 +64,35 @@ def most_shared(state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | 
     return other if waited_ms >= state.policy.interest_patience_ms else None
 
 
-MATCHINGS: Mapping[MatchingName, Matching] = {"first-come": first_come, "interests": most_shared}
-"""The matchings that a policy can name."""
+MATCHINGS: Mapping[str, Matching] = {"first-come": first_come, "interests": most_shared}
+"""The matchings that every broker has, by their `MatchingName`."""
+
+OWN_MATCHINGS: dict[str, Matching] = {}
+"""The operator's own matchings that this process has, by their names in a policy."""
 
 
-class _NarrowedView(NamedTuple):
+class MatchingError(UsageError):
+    """An operator's own matching is missing, failed, or named no one who waits. Nothing was decided."""
+
+
+def matching_of(policy: Policy) -> Matching:
+    """Return the matching named by `policy`.
+
+    Raises:
+        MatchingError: it is an operator's own, and this process does not have it.
+    """
+    found = MATCHINGS.get(policy.matching) or OWN_MATCHINGS.get(policy.matching)
+    if found is None:
+        raise MatchingError(f"the policy names the matching {policy.matching}, which this process does not have")
+    return found
+
+
+def counted_as(policy: Policy) -> MatchingName:
+    """Return the matching that clients are told: `interests` if interests may count."""
+    return "first-come" if policy.matching == "first-come" else "interests"
+
+
+class _OtherQueue(NamedTuple):
     """A state with another queue."""
 
     tip: Tip | Commit
@@ -75,18 +104,19 @@ class _NarrowedView(NamedTuple):
     connections: ConnectionsView
 
 
-def find_partner(state: StateView, seeker: Seeker, facts: Facts, matching: Matching) -> ConnectionId | None:
+def find_partner(state: FoldView, seeker: Seeker, facts: Facts, matching: Matching) -> ConnectionId | None:
     """Return the partner named by `matching` among those permitted to `seeker`; `None` if it waits on.
 
     Partners permitted in spite of a recent meeting (`projections.avoidance`) come only if there is no other.
     """
-    view = state
+    whole = _whole(state, matching)
+    view = whole
     while (named := matching(view, seeker, facts.at_ms)) is not None:
         assert named in view.queue.entered, "a matching names a waiting connection"
         if avoid_reason(state, seeker.connection_id, named, facts) is None:
             return named
-        view = _with_queue(state, view.queue.without(named))
-    if view is state:
+        view = _with_queue(view, view.queue.without(named))
+    if view is whole:
         return None
     patient = [*patient_others(state, seeker.connection_id, facts)]
     if not patient:
@@ -96,16 +126,26 @@ def find_partner(state: StateView, seeker: Seeker, facts: Facts, matching: Match
         (state.queue.entered[who], who, known_interests(state.connections.by_id[who].interests))
         for who in (seeker.connection_id, *patient)
     )
-    return matching(_with_queue(state, Queue.of(shown)), seeker, facts.at_ms)
+    return matching(_with_queue(view, Queue.of(shown)), seeker, facts.at_ms)
+
+
+def _whole(state: FoldView, matching: Matching) -> StateView:
+    """Return `state` as one that can be listed. The matchings above list nothing, so any state will do for them."""
+    rooms, connections = state.rooms, state.connections
+    if matching in (first_come, most_shared) or not isinstance(connections, ConnectionsMutation):
+        return cast("StateView", state)
+    assert isinstance(rooms, RoomsMutation)
+    tip, position, at_ms, policy, queue = state.tip, state.position, state.at_ms, state.policy, state.queue
+    return _OtherQueue(tip, position, at_ms, policy, queue, rooms.so_far(), connections.so_far())
 
 
 def _with_queue(state: StateView, queue: Queue) -> StateView:
-    return _NarrowedView(state.tip, state.position, state.at_ms, state.policy, queue, state.rooms, state.connections)
+    return _OtherQueue(state.tip, state.position, state.at_ms, state.policy, queue, state.rooms, state.connections)
 
 
 def patience_steps_ms(policy: Policy) -> list[int]:
     """Return the waits after which a matching may name further partners, ascending; 0 is a newcomer's."""
-    first_ms = policy.interest_patience_ms if policy.matching == "interests" else 0
+    first_ms = policy.interest_patience_ms if policy.matching != "first-come" else 0
     if not policy.rematch_after_ms:
         return [first_ms]
     # A newcomer has no patience; so where none is asked for, it is matched again a moment after.

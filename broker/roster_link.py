@@ -280,7 +280,8 @@ class RosterLink:
         self._disagreed_ms = now_ms
         logger.warning(
             "brokers_disagree",
-            hint="brokers of one log were started with different limits; the last one started sets them for all",
+            hint="brokers of one log were started with different limits, matchings or code of a matching; the last one "
+            "started sets limits and matching for all",
             version=own.version,
             other_version=theirs.version,
         )

@@ -11,6 +11,7 @@ import msgspec
 from broker.addresses import PORT_MAX
 from broker.errors import UsageError
 from broker.flags import EXPECTED, FLAGS, NOT_SET, field_of, variable_of
+from events.policy import MatchingName, is_own_matching
 
 DIGITS_MAX = 15
 
@@ -78,6 +79,18 @@ class SettingReader:
         except msgspec.ValidationError:
             *others, last = get_args(names)
             raise UsageError(f"--{flag} ({variable_of(flag)}) is {', '.join(others)} or {last}") from None
+
+    def matching(self) -> str:
+        """Return the name of a matching: one of `MatchingName`, or an operator's own."""
+        name = self.text("matching")
+        if name not in get_args(MatchingName) and not is_own_matching(name):
+            known = ", ".join(get_args(MatchingName))
+            raise UsageError(f"--matching ({variable_of('matching')}) is {known}, or package.module:function")
+        return name
+
+    def is_given(self, flag: str) -> bool:
+        """Return whether `flag` or its variable is set."""
+        return self._given[field_of(flag)] is not None or variable_of(flag) in self._environment
 
     def duration_ms(self, flag: str) -> int | None:
         """Return the duration of `flag`; `None` for its default, which is none."""

@@ -17,7 +17,7 @@ from broker.batch import BATCH_COMMITS_MAX, CommandAnswer, PendingCommand
 from broker.batch_storage import RETRY_MS, BatchStorage
 from broker.clock import SYSTEM_ENTROPY, Clock, RandomBytes, Timer, sleep_until
 from broker.compaction import SnapshotKeeper
-from broker.decision import Rejection
+from broker.decision import UNAVAILABLE, Rejection
 from broker.metrics import Metrics
 from broker.replica import LOG_FAULTS, LogObserver, Replica
 from events.commands import AdoptPolicy, CancelMatch, Command, Disconnect, ForgetNames, MatchDue
@@ -28,8 +28,6 @@ logger = structlog.get_logger(__name__)
 
 OWN_COMMANDS = (AdoptPolicy, CancelMatch, Disconnect, ForgetNames, MatchDue)
 """Commands of the broker itself: their refusals are no client's, and are not counted."""
-
-UNAVAILABLE = Rejection("unavailable")
 
 
 class LogWriter:

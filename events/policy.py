@@ -6,12 +6,18 @@ policy, whatever the flags of the broker that repeats it.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 import msgspec
 
 MatchingName = Literal["first-come", "interests"]
-"""The matchings that a log can name (`broker.matching`)."""
+"""The matchings that every broker has (`broker.matching`)."""
+
+OWN_MATCHING = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+"""The name of an operator's own matching, as in `package.module:function`."""
+
+OWN_MATCHING_CHARACTERS_MAX = 200
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -60,7 +66,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     commands_pending_max: int = 10_000
 
     # Since schema version 2.
-    matching: MatchingName = "first-come"
+    matching: str = "first-come"  # or another `MatchingName`, or the name of an operator's own
     interest_patience_ms: int = 15_000  # the wait for a shared interest
     snapshot_every_commits: int = 50_000  # a log on disk
 
@@ -80,13 +86,20 @@ class Policy(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         Raises:
             ValueError: naming the field.
         """
-        if self.matching not in get_args(MatchingName):
-            raise ValueError(f"matching must be one of {', '.join(get_args(MatchingName))}")
+        if self.matching not in get_args(MatchingName) and not is_own_matching(self.matching):
+            raise ValueError(f"matching must be one of {', '.join(get_args(MatchingName))}, or package.module:function")
         for name in LIMITS:
             value = getattr(self, name)
             least = 0 if name in MAY_BE_OFF else 1
             if type(value) is not int or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}")
+
+
+def is_own_matching(name: str) -> bool:
+    """Return whether `name` has the form of an operator's own matching's, which need not be there."""
+    return (
+        isinstance(name, str) and len(name) <= OWN_MATCHING_CHARACTERS_MAX and OWN_MATCHING.fullmatch(name) is not None
+    )
 
 
 LIMITS = tuple(name for name in Policy.__struct_fields__ if name != "matching")

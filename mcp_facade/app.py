@@ -163,7 +163,10 @@ class ChatApp:
         await self.broker.writer.drained()  # of an attempt before
         if self.broker.log_fault is not None:
             raise await self._log_given_up()
-        await self.broker.start(self._settings.policy, redact_after_ms=self._settings.redact_after_ms)
+        settings = self._settings
+        await self.broker.start(
+            settings.policy, redact_after_ms=settings.redact_after_ms, names_matching=settings.names_matching
+        )
 
     async def _log_given_up(self) -> LogGivenUpError:
         await self.broker.log_given_up.wait()

@@ -27,6 +27,7 @@ from mcp_types import (
 )
 
 from broker.broker import Broker
+from broker.matching import counted_as
 from broker.waits import Waited
 from events.ids import ConnectionId, Handle, connection_id_of
 from events.log import LogUnavailableError
@@ -166,7 +167,7 @@ class Resources:
             "waiting": len(state.queue),
             "chatting": 2 * state.rooms.open_count,
             "rooms_open": state.rooms.open_count,
-            "matching": state.policy.matching,
+            "matching": counted_as(state.policy),
             **self._notice,
         }
 

@@ -21,7 +21,9 @@ from broker.clock import SystemClock
 from broker.config import Settings, commits_kept
 from broker.errors import HOW_FAR, LogGivenUpError, StartFailedError, UsageError
 from broker.flags import PREFIX
+from broker.matching import MatchingError
 from broker.networks import NetworkSet
+from broker.own_matching import provide_matching
 from broker.peers import PeerLimits
 from broker.reads import ReadLimits
 from broker.shared_log import log_opened, open_shared_log, watch_clock
@@ -51,12 +53,14 @@ def serve(settings: Settings, worker: Worker | None = None) -> None:
     """Run a broker until a signal ends it, alone or as one `worker` of several.
 
     Raises:
-        UsageError: the address can't be listened on, or the log or the file of `--deny-peers` can't be used.
+        UsageError: the address can't be listened on, or the log, the matching or the file of `--deny-peers` can't be
+            used.
         LogGivenUpError: its shared log is not the one that it folded, or is newer than this program.
         StartFailedError: it could not start for another reason.
     """
     raise_limit()
     deny_file = _deny_file_of(settings)
+    provide_matching(settings.policy)
     listening = worker.public if worker is not None else listen(settings.host, settings.port)
     address = listening.getsockname()[0]
     if worker is None:
@@ -196,7 +200,7 @@ def _error_of(failure: Exception, log: str) -> Exception:
         return UsageError(f"can't start, since the installation is not whole: {failure}")
     if isinstance(failure, BrokenChainError):
         return UsageError(f"{log} can't be used: {failure}; {HOW_FAR}")
-    if isinstance(failure, LogUnavailableError | UnreadableCommitError):
+    if isinstance(failure, LogUnavailableError | MatchingError | UnreadableCommitError):
         return UsageError(f"{log} can't be used: {failure}")
     logger.error("start_failed", fault=type(failure).__name__, exc_info=failure)
     return StartFailedError(f"can't start: {type(failure).__name__}; the log line start_failed says where")

@@ -11,12 +11,12 @@ from typing import Literal
 
 from events.commit import Facts
 from events.ids import ConnectionId
-from projections.view import StateView
+from projections.view import FoldView
 
 AvoidReason = Literal["blocked", "met", "peer"]
 
 
-def avoid_reason(state: StateView, seeker: ConnectionId, other: ConnectionId, facts: Facts) -> AvoidReason | None:
+def avoid_reason(state: FoldView, seeker: ConnectionId, other: ConnectionId, facts: Facts) -> AvoidReason | None:
     """Return the reason for `seeker` and the waiting `other` not to meet now; `None` if they may.
 
     `blocked`: one has blocked the other. `met`: their last room closed less than `rematch_after_ms` ago, as far as one
@@ -37,12 +37,12 @@ def avoid_reason(state: StateView, seeker: ConnectionId, other: ConnectionId, fa
     return "peer" if other in facts.avoid else None
 
 
-def is_patient(state: StateView, waiting_since_ms: int, at_ms: int) -> bool:
+def is_patient(state: FoldView, waiting_since_ms: int, at_ms: int) -> bool:
     """Return whether a wait has been long enough for a repeated meeting."""
     return at_ms - waiting_since_ms >= state.policy.rematch_patience_ms
 
 
-def patient_others(state: StateView, seeker: ConnectionId, facts: Facts) -> Iterator[ConnectionId]:
+def patient_others(state: FoldView, seeker: ConnectionId, facts: Facts) -> Iterator[ConnectionId]:
     """Yield the waiting connections `seeker` may meet in spite of a meeting, by their entry; none for a newcomer.
 
     Each has waited for `rematch_patience_ms`, and so has `seeker`.

@@ -106,12 +106,27 @@ class Connections(msgspec.Struct, frozen=True, gc=False):
         """Return the connection, or `None` if it is not known."""
         return self.by_id.get(connection_id)
 
+    def partners_of(self, connection_id: ConnectionId) -> tuple[MetPartner, ...]:
+        """Return the last `PARTNERS_KEPT` partners of a connection, oldest first; none for an unknown one.
+
+        A partner counts once their room has closed, unless one of them missed the match. None are kept while the policy
+        lets all meet again at once (`rematch_after_ms` is 0).
+        """
+        known = self.by_id.get(connection_id)
+        return known.partners if known is not None else ()
+
 
 class ConnectionsMutation(msgspec.Struct, gc=False):
     """A working copy of `Connections`. Each change belongs to the commit at `position`, made at `at_ms`."""
 
     by_id: MapMutation[ConnectionId, Connection]
     idle: OrderMutation[ConnectionId]
+
+    def so_far(self) -> Connections:
+        """Return the connections as they are now; the working copy goes on from them."""
+        connections = Connections(self.by_id.finish(), self.idle.finish())
+        self.by_id, self.idle = connections.by_id.mutate(), connections.idle.mutate()
+        return connections
 
     def record_message(self, who: ConnectionId, position: Position, at_ms: int, limit_per_10s: int) -> None:
         """Take a message of a connection in a room off its allowance."""

@@ -24,13 +24,13 @@ from projections.avoidance import avoid_reason, patient_others
 from projections.connections import Idle
 from projections.notifications import recipients
 from projections.rooms import Room
-from projections.view import StateView
+from projections.view import FoldView
 
 Finding = tuple[int, str]
 """A promise's number, and the violation in words."""
 
 
-def find_violations(before: StateView, commit: Commit) -> list[Finding]:
+def find_violations(before: FoldView, commit: Commit) -> list[Finding]:
     """Return every promise that `commit` breaks by its events, whatever state they lead to."""
     found = _check_position(before, commit)
     for event in commit.events:
@@ -39,7 +39,7 @@ def find_violations(before: StateView, commit: Commit) -> list[Finding]:
     return found
 
 
-def _check_position(before: StateView, commit: Commit) -> list[Finding]:
+def _check_position(before: FoldView, commit: Commit) -> list[Finding]:
     found: list[Finding] = []
     last = before.tip
     if commit.position != last.position + 1 or commit.previous_id != last.commit_id:
@@ -49,7 +49,7 @@ def _check_position(before: StateView, commit: Commit) -> list[Finding]:
     return found
 
 
-def _message_sent(before: StateView, commit: Commit, event: MessageSent) -> list[Finding]:
+def _message_sent(before: FoldView, commit: Commit, event: MessageSent) -> list[Finding]:
     sender = event.sender
     room = _open_room(before, event.room_id, sender, event.recipient)
     if room is None:
@@ -59,7 +59,7 @@ def _message_sent(before: StateView, commit: Commit, event: MessageSent) -> list
     return []
 
 
-def _queue_entered(before: StateView, commit: Commit, event: QueueEntered) -> list[Finding]:
+def _queue_entered(before: FoldView, commit: Commit, event: QueueEntered) -> list[Finding]:
     found: list[Finding] = []
     who = event.connection_id
     known = before.connections.by_id.get(who)
@@ -72,12 +72,12 @@ def _queue_entered(before: StateView, commit: Commit, event: QueueEntered) -> li
     return found
 
 
-def _queue_left(before: StateView, commit: Commit, event: QueueLeft) -> list[Finding]:
+def _queue_left(before: FoldView, commit: Commit, event: QueueLeft) -> list[Finding]:
     who = event.connection_id
     return [] if who in before.queue.entered else [(1, f"{who} left the queue, but was not in it")]
 
 
-def _room_opened(before: StateView, commit: Commit, event: RoomOpened) -> list[Finding]:
+def _room_opened(before: FoldView, commit: Commit, event: RoomOpened) -> list[Finding]:
     found: list[Finding] = []
     first, second = event.first, event.second
     if first == second:
@@ -93,7 +93,7 @@ def _room_opened(before: StateView, commit: Commit, event: RoomOpened) -> list[F
     return found
 
 
-def _check_meeting(before: StateView, commit: Commit, event: RoomOpened) -> list[Finding]:
+def _check_meeting(before: FoldView, commit: Commit, event: RoomOpened) -> list[Finding]:
     """Check that these two may meet, and that the chosen partner has waited longest of all permitted ones."""
     seeker = _seeker_in(commit, event)
     partner = event.second if seeker == event.first else event.first
@@ -110,7 +110,7 @@ def _check_meeting(before: StateView, commit: Commit, event: RoomOpened) -> list
     return [(3, f"{partner} was not the one who waited longest")] if partner != longest else []
 
 
-def _longest_waiting(before: StateView, commit: Commit, seeker: ConnectionId) -> ConnectionId | None:
+def _longest_waiting(before: FoldView, commit: Commit, seeker: ConnectionId) -> ConnectionId | None:
     """Return the longest waiting of the partners permitted to `seeker` without any patience."""
     others = (other for _, other in before.queue.entries.items() if other != seeker)
     return next((other for other in others if avoid_reason(before, seeker, other, commit.facts) is None), None)
@@ -122,34 +122,34 @@ def _seeker_in(commit: Commit, event: RoomOpened) -> ConnectionId:
     return event.first if isinstance(command, MatchDue) and command.connection_id == event.first else event.second
 
 
-def _room_closed(before: StateView, commit: Commit, event: RoomClosed) -> list[Finding]:
+def _room_closed(before: FoldView, commit: Commit, event: RoomClosed) -> list[Finding]:
     if _open_room(before, event.room_id, event.closed_by, event.other) is None:
         return [(5, f"{event.room_id} was not an open room of these two")]
     return []
 
 
-def _nothing_to_check(before: StateView, commit: Commit, event: Event) -> list[Finding]:
+def _nothing_to_check(before: FoldView, commit: Commit, event: Event) -> list[Finding]:
     return []
 
 
-def _partner_reported(before: StateView, commit: Commit, event: PartnerReported) -> list[Finding]:
+def _partner_reported(before: FoldView, commit: Commit, event: PartnerReported) -> list[Finding]:
     room = before.rooms.by_id.get(event.room_id)
     if room is None or {event.reporter, event.reported} != {room.first, room.second}:
         return [(5, f"{event.reporter} reported {event.reported}, and {event.room_id} was not theirs")]
     return []
 
 
-def _names_forgotten(before: StateView, commit: Commit, event: NamesForgotten) -> list[Finding]:
+def _names_forgotten(before: FoldView, commit: Commit, event: NamesForgotten) -> list[Finding]:
     active = [who for who in event.connection_ids if not _is_idle(before, who)]
     return [(1, f"the name of {who} was forgotten, who was not idle") for who in active]
 
 
-def _is_idle(before: StateView, who: ConnectionId) -> bool:
+def _is_idle(before: FoldView, who: ConnectionId) -> bool:
     known = before.connections.by_id.get(who)
     return known is not None and type(known.place) is Idle
 
 
-_EVENT_CHECKS: Mapping[type[Event], Callable[[StateView, Commit, Any], list[Finding]]] = {
+_EVENT_CHECKS: Mapping[type[Event], Callable[[FoldView, Commit, Any], list[Finding]]] = {
     MessageSent: _message_sent,
     QueueEntered: _queue_entered,
     QueueLeft: _queue_left,
@@ -162,7 +162,7 @@ _EVENT_CHECKS: Mapping[type[Event], Callable[[StateView, Commit, Any], list[Find
 }
 
 
-def _open_room(state: StateView, room_id: RoomId, one: ConnectionId, other: ConnectionId) -> Room | None:
+def _open_room(state: FoldView, room_id: RoomId, one: ConnectionId, other: ConnectionId) -> Room | None:
     """Return the room if it is open to exactly these two."""
     room = state.rooms.by_id.get(room_id)
     if room is None or room.closed_position is not None:

@@ -33,7 +33,7 @@ from projections.ordered_map import Order
 from projections.queue import Queue
 from projections.rooms import Room
 from projections.state import State, StateMutation
-from projections.view import StateView
+from projections.view import FoldView
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -69,7 +69,7 @@ def check_step(before: State, commit: Commit, after: State) -> list[Violation]:
     )
 
 
-def check_events(before: StateView, commit: Commit) -> list[Violation]:
+def check_events(before: FoldView, commit: Commit) -> list[Violation]:
     """Return every promise that `commit` breaks by its events: the first half of `check_step`."""
     return _violations(commit.position, find_violations(before, commit))
 
@@ -102,7 +102,7 @@ _Counts = tuple[Queue, int, int, int]
 """The queue, and the numbers of idle connections, open rooms and all connections. One is made for each commit."""
 
 
-def _count(state: StateView) -> _Counts:
+def _count(state: FoldView) -> _Counts:
     rooms, places = state.rooms, state.connections
     return state.queue, places.idle.count, len(rooms.by_id) - rooms.closed.count, len(places.by_id)
 
@@ -143,7 +143,7 @@ def _check_room_count(state: State) -> Iterator[Finding]:
         yield 2, f"{open_rooms} rooms are open, {state.rooms.open_count} are counted"
 
 
-def _check_place(state: StateView, queue: Queue, who: ConnectionId) -> list[Finding]:
+def _check_place(state: FoldView, queue: Queue, who: ConnectionId) -> list[Finding]:
     """Check that a connection is in its place and in no other; `queue` belongs to `state`."""
     known, entered = state.connections.by_id.get(who), queue.entered.get(who)
     place = known.place if known is not None else None
@@ -162,7 +162,7 @@ def _check_place(state: StateView, queue: Queue, who: ConnectionId) -> list[Find
     return []
 
 
-def _check_open_room(state: StateView, queue: Queue, room: Room) -> list[Finding]:
+def _check_open_room(state: FoldView, queue: Queue, room: Room) -> list[Finding]:
     """Check that an open room has two members, in it and nowhere else; `queue` belongs to `state`."""
     people, entered = state.connections.by_id, queue.entered
     found = [(2, f"{room.room_id} has one member twice")] if room.first == room.second else []
@@ -178,7 +178,7 @@ def _check_open_room(state: StateView, queue: Queue, room: Room) -> list[Finding
 # Checks of the state after a step.
 
 
-def _check_outcome(before: _Counts, commit: Commit, after: StateView, now: _Counts) -> list[Finding]:
+def _check_outcome(before: _Counts, commit: Commit, after: FoldView, now: _Counts) -> list[Finding]:
     """Check the connections and rooms that `commit` affects, and the counts."""
     found: list[Finding] = []
     if after.tip.commit_id != commit.commit_id or after.position != commit.position:
@@ -231,7 +231,7 @@ def _check_open_count(before: _Counts, commit: Commit, now: _Counts) -> list[Fin
     return []
 
 
-def _check_interests(before: Queue, commit: Commit, after: StateView, who: ConnectionId) -> list[Finding]:
+def _check_interests(before: Queue, commit: Commit, after: FoldView, who: ConnectionId) -> list[Finding]:
     """Check that a connection is found by the interests it waits with, and by no others."""
     queue = after.queue
     known, entered = after.connections.by_id.get(who), queue.entered.get(who)

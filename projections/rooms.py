@@ -80,6 +80,12 @@ class RoomsMutation(msgspec.Struct, gc=False):
     by_id: MapMutation[RoomId, Room]
     closed: OrderMutation[RoomId]
 
+    def so_far(self) -> Rooms:
+        """Return the rooms as they are now; the working copy goes on from them."""
+        rooms = Rooms(self.by_id.finish(), self.closed.finish())
+        self.by_id, self.closed = rooms.by_id.mutate(), rooms.closed.mutate()
+        return rooms
+
     @property
     def open_count(self) -> int:
         """The number of open rooms."""

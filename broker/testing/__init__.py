@@ -10,6 +10,7 @@ try:
 except ImportError:
     raise ImportError("broker.testing needs Hypothesis: pip install 'mcp-chat-broker[testing]'") from None
 
+from broker.testing.branches import UntriedBranchWarning
 from broker.testing.checker import Counterexample
 from broker.testing.clock import FakeClock
 from broker.testing.machine import BrokerMachine
@@ -34,6 +35,7 @@ __all__ = [
     "Script",
     "System",
     "TimedCommand",
+    "UntriedBranchWarning",
     "broker_in_file",
     "broker_in_memory",
     "check_history",

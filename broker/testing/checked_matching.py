@@ -8,6 +8,7 @@ from typing import cast
 from unittest.mock import patch
 
 from broker.matching import MATCHINGS, Matching, Seeker
+from broker.testing.branches import BranchLog
 from broker.testing.reference_matching import IllegalChoiceError
 from events.ids import ConnectionId
 from projections.view import StateView
@@ -20,9 +21,11 @@ class CheckedMatching:
     last exception raised, if any.
     """
 
-    def __init__(self, matching: Matching) -> None:
+    def __init__(self, matching: Matching, branches: BranchLog | None = None) -> None:
+        """Check `matching`, and note its branches in `branches`."""
         self.fault: Exception | None = None
         self._matching = matching
+        self._branches = branches
 
     def __call__(self, state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
         """Return the matching's answer.
@@ -38,20 +41,28 @@ class CheckedMatching:
 
     def _checked(self, state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
         chosen = self._matching(state, seeker, at_ms)
-        again = self._matching(state, seeker, at_ms)
+        again = self._asked_again(state, seeker, at_ms)
         if chosen != again:
             raise IllegalChoiceError(f"the matching named {chosen}, and {again} when it was asked the same again")
         if chosen is not None and (chosen == seeker.connection_id or chosen not in state.queue.entered):
             raise IllegalChoiceError(f"the matching named {chosen}, who is not among the others who wait")
         return chosen
 
+    def _asked_again(self, state: StateView, seeker: Seeker, at_ms: int) -> ConnectionId | None:
+        """Ask again; the first time it was left to a debugger, or to a measurement of coverage."""
+        if self._branches is None:
+            return self._matching(state, seeker, at_ms)
+        return self._branches.call(self._matching, state, seeker, at_ms)
+
 
 @contextmanager
-def override_matchings(matching: Matching | None) -> Iterator[CheckedMatching | None]:
-    """Use `matching`, checked, for every name possible in a policy, process-wide; `None` changes nothing."""
+def override_matchings(
+    matching: Matching | None, branches: BranchLog | None = None
+) -> Iterator[CheckedMatching | None]:
+    """Use `matching`, checked, for every name that every broker has, process-wide; `None` changes nothing."""
     if matching is None:
         yield None
         return
-    checked = CheckedMatching(matching)
+    checked = CheckedMatching(matching, branches)
     with patch.dict(cast("dict[str, Matching]", MATCHINGS), dict.fromkeys(MATCHINGS, checked)):
         yield checked

@@ -7,11 +7,13 @@ be those of the reference model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import msgspec
 
 from broker.decision import Rejection
-from broker.matching import Matching, Seeker
+from broker.matching import MATCHINGS, Matching, MatchingError, Seeker
+from broker.own_matching import matching_of_log
 from broker.testing.comparison import are_alike, differences, plain_notification
 from broker.testing.reference_matching import ChoosePartner, IllegalChoiceError
 from broker.testing.reference_model import ReferenceModel, ReferenceResult
@@ -47,15 +49,19 @@ class Counterexample(msgspec.Struct, frozen=True):
     """True if `history` is minimal: without any one of its commits, it keeps the promise."""
 
     def __str__(self) -> str:
-        begun = self.history[0].at_ms if self.history else 0
         lines = [f"promise {self.promise} is broken at position {self.position}: {self.what}"]
         lines.append(f"  {PROMISES[self.promise]}")
         if self.history:
             lines.append("the shortest history that breaks it:" if self.is_shortest else "the history that breaks it:")
-        for commit in self.history:
-            lines.append(f"  {commit.position}. after {commit.at_ms - begun} ms {safe_repr(commit.command)}")
-            lines += [f"       {safe_repr(event)}" for event in commit.events]
-        return "\n".join([*lines, *(f"  {line}" for line in self.evidence)])
+        return "\n".join([*lines, *history_lines(self.history), *(f"  {line}" for line in self.evidence)])
+
+
+def history_lines(history: Sequence[Commit]) -> Iterator[str]:
+    """Yield each command of `history` with its events, safe for a terminal."""
+    for commit in history:
+        after_ms = commit.at_ms - history[0].at_ms
+        yield f"  {commit.position}. after {after_ms} ms {safe_repr(commit.command)}"
+        yield from (f"       {safe_repr(event)}" for event in commit.events)
 
 
 class Checker:
@@ -84,6 +90,8 @@ class Checker:
             expected = ReferenceResult()  # no broker brings such facts
         try:
             fault = check_log(_OneCommitLog(commit, before), workers=1).fault
+        except MatchingError:
+            raise
         except Exception as error:  # noqa: BLE001 - a wrong commit may fail in any way, and all of them are reported
             what = f"it can't even be checked: {type(error).__name__} {error}"
             return Counterexample(6, commit.position, safe(what))
@@ -101,8 +109,15 @@ class Checker:
 
     def decided(self, command: Command, facts: Facts) -> ReferenceResult:
         """Return the model's result of `command`, the next one."""
-        self.reference.choose = self._choose if self._matching is not None else None
+        matching = self._matching_in_force()
+        self.reference.choose = partial(self._choose, matching) if matching is not None else None
         return self.reference.apply(command, facts)
+
+    def _matching_in_force(self) -> Matching | None:
+        """Return the matching that the model does not have: the one in place of the policy's, or an operator's own."""
+        policy = self.state.policy
+        is_known = self._matching is not None or policy.matching in MATCHINGS
+        return self._matching if is_known else matching_of_log(policy)
 
     def _decided(self, commit: Commit) -> ReferenceResult:
         if not is_choice_hidden(self.state, commit):
@@ -112,18 +127,18 @@ class Checker:
 
     def _choose(
         self,
+        matching: Matching,
         connection_id: ConnectionId,
         interests: tuple[str, ...],
         waited_ms: int,
         at_ms: int,
         hidden: Sequence[ConnectionId],
     ) -> ConnectionId | None:
-        assert self._matching is not None
         queue = self.state.queue
         for who in hidden:
             queue = queue.without(who)
         shown = msgspec.structs.replace(self.state, queue=queue)
-        return self._matching(shown, Seeker(connection_id, interests, waited_ms), at_ms)
+        return matching(shown, Seeker(connection_id, interests, waited_ms), at_ms)
 
     def _compare_states(self, position: Position) -> Counterexample | None:
         unlike = differences(self.reference.state, self.state)

@@ -8,20 +8,25 @@ TestTea = TeaMachine.TestCase  # pytest and unittest run it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisException
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from broker.matching import Matching
 from broker.testing import strategies
 from broker.testing.checked_matching import override_matchings
-from broker.testing.checker import Counterexample
+from broker.testing.checker import Counterexample, history_lines
+from broker.testing.failed_log import write_failed_log
+from broker.testing.machine_case import MachineTestCase, branches_of
 from broker.testing.system_under_test import BrokenPromiseError, Outcome, SystemUnderTest
 from broker.testing.systems import CoreSystem, System
+from broker.verification.safe_text import safe_repr
 from events.commands import (
     AdoptPolicy,
     BlockPartner,
@@ -73,7 +78,14 @@ _SAID = st.tuples(strategies.texts(), st.none() | st.sampled_from("abcde").map(C
 
 _COMPLAINTS = st.tuples(strategies.categories(), st.none() | strategies.texts())
 
+_INTERESTS = _MACHINE.flatmap(lambda machine: _some_of(machine.interests))
+
 _OTHER_POLICIES = _MACHINE.flatmap(lambda machine: machine.other_policies)
+
+
+def _some_of(interests: Sequence[str]) -> st.SearchStrategy[tuple[str, ...]]:
+    chosen = st.lists(st.sampled_from(interests), unique=True, max_size=10) if interests else st.just([])
+    return chosen.map(lambda some: tuple(sorted(some)))
 
 
 class BrokerMachine(RuleBasedStateMachine):
@@ -96,17 +108,23 @@ class BrokerMachine(RuleBasedStateMachine):
     people: ClassVar[Sequence[ConnectionId]] = strategies.PEOPLE
     """The members' connection ids."""
 
+    interests: ClassVar[Sequence[str]] = strategies.FEW_INTERESTS
+    """The interests that members draw from, in their cleaned form: name those that the matching treats on their own."""
+
     systems: ClassVar[Sequence[Callable[[], System]]] = (CoreSystem,)
     """The systems to drive. Several get the same commands and must give the same results."""
+
+    TestCase = MachineTestCase()
 
     def __init__(self) -> None:
         super().__init__()
         self._has_failed = False
+        self._outer_error = sys.exception()
         self._last: Command | None = None
         self._cursors: dict[ConnectionId, int] = {}
         self.under_test: list[SystemUnderTest] = []
         with ExitStack() as opened:
-            checked = opened.enter_context(override_matchings(type(self).matching))
+            checked = opened.enter_context(override_matchings(type(self).matching, branches_of(type(self))))
             for number, make in enumerate(type(self).systems):
                 system = make()
                 opened.callback(system.close)
@@ -140,9 +158,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def committed(self, before: State, commit: Commit, after: State) -> None:
         """Override to see each checked commit of the first system, with the states before and after it."""
 
-    @initialize(
-        crowd=st.lists(st.tuples(MEMBERS, strategies.interests(few=True), st.sampled_from([0, 700])), max_size=6)
-    )
+    @initialize(crowd=st.lists(st.tuples(MEMBERS, _INTERESTS, st.sampled_from([0, 700])), max_size=6))
     def arrive(self, crowd: Sequence[tuple[ConnectionId, tuple[str, ...], int]]) -> None:
         """Let some members enter first, so many ms apart: in some runs nothing enters later."""
         for who, interests, after_ms in crowd:
@@ -153,7 +169,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(
         who=MOSTLY_IDLE,
         name=strategies.names(),
-        interests=strategies.interests(few=True),
+        interests=_INTERESTS,
         grace_ms=strategies.idle_graces_ms(),
     )
     def enter(self, who: ConnectionId, name: str, interests: tuple[str, ...], grace_ms: int | None = None) -> None:
@@ -248,10 +264,29 @@ class BrokerMachine(RuleBasedStateMachine):
         self._do(lambda under_test: under_test.restart())
 
     def teardown(self) -> None:
-        """Check the whole log and all pages."""
+        """Check the whole log and all pages; or explain the error that ends the run."""
+        error = sys.exception()
+        is_ending = isinstance(error, Exception) and error is not self._outer_error
         with self._open:
-            if not self._has_failed:
+            if isinstance(error, Exception) and is_ending:
+                self._explain(error)
+                return
+            try:
                 self._do(lambda under_test: under_test.check_all())
+            except Exception as failure:
+                self._explain(failure)
+                raise
+
+    def _explain(self, error: Exception) -> None:
+        """Add to `error` the history that leads there, and where its log is."""
+        if isinstance(error, HypothesisException):
+            return
+        commits = self.under_test[0].commits
+        if not isinstance(error, BrokenPromiseError):  # which tells its own
+            error.add_note("\n".join(["the history that leads there:", *history_lines(commits)]))
+            error.add_note(f"the last command was {safe_repr(self._last)}")
+        if (path := write_failed_log(type(self), commits)) is not None:
+            error.add_note(f"to see it in a browser: chat-broker report {path} -o failure.html")
 
     def _do(self, act: Callable[[SystemUnderTest], T]) -> T:
         """Return the result of `act` for each system; all must be equal."""

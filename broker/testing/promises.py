@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from broker.decide import decide
 from broker.decision import Rejection
 from broker.matching import Matching
+from broker.own_matching import decide_logged
 from broker.testing.checked_matching import override_matchings
 from broker.testing.checker import Checker, Counterexample
 from broker.verification.pseudonyms import with_pseudonyms
@@ -37,6 +37,7 @@ def check_history(commits: Sequence[Commit], *, matching: Matching | None = None
         matching: used in place of the matchings of the log's policies.
 
     Raises:
+        MatchingError: the log is decided by an operator's own matching, which is missing or failed.
         ValueError: a commit is of an older schema; `chat-broker verify` reads those.
     """
     old = next((commit for commit in commits if commit.schema != SCHEMA_VERSION), None)
@@ -119,7 +120,7 @@ def _history_of(scenario: Scenario) -> list[Commit]:
     """Return the commits of `scenario`; the last one has the events that were stored."""
     state, commits = INITIAL_STATE, list[Commit]()
     for logged in scenario.past:
-        decision = decide(state, logged.command, logged.facts)
+        decision = decide_logged(state, logged.command, logged.facts)
         assert not isinstance(decision, Rejection)
         commits.append(_stored(state.tip, logged, decision))
         state = evolve(state, commits[-1])

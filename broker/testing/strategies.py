@@ -100,6 +100,9 @@ _NAMES = (
     "x" * 40,
 )
 _INTERESTS = ("chess", "cooking", "c#", "c++", "film", "go", "jazz", "tea", "ελληνικά", "将棋")
+FEW_INTERESTS = _INTERESTS[:2]
+"""Interests of which members often share some."""
+
 _HEX = "0123456789abcdef"
 _NUMBERS = st.integers(0, 2**62)
 _TINY = st.integers(1, 3)
@@ -147,7 +150,7 @@ def names() -> SearchStrategy[str]:
 
 def interests(*, few: bool = False) -> SearchStrategy[tuple[str, ...]]:
     """Return interests in their cleaned form: sorted, without repeats. With `few`, members often share some."""
-    among = _INTERESTS[:2] if few else _INTERESTS
+    among = FEW_INTERESTS if few else _INTERESTS
     return st.lists(st.sampled_from(among), unique=True, max_size=10).map(lambda chosen: tuple(sorted(chosen)))
 
 
@@ -160,7 +163,7 @@ def policies() -> SearchStrategy[Policy]:
     """Return any policies."""
     return st.builds(
         Policy,
-        matching=_matching_names(),
+        matching=_matching_names() | st.just("a.matching.of:ones_own"),
         **{name: st.integers(0 if name in MAY_BE_OFF else 1, 2**31) for name in LIMITS},
     )
 

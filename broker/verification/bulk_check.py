@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from broker.decide import decide
+from broker.own_matching import decide_logged
 from broker.verification.repetition import is_repeated
 from events.codec import decode_commit
 from events.commit import Commit, Tip, check_link
@@ -63,7 +63,7 @@ def _count_sound(checked: CheckedFold, commits: Sequence[Commit]) -> int:
     folding = checked.folding
     try:
         for done, commit in enumerate(commits):
-            decision = decide(folding, commit.command, commit.facts)
+            decision = decide_logged(folding, commit.command, commit.facts)
             is_equal = type(decision) is list and tuple(decision) == commit.events
             if not commit.events or not (is_equal or is_repeated(folding, commit, decision)):
                 return done  # also if it is empty: then there is nothing to store

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from broker.decide import decide
 from broker.decision import Rejection
+from broker.matching import MatchingError
+from broker.own_matching import decide_logged
 from broker.verification.repetition import is_repeated
 from broker.verification.safe_text import diff, safe, safe_repr
 from events.commit import Commit
@@ -28,7 +29,11 @@ def state_fault(state: State) -> ViolationReport | None:
 
 
 def explain(before: State, commit: Commit) -> ViolationReport:
-    """Return the fault of `commit`, an unsound one after `before`."""
+    """Return the fault of `commit`, an unsound one after `before`.
+
+    Raises:
+        MatchingError: it was decided by an operator's own matching, which is missing or failed.
+    """
     decided, is_stored = _decide_again(before, commit)
     violations = [*_step_violations(before, commit), *_decision_violations(commit, decided, is_stored=is_stored)]
     evidence = diff(commit.events, decided) if not is_stored else []
@@ -50,8 +55,10 @@ def _step_violations(before: State, commit: Commit) -> list[Violation]:
 def _decide_again(before: State, commit: Commit) -> tuple[Sequence[Event | Rejection], bool]:
     """Return the decision on the command of `commit`, and whether `commit` stores the same."""
     try:
-        decision = decide(before, commit.command, commit.facts)
+        decision = decide_logged(before, commit.command, commit.facts)
         is_stored = [*commit.events] == decision or is_repeated(before, commit, decision)
+    except MatchingError:
+        raise
     except Exception:  # noqa: BLE001 - see `broker.verification.bulk_check`
         return [], not commit.events
     return [decision] if isinstance(decision, Rejection) else decision, is_stored

@@ -16,12 +16,12 @@ from events.commit import Commit, events_without_text
 from events.events import Event, RoomOpened
 from events.ids import ConnectionId
 from events.text import Interests, RedactedText
-from projections.view import StateView
+from projections.view import FoldView
 
 _NO_INTERESTS_BYTES = len("[]")
 
 
-def is_repeated(before: StateView, commit: Commit, decided: Decision) -> bool:
+def is_repeated(before: FoldView, commit: Commit, decided: Decision) -> bool:
     """Return whether `decided`, on the command of `commit` in `before`, is stored by `commit`."""
     if are_stored(decided, commit):
         return True
@@ -45,7 +45,7 @@ def are_stored(decided: Decision, commit: Commit) -> TypeGuard[list[Event]]:
     return [*commit.events] == decided or events_without_text(decided, salt) == events_without_text(commit.events, salt)
 
 
-def is_choice_hidden(before: StateView, commit: Commit) -> bool:
+def is_choice_hidden(before: FoldView, commit: Commit) -> bool:
     """Return whether redacted interests may have changed the choice of a partner for the command of `commit`."""
     command = commit.command
     if before.policy.matching == "first-come" or not isinstance(command, MAY_MATCH):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.decide import decide
 from broker.decision import Decision, Rejection
+from broker.own_matching import decide_logged
 from events.commands import Command, Disconnect, EnterQueue, ForgetNames, MatchDue, NextPartner
 from events.commit import SCHEMA_VERSION, Commit, Facts
 from events.events import Event, PartnerReported, QueueEntered, QueueEntry, RoomOpened
@@ -91,7 +91,8 @@ def replay_scenario(past: Sequence[LoggedCommand], target: LoggedCommand, rooms:
             used.add(here.opened.room_id)
         positions.append(logged.position)
     here = _rebased(target, positions)
-    return ReplayedScenario(tuple(done), here._replace(position=len(done) + 1), decide(state, here.command, here.facts))
+    decided = decide_logged(state, here.command, here.facts)
+    return ReplayedScenario(tuple(done), here._replace(position=len(done) + 1), decided)
 
 
 def rooms_of(past: Iterable[LoggedCommand]) -> RoomsByPair:
@@ -158,7 +159,7 @@ def _execute(
 
 
 def _events(state: State, logged: LoggedCommand) -> list[Event]:
-    decision = decide(state, logged.command, logged.facts)
+    decision = decide_logged(state, logged.command, logged.facts)
     return [] if isinstance(decision, Rejection) else decision
 
 

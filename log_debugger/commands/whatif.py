@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import inspect
-import os
 import re
-import sys
-from collections.abc import Callable
-from importlib import import_module
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from broker.errors import UsageError
 from broker.matching import MATCHINGS, Matching
+from broker.own_matching import import_matching
 from broker.verification.safe_text import printable
-from events.ids import ConnectionId
 from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import open_source
@@ -23,12 +16,8 @@ from log_debugger.terminal import Terminal, ascii_json
 from log_debugger.whatif.comparison import compare
 from log_debugger.whatif.comparison_text import comparison_lines
 from log_debugger.whatif.counterfactual import Rule
-from projections.state import INITIAL_STATE
 
 DIGITS_MAX = 15
-
-_FITTING = frozenset({ConnectionId, str, NoneType, Any})
-"""The accepted result annotations of a matching."""
 
 _PATH = re.compile(r"(?P<module>\w+(?:\.\w+)*)[:.](?P<function>\w+)", re.ASCII)
 
@@ -84,34 +73,7 @@ def _imported(name: str) -> Matching:
     if path is None:
         known = ", ".join(MATCHINGS)
         raise UsageError(f"--matching is one of {known}, or package.module:function, not {printable(name)}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does; a console script does not
-    try:
-        found: object = getattr(import_module(path["module"]), path["function"])
-    except Exception as error:  # importing a user's module may fail in any way
-        raise UsageError(f"can't import {name}: {type(error).__name__}: {printable(str(error))}") from error
-    if not callable(found):
-        raise UsageError(f"{name} is no function; it has to be a broker.matching.Matching")
-    _check_signature(name, found)
-    matching: Matching = found
-    return matching
-
-
-def _check_signature(name: str, found: Callable[..., object]) -> None:
-    """Refuse a function whose parameters or annotated result don't fit a matching."""
-    try:
-        inspect.signature(found).bind(INITIAL_STATE, None, 0)
-    except TypeError:
-        raise UsageError(f"{name} takes other arguments than (state, seeker, at_ms)") from None
-    except ValueError:
-        return  # written in C, say, and silent about it
-    try:
-        given = get_type_hints(found).get("return", Any)
-    except Exception:  # noqa: BLE001 - a hint may be anything, and need not be there when it is asked for
-        return
-    is_union = get_origin(given) in (Union, UnionType)
-    if not _FITTING.issuperset(get_args(given) if is_union else (given,)):
-        raise UsageError(f"{name} is no matching: it gives back something else than a ConnectionId or None")
+    return import_matching(f"{path['module']}:{path['function']}")
 
 
 def _patience_ms(text: str | None) -> int | None:

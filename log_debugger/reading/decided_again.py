@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from broker.decide import decide
 from broker.decision import Decision
+from broker.own_matching import decide_logged
 from broker.verification.repetition import is_repeated
 from log_debugger.reading.sources import Step
 
 
 def decide_again(step: Step) -> Decision | None:
-    """Return the present decision on the stored command; `None` if deciding it fails."""
+    """Return the present decision on the stored command; `None` if deciding it fails.
+
+    Raises:
+        MatchingError: the log's own matching is missing or failed.
+    """
     try:
-        return decide(step.before, step.commit.command, step.commit.facts)
+        return decide_logged(step.before, step.commit.command, step.commit.facts)
     except (AssertionError, AttributeError, LookupError, TypeError):
         return None  # no broker made this commit
 

@@ -7,12 +7,12 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from broker.matching import MATCHINGS, Seeker, find_partner
+from broker.matching import MATCHINGS, MatchingError, Seeker, find_partner
+from broker.own_matching import matching_of_log
 from broker.verification.repetition import is_choice_hidden
 from events.commit import Facts
 from events.events import QueueEntered, RoomOpened
 from events.ids import ConnectionId
-from events.policy import MatchingName
 from log_debugger.reading.short_names import ShortNames, plain_name
 from log_debugger.reading.sources import Step
 from log_debugger.reading.times import span
@@ -38,7 +38,7 @@ class OtherWaiting(NamedTuple):
 class MatchExplanation(NamedTuple):
     """A match, and the reasons for it."""
 
-    matching: MatchingName
+    matching: str
     seeker: ConnectionId  # the one who entered, or whose patience ended
     met: ConnectionId
     seeker_waited_ms: int
@@ -49,6 +49,7 @@ class MatchExplanation(NamedTuple):
     others_sharing: int
     patience_ms: int
     by_the_rules: bool  # the matching, run again, gives the same result, as far as interests are not redacted
+    not_asked: str | None  # why an operator's own matching could not be run again
     is_longest: bool  # no other had waited longer than `met`
     in_spite_of: PassedOver | None  # the reason for the two not to meet, which their patience overcame
 
@@ -59,6 +60,7 @@ def explain_match(step: Step, opened: RoomOpened) -> MatchExplanation:
     who, met = seeker_first(commit, opened)
     seeker = seeker_in(before, commit, who)
     others, others_count, others_sharing = _others(before, seeker, met, commit.facts)
+    by_the_rules, not_asked = _asked_again(step, seeker, met)
     return MatchExplanation(
         before.policy.matching,
         who,
@@ -70,20 +72,32 @@ def explain_match(step: Step, opened: RoomOpened) -> MatchExplanation:
         others_count,
         others_sharing,
         before.policy.interest_patience_ms,
-        find_partner(before, seeker, commit.facts, MATCHINGS[before.policy.matching]) == met
-        or is_choice_hidden(before, commit),
+        by_the_rules,
+        not_asked,
         next((one for _, one in before.queue.entries.items() if one != who), None) == met,
         why_avoided(before, seeker, met, commit.facts) if met in before.queue.entered else None,
     )
 
 
+def _asked_again(step: Step, seeker: Seeker, met: ConnectionId) -> tuple[bool, str | None]:
+    """Return whether the log's matching names `met` again, and why it could not be asked, if so."""
+    before, commit = step.before, step.commit
+    try:
+        named = find_partner(before, seeker, commit.facts, matching_of_log(before.policy))
+    except MatchingError as error:
+        return False, str(error)
+    return named == met or is_choice_hidden(before, commit), None
+
+
 def explanation_lines(names: ShortNames, state: State, reason: MatchExplanation) -> Iterator[str]:
     """Yield `reason` in words, with the display names in `state`."""
     person = partial(names.person_in, state)
-    yield (_first_come if reason.matching == "first-come" else _by_interests)(person, reason)
+    yield _TEXTS.get(reason.matching, _by_own_matching)(person, reason)
     if reason.in_spite_of is not None and reason.by_the_rules:
         yield _in_spite_of(person, reason, reason.in_spite_of, state.policy.rematch_patience_ms)
-    if not reason.by_the_rules:
+    if reason.not_asked is not None:
+        yield f"it can't be asked again: {reason.not_asked}"
+    elif not reason.by_the_rules:
         yield "asked again, the matching names somebody else: the log was made under other rules"
     if not reason.others_count:
         yield "nobody else waited"
@@ -116,7 +130,9 @@ def no_match_lines(names: ShortNames, step: Step) -> Iterator[str]:
     waited = len(waiting) - len(avoided)
     if not waited:
         return  # the narrative says "alone"
-    if step.before.policy.matching == "interests":
+    if step.before.policy.matching not in MATCHINGS:
+        yield f"{count(waited, 'other')} waited, and the matching {step.before.policy.matching} named none of them"
+    elif step.before.policy.matching == "interests":
         others, patience = count(waited, "other"), span(step.before.policy.interest_patience_ms)
         yield f"{others} waited, but none shared an interest with them, and nobody's patience ({patience}) had ended"
     else:
@@ -149,10 +165,19 @@ def _by_interests(who: NameOf, reason: MatchExplanation) -> str:
     return f"by interests: nobody shared any with {seeker}, but {ended}, and {met} had waited longest"
 
 
+def _by_own_matching(who: NameOf, reason: MatchExplanation) -> str:
+    named = f"{reason.matching} named {who(reason.met)} for {who(reason.seeker)}"
+    shares = f"they share {interests_text(reason.shared)}" if reason.shared else "they share nothing"
+    return f"by the operator's own matching: {named}, after {span(reason.met_waited_ms)}; {shares}"
+
+
+_TEXTS = {"first-come": _first_come, "interests": _by_interests}
+
+
 def _about(who: NameOf, other: OtherWaiting, reason: MatchExplanation) -> str:
     shares = f", shares {interests_text(other.shared)}" if other.shared else ", shares nothing"
     why = passed_over_text(who, other.passed_over, other.connection_id) if other.passed_over is not None else ""
-    return span(other.waited_ms) + (shares if reason.matching == "interests" else "") + (f", {why}" if why else "")
+    return span(other.waited_ms) + (shares if reason.matching != "first-come" else "") + (f", {why}" if why else "")
 
 
 def _waited(state: State, who: ConnectionId, at_ms: int) -> int:

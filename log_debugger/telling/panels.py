@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from broker.decision import Rejection
+from broker.matching import MatchingError
 from broker.verification.safe_text import safe_repr
 from broker.verification.scenario import connections_in
 from events.events import RoomOpened
@@ -149,9 +150,12 @@ def _handed_sections(names: ShortNames, step: Step, deliveries: Deliveries) -> l
 
 
 def _decided_again(step: Step) -> PanelRow:
-    if is_reproduced(step):
-        return _plain("the same")
-    decision = decide_again(step)
+    try:
+        if is_reproduced(step):
+            return _plain("the same")
+        decision = decide_again(step)
+    except MatchingError as error:
+        return PanelRow("~", str(error))
     if decision is None:
         return PanelRow("~", "it can't be: the state doesn't have what the command speaks of")
     if isinstance(decision, Rejection):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
-from broker.matching import Seeker
+from broker.matching import MATCHINGS, Seeker
 from broker.verification.scenario import MAY_MATCH
 from events.commit import Commit, Facts
 from events.events import QueueEntered
@@ -22,7 +22,7 @@ SCANNED_MAX = 200
 
 NameOf = Callable[[ConnectionId], str]
 
-PassedOverReason = Literal[AvoidReason, "shares_none", "shares_less", "waited_less"]
+PassedOverReason = Literal[AvoidReason, "shares_none", "shares_less", "waited_less", "own_matching"]
 
 
 class PassedOver(NamedTuple):
@@ -45,6 +45,8 @@ def why_passed_over(
     may_meet_again = avoided is not None and avoided.reason != "blocked" and not avoided.impatient
     if avoided is not None and not (may_meet_again and met is not None and why_avoided(state, seeker, met, facts)):
         return avoided
+    if state.policy.matching not in MATCHINGS:
+        return PassedOver("own_matching")  # only its code knows more
     if state.policy.matching == "interests":
         shared, best = _shared(state, seeker, other), _shared(state, seeker, met)
         if met is None:
@@ -175,6 +177,8 @@ def not_met_text(
             return f"{who(met)} shares more with {searcher}"
         case "waited_less" if met is not None:
             return f"{who(met)} had waited longer than {partner}"
+        case "own_matching":
+            return f"the matching {policy.matching} named {who(met) if met is not None else 'nobody'} for {searcher}"
         case _:
             return "the rules give no reason"
 

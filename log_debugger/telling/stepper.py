@@ -238,7 +238,7 @@ class Stepper(App[None]):
         async def guarded() -> None:
             try:
                 await task()
-            except LOG_ERRORS as error:
+            except (UsageError, *LOG_ERRORS) as error:
                 self._note(str(error))
 
         self.run_worker(guarded(), group="work", exclusive=True)

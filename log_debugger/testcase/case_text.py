@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from rich.pretty import Node
 
+from broker.matching import MATCHINGS
 from broker.verification.safe_text import default_values
 from broker.verification.scenario import MAY_MATCH, LoggedCommand, Scenario
 from events.commands import (
@@ -58,7 +59,7 @@ Written by `chat-broker test`: who, where and what was said are made up.
 """
 
 {imports}
-
+{provided}
 NOON_MS = 1_790_000_000_000
 
 
@@ -101,6 +102,7 @@ def case_text(scenario: Scenario, position: Position) -> str:
     return _MODULE.format(
         position=position,
         imports="\n".join(_imports(scenario)),
+        provided="".join(f"\nprovide_matching({literal(policy)})\n" for policy in _own_matchings(scenario)),
         sentence=_sentence(scenario),
         body="\n".join(_body(scenario)),
     )
@@ -210,12 +212,21 @@ def _imports(scenario: Scenario) -> Iterator[str]:
     commands = [asked.command for asked in (*scenario.past, scenario.target)]
     yield "from broker.decide import decide"
     yield "from broker.decision import Rejection"
+    if any(_own_matchings(scenario)):
+        yield "from broker.own_matching import provide_matching"
     yield from _import("events.commands", {type(command).__name__ for command in commands})
     yield "from events.commit import Facts, commit_after"
     yield from _import("events.events", set(_event_names(scenario.stored)))
     if any(isinstance(command, AdoptPolicy) for command in commands):
         yield f"from events.policy import {Policy.__name__}"
     yield "from projections.state import INITIAL_STATE, evolve"
+
+
+def _own_matchings(scenario: Scenario) -> list[Policy]:
+    """Return a policy for each of the operator's own matchings that decide in `scenario`."""
+    commands = [asked.command for asked in (*scenario.past, scenario.target)]
+    names = dict.fromkeys(command.policy.matching for command in commands if isinstance(command, AdoptPolicy))
+    return [Policy(matching=name) for name in names if name not in MATCHINGS]
 
 
 def _event_names(events: Sequence[Event]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.broker import Broker
+from broker.matching import counted_as
 from broker.streams import TooManyStreamsError
 from events.ids import Position
 from events.log import LogUnavailableError
@@ -75,7 +76,7 @@ class StreamableHttpEndpoint:
         self._sessions = Sessions(broker, session_age_max_ms)
         self._host_check = host_check
         self._proxies = proxies
-        window = ChatWindow(window_html(notice, policy.matching))
+        window = ChatWindow(window_html(notice, counted_as(policy)))
         tools, resources = Tools(broker, self._sessions), Resources(broker, self._sessions, window, notice)
         subscriptions = Subscriptions(broker, resources)
         server = chat_server(tools, resources, subscriptions, window, notice)

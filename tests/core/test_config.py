@@ -351,13 +351,26 @@ def test_a_time_has_a_unit(text: str) -> None:
     assert "is a time like 7d, 12h, 30m or 90s, or never" in refusal(f"--redact-after={text}")
 
 
+def test_a_matching_of_ones_own_is_a_function_of_a_module() -> None:
+    """It need not be there: only a broker imports it."""
+    settings = parsed("--matching", "my.rules:fair")
+    assert (settings.policy.matching, settings.names_matching) == ("my.rules:fair", True)
+    assert parsed(MATCHING="my.rules:fair") == settings
+
+
+def test_a_matching_left_to_its_default_is_told_from_one_that_is_named() -> None:
+    """Even if it is the same."""
+    assert not parsed().names_matching
+    assert parsed("--matching", "first-come").names_matching
+
+
 @pytest.mark.parametrize(
     ("flag", "words"),
     [
         ("--log-format", "console or json"),
         ("--log-level", "debug, info, warning or error"),
         ("--log-synchronous", "full or normal"),
-        ("--matching", "first-come or interests"),
+        ("--matching", "first-come, interests, or package.module:function"),
     ],
 )
 def test_some_settings_are_one_of_a_few_words(flag: str, words: str) -> None:

@@ -414,7 +414,7 @@ def test_deciding_draws_and_reads_nothing(module: object) -> None:
     named |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     allowed = ("__future__", "typing", "collections", "msgspec", "events.", "projections.", "broker.")
     assert {name for name in named if not name.startswith(allowed)} == set()
-    pure = {"broker.matching", "broker.conduct", "broker.decision"}
+    pure = {"broker.matching", "broker.conduct", "broker.decision", "broker.errors"}
     assert {name for name in named if name.startswith("broker.")} <= pure
 
 

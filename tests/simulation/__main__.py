@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
+from pathlib import Path
 
+from events.codec import encode_commit
 from tests.simulation.campaign import Campaign, outcomes
 from tests.simulation.loop import STOPPED
 from tests.simulation.plan import SHARED
@@ -75,8 +78,17 @@ def _failed(outcome: Outcome, simulation: Simulation) -> int:
     print(last_lines(simulation.world))
     print(f"seed {outcome.seed} failed at step {outcome.steps}: {outcome.failure}")
     again = command_of("tests.simulation", "--seed", outcome.seed, "--to-step", outcome.steps, "--trace")
-    print(f"again: {again}\n")
+    print(f"again: {again}")
+    log = _log_of(simulation)
+    print(f"its log: {command_of('mcp_facade.main', 'report', log, '-o', log.with_suffix('.html'))}\n")
     return 1
+
+
+def _log_of(simulation: Simulation) -> Path:
+    """Write the log of a seed as a dump; commits that were trimmed are in it too."""
+    path = Path(tempfile.gettempdir()) / f"chat-broker-seed-{simulation.around.seed}.jsonl"
+    path.write_bytes(b"".join(encode_commit(commit) + b"\n" for commit in simulation.around.disk.commits))
+    return path
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.log_debugger.logs import run_command
 from tests.simulation.__main__ import main
 from tests.simulation.campaign import Campaign
 from tests.simulation.plan import SHARED
@@ -88,14 +89,18 @@ def test_a_seed_stops_at_a_step(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_a_seed_that_fails_says_how_to_see_it_again(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With the command that replays it to that step, and exit code 1."""
+    """With the command that replays it to that step, a log that the report opens, and exit code 1."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("tests.simulation.record.timestamp", lambda at_ms: "yesterday")
     assert main(["--seeds", "3"]) == 1
     printed = capsys.readouterr().out
     found = next(line for line in printed.splitlines() if line.startswith("seed ") and " failed at step " in line)
     again = shlex.split(printed.split("again: ")[1].splitlines()[0])
+    report = shlex.split(printed.split("its log: ")[1].splitlines()[0])
+    assert report[1:4] == ["-m", "mcp_facade.main", "report"]
+    assert "commits, " in run_command(*report[3:]).out
     assert os.path.samefile(again[0], sys.executable)
     assert again[1:3] == ["-m", "tests.simulation"]
     assert main(again[3:]) == 1

@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.test_debugging_page import ROOT, differences
 
 PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
 CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-FAILING, SOUND, MORE, BROKERS, CHECKED, PROPERTY, REFERENCE = CODE
+FAILING, SOUND, MORE, KINDLY, BROKERS, CHECKED, PROPERTY, REFERENCE = CODE
 
 
 THRIFTY = """
@@ -39,9 +40,9 @@ def carried_out(*blocks: str) -> dict[str, Any]:
     return names
 
 
-def shown(language: str) -> list[str]:
-    """Return the lines of the page's only block in `language`."""
-    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+def shown(language: str, number: int = 0) -> list[str]:
+    """Return the lines of a block in `language`: of the first one, or of a later one."""
+    block: str = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[number]
     return block.splitlines()
 
 
@@ -71,6 +72,42 @@ def test_what_is_said_to_be_sound_is() -> None:
         run_state_machine_as_test(one, settings=settings(max_examples=scaled(15), deadline=None))
 
 
+@pytest.mark.slow
+def test_the_code_passes_a_strict_check_of_types(tmp_path: Path) -> None:
+    """Each block with the definitions that it rests on, as mypy sees what a user has written."""
+    imports = "\n".join(line for block in CODE for line in block.splitlines() if line.startswith("from "))
+    modules = [[FAILING], [SOUND, MORE], [SOUND, KINDLY], [BROKERS], [SOUND, CHECKED, REFERENCE], [PROPERTY]]
+    for number, blocks in enumerate(modules):
+        (tmp_path / f"page_{number}.py").write_text("\n\n".join([imports, *blocks]))
+    files = [f"page_{number}.py" for number in range(len(modules))]
+    ran = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, *files],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.stdout, ran.returncode) == (f"Success: no issues found in {len(files)} source files\n", 0)
+
+
+@pytest.mark.slow
+def test_a_case_of_its_own_is_seen_if_its_interest_is_named(tmp_path: Path) -> None:
+    """Without it, the run warns as shown."""
+    module = tmp_path / "kindly.py"
+    module.write_text("\n".join([FAILING, SOUND, KINDLY, "\nclass Blind(BrokerMachine):\n    matching = kindly\n"]))
+    names = runpy.run_path(str(module))
+    for name in ("Kindly", "Blind"):
+        case = names[name].TestCase
+        case.settings = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            case().runTest()
+        found = [f"{one.category.__name__}: {one.message}".splitlines() for one in caught]
+        assert len(found) == (name == "Blind")
+        assert all(differences(shown("text"), lines) == "" for lines in found)
+
+
 def test_brokers_agree() -> None:
     """The page's brokers give the same results."""
     brokers = carried_out(BROKERS)["Brokers"]
@@ -81,7 +118,7 @@ def test_a_log_is_held_to_a_matching(monkeypatch: pytest.MonkeyPatch, capsys: py
     """The sample log is sound, breaks promise 3 under the page's matching, and passes the reference model."""
     monkeypatch.chdir(ROOT)
     carried_out(FAILING, SOUND, CHECKED, REFERENCE)
-    assert differences(shown("text"), capsys.readouterr().out.splitlines()) == ""
+    assert differences(shown("text", 1), capsys.readouterr().out.splitlines()) == ""
 
 
 @pytest.mark.slow
