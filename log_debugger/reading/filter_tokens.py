@@ -74,6 +74,11 @@ class Token(NamedTuple):
         """True for a word or a string."""
         return self.kind in ("word", "string")
 
+    @property
+    def sign(self) -> str:
+        """The text of a sign or a keyword; nothing for a value, which may look like one."""
+        return "" if self.is_value else self.text
+
 
 def expected(token: Token, what: str) -> FilterError:
     """Return the fault that something else was expected in place of `token`."""
@@ -132,27 +137,27 @@ class _Order:
             self._take_sign(token, after)
 
     def _take_value(self, token: Token, before: Token | None) -> None:
-        is_right = before is not None and (before.text in COMPARISONS or before.text in ("in", ","))
+        is_right = before is not None and before.sign in (*COMPARISONS, "in", ",")
         if token.is_value:
             _check_word(token)
             self._is_value_next = False
-        elif token.text == "(":
+        elif token.sign == "(":
             if len(self._open) == DEPTH_MAX:
                 raise FilterError(f"{token.column}: more than {DEPTH_MAX} levels deep")
-            self._open.append(before is not None and before.text == "in")
-        elif token.text != "not" or is_right:
+            self._open.append(before is not None and before.sign == "in")
+        elif token.sign != "not" or is_right:
             raise expected(token, "a value" if is_right else f"a name ({self._names}) or a value")
 
     def _take_sign(self, token: Token, after: Sequence[Token]) -> None:
-        if token.text in COMPARISONS or token.text == "in":
-            self._is_value_next, self._sign = True, token.text
-        elif token.text in ("and", "or"):
+        if token.sign in (*COMPARISONS, "in"):
+            self._is_value_next, self._sign = True, token.sign
+        elif token.sign in ("and", "or"):
             self._is_value_next, self._sign = True, ""
-        elif token.text == "not" and after and after[0].text == "in":
+        elif token.sign == "not" and after and after[0].sign == "in":
             self._is_value_next = False
-        elif token.text == "," and self._open and self._open[-1]:
+        elif token.sign == "," and self._open and self._open[-1]:
             self._is_value_next = True
-        elif token.text == ")" and self._open:
+        elif token.sign == ")" and self._open:
             self._open.pop()
         elif token.kind != "end" or self._open:
             raise self._not_a_sign(token)
@@ -160,9 +165,9 @@ class _Order:
     def _not_a_sign(self, token: Token) -> FilterError:
         meant = OTHER_WORDS.get(token.text.casefold()) if token.kind == "word" else None
         meant = token.text.casefold() if token.kind == "word" and token.text.casefold() in KEYWORDS else meant
-        if token.text == "," and self._sign == "in":
+        if token.sign == "," and self._sign == "in":
             return expected(token, "parentheses around the values after in, as in type in (room_opened, LeaveRoom)")
-        if meant is not None or token.text == ",":
+        if meant is not None or token.sign == ",":
             return _other_spelling(token.column, token.text, meant or "and")
         if not self._sign:
             return expected(token, f"a comparison ({' '.join(COMPARISONS)} in)")

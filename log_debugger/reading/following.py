@@ -57,13 +57,14 @@ class Follower:
         except LogUnavailableError as error:
             self._away(error)
             return None
-        self._is_away = False
         known = self._state.tip
         if tip.position < known.position or (tip.position == known.position and tip != known):
             raise UnusableLogError(
                 f"{self._source.name} ends at position {tip.position:,}, and no longer holds the commit at position "
                 f"{known.position:,} that was read before: it was rolled back, or is another log now; start again"
             )
+        if tip == known:
+            self._is_away = False  # else the commits have to be read, too
         return tip.position
 
     def _page(self, tip: Position) -> Iterator[LogEntry]:
@@ -76,6 +77,7 @@ class Follower:
                 before, now = self._conversations, conversations_after(self._conversations, step.commit)
                 self._state, self._conversations = step.after, now
                 yield LogEntry(line, step, before, now)
+            self._is_away = False
         except LogTrimmedError:
             raise
         except LogUnavailableError as error:

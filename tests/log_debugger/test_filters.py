@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
@@ -16,7 +17,13 @@ from events.commands import LeaveQueue
 from events.events import RoomOpened
 from log_debugger.reading.filter_fields import COMPARE, COUNTS, NAMES, RISING
 from log_debugger.reading.filter_parser import Filter, parse_filter
-from log_debugger.reading.filters import LogContext
+from log_debugger.reading.filters import (
+    LogContext,
+    add_filter_arguments,
+    filter_from_options,
+    filter_text_of,
+    when_asked,
+)
 from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Source, open_source, steps
 from log_debugger.reading.times import LogSpan
@@ -306,6 +313,9 @@ NO_NAME = f"is no name of a filter, which are {', '.join(NAMES)} and policy.FIEL
         ("waiting > 1 and", f"16: expected {WHAT}"),
         ("waiting > not 1", "11: expected a value"),
         ("waiting not > 1", "9: expected a comparison"),
+        ('waiting > 1 "and" waiting > 2', "13: expected 'and', 'or' or the end; a value of several words stands in"),
+        ('person "in" (Ann, Bob)', "8: expected a comparison"),
+        ("person == and", "11: expected a value"),
         ("room 2370", "6: expected a comparison (< <= > >= == != in)"),
         ("room == 2370, type == message_sent", "13: , is no sign here; did you mean and?"),
         ("wait > 30", "8: expected a duration with its unit, as in 30s, 1.5m or 250ms"),
@@ -511,6 +521,37 @@ def test_flags_and_a_filter_hold_together(folder: Path) -> None:
     assert [one["position"] for one in run_ok("replay", log, *types, "--json").objects[:-1]] == [2, 3, 4, 6]
     more = (*types, "--connection", "Ann", "--when", "messages > 0")
     assert [one["position"] for one in run_ok("replay", log, *more, "--json").objects[:-1]] == [3, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("flags", "text", "where"),
+    [
+        ((), "", None),
+        (("--when", "waiting == 1 or messages > 0"), "waiting == 1 or messages > 0", [1, 3, 4, 5, 6, 7, 8, 9]),
+        (("--connection", "Ann", "--room", "23"), "person == Ann and room == 23", [2, 3, 4, 6]),
+        (("--type", "message_sent", "--type", "RoomClosed"), "type in (message_sent, RoomClosed)", [3, 4, 6, 7]),
+        (
+            ("--type", "message_sent", "--when", "position == 1 or position == 3"),
+            "type == message_sent and (position == 1 or position == 3)",
+            [3],
+        ),
+        (("--rejection", "--connection", "Ann b"), None, None),
+        (("--rejection",), "rejection", []),
+    ],
+)
+def test_flags_are_shown_as_the_filter_that_they_mean(
+    talk: Source, flags: tuple[str, ...], text: str | None, where: list[int] | None
+) -> None:
+    """The stepper shows what it looks for as one would type it."""
+    parser = argparse.ArgumentParser()
+    add_filter_arguments(parser)
+    shown = filter_text_of(parser.parse_args(flags))
+    assert shown == (text if text is not None else 'person == "Ann b" and rejection')
+    if where is not None:
+        assert positions(talk, shown) == where
+        options = parser.parse_args(flags)
+        chosen = filter_from_options(options, when_asked(options), LogContext(talk))
+        assert [step.commit.position for step in steps(talk) if chosen.matches(step)] == where
 
 
 def test_the_stay_of_a_match_that_was_missed_counts_from_its_entry(company: Source) -> None:
