@@ -44,7 +44,9 @@ class BranchLog:
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` and note its branches. Another tracer, such as a debugger's, sees nothing of this call."""
-        previous = sys.gettrace()
+        previous, here = sys.gettrace(), inspect.currentframe()
+        assert here is not None
+        here.f_trace_opcodes = True  # Python 3.12 looks whether any frame wants this when the tracer is set
         sys.settrace(self._enter)
         try:
             return function(*args, **kwargs)
@@ -65,7 +67,6 @@ class BranchLog:
         if frame.f_code.co_filename != self._file:
             return None
         steps, last = self._steps.setdefault(frame.f_code, set()), _ENTRY
-        frame.f_trace_lines, frame.f_trace_opcodes = False, True
 
         def step(frame: FrameType, event: str, arg: object) -> Callable[[FrameType, str, object], Any]:
             nonlocal last
@@ -74,6 +75,8 @@ class BranchLog:
                 last = frame.f_lasti
             return step
 
+        frame.f_trace = step  # Python 3.13 ignores the next line without it
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
         return step
 
 
