@@ -117,7 +117,8 @@ def store_module(url: str) -> StoreModule:
         if (error.name or "").partition(".")[0] in ("broker", "events", "projections"):
             raise
         raise UnusableLogError(
-            f"{scheme_of(url)}:// needs a library that is not installed: pip install '{DISTRIBUTION}[{store.extra}]'"
+            f"{scheme_of(url)}:// needs a library that is not installed: install {DISTRIBUTION} with its extra"
+            f" {store.extra!r}, as docs/installing.md says"
         ) from None
     return module
 

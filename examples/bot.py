@@ -1,4 +1,4 @@
-"""Greet a stranger, and answer at most ten messages: python examples/bot.py localhost:8000."""
+"""Greet a stranger, and answer at most ten messages: python examples/bot.py [localhost:8000]."""
 
 import asyncio
 import sys
@@ -24,4 +24,4 @@ async def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "localhost:8000"))

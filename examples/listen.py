@@ -1,13 +1,14 @@
-"""Print what a stranger does: python examples/listen.py, with a broker on this machine."""
+"""Print what a stranger does: python examples/listen.py [URL]."""
 
 import asyncio
+import sys
 
 import mcp_types as types
 from mcp.client.client import Client
 from mcp.client.extension import ClientExtension, NotificationBinding
 from pydantic import BaseModel
 
-URL = "http://127.0.0.1:8000/mcp"
+URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000/mcp"
 EVENTS = "io.github.mcp-chat-broker/events"
 
 

@@ -1,4 +1,4 @@
-"""Greet a stranger and answer five messages, by calls of tools alone: python examples/tools_only.py URL.
+"""Greet a stranger and answer five messages, by calls of tools alone: python examples/tools_only.py [URL].
 
 Every client that can call tools can chat like this: no stream, no resource, no session. The URL is that of the
 endpoint, http://127.0.0.1:8000/mcp for a broker on this machine.
@@ -60,4 +60,4 @@ async def main(url):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000/mcp"))

@@ -8,7 +8,7 @@ independent implementation of the rules. The package needs Hypothesis (the extra
 try:
     import hypothesis as _hypothesis  # noqa: F401 - fails here if it is missing
 except ImportError:
-    raise ImportError("broker.testing needs Hypothesis: pip install 'mcp-chat-broker[testing]'") from None
+    raise ImportError("broker.testing needs Hypothesis: install mcp-chat-broker with its extra 'testing'") from None
 
 from broker.testing.branches import UntriedBranchWarning
 from broker.testing.checker import Counterexample

@@ -89,18 +89,18 @@ def waited_ms(state: State, who: ConnectionId) -> int:
 
 
 def policy_changes(policy: Policy) -> JsonObject:
-    """Return the fields that differ from the defaults."""
+    """Return the fields that differ from the policy of an empty log."""
     usual = Policy()
     fields = Policy.__struct_fields__
     return {field: getattr(policy, field) for field in fields if getattr(policy, field) != getattr(usual, field)}
 
 
 def policy_text(policy: Policy) -> str:
-    """Return the fields that differ from the defaults, in words."""
+    """Return the fields that differ from the policy of an empty log, in words."""
     changed = policy_changes(policy)
     usual = Policy()
-    parts = [f"{field} {value} (default {getattr(usual, field)})" for field, value in changed.items()]
-    return ", ".join(parts) or "as by default"
+    parts = [f"{field} {value} (instead of {getattr(usual, field)})" for field, value in changed.items()]
+    return ", ".join(parts) or "as in an empty log"
 
 
 def place_text(names: ShortNames, place: Place | None) -> str:

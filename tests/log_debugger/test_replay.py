@@ -63,7 +63,7 @@ after position 9, 2026-09-21T14:20:30.000Z (00:07:10.000):
   rooms        none is open, 2 closed
   connections  3 known: 3 idle
   messages     2
-  policy       as by default
+  policy       as in an empty log
   digest       {digest}
 """
 
@@ -96,7 +96,7 @@ def test_the_end_has_those_who_wait_and_talk(tmp_path: Path) -> None:
         "    r_2370 Cat·0a1b and Dan·6f5d9 since position 4: 0 messages in 1.0 s",
         "  connections  4 known: 2 waiting, 2 chatting",
         "  messages     0",
-        "  policy       messages_per_10s_max 5 (default 20), matching interests (default first-come)",
+        "  policy       messages_per_10s_max 5 (instead of 20), matching interests (instead of first-come)",
     ]
 
 

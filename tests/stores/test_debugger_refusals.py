@@ -60,7 +60,7 @@ def test_a_missing_library(scheme: str, extra: str, library: str, monkeypatch: p
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
     url = f"{scheme}://host/db"
-    install = f"pip install 'mcp-chat-broker[{extra}]'"
+    install = f"install mcp-chat-broker with its extra '{extra}'"
     for command in (("verify", url), ("log", "dump", url), ("log", "trim", url, "--before", "2")):
         assert install in refused(*command)
     assert install in loaded(url, dumped(conversation().commits)).err
