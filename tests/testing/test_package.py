@@ -20,7 +20,8 @@ def test_without_hypothesis_one_line_names_the_extra() -> None:
     """Without Hypothesis, the import of any module fails with a line that names the extra."""
     for module in ("broker.testing", "broker.testing.reference_model"):
         said = said_by(f"import sys; sys.modules['hypothesis'] = None; import {module}")
-        assert said[-1] == "ImportError: broker.testing needs Hypothesis: install mcp-chat-broker with its extra 'testing'"
+        needs = "broker.testing needs Hypothesis: install mcp-chat-broker with its extra 'testing'"
+        assert said[-1] == f"ImportError: {needs}"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["optional-dependencies"]["testing"][0].startswith("hypothesis")
 
