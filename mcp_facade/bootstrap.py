@@ -112,7 +112,8 @@ class BootstrapApp:
 
     async def _wait(self, scope: Scope, receive: Receive, send: Send) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._decided.wait(), START_WAIT_MS / 1_000)
+            async with asyncio.timeout(START_WAIT_MS / 1_000):
+                await self._decided.wait()
         await (self._app or not_ready())(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:

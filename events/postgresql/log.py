@@ -133,7 +133,8 @@ class PostgresqlLog:
                     after = commit.position
                 if not commits:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(grown.wait(), POLL_SECONDS)
+                        async with asyncio.timeout(POLL_SECONDS):  # `wait_for` may swallow a cancellation (3.11)
+                            await grown.wait()
 
     async def tip(self) -> Tip:
         """Return the last commit's tip; see `EventLog.tip`."""

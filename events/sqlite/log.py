@@ -116,7 +116,8 @@ class SqliteLog:
                 after = commit.position
             if not commits:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(grown.wait(), self._poll_seconds)
+                    async with asyncio.timeout(self._poll_seconds):  # `wait_for` may swallow a cancellation (3.11)
+                        await grown.wait()
 
     async def tip(self) -> Tip:
         """Return the last commit's tip; see `EventLog.tip`."""

@@ -37,6 +37,7 @@ from events.postgresql.log import PostgresqlLog
 from events.postgresql.open import open_log
 from projections.state import fold
 from tests.support.engines.postgresql import Server, new_name, server
+from tests.support.fake_clock import settle
 from tests.support.log_contract import PickledStates, all_of, another_after, chain, conversation
 from tests.support.logs import log_of
 from tests.support.people import ANN, BOB, enter, say
@@ -455,6 +456,21 @@ class TestCallers:
         with pytest.raises(Conflict):
             await log.append([another_after([])], expected=EMPTY_TIP)
         assert await all_of(log) == commits
+
+    @on_log()
+    async def test_a_follower_ends_when_it_is_cancelled(self, log: PostgresqlLog) -> None:
+        """Also in the moments after it was woken; else the broker that stops it would wait for ever."""
+        for steps in range(8):
+            following = asyncio.ensure_future(anext(log.follow(0)))
+            await settle()
+            await log.tip()  # after the follower's look, over the same connection
+            await settle()
+            log._wake()
+            await settle(steps)
+            following.cancel()
+            done, _ = await asyncio.wait({following}, timeout=5)
+            assert done, steps
+            assert following.cancelled(), steps
 
     @on_log()
     async def test_a_lost_commit_is_damage(self, log: PostgresqlLog) -> None:
