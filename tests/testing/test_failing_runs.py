@@ -124,7 +124,7 @@ def test_the_exception_of_a_matching_is_shown_with_its_history(systems: Any) -> 
     assert error.args == ("two of them",)
     told = notes(error)
     history = told[told.index("the history that leads there:") + 1 :]
-    commands = [line for line in history if line.lstrip()[0].isdigit()]
+    commands = [line for line in history if line.lstrip()[:1].isdigit()]
     assert [line.split("ms ")[1].split("(")[0] for line in commands] == ["AdoptPolicy", "EnterQueue", "EnterQueue"]
     assert any(line.startswith("the last command was EnterQueue(") for line in history)
 
