@@ -98,7 +98,6 @@ class MatchConfirmation:
         """Note a sign of life of `connection_id`, and tell the other brokers if it confirms a match."""
         match = self.unconfirmed.pop(connection_id, None)
         if match is not None and self._roster is not None:
-            self._tell(Confirmed(connection_id, match.opened_position))
             self._told[connection_id] = match.opened_position, self._clock.now_ms()
             self._tell(Confirmed(connection_id, match.opened_position))
 
