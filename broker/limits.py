@@ -32,7 +32,7 @@ MEANINGS: Mapping[str, str] = {
     "command_timeout_ms": "how long a command may take; then it is unavailable",
     "commands_pending_max": "commands in line; beyond it, unavailable",
     "interest_patience_ms": "with --matching interests, how long a connection waits for a shared interest",
-    "snapshot_every_commits": "commits between two snapshots of a log in a file; a start folds fewer of them",
+    "snapshot_every_commits": "commits between two snapshots of a log that lasts; a start folds fewer of them",
     "confirm_grace_ms": "how long the members of a new room have for a sign of life; 0 asks for none",
     "requeue_on_missed_match": "1: the partner of a missed match waits again in the old place; 0: it does not",
     "rematch_after_ms": "how long two do not meet again after their last room",

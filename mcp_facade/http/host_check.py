@@ -37,13 +37,13 @@ _REFUSALS = {
         "a request had no Host header, or several; if it came through a proxy, have that send one",
     ),
     421: _Refusal(
-        "Invalid Host header: whoever runs this broker lets in another name than its machine's with --allow-host",
+        "Invalid Host header: the operator of this broker lets in another name than its machine's with --allow-host",
         "host_refused",
         "a request named a host that is not allowed; where clients use another name than this machine's, allow it "
         "with --allow-host",
     ),
     403: _Refusal(
-        "Invalid Origin header: whoever runs this broker lets in the pages of another origin with --allow-origin",
+        "Invalid Origin header: the operator of this broker lets in the pages of another origin with --allow-origin",
         "origin_refused",
         "a page called from an origin that is not allowed; where it should, allow it with --allow-origin",
     ),
