@@ -40,5 +40,5 @@ def test_the_table_says_what_is_not_met() -> None:
 async def test_a_message_between_two_brokers_is_measured() -> None:
     """On a real Valkey, against appends to the same."""
     binary_of("valkey")
-    (row,) = await latency.measure(rounds=1, seconds=0.5)
+    (row,) = await latency.measure(1, 0.5, ["redis"])
     assert float(row.figure) > 0
