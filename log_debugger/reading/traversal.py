@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError
@@ -25,7 +26,7 @@ from log_debugger.reading.iterate import (
 from log_debugger.reading.sources import Source, state_at
 from projections.state import State, fold
 
-PAGE_COMMITS = 2_000
+PAGE_COMMITS = 1_000
 PENDING_MAX = 50_000
 """The most lines in memory: beyond, they are folded."""
 
@@ -72,22 +73,41 @@ class Traversal:
             UnreadableCommitError: a commit can't be decoded; all before it were yielded.
             BrokenChainError: a commit does not follow the one before; all before it were yielded.
         """
-        if self._last <= self._position:
-            return
-        snapshots = set(self._source.snapshots())
-        for line in self._source.lines(self._position):
-            if self._position in snapshots and len(self._pending) >= JUMP_COMMITS_MIN:
-                self._state = None
-                self._pending.clear()
-            if self._wanted(line):
-                yield self._entry(line)
-            else:
-                self._pass_over(line)
-            self._position += 1
-            if self._position % PAGE_COMMITS == 0:
-                self._advance(PAGE_COMMITS)
-            if self._position >= self._last:
+        for page in self._pages():
+            if not self._wanted(b"\n".join(page)):
+                self._pass_over(page)
+                continue
+            for line in page:
+                if self._wanted(line):
+                    yield self._entry(line)
+                else:
+                    self._pass_over([line])
+
+    def _pages(self) -> Iterator[list[bytes]]:
+        """Yield the lines up to the last, some at a time; a snapshot's position is the end of a page."""
+        snapshots = iter(self._source.snapshots())
+        lines = self._source.lines(self._position)
+        snapshot = next(snapshots, self._last)
+        while self._position < self._last:
+            while snapshot <= self._position:
+                self._jump_from(snapshot)
+                snapshot = next(snapshots, self._last)
+            page: list[bytes] = []
+            try:
+                page.extend(islice(lines, min(snapshot, self._last, self._position + PAGE_COMMITS) - self._position))
+            except Exception:
+                yield page  # all that could be read
+                raise
+            if not page:
                 return
+            yield page
+            self._advance(len(page))
+
+    def _jump_from(self, snapshot: Position) -> None:
+        """Forget the pending lines up to a snapshot, if that saves work."""
+        if snapshot == self._position and len(self._pending) >= JUMP_COMMITS_MIN:
+            self._state = None
+            self._pending.clear()
 
     def end(self) -> tuple[State, Conversations]:
         """Return the state and the conversations at the end of the pass.
@@ -102,17 +122,20 @@ class Traversal:
         step = step_of(self._caught_up(), line)
         before = self._counted()
         self._state, self._conversations = step.after, conversations_after(before, step.commit)
+        self._position += 1
         return LogEntry(line, step, before, self._conversations)
 
-    def _pass_over(self, line: bytes) -> None:
-        at = line.find(_SENT)
-        if at >= 0 and line.count(_TYPE) == 2:  # a command, and one event
-            begin = at + len(_SENT)
-            self._messages[line[begin : line.index(b'"', begin)]] += 1
-        else:
-            commit = commit_at(self._position + 1, line)
-            self._conversations = conversations_after(self._counted(), commit)
-        self._pending.append(line)
+    def _pass_over(self, page: list[bytes]) -> None:
+        rooms: list[bytes] = []
+        for number, line in enumerate(page, self._position + 1):
+            begin = line.find(_SENT) + len(_SENT)
+            if begin >= len(_SENT) and line.count(_TYPE) == 2:  # a command, and one event
+                rooms.append(line[begin : line.index(b'"', begin)])
+            else:
+                self._conversations = conversations_after(self._conversations, commit_at(number, line))
+        self._messages.update(rooms)
+        self._position += len(page)
+        self._pending += page
         if len(self._pending) > PENDING_MAX:
             self._caught_up()
 
