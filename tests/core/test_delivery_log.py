@@ -20,12 +20,12 @@ def record(bench: BrokerBench, count: int, first: Position = 1) -> None:
 
 
 def stored(bench: BrokerBench) -> list[Position]:
-    """The positions whose delivery has been stored."""
+    """Return the positions of stored deliveries."""
     return [one.position for one in bench.log.delivery_records]
 
 
 def positions(count: int, first: Position = 1) -> list[Position]:
-    """As many positions, from `first` on."""
+    """Return `count` positions, from `first` on."""
     return list(range(first, first + count))
 
 
@@ -46,7 +46,7 @@ async def test_a_delivery_is_recorded_when_the_stream_has_written_it(bench: Brok
 
 @with_broker()
 async def test_a_page_that_was_given_is_a_delivery_of_each_event_in_it(bench: BrokerBench) -> None:
-    """By the way in which it was given."""
+    """The record names the way of the page."""
     room = await bench.pair(ANN, BOB)
     await bench.do(say(ANN, "one", None, room))
     await bench.do(say(ANN, "two", None, room))
@@ -74,7 +74,7 @@ async def test_a_full_batch_is_stored_at_once(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_one_batch_is_stored_at_a_time_and_the_rest_follows(bench: BrokerBench) -> None:
-    """While the disk is busy, nothing is lost that memory has room for."""
+    """While the disk is busy, nothing within memory's bound is lost."""
     disk_is_free = asyncio.Event()
     bench.log.before_record.append(disk_is_free.wait)
     record(bench, BATCH_MAX)
@@ -88,7 +88,7 @@ async def test_one_batch_is_stored_at_a_time_and_the_rest_follows(bench: BrokerB
 
 @with_broker()
 async def test_records_above_the_limit_are_dropped(bench: BrokerBench) -> None:
-    """A disk that stands still does not fill the memory; the first ones are kept."""
+    """A blocked disk does not fill the memory; the first records are kept."""
     disk_is_free = asyncio.Event()
     bench.log.before_record.append(disk_is_free.wait)
     record(bench, BATCH_MAX)
@@ -100,7 +100,7 @@ async def test_records_above_the_limit_are_dropped(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_the_end_stores_what_is_pending(bench: BrokerBench) -> None:
-    """Before the log is closed, and after the batch that is being stored."""
+    """It stores them before the log is closed, and after the batch under way."""
     disk_is_free = asyncio.Event()
     bench.log.before_record.append(disk_is_free.wait)
     record(bench, BATCH_MAX)

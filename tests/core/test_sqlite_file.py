@@ -80,7 +80,7 @@ def by_hand(path: Path, sql: str) -> None:
 
 
 def purge(file: SqliteFile) -> None:
-    """Delete everything that counts as gone."""
+    """Delete everything due for deletion."""
     while file.purge():
         pass
 
@@ -108,7 +108,7 @@ class TestKeeping:
 
     @pytest.mark.parametrize(("synchronous", "number"), [("FULL", 2), ("NORMAL", 1)])
     def test_the_disk_is_waited_for_as_was_asked(self, path: Path, synchronous: SynchronousMode, number: int) -> None:
-        """The synchronous setting holds, also after work that does not wait for the disk."""
+        """The synchronous setting holds, also after work without a wait for the disk."""
         with SqliteFile(path, synchronous=synchronous) as log:
             for _ in range(2):
                 assert log._db.execute("PRAGMA synchronous").fetchone() == (number,)
@@ -179,7 +179,7 @@ class TestKeeping:
 
     @pytest.mark.parametrize("suffix", ["", "-journal", "-wal", "-shm"])
     def test_what_a_start_that_was_cut_off_has_left_is_out_of_the_way(self, path: Path, suffix: str) -> None:
-        """Leftovers of a start that was cut short are removed, and a new log is on the disk before it is used."""
+        """Leftovers of a start cut short are removed, and a new log is on the disk before use."""
         path.with_name(f"chat.db.new{suffix}").write_bytes(b"half")
         with SqliteFile(path) as log:
             assert log.tip() == EMPTY_TIP
@@ -403,7 +403,7 @@ class TestSnapshots:
         assert log.load_snapshot(None, STATES) is None
 
     def test_one_whose_pages_are_damaged_is_passed_over(self, log: SqliteFile, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A snapshot on damaged pages is skipped, but a disk that does not answer is an error."""
+        """A snapshot on damaged pages is skipped, but a disk without an answer is an error."""
         errors: list[Exception] = [apsw.CorruptError(), apsw.IOError()]
         load = sqlite_snapshots.load
 
@@ -621,7 +621,7 @@ class TestTrimming:
         asked: list[str] = []
 
         class Database:
-            """A database with that much free space."""
+            """A database with `free` bytes of space."""
 
             def execute(self, sql: str, _: tuple[()] = ()) -> Database:
                 """Record the statement."""
@@ -672,7 +672,7 @@ class TestTrimming:
 
 
 class TestLoading:
-    """A log that is loaded from a dump."""
+    """A log loaded from a dump."""
 
     def test_it_may_begin_behind_a_snapshot(self, path: Path) -> None:
         """A loaded log may start from a snapshot, as a trimmed one."""
@@ -702,7 +702,7 @@ class TestLoading:
 
 
 class TestTrouble:
-    """A file that can't be written for now: nothing is stored, and it works again later."""
+    """A temporarily unwritable file: nothing is stored, and it works again later."""
 
     def test_a_full_disk_is_not_for_ever(self, path: Path) -> None:
         """A failed append on a full disk stores nothing, and works once there is space."""
@@ -756,7 +756,7 @@ class TestTrouble:
     def test_a_probe_says_why_the_log_takes_nothing_and_names_no_path(
         self, log: SqliteFile, path: Path, tmp_path: Path
     ) -> None:
-        """Gone, replaced, locked or full; it goes well again once that is over, and leaves nothing behind."""
+        """The reason is gone, replaced, locked or full; the next probe after it succeeds, and leaves nothing behind."""
         there = tmp_path / "moved"
 
         def refused() -> str:
@@ -790,7 +790,7 @@ class TestTrouble:
             log.probe()
 
     def test_a_probe_notices_another_log_in_the_same_file(self, log: SqliteFile) -> None:
-        """One that was copied over it has another epoch."""
+        """A copy in its place has another epoch."""
         log._db.execute("UPDATE meta SET value = '0123456789abcdef' WHERE name = 'epoch'")
         with pytest.raises(LogUnavailableError, match=r"^the log was replaced by another one; "):
             log.probe()
@@ -805,7 +805,7 @@ class TestTrouble:
     def test_a_link_in_the_place_of_a_file_of_sqlite_is_not_followed(
         self, path: Path, tmp_path: Path, suffix: str
     ) -> None:
-        """Another user may have put it there; the file that it leads to is as it was."""
+        """Another user may have put it there; its target is unchanged."""
         stored(path)
         victim = tmp_path / "victim"
         victim.write_text("precious")
@@ -1066,7 +1066,7 @@ class TestRefusals:
     @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
     @pytest.mark.parametrize("kind", KINDS)
     def test_what_another_user_has_put_beside_it_is_not_written_to(self, path: Path, suffix: str, kind: str) -> None:
-        """SQLite would write into it: it is refused with a line that names it, whether there is a log yet or not."""
+        """SQLite would write into it: it is refused with its name, whether there is a log yet or not."""
         planted = Path(f"{path}{suffix}")
         victim = plant(kind, planted)
         with pytest.raises(UnusableLogError, match=f"chat.db{suffix} is not a file that a broker has made"):
@@ -1081,7 +1081,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("mode", ["write", "share", "read"])
     def test_a_pipe_is_no_log(self, path: Path, mode: Mode) -> None:
-        """Nothing waits for someone to write into it."""
+        """The opening does not wait for a writer."""
         os.mkfifo(path)
         self.refuses(path, "LOG is a pipe or a device; name a file", mode)
 
@@ -1092,7 +1092,7 @@ class TestRefusals:
         self.refuses(path, "LOG is a directory; name a file in it")
 
     def test_a_start_that_was_cut_short_is_no_log_yet(self, path: Path) -> None:
-        """A log is made under another name first, so a start that is cut short leaves none."""
+        """A log is made under another name first, so an interrupted start leaves none."""
         path.with_name("chat.db.new").write_bytes(b"half")
         with SqliteFile(path) as file:
             assert file.tip() == EMPTY_TIP
@@ -1108,7 +1108,7 @@ def read_only(path: Path, *suffixes: str) -> Iterator[Path]:
         os.chmod(directory, 0o555)  # noqa: S103 - nobody may write is the point
         user = os.geteuid()
         try:
-            if user == 0:  # to whom no mode applies
+            if user == 0:  # no mode applies to root
                 os.seteuid(65_534)
             yield Path(directory, path.name)
         finally:
