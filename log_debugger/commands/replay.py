@@ -111,7 +111,7 @@ def _print_log(
     # If every commit is printed, the lines themselves show the progress.
     quiet = commit_filter != MATCH_ALL and not terminal.out.isatty()
     with terminal.progress("reading", last - base.position) if quiet else nullcontext(_no_progress) as advance:
-        traversal = Traversal(source, last, wanted, advance)
+        traversal = Traversal(source, last, wanted, advance, printer.connection)
         for entry in traversal.entries():
             if commit_filter is not None and commit_filter.matches(entry.step):
                 printer.commit(entry)
@@ -119,7 +119,7 @@ def _print_log(
         state, conversations = traversal.end()
     if commit_filter is not None:
         printer.after_commits(shown)
-    printer.state(state, conversations)
+    printer.state(state, conversations, traversal.last_act, base.position)
 
 
 def _no_progress(steps: int) -> None:

@@ -9,6 +9,7 @@ from events.events import Event, RoomClosed, RoomOpened
 from log_debugger.reading.deliveries import Deliveries, NotificationDelivery, deliveries_json
 from log_debugger.reading.filters import MATCH_ALL, CommitFilter, concerns
 from log_debugger.reading.iterate import Conversations, LogEntry, conversations_in
+from log_debugger.reading.own_acts import OwnAct, own_act
 from log_debugger.reading.short_names import ShortNames, shown_id
 from log_debugger.reading.sources import Source, Step
 from log_debugger.reading.times import clock, span, start_of
@@ -40,6 +41,7 @@ class Timeline:
         self._told, self._start_ms = told, start_of(source)
         self._deliveries = Deliveries(source, self.last)
         self._totals, self._room_totals = Totals(), Totals()
+        self._last_act: OwnAct | None = None  # of the filter's connection
 
     def begin(self, base: State) -> None:
         """Print the subject, and its state in the base of a trimmed log."""
@@ -100,6 +102,8 @@ class Timeline:
         events = [event for event in step.commit.events if concerns(event, self._filter)]
         deliveries = self._deliveries.of(step.commit, events)
         self._totals.add(step, events, deliveries, self._filter.connection)
+        if self._filter.connection is not None:
+            self._last_act = own_act(step.commit, self._filter.connection) or self._last_act
         return events, deliveries
 
     def _below(self, step: Step, events: Sequence[Event], deliveries: list[NotificationDelivery]) -> Iterator[str]:
@@ -128,7 +132,8 @@ class Timeline:
 
     def _detail(self, state: State, conversations: Conversations) -> Iterator[str]:
         if self._filter.connection is not None:
-            yield from connection_lines(self._names, state, self._filter.connection)
+            base = self._source.base.tip.position
+            yield from connection_lines(self._names, state, self._filter.connection, self._last_act, base)
         if self._filter.room is not None:
             yield from room_lines(self._names, state, conversations, self._filter.room)
 
@@ -139,7 +144,7 @@ class JsonTimeline(Timeline):
     def begin(self, base: State) -> None:
         """See `Timeline.begin`."""
         if base.position:
-            known = detail_json(base, conversations_in(base), self._filter.connection, self._filter.room)
+            known = detail_json(base, conversations_in(base), self._filter.connection, self._filter.room, None)
             self._line(ascii_json({"base": {"position": base.position} | known}))
 
     def commit(self, entry: LogEntry) -> None:
@@ -168,7 +173,7 @@ class JsonTimeline(Timeline):
     def end(self, state: State, conversations: Conversations) -> None:
         """See `Timeline.end`."""
         totals = self._totals.to_json()
-        detail = detail_json(state, conversations, self._filter.connection, self._filter.room)
+        detail = detail_json(state, conversations, self._filter.connection, self._filter.room, self._last_act)
         self._line(ascii_json({"totals": totals, "state": {"position": state.position} | detail}))
 
 
