@@ -191,6 +191,7 @@ class LogWriter:
             return
         if isinstance(answer, Rejection) and not isinstance(pending.command, OWN_COMMANDS):
             self._metrics.rejected(answer.code)
+            self._observer.command_refused(pending.command, answer.code)
         pending.answer.set_result(answer)
 
     def _answer_all(self, commands: Iterable[PendingCommand], answer: CommandAnswer) -> None:
