@@ -121,7 +121,7 @@ class Deliveries:
 
     @cached_property
     def _unclean_ends(self) -> list[Position]:
-        return unclean_ends(self._source.operation_records() or ())
+        return unclean_ends(self._source)
 
     @cached_property
     def _ends_at_ms(self) -> int:

@@ -10,11 +10,13 @@ from events.ids import ConnectionId, Position
 from log_debugger.reading.deliveries import recipients_of
 from log_debugger.reading.filters import CommitFilter
 from log_debugger.reading.iterate import Conversations, LogEntry
+from log_debugger.reading.operations import Note
 from log_debugger.reading.own_acts import OwnAct
 from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.times import clock
 from log_debugger.telling.describe import connection_lines, detail_json, room_lines, state_json, state_lines
 from log_debugger.telling.narrative import count, narrative, narrative_line
+from log_debugger.telling.notes import note_json, note_line
 from log_debugger.terminal import Terminal, ascii_json
 from projections.state import State
 
@@ -52,6 +54,10 @@ class CommitPrinter:
     def commit(self, entry: LogEntry) -> None:
         """Print one commit."""
         self._line(narrative_line(self._names, entry.step, entry.conversations, self._start_ms))
+
+    def note(self, note: Note, state: State) -> None:
+        """Print one note; `state` is the one at its time."""
+        self._line(note_line(self._names, state, note, self._start_ms))
 
     def after_commits(self, shown: int) -> None:
         """Print the end of the commits, of which `shown` were printed."""
@@ -95,6 +101,10 @@ class JsonCommitPrinter(CommitPrinter):
                 "told": [{"connection_id": who, "method": method} for who, method in recipients_of(commit.events)],
             }
         )
+
+    def note(self, note: Note, state: State) -> None:
+        """See `CommitPrinter.note`."""
+        self._object(note_json(note))
 
     def after_commits(self, shown: int) -> None:
         """See `CommitPrinter.after_commits`; programs see the end of the commits by the state."""

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from events.events import Event, RoomClosed, RoomOpened
+from events.ids import Position
 from log_debugger.reading.deliveries import Deliveries, NotificationDelivery, deliveries_json
 from log_debugger.reading.filters import MATCH_ALL, CommitFilter, concerns
 from log_debugger.reading.iterate import Conversations, LogEntry, conversations_in
+from log_debugger.reading.operations import Note, Notes, notes_about
 from log_debugger.reading.own_acts import OwnAct, own_act
 from log_debugger.reading.short_names import ShortNames, shown_id
 from log_debugger.reading.sources import Source, Step
@@ -16,6 +18,7 @@ from log_debugger.reading.times import clock, span, start_of
 from log_debugger.telling.describe import connection_lines, detail_json, place_text, room_lines
 from log_debugger.telling.explain import MatchExplanation, explain_match, explanation_lines, no_match_lines
 from log_debugger.telling.narrative import count, narrative
+from log_debugger.telling.notes import note_json, note_line
 from log_debugger.telling.passed_over import passed_over_json
 from log_debugger.telling.totals import Totals
 from log_debugger.terminal import Terminal, ascii_json
@@ -42,6 +45,8 @@ class Timeline:
         self._deliveries = Deliveries(source, self.last)
         self._totals, self._room_totals = Totals(), Totals()
         self._last_act: OwnAct | None = None  # of the filter's connection
+        who = commit_filter.connection
+        self._notes = notes_about(source, who) if who is not None and told == MATCH_ALL else Notes(())
 
     def begin(self, base: State) -> None:
         """Print the subject, and its state in the base of a trimmed log."""
@@ -56,6 +61,7 @@ class Timeline:
     def commit(self, entry: LogEntry) -> None:
         """Count one commit of the timeline, and print it if it is to be told."""
         step = entry.step
+        self._tell_notes(step.commit.position, step.before)
         events, deliveries = self._counted(step)
         self._room_totals.add(step, events, deliveries, None)
         heading = self._heading(step)
@@ -83,6 +89,7 @@ class Timeline:
 
     def end(self, state: State, conversations: Conversations) -> None:
         """Print the totals, and the subject's state at the end."""
+        self._tell_notes(self.last + 1, state)
         if state.position == self._source.base.tip.position:
             self._line("\nnothing has happened since")
             return
@@ -96,6 +103,16 @@ class Timeline:
             self._line(f"  {said} in {totals.lasted_text()}")
         for line in self._detail(state, conversations):
             self._line(f"  {line}")
+
+    def _tell_notes(self, position: Position, state: State) -> None:
+        """Print the refusals before the commit at `position`, and what befell the broker while they had a place."""
+        has_place = isinstance(_place(state, self._filter), Waiting | Chatting)
+        for note in self._notes.before(position):
+            if has_place or note.record.connection_id is not None:
+                self._tell_note(note, state)
+
+    def _tell_note(self, note: Note, state: State) -> None:
+        self._line(note_line(self._names, state, note, self._start_ms))
 
     def _counted(self, step: Step) -> tuple[Sequence[Event], list[NotificationDelivery]]:
         """Add a commit to the totals; return its events about the subject, and their deliveries."""
@@ -150,6 +167,7 @@ class JsonTimeline(Timeline):
     def commit(self, entry: LogEntry) -> None:
         """See `Timeline.commit`."""
         step = entry.step
+        self._tell_notes(step.commit.position, step.before)
         events, deliveries = self._counted(step)
         if not self._told.matches(step):
             return
@@ -172,9 +190,13 @@ class JsonTimeline(Timeline):
 
     def end(self, state: State, conversations: Conversations) -> None:
         """See `Timeline.end`."""
+        self._tell_notes(self.last + 1, state)
         totals = self._totals.to_json()
         detail = detail_json(state, conversations, self._filter.connection, self._filter.room, self._last_act)
         self._line(ascii_json({"totals": totals, "state": {"position": state.position} | detail}))
+
+    def _tell_note(self, note: Note, state: State) -> None:
+        self._line(ascii_json(note_json(note)))
 
 
 def _place(state: State, commit_filter: CommitFilter) -> Place | None:
