@@ -211,9 +211,12 @@ class SqliteFile(SqliteReader):
         A piece is small, so that another process's append gets its turn in between.
         """
         with self._transaction(is_durable=False) as db:
-            for table in ("commits", "handings", "operations")[: 3 if self._has_operations else 2]:
+            tables = {"commits": "<=", "handings": "<="}
+            if self._has_operations:
+                tables["operations"] = "<"  # those at the base stand between it and the next commit
+            for table, up_to in tables.items():
                 db.execute(
-                    f"DELETE FROM {table} WHERE position <= ?"  # noqa: S608 - names of ours
+                    f"DELETE FROM {table} WHERE position {up_to} ?"  # noqa: S608 - names of ours
                     f" AND position < (SELECT min(position) FROM {table}) + {PURGED_ROWS}",
                     (self.base.position,),
                 )
