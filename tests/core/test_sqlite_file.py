@@ -22,7 +22,7 @@ import pytest
 from events.codec import encode_commit
 from events.commit import EMPTY_TIP, BrokenChainError, Commit, Tip, redact
 from events.ids import CommitId
-from events.log import Conflict, DeliveryRecord, LogUnavailableError, Snapshot, UnusableLogError
+from events.log import Conflict, DeliveryRecord, LogUnavailableError, OperationRecord, Snapshot, UnusableLogError
 from events.sqlite import open as sqlite_open
 from events.sqlite import snapshots as sqlite_snapshots
 from events.sqlite.errors import RESTORE, RESTORE_OR_NEWER
@@ -324,6 +324,42 @@ class TestAsking:
         assert reader.delivery_records(after=2, last=12, connection_id=None) == [third, fourth]
         log.compact(at(3), STATES)
         assert reader.delivery_records(after=0, last=12, connection_id=None) == [fourth]
+
+    def test_operation_records_are_kept_in_order_and_trimmed_with_their_commits(
+        self, reader: SqliteFile, log: SqliteFile
+    ) -> None:
+        """Operation records come back as they were recorded; those before the base's commit go, none in a whole log."""
+        started, stopped = OperationRecord("started", 1, 0), OperationRecord("stopped", 9, 5)
+        refused = OperationRecord("refused", 2, 3, ANN, "send_message", "room_not_found")
+        log.record([], [started, refused])
+        log.record([DeliveryRecord(1, ANN, "get", 1)], [refused, stopped])
+        for base, kept in ((0, [started, refused, refused, stopped]), (3, [refused, refused, stopped]), (4, [stopped])):
+            if base:
+                log.compact(at(base), STATES)
+            while log.purge():
+                pass
+            assert reader.operation_records() == kept
+
+    def test_only_the_newest_operation_records_are_kept(
+        self, reader: SqliteFile, log: SqliteFile, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Refusals make room for refusals, and never for starts."""
+        monkeypatch.setattr("events.sqlite.file.OPERATIONS_KEPT", 3)
+        refusals = [OperationRecord("refused", n, 1, ANN, "enter_queue", "rate_limited") for n in range(10)]
+        starts = [OperationRecord("started", n, 1) for n in range(5)]
+        log.record([], [*starts[:2], *refusals[:6]])
+        log.record([], [*refusals[6:], *starts[2:]])
+        assert reader.operation_records() == [*refusals[7:], *starts[2:]]
+
+    def test_a_file_of_an_earlier_version_has_no_operation_records(self, path: Path, log: SqliteFile) -> None:
+        """They are unknown then, which is not the same as none; the next broker makes room for them."""
+        log.close()
+        by_hand(path, "DROP TABLE operations")
+        with SqliteFile(path, "share") as other:
+            assert other.operation_records() is None
+            other.purge()
+        with SqliteFile(path, "write") as broker:
+            assert broker.operation_records() == []
 
     def test_the_newest_snapshot_before_a_position_is_found(self, reader: SqliteFile, log: SqliteFile) -> None:
         """The newest snapshot at or below a position is found, so looking at any moment folds little."""

@@ -113,6 +113,7 @@ class TwoLogs:
     is_shared = is_contended = never_waits = False
     coordination = None
     keeps_delivery_records = True
+    keeps_operation_records = True
 
     def __init__(self, writer: SqliteLog, other: SqliteLog) -> None:
         self._writer, self._other = writer, other

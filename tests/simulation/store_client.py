@@ -19,6 +19,7 @@ from events.log import (
     Conflict,
     DeliveryRecord,
     LogUnavailableError,
+    OperationRecord,
     Snapshot,
     UnusableLogError,
 )
@@ -66,6 +67,7 @@ class StoreClient:
     survives = "what the disk survives"
     never_waits = False
     keeps_delivery_records = True
+    keeps_operation_records = False
 
     def __init__(
         self,
@@ -234,7 +236,9 @@ class StoreClient:
 
         await self._call(f"redact {positions}", redact, self._faults.some(ANSWER_MS), 0)
 
-    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
+    async def record(
+        self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
+    ) -> None:
         """See `EventLog.record`; the records are dropped."""
 
     async def probe(self) -> None:

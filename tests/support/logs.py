@@ -12,7 +12,15 @@ from broker.decision import Rejection
 from events.commands import Command
 from events.commit import Commit, Facts, Tip, commit_after
 from events.ids import Position, RoomId
-from events.log import MISSED_COMMITS_MAX, TURN_MS, Conflict, DeliveryRecord, LogUnavailableError, Snapshot
+from events.log import (
+    MISSED_COMMITS_MAX,
+    TURN_MS,
+    Conflict,
+    DeliveryRecord,
+    LogUnavailableError,
+    OperationRecord,
+    Snapshot,
+)
 from events.memory import MemoryLog
 from events.session_records import SessionRecords
 from projections.state import INITIAL_STATE, State, evolve
@@ -60,6 +68,7 @@ class FaultyLog:
     survives = "what the inner log does"
     never_waits = False
     keeps_delivery_records = True
+    keeps_operation_records = True
 
     def __init__(
         self, inner: MemoryLog | None = None, turns: TurnLine | None = None, channel: MemoryChannel | None = None
@@ -84,6 +93,7 @@ class FaultyLog:
         self.before_redact: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.saved: list[Snapshot] = []
         self.delivery_records: list[DeliveryRecord] = []
+        self.operation_records: list[OperationRecord] = []
         self.before_compact: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.probes = 0
         self.before_probe: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -178,10 +188,13 @@ class FaultyLog:
         await _next(self.before_redact)
         await self.inner.redact(positions, done_to=done_to, snapshots_before=snapshots_before)
 
-    async def record(self, delivery_records: Sequence[DeliveryRecord]) -> None:
-        """Run the next fault, and keep `delivery_records` for the tests."""
+    async def record(
+        self, delivery_records: Sequence[DeliveryRecord], operation_records: Sequence[OperationRecord] = ()
+    ) -> None:
+        """Run the next fault, and keep the records for the tests."""
         await _next(self.before_record)
         self.delivery_records += delivery_records
+        self.operation_records += operation_records
 
     async def probe(self) -> None:
         """Run the next fault; see `EventLog.probe`."""
