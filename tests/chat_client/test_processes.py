@@ -125,7 +125,7 @@ async def test_ctrl_c_in_plain_lines_leaves_politely() -> None:
 
 
 async def test_the_reader_of_a_pipe_may_have_enough() -> None:
-    """Before `head -1`, the command leaves without an error."""
+    """The command leaves without an error when `head -1` has its line."""
     async with serving() as broker:
         process = await asyncio.create_subprocess_shell(
             f"({shlex.join([*CHAT, broker.url])}; echo status $? >&2) | head -1",
