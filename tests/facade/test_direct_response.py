@@ -137,7 +137,7 @@ async def test_a_connection_that_is_idle_for_long_is_closed(monkeypatch: pytest.
 
 
 def test_a_server_may_offer_no_link() -> None:
-    """Then no answer is written directly."""
+    """An object that writes nothing takes its place."""
     direct = direct_response_of({"type": "http"})
     assert direct is NO_DIRECT_RESPONSE
     assert direct.body() is None

@@ -438,7 +438,7 @@ async def test_a_handle_that_was_pushed_out_while_it_entered_is_the_default_all_
 
 
 async def test_a_refused_enter_queue_leaves_no_handle_behind(there: Crowd, era: Era) -> None:
-    """When the queue is full, the handle minted for the call is deleted, and the session forgets it."""
+    """A full queue leaves the call's new handle without an owner, and the session forgets it."""
     ann = await there.person(era)
     submit = there.running.broker.writer.submit
 

@@ -105,7 +105,7 @@ async def test_another_origin_is_refused_however_it_begins(there: Crowd, era: Er
 
 @pytest.mark.parametrize("second", ["http://localhost", "https://evil.com", ""])
 async def test_a_request_has_one_origin(there: Crowd, era: Era, second: str) -> None:
-    """Of two, either might be the page's."""
+    """Either of two might be the page's."""
     ann = await there.person(era)
     assert (await listed(ann, ("Host", "localhost"), ("Origin", "http://localhost"))).status == 200
     for origins in (("http://localhost", second), (second, "http://localhost")):

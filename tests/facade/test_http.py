@@ -205,7 +205,7 @@ async def test_a_session_that_is_not_used_is_forgotten_but_not_refused() -> None
 
 @pytest.mark.slow
 async def test_a_session_is_valid_for_a_day() -> None:
-    """Then it is unknown, also if it is in use, and its stream ends."""
+    """After it, even a session in use is unknown, and its stream ends."""
     clock = FakeClock()
     async with serving(clock=clock) as running, crowd(running) as there:
         ann = await there.session()

@@ -115,7 +115,7 @@ async def test_the_last_words_come_with_the_refusal(there: Crowd, era: Era) -> N
 
 
 async def test_a_message_that_waits_says_how_the_wait_ended(there: Crowd, era: Era) -> None:
-    """With a reply, without one, and with the end of the chat."""
+    """The result tells a reply, no reply, and the end of the chat apart."""
     ann, bob = await there.pair(era, era)
     await ann.hear()
     alone = await ann.say("hello?", cursor=ann.cursor, wait_seconds=0.01)

@@ -43,7 +43,7 @@ async def test_what_is_no_object_gets_one_line(there: Crowd, era: Era, body: byt
 
 
 async def test_a_body_that_only_the_sdk_reads_is_checked_too(there: Crowd) -> None:
-    """In 2026-07-28 the SDK takes a byte order mark and UTF-16."""
+    """The body has a byte order mark or is in UTF-16, which the SDK takes in 2026-07-28."""
     person = await there.modern()
     for encoding in ("utf-8-sig", "utf-16"):
         response = await posted(person, '[{"jsonrpc":"2.0"}]'.encode(encoding))

@@ -47,7 +47,7 @@ async def limited(tmp_path: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proc
 
 @pytest.mark.anyio
 async def test_connections_without_end_do_not_end_the_broker(tmp_path: Path) -> None:
-    """Those over the limit get a refusal, with one line in the log; earlier ones and the log go on."""
+    """Connections over the limit get a refusal, with one line in the log; earlier ones and the log go on."""
     async with limited(tmp_path) as (process, port):
         base = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(trust_env=False) as client, AsyncExitStack() as stack:

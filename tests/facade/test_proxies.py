@@ -61,7 +61,7 @@ def test_the_client_is_the_nearest_address_that_is_no_proxys(forwarded: tuple[st
     ],
 )
 def test_what_cannot_be_read_is_not_believed(forwarded: str) -> None:
-    """Then the proxy counts: nonsense gives no client an address of its own."""
+    """An unreadable header makes the proxy count: nonsense gives no client an address of its own."""
     assert client_of(forwarded) == PROXY
 
 
