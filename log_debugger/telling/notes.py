@@ -21,7 +21,8 @@ _WORDS: dict[OperationKind, str] = {
 
 def note_line(names: ShortNames, state: State, note: Note, start_ms: int) -> str:
     """Return `note` as a line like a commit's, without a position; `state` is the one at its time."""
-    return f"   note  {clock(note.record.at_ms - start_ms)}  {_text(names, state, note)}"
+    since_ms = max(0, note.record.at_ms - start_ms)  # a broker starts before it makes the log's first commit
+    return f"   note  {clock(since_ms)}  {_text(names, state, note)}"
 
 
 def note_json(note: Note) -> dict[str, Any]:
