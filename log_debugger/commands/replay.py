@@ -26,6 +26,7 @@ from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import AT_HELP, position_asked, position_number, start_of
 from log_debugger.reading.traversal import Traversal, none
 from log_debugger.telling.commit_printer import CommitPrinter, JsonCommitPrinter
+from log_debugger.telling.describe import open_rooms
 from log_debugger.terminal import Terminal
 from projections.state import State
 
@@ -112,11 +113,14 @@ def _print_log(
     quiet = commit_filter != MATCH_ALL and not terminal.out.isatty()
     with terminal.progress("reading", last - base.position) if quiet else nullcontext(_no_progress) as advance:
         traversal = Traversal(source, last, wanted, advance)
+        if commit_filter is None:
+            traversal.begin_at_snapshot()
         for entry in traversal.entries():
             if commit_filter is not None and commit_filter.matches(entry.step):
                 printer.commit(entry)
                 shown += 1
-        state, conversations = traversal.end()
+        state = traversal.end()
+        conversations = traversal.conversations_in(open_rooms(state))
     if commit_filter is not None:
         printer.after_commits(shown)
     printer.state(state, conversations)

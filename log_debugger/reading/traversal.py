@@ -1,21 +1,21 @@
-"""One pass over a log for a few of its commits, without folding what lies between two snapshots.
+"""One pass over a log for a few of its commits, without decoding and folding the rest where a snapshot saves it.
 
-A state is folded only where one is asked for, from the nearest snapshot before it. The open conversations are followed
-over all lines, but most of these are not decoded for it.
+A state is folded only where one is asked for, from the nearest snapshot before it. What was said in a room is counted
+only where it is told.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from events.codec import UnreadableCommitError, decode_commit
-from events.commit import BrokenChainError
-from events.ids import Position, RoomId
+from events.commands import NextPartner
+from events.commit import BrokenChainError, Commit
+from events.events import RoomClosed
+from events.ids import Position
 from log_debugger.reading.iterate import (
     FOLD_ERRORS,
-    Conversation,
     Conversations,
     LogEntry,
     commit_at,
@@ -23,7 +23,9 @@ from log_debugger.reading.iterate import (
     conversations_in,
     step_of,
 )
+from log_debugger.reading.room_messages import conversations_counted
 from log_debugger.reading.sources import Source, state_at
+from projections.rooms import Room
 from projections.state import State, fold
 
 PAGE_COMMITS = 1_000
@@ -33,11 +35,11 @@ PENDING_MAX = 50_000
 JUMP_COMMITS_MIN = 10_000
 """Decoding a snapshot takes as long as folding so many commits."""
 
-_SENT = b'"events":[{"type":"message_sent","room_id":"'
-_TYPE = b'{"type":"'  # a quote in a text is escaped, so neither stands in one
-
 Wanted = Callable[[bytes], bool]
-"""Tells by a stored line whether its commit may be wanted; true for more than those does no harm."""
+"""Tells by the ids in a stored line whether its commit may be wanted; true for more than those does no harm.
+
+It is also asked about several lines at once, and about ids that would be in a line.
+"""
 
 
 def none(line: bytes) -> bool:
@@ -63,8 +65,14 @@ class Traversal:
         self._state: State | None = source.base.state  # None after a jump to the snapshot before the pending lines
         self._position: Position = source.base.tip.position  # of the last line
         self._pending: list[bytes] = []  # the last lines, which are not in the state
-        self._conversations = conversations_in(source.base.state)
-        self._messages: Counter[bytes] = Counter()  # by room, not yet in the conversations
+        self._conversations = conversations_in(source.base.state)  # as far as the yielded commits tell
+        self._is_whole = True  # no commit was left out at the beginning
+
+    def begin_at_snapshot(self) -> None:
+        """Leave out the commits before the newest snapshot; called before the pass, for the state at its end alone."""
+        snapshot = self._source.snapshot(self._last)
+        self._advance(snapshot.tip.position - self._position)
+        self._state, self._position, self._is_whole = snapshot.state, snapshot.tip.position, False
 
     def entries(self) -> Iterator[LogEntry]:
         """Yield each wanted commit up to the last.
@@ -109,45 +117,62 @@ class Traversal:
             self._state = None
             self._pending.clear()
 
-    def end(self) -> tuple[State, Conversations]:
-        """Return the state and the conversations at the end of the pass.
+    def end(self) -> State:
+        """Return the state at the end of the pass.
 
         Raises:
             UnreadableCommitError: a commit can't be decoded.
             BrokenChainError: a commit does not follow the one before.
         """
-        return self._caught_up(), self._counted()
+        return self._caught_up()
+
+    def conversations_in(self, rooms: Iterable[Room]) -> Conversations:
+        """Return the conversations in open `rooms` at the end of the pass, or more.
+
+        Raises:
+            UnreadableCommitError: a commit can't be decoded.
+        """
+        return self._conversations_in(rooms, self._position)
 
     def _entry(self, line: bytes) -> LogEntry:
         step = step_of(self._caught_up(), line)
-        before = self._counted()
-        self._state, self._conversations = step.after, conversations_after(before, step.commit)
+        before = self._conversations_before(step.before, step.commit)
+        self._state, self._conversations = step.after, conversations_after(self._conversations, step.commit)
         self._position += 1
-        return LogEntry(line, step, before, self._conversations)
+        return LogEntry(line, step, before)
 
     def _pass_over(self, page: list[bytes]) -> None:
-        rooms: list[bytes] = []
-        for number, line in enumerate(page, self._position + 1):
-            begin = line.find(_SENT) + len(_SENT)
-            if begin >= len(_SENT) and line.count(_TYPE) == 2:  # a command, and one event
-                rooms.append(line[begin : line.index(b'"', begin)])
-            else:
-                self._conversations = conversations_after(self._conversations, commit_at(number, line))
-        self._messages.update(rooms)
         self._position += len(page)
         self._pending += page
         if len(self._pending) > PENDING_MAX:
             self._caught_up()
 
-    def _counted(self) -> Conversations:
-        """Return the conversations with all messages so far."""
-        for room, messages in self._messages.items():
-            room_id = RoomId(room.decode())
-            if (known := self._conversations.get(room_id)) is not None:
-                now = Conversation(known.opened_at_ms, known.messages + messages)
-                self._conversations = self._conversations.with_conversation(room_id, now)
-        self._messages.clear()
-        return self._conversations
+    def _conversations_before(self, state: State, commit: Commit) -> Conversations:
+        """Return the conversations in the rooms that `commit` closes, and the end of the one that it names."""
+        closing = (state.rooms.get(event.room_id) for event in commit.events if isinstance(event, RoomClosed))
+        before = self._conversations_in(filter(None, closing), state.position)
+        left = state.rooms.get(commit.command.room_id) if isinstance(commit.command, NextPartner) else None
+        end = self._end_passed_over(left) if left is not None else None
+        return before.ended(end) if end is not None else before
+
+    def _conversations_in(self, rooms: Iterable[Room], last: Position) -> Conversations:
+        passed_over = [room for room in rooms if not self._is_followed(room)]
+        conversations = self._conversations
+        for room_id, conversation in conversations_counted(self._source, passed_over, last).items():
+            conversations = conversations.with_conversation(room_id, conversation)
+        return conversations
+
+    def _end_passed_over(self, room: Room) -> RoomClosed | None:
+        """Return the closing event of a closed room, if it was passed over."""
+        closed = room.closed_position
+        if closed is None or closed <= self._source.base.tip.position or self._is_followed(room):
+            return None
+        events = commit_at(closed, next(self._source.lines(closed - 1))).events
+        return next((one for one in events if isinstance(one, RoomClosed) and one.room_id == room.room_id), None)
+
+    def _is_followed(self, room: Room) -> bool:
+        """Return `True` if all that is said in `room` is wanted: each of its messages names it and its members."""
+        return self._is_whole and self._wanted(f"{room.room_id} {room.first} {room.second}".encode())
 
     def _caught_up(self) -> State:
         """Return the state after the last line, folded with the chain checked."""
