@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from itertools import islice
 
 from events.ids import Position, RoomId
@@ -17,16 +17,14 @@ _TYPE = b'{"type":"'  # a quote in a text is escaped, so neither stands in one
 _UNUSUAL = b"message_sent"
 
 
-def conversations_counted(
-    source: Source, rooms: Collection[Room], last: Position
-) -> Mapping[RoomId, Conversation]:
+def conversations_counted(source: Source, rooms: Collection[Room], last: Position) -> Map[RoomId, Conversation]:
     """Return the progress of `rooms` at position `last`, at which they are open.
 
     Raises:
         UnreadableCommitError: a commit can't be decoded.
     """
     if not rooms:
-        return {}
+        return Map()
     base = source.base.tip.position
     opened = {room.opened_position for room in rooms}
     known = Conversations(Map({room.room_id: Conversation(None, 0) for room in rooms if room.opened_position <= base}))
@@ -39,8 +37,10 @@ def conversations_counted(
             messages[line[begin : line.index(b'"', begin)]] += 1
         elif position in opened or _UNUSUAL in line:
             known = conversations_after(known, commit_at(position, line))
-    return {
-        room.room_id: progress._replace(messages=progress.messages + messages[room.room_id.encode()])
-        for room in rooms
-        if (progress := known.get(room.room_id)) is not None
-    }
+    return Map(
+        {
+            room.room_id: progress._replace(messages=progress.messages + messages[room.room_id.encode()])
+            for room in rooms
+            if (progress := known.get(room.room_id)) is not None
+        }
+    )
