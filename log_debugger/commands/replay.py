@@ -23,6 +23,8 @@ from log_debugger.reading.filters import (
     when_asked,
 )
 from log_debugger.reading.iterate import Conversations
+from log_debugger.reading.operations import Notes, notes_matching
+from log_debugger.reading.own_acts import newest_own_act
 from log_debugger.reading.room_messages import conversations_counted
 from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import AT_HELP, position_asked, position_number, start_of
@@ -110,7 +112,7 @@ def _print_state(source: Source, last: Position, printer: CommitPrinter, termina
     start: State = source.snapshot(last).state
     with terminal.progress("reading", last - start.position) as advance:
         state = state_folded(source, start, last, advance)
-    printer.state(state, Conversations(conversations_counted(source, open_rooms(state), state.position)))
+    _print_end(source, printer, state, Conversations(conversations_counted(source, open_rooms(state), state.position)))
 
 
 def _print_log(
@@ -121,18 +123,33 @@ def _print_log(
     shown = 0
     if base.position:
         printer.base(base)
+    notes = notes_matching(source, commit_filter)
     # If every commit is printed, the lines themselves show the progress.
     quiet = commit_filter != MATCH_ALL and not terminal.out.isatty()
     with terminal.progress("reading", last - base.position) if quiet else nullcontext(_no_progress) as advance:
         traversal = Traversal(source, last, commit_filter.may_match, advance)
         for entry in traversal.entries():
             if commit_filter.matches(entry.step):
+                _print_notes(notes, entry.step.commit.position, printer, entry.step.before)
                 printer.commit(entry)
                 shown += 1
         state = traversal.end()
         conversations = traversal.conversations_in(open_rooms(state))
+    _print_notes(notes, last + 1, printer, state)
     printer.after_commits(shown)
-    printer.state(state, conversations)
+    _print_end(source, printer, state, conversations)
+
+
+def _print_end(source: Source, printer: CommitPrinter, state: State, conversations: Conversations) -> None:
+    who = printer.connection
+    last_act = newest_own_act(source, state.position, who) if who is not None else None
+    printer.state(state, conversations, last_act, source.base.tip.position)
+
+
+def _print_notes(notes: Notes, position: Position, printer: CommitPrinter, state: State) -> None:
+    """Print the notes that stand before the commit at `position`; `state` is the one there."""
+    for note in notes.before(position):
+        printer.note(note, state)
 
 
 def _no_progress(steps: int) -> None:

@@ -246,7 +246,8 @@ def _ids_after(mark: bytes, stored: bytes) -> list[str]:
 
 def _display_names_in(source: Source) -> Iterator[tuple[str, str]]:
     base: State = source.base.state
-    yield from ((who, plain_name(known.display_name)) for who, known in base.connections.by_id.items())
+    for who in sorted(base.connections.by_id):
+        yield who, plain_name(base.connections.by_id[who].display_name)
     for line in _readable(source, base.position):
         if b'"queue_entered"' in line:
             for event in _events(line):
