@@ -1,7 +1,8 @@
 """`python -m benchmarks.debugger`: what the debugger's commands take on a long log of short lives.
 
-CPU time and peak memory of a process for each command, the median of several rounds. The log is a broker's file with
-snapshots; people come, have a few conversations, and go for good.
+CPU time and peak memory of a process for each command, the median of several rounds, against its limit. The log is a
+broker's file with snapshots; people come, have a few conversations, and go for good. The limits are for the default
+length and an idle machine.
 """
 
 import argparse
@@ -34,6 +35,7 @@ PRESENT: Final = 200
 PAGE: Final = 2_000
 SNAPSHOT_EVERY: Final = INITIAL_STATE.policy.snapshot_every_commits
 KIB: Final = 1_024
+PEAK_MIB_MAX: Final = 300
 
 
 class Cost(NamedTuple):
@@ -101,33 +103,40 @@ def main() -> None:
         path = Path(directory)
         log, dump = write(path, options.commits)
         middle = options.commits // 2
-        person, room = _met_at(middle)
-        commands = {
-            "trace --connection": ["trace", log, "--connection", person],
-            "trace --room": ["trace", log, "--room", room],
-            "replay --to the middle --state-only": ["replay", log, "--to", str(middle), "--state-only"],
-            "replay --state-only": ["replay", log, "--state-only"],
-            "replay --state-only, of a dump": ["replay", dump, "--state-only"],
-            "diff of the last 1,000": ["diff", log, str(options.commits - 1_000), str(options.commits)],
-            "whatif --matching interests": ["whatif", log, "--matching", "interests"],
+        person, room, since_ms = _met_at(middle)
+        commands: dict[str, tuple[float | None, list[str]]] = {
+            "trace --connection": (2, ["trace", log, "--connection", person]),
+            "trace --room": (2, ["trace", log, "--room", room]),
+            "replay --to the middle --state-only": (3, ["replay", log, "--to", str(middle), "--state-only"]),
+            "replay --at its time --state-only": (3, ["replay", log, "--at", f"+{since_ms}ms", "--state-only"]),
+            "replay --state-only": (3, ["replay", log, "--state-only"]),
+            "diff of the last 1,000": (3, ["diff", log, str(options.commits - 1_000), str(options.commits)]),
+            "trace --room, of a dump": (None, ["trace", dump, "--room", room]),
+            "replay --state-only, of a dump": (None, ["replay", dump, "--state-only"]),
+            "whatif --matching interests": (None, ["whatif", log, "--matching", "interests"]),
         }
-        for what, arguments in commands.items():
-            _print(what, [run(arguments) for _ in range(options.rounds)])
+        for what, (limit_s, arguments) in commands.items():
+            _print(what, limit_s, [run(arguments) for _ in range(options.rounds)])
         loads = [["log", "load", f"sqlite:{path}/loaded{number}.db"] for number in range(options.rounds)]
-        _print("log load", [run(arguments, Path(dump)) for arguments in loads])
+        _print("log load", 12, [run(arguments, Path(dump)) for arguments in loads])
 
 
-def _met_at(position: int) -> tuple[ConnectionId, RoomId]:
-    """Return somebody who chats at `position`, and their room."""
+def _met_at(position: int) -> tuple[ConnectionId, RoomId, int]:
+    """Return a person who chats at `position`, their room, and the milliseconds since noon, when the log begins."""
     _, state = next(islice(short_lives(), position - 1, None))
     room = next(room for room in state.rooms.by_id.values() if room.is_open)
-    return room.first, room.room_id
+    return room.first, room.room_id, state.at_ms - NOON_MS
 
 
-def _print(what: str, costs: list[Cost]) -> None:
-    seconds, peaks = [cost.cpu_s for cost in costs], [cost.peak_mib for cost in costs]
+def _print(what: str, limit_s: float | None, costs: list[Cost]) -> None:
+    seconds, peak = [cost.cpu_s for cost in costs], max(cost.peak_mib for cost in costs)
     extremes = f"{min(seconds):.1f} to {max(seconds):.1f}"
-    print(f"{what:40}{median(seconds):>8.1f} s of CPU ({extremes}){max(peaks):>8,.0f} MiB", flush=True)
+    limit = f", limit {limit_s:.0f} s" if limit_s is not None else ""
+    is_over = peak > PEAK_MIB_MAX or (limit_s is not None and median(seconds) > limit_s)
+    print(
+        f"{what:40}{median(seconds):>8.1f} s of CPU ({extremes}{limit}){peak:>8,.0f} MiB{'  OVER' if is_over else ''}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
