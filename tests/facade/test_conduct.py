@@ -40,7 +40,6 @@ async def test_the_chat_ends_and_the_stranger_hears_only_that(era: Era, tool: st
     """The partner is told `left`, on a stream and in results, as after `leave_chat`."""
     async with serving(**LIMITS) as running, crowd(running) as there:
         ann, bob = await there.pair(era, era)
-        await bob.hear()
         async with bob.stream() as frames:
             assert await act(ann, tool) == {"success": True}
             pushed = await frames.next()
