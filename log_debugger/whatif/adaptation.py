@@ -10,7 +10,7 @@ People are in other rooms than in the log, so:
 - A connection that missed a match is absent: its present match is missed, or it is taken out of the queue.
 - A block or a report is about the partner that it was about, if they met in the run. Otherwise it is about the present
   or the last partner; without one, it is dropped.
-- Names are forgotten of those who are idle in the run.
+- Names are forgotten of those who have been idle in the run since that time.
 - A `MatchDue` is dropped: the run looks when patience ends in the run.
 """
 
@@ -49,8 +49,8 @@ def adapted(state: FoldView, rooms: RoomMapping, changes: Changes, command: Comm
             return _message(state, command)
         case AdoptPolicy(policy=policy):
             return [AdoptPolicy(changes.policy_of(policy))]
-        case ForgetNames(connection_ids=connection_ids):
-            return [ForgetNames(connection_ids, state.position)]
+        case ForgetNames():
+            return [command]
         case CancelMatch():
             return _missed(state, rooms, command)
         case BlockPartner() | ReportPartner():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -24,6 +25,7 @@ ASSUMED = (
     "next_partner is nothing to one who waits, and is what entering from a room means; patience ends on the dot",
 )
 """Nothing is assumed of the part before the first change: there the run is the log."""
+
 
 class PolicyPeriod(msgspec.Struct, frozen=True):
     """The commits `first` to `last`, for which the log had one policy, and the policy of the run in their place."""
@@ -182,9 +184,8 @@ def _pair_changes(before: MatchStats, after: MatchStats) -> PairChanges:
     for pair in before.meetings | after.meetings:
         was, now = before.meetings.get(pair, []), after.meetings.get(pair, [])
         # A match at the same time is the same one; of the others, those that come first on each side.
-        both = {one.at_ms for one in was} & {one.at_ms for one in now}
-        was_else = [one for one in was if one.at_ms not in both]
-        now_else = [one for one in now if one.at_ms not in both]
+        both = Counter(one.at_ms for one in was) & Counter(one.at_ms for one in now)
+        was_else, now_else = _besides(was, both), _besides(now, both)
         shared = min(len(was_else), len(now_else))
         kept += len(was) - len(was_else) + shared
         moved += [PairMove(pair, *two) for two in zip(was_else[:shared], now_else[:shared], strict=True)]
@@ -196,6 +197,19 @@ def _pair_changes(before: MatchStats, after: MatchStats) -> PairChanges:
         sorted(lost, key=lambda one: (one.moment, one.pair)),
         sorted(new, key=lambda one: (one.moment, one.pair)),
     )
+
+
+def _besides(moments: Sequence[Moment], times: Counter[int]) -> Sequence[Moment]:
+    """Return `moments` without the first at each of `times`, as often as it is in them."""
+    if not times:
+        return moments
+    left, others = times.copy(), list[Moment]()
+    for one in moments:
+        if left[one.at_ms] > 0:
+            left[one.at_ms] -= 1
+        else:
+            others.append(one)
+    return others
 
 
 def _wait_changes(before: MatchStats, after: MatchStats) -> list[WaitChange]:

@@ -10,6 +10,7 @@ connections that a search avoids by the facts are those of the seeker's last sea
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
@@ -26,7 +27,7 @@ from broker.matching import Matching, Seeker, patience_steps_ms
 from broker.own_matching import matching_of_log
 from broker.verification.safe_text import printable
 from broker.verification.scenario import MAY_MATCH
-from events.commands import AdoptPolicy, Command, EnterQueue, MatchDue, NextPartner, SendMessage
+from events.commands import AdoptPolicy, Command, EnterQueue, ForgetNames, MatchDue, NextPartner, SendMessage
 from events.commit import SCHEMA_VERSION, Commit, Facts
 from events.events import Event, PolicyAdopted, QueueEntered
 from events.ids import ID_BYTES, NO_COMMIT, ConnectionId, Position, RoomId, room_id_from
@@ -66,14 +67,22 @@ class CounterfactualRun:
         announced: the first commits to `follow`; see `announce`.
     """
 
-    def __init__(self, base: State, changes: Changes, observe: EventObserver, avoid: Avoided = AVOIDS_NONE) -> None:
+    def __init__(
+        self,
+        base: State,
+        changes: Changes,
+        observe: EventObserver,
+        avoid: Avoided = AVOIDS_NONE,
+        announced: Iterable[Commit] = (),
+    ) -> None:
         policy = changes.policy_of(base.policy)
         self.state: StateMutation = msgspec.structs.replace(base, policy=policy).mutate()
         self.refused = 0
         """The number of commands rejected in the run, mostly by rate limits."""
         self._changes = changes
         self._observe = observe
-        self._origin: Position = base.position
+        self._start = self._origin = base.position
+        self._positions = array("q")  # of the run, after each commit of the log
         self._rooms = RoomMapping(base)
         self._avoid = dict(avoid)
         self._timeouts: list[tuple[int, Position, ConnectionId]] = []  # due, by the clock of commits; entered
@@ -114,36 +123,55 @@ class CounterfactualRun:
         is_left_out = commit.position in self._changes.without
         if isinstance(command, MatchDue):
             self._look_late(command, commit.facts, is_left_out=is_left_out)
+        if isinstance(command, ForgetNames):
+            command = ForgetNames(command.connection_ids, self._position_at(command.through))
         if not is_left_out:
             for here in adapted(self.state, self._rooms, self._changes, command):
                 if isinstance(self._carry_out(here, commit.facts), Rejection):
                     self.refused += 1
         if type(command) is not SendMessage:
             self._rooms.record_log(commit.events)
+        self._positions.append(self.state.position)
+
+    def _position_at(self, logged: Position) -> Position:
+        """Return the position of the run that it had when the log was at `logged`."""
+        return self._positions[logged - self._start - 1] if logged > self._start else logged
 
     def _go_on_waiting(self, who: ConnectionId, entered: Position) -> None:
         """Schedule the end of a patience that goes on as in the log, or wait for the log's look at one that ended."""
         since_ms, now_ms = self.state.connections.by_id[who].waiting_since_ms(), self.state.at_ms
         for due in (since_ms + step_ms for step_ms in self._logged_steps_ms):
-            if due < now_ms and self._is_stored(who, due):
+            if due <= now_ms and self._is_stored(who, due):
                 self._late[who] = entered, due
-        self._schedule_next(who, entered, now_ms - 1)
+        self._schedule_next(who, entered, now_ms)
 
     def fire_timeouts(self, at_ms: int) -> None:
-        """Fire every match timeout due by `at_ms`."""
-        while self._timeouts and self._timeouts[0][0] <= at_ms:
-            due, entered, who = heappop(self._timeouts)
-            if self.state.queue.entered.get(who) != entered:
-                continue
-            self._schedule_next(who, entered, due)
-            if self._is_stored(who, due):
-                self._late[who] = entered, due
-            elif len(self.state.queue) > 1:
-                facts = Facts(max(due, self.state.at_ms), avoid=self._avoid.get(who, ()))
-                if isinstance(self._carry_out(MatchDue(who), facts, is_after=True), Rejection):
-                    # Nothing changes before the next command, so the next look is the first one after it.
-                    looks = (at_ms - due) // LOOK_AGAIN_MS + 1
-                    heappush(self._timeouts, (due + looks * LOOK_AGAIN_MS, entered, who))
+        """Fire every match timeout due by `at_ms`, but none after one that the log has, before that comes."""
+        while self._timeouts and (due := self._timeouts[0][0]) <= at_ms and not self._late:
+            tied: list[tuple[Position, ConnectionId]] = []
+            while self._timeouts and self._timeouts[0][0] == due:
+                _, entered, who = heappop(self._timeouts)
+                tied.append((entered, who))
+            tied.sort(key=lambda one: not self._is_stored(one[1], due))  # of the others, none came to anything before
+            for number, (entered, who) in enumerate(tied):
+                if self._late:
+                    for entered_later, later in tied[number:]:
+                        heappush(self._timeouts, (due, entered_later, later))
+                    break
+                self._fire(due, entered, who, at_ms)
+
+    def _fire(self, due: int, entered: Position, who: ConnectionId, at_ms: int) -> None:
+        if self.state.queue.entered.get(who) != entered:
+            return
+        self._schedule_next(who, entered, due)
+        if self._is_stored(who, due):
+            self._late[who] = entered, due
+        elif len(self.state.queue) > 1:
+            facts = Facts(max(due, self.state.at_ms), avoid=self._avoid.get(who, ()))
+            if isinstance(self._carry_out(MatchDue(who), facts, is_after=True), Rejection):
+                # Nothing changes before the next command, so the next look is the first one after it.
+                looks = (at_ms - due) // LOOK_AGAIN_MS + 1
+                heappush(self._timeouts, (due + looks * LOOK_AGAIN_MS, entered, who))
 
     def _is_stored(self, who: ConnectionId, due: int) -> bool:
         """Return whether the log has a `MatchDue` for the end of this patience, in a moment."""

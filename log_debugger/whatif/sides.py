@@ -15,7 +15,7 @@ from events.commands import AdoptPolicy, EnterQueue, MatchDue, NextPartner
 from events.commit import Commit
 from events.ids import ConnectionId, Position
 from events.policy import Policy
-from log_debugger.reading.iterate import commit_at, fold_errors_at
+from log_debugger.reading.iterate import FOLD_ERRORS, commit_at, misfit
 from log_debugger.reading.sources import Source
 from log_debugger.whatif.changes import OF_PROCESS, Changes
 from log_debugger.whatif.counterfactual import LATE_MS, CounterfactualRun
@@ -93,8 +93,10 @@ class Sides:
             self.policies.append(PolicyChange(commit.position, command.policy, run))
 
     def _fold(self, commit: Commit) -> None:
-        with fold_errors_at(commit.position):
+        try:
             self._folding.fold(commit)
+        except FOLD_ERRORS as error:
+            raise misfit(commit.position, error) from error
         self.after.record(commit.events, commit.at_ms, commit.position)
         if isinstance(commit.command, EnterQueue | NextPartner | MatchDue):
             self._avoid[commit.command.connection_id] = commit.facts.avoid
