@@ -30,7 +30,7 @@ from broker.verification.scenario import MAY_MATCH
 from events.commands import AdoptPolicy, Command, EnterQueue, ForgetNames, MatchDue, NextPartner, SendMessage
 from events.commit import SCHEMA_VERSION, Commit, Facts
 from events.events import Event, PolicyAdopted, QueueEntered
-from events.ids import ID_BYTES, NO_COMMIT, ConnectionId, Position, RoomId, room_id_from
+from events.ids import ID_BYTES, NO_COMMIT, POSITION_MAX, ConnectionId, Position, RoomId, room_id_from
 from events.policy import Policy
 from log_debugger.whatif.adaptation import adapted
 from log_debugger.whatif.changes import Changes
@@ -87,8 +87,8 @@ class CounterfactualRun:
         self._avoid = dict(avoid)
         self._timeouts: list[tuple[int, Position, ConnectionId]] = []  # due, by the clock of commits; entered
         self._logged_steps_ms = patience_steps_ms(base.policy)
-        self._stored: dict[ConnectionId, deque[int]] = {}
-        """The times of the `MatchDue` that the log has of each connection, as far as they are announced."""
+        self._stored: dict[ConnectionId, deque[Commit]] = {}
+        """The commits of `MatchDue` that the log has of each connection, as far as they are announced."""
         self._late: dict[
             ConnectionId, tuple[Position, int]
         ] = {}  # entered and due; the log's own look comes in a moment
@@ -104,7 +104,7 @@ class CounterfactualRun:
     def announce(self, commit: Commit) -> None:
         """Tell of a commit of the next `LATE_MS`, before `follow` takes it."""
         if type(commit.command) is MatchDue:
-            self._stored.setdefault(commit.command.connection_id, deque()).append(commit.at_ms)
+            self._stored.setdefault(commit.command.connection_id, deque()).append(commit)
 
     def follow(self, commit: Commit) -> None:
         """Advance the run to the time of `commit`, the next of the log, and adapt and decide its command.
@@ -141,7 +141,7 @@ class CounterfactualRun:
         """Schedule the end of a patience that goes on as in the log, or wait for the log's look at one that ended."""
         since_ms, now_ms = self.state.connections.by_id[who].waiting_since_ms(), self.state.at_ms
         for due in (since_ms + step_ms for step_ms in self._logged_steps_ms):
-            if due <= now_ms and self._is_stored(who, due):
+            if due <= now_ms and self._stored_at(who, due) is not None:
                 self._late[who] = entered, due
         self._schedule_next(who, entered, now_ms)
 
@@ -152,7 +152,8 @@ class CounterfactualRun:
             while self._timeouts and self._timeouts[0][0] == due:
                 _, entered, who = heappop(self._timeouts)
                 tied.append((entered, who))
-            tied.sort(key=lambda one: not self._is_stored(one[1], due))  # of the others, none came to anything before
+            if len(tied) > 1:  # in the order of the log; of those that it lacks, none came to anything before
+                tied.sort(key=lambda one: self._stored_at(one[1], due) or POSITION_MAX)
             for number, (entered, who) in enumerate(tied):
                 if self._late:
                     for entered_later, later in tied[number:]:
@@ -164,7 +165,7 @@ class CounterfactualRun:
         if self.state.queue.entered.get(who) != entered:
             return
         self._schedule_next(who, entered, due)
-        if self._is_stored(who, due):
+        if self._stored_at(who, due) is not None:
             self._late[who] = entered, due
         elif len(self.state.queue) > 1:
             facts = Facts(max(due, self.state.at_ms), avoid=self._avoid.get(who, ()))
@@ -173,10 +174,12 @@ class CounterfactualRun:
                 looks = (at_ms - due) // LOOK_AGAIN_MS + 1
                 heappush(self._timeouts, (due + looks * LOOK_AGAIN_MS, entered, who))
 
-    def _is_stored(self, who: ConnectionId, due: int) -> bool:
-        """Return whether the log has a `MatchDue` for the end of this patience, in a moment."""
-        stored = self._stored.get(who)
-        return bool(stored) and self._has_logged_steps() and any(due <= at <= due + LATE_MS for at in stored or ())
+    def _stored_at(self, who: ConnectionId, due: int) -> Position | None:
+        """Return the position of the `MatchDue` that the log has for the end of this patience, in a moment."""
+        if not self._has_logged_steps():
+            return None
+        commits = self._stored.get(who, ())
+        return next((one.position for one in commits if due <= one.at_ms <= due + LATE_MS), None)
 
     def _look_late(self, command: MatchDue, facts: Facts, *, is_left_out: bool) -> None:
         """Carry out a `MatchDue` of the log, if patience has ended in the run as well."""
