@@ -9,7 +9,7 @@ from itertools import pairwise
 import msgspec
 
 from events.commit import Commit, Tip, check_link
-from events.ids import CommitId, ConnectionId, Position
+from events.ids import POSITION_MAX, CommitId, ConnectionId, Position
 from events.policy import Policy
 from log_debugger.reading.sources import Source, commits, state_at
 from log_debugger.terminal import Advance
@@ -127,9 +127,10 @@ def compare(
         BrokenChainError: a commit was altered, or does not follow the one before.
     """
     base: State = source.base.state if after is None else state_at(source, after)
-    sides = Sides(base, changes, avoided_before(source, base))
-    for commit in _linked(source, base.tip, last):
-        sides.add(commit)
+    sides = Sides(base, changes, avoided_before(source, base), last if last is not None else POSITION_MAX)
+    for commit in _linked(source, base.tip):
+        if not sides.add(commit):
+            break
         if commit.position % PAGE_COMMITS == 0:
             advance(PAGE_COMMITS)
     sides.finish()
@@ -154,11 +155,9 @@ def compare(
     )
 
 
-def _linked(source: Source, tip: Tip | Commit, last: Position | None) -> Iterator[Commit]:
-    """Yield the commits after `tip` up to `last`, each checked to follow the one before."""
+def _linked(source: Source, tip: Tip | Commit) -> Iterator[Commit]:
+    """Yield the commits after `tip`, each checked to follow the one before."""
     for commit in commits(source, tip.position):
-        if last is not None and commit.position > last:
-            return
         check_link(tip, commit)
         tip = commit
         yield commit

@@ -116,22 +116,28 @@ class CounterfactualRun:
         if self._timeouts and self._timeouts[0][0] <= commit.at_ms:
             self.fire_timeouts(commit.at_ms)
         self._origin = commit.position
-        if isinstance(command, EnterQueue | NextPartner | MatchDue):
-            self._avoid[command.connection_id] = commit.facts.avoid
-        if isinstance(command, AdoptPolicy):
-            self._logged_steps_ms = patience_steps_ms(command.policy)
         is_left_out = commit.position in self._changes.without
-        if isinstance(command, MatchDue):
-            self._look_late(command, commit.facts, is_left_out=is_left_out)
-        if isinstance(command, ForgetNames):
-            command = ForgetNames(command.connection_ids, self._position_at(command.through))
+        if type(command) is not SendMessage:  # nearly all are
+            command = self._noted(commit, is_left_out=is_left_out)
         if not is_left_out:
             for here in adapted(self.state, self._rooms, self._changes, command):
                 if isinstance(self._carry_out(here, commit.facts), Rejection):
                     self.refused += 1
-        if type(command) is not SendMessage:
-            self._rooms.record_log(commit.events)
         self._positions.append(self.state.position)
+
+    def _noted(self, commit: Commit, *, is_left_out: bool) -> Command:
+        """Take note of what a commit says of the log; return its command with the positions of the run."""
+        command = commit.command
+        if isinstance(command, EnterQueue | NextPartner | MatchDue):
+            self._avoid[command.connection_id] = commit.facts.avoid
+        if isinstance(command, AdoptPolicy):
+            self._logged_steps_ms = patience_steps_ms(command.policy)
+        if isinstance(command, MatchDue):
+            self._look_late(command, commit.facts, is_left_out=is_left_out)
+        self._rooms.record_log(commit.events)
+        if isinstance(command, ForgetNames):
+            return ForgetNames(command.connection_ids, self._position_at(command.through))
+        return command
 
     def _position_at(self, logged: Position) -> Position:
         """Return the position of the run that it had when the log was at `logged`."""
@@ -139,8 +145,10 @@ class CounterfactualRun:
 
     def _go_on_waiting(self, who: ConnectionId, entered: Position) -> None:
         """Schedule the end of a patience that goes on as in the log, or wait for the log's look at one that ended."""
-        since_ms, now_ms = self.state.connections.by_id[who].waiting_since_ms(), self.state.at_ms
-        for due in (since_ms + step_ms for step_ms in self._logged_steps_ms):
+        known, now_ms = self.state.connections.by_id[who], self.state.at_ms
+        ended_ms = [known.waiting_since_ms() + step_ms for step_ms in self._logged_steps_ms]
+        ended_ms.append(known.last_at_ms)  # perhaps it waits again, and is looked at for that
+        for due in ended_ms:
             if due <= now_ms and self._stored_at(who, due) is not None:
                 self._late[who] = entered, due
         self._schedule_next(who, entered, now_ms)
@@ -206,7 +214,7 @@ class CounterfactualRun:
 
     def _carry_out(self, command: Command, facts: Facts, *, is_after: bool = False) -> Rejection | None:
         state = self.state
-        if facts.room_id is None and isinstance(command, MAY_MATCH):
+        if facts.room_id is None and type(command) is not SendMessage and isinstance(command, MAY_MATCH):
             facts = msgspec.structs.replace(facts, room_id=self._fresh_room())
         decision = decide(state, command, facts, matching=self._matching)
         if isinstance(decision, Rejection):

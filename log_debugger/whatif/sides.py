@@ -41,9 +41,12 @@ class Sides:
         base: the log's state before the first commit.
         changes: the differences of the run.
         avoid: the connections that waiting ones avoid, by the facts of their last search.
+        last: the position of the last commit to follow.
     """
 
-    def __init__(self, base: State, changes: Changes, avoid: dict[ConnectionId, tuple[ConnectionId, ...]]) -> None:
+    def __init__(
+        self, base: State, changes: Changes, avoid: dict[ConnectionId, tuple[ConnectionId, ...]], last: Position
+    ) -> None:
         self.before, self.after = MatchStats(base), MatchStats(base)
         self.position, self.at_ms = base.position, base.at_ms
         self.left_out: list[Commit] = []
@@ -52,38 +55,42 @@ class Sides:
         self._ahead: deque[Commit] = deque()
         self._folding = base.mutate()  # until the run begins
         self._run: CounterfactualRun | None = None
-        if changes.matching is not None or self._is_other(base.policy):
-            self._begin()
+        self._is_changed = changes.matching is not None or self._is_other(base.policy)
+        self._last = last
 
     @property
     def refused(self) -> int:
         """The number of commands refused in the run."""
         return self._run.refused if self._run is not None else 0
 
-    def add(self, commit: Commit) -> None:
-        """Take in the next commit of the log. Both sides follow later, when the commits of a moment are known."""
+    def add(self, commit: Commit) -> bool:
+        """Take in the next commit of the log. Both sides follow later, when the commits of a moment are known.
+
+        Returns:
+            Whether there is more to follow.
+        """
         if self._run is not None:
             self._run.announce(commit)
-        self._ahead.append(commit)
-        while self._ahead[0].at_ms + LATE_MS < commit.at_ms:
-            self._follow(self._ahead.popleft())
+        ahead, known_ms, last = self._ahead, commit.at_ms - LATE_MS, self._last
+        ahead.append(commit)
+        while (first := ahead[0]).at_ms < known_ms and first.position <= last:
+            self._follow(ahead.popleft())
+        return ahead[0].position <= last
 
     def finish(self) -> None:
         """Let both sides follow the last commits."""
-        while self._ahead:
+        while self._ahead and self._ahead[0].position <= self._last:
             self._follow(self._ahead.popleft())
 
     def _follow(self, commit: Commit) -> None:
         command = commit.command
         self.position, self.at_ms = commit.position, commit.at_ms
         self.before.record(commit.events, commit.at_ms, commit.position)
-        is_left_out = commit.position in self._changes.without
-        if is_left_out:
+        if commit.position in self._changes.without:
             self.left_out.append(commit)
-        if self._run is None and (is_left_out or (isinstance(command, AdoptPolicy) and self._is_other(command.policy))):
-            self._ahead.appendleft(commit)
-            self._begin()
-            self._ahead.popleft()
+        if self._run is None and self._is_concerned(commit):
+            base, coming = self._folding.finish(), (commit, *self._ahead)
+            self._run = CounterfactualRun(base, self._changes, self.after.record, self._avoid, coming)
         if self._run is not None:
             self._run.follow(commit)
         else:
@@ -101,10 +108,11 @@ class Sides:
         if isinstance(commit.command, EnterQueue | NextPartner | MatchDue):
             self._avoid[commit.command.connection_id] = commit.facts.avoid
 
-    def _begin(self) -> None:
-        """Let the run begin from the log's state."""
-        base = self._folding.finish()
-        self._run = CounterfactualRun(base, self._changes, self.after.record, self._avoid, self._ahead)
+    def _is_concerned(self, commit: Commit) -> bool:
+        """Return whether `commit` may be decided otherwise in the run."""
+        is_adopted = isinstance(commit.command, AdoptPolicy) and self._is_other(commit.command.policy)
+        is_left_out = commit.position in self._changes.without
+        return is_left_out or is_adopted or self._is_changed
 
     def _is_other(self, policy: Policy) -> bool:
         """Return whether decisions under the run's policy may differ from those under the log's `policy`."""
