@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from events.commands import OWN_COMMANDS
 from events.commit import Commit
 from events.ids import ConnectionId, Position
 from log_debugger.reading.iterate import commit_at
+from log_debugger.reading.sources import Source
+
+PAGE_COMMITS = 1_000
 
 
 class OwnAct(NamedTuple):
@@ -26,16 +30,28 @@ def own_act(commit: Commit, who: ConnectionId) -> OwnAct | None:
     return OwnAct(commit.position, commit.at_ms)
 
 
-def newest_own_act(lines: Sequence[bytes], last: Position, who: ConnectionId) -> OwnAct | None:
-    """Return the newest act of `who` in `lines`, the last of which is stored at `last`; `None` if there is none.
+def newest_own_act(source: Source, last: Position, who: ConnectionId) -> OwnAct | None:
+    """Return the newest act of `who` up to position `last`; `None` if there is none, or it is not in the log any more.
 
     Raises:
         UnreadableCommitError: a commit with that connection can't be decoded; the message names the position.
         BrokenChainError: a commit of an older schema was altered.
     """
+    base = source.base.tip.position
+    for end in range(last, base, -PAGE_COMMITS):
+        start = max(base, end - PAGE_COMMITS)
+        act = _newest_in(list(islice(source.lines(start), end - start)), start, who)
+        if act is not None:
+            return act
+    return None
+
+
+def _newest_in(lines: Sequence[bytes], after: Position, who: ConnectionId) -> OwnAct | None:
+    """Return the newest act in `lines`, which are stored after position `after`."""
     stored_id = who.encode()
-    for position, line in zip(range(last, last - len(lines), -1), reversed(lines), strict=True):
+    for number in range(len(lines), 0, -1):
+        line = lines[number - 1]
         is_named = stored_id in line or b"\\u" in line  # an id may be escaped
-        if is_named and (act := own_act(commit_at(position, line), who)) is not None:
+        if is_named and (act := own_act(commit_at(after + number, line), who)) is not None:
             return act
     return None
