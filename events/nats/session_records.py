@@ -1,7 +1,7 @@
 """Session records in a bucket beside the log: one key for each record, with all of its fields.
 
 A change is a compare-and-set of the whole record. So changes of two brokers at the same moment are both kept. The
-server forgets a record some time after its last field's end, without being asked.
+server forgets a record by itself that was not changed for a year.
 
 A client chooses a part of a field's name, and a bucket's key holds few characters. So names are inside the value.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 from nats.js import JetStreamContext
@@ -31,6 +32,7 @@ RECORD_BYTES_MAX = 900_000
 KEPT_S_MAX = 366 * 24 * 3_600
 """The longest time that the server keeps a record that is not changed."""
 
+NO_SUCH_SEQUENCE = 10043
 WRONG_SEQUENCE = (10071, 10164)
 """The server's codes for a compare-and-set that another was before."""
 
@@ -68,12 +70,10 @@ class NatsSessionRecords:
                 self._changing.pop(subject, None)
 
     async def expire(self, *, now_ms: int) -> None:
-        """See `SessionRecords.expire`. The server does it for records that nobody reads; this removes the rest."""
+        """See `SessionRecords.expire`. The server's own limit is for brokers that never do."""
         info = await self._client.run(lambda js: js.stream_info(self._stream, subjects_filter=f"{self._prefix}>"))
         for subject in info.state.subjects or {}:
-            stored, sequence = await self._client.run(lambda js, subject=subject: self._read(js, subject))
-            if sequence and all(until_ms <= now_ms for until_ms, _ in stored.values()):
-                await self._client.run(lambda js, sequence=sequence: self._forget(js, sequence))
+            await self._client.run(partial(self._forget_expired, subject, now_ms))
 
     def _subject(self, key: str) -> str:
         """Return the subject of `key`, which may have any characters."""
@@ -81,18 +81,24 @@ class NatsSessionRecords:
 
     async def _keep(self, subject: str, changes: Mapping[str, bytes | None], until_ms: int) -> None:
         for _ in range(ATTEMPTS):
-            stored, sequence = await self._client.run(lambda js: self._read(js, subject))
-            for name, value in changes.items():
-                if value is None:
-                    stored.pop(_bytes(name), None)
-                else:
-                    stored[_bytes(name)] = until_ms, value
-            data = _encode(stored)
-            if len(data) > RECORD_BYTES_MAX:
-                raise LogUnavailableError(f"a session's record is longer than {RECORD_BYTES_MAX} bytes")
-            if await self._client.run(lambda js, data=data, last=sequence: self._write(js, subject, data, last)):
+            if await self._client.run(partial(self._change, subject, changes, until_ms)):
                 return
         raise LogUnavailableError("other brokers change the same session's record all the time")
+
+    async def _change(
+        self, subject: str, changes: Mapping[str, bytes | None], until_ms: int, js: JetStreamContext
+    ) -> bool:
+        """Change a record; return whether no other change came in between."""
+        stored, sequence = await self._read(js, subject)
+        for name, value in changes.items():
+            if value is None:
+                stored.pop(_bytes(name), None)
+            else:
+                stored[_bytes(name)] = until_ms, value
+        data = _encode(stored)
+        if len(data) > RECORD_BYTES_MAX:
+            raise LogUnavailableError(f"a session's record is longer than {RECORD_BYTES_MAX} bytes")
+        return await self._write(js, subject, data, sequence)
 
     async def _read(self, js: JetStreamContext, subject: str) -> tuple[Stored, int]:
         """Return the fields of a record, and the sequence to expect at the next change: 0 if there is none."""
@@ -114,12 +120,15 @@ class NatsSessionRecords:
             raise
         return True
 
-    async def _forget(self, js: JetStreamContext, sequence: int) -> None:
-        """Remove the record that stands at `sequence`; a change since then has another, and stays."""
+    async def _forget_expired(self, subject: str, now_ms: int, js: JetStreamContext) -> None:
+        """Remove a record whose fields' time is over. A change meanwhile has another sequence, and stays."""
+        stored, sequence = await self._read(js, subject)
+        if not sequence or any(until_ms > now_ms for until_ms, _ in stored.values()):
+            return
         try:
             await js.delete_msg(self._stream, sequence)
-        except (APIError, NotFoundError) as error:
-            if error.code != 404 and error.err_code != 10043:
+        except APIError as error:
+            if error.err_code != NO_SUCH_SEQUENCE:
                 raise
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,7 +108,7 @@ def test_a_user_or_a_token_that_the_server_does_not_know() -> None:
 
 
 @pytest.fixture
-def certificates(tmp_path: Path) -> Iterator[Path]:
+def certificates(tmp_path: Path) -> Path:
     """A certificate for localhost that signs itself, and its key."""
     certify(tmp_path)
     return tmp_path
