@@ -117,6 +117,7 @@ bench: install $(TYPESCRIPT)/.installed  ## what messages, streams, matches, fol
 	$(BIN)/python -m benchmarks.match
 	$(BIN)/python -m benchmarks.fold
 	$(BIN)/python -m benchmarks.replay
+	$(BIN)/python -m benchmarks.debugger
 	$(BIN)/python -m benchmarks.startup
 
 $(TYPESCRIPT)/.installed: benchmarks/typescript/package-lock.json  # without npm, that is left out

@@ -47,7 +47,7 @@ def a_log(count: int) -> list[bytes]:
     while len(lines) < count:
         number += 1
         now_ms += dice.randrange(5, 200)
-        command = _wish(state, dice.choice(people), number, dice)
+        command = a_wish(state, dice.choice(people), number, dice)
         facts = Facts(now_ms, RoomId(f"r_{number:032x}"), f"{number:032x}")
         if command is None or isinstance(decision := decide(state, command, facts), Rejection):
             continue
@@ -58,7 +58,8 @@ def a_log(count: int) -> list[bytes]:
     return lines
 
 
-def _wish(state: State, who: ConnectionId, number: int, dice: random.Random) -> Command | None:
+def a_wish(state: State, who: ConnectionId, number: int, dice: random.Random) -> Command | None:
+    """Return what `who` does next, in short conversations; `None` while they wait."""
     known = state.connections.get(who)
     match known.place if known is not None else None:
         case Waiting():

@@ -63,7 +63,7 @@ class ChatHistory:
 
     def _meet(self, pair: int) -> Iterator[Commit]:
         for who in self._people[pair]:
-            self._rooms[pair] = RoomId(f"r_{_digits(self._tip.position)}")
+            self._rooms[pair] = RoomId(f"r_{digits(self._tip.position)}")
             yield self._decided(EnterQueue(who, "Somebody", ("chess", "tea")), self._rooms[pair])
 
     def _decided(self, command: Command, room_id: RoomId | None = None) -> Commit:
@@ -83,7 +83,7 @@ class ChatHistory:
         named = ClientMessageId(f"m{number}") if number % NAMED_EVERY == 0 else None
         command = SendMessage(who, self._rooms[pair], TEXT, named)
         event = MessageSent(self._rooms[pair], who, other, TEXT, named)
-        return self._stored(commit_after(self._tip, command, Facts(self._at_ms, None, _digits(number)), [event]))
+        return self._stored(commit_after(self._tip, command, Facts(self._at_ms, None, digits(number)), [event]))
 
     def _stored(self, commit: Commit) -> Commit:
         self._tip = commit.tip
@@ -92,8 +92,9 @@ class ChatHistory:
 
 
 def _person(number: int) -> ConnectionId:
-    return ConnectionId(f"c_{_digits(number)}")
+    return ConnectionId(f"c_{digits(number)}")
 
 
-def _digits(number: int) -> str:
+def digits(number: int) -> str:
+    """Return the digits of an id, always the same for a number."""
     return hashlib.sha256(b"%d" % number).hexdigest()[:32]

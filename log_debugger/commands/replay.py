@@ -22,14 +22,12 @@ from log_debugger.reading.filters import (
     filter_from_options,
     when_asked,
 )
-from log_debugger.reading.iterate import conversations_in, iterate
 from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import AT_HELP, position_asked, position_number, start_of
+from log_debugger.reading.traversal import Traversal, none
 from log_debugger.telling.commit_printer import CommitPrinter, JsonCommitPrinter
 from log_debugger.terminal import Terminal
 from projections.state import State
-
-PROGRESS_COMMITS = 1_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,19 +104,19 @@ def _print_log(
 ) -> None:
     """Print the commits that match, then the state; only the state if the filter is `None`."""
     base: State = source.base.state
-    state, conversations, shown = base, conversations_in(base), 0
+    shown = 0
     if base.position and commit_filter is not None:
         printer.base(base)
+    wanted = commit_filter.may_match if commit_filter is not None else none
     # If every commit is printed, the lines themselves show the progress.
     quiet = commit_filter != MATCH_ALL and not terminal.out.isatty()
     with terminal.progress("reading", last - base.position) if quiet else nullcontext(_no_progress) as advance:
-        for entry in iterate(source, last):
+        traversal = Traversal(source, last, wanted, advance)
+        for entry in traversal.entries():
             if commit_filter is not None and commit_filter.matches(entry.step):
                 printer.commit(entry)
                 shown += 1
-            state, conversations = entry.step.after, entry.conversations_after
-            if state.position % PROGRESS_COMMITS == 0:
-                advance(PROGRESS_COMMITS)
+        state, conversations = traversal.end()
     if commit_filter is not None:
         printer.after_commits(shown)
     printer.state(state, conversations)

@@ -18,15 +18,13 @@ from events.log import UnusableLogError
 from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.filter_parser import parse_filter
 from log_debugger.reading.filters import CommitFilter, LogContext, add_when_argument
-from log_debugger.reading.iterate import conversations_in, iterate
 from log_debugger.reading.short_names import ShortNames
 from log_debugger.reading.sources import Source, open_source
+from log_debugger.reading.traversal import Traversal
 from log_debugger.telling.pair import JsonPairTimeline, Pair, PairTimeline
 from log_debugger.telling.timeline import JsonTimeline, Timeline
 from log_debugger.terminal import Terminal
 from projections.state import State
-
-PROGRESS_COMMITS = 1_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,13 +84,11 @@ def _print_timeline(
     source: Source, terminal: Terminal, timeline: Timeline | PairTimeline, commit_filter: CommitFilter
 ) -> None:
     base: State = source.base.state
-    state, conversations = base, conversations_in(base)
     timeline.begin(base)
     with terminal.progress("reading", timeline.last - base.position) as advance:
-        for entry in iterate(source, timeline.last):
+        traversal = Traversal(source, timeline.last, commit_filter.may_match, advance)
+        for entry in traversal.entries():
             if commit_filter.matches(entry.step):
                 timeline.commit(entry)
-            state, conversations = entry.step.after, entry.conversations_after
-            if state.position % PROGRESS_COMMITS == 0:
-                advance(PROGRESS_COMMITS)
+        state, conversations = traversal.end()
     timeline.end(state, conversations)

@@ -29,6 +29,11 @@ class CommitFilter(NamedTuple):
         """`True` if there is no condition."""
         return self == MATCH_ALL
 
+    def may_match(self, line: bytes) -> bool:
+        """Return `False` only for stored lines whose commits can't match; an escaped id is not looked for."""
+        ids = (one for one in (self.connection, self.room) if one is not None)
+        return b"\\u" in line or all(one.encode() in line for one in ids)
+
     def matches(self, step: Step) -> bool:
         """Return `True` if the step's commit satisfies every condition."""
         if self.connection is not None and self.connection not in connections_in(step.commit):

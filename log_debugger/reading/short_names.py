@@ -28,14 +28,15 @@ from projections.state import State
 DIGITS_MIN = 4
 CANDIDATES_MAX = 10
 FOUND_MAX = 10_000
+PAGE_COMMITS = 1_000
 NAME_CHARS_MAX = 40
 HANDLE_PREFIX = "cb_"
 MARK = "·"
 UNKNOWN = "?"
 
 # As stored. Inside a JSON string both quotes would be escaped, so no typed text matches.
-_ENTERED = re.compile(rb'"type":"queue_entered","connection_id":"([^"\\]+)"')
-_OPENED = re.compile(rb'"type":"room_opened","room_id":"([^"\\]+)"')
+_ENTERED = b'"type":"queue_entered","connection_id":"'
+_OPENED = b'"type":"room_opened","room_id":"'
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9 _.'+#&/-]+")
@@ -212,15 +213,30 @@ def _add(known: list[str], more: set[str]) -> None:
 def _ids_in(source: Source, after: Position) -> tuple[set[str], set[str]]:
     connections: set[str] = set()
     rooms: set[str] = set()
-    for line in _readable(source, after):
-        if b'"queue_entered"' in line or b'"room_opened"' in line:
-            entered, opened = _ENTERED.findall(line), _OPENED.findall(line)
-            if len(entered) == line.count(b'"queue_entered"') and len(opened) == line.count(b'"room_opened"'):
-                connections.update(one.decode("utf-8", "replace") for one in entered)
-                rooms.update(one.decode("utf-8", "replace") for one in opened)
-            else:
-                _decode_into(line, connections, rooms)
+    lines = _readable(source, after)
+    while page := list(islice(lines, PAGE_COMMITS)):
+        naming = [line for line in page if b'"queue_entered"' in line or b'"room_opened"' in line]
+        if not _add_ids(b"\n".join(naming), connections, rooms):
+            for line in naming:
+                if not _add_ids(line, connections, rooms):
+                    _decode_into(line, connections, rooms)
     return connections, rooms
+
+
+def _add_ids(stored: bytes, connections: set[str], rooms: set[str]) -> bool:
+    """Add the ids in one or more stored lines; return `False` if some of them are in an unusual form."""
+    entered, opened = _ids_after(_ENTERED, stored), _ids_after(_OPENED, stored)
+    if len(entered) < stored.count(b'"queue_entered"') or len(opened) < stored.count(b'"room_opened"'):
+        return False
+    connections.update(entered)
+    rooms.update(opened)
+    return True
+
+
+def _ids_after(mark: bytes, stored: bytes) -> list[str]:
+    """Return the string after each `mark`, unless it is empty, unfinished or escaped."""
+    ids = (part.partition(b'"')[0] for part in stored.split(mark)[1:])
+    return [one.decode("utf-8", "replace") for one in ids if one and b"\\" not in one]
 
 
 def _display_names_in(source: Source) -> Iterator[tuple[str, str]]:

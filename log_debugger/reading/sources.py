@@ -13,6 +13,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -122,10 +123,9 @@ def state_at(source: Source, position: Position) -> State:
     """
     check_position(source, position)
     state: State = source.snapshot(position).state
-    for commit in commits(source, state.position):
-        if commit.position > position:
-            break
-        state = fold((commit,), state)
+    following = islice(commits(source, state.position), position - state.position)
+    while page := list(islice(following, PAGE_COMMITS)):
+        state = fold(page, state)
     return state
 
 

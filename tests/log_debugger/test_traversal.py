@@ -1,0 +1,109 @@
+"""A pass over a log folds no more than it has to, and tells the same as the fold of every commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.codec import encode_commit
+from events.commit import EMPTY_TIP, BrokenChainError, Commit
+from events.log import Snapshot
+from events.sqlite.file import SqliteFile
+from log_debugger.reading import traversal
+from log_debugger.reading.iterate import LogEntry, conversations_in, iterate
+from log_debugger.reading.sources import open_source
+from log_debugger.reading.traversal import Traversal, none
+from projections.snapshots import STATE_CODEC
+from tests.log_debugger.crowds import LITTLE, crowd, states_of
+from tests.log_debugger.logs import run_ok
+
+
+def filed(path: Path, commits: Sequence[Commit], snapshots_at: Sequence[int]) -> str:
+    """Return the URL of a broker's file with `commits`, and a snapshot after each of those positions."""
+    states = states_of(commits)
+    with closing(SqliteFile(path, "write")) as file:
+        file.append(commits, expected=EMPTY_TIP)
+        for position in snapshots_at:
+            state = states[position]
+            file.save(Snapshot(state.tip, state), STATE_CODEC)
+    return f"sqlite:{path}"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for many files."""
+    return tmp_path_factory.mktemp("traversal")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_pages() -> object:
+    """Let logs of some hundred commits have many pages, and let every snapshot save work."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(traversal, "PAGE_COMMITS", 7)
+        patch.setattr(traversal, "PENDING_MAX", 40)
+        patch.setattr(traversal, "JUMP_COMMITS_MIN", 3)
+        yield patch
+
+
+@settings(deadline=None)
+@given(st.integers(0, 5), st.sets(st.integers(1, 120), max_size=4), st.integers(0, 120), st.integers(1, 30))
+def test_it_tells_the_same_as_a_fold_of_every_commit(
+    path: Path, seed: int, snapshots_at: set[int], last: int, every: int
+) -> None:
+    """For any log, snapshots and wanted commits: the same steps and conversations, and the same end."""
+    commits = crowd(seed, 150, policy=LITTLE)[:120]
+    last = min(last, len(commits))
+    lines = {encode_commit(commit): commit.position for commit in commits}
+    name = filed(path / "log.db", commits, sorted(at for at in snapshots_at if at <= len(commits)))
+    with closing(open_source(name)) as source:
+        folded = list(iterate(source, last))
+        passed: list[LogEntry] = []
+        one = Traversal(source, last, lambda stored: _has_any(stored, lines, every), lambda commits: None)
+        passed += one.entries()
+        assert passed == [entry for entry in folded if entry.step.commit.position % every == 0]
+        if folded:
+            assert one.end() == (folded[-1].step.after, folded[-1].conversations_after)
+        else:
+            assert one.end() == (source.base.state, conversations_in(source.base.state))
+    for part in path.iterdir():
+        part.unlink()
+
+
+def _has_any(stored: bytes, lines: dict[bytes, int], every: int) -> bool:
+    return any(lines[line] % every == 0 for line in stored.split(b"\n"))
+
+
+def test_what_lies_before_a_snapshot_is_not_folded(path: Path) -> None:
+    """An altered commit there does no harm to what is read behind it; without the snapshot, it is found."""
+    commits = crowd(1, 150)
+    for snapshots_at, is_found in (([40], False), ([], True)):
+        name = filed(path / f"{len(snapshots_at)}.db", commits, snapshots_at)
+        with closing(apsw.Connection(name.removeprefix("sqlite:"))) as db:
+            db.execute("UPDATE commits SET body = replace(body, '\"at_ms\":1', '\"at_ms\":2') WHERE position = 9")
+        with closing(open_source(name)) as source:
+            one = Traversal(source, 60, none, lambda commits: None)
+            if is_found:
+                with pytest.raises(BrokenChainError, match="position 9"):
+                    list(one.entries())
+            else:
+                assert list(one.entries()) == []
+                assert one.end()[0] == states_of(commits)[60]
+
+
+@pytest.mark.parametrize("command", ["trace", "replay"])
+def test_a_life_is_told_alike_with_snapshots_and_without(path: Path, command: str) -> None:
+    """Byte for byte, for each of several people."""
+    commits = crowd(3, 400, people=12)
+    half = len(commits) // 2
+    names = [filed(path / f"{command}{number}.db", commits, at) for number, at in enumerate(([], [half, half + 60]))]
+    people = sorted({commit.command.connection_id for commit in commits if hasattr(commit.command, "connection_id")})
+    for who in people[:5]:
+        without, with_snapshots = (run_ok(command, name, "--connection", who).out for name in names)
+        assert without == with_snapshots
+        assert who in without
