@@ -22,6 +22,7 @@ from log_debugger.reading.filters import (
     filter_from_options,
     when_asked,
 )
+from log_debugger.reading.operations import Notes, notes_matching
 from log_debugger.reading.sources import Source, open_source
 from log_debugger.reading.times import AT_HELP, position_asked, position_number, start_of
 from log_debugger.reading.traversal import Traversal, none
@@ -107,19 +108,28 @@ def _print_log(
     shown = 0
     if base.position and commit_filter is not None:
         printer.base(base)
+    notes = notes_matching(source, commit_filter) if commit_filter is not None else Notes(())
     wanted = commit_filter.may_match if commit_filter is not None else none
     # If every commit is printed, the lines themselves show the progress.
     quiet = commit_filter != MATCH_ALL and not terminal.out.isatty()
     with terminal.progress("reading", last - base.position) if quiet else nullcontext(_no_progress) as advance:
-        traversal = Traversal(source, last, wanted, advance)
+        traversal = Traversal(source, last, wanted, advance, printer.connection)
         for entry in traversal.entries():
             if commit_filter is not None and commit_filter.matches(entry.step):
+                _print_notes(notes, entry.step.commit.position, printer, entry.step.before)
                 printer.commit(entry)
                 shown += 1
         state, conversations = traversal.end()
     if commit_filter is not None:
+        _print_notes(notes, last + 1, printer, state)
         printer.after_commits(shown)
-    printer.state(state, conversations)
+    printer.state(state, conversations, traversal.last_act, base.position)
+
+
+def _print_notes(notes: Notes, position: Position, printer: CommitPrinter, state: State) -> None:
+    """Print the notes that stand before the commit at `position`; `state` is the one there."""
+    for note in notes.before(position):
+        printer.note(note, state)
 
 
 def _no_progress(steps: int) -> None:

@@ -12,7 +12,7 @@ from itertools import islice
 
 from events.codec import UnreadableCommitError, decode_commit
 from events.commit import BrokenChainError
-from events.ids import Position, RoomId
+from events.ids import ConnectionId, Position, RoomId
 from log_debugger.reading.iterate import (
     FOLD_ERRORS,
     Conversation,
@@ -23,6 +23,7 @@ from log_debugger.reading.iterate import (
     conversations_in,
     step_of,
 )
+from log_debugger.reading.own_acts import OwnAct, newest_own_act, own_act
 from log_debugger.reading.sources import Source, state_at
 from projections.state import State, fold
 
@@ -56,9 +57,20 @@ class Traversal:
         last: the last position.
         wanted: the commits to yield.
         advance: called with the number of passed commits, now and then.
+        who: the connection of `last_act`.
     """
 
-    def __init__(self, source: Source, last: Position, wanted: Wanted, advance: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        last: Position,
+        wanted: Wanted,
+        advance: Callable[[int], None],
+        who: ConnectionId | None = None,
+    ) -> None:
+        self.last_act: OwnAct | None = None
+        """The newest act of `who` that was passed; `None` if there is none, or it is not in the log any more."""
+        self._who = who
         self._source, self._last, self._wanted, self._advance = source, last, wanted, advance
         self._state: State | None = source.base.state  # None after a jump to the snapshot before the pending lines
         self._position: Position = source.base.tip.position  # of the last line
@@ -123,6 +135,8 @@ class Traversal:
         before = self._counted()
         self._state, self._conversations = step.after, conversations_after(before, step.commit)
         self._position += 1
+        if self._who is not None:
+            self.last_act = own_act(step.commit, self._who) or self.last_act
         return LogEntry(line, step, before, self._conversations)
 
     def _pass_over(self, page: list[bytes]) -> None:
@@ -135,6 +149,8 @@ class Traversal:
                 self._conversations = conversations_after(self._conversations, commit_at(number, line))
         self._messages.update(rooms)
         self._position += len(page)
+        if self._who is not None:
+            self.last_act = newest_own_act(page, self._position, self._who) or self.last_act
         self._pending += page
         if len(self._pending) > PENDING_MAX:
             self._caught_up()

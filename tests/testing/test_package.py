@@ -11,13 +11,13 @@ from tests.test_debugging_page import ROOT
 
 
 def said_by(code: str) -> list[str]:
-    """Return the lines that a Python process with `code` writes to standard error."""
+    """Return the standard error of a Python process with `code`."""
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     return ran.stderr.splitlines()
 
 
 def test_without_hypothesis_one_line_names_the_extra() -> None:
-    """Without Hypothesis, the import of any module fails with a line that names the extra."""
+    """Without Hypothesis, the import of any module fails with one line naming the extra."""
     for module in ("broker.testing", "broker.testing.reference_model"):
         said = said_by(f"import sys; sys.modules['hypothesis'] = None; import {module}")
         needs = "broker.testing needs Hypothesis: install mcp-chat-broker with its extra 'testing'"
