@@ -38,6 +38,8 @@ class Connection:
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection is closed, by either side."""
         self._is_connecting = True
+        self.refusal: str | None = None
+        """The last thing that the server did not permit. It does not say to which call that belongs."""
 
     async def connect(self, address: Address, server: str) -> None:
         """Connect to `server`. Raises `ERRORS`."""
@@ -70,6 +72,8 @@ class Connection:
         """
         if self._is_connecting:
             raise error
+        if "permissions violation" in str(error).lower():
+            self.refusal = str(error).removeprefix("nats: ")
 
     def _check_tls(self, address: Address) -> None:
         info = self.nats._server_info  # noqa: SLF001  # nothing public says if the server asked for TLS
@@ -116,8 +120,10 @@ async def connect(address: Address) -> Connection:
 class Client:
     """Calls over one connection, several at a time."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, on_open: Callable[[Nats], Awaitable[None]] | None = None) -> None:
+        """`on_open` is called with each new connection, before it is used."""
         self._address = address
+        self._on_open = on_open
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
         self._is_closed = False
@@ -146,6 +152,10 @@ class Client:
             raise unavailable(error) from error
 
     async def run(self, call: Callable[[JetStreamContext], Awaitable[T]]) -> T:
+        """Return the result of `call`, with the library's requests to JetStream; see `ask`."""
+        return await self.ask(lambda nats: call(nats.jetstream(timeout=ANSWER_SECONDS)))
+
+    async def ask(self, call: Callable[[Nats], Awaitable[T]]) -> T:
         """Return the result of `call`, which catches the errors that it expects, such as a key that is missing.
 
         Raises:
@@ -153,7 +163,9 @@ class Client:
                 server may have done what it was asked for.
         """
         connection = await self.connection()
-        running = asyncio.ensure_future(call(connection.nats.jetstream(timeout=ANSWER_SECONDS)))
+        refusal = connection.refusal
+        running = asyncio.ensure_future(call(connection.nats))
+        running.add_done_callback(_retrieve)
         try:
             ends: set[asyncio.Future[Any]] = {running, connection.closed}
             await asyncio.wait(ends, timeout=ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -161,6 +173,8 @@ class Client:
                 return running.result()
             raise ConnectionClosedError if connection.closed.done() else TimeoutError
         except ERRORS as error:
+            if connection.refusal is not refusal:
+                raise LogUnavailableError(f"NATS refuses: {connection.refusal}") from error
             raise unavailable(error) from error
         finally:
             running.cancel()
@@ -170,7 +184,10 @@ class Client:
             if self._is_closed:
                 raise LogUnavailableError("the log is closed")
             if self._connection is None or self._connection.closed.done():
-                self._connection = await connect(self._address)
+                connection = await connect(self._address)
+                if self._on_open is not None:
+                    await self._on_open(connection.nats)
+                self._connection = connection
             return self._connection
 
     async def close(self) -> None:
@@ -178,3 +195,9 @@ class Client:
         self._is_closed = True
         if self._connection is not None:
             await self._connection.close()
+
+
+def _retrieve(task: asyncio.Future[Any]) -> None:
+    """Take note of a result that no caller waits for any more."""
+    if not task.cancelled():
+        task.exception()

@@ -15,7 +15,31 @@ from events.log import LogUnavailableError, UnusableLogError
 ERRORS = (errors.Error, OSError, EOFError, TimeoutError, asyncio.InvalidStateError)
 """Errors of a connection, and answers that are errors."""
 
+GONE = "the log is gone from NATS; restore it, or start again"
+RESTORE = "restore it from a backup"
+NO_JETSTREAM = "JetStream is not enabled in NATS, or not for this account; enable it there"
+
 _CREDENTIALS = ("authorization violation", "authentication", "user authentication", "account")
+
+
+def rights_of(name: str) -> str:
+    """Return the rights that the user of the log `name` needs."""
+    return (
+        f"give the log's user the rights to publish to {name}.>, $JS.API.>, $JS.ACK.>, $JS.FC.>, $KV.{name}_*.> and"
+        f" $O.{name}_*.>, and to subscribe to {name}.> and _INBOX.>"
+    )
+
+
+class LogGoneError(LogUnavailableError):
+    """The stream of commits is missing. A broker that has folded it has to start again."""
+
+    def __init__(self) -> None:
+        super().__init__(GONE)
+
+
+def damaged(fault: str) -> UnusableLogError:
+    """Return the error for a log that can't be read."""
+    return UnusableLogError(f"{fault}; {RESTORE}, or use a newer version of this program")
 
 
 def unavailable(error: BaseException) -> LogUnavailableError:
@@ -32,7 +56,7 @@ def at_start(error: BaseException) -> LogUnavailableError | UnusableLogError:
     if isinstance(error, errors.SecureConnWantedError):
         return UnusableLogError("NATS here does not speak TLS; write nats:// in the log's URL, or turn TLS on there")
     if isinstance(error, APIError) and error.err_code in (10039, 10076):
-        return UnusableLogError("JetStream is not enabled in NATS, or not for this account; enable it there")
+        return UnusableLogError(NO_JETSTREAM)
     return unavailable(error)
 
 

@@ -4,24 +4,52 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from events.ids import CommitId, Position
+
+STAND_INS_PER_GROUP = 1_000
+"""The positions whose stand-ins have subjects of one kind, so that they are removed at once."""
+
 COMMIT_HEADER = "Chat-Commit"
 """The header of a commit's message with the commit's id. Its data is the commit as a line of JSON."""
 
 
 class Layout(NamedTuple):
-    """The names of one log. The sequence of a message in `log_stream` is the position of its commit."""
+    """The names of one log. The sequence of a message in `log_stream` is the position of its commit.
+
+    A commit's subject ends with the first digits of its id. So an append can demand which commit is the last one: a
+    server compares the last sequence of a subject, and knows nothing of ids.
+    """
 
     name: str
 
     @property
     def log_stream(self) -> str:
-        """The stream of commits; it takes `log_subject` alone."""
+        """The stream of commits; it takes `log_subjects` alone."""
         return f"{self.name}_LOG"
 
     @property
-    def log_subject(self) -> str:
-        """The subject of commits."""
-        return f"{self.name}.log"
+    def log_subjects(self) -> str:
+        """The subjects of commits."""
+        return f"{self.name}.log.*"
+
+    def log_subject(self, commit_id: CommitId) -> str:
+        """Return the subject of the commit `commit_id`, one of 4,096."""
+        return f"{self.name}.log.{commit_id[:3]}"
+
+    @property
+    def turns_stream(self) -> str:
+        """The stream of one message, which the holder of the turn to write has."""
+        return f"{self.name}_TURNS"
+
+    @property
+    def turns_subject(self) -> str:
+        """The subject of that message."""
+        return f"{self.name}.turn"
+
+    @property
+    def turn_notes_subject(self) -> str:
+        """The subject on which a holder says that its turn begins or ends; no stream keeps it."""
+        return f"{self.name}.turn-notes"
 
     @property
     def roster_subject(self) -> str:
@@ -49,6 +77,15 @@ class Layout(NamedTuple):
         return f"{self.name}_REDACTED"
 
     @property
+    def stand_in_subjects(self) -> str:
+        """The subjects of all stand-ins."""
+        return f"$KV.{self.redacted_bucket}.>"
+
+    def stand_in_subject(self, position: Position) -> str:
+        """Return the subject of the commit that stands in for the one at `position`: a key of the bucket."""
+        return f"$KV.{self.redacted_bucket}.{position // STAND_INS_PER_GROUP}.{position}"
+
+    @property
     def sessions_bucket(self) -> str:
         """The bucket of session records."""
         return f"{self.name}_SESSIONS"
@@ -65,6 +102,7 @@ class Layout(NamedTuple):
         return (
             self.log_stream,
             self.deliveries_stream,
+            self.turns_stream,
             *(f"KV_{bucket}" for bucket in buckets),
             f"OBJ_{self.snapshots_store}",
         )

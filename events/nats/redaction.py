@@ -1,0 +1,61 @@
+"""Redaction: the redacted commit is stored beside the log first, then the message is deleted and its bytes overwritten.
+
+Whoever reads the log finds one of them at each position. The next redaction does what one that was cut short left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from nats.aio.client import Client as Nats
+
+from events.codec import UnreadableCommitError, redact_line
+from events.ids import Position
+from events.nats import meta
+from events.nats.entries import entry_of
+from events.nats.errors import damaged
+from events.nats.layout import COMMIT_HEADER, STAND_INS_PER_GROUP, Layout
+from events.nats.requests import Draft, api, erase, publish, stored
+
+REDACTED_AT_ONCE = 32
+
+
+async def redact_page(nats: Nats, layout: Layout, positions: Sequence[Position]) -> None:
+    """Redact the texts at `positions`, up to `REDACTED_AT_ONCE`. A commit without a text stays as it is.
+
+    Raises:
+        UnusableLogError: one of the commits can't be read.
+    """
+    assert len(positions) <= REDACTED_AT_ONCE
+    await asyncio.gather(*(_redact(nats, layout, position) for position in positions))
+
+
+async def _redact(nats: Nats, layout: Layout, position: Position) -> None:
+    found = await stored(nats, layout.log_stream, {"seq": position})
+    if found is None:
+        return  # trimmed, redacted, or not there yet
+    entry = entry_of(position, found.headers, found.data)
+    try:
+        redacted = redact_line(entry.line)
+    except UnreadableCommitError as error:
+        raise damaged(f"the log's commit at position {position} can't be read ({error})") from error
+    if redacted != entry.line:
+        headers = {COMMIT_HEADER: entry.commit_id}
+        await publish(nats, Draft(layout.stand_in_subject(position), redacted, headers))
+        await erase(nats, layout.log_stream, [position])
+
+
+async def trim(nats: Nats, layout: Layout) -> None:
+    """Delete the commits that the base stands for, and what stands in for them, in groups."""
+    position, _ = await meta.base(nats, layout)
+    if position == 0:
+        return
+    await api(nats, f"STREAM.PURGE.{layout.log_stream}", {"seq": position + 1})
+    stream = f"KV_{layout.redacted_bucket}"
+    answer = await api(nats, f"STREAM.INFO.{stream}", {"subjects_filter": layout.stand_in_subjects})
+    groups = {int(subject.split(".")[-2]) for subject in answer["state"].get("subjects") or ()}
+    for group in sorted(groups):
+        if (group + 1) * STAND_INS_PER_GROUP <= position + 1:
+            subjects = layout.stand_in_subjects.removesuffix(">") + f"{group}.*"
+            await api(nats, f"STREAM.PURGE.{stream}", {"filter": subjects})

@@ -1,0 +1,201 @@
+"""Turns to write: a stream with one message, and a consumer of which one broker at a time has it.
+
+The server gives the message to the request that has waited longest. A holder gives it back with its append. The one
+that dies, or is slow, loses it after `TURN_MS`, when the server takes the message for lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.js.errors import APIError
+
+from events.commit import BrokenChainError, Commit
+from events.ids import Position
+from events.log import MISSED_COMMITS_MAX, TURN_MS, LogUnavailableError, UnusableLogError
+from events.nats.client import CLOSE_SECONDS, Client
+from events.nats.entries import Entry, read_page
+from events.nats.errors import ERRORS
+from events.nats.known_commits import KnownCommits
+from events.nats.layout import Layout
+from events.nats.requests import EXPECTED_SEQUENCE, Draft, api, publish
+
+CONSUMER = "line"
+ANSWER_MS = 400
+"""The time that is left to the server, after a wait of `TURN_MS`, to say who has the turn."""
+
+_REQUEST = msgspec.json.encode({"batch": 1, "expires": TURN_MS * 1_000_000})
+
+
+async def prepare(nats: Nats, layout: Layout) -> None:
+    """Make the message and the consumer, if they are missing. The stream has to be there."""
+    with suppress(APIError):  # there is one already
+        await publish(nats, Draft(layout.turns_subject, b"", {EXPECTED_SEQUENCE: "0"}))
+    config = {
+        "name": CONSUMER,
+        "durable_name": CONSUMER,
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": TURN_MS * 1_000_000,
+        "max_ack_pending": 1,
+        "max_deliver": -1,
+    }
+    request = {"stream_name": layout.turns_stream, "config": config}
+    await api(nats, f"CONSUMER.CREATE.{layout.turns_stream}.{CONSUMER}", request)
+
+
+class TurnNotes:
+    """The notes of holders, by which other brokers hear that a turn is on."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._subject = layout.turn_notes_subject
+        self._own = secrets.token_hex(8).encode()
+        self._holder = b""
+        self._until = 0.0
+
+    async def listen(self, nats: Nats) -> None:
+        """Hear what holders say from now on."""
+        await nats.subscribe(self._subject, cb=self._hear)
+
+    async def _hear(self, note: Msg) -> None:
+        is_begin, holder = note.data[:1] == b"+", note.data[1:]
+        if holder == self._own:
+            return
+        if is_begin:
+            self._holder, self._until = holder, time.monotonic() + TURN_MS / 1_000
+        elif holder == self._holder:
+            self._until = 0.0
+
+    @property
+    def is_taken(self) -> bool:
+        """True if another broker has a turn."""
+        return time.monotonic() < self._until
+
+    async def begin(self, nats: Nats) -> None:
+        """Say that a turn of this broker begins."""
+        await nats.publish(self._subject, b"+" + self._own)
+
+    async def end(self, nats: Nats) -> None:
+        """Say that it ends."""
+        await nats.publish(self._subject, b"-" + self._own)
+
+
+class _Turn(NamedTuple):
+    """A turn that came, and the entries that came with it."""
+
+    nats: Nats
+    reply: str
+    until: float
+    missed: Sequence[Entry] = ()
+
+
+class Turns:
+    """The turns of one broker."""
+
+    def __init__(self, layout: Layout, client: Client, notes: TurnNotes, known: KnownCommits) -> None:
+        """`client`: the one that appends, so that what it hears of turns comes before the answers to its appends."""
+        self._layout = layout
+        self._client = client
+        self._notes = notes
+        self._known = known
+        self._line = asyncio.Lock()  # one wait at a time
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._held: _Turn | None = None
+
+    @property
+    def has_one(self) -> bool:
+        """True if this broker has a turn."""
+        return self._held is not None
+
+    def pass_on(self) -> None:
+        """End the turn that this broker has, if it has one; nothing waits for that."""
+        turn, self._held = self._held, None
+        if turn is not None:
+            self._in_background(self._give(turn))
+
+    @asynccontextmanager
+    async def turn(self, after: Position) -> AsyncIterator[Sequence[Commit]]:
+        """Wait in line; see `EventLog.turn`."""
+        waiting = self._in_background(self._wait(after))
+        try:
+            await asyncio.wait({waiting}, timeout=(TURN_MS + ANSWER_MS) / 1_000)
+        finally:
+            if not waiting.done():
+                waiting.add_done_callback(self._give_back)
+        turn = waiting.result() if waiting.done() and not waiting.cancelled() else None
+        if turn is None:
+            yield ()
+            return
+        self._held = turn
+        try:
+            yield self._commits(turn)
+        finally:
+            if self._held is turn:
+                self.pass_on()
+
+    def _commits(self, turn: _Turn) -> Sequence[Commit]:
+        with suppress(UnusableLogError, BrokenChainError):  # the next read says it
+            return self._known.commits_of(turn.missed)
+        return ()
+
+    async def _wait(self, after: Position) -> _Turn | None:
+        """Wait for the turn, and read what came after `after`; `None` if no turn came."""
+        async with self._line:
+            try:
+                return await self._client.ask(partial(self._ask, after))
+            except (LogUnavailableError, UnusableLogError):
+                return None
+
+    async def _ask(self, after: Position, nats: Nats) -> _Turn | None:
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._layout.turns_stream}.{CONSUMER}"
+        try:
+            # Its own inbox: a message of a stream comes with the stream's subject, and not with the inbox's.
+            answer = await nats.request(subject, _REQUEST, timeout=(TURN_MS + ANSWER_MS) / 1_000, old_style=True)
+        except NoRespondersError:
+            await prepare(nats, self._layout)  # for the next one
+            return None
+        if not answer.reply:
+            return None  # the server says that the time is over
+        turn = _Turn(nats, answer.reply, time.monotonic() + TURN_MS / 1_000)
+        try:
+            await self._notes.begin(nats)
+            entries, _, base = await read_page(nats, self._layout, after, MISSED_COMMITS_MAX)
+        except BaseException:
+            self._in_background(self._give(turn))
+            raise
+        return turn._replace(missed=entries if base is None or base.position <= after else ())
+
+    def _give_back(self, waited: asyncio.Task[_Turn | None]) -> None:
+        """Pass on a turn that came too late."""
+        if not waited.cancelled() and (turn := waited.result()) is not None:
+            self._in_background(self._give(turn))
+
+    async def _give(self, turn: _Turn) -> None:
+        with suppress(*ERRORS):
+            await self._notes.end(turn.nats)
+            if time.monotonic() < turn.until:  # later, it is another broker's
+                await turn.nats.publish(turn.reply, b"-NAK")
+
+    def _in_background(self, work: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Pass on what is held, and end what waits; before the client is closed."""
+        self.pass_on()
+        while self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
