@@ -10,19 +10,23 @@ from contextlib import asynccontextmanager
 import structlog
 from nats.aio.client import Client as Nats
 from nats.errors import NoRespondersError
+from nats.js.errors import NotFoundError
 
 from events.log import StateCodec, UnusableLogError
 from events.nats import meta
 from events.nats.address import Address, parse
 from events.nats.client import ANSWER_SECONDS, CONNECT_SECONDS, Connection, connect
 from events.nats.coordination import EPOCH_KEY, new_epoch
+from events.nats.entries import last_position
 from events.nats.errors import ERRORS, NO_JETSTREAM, at_start, damaged, rights_of
 from events.nats.layout import Layout
+from events.nats.loader import NatsLoader
 from events.nats.log import NatsLog, Opened
+from events.nats.reader import NatsReader
 from events.nats.redaction import trim
 from events.nats.requests import api
 from events.nats.settings import Synchronous, check_replicas, check_server, check_sync, judge
-from events.nats.streams import make_streams
+from events.nats.streams import delete_streams, make_streams
 from events.nats.turns import prepare
 from events.session_records import SECRET_BYTES
 
@@ -59,6 +63,57 @@ async def open_log(url: str, codec: StateCodec, *, synchronous: Synchronous = "f
     if verdict.is_reduced:
         logger.warning("durability_reduced", survives=verdict.survives)
     return log
+
+
+async def open_reader(url: str) -> NatsReader:
+    """Open the log at `url` for reading; it needs no more than the rights that docs/operating.md gives a reader.
+
+    Raises:
+        UnusableLogError: there is none, or it can't be used; one line gives the cause and the remedy.
+        LogUnavailableError: the server can't be reached now.
+    """
+    address = parse(url)
+    async with connected(address) as nats:
+        check_server(nats)
+        try:
+            has_log = await meta.get(nats, address.layout, meta.FORMAT) is not None
+        except NotFoundError:
+            has_log = False
+        if not has_log:
+            raise UnusableLogError(f"NATS has no log {address.name!r}; a broker makes one, and ?name= names another")
+        await check_format(nats, address)
+        base = await meta.base(nats, address.layout)
+    reader = NatsReader(address, base)
+    try:
+        await reader.see_recorded_after()
+    except BaseException:
+        await reader.close()
+        raise
+    return reader
+
+
+async def open_loading(url: str, codec: StateCodec) -> NatsLoader:
+    """Make a log at `url`, where there is none or an empty one, that can be used once it was loaded to its end.
+
+    A load that was not finished is thrown away.
+
+    Raises:
+        UnusableLogError: the log there is not empty, or the server can't be used; nothing was changed.
+        LogUnavailableError: the server can't be reached now.
+    """
+    address, token = parse(url), secrets.token_hex(8).encode()
+    layout = address.layout
+    async with connected(address) as nats:
+        check_server(nats)
+        await make_streams(nats, layout, address.replicas)
+        if await meta.get(nats, layout, meta.LOADING):
+            await delete_streams(nats, layout)
+            await make_streams(nats, layout, address.replicas)
+        if await last_position(nats, layout) > 0:
+            raise UnusableLogError(f"the log {address.name!r} is not empty; load into another name: ?name=")
+        await meta.put(nats, layout, meta.LOADING, token)
+        await _make_values(nats, layout)
+    return NatsLoader(address, codec, token)
 
 
 @asynccontextmanager
