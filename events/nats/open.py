@@ -112,6 +112,7 @@ async def open_loading(url: str, codec: StateCodec) -> NatsLoader:
         if await last_position(nats, layout) > 0:
             raise UnusableLogError(f"the log {address.name!r} is not empty; load into another name: ?name=")
         await meta.put(nats, layout, meta.LOADING, token)
+        await meta.put(nats, layout, EPOCH_KEY, new_epoch().encode())
         await _make_values(nats, layout)
     return NatsLoader(address, codec, token)
 
