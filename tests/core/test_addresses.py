@@ -58,7 +58,7 @@ def test_what_is_no_host_is_found_out(text: str) -> None:
     ],
 )
 def test_an_origin_has_one_form(text: str, origin: tuple[str, str, int | None]) -> None:
-    """The default port of http and https is left out."""
+    """A missing port of http or https is its default port."""
     assert parse_origin(text) == origin
 
 

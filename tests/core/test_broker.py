@@ -312,7 +312,7 @@ def test_several_brokers_may_share_one_log() -> None:
 
 @with_broker()
 async def test_a_cursor_was_given_if_it_is_not_above_ones_own_last_event(bench: BrokerBench) -> None:
-    """Cursors begin at 0; events of others do not count, except for an unknown connection, forgotten perhaps."""
+    """Cursors begin at 0, and events of others do not count; a forgotten connection may have had any event."""
     await bench.do(enter(ANN))
     own = bench.broker.state.position
     for who in (BOB, CAT):

@@ -317,7 +317,7 @@ class TestForgetNames:
         assert (known.display_name, known.interests, known.salt) == (ANONYMOUS, (), None)
 
     def test_a_name_goes_with_its_salt_from_commit_to_commit(self) -> None:
-        """Each commit with that name has the same hash."""
+        """Each commit that holds the name hashes it alike."""
         state = state_after([(QueueEntered(ANN, "Ann", (), "pepper"),)])
         commit = decide(state, enter(BOB), Facts(NOON_MS, FRESH, "salt"))
         assert commit == [

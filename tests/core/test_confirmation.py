@@ -424,7 +424,7 @@ def test_no_match_is_cancelled_while_the_brokers_do_not_hear_each_other() -> Non
 
 
 def test_a_member_that_calls_another_broker_has_not_missed_its_match() -> None:
-    """A broker that heard neither member leaves the judgement to the other, though the log is silent for a grace."""
+    """A broker that heard neither member does not judge them, though the log is silent for a whole grace."""
 
     async def scenario() -> None:
         async with two_brokers(CONFIRMED) as (clock, here, there):

@@ -74,7 +74,7 @@ def test_a_value_that_json_does_not_know_is_written_as_text() -> None:
 
 
 def test_a_line_may_be_for_people() -> None:
-    """Lines in a file have no colours."""
+    """Without a terminal, lines have no colours."""
     out = configured("console")
     structlog.get_logger("ours").warning("careful", position=7)
     assert "careful" in out.getvalue()
@@ -133,7 +133,7 @@ def test_a_librarys_warning_is_a_line_a_minute() -> None:
 @pytest.mark.parametrize(("level", "heard"), [("debug", 2), ("info", 2), ("warning", 2), ("error", 1)])
 @pytest.mark.parametrize("name", [QUOTES_CHUNKS, f"{QUOTES_CHUNKS}.sse"])
 def test_a_library_that_quotes_what_is_sent_is_heard_from_a_warning_on(name: str, level: LogLevel, heard: int) -> None:
-    """This holds at every level: messages of people are never logged."""
+    """Even at level `debug`, its quotes of people's messages are not logged."""
     test_libraries_are_heard_from_a_warning_on(name, level, heard)
 
 

@@ -183,7 +183,7 @@ class TestImport:
             matching_of(OWN)(INITIAL_STATE, Seeker(ANN, (), 0), NOON_MS)
 
     def test_a_signature_that_can_t_be_read_is_let_through(self) -> None:
-        """Functions written in C have none; their answers are checked as usual."""
+        """A function written in C may have none; its answers are checked like any other's."""
         policy = Policy(matching="builtins:max")
         provide_matching(policy)
         with pytest.raises(MatchingError, match=r"the matching builtins:max failed: TypeError"):

@@ -125,7 +125,7 @@ async def test_calls_may_overlap(bench: BrokerBench) -> None:
 
 @with_broker()
 async def test_each_call_puts_the_end_off(bench: BrokerBench) -> None:
-    """Regular calls keep a connection."""
+    """A connection with regular calls stays."""
     await bench.do(enter(ANN))
     for _ in range(20):
         await bench.clock.advance(QUEUE - 1)

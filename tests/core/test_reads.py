@@ -391,7 +391,7 @@ def test_a_replay_gives_each_position_once_in_order() -> None:
 
 
 def test_within_a_position_names_ascend_whoever_came_first() -> None:
-    """A stream that resumes within a position counts on this order."""
+    """A stream that resumes within a position relies on this order."""
 
     async def scenario() -> None:
         log, state = await stored(enter(BOB), enter(ANN))

@@ -75,7 +75,7 @@ async def test_each_report_holds_the_room(bench: BrokerBench) -> None:
 
 @with_broker(FAIR)
 async def test_a_note_about_a_redacted_room_goes_too(bench: BrokerBench) -> None:
-    """A report too late for the messages keeps its own note for as long as any."""
+    """A report that comes too late for the messages keeps its own note for as long as any."""
     redaction, room = redaction_of(bench), await talk(bench, ANN, BOB, "bad")
     await bench.do(leave(BOB, room))
     await bench.clock.advance(AFTER_MS)

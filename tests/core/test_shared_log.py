@@ -579,7 +579,7 @@ class TestTurns:
         run(scenario)
 
     def test_a_batch_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A batch with a long decision would lose against quicker writers."""
+        """A batch that takes long to decide would lose against quicker writers."""
         monkeypatch.setattr(writer_module, "BATCH_COMMITS_MAX", 3)
 
         async def scenario() -> None:

@@ -37,7 +37,7 @@ def crash(bench: BrokerBench) -> None:
 
 
 def test_one_heard_by_another_broker_is_present() -> None:
-    """It is present while its stream lasts there; then its grace begins."""
+    """It is present while its stream lasts there, whatever this broker heard; then its grace begins."""
 
     async def scenario() -> None:
         async with two_brokers() as (clock, here, there):

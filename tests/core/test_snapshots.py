@@ -405,7 +405,7 @@ LINES = written(every_shape())
     ],
 )
 def test_what_is_damaged_is_not_read(lines: list[bytes]) -> None:
-    """Lines that are cut short, out of order or altered are refused."""
+    """Lines that are cut short, out of order, altered or no snapshot are refused."""
     with pytest.raises(UnreadableSnapshotError):
         STATE_CODEC.decode(lines)
 

@@ -108,7 +108,7 @@ class TestKeeping:
 
     @pytest.mark.parametrize(("synchronous", "number"), [("FULL", 2), ("NORMAL", 1)])
     def test_the_disk_is_waited_for_as_was_asked(self, path: Path, synchronous: SynchronousMode, number: int) -> None:
-        """The synchronous setting holds, also after work without a wait for the disk."""
+        """The synchronous setting holds, also after work that does not wait for the disk."""
         with SqliteFile(path, synchronous=synchronous) as log:
             for _ in range(2):
                 assert log._db.execute("PRAGMA synchronous").fetchone() == (number,)
@@ -439,7 +439,7 @@ class TestSnapshots:
         assert log.load_snapshot(None, STATES) is None
 
     def test_one_whose_pages_are_damaged_is_passed_over(self, log: SqliteFile, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A snapshot on damaged pages is skipped, but a disk without an answer is an error."""
+        """A snapshot on damaged pages is skipped, but a disk that does not answer is an error."""
         errors: list[Exception] = [apsw.CorruptError(), apsw.IOError()]
         load = sqlite_snapshots.load
 

@@ -112,7 +112,7 @@ def test_a_file_that_can_not_be_removed_is_left(path: str, monkeypatch: pytest.M
 
 
 def test_two_never_have_it_at_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Among many threads with random locking and release, only one holds it at a time."""
+    """While many threads lock and release at random, only one holds it at a time."""
     lock_at_once = sqlite_lock._lock
     inside: list[int] = []
     most: list[int] = []

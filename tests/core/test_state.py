@@ -151,7 +151,7 @@ def test_what_happens_in_rooms_leaves_the_queue_alone() -> None:
 
 
 def test_a_commit_that_does_not_follow_is_a_bug() -> None:
-    """Evolving with a commit out of order fails an assertion."""
+    """Evolving with a commit that does not follow fails an assertion."""
     with pytest.raises(AssertionError):
         evolve(INITIAL_STATE, log_of(*EVENING)[1])
 
@@ -251,7 +251,7 @@ class TestPlaces:
         assert set(state.connections.by_id) == {ANN}
 
     def test_a_smaller_limit_takes_hold_at_once(self) -> None:
-        """A smaller limit takes effect with the commit of its adoption."""
+        """A smaller limit takes effect with the commit that adopts it."""
         state = state_after(*([*waiting(who), (left(who),)] for who in (ANN, BOB, CAT)), under(connections_kept=1))
         assert set(state.connections.by_id) == {CAT}
 

@@ -297,7 +297,7 @@ async def test_a_ping_that_is_due_is_written(bench: BrokerBench) -> None:
 
 
 def test_the_streams_of_one_of_several_brokers_end_one_by_one() -> None:
-    """They end within a second in random order, so that their clients spread their arrival at the others."""
+    """They end over a second in random order, so that their clients do not reach the others all at once."""
 
     async def scenario() -> None:
         (log,) = FaultyLog.shared(1)

@@ -242,7 +242,7 @@ async def test_a_landed_append_with_others_behind_it_is_done(bench: Bench) -> No
 
 @on_bench
 async def test_a_log_that_hangs_is_unavailable_in_time(bench: Bench) -> None:
-    """Each command has its own deadline; it may still be carried out."""
+    """Each command has its own deadline, and may still be carried out after it."""
     landed = asyncio.Event()
     bench.log.before_append = [until(landed)]
     first = bench.submit(enter(ANN))

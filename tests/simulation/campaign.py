@@ -61,7 +61,7 @@ class Campaign:
             self.failed.append(outcome)
 
     def complaints(self) -> list[str]:
-        """Return the faults of the campaign as a whole, apart from failed seeds."""
+        """Return the complaints about the campaign as a whole, apart from failed seeds."""
         found = [f"{path}: {rate:.2f} of the {per}, at most {most} is right" for path, rate, per, most in self._rates()]
         if self.seeds >= LONG_ENOUGH_SEEDS:
             found += [f"this kind of fault never happened: {kind}" for kind in self._kinds() if self._is_missing(kind)]

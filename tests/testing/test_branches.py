@@ -56,7 +56,7 @@ f = F()
 
 
 def test_a_condition_has_two_ways(tmp_path: Path) -> None:
-    """Both ways of a condition are due once; a condition never reached is not named."""
+    """Each way of a condition must occur once; a condition that was never reached is not named."""
     assert untried(tmp_path, IF, (3,)) == ["3: `n > 2` was never false"]
     assert untried(tmp_path, IF, (0,)) == ["3: `n > 2` was never true", "5: `n == 1` was never true"]
     assert untried(tmp_path, IF, (3,), (1,), (0,)) == []

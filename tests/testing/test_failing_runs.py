@@ -174,7 +174,7 @@ def test_the_log_of_a_failing_run_can_be_looked_at(tmp_path: Path, monkeypatch: 
 
 
 def test_a_log_that_can_t_be_written_is_left_out(tmp_path: Path) -> None:
-    """No log is named if its directory does not exist, or if the run stored nothing."""
+    """No log is named if its directory can't be made, or if the run stored nothing."""
     (tmp_path / "chat-broker").write_text("a file in its place")
     assert write_failed_log(BrokerMachine, []) is None
     assert write_failed_log(BrokerMachine, decoded()) is None

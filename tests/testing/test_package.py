@@ -11,7 +11,7 @@ from tests.test_debugging_page import ROOT
 
 
 def said_by(code: str) -> list[str]:
-    """Return the standard error of a Python process with `code`."""
+    """Return the lines that a Python process with `code` writes to standard error."""
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     return ran.stderr.splitlines()
 

@@ -95,7 +95,7 @@ def samples() -> list[list[Commit]]:
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_is_named_with_the_shortest_history(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A planted bug is reported by its promise, with a history that can't be shortened by a commit."""
+    """A planted bug is reported by its promise, with a history from which no commit can be left out."""
     plant, promise, commits, is_stored = BUGS[bug]
     sound = samples()
     plant(monkeypatch)
@@ -152,7 +152,7 @@ def test_of_a_broken_chain_both_ends_are_shown(what: str, change: dict[str, obje
 
 
 def test_a_log_that_says_what_was_not_decided_is_found() -> None:
-    """A stored event without a decision behind it is found even if the chain is whole."""
+    """A stored event that was never decided is found even if the chain is whole."""
     log = bustle(Policy())
     number = next(number for number, commit in enumerate(log) if isinstance(commit.events[-1], MessageSent))
     said = msgspec.structs.replace(log[number].events[0], text="never said")

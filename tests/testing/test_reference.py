@@ -488,7 +488,7 @@ def test_a_report_is_stored_once_with_its_evidence() -> None:
 
 
 def test_evidence_is_held_for_a_time_and_for_so_many_reports() -> None:
-    """A report releases earlier ones after their time, and those above the number."""
+    """A report releases earlier ones whose time is over, and those beyond the limit of reports."""
     for limits, by_ms in (({"evidence_keep_ms": 1_000}, 1_000), ({"evidence_keep_ms": 1_000, "reports_kept": 1}, 0)):
         story = pair(**limits)
         story.after(ReportPartner(ANN, R1, "spam"))
