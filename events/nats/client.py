@@ -106,7 +106,7 @@ async def connect(address: Address) -> Connection:
         connection = Connection()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect(address, server)
+                await alone(connection.connect(address, server))
             return connection
         except ERRORS as error:
             last = error
@@ -164,20 +164,13 @@ class Client:
         """
         connection = await self.connection()
         refusal = connection.refusal
-        running = asyncio.ensure_future(call(connection.nats))
-        running.add_done_callback(_retrieve)
         try:
-            ends: set[asyncio.Future[Any]] = {running, connection.closed}
-            await asyncio.wait(ends, timeout=ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                return running.result()
-            raise ConnectionClosedError if connection.closed.done() else TimeoutError
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await alone(call(connection.nats), until=connection.closed)
         except ERRORS as error:
             if connection.refusal is not refusal:
                 raise LogUnavailableError(f"NATS refuses: {connection.refusal}") from error
             raise unavailable(error) from error
-        finally:
-            running.cancel()
 
     async def _connected(self) -> Connection:
         async with self._connecting:
@@ -197,7 +190,25 @@ class Client:
             await self._connection.close()
 
 
+async def alone(work: Awaitable[T], *, until: asyncio.Future[None] | None = None) -> T:
+    """Return the result of `work` in a task of its own: parts of the library swallow the cancellation of their caller.
+
+    Raises:
+        ConnectionClosedError: `until` was done before.
+    """
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(_retrieve)
+    ends: set[asyncio.Future[Any]] = {task} if until is None else {task, until}
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ConnectionClosedError
+        return task.result()
+    finally:
+        task.cancel()
+
+
 def _retrieve(task: asyncio.Future[Any]) -> None:
-    """Take note of a result that no caller waits for any more."""
+    """Take note of a result for which no caller waits any more."""
     if not task.cancelled():
         task.exception()

@@ -14,7 +14,7 @@ from nats.js.errors import KeyWrongLastSequenceError
 from events.coordination import NOTE_BYTES_MAX
 from events.log import LogUnavailableError
 from events.nats.address import Address
-from events.nats.client import ANSWER_SECONDS, Client, Connection, connect
+from events.nats.client import ANSWER_SECONDS, Client, Connection, alone, connect
 from events.nats.errors import ERRORS, unavailable
 
 EPOCH_KEY = "epoch"
@@ -58,7 +58,7 @@ class NatsCoordination:
                 connection = await connect(self._address)
                 self._connections.add(connection)
                 subscription = await connection.nats.subscribe(self._address.layout.roster_subject)
-                await connection.nats.flush(timeout=int(ANSWER_SECONDS))  # the server has the subscription now
+                await alone(connection.nats.flush(timeout=int(ANSWER_SECONDS)))  # the server has the subscription now
                 self._begin(begun)
                 async for message in subscription.messages:
                     yield message.data

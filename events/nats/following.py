@@ -18,7 +18,7 @@ from events.commit import Commit
 from events.ids import Position
 from events.log import LogRolledBackError
 from events.nats.address import Address
-from events.nats.client import Connection, connect
+from events.nats.client import Connection, alone, connect
 from events.nats.entries import Entry, entry_of, last_position, read_page
 from events.nats.errors import ERRORS, LogGoneError, unavailable
 from events.nats.known_commits import KnownCommits
@@ -102,18 +102,21 @@ class _Hearing:
             LogRolledBackError: the log ends before `after`.
         """
         async with asyncio.timeout(SILENT_SECONDS):
-            self._reached = await last_position(self._nats, self._layout)
-            if self._reached < after:
-                raise LogRolledBackError(
-                    f"the log was rolled back: it ends at position {self._reached}, and had a commit at {after}"
-                )
-            inbox, name = self._nats.new_inbox(), f"follower-{secrets.token_hex(8)}"
-            await self._nats.subscribe(inbox, cb=self._hear)
-            await api(
-                self._nats,
-                f"CONSUMER.CREATE.{self._layout.log_stream}.{name}",
-                {"stream_name": self._layout.log_stream, "config": _consumer(name, inbox, self._reached + 1)},
+            await alone(self._begin(after))
+
+    async def _begin(self, after: Position) -> None:
+        self._reached = await last_position(self._nats, self._layout)
+        if self._reached < after:
+            raise LogRolledBackError(
+                f"the log was rolled back: it ends at position {self._reached}, and had a commit at {after}"
             )
+        inbox, name = self._nats.new_inbox(), f"follower-{secrets.token_hex(8)}"
+        await self._nats.subscribe(inbox, cb=self._hear)
+        await api(
+            self._nats,
+            f"CONSUMER.CREATE.{self._layout.log_stream}.{name}",
+            {"stream_name": self._layout.log_stream, "config": _consumer(name, inbox, self._reached + 1)},
+        )
 
     async def _hear(self, message: Msg) -> None:
         self._heard.put_nowait(message)
@@ -125,7 +128,7 @@ class _Hearing:
         """
         if after < self._reached:
             async with asyncio.timeout(SILENT_SECONDS):
-                entries, _, base = await read_page(self._nats, self._layout, after, FOLLOWED_PAGE)
+                entries, _, base = await alone(read_page(self._nats, self._layout, after, FOLLOWED_PAGE))
             return entries, max(after, base.position if base else 0, *(entry.position for entry in entries[-1:]))
         entry = await self._next_entry()
         if entry is None or entry.position != after + 1:
@@ -144,7 +147,7 @@ class _Hearing:
             self._reached = max(self._reached, position)
             return entry_of(position, headers, message.data)
         if reply := message.reply or headers.get("Nats-Consumer-Stalled"):
-            await self._nats.publish(reply)  # flow control: what was sent before is received
+            await alone(self._nats.publish(reply))  # flow control: what was sent before is received
         self._reached = max(self._reached, int(headers.get("Nats-Last-Stream") or 0))
         return None
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 from nats.aio.client import Client as Nats
@@ -14,14 +14,14 @@ from nats.errors import NoRespondersError
 from events.log import StateCodec, UnusableLogError
 from events.nats import meta
 from events.nats.address import Address, parse
-from events.nats.client import ANSWER_SECONDS, CONNECT_SECONDS, Connection, connect
+from events.nats.client import ANSWER_SECONDS, CONNECT_SECONDS, Connection, alone, connect
 from events.nats.coordination import EPOCH_KEY, new_epoch
 from events.nats.errors import ERRORS, NO_JETSTREAM, at_start, damaged, rights_of
 from events.nats.layout import Layout
 from events.nats.log import NatsLog, Opened
 from events.nats.redaction import trim
 from events.nats.requests import api
-from events.nats.settings import Synchronous, check_replicas, check_server, check_sync, judge
+from events.nats.settings import Synchronous, check_replicas, check_server, check_sync, survives
 from events.nats.streams import make_streams
 from events.nats.turns import prepare
 from events.session_records import SECRET_BYTES
@@ -29,6 +29,8 @@ from events.session_records import SECRET_BYTES
 logger = structlog.get_logger(__name__)
 
 FORMAT = b"1"
+
+T = TypeVar("T")
 
 
 async def open_log(url: str, codec: StateCodec, *, synchronous: Synchronous = "full") -> NatsLog:
@@ -39,37 +41,40 @@ async def open_log(url: str, codec: StateCodec, *, synchronous: Synchronous = "f
         LogUnavailableError: the server can't be reached now; it may be later.
     """
     address = parse(url)
-    async with connected(address) as nats:
-        check_server(nats)
-        check_sync(is_synced=address.is_synced, synchronous=synchronous)
-        replicas = await make_streams(nats, address.layout, address.replicas)
-        check_replicas(address.layout.log_stream, replicas, address.replicas)
-        verdict = judge(replicas, is_synced=address.is_synced)
-        await _make_values(nats, address.layout)
-        await check_format(nats, address)
-        await prepare(nats, address.layout)
-        await trim(nats, address.layout)  # what a trim that was cut short has left
-        opened = await _opened(nats, address.layout, verdict.survives)
+    opened = await at_first(address, lambda nats: _open(nats, address, synchronous))
     log = NatsLog(address, codec, opened)
     try:
         await log.connect()
     except BaseException:
         await log.close()
         raise
-    if verdict.is_reduced:
-        logger.warning("durability_reduced", survives=verdict.survives)
+    if not address.is_synced:
+        logger.warning("durability_reduced", survives=log.survives)
     return log
 
 
-@asynccontextmanager
-async def connected(address: Address) -> AsyncIterator[Nats]:
-    """Open a connection for the first requests, whose errors are told as `at_start`."""
+async def _open(nats: Nats, address: Address, synchronous: Synchronous) -> Opened:
+    """Check the server, and make what is missing."""
+    layout = address.layout
+    check_server(nats)
+    check_sync(is_synced=address.is_synced, synchronous=synchronous)
+    replicas = await make_streams(nats, layout, address.replicas)
+    check_replicas(layout.log_stream, replicas, address.replicas)
+    await _make_values(nats, layout)
+    await check_format(nats, address)
+    await prepare(nats, layout)
+    await trim(nats, layout)  # the rest of a trim that was cut short
+    return await _opened(nats, layout, survives(replicas, is_synced=address.is_synced))
+
+
+async def at_first(address: Address, work: Callable[[Nats], Awaitable[T]]) -> T:
+    """Return the result of `work` over a connection of its own, with errors as `at_start` tells them."""
     connection: Connection | None = None
     try:
         async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
             connection = await connect(address)
-            await _check_jetstream(connection.nats)
-            yield connection.nats
+            await alone(_check_jetstream(connection.nats), until=connection.closed)
+            return await alone(work(connection.nats), until=connection.closed)
     except ERRORS as error:
         if connection is not None and connection.refusal is not None:
             raise UnusableLogError(f"NATS refuses: {connection.refusal}; {rights_of(address.name)}") from error
@@ -116,7 +121,7 @@ async def _make_values(nats: Nats, layout: Layout) -> None:
     await meta.create(nats, layout, meta.FORMAT, FORMAT)
 
 
-async def _opened(nats: Nats, layout: Layout, survives: str) -> Opened:
+async def _opened(nats: Nats, layout: Layout, promise: str) -> Opened:
     """Return what the log's values say.
 
     Raises:
@@ -129,7 +134,7 @@ async def _opened(nats: Nats, layout: Layout, survives: str) -> Opened:
             secret=bytes.fromhex(secret.decode()),
             base=await meta.base(nats, layout),
             redacted_to=await meta.position(nats, layout, meta.REDACTED_TO),
-            survives=survives,
+            survives=promise,
         )
     except ValueError as error:
         raise damaged(f"the bucket {layout.meta_bucket} can't be read ({error})") from error

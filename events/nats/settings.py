@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from nats.aio.client import Client as Nats
 
@@ -34,15 +34,6 @@ _PLAIN: Mapping[str, Any] = {
     **dict.fromkeys(("sealed", "no_ack", "deny_delete", "deny_purge", "mirror", "sources", "subject_transform")),
 }
 """The settings of a stream that keeps all messages as they are published, unless they are removed."""
-
-
-class Verdict(NamedTuple):
-    """What holds of a log in a server that is accepted."""
-
-    survives: str
-    """What an acknowledged commit survives, in words for an operator."""
-    is_reduced: bool
-    """Whether `full` would have refused that."""
 
 
 def check_server(nats: Nats) -> None:
@@ -96,16 +87,16 @@ def fault_of(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
     return None
 
 
-def judge(replicas: int, *, is_synced: bool) -> Verdict:
-    """Return the promise for an acknowledged commit."""
+def survives(replicas: int, *, is_synced: bool) -> str:
+    """Return the promise for an acknowledged commit, in words for an operator."""
     survivors = (replicas - 1) // 2
     if not is_synced:
-        survives = "a crash; a power failure may take the last two minutes, or what sync_interval says"
+        promise = "a crash; a power failure may take the last two minutes, or as much as sync_interval says"
     elif survivors:
-        survives = f"a crash, a power failure and the loss of {survivors} of {replicas} servers"
+        promise = f"a crash, a power failure and the loss of {survivors} of {replicas} servers"
     else:
-        survives = "a crash and a power failure, but not the loss of the server's disk"
-    return Verdict(survives + JEPSEN, not is_synced)
+        promise = "a crash and a power failure, but not the loss of the server's disk"
+    return promise + JEPSEN
 
 
 def _text(value: object) -> str:
