@@ -23,10 +23,11 @@ _CREDENTIALS = ("authorization violation", "authentication", "user authenticatio
 
 
 def rights_of(name: str) -> str:
-    """Return the rights that the user of the log `name` needs."""
+    """Return the rights of a broker's user for the log `name`, in words for an operator."""
+    buckets = ", ".join(f"$KV.{name}_{bucket}.>" for bucket in ("META", "REDACTED", "SESSIONS"))
     return (
-        f"give the log's user the rights to publish to {name}.>, $JS.API.>, $JS.ACK.>, $JS.FC.>, $KV.{name}_*.> and"
-        f" $O.{name}_*.>, and to subscribe to {name}.> and _INBOX.>"
+        f"give the log's user the rights to publish to {name}.>, $JS.API.>, $JS.ACK.>, $JS.FC.>, {buckets} and"
+        f" $O.{name}_SNAPSHOTS.>, and to subscribe to {name}.> and _INBOX.>"
     )
 
 

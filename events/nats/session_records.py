@@ -21,6 +21,7 @@ from nats.js.errors import APIError, NotFoundError
 from events.log import LogUnavailableError
 from events.nats.client import Client
 from events.nats.layout import Layout
+from events.nats.requests import WRONG_SEQUENCE, erase
 from events.session_records import Fields
 
 ATTEMPTS = 20
@@ -31,10 +32,6 @@ RECORD_BYTES_MAX = 900_000
 
 KEPT_S_MAX = 366 * 24 * 3_600
 """The longest time that the server keeps a record that is not changed."""
-
-NO_SUCH_SEQUENCE = 10043
-WRONG_SEQUENCE = (10071, 10164)
-"""The server's codes for a compare-and-set that another was before."""
 
 Stored = dict[bytes, tuple[int, bytes]]
 """Field to the Unix time (ms) until which it is kept, and its value."""
@@ -73,7 +70,9 @@ class NatsSessionRecords:
         """See `SessionRecords.expire`. The server's own limit is for brokers that never do."""
         info = await self._client.run(lambda js: js.stream_info(self._stream, subjects_filter=f"{self._prefix}>"))
         for subject in info.state.subjects or {}:
-            await self._client.run(partial(self._forget_expired, subject, now_ms))
+            if sequence := await self._client.run(partial(self._expired, subject, now_ms)):
+                # A change meanwhile has another sequence, and stays.
+                await self._client.ask(partial(erase, stream=self._stream, sequences=[sequence]))
 
     def _subject(self, key: str) -> str:
         """Return the subject of `key`, which may have any characters."""
@@ -120,16 +119,10 @@ class NatsSessionRecords:
             raise
         return True
 
-    async def _forget_expired(self, subject: str, now_ms: int, js: JetStreamContext) -> None:
-        """Remove a record whose fields' time is over. A change meanwhile has another sequence, and stays."""
+    async def _expired(self, subject: str, now_ms: int, js: JetStreamContext) -> int:
+        """Return the sequence of a record whose fields' time is over; 0 if it is not."""
         stored, sequence = await self._read(js, subject)
-        if not sequence or any(until_ms > now_ms for until_ms, _ in stored.values()):
-            return
-        try:
-            await js.delete_msg(self._stream, sequence)
-        except APIError as error:
-            if error.err_code != NO_SUCH_SEQUENCE:
-                raise
+        return 0 if any(until_ms > now_ms for until_ms, _ in stored.values()) else sequence
 
 
 def _bytes(name: str) -> bytes:

@@ -13,7 +13,7 @@ from events.log import UnusableLogError
 from events.nats import meta
 from events.nats.errors import GONE
 from events.nats.layout import Layout
-from events.nats.requests import NO_STREAM, JsonObject, api
+from events.nats.requests import NO_CLUSTER, NO_STREAM, JsonObject, api
 from events.nats.settings import fault_of
 
 DELIVERY_RECORDS_KEPT = 100_000
@@ -82,6 +82,6 @@ async def _make(nats: Nats, name: str, settings: Mapping[str, Any]) -> None:
     try:
         await api(nats, f"STREAM.CREATE.{name}", {"name": name, "retention": "limits", **settings})
     except APIError as error:
-        if error.code != 400:
+        if error.code != 400 and error.err_code != NO_CLUSTER:
             raise
         raise UnusableLogError(f"NATS refuses to make the stream {name}: {error.description}") from error
