@@ -1,7 +1,7 @@
 """Appends: one message, or an atomic batch, with a demand on the last sequence and on the last commit's subject.
 
-The answer to a refused append is found out by reading: it had landed already, another was before, or the log is not
-the one that was folded. An append without an answer is made again by its caller, and comes to the same reading.
+Reading tells why an append was refused: it had landed already, another was before, or the log has lost its past. An
+append without an answer is repeated by its caller, and leads to the same reading.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from events.nats.requests import (
 )
 
 TRIES = 5
-"""The tries of an append whose expected tip is the last commit, and which is refused nevertheless."""
+"""The tries of an append after the last commit, if it is refused nevertheless."""
 
 
 class Late(NamedTuple):

@@ -1,6 +1,6 @@
 """One connection to the servers, made anew by the next call when it broke.
 
-The library's own reconnecting is off: it would hide that messages were missed. Subscriptions end with their connection.
+The library's own reconnecting is off: it would hide missed messages. Subscriptions end with their connection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ANSWER_SECONDS = 5.0
 """The longest wait for an answer."""
 
 CLOSE_SECONDS = 1.0
-"""The longest wait for what is under way when a log is closed."""
+"""The longest wait for an orderly end when a log is closed."""
 
 PING_SECONDS = 5
 """After so long, each connection asks if its server is there."""
@@ -66,9 +66,9 @@ class Connection:
         self._is_connecting = False
 
     async def _on_error(self, error: Exception) -> None:
-        """Raise the first connection's error, after which the library would try for ever.
+        """Raise the first connection's error; the library would try for ever.
 
-        Later ones are those of calls, which raise them; the library would print their tracebacks.
+        Calls raise later errors themselves; the library would print their tracebacks.
         """
         if self._is_connecting:
             raise error
@@ -89,17 +89,17 @@ class Connection:
         self._is_connecting = False
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self.nats.close()
+                await alone(self.nats.close())
         except ERRORS:
             pass
         await self._on_closed()
 
 
 async def connect(address: Address) -> Connection:
-    """Return a new connection to the first server that takes one.
+    """Return a new connection to the first server with room for one.
 
     Raises:
-        ERRORS: no server does; the error is that of the last.
+        ERRORS: no server has; the error is the last one's.
     """
     last: BaseException = ConnectionClosedError()
     for server in address.servers:
@@ -132,7 +132,7 @@ class Client:
         """Return the first connection.
 
         Raises:
-            UnusableLogError: the server refuses it for a reason that does not pass.
+            UnusableLogError: the server refuses it for a lasting reason.
             LogUnavailableError: there is none now.
         """
         try:
@@ -156,11 +156,11 @@ class Client:
         return await self.ask(lambda nats: call(nats.jetstream(timeout=ANSWER_SECONDS)))
 
     async def ask(self, call: Callable[[Nats], Awaitable[T]]) -> T:
-        """Return the result of `call`, which catches the errors that it expects, such as a key that is missing.
+        """Return the result of `call`. It catches the errors that it expects, such as a missing key.
 
         Raises:
             LogUnavailableError: it raised another error, or took too long, or the connection broke meanwhile. The
-                server may have done what it was asked for.
+                server may have carried it out.
         """
         connection = await self.connection()
         refusal = connection.refusal
@@ -209,6 +209,6 @@ async def alone(work: Awaitable[T], *, until: asyncio.Future[None] | None = None
 
 
 def _retrieve(task: asyncio.Future[Any]) -> None:
-    """Take note of a result for which no caller waits any more."""
+    """Take note of a result without a caller."""
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""What the brokers of a log in NATS have in common: a subject for notes, the server's clock and the epoch."""
+"""The common ground of a log's brokers in NATS: a subject for notes, the server's clock and the epoch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class NatsCoordination:
         """Send `note` to all subscribers; see `Coordination.publish`."""
         assert len(note) <= NOTE_BYTES_MAX
         if self._beginning:
-            await asyncio.wait(set(self._beginning))  # subscribers of this broker hear what it says from now on
+            await asyncio.wait(set(self._beginning))  # subscribers of this broker hear it from now on
         connection = await self._client.connection()
         try:
             await connection.nats.publish(self._address.layout.roster_subject, note)
@@ -79,7 +79,7 @@ class NatsCoordination:
             begun.set_result(None)
 
     async def time_ms(self) -> int:
-        """Return the Unix time of the JetStream server that leads the bucket `META`: every stream's state has it."""
+        """Return the Unix time of the leader of the bucket `META`: every stream's state has it."""
 
         async def ask(js: JetStreamContext) -> int:
             answer = await js._api_request(f"$JS.API.STREAM.INFO.KV_{self._address.layout.meta_bucket}")  # noqa: SLF001  # the public call drops the time

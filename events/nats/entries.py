@@ -1,6 +1,6 @@
-"""Entries of the log: the messages of its stream, with stand-ins at the positions of those that were erased.
+"""Entries of the log: the messages of its stream, with stand-ins at the positions of erased ones.
 
-The last position is asked of the stream's leader. A page comes from any replica, so what it lacks is asked for again.
+The last position is asked of the stream's leader. A page comes from any replica, so its gaps are asked for again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     commit_id: CommitId
     line: bytes
     is_stand_in: bool = False
-    """Whether it stands in for a message that was erased."""
+    """Whether it stands in for an erased message."""
 
     @property
     def tip(self) -> Tip:
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Entries that follow each other."""
+    """Consecutive entries."""
 
     entries: Sequence[Entry]
     last: Position
@@ -149,7 +149,7 @@ async def _find(nats: Nats, layout: Layout, after: Position, limit: int) -> dict
 
 
 async def _stand_ins(nats: Nats, layout: Layout, missing: Sequence[Position]) -> dict[Position, Entry]:
-    """Return the entries of the positions that a page lacked."""
+    """Return the entries for the gaps of a page."""
     found: dict[Position, Entry] = {}
     for start in range(0, len(missing), STAND_INS_AT_ONCE):
         positions = missing[start : start + STAND_INS_AT_ONCE]

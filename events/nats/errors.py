@@ -13,7 +13,7 @@ from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableEr
 from events.log import LogUnavailableError, UnusableLogError
 
 ERRORS = (errors.Error, OSError, EOFError, TimeoutError, asyncio.InvalidStateError)
-"""Errors of a connection, and answers that are errors."""
+"""Errors of a connection, and errors as answers."""
 
 GONE = "the log is gone from NATS; restore it, or start again"
 RESTORE = "restore it from a backup"
@@ -32,24 +32,24 @@ def rights_of(name: str) -> str:
 
 
 class LogGoneError(LogUnavailableError):
-    """The stream of commits is missing. A broker that has folded it has to start again."""
+    """The stream of commits is missing. A broker has to start again after it had folded some."""
 
     def __init__(self) -> None:
         super().__init__(GONE)
 
 
 def damaged(fault: str) -> UnusableLogError:
-    """Return the error for a log that can't be read."""
+    """Return the error for an unreadable log."""
     return UnusableLogError(f"{fault}; {RESTORE}, or use a newer version of this program")
 
 
 def unavailable(error: BaseException) -> LogUnavailableError:
-    """Return the error for a server that did not do what it was asked for. It may the next time."""
+    """Return the error for a request without success. The next one may have it."""
     return LogUnavailableError(reason_of(error))
 
 
 def at_start(error: BaseException) -> LogUnavailableError | UnusableLogError:
-    """Return the error for a server that refused the first requests: unusable, if waiting does not help."""
+    """Return the error for a refusal of the first requests: unusable, if waiting does not help."""
     if _refuses_credentials(error):
         return UnusableLogError("NATS refuses the user, the password or the token of the log's URL; check them")
     if isinstance(error, ssl.SSLError):
@@ -62,7 +62,7 @@ def at_start(error: BaseException) -> LogUnavailableError | UnusableLogError:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why the server did not do what it was asked for, without the name of its host."""
+    """Return why a request had no success, without the name of the server's host."""
     if isinstance(error, ServiceUnavailableError | NoStreamResponseError | errors.NoRespondersError):
         return "JetStream does not answer: it has no leader now, or is not enabled, or the stream is missing"
     if isinstance(error, APIError):

@@ -1,7 +1,7 @@
-"""Followers of the log's stream. Each has a connection of its own, with a consumer that the server forgets by itself.
+"""Followers of the log's stream. Each has a connection of its own, and a consumer. The server forgets it by itself.
 
-The server sends what is new. What was there before, and what a message shows to be missing (lost on the way, erased or
-trimmed), is read in pages.
+The server sends new messages. Older ones are read in pages, and so are those before a gap: lost on the way, erased or
+trimmed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from events.nats.requests import api
 
 FOLLOWED_PAGE = 500
 HEARTBEAT_SECONDS = 1.0
-"""After so long without a commit, a server says that the consumer is still there."""
+"""After so long without a commit, a server says so."""
 
 SILENT_SECONDS = 5.0
 """After so long without a word, a follower gives up."""
@@ -95,7 +95,7 @@ class _Hearing:
         connection.closed.add_done_callback(lambda _: self._heard.put_nowait(None))
 
     async def begin(self, after: Position) -> None:
-        """Begin to hear what is new.
+        """Begin to hear new messages.
 
         Raises:
             LogGoneError: there is no log.
@@ -122,7 +122,7 @@ class _Hearing:
         self._heard.put_nowait(message)
 
     async def next(self, after: Position) -> tuple[Sequence[Entry], Position]:
-        """Return the next entries after `after`, and the position up to which there are no others.
+        """Return the next entries after `after`, and the position of the last one, or of the base.
 
         Without new ones, return none after a while. Raises as `read_page`.
         """
@@ -136,7 +136,7 @@ class _Hearing:
         return (entry,), entry.position
 
     async def _next_entry(self) -> Entry | None:
-        """Return the next entry that is heard; `None` after a word that is none."""
+        """Return the next entry from the server; `None` after another message."""
         async with asyncio.timeout(SILENT_SECONDS):
             message = await self._heard.get()
         if message is None:
@@ -147,7 +147,7 @@ class _Hearing:
             self._reached = max(self._reached, position)
             return entry_of(position, headers, message.data)
         if reply := message.reply or headers.get("Nats-Consumer-Stalled"):
-            await alone(self._nats.publish(reply))  # flow control: what was sent before is received
+            await alone(self._nats.publish(reply))  # flow control: all before is received
         self._reached = max(self._reached, int(headers.get("Nats-Last-Stream") or 0))
         return None
 

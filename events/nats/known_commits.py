@@ -1,4 +1,4 @@
-"""The commits that a broker appended or received last: what brings them again need not be decoded again."""
+"""The last commits from or to a broker. They need not be decoded when they come again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class KnownCommits:
         self._by_position: OrderedDict[Position, Commit] = OrderedDict()
 
     def add(self, commits: Iterable[Commit]) -> None:
-        """Take commits that are in the log, or about to be appended; it does no harm if they are not."""
+        """Take commits of the log, or of an append; it does no harm if that is refused."""
         for commit in commits:
             self._by_position[commit.position] = commit
         while len(self._by_position) > KNOWN_COMMITS_MAX:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from events.ids import CommitId, Position
 
 STAND_INS_PER_GROUP = 1_000
-"""The positions whose stand-ins have subjects of one kind, so that they are removed at once."""
+"""The number of positions with stand-ins in one group of subjects, to be removed at once."""
 
 COMMIT_HEADER = "Chat-Commit"
 """The header of a commit's message with the commit's id. Its data is the commit as a line of JSON."""
@@ -16,8 +16,8 @@ COMMIT_HEADER = "Chat-Commit"
 class Layout(NamedTuple):
     """The names of one log. The sequence of a message in `log_stream` is the position of its commit.
 
-    A commit's subject ends with the first digits of its id. So an append can demand which commit is the last one: a
-    server compares the last sequence of a subject, and knows nothing of ids.
+    A commit's subject ends with the first digits of its id. So an append can demand a last commit: a server compares
+    the last sequence of a subject, and knows nothing of ids.
     """
 
     name: str
@@ -38,22 +38,22 @@ class Layout(NamedTuple):
 
     @property
     def turns_stream(self) -> str:
-        """The stream of one message, which the holder of the turn to write has."""
+        """The stream of one message: the turn to write."""
         return f"{self.name}_TURNS"
 
     @property
     def turns_subject(self) -> str:
-        """The subject of that message."""
+        """The subject of the turn's message."""
         return f"{self.name}.turn"
 
     @property
     def turn_notes_subject(self) -> str:
-        """The subject on which a holder says that its turn begins or ends; no stream keeps it."""
+        """The subject for notes about the begin and the end of turns; no stream keeps them."""
         return f"{self.name}.turn-notes"
 
     @property
     def roster_subject(self) -> str:
-        """The subject of the brokers' notes, which no stream keeps."""
+        """The subject of the brokers' notes; no stream keeps them."""
         return f"{self.name}.roster"
 
     @property
@@ -73,7 +73,7 @@ class Layout(NamedTuple):
 
     @property
     def redacted_bucket(self) -> str:
-        """The bucket of the commits that stand in for redacted ones, by position."""
+        """The bucket of redacted commits, by position."""
         return f"{self.name}_REDACTED"
 
     @property
@@ -82,7 +82,7 @@ class Layout(NamedTuple):
         return f"$KV.{self.redacted_bucket}.>"
 
     def stand_in_subject(self, position: Position) -> str:
-        """Return the subject of the commit that stands in for the one at `position`: a key of the bucket."""
+        """Return the subject of the redacted commit at `position`: a key of the bucket."""
         return f"$KV.{self.redacted_bucket}.{position // STAND_INS_PER_GROUP}.{position}"
 
     @property

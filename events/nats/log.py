@@ -1,6 +1,6 @@
 """The log in NATS: `EventLog` over a stream of JetStream. The sequence of a message is the position of its commit.
 
-An append is one message or an atomic batch. What is redacted is deleted, with a stand-in beside the stream. A broker
+An append is one message or an atomic batch. A redacted commit is deleted, with a stand-in beside the stream. A broker
 has a connection for appends and turns, one for reads and one for chores; each follower and subscriber has its own.
 """
 
@@ -43,7 +43,7 @@ RECORDS_PER_MESSAGE = 1_000
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """What is known of a log when it is opened."""
+    """The values of a log at its opening."""
 
     epoch: str
     secret: bytes
@@ -81,7 +81,7 @@ class NatsLog:
         self.is_contended = False
 
     async def connect(self) -> None:
-        """Connect what has to be quick from the first use on. Raises `LogUnavailableError`."""
+        """Connect early for quick first calls. Raises `LogUnavailableError`."""
         await self._writing.connection()
         await self._reading.connection()
 
@@ -153,8 +153,8 @@ class NatsLog:
     async def compact(self, snapshot: Snapshot) -> None:
         """Forget the commits up to `snapshot`; see `EventLog.compact`. Appends go on meanwhile, of any broker.
 
-        The snapshot is stored first. If deleting what it stands for is cut short, the next call or the next start
-        finishes it.
+        The snapshot is stored first, then the commits are deleted. If that is cut short, the next call or the next
+        start finishes it. Their bytes stay in the server's files until it compacts those.
 
         Raises:
             LogUnavailableError: the server did not answer.
@@ -168,7 +168,7 @@ class NatsLog:
     async def redact(self, positions: Sequence[Position], *, done_to: Position, snapshots_before: Position = 0) -> None:
         """Redact the texts at `positions`; see `EventLog.redact`. Their bytes are overwritten in the server's files.
 
-        Servers of a cluster have them in their Raft logs until they compact those, which happens by itself.
+        Servers of a cluster have them in their Raft logs until they compact those by themselves.
         """
         for start in range(0, len(positions), redaction.REDACTED_AT_ONCE):
             page = positions[start : start + redaction.REDACTED_AT_ONCE]
@@ -187,7 +187,7 @@ class NatsLog:
                 await self._aside.ask(partial(publish, message=draft))
 
     async def probe(self) -> None:
-        """Try an append that can't be stored, and write a value that means nothing; see `EventLog.probe`."""
+        """Try an impossible append, and write an empty value; see `EventLog.probe`."""
         await self._writing.ask(self._probe)
 
     async def _probe(self, nats: Nats) -> None:

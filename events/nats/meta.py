@@ -1,4 +1,4 @@
-"""The few values of a log that are no commits: keys of its bucket `META`. They are read from the bucket's leader."""
+"""The few values of a log beside its commits: keys of its bucket `META`. They are read from the bucket's leader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BASE = "base"
 
 REDACTED_TO = "redacted_to"
 SNAPSHOTS_FROM = "snapshots_from"
-"""The key of the position below which snapshots were dropped, as they may hold what was redacted."""
+"""The key of the position below which snapshots were dropped, as they may hold redacted texts."""
 
 PROBE = "probe"
 
@@ -34,7 +34,7 @@ async def get(nats: Nats, layout: Layout, key: str) -> bytes | None:
 
 
 async def change(nats: Nats, layout: Layout, key: str, to: Callable[[bytes | None], bytes | None]) -> bytes | None:
-    """Set `key` to what `to` makes of its value, unless that is `None`; return the value that it has then."""
+    """Set `key` to the result of `to` for its value, unless it is `None`; return the value then."""
     while True:
         value, sequence = await _get(nats, layout, key)
         new = to(value)
@@ -51,7 +51,7 @@ async def change(nats: Nats, layout: Layout, key: str, to: Callable[[bytes | Non
 
 
 async def create(nats: Nats, layout: Layout, key: str, value: bytes) -> bytes:
-    """Set `key`, unless it has a value; return the one that it has then."""
+    """Set `key`, unless it has a value; return the value then."""
     return await change(nats, layout, key, lambda old: value if old is None else None) or b""
 
 
@@ -82,7 +82,7 @@ async def raise_position(nats: Nats, layout: Layout, key: str, to: Position) -> 
 
 
 async def _get(nats: Nats, layout: Layout, key: str) -> tuple[bytes | None, int]:
-    """Return the value of a key, and its sequence; a key that was deleted has no value."""
+    """Return the value of a key, and its sequence; a deleted key has no value."""
     found = await stored(nats, f"KV_{layout.meta_bucket}", {"last_by_subj": _subject(layout, key)})
     if found is None:
         return None, 0

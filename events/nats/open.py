@@ -54,7 +54,7 @@ async def open_log(url: str, codec: StateCodec, *, synchronous: Synchronous = "f
 
 
 async def _open(nats: Nats, address: Address, synchronous: Synchronous) -> Opened:
-    """Check the server, and make what is missing."""
+    """Check the server, and make the missing parts of the log."""
     layout = address.layout
     check_server(nats)
     check_sync(is_synced=address.is_synced, synchronous=synchronous)
@@ -63,7 +63,7 @@ async def _open(nats: Nats, address: Address, synchronous: Synchronous) -> Opene
     await _make_values(nats, layout)
     await check_format(nats, address)
     await prepare(nats, layout)
-    await trim(nats, layout)  # the rest of a trim that was cut short
+    await trim(nats, layout)  # the rest of an interrupted trim
     return await _opened(nats, layout, survives(replicas, is_synced=address.is_synced))
 
 
@@ -92,7 +92,7 @@ async def _check_jetstream(nats: Nats) -> None:
 
 
 async def check_format(nats: Nats, address: Address) -> None:
-    """Check that there is a log that this program knows, and that it is whole.
+    """Check that there is a log of a known format, and all of it.
 
     Raises:
         UnusableLogError: there is none, or not such a one.
@@ -110,7 +110,7 @@ async def check_format(nats: Nats, address: Address) -> None:
 
 
 async def _make_values(nats: Nats, layout: Layout) -> None:
-    """Give a new log its epoch, its secret and, last of all, its format. Of two brokers that do, each value has one."""
+    """Give a new log its epoch, its secret and, last of all, its format. The first value of each holds."""
     if await meta.get(nats, layout, meta.FORMAT) is not None:
         return
     state = (await api(nats, f"STREAM.INFO.{layout.log_stream}"))["state"]
@@ -122,7 +122,7 @@ async def _make_values(nats: Nats, layout: Layout) -> None:
 
 
 async def _opened(nats: Nats, layout: Layout, promise: str) -> Opened:
-    """Return what the log's values say.
+    """Return the log's values.
 
     Raises:
         UnusableLogError: they are damaged.

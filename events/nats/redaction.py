@@ -1,6 +1,6 @@
 """Redaction: the redacted commit is stored beside the log first, then the message is deleted and its bytes overwritten.
 
-Whoever reads the log finds one of them at each position. The next redaction does what one that was cut short left.
+So there is one of them at each position. An interrupted redaction is finished by the next.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def _redact(nats: Nats, layout: Layout, position: Position) -> None:
 
 
 async def trim(nats: Nats, layout: Layout) -> None:
-    """Delete the commits that the base stands for, and what stands in for them, in groups."""
+    """Delete the commits up to the base, and the groups of their stand-ins."""
     position, _ = await meta.base(nats, layout)
     if position == 0:
         return

@@ -22,7 +22,7 @@ from events.nats import client
 JsonObject = dict[str, Any]
 
 PAGE_BYTES = 4 * 1_048_576
-"""The most that a server sends for one request of a page; a connection that is sent too much at once is cut."""
+"""The size of an answer to one request. A server cuts a connection with too many bytes under way."""
 
 BATCH_MESSAGES_MAX = 1_000
 """The most messages of an atomic batch."""
@@ -32,7 +32,7 @@ NO_CLUSTER = 10074
 """The server's code for several replicas on a single server."""
 
 WRONG_SEQUENCE = (10071, 10164)
-"""The server's codes for an append that another was before."""
+"""The server's codes for an append after another one."""
 
 EXPECTED_STREAM = "Nats-Expected-Stream"
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Sequence"
@@ -104,7 +104,7 @@ async def publish_batch(nats: Nats, messages: Sequence[Draft]) -> JsonObject:
 
 
 async def stored(nats: Nats, stream: str, request: Mapping[str, Any]) -> Message | None:
-    """Return the message of `stream` that `request` names, such as `{"seq": 7}`; `None` if there is none."""
+    """Return a message of `stream` by a request such as `{"seq": 7}`; `None` if there is none."""
     try:
         found = (await api(nats, f"STREAM.MSG.GET.{stream}", request))["message"]
     except NotFoundError as error:
@@ -117,7 +117,7 @@ async def stored(nats: Nats, stream: str, request: Mapping[str, Any]) -> Message
 
 
 async def erase(nats: Nats, stream: str, sequences: Sequence[int]) -> None:
-    """Delete messages of `stream`, and overwrite their bytes; those that are gone already are skipped."""
+    """Delete messages of `stream`, and overwrite their bytes; missing ones are skipped."""
     for sequence in sequences:
         try:
             await api(nats, f"STREAM.MSG.DELETE.{stream}", {"seq": sequence})
@@ -127,7 +127,7 @@ async def erase(nats: Nats, stream: str, sequences: Sequence[int]) -> None:
 
 
 async def page(nats: Nats, stream: str, request: Mapping[str, Any]) -> list[Msg]:
-    """Return the messages of `stream` that `request` names; those of any replica, so the last may be missing."""
+    """Return messages of `stream`, from any replica. A late replica lacks the last ones."""
     found: list[Msg] = []
     ended: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
 

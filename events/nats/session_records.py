@@ -1,7 +1,7 @@
 """Session records in a bucket beside the log: one key for each record, with all of its fields.
 
 A change is a compare-and-set of the whole record. So changes of two brokers at the same moment are both kept. The
-server forgets a record by itself that was not changed for a year.
+server itself forgets a record a year after its last change.
 
 A client chooses a part of a field's name, and a bucket's key holds few characters. So names are inside the value.
 """
@@ -31,7 +31,7 @@ RECORD_BYTES_MAX = 900_000
 """The longest record; a server takes 1 MiB in a message unless it was told otherwise."""
 
 KEPT_S_MAX = 366 * 24 * 3_600
-"""The longest time that the server keeps a record that is not changed."""
+"""The longest time of a record in the server after its last change."""
 
 Stored = dict[bytes, tuple[int, bytes]]
 """Field to the Unix time (ms) until which it is kept, and its value."""
@@ -67,7 +67,7 @@ class NatsSessionRecords:
                 self._changing.pop(subject, None)
 
     async def expire(self, *, now_ms: int) -> None:
-        """See `SessionRecords.expire`. The server's own limit is for brokers that never do."""
+        """See `SessionRecords.expire`. The server's own limit is for brokers without that habit."""
         info = await self._client.run(lambda js: js.stream_info(self._stream, subjects_filter=f"{self._prefix}>"))
         for subject in info.state.subjects or {}:
             if sequence := await self._client.run(partial(self._expired, subject, now_ms)):
@@ -75,7 +75,7 @@ class NatsSessionRecords:
                 await self._client.ask(partial(erase, stream=self._stream, sequences=[sequence]))
 
     def _subject(self, key: str) -> str:
-        """Return the subject of `key`, which may have any characters."""
+        """Return the subject of `key`, of any characters."""
         return self._prefix + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
     async def _keep(self, subject: str, changes: Mapping[str, bytes | None], until_ms: int) -> None:
@@ -120,7 +120,7 @@ class NatsSessionRecords:
         return True
 
     async def _expired(self, subject: str, now_ms: int, js: JetStreamContext) -> int:
-        """Return the sequence of a record whose fields' time is over; 0 if it is not."""
+        """Return the sequence of a record without a field in force; 0 if it has one."""
         stored, sequence = await self._read(js, subject)
         return 0 if any(until_ms > now_ms for until_ms, _ in stored.values()) else sequence
 

@@ -33,7 +33,7 @@ _PLAIN: Mapping[str, Any] = {
     **dict.fromkeys(("max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size"), -1),
     **dict.fromkeys(("sealed", "no_ack", "deny_delete", "deny_purge", "mirror", "sources", "subject_transform")),
 }
-"""The settings of a stream that keeps all messages as they are published, unless they are removed."""
+"""The settings of a stream without limits and changes."""
 
 
 def check_server(nats: Nats) -> None:
@@ -53,17 +53,17 @@ def check_server(nats: Nats) -> None:
 
 
 def check_sync(*, is_synced: bool, synchronous: Synchronous) -> None:
-    """Check what the operator says of the servers' `sync_interval`.
+    """Check the operator's statement about the servers' `sync_interval`.
 
     Raises:
-        UnusableLogError: nothing, and `synchronous` demands it.
+        UnusableLogError: there is none, and `synchronous` demands it.
     """
     if synchronous == "full" and not is_synced:
         raise UnusableLogError(UNSYNCED)
 
 
 def check_replicas(stream: str, replicas: int, asked: int) -> None:
-    """Check the number of replicas of the log's stream, of which the log's URL asks for `asked` at least.
+    """Check the number of replicas of the log's stream; the log's URL asks for `asked` at least.
 
     Raises:
         UnusableLogError: it is too low, or of no use.
@@ -80,7 +80,7 @@ def check_replicas(stream: str, replicas: int, asked: int) -> None:
 
 
 def fault_of(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """Return the first setting of a stream that keeps it from being what is wanted; `None` if none does."""
+    """Return the first setting of a stream with another value than wanted; `None` if there is none."""
     for name, value in {**_PLAIN, **wanted}.items():
         if (found.get(name) or None) != (value or None):
             return f"{name} {_text(found.get(name))} instead of {_text(value)}"

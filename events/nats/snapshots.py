@@ -1,7 +1,7 @@
 """Snapshots in an object store, each an object of parts, as the tools of NATS show and read it (see its ADR-20).
 
-A snapshot counts once it has an entry in the store's list, which is written last. So one that is cut short is no
-snapshot; its parts are removed later.
+A snapshot counts once it has an entry in the store's list, and that is written last. So an interrupted one does not
+count; its parts are removed later.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SnapshotRow(NamedTuple):
 
 
 class _Details(msgspec.Struct, frozen=True):
-    """The part of an entry's `metadata` that is this program's."""
+    """The part of an entry's `metadata` with the values of this program."""
 
     position: str
     commit_id: str
@@ -108,7 +108,7 @@ class Snapshots:
         return sequence
 
     async def _finish(self, row: SnapshotRow, nuid: str, size: int, floor: Position, is_base: bool) -> None:
-        """Let a snapshot count whose parts are stored."""
+        """Let a snapshot count, after its parts are stored."""
         try:
             await self._client.ask(partial(self._check_tip, tip=row.tip))
         except LogRolledBackError:
@@ -117,7 +117,7 @@ class Snapshots:
         row = row._replace(entry=await self._client.ask(lambda nats: self._put_entry(nats, row, nuid, size)))
         floor_now, _ = await self._client.ask(self._bounds)
         if row.tip.position < floor_now != floor:
-            # It may hold what was redacted since. The redaction came too early to see it, or drops it too.
+            # It may hold texts redacted since. The redaction came too early to see it, or drops it too.
             await self._erase(row)
             raise LogUnavailableError("the snapshot was dropped while it was written; try again")
         if is_base:
@@ -169,7 +169,7 @@ class Snapshots:
                 tip = Tip(int(info.metadata.position), CommitId(info.metadata.commit_id))
                 parts = [int(part) for part in info.metadata.parts.split()]
             except (msgspec.DecodeError, ValueError):
-                continue  # another program's object, or one that its tools have deleted
+                continue  # another program's object, or one deleted by its tools
             rows.append((SnapshotRow(tip, info.metadata.sha256, parts, message.sequence), info.nuid))
         return rows
 
@@ -238,7 +238,7 @@ class Snapshots:
             await self._drop(lambda tip, base: tip in others and tip != base)
 
     async def _drop(self, is_over: Callable[[Tip, Tip], bool]) -> None:
-        """Erase the snapshots whose tip is over, given the base."""
+        """Erase the snapshots with a tip for which `is_over` is true, given the base."""
         rows = await self._client.ask(self.finished)
         _, base = await self._client.ask(self._bounds)
         for row in rows:
@@ -246,14 +246,14 @@ class Snapshots:
                 await self._erase(row)
 
     async def _erase(self, row: SnapshotRow) -> None:
-        """Overwrite a snapshot: its entry first, so that it does not count."""
+        """Overwrite a snapshot, its entry first: so it does not count any more."""
         sequences = [row.entry, *row.parts] if row.entry else row.parts
         for start in range(0, len(sequences), ERASED_AT_ONCE):
             for_now = sequences[start : start + ERASED_AT_ONCE]
             await self._client.ask(partial(erase, stream=self._stream, sequences=for_now))
 
     async def _sweep(self, nats: Nats) -> None:
-        """Remove the parts of snapshots that were cut short long ago."""
+        """Remove the parts of snapshots without an entry, if they are old."""
         finished = {f"{self._prefix}.C.{nuid}" for _, nuid in await self._list(nats)}
         for subject in await self._subjects(nats, f"{self._prefix}.C.*"):
             if subject not in finished:

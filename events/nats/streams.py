@@ -17,7 +17,7 @@ from events.nats.requests import NO_CLUSTER, NO_STREAM, JsonObject, api
 from events.nats.settings import fault_of
 
 DELIVERY_RECORDS_KEPT = 100_000
-"""The messages of records that are kept; each has those of one call."""
+"""The number of messages with records of deliveries; each has those of one call."""
 
 
 def wanted_streams(layout: Layout) -> Mapping[str, JsonObject]:
@@ -43,7 +43,7 @@ def wanted_streams(layout: Layout) -> Mapping[str, JsonObject]:
 
 
 async def make_streams(nats: Nats, layout: Layout, replicas: int) -> int:
-    """Make the streams of a log that are missing; return the number of replicas of the log's own.
+    """Make the missing streams of a log; return the number of replicas of its commits.
 
     Raises:
         UnusableLogError: a stream of their names is another program's, or the log's own is gone.

@@ -1,7 +1,7 @@
-"""Turns to write: a stream with one message, and a consumer of which one broker at a time has it.
+"""Turns to write: a stream with one message, and a consumer. One broker at a time has the message.
 
-The server gives the message to the request that has waited longest. A holder gives it back with its append. The one
-that dies, or is slow, loses it after `TURN_MS`, when the server takes the message for lost.
+The server gives it to the oldest request. A holder gives it back with its append. A holder without a sign of life loses
+it after `TURN_MS`: the server takes it for lost then, and delivers it again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from events.nats.requests import EXPECTED_SEQUENCE, Draft, api, publish
 
 CONSUMER = "line"
 ANSWER_MS = 400
-"""The time that is left to the server, after a wait of `TURN_MS`, to say who has the turn."""
+"""The time for the server's answer, after a wait of `TURN_MS`."""
 
 _REQUEST = msgspec.json.encode({"batch": 1, "expires": TURN_MS * 1_000_000})
 
@@ -55,7 +55,7 @@ async def prepare(nats: Nats, layout: Layout) -> None:
 
 
 class TurnNotes:
-    """The notes of holders, by which other brokers hear that a turn is on."""
+    """The notes of holders to other brokers about their turns."""
 
     def __init__(self, layout: Layout) -> None:
         self._subject = layout.turn_notes_subject
@@ -64,7 +64,7 @@ class TurnNotes:
         self._until = 0.0
 
     async def listen(self, nats: Nats) -> None:
-        """Hear what holders say from now on."""
+        """Hear the notes from now on."""
         await nats.subscribe(self._subject, cb=self._hear)
 
     async def _hear(self, note: Msg) -> None:
@@ -82,16 +82,16 @@ class TurnNotes:
         return time.monotonic() < self._until
 
     async def begin(self, nats: Nats) -> None:
-        """Say that a turn of this broker begins."""
+        """Announce a turn of this broker."""
         await nats.publish(self._subject, b"+" + self._own)
 
     async def end(self, nats: Nats) -> None:
-        """Say that it ends."""
+        """Announce its end."""
         await nats.publish(self._subject, b"-" + self._own)
 
 
 class _Turn(NamedTuple):
-    """A turn that came, and the entries that came with it."""
+    """A turn, and the entries with it."""
 
     nats: Nats
     reply: str
@@ -103,7 +103,7 @@ class Turns:
     """The turns of one broker."""
 
     def __init__(self, layout: Layout, client: Client, notes: TurnNotes, known: KnownCommits) -> None:
-        """`client`: the one that appends, so that what it hears of turns comes before the answers to its appends."""
+        """`client`: the one for appends, as notes about turns are to come before the answers to appends."""
         self._layout = layout
         self._client = client
         self._notes = notes
@@ -115,10 +115,10 @@ class Turns:
     @property
     def has_one(self) -> bool:
         """True if this broker has a turn."""
-        return self._held is not None
+        return self._held is not None and time.monotonic() < self._held.until
 
     def pass_on(self) -> None:
-        """End the turn that this broker has, if it has one; nothing waits for that."""
+        """End the turn of this broker, if it has one; nothing waits for it."""
         turn, self._held = self._held, None
         if turn is not None:
             self._in_background(self._give(turn))
@@ -129,9 +129,11 @@ class Turns:
         waiting = self._in_background(self._wait(after))
         try:
             await asyncio.wait({waiting}, timeout=(TURN_MS + ANSWER_MS) / 1_000)
-        finally:
-            if not waiting.done():
-                waiting.add_done_callback(self._give_back)
+        except asyncio.CancelledError:
+            waiting.add_done_callback(self._give_back)
+            raise
+        if not waiting.done():
+            waiting.add_done_callback(self._give_back)
         turn = waiting.result() if waiting.done() and not waiting.cancelled() else None
         if turn is None:
             yield ()
@@ -149,7 +151,7 @@ class Turns:
         return ()
 
     async def _wait(self, after: Position) -> _Turn | None:
-        """Wait for the turn, and read what came after `after`; `None` if no turn came."""
+        """Wait for the turn, and read the entries after `after`; `None` if no turn came."""
         async with self._line:
             try:
                 return await self._client.ask(partial(self._ask, after))
@@ -165,7 +167,7 @@ class Turns:
             await prepare(nats, self._layout)  # for the next one
             return None
         if not answer.reply:
-            return None  # the server says that the time is over
+            return None  # the time is over
         turn = _Turn(nats, answer.reply, time.monotonic() + TURN_MS / 1_000)
         try:
             await self._notes.begin(nats)
@@ -176,7 +178,7 @@ class Turns:
         return turn._replace(missed=entries if base is None or base.position <= after else ())
 
     def _give_back(self, waited: asyncio.Task[_Turn | None]) -> None:
-        """Pass on a turn that came too late."""
+        """Pass on a late turn."""
         if not waited.cancelled() and (turn := waited.result()) is not None:
             self._in_background(self._give(turn))
 
@@ -193,7 +195,7 @@ class Turns:
         return task
 
     async def close(self) -> None:
-        """Pass on what is held, and end what waits; before the client is closed."""
+        """Pass on the turn, and end all waits; before the client is closed."""
         self.pass_on()
         while self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)

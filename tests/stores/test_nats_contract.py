@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 
 import nats
 import pytest
 from nats.js import JetStreamContext
 
-from events.log import EventLog
+from events.log import TURN_MS, EventLog
 from events.nats.layout import COMMIT_HEADER, Layout
 from events.nats.log import NatsLog
 from events.nats.open import open_log
+from events.nats.requests import api
 from events.nats.turns import CONSUMER
 from tests.support.engines.nats import nats_server
 from tests.support.fake_clock import settle
@@ -69,11 +71,13 @@ class InNats(ClosesLogs):
                 await js.publish(message.subject, message.data, headers=headers)
 
     async def until_in_line(self, log: EventLog, count: int) -> None:
-        """Ask the server how many requests wait for the turn."""
-        stream = Layout(self.names[log]).turns_stream
-        async with jetstream() as js:
-            while ((await js.consumer_info(stream, CONSUMER)).num_waiting or 0) < count:
-                await settle(1)
+        """Ask the server how many requests wait for the turn, until they are over."""
+        assert isinstance(log, NatsLog)
+        subject = f"CONSUMER.INFO.{Layout(self.names[log]).turns_stream}.{CONSUMER}"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TURN_MS / 1_000):
+                while (await log._reading.ask(lambda nats: api(nats, subject)))["num_waiting"] < count:
+                    await settle(1)
 
 
 class TestNatsLog(InNats, SharedStoreContract):
