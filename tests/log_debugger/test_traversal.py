@@ -20,12 +20,13 @@ from events.sqlite.file import SqliteFile
 from log_debugger.reading import iterate as iterating
 from log_debugger.reading import own_acts, short_names, sources, times, traversal
 from log_debugger.reading.iterate import LogEntry, conversations_after, conversations_in, iterate
+from log_debugger.reading.room_messages import conversations_counted
 from log_debugger.reading.sources import open_source
 from log_debugger.reading.traversal import Traversal, state_folded
 from log_debugger.telling.describe import open_rooms
 from projections.snapshots import STATE_CODEC
-from tests.log_debugger.crowds import LITTLE, crowd, states_of
-from tests.log_debugger.logs import run_ok
+from tests.log_debugger.crowds import LITTLE, crowd, states_of, with_events
+from tests.log_debugger.logs import conversation, dumped, run_ok
 
 
 def filed(path: Path, commits: Sequence[Commit], snapshots_at: Sequence[int]) -> str:
@@ -149,3 +150,22 @@ def test_a_life_is_told_alike_with_snapshots_and_without(path: Path, command: st
         without, with_snapshots = (run_ok(command, name, "--connection", who).out for name in names)
         assert without == with_snapshots
         assert who in without
+
+
+def test_a_commit_of_several_events_counts_in_each_of_their_rooms(path: Path) -> None:
+    """A message is counted by its event: also where no broker would store it, beside another in one commit."""
+    script = conversation()
+    more = with_events(script.commits, 4, *script.commits[2].events, *script.commits[3].events)
+    with closing(open_source(dumped(path / "several.jsonl", more[:5]))) as source:
+        rooms = open_rooms(states_of(more[:5])[-1])
+        assert [one.messages for one in conversations_counted(source, rooms, 5).values()] == [3]
+
+
+@pytest.mark.parametrize("last", [1, 7, 8, 60, 120])
+def test_the_newest_own_act_is_found_on_any_page(path: Path, last: int) -> None:
+    """For each person: the same as in a walk from the beginning."""
+    commits = crowd(2, 150)[:last]
+    with closing(open_source(dumped(path / "acts.jsonl", commits))) as source:
+        for who in {commit.command.connection_id for commit in commits if hasattr(commit.command, "connection_id")}:
+            acts = [act for commit in commits if (act := own_acts.own_act(commit, who)) is not None]
+            assert own_acts.newest_own_act(source, last, who) == (acts[-1] if acts else None)
