@@ -13,12 +13,11 @@ from itertools import islice
 from broker.errors import UsageError
 from events.ids import Position
 from log_debugger.reading.dumps import LOG_HELP
-from log_debugger.reading.iterate import conversations_after, step_of
 from log_debugger.reading.parting import Parting, RedactedRange, named_errors, parting_of
 from log_debugger.reading.short_names import ShortNames, names_of
-from log_debugger.reading.sources import STDIN, Source, Step, open_source
+from log_debugger.reading.sources import STDIN, Source, open_source
 from log_debugger.reading.times import clock, start_of
-from log_debugger.reading.traversal import Traversal, none
+from log_debugger.reading.traversal import Traversal
 from log_debugger.telling.describe import JsonObject
 from log_debugger.telling.narrative import count, narrative
 from log_debugger.terminal import Terminal, ascii_json
@@ -82,22 +81,21 @@ class _Side:
 
 def _next(source: Source, last: Position) -> Iterator[JsonObject]:
     """Yield the first commits after `last`, each with its narrative."""
-    traversal = Traversal(source, last, none, lambda commits: None)
-    for _ in traversal.entries():
-        raise AssertionError("no commit is wanted")
-    state, conversations = traversal.end()
+    lines = [*islice(source.lines(last), NEXT_COMMITS)]
     names: ShortNames = names_of(source)
     start_ms = start_of(source)
-    for line in islice(source.lines(last), NEXT_COMMITS):
-        step: Step = step_of(state, line)
+    traversal = Traversal(
+        source, last + len(lines), lambda text: any(line in text for line in lines), lambda commits: None
+    )
+    for entry in traversal.entries():
+        commit = entry.step.commit
         yield {
-            "position": step.commit.position,
-            "commit_id": step.commit.commit_id,
-            "at_ms": step.commit.at_ms,
-            "relative_ms": step.commit.at_ms - start_ms,
-            "story": narrative(names, step, conversations),
+            "position": commit.position,
+            "commit_id": commit.commit_id,
+            "at_ms": commit.at_ms,
+            "relative_ms": commit.at_ms - start_ms,
+            "story": narrative(names, entry.step, entry.conversations),
         }
-        state, conversations = step.after, conversations_after(conversations, step.commit)
 
 
 def _lines(parting: Parting, sides: list[_Side]) -> Iterator[str]:
