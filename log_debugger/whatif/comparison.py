@@ -11,7 +11,8 @@ import msgspec
 from events.commit import Commit, Tip, check_link
 from events.ids import POSITION_MAX, CommitId, ConnectionId, Position
 from events.policy import Policy
-from log_debugger.reading.sources import Source, commits, state_at
+from log_debugger.reading.sources import Source, check_position, commits
+from log_debugger.reading.traversal import state_folded
 from log_debugger.terminal import Advance
 from log_debugger.whatif.changes import OF_PROCESS, Changes
 from log_debugger.whatif.match_stats import MatchedPair, MatchStats, MatchSummary, Moment
@@ -126,7 +127,10 @@ def compare(
         UnreadableCommitError: a commit can't be decoded.
         BrokenChainError: a commit was altered, or does not follow the one before.
     """
-    base: State = source.base.state if after is None else state_at(source, after)
+    base: State = source.base.state
+    if after is not None:
+        check_position(source, after)
+        base = state_folded(source, source.snapshot(after).state, after)
     sides = Sides(base, changes, avoided_before(source, base), last if last is not None else POSITION_MAX)
     for commit in _linked(source, base.tip):
         if not sides.add(commit):

@@ -141,6 +141,8 @@ class CounterfactualRun:
 
     def _position_at(self, logged: Position) -> Position:
         """Return the position of the run that it had when the log was at `logged`."""
+        if logged - self._start > len(self._positions):  # no broker names one to come
+            return self.state.position
         return self._positions[logged - self._start - 1] if logged > self._start else logged
 
     def _go_on_waiting(self, who: ConnectionId, entered: Position) -> None:

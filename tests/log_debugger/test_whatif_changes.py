@@ -21,6 +21,7 @@ from events.commands import (
     BlockPartner,
     Disconnect,
     EnterQueue,
+    ForgetNames,
     LeaveQueue,
     LeaveRoom,
     MatchDue,
@@ -33,7 +34,7 @@ from events.policy import Policy
 from log_debugger.commands.whatif import changes_of
 from log_debugger.whatif.changes import OF_PROCESS, Changes
 from log_debugger.whatif.comparison import Comparison
-from tests.log_debugger.crowds import FAIR_LITTLE, LITTLE, crowd, states_of
+from tests.log_debugger.crowds import FAIR_LITTLE, LITTLE, crowd, rechained, states_of, with_events
 from tests.log_debugger.logs import (
     ANN,
     BOB,
@@ -373,6 +374,27 @@ def test_a_damaged_log_is_refused(tmp_path: Path) -> None:
         answer = run_command("whatif", name, *options)
         assert (answer.status, answer.out) == (2, "")
         assert answer.err.startswith("chat-broker: the commit at position 4 was altered; ")
+
+
+def test_a_log_that_can_t_be_folded_is_refused(tmp_path: Path) -> None:
+    """Its chain is whole, and a room closes that was never opened; before the beginning, and after it."""
+    commits = conversation().commits
+    closed = msgspec.structs.replace(commits[5].events[0], room_id=NEXT_ROOM, closed_by=DAN)
+    name = dumped(tmp_path / "dump.jsonl", with_events(commits, 5, closed))
+    for options in (("--without", "9"), ("--without", "9", "--from", "7"), ("--without", "9", "--from", "3")):
+        answer = run_command("whatif", name, *options)
+        assert (answer.status, answer.out, answer.err.count("\n")) == (2, "", 1)
+        assert "the commit at position 5 doesn't fit what stands before it" in answer.err
+
+
+def test_a_name_is_forgotten_up_to_a_position_to_come(tmp_path: Path) -> None:
+    """No broker writes that, and it does no harm."""
+    script = fair_company()
+    last = script.commits[-1]
+    assert isinstance(last.command, ForgetNames)
+    late = msgspec.structs.replace(last, command=msgspec.structs.replace(last.command, through=99_999))
+    commits = rechained([*script.commits[:-1], late])
+    assert changed(tmp_path, commits, changes_of(None, ["rooms_open_max=99"])).refused == 0
 
 
 def test_an_empty_log_has_no_commit_to_leave_out(tmp_path: Path) -> None:
