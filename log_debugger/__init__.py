@@ -8,7 +8,7 @@ Folders by task:
   the filter language, short names, times.
 - `telling/`: output for people and programs: narrative lines, states, differences, timelines, the stepper.
 - `testcase/`: the pytest case written by `test`.
-- `whatif/`: the counterfactual run under another matching, and its comparison with the log.
+- `whatif/`: the counterfactual run without some commits or under another policy, and its comparison with the log.
 - `report/`: the HTML page written by `report`; its script and style are in `report/page/`.
 - `terminal`: standard output, progress bars, and JSON that is safe for a terminal.
 """

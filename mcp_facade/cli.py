@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, _Command] = {
     "trace": _Command("trace", "tell the life of one connection or one room"),
     "verify": _Command("verify", "check every promise at every position"),
     "bisect": _Command("bisect", "find the first position at which something holds"),
-    "whatif": _Command("whatif", "tell what would have been under another matching"),
+    "whatif": _Command("whatif", "tell what would have been without a commit, or under another policy"),
     "test": _Command("case", "write a pytest case that reproduces a situation"),
     "report": _Command("report", "write the timeline as one HTML page"),
     "reports": _Command("reports", "tell what people reported, with the conversations"),
@@ -59,6 +59,7 @@ LOG_COMMANDS: Mapping[str, _Command] = {
     "dump": _Command("dump", "write a log to standard output, one JSON commit a line"),
     "load": _Command("load", "fill an empty log with a dump from standard input"),
     "trim": _Command("trim", "forget the oldest commits; a snapshot stands in for them"),
+    "diff": _Command("log_diff", "tell where two logs part, and what each has next"),
     "init": _Command("init", "prepare a database for a log, and give roles their rights"),
 }
 
@@ -109,7 +110,7 @@ def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add(commands, COMMANDS, arguments[:1])
     if arguments and arguments[0] in commands.choices:
         parser.asked = f" {arguments[0]}"
-    log = commands.add_parser("log", help="copy a log, or shorten it", allow_abbrev=False)
+    log = commands.add_parser("log", help="copy a log, shorten it, or compare two", allow_abbrev=False)
     _add(log.add_subparsers(dest="log_command", required=True, metavar="COMMAND"), LOG_COMMANDS, arguments[1:2])
     return parser
 

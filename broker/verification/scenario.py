@@ -95,6 +95,14 @@ def replay_scenario(past: Sequence[LoggedCommand], target: LoggedCommand, rooms:
     return ReplayedScenario(tuple(done), here._replace(position=len(done) + 1), decided)
 
 
+def state_after(past: Sequence[LoggedCommand]) -> State:
+    """Return the state after `past`, the accepted commands of a replay."""
+    state = INITIAL_STATE
+    for logged in past:
+        state = _evolve(state, logged, _events(state, logged))
+    return state
+
+
 def rooms_of(past: Iterable[LoggedCommand]) -> RoomsByPair:
     """Return the rooms of a log by the pair of members."""
     rooms: dict[frozenset[ConnectionId], list[RoomId]] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from contextlib import closing
 
 from broker.errors import UsageError
 from broker.verification.pseudonyms import with_pseudonyms
@@ -15,14 +17,14 @@ from events.ids import Position, RoomId
 from log_debugger.reading.decided_again import decide_again
 from log_debugger.reading.dumps import LOG_HELP
 from log_debugger.reading.filter_fields import rooms_in
-from log_debugger.reading.iterate import step_of
 from log_debugger.reading.short_names import names_of
 from log_debugger.reading.sources import Source, Step, check_position, open_source
 from log_debugger.reading.times import position_number
 from log_debugger.telling.output import STDOUT, add_output_argument, output
 from log_debugger.terminal import Terminal
 from log_debugger.testcase.case_text import case_text
-from log_debugger.testcase.history import histories
+from log_debugger.testcase.history import checked_state_before, histories
+from log_debugger.testcase.keeping import KEEP_HELP, kept, parse_keep
 from projections.state import State
 
 
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = "the position of the commit to reproduce"
     parser.add_argument("--to", metavar="N", type=position_number, required=True, help=what)
     parser.add_argument("--room", metavar="R", help="reproduce the last that happened in this room, up to --to")
+    parser.add_argument("--keep", metavar="WORDS", help=KEEP_HELP)
     add_output_argument(parser, "where to write it", default=STDOUT)
 
 
@@ -40,48 +43,51 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
     Raises:
         UsageError: there is no such commit, or the commands in the log don't lead to it.
+        UnreadableCommitError: a commit of the log, before that one or after it, can't be decoded.
+        BrokenChainError: a commit of the log does not follow the one before, or can't be folded.
     """
-    source = open_source(options.log)
-    try:
-        commit = _commit_at(source, _position(source, options.to, options.room))
-        scenario, is_minimal = scenario_of(source, commit)
-    finally:
-        source.close()
-    text = case_text(with_pseudonyms(scenario), commit.position)
+    keep = parse_keep(options.keep)
+    with closing(open_source(options.log)) as source:
+        position = _position(source, options.to, options.room)
+        with terminal.progress("checking", source.tip().position - source.base.tip.position) as advance:
+            before = checked_state_before(source, position, advance)
+        scenario, is_minimal = scenario_of(source, _commit_at(source, position), before, keep)
+    text = case_text(with_pseudonyms(scenario), position)
     with output(options.output, options.log, terminal) as out:
         out.write(text.encode())
     if scenario.decided != scenario.stored:
-        terminal.err.write(f"the present code decides otherwise than was stored at {commit.position}: the test fails\n")
+        terminal.err.write(f"the present code decides otherwise than was stored at {position}: the test fails\n")
     if not is_minimal:
         terminal.err.write("there was more to leave out than could be tried: the test may not be the shortest\n")
     return 0
 
 
-def scenario_of(source: Source, commit: Commit) -> ReducedScenario:
+def scenario_of(source: Source, commit: Commit, before: State, keep: Sequence[str] = ()) -> ReducedScenario:
     """Return a minimal scenario with the same decision on `commit`'s command as `source`.
 
+    Args:
+        source: the log.
+        commit: the commit to reproduce.
+        before: the log's state before it.
+        keep: the words of `--keep`.
+
     Raises:
-        UsageError: the commands in `source` don't lead to that decision.
+        UsageError: the commands in `source` don't lead to that decision, or not to what is to be kept.
     """
-    before = _state_before(source, commit.position)
     decided = decide_again(Step(before, commit, before))
     if decided is None:
         raise UsageError(f"the command at position {commit.position} is none that can be decided again")
     target = LoggedCommand(commit.position, commit.command, commit.facts, frozenset(connections_in(commit)))
+    keeps, is_reached = kept(keep, before, target), False
     for past in histories(source, commit):
-        if is_alike(replay_scenario(past, target, {}).decided, decided):
+        replayed = replay_scenario(past, target, {})
+        if is_alike(replayed.decided, decided):
+            is_reached = True
             stored = decided if are_stored(decided, commit) else [*commit.events]
-            return reduce_scenario(Scenario(tuple(past), target, decided, stored))
-    raise UsageError(f"what led to position {commit.position} can't be brought about again from what the log holds")
-
-
-def _state_before(source: Source, position: Position) -> State:
-    state: State = source.snapshot(position - 1).state
-    for line in source.lines(state.position):
-        if state.position >= position - 1:
-            break
-        state = step_of(state, line).after
-    return state
+            if keeps(Scenario(*replayed, stored)):
+                return reduce_scenario(Scenario(tuple(past), target, decided, stored), keeps)
+    what = f"what led to position {commit.position} can't be brought about again from what the log holds"
+    raise UsageError(f"{what}, with all that --keep names: keep less" if is_reached else what)
 
 
 def _position(source: Source, last: Position, room: str | None) -> Position:

@@ -99,10 +99,17 @@ def step_of(before: State, line: bytes) -> Step:
     try:
         return Step(before, commit, evolve(before, commit))
     except FOLD_ERRORS as error:
-        # Its hash is right, so another program than a broker made it, or it belongs to another log.
-        raise BrokenChainError(
-            f"the commit at position {position} doesn't fit what stands before it ({type(error).__name__})"
-        ) from error
+        raise misfit(position, error) from error
+
+
+def misfit(position: Position, error: Exception) -> BrokenChainError:
+    """Return the error for a commit that can't be folded.
+
+    Its hash is right, so another program than a broker made it, or it belongs to another log.
+    """
+    return BrokenChainError(
+        f"the commit at position {position} doesn't fit what stands before it ({type(error).__name__})"
+    )
 
 
 def commit_at(position: Position, line: bytes) -> Commit:

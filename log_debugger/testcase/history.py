@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from broker.verification.scenario import LoggedCommand, connections_in, logged_command
 from events.codec import decode_commit
@@ -11,6 +12,8 @@ from events.commands import AdoptPolicy, Command, EnterQueue, LeaveRoom
 from events.commit import Commit, Facts
 from events.ids import ConnectionId, Position
 from log_debugger.reading.sources import Source
+from log_debugger.reading.traversal import PAGE_COMMITS, folded
+from log_debugger.terminal import Advance
 from projections.rooms import Room
 from projections.state import State
 
@@ -21,6 +24,28 @@ APART_MS = 10_000
 People = frozenset[ConnectionId]
 
 _POLICY = b'"adopt_policy"'
+
+
+def checked_state_before(source: Source, position: Position, advance: Advance = lambda steps: None) -> State:
+    """Return the state before the commit at `position`, after the whole log was folded and its chain checked.
+
+    Raises:
+        UnreadableCommitError: a commit can't be decoded; the message names the position.
+        BrokenChainError: a commit does not follow, or does not fit the state; the message names the position.
+    """
+    state: State = source.base.state
+    before = state
+    lines = source.lines(state.position)
+    while page := [*islice(lines, _page_commits(state.position, position))]:
+        state = folded(state, page)
+        if state.position < position:
+            before = state
+        advance(len(page))
+    return before
+
+
+def _page_commits(passed: Position, position: Position) -> int:
+    return min(PAGE_COMMITS, position - 1 - passed) if passed < position - 1 else PAGE_COMMITS
 
 
 def histories(source: Source, commit: Commit) -> Iterator[list[LoggedCommand]]:

@@ -1,1 +1,1 @@
-"""Running a log's commands under another matching."""
+"""Running a log's commands without some of them, or under another policy."""

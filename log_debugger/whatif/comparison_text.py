@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from events.policy import Policy
 from log_debugger.reading.short_names import ShortNames
-from log_debugger.reading.times import span
+from log_debugger.reading.times import clock, span
+from log_debugger.telling.describe import policy_changes
 from log_debugger.telling.narrative import count
-from log_debugger.whatif.comparison import Comparison, WaitChange
-from log_debugger.whatif.match_stats import MatchedPair
+from log_debugger.whatif.comparison import Comparison, PairChanges, PolicyPeriod, WaitChange
+from log_debugger.whatif.match_stats import MatchedPair, Moment
 
 LISTED_MAX = 10
 
@@ -21,15 +23,13 @@ _ROWS = (
     ("  all of them", "all_met_within_ms"),
     ("gave up", "gave_up"),
     ("wait at the end", "left_waiting"),
+    ("messages", "messages"),
 )
 
 
-def comparison_lines(comparison: Comparison, names: ShortNames) -> Iterator[str]:
-    """Yield the comparison as lines, with long lists cut."""
-    patience = f" (patience {span(comparison.patience_ms)})" if comparison.patience_ms is not None else ""
-    was = " and ".join(comparison.matching_before) or "none, since nobody entered"
-    decided = f"{count(comparison.commits, 'commit')} decided again under {comparison.matching_after}{patience}"
-    yield f"{decided}; it was {was}"
+def comparison_lines(comparison: Comparison, names: ShortNames, start_ms: int) -> Iterator[str]:
+    """Yield the comparison as lines, with long lists cut. `start_ms` is the time at which the log begins."""
+    yield from _heading(comparison, names, start_ms)
     yield f"{'':28}{'before':>14}{'after':>14}"
     for words, field in _ROWS:
         if field is None:
@@ -40,34 +40,75 @@ def comparison_lines(comparison: Comparison, names: ShortNames) -> Iterator[str]
             continue
         values = (_value(field, value) for value in found)
         yield f"{words:28}{''.join(f'{value:>14}' for value in values)}"
-    yield from _pairs(comparison, names)
+    yield from _pairs(comparison, names, start_ms)
     yield from _people(comparison, names)
     if comparison.refused:
         yield f"{count(comparison.refused, 'command')} would have been refused"
+    if comparison.is_same:
+        yield "nothing would have been different"
     yield from (f"assumed: {one}" for one in comparison.assumed)
 
 
-def _pairs(comparison: Comparison, names: ShortNames) -> Iterator[str]:
-    def listed(mark: str, pairs: Sequence[MatchedPair]) -> Iterator[str]:
-        comparison_lines = (
-            " and ".join(names.person(who, comparison.names.get(who)) for who in pair) for pair in pairs[:LISTED_MAX]
+def _heading(comparison: Comparison, names: ShortNames, start_ms: int) -> Iterator[str]:
+    first, last = comparison.after_position + 1, comparison.after_position + comparison.commits
+    where = f": {_range(first, last)}" if comparison.commits else ""
+    yield f"{count(comparison.commits, 'commit')} decided again{where}"
+    for one in comparison.left_out:
+        who = (
+            names.person(one.connection_id, comparison.names.get(one.connection_id))
+            if one.connection_id
+            else "the broker"
         )
-        return _some(mark, comparison_lines, len(pairs))
+        yield f"without {one.position}, {clock(one.at_ms - start_ms)}: {one.command} of {who}"
+    for period in comparison.periods:
+        yield f"policy of {_range(period.first, period.last)}: {_policy_text(period.policy)}"
+        yield f"  in the run: {_run_text(period)}"
 
-    lost, new = comparison.pairs_lost, comparison.pairs_new
-    yield f"pairs that stay {comparison.pairs_kept:,}, that are not (-) {len(lost):,}, that are new (+) {len(new):,}"
-    yield from listed("-", lost)
-    yield from listed("+", new)
+
+def _range(first: int, last: int) -> str:
+    return f"position {first:,}" if first >= last else f"positions {first:,} to {last:,}"
+
+
+def _policy_text(policy: Policy) -> str:
+    """Return the matching, and the other fields that differ from an empty log's."""
+    fields = {"matching": policy.matching}
+    if policy.matching != "first-come":
+        fields["interest_patience_ms"] = str(policy.interest_patience_ms)
+    return ", ".join(f"{name} {value}" for name, value in (fields | policy_changes(policy)).items())
+
+
+def _run_text(period: PolicyPeriod) -> str:
+    """Return the fields that differ from the log's."""
+    fields = [name for name in Policy.__struct_fields__ if getattr(period.run, name) != getattr(period.policy, name)]
+    return ", ".join(f"{name} {getattr(period.run, name)}" for name in fields) or "the same"
+
+
+def _pairs(comparison: Comparison, names: ShortNames, start_ms: int) -> Iterator[str]:
+    def both(pair: MatchedPair) -> str:
+        return " and ".join(names.person(who, comparison.names.get(who)) for who in pair)
+
+    def when(moment: Moment) -> str:
+        side = "after" if moment.is_after else "at"
+        return f"{side} {moment.position:,} ({clock(moment.at_ms - start_ms)})"
+
+    pairs: PairChanges = comparison.pairs
+    lost, new, moved = pairs.lost, pairs.new, pairs.moved
+    then = f" (at another time (~) {len(moved):,})" if moved else ""
+    yield f"pairs that stay {pairs.kept:,}{then}, that are not (-) {len(lost):,}, that are new (+) {len(new):,}"
+    for mark, side in (("-", lost), ("+", new)):
+        yield from _some(mark, (f"{both(one.pair)} {when(one.moment)}" for one in side[:LISTED_MAX]), len(side))
+    moves = (f"{both(one.pair)} {when(one.after)} instead of {when(one.before)}" for one in moved[:LISTED_MAX])
+    yield from _some("~", moves, len(moved))
 
 
 def _people(comparison: Comparison, names: ShortNames) -> Iterator[str]:
     def listed(mark: str, changes: Sequence[WaitChange]) -> Iterator[str]:
-        comparison_lines = (
+        lines = (
             f"{names.person(c.connection_id, comparison.names.get(c.connection_id))} "
             f"{span(c.after_ms)} instead of {span(c.before_ms)}"
             for c in changes[:LISTED_MAX]
         )
-        return _some(mark, comparison_lines, len(changes))
+        return _some(mark, lines, len(changes))
 
     longer, shorter = comparison.longer, comparison.shorter
     yield f"people who wait as long {comparison.alike:,}, longer (>) {len(longer):,}, less long (<) {len(shorter):,}"
@@ -78,7 +119,7 @@ def _people(comparison: Comparison, names: ShortNames) -> Iterator[str]:
 def _some(mark: str, lines: Iterator[str], total: int) -> Iterator[str]:
     yield from (f"  {mark} {line}" for line in lines)
     if total > LISTED_MAX:
-        yield f"  {mark} and {total - LISTED_MAX:,} more"
+        yield f"  {mark} and {total - LISTED_MAX:,} more; --json has them all"
 
 
 def _value(field: str, value: int | list[str]) -> str:

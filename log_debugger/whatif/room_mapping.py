@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from events.events import Event, RoomOpened
 from events.ids import ConnectionId, RoomId
 from projections.state import State
+from projections.view import FoldView
 
 _Pair = frozenset[ConnectionId]
 
@@ -36,7 +37,7 @@ class RoomMapping:
             if isinstance(event, RoomOpened):
                 self._note_run(event.room_id, _Pair({event.first, event.second}))
 
-    def run_room(self, state: State, who: ConnectionId, room_id: RoomId) -> RoomId | None:
+    def run_room(self, state: FoldView, who: ConnectionId, room_id: RoomId) -> RoomId | None:
         """Return the run's room for the log's `room_id`, one that `who` is or was in; `None` if `state` keeps none.
 
         It is a room of the same pair if they met: that of the same meeting, or their last one. Otherwise it is the last
@@ -45,7 +46,7 @@ class RoomMapping:
         pair, number = self._meetings.get(room_id, (_Pair(), 0))
         theirs = self._run.get(pair, [])
         found = theirs[min(number, len(theirs) - 1)] if theirs else self._newest.get(who)
-        return found if found is not None and state.rooms.get(found) is not None else None
+        return found if found is not None and state.rooms.by_id.get(found) is not None else None
 
     def is_same_pair(self, room_id: RoomId, run_room_id: RoomId) -> bool:
         """Return whether the log's `room_id` and the run's `run_room_id` have the same members."""

@@ -25,6 +25,7 @@ from tests.log_debugger.logs import (
     ANN,
     BOB,
     CAT,
+    DAN,
     FAIR,
     NEXT_ROOM,
     ROOM,
@@ -270,6 +271,102 @@ def test_what_was_trimmed_is_made_up_from_the_base(tmp_path: Path) -> None:
         module = case_at(log, position)
         assert outcome(module) is None, module
         assert len(past_of(module)) <= 3
+
+
+# What is kept although it does not matter.
+
+
+def test_the_whole_policy_can_be_kept(tmp_path: Path) -> None:
+    """Also the limit on messages, which has no part in the end of patience."""
+    log = dumped(tmp_path / "dump.jsonl", by_interests().commits)
+    module = case_at(log, 6, "--keep", "policy")
+    assert past_of(module)[0] == "AdoptPolicy(Policy(messages_per_10s_max=5, matching='interests'))"
+    assert outcome(module) is None
+
+
+def test_interests_can_be_kept(tmp_path: Path) -> None:
+    """Those of the people in the case, renamed."""
+    log = dumped(tmp_path / "dump.jsonl", by_interests().commits)
+    module = case_at(log, 6, "--keep", "interests")
+    entries = ["EnterQueue('ann', 'Ann', ('chess',))", "EnterQueue('bob', 'Bob', ('film',))"]
+    assert past_of(module) == ["AdoptPolicy(Policy(matching='interests'))", *entries]
+    assert "Facts(NOON_MS + 15_000" in module
+    assert outcome(module) is None
+
+
+def test_the_interests_of_the_target_itself_can_be_kept(tmp_path: Path) -> None:
+    """Somebody enters alone, under first come."""
+    log = dumped(tmp_path / "dump.jsonl", Script().enters(0, ANN, "Ann", "secret").commits)
+    assert 'EnterQueue("ann", "Ann", ())' in case_at(log, 1)
+    assert 'EnterQueue("ann", "Ann", ("chess",))' in case_at(log, 1, "--keep", "interests")
+
+
+def test_bystanders_can_be_kept(tmp_path: Path) -> None:
+    """Cat and Dan chat meanwhile, and whoever waits waits."""
+    log = dumped(tmp_path / "dump.jsonl", by_interests().commits)
+    module = case_at(log, 6, "--keep", " bystanders , policy")
+    assert [command.split("'")[1] for command in past_of(module)[1:]] == ["ann", "bob", "cat", "dan"]
+    assert outcome(module) is None
+
+
+@pytest.mark.parametrize("keep", ["policy", "interests", "bystanders", "policy,interests,bystanders"])
+def test_whatever_many_people_do_can_be_kept(keep: str, tmp_path: Path) -> None:
+    """Every case passes, and has what was asked for; also from a base on."""
+    commits = crowd(23, 60, policy=FAIR_LITTLE, has_peers=True)
+    log = dumped(tmp_path / "dump.jsonl", commits)
+    for commit, before in [*zip(commits, states_of(commits), strict=False)][5::9]:
+        module = case_at(log, commit.position, "--keep", keep)
+        assert outcome(module) is None, module
+        waiting = sum(1 for _ in before.queue.entries.items())
+        if "bystanders" in keep:
+            assert len(past_of(module)) >= waiting + 2 * before.rooms.open_count
+
+
+@pytest.mark.parametrize(
+    ("keep", "wrong"), [("room", "room"), ("", ""), ("policy,", ""), ("policy,x\x1b[2J", "x\\u001b[2J")]
+)
+def test_what_can_t_be_kept_is_an_error_of_use(keep: str, wrong: str, tmp_path: Path) -> None:
+    """It names the words that there are."""
+    answer = run_command("test", dumped(tmp_path / "d.jsonl", conversation().commits), "--to", "6", "--keep", keep)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == (
+        f'chat-broker: --keep takes policy, interests, bystanders, separated by commas, not "{wrong}"\n'
+    )
+
+
+def test_what_the_log_can_t_bring_about_is_not_kept(tmp_path: Path) -> None:
+    """A base says that Ann's room is open, and nobody knows what else she wants."""
+    commits = conversation().commits
+    entry = msgspec.structs.replace(commits[0].events[0], interests=("chess",))
+    log = dumped(tmp_path / "dump.jsonl", with_events(commits, 1, entry))
+    assert outcome(case_at(log, 4)) is None
+    answer = run_command("test", log, "--to", "4", "--keep", "interests")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.endswith("from what the log holds, with all that --keep names: keep less\n")
+
+
+# A damaged log.
+
+
+@pytest.mark.parametrize("position", [2, 6, 8])
+def test_a_damaged_log_is_refused_before_anything_is_written(position: int, tmp_path: Path) -> None:
+    """Wherever it is damaged, also after the commit in question."""
+    commits = conversation().commits
+    altered = msgspec.structs.replace(commits[position - 1], at_ms=commits[position - 1].at_ms + 1)
+    log = dumped(tmp_path / "dump.jsonl", [*commits[: position - 1], altered, *commits[position:]])
+    answer = run_command("test", log, "--to", "6", "-o", str(tmp_path / "case.py"))
+    assert (answer.status, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert answer.err.startswith(f"chat-broker: the commit at position {position} was altered; ")
+    assert not (tmp_path / "case.py").exists()
+
+
+def test_a_log_that_can_t_be_folded_is_refused(tmp_path: Path) -> None:
+    """Its chain is whole; the last commit says that a room closes which was never opened."""
+    commits = conversation().commits
+    closed = msgspec.structs.replace(commits[5].events[0], room_id=NEXT_ROOM, closed_by=DAN)
+    answer = run_command("test", dumped(tmp_path / "dump.jsonl", with_events(commits, 9, closed)), "--to", "2")
+    assert (answer.status, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert "the commit at position 9 doesn't fit what stands before it" in answer.err
 
 
 # A log that the present code would not write.

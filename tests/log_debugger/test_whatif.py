@@ -1,9 +1,11 @@
-"""`whatif`: who would have met whom under another matching."""
+"""`whatif`: who would have met whom under another matching or policy, or without a commit."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -11,11 +13,14 @@ import pytest
 
 from broker.matching import Seeker
 from events.commands import AdoptPolicy, BlockPartner, CancelMatch, LeaveQueue, LeaveRoom, MatchDue, NextPartner
+from events.commit import Commit
 from events.ids import ConnectionId, RoomId
 from events.policy import Policy
-from log_debugger.commands.whatif import rule_of
+from log_debugger.commands.whatif import changes_of
 from log_debugger.reading.sources import open_source
-from log_debugger.whatif.comparison import Comparison, compare
+from log_debugger.whatif.changes import Changes
+from log_debugger.whatif.comparison import Comparison, PairMeeting, compare
+from log_debugger.whatif.match_stats import MatchedPair
 from projections.state import State
 from tests.log_debugger.crowds import FAIR_LITTLE, LITTLE, crowd, states_of
 from tests.log_debugger.logs import (
@@ -26,6 +31,7 @@ from tests.log_debugger.logs import (
     FAIR,
     NEXT_ROOM,
     ROOM,
+    START_MS,
     Script,
     by_interests,
     dumped,
@@ -40,11 +46,26 @@ INTERESTS = msgspec.structs.replace(LITTLE, matching="interests", interest_patie
 
 def compared(path: Path, script: Script, rule: str, patience_ms: int | None = None) -> Comparison:
     """What `rule` would have changed in a log."""
-    source = open_source(dumped(path / "dump.jsonl", script.commits))
-    try:
-        return compare(source, rule_of(rule, patience_ms))
-    finally:
-        source.close()
+    patience = str(patience_ms) if patience_ms is not None else None
+    return changed(path, script.commits, changes_of(rule, patience_ms=patience))
+
+
+def changed(
+    path: Path, commits: Sequence[Commit], changes: Changes, after: int | None = None, last: int | None = None
+) -> Comparison:
+    """What `changes` would have changed."""
+    with closing(open_source(dumped(path / "dump.jsonl", commits))) as source:
+        return compare(source, changes, after, last)
+
+
+def matchings_of(found: Comparison) -> list[str]:
+    """The log's matching in each period."""
+    return [period.policy.matching for period in found.periods]
+
+
+def pairs_of(meetings: Sequence[PairMeeting]) -> list[MatchedPair]:
+    """The pairs alone, in the order in which they met."""
+    return [one.pair for one in meetings]
 
 
 def pair(one: ConnectionId, other: ConnectionId) -> tuple[ConnectionId, ConnectionId]:
@@ -61,10 +82,10 @@ def four(*last: str) -> Script:
 def test_pairs_and_waiting_times_are_compared(tmp_path: Path) -> None:
     """Under interests, Ann would have waited for Dan and Bob for Cat."""
     found = compared(tmp_path, four(), "interests")
-    assert found.matching_before == ["first-come"]
-    assert found.pairs_lost == [pair(ANN, BOB), pair(CAT, DAN)]
-    assert found.pairs_new == [pair(BOB, CAT), pair(ANN, DAN)]
-    assert (found.pairs_kept, found.before.pairs, found.after.pairs) == (0, 2, 2)
+    assert matchings_of(found) == ["first-come"]
+    assert pairs_of(found.pairs.lost) == [pair(ANN, BOB), pair(CAT, DAN)]
+    assert pairs_of(found.pairs.new) == [pair(BOB, CAT), pair(ANN, DAN)]
+    assert (found.pairs.kept, found.before.pairs, found.after.pairs) == (0, 2, 2)
     assert (found.before.half_met_within_ms, found.before.all_met_within_ms) == (0, 1_000)
     assert (found.after.half_met_within_ms, found.after.all_met_within_ms) == (0, 3_000)
     changes = {c.connection_id: (c.before_ms, c.after_ms) for c in (*found.longer, *found.shorter)}
@@ -87,11 +108,11 @@ def test_the_log_s_own_matching_changes_nothing(rule: str, policy: Policy | None
     commits = crowd(11, 600, policy=policy)
     path = dumped(tmp_path / "dump.jsonl", commits)
     source = open_source(path)
-    found = compare(source, rule_of(rule))
+    found = compare(source, changes_of(rule))
     source.close()
     assert found.before == found.after
-    assert (found.pairs_lost, found.pairs_new, found.longer, found.shorter, found.refused) == ([], [], [], [], 0)
-    assert found.pairs_kept == found.before.pairs > 20
+    assert found.is_same
+    assert found.pairs.kept == found.before.pairs > 20
 
 
 def test_who_missed_a_match_is_absent_in_any_world(tmp_path: Path) -> None:
@@ -101,8 +122,8 @@ def test_who_missed_a_match_is_absent_in_any_world(tmp_path: Path) -> None:
     found = compared(tmp_path, script, "interests")
     assert (found.before.missed, found.after.missed) == (1, 0)
     assert (found.before.gave_up, found.after.gave_up) == (0, 1)
-    assert found.pairs_lost == [pair(ANN, BOB)]
-    assert found.pairs_kept == 1
+    assert pairs_of(found.pairs.lost) == [pair(ANN, BOB)]
+    assert found.pairs.kept == 1
     lines = run_ok("whatif", dumped(tmp_path / "dump.jsonl", script.commits), "--matching", "interests").lines
     assert "matches missed                           1             0" in lines
 
@@ -123,7 +144,10 @@ def test_a_block_is_about_the_same_partner_or_else_the_present_one(tmp_path: Pat
     script.enters(4_000, DAN, "Dan", "chess", room=NEXT_ROOM).add(5_000, BlockPartner(ANN, ROOM))
     script.enters(6_000, ANN, "Ann", "chess").add(7_000, NextPartner(DAN, NEXT_ROOM), RoomId("r_third"))
     found = compared(tmp_path, script, "interests")
-    assert (found.pairs_lost, found.pairs_new) == ([pair(ANN, BOB), pair(CAT, DAN)], [pair(BOB, CAT)])
+    assert (pairs_of(found.pairs.lost), pairs_of(found.pairs.new)) == (
+        [pair(ANN, BOB), pair(CAT, DAN)],
+        [pair(BOB, CAT)],
+    )
     assert found.before.left_waiting == []
     assert found.after.left_waiting == [ANN, DAN]
     assert found.refused == 0
@@ -132,8 +156,8 @@ def test_a_block_is_about_the_same_partner_or_else_the_present_one(tmp_path: Pat
 def test_first_come_of_a_log_by_interests_drops_its_match_due(tmp_path: Path) -> None:
     """Nobody waits for an interest, so there is nobody to look at again."""
     found = compared(tmp_path, by_interests(), "first-come")
-    assert found.matching_before == ["interests"]
-    assert found.pairs_new == [pair(ANN, CAT), pair(BOB, DAN)]
+    assert matchings_of(found) == ["interests"]
+    assert pairs_of(found.pairs.new) == [pair(ANN, CAT), pair(BOB, DAN)]
     assert found.after.all_met_within_ms == 1_000
 
 
@@ -142,8 +166,8 @@ def test_patience_ends_at_its_moment_before_the_next_command(tmp_path: Path) -> 
     script = Script().enters(0, ANN, "Ann", "chess").enters(500, CAT, "Cat", "go", room=ROOM)
     script.add(600, LeaveRoom(CAT, ROOM)).enters(2_000, DAN, "Dan", "chess")
     found = compared(tmp_path, script, "interests", 2_000)
-    assert found.patience_ms == 2_000
-    assert found.pairs_new == [pair(ANN, DAN)]  # Cat has gone when she left the room that she was not in
+    assert [period.run.interest_patience_ms for period in found.periods] == [2_000]
+    assert pairs_of(found.pairs.new) == [pair(ANN, DAN)]  # Cat has gone when she left the room that she was not in
     found = compared(
         tmp_path,
         Script()
@@ -153,7 +177,7 @@ def test_patience_ends_at_its_moment_before_the_next_command(tmp_path: Path) -> 
         "interests",
         2_000,
     )
-    assert (found.pairs_kept, found.after.all_met_within_ms) == (1, 2_000)
+    assert (found.pairs.kept, found.after.all_met_within_ms) == (1, 2_000)
     assert found.after.left_waiting == [DAN]
 
 
@@ -165,7 +189,7 @@ def test_whoever_goes_goes_from_wherever_they_are(tmp_path: Path) -> None:
     assert (found.before.left_waiting, found.after.left_waiting) == ([CAT], [CAT])
     waits = four("tea").add(4_000, LeaveRoom(ANN, ROOM))
     found = compared(tmp_path, waits, "interests")
-    assert found.pairs_new == [pair(BOB, CAT)]
+    assert pairs_of(found.pairs.new) == [pair(BOB, CAT)]
     assert (found.before.gave_up, found.after.gave_up) == (0, 1)
     assert found.after.left_waiting == [DAN]
 
@@ -175,7 +199,7 @@ def test_giving_up_waiting_while_in_a_room_ends_the_conversation(tmp_path: Path)
     script = Script().add(0, AdoptPolicy(Policy(matching="interests")))
     script.enters(1_000, ANN, "Ann", "chess").enters(2_000, BOB, "Bob", "go").add(3_000, LeaveQueue(ANN))
     found = compared(tmp_path, script, "first-come")
-    assert found.pairs_new == [pair(ANN, BOB)]
+    assert pairs_of(found.pairs.new) == [pair(ANN, BOB)]
     assert (found.before.gave_up, found.after.gave_up) == (1, 0)
     assert (found.before.left_waiting, found.after.left_waiting) == ([BOB], [])
 
@@ -184,9 +208,9 @@ def test_a_trimmed_log_is_replayed_from_its_base_on(tmp_path: Path) -> None:
     """Who waits there waits in both worlds, and has for as long."""
     script = four()
     source = open_source(trimmed(tmp_path / "log.db", script, states_of(script.commits)[3]))
-    found = compare(source, rule_of("first-come"))
+    found = compare(source, changes_of("first-come"))
     source.close()
-    assert (found.commits, found.pairs_kept) == (1, 1)
+    assert (found.commits, found.pairs.kept) == (1, 1)
     assert found.after.all_met_within_ms == 1_000
 
 
@@ -194,7 +218,7 @@ def test_who_waits_in_the_base_has_patience_too(tmp_path: Path) -> None:
     """Until it ends for them, counted from when they entered."""
     script = by_interests()
     source = open_source(trimmed(tmp_path / "log.db", script, states_of(script.commits)[3]))
-    found = compare(source, rule_of("interests", 9_000))
+    found = compare(source, changes_of("interests", patience_ms="9000"))
     source.close()
     assert (found.before.all_met_within_ms, found.after.all_met_within_ms) == (15_000, 9_000)
 
@@ -214,15 +238,19 @@ def test_patience_that_ends_while_there_is_no_room_is_looked_at_again(tmp_path: 
     script.enters(200, CAT, "Cat", "tea").enters(300, DAN, "Dan", "tea", room=ROOM)
     script.add(5_500, LeaveRoom(DAN, ROOM)).add(6_000, MatchDue(ANN), NEXT_ROOM)
     found = compared(tmp_path, script, "interests")
-    assert (found.pairs_kept, found.pairs_lost, found.pairs_new) == (2, [], [])
+    assert (found.pairs.kept, found.pairs.lost, found.pairs.new) == (2, [], [])
     assert found.after == found.before
 
 
 def test_the_answer_for_people_names_what_is_different(tmp_path: Path) -> None:
     """A table, then who and how much, and what was assumed."""
     lines = run_ok("whatif", dumped(tmp_path / "dump.jsonl", four().commits), "--matching", "interests").lines
-    assert lines[0] == "4 commits decided again under interests (patience 15.0 s); it was first-come"
-    assert lines[1:9] == [
+    assert lines[:3] == [
+        "4 commits decided again: positions 1 to 4",
+        "policy of positions 1 to 4: matching first-come",
+        "  in the run: matching interests",
+    ]
+    assert lines[3:12] == [
         "                                    before         after",
         "pairs                                    2             2",
         "those who met had waited at most",
@@ -231,9 +259,11 @@ def test_the_answer_for_people_names_what_is_different(tmp_path: Path) -> None:
         "  all of them                        1.0 s         3.0 s",
         "gave up                                  0             0",
         "wait at the end                          0             0",
+        "messages                                 0             0",
     ]
-    assert "  - Ann·6f5d6 and Bob·b6cd" in lines
-    assert "  + Bob·b6cd and Cat·0a1b" in lines or "  + Cat·0a1b and Bob·b6cd" in lines
+    assert "  - Ann·6f5d6 and Bob·b6cd at 2 (00:00:01.000)" in lines
+    met = lines[lines.index("pairs that stay 0, that are not (-) 2, that are new (+) 2") + 3]
+    assert met in ("  + Bob·b6cd and Cat·0a1b at 3 (00:00:02.000)", "  + Cat·0a1b and Bob·b6cd at 3 (00:00:02.000)")
     assert "  > Ann·6f5d6 3.0 s instead of 1.0 s" in lines
     assert "  < Cat·0a1b 0 s instead of 1.0 s" in lines
     assert [line.startswith("assumed: ") for line in lines[-3:]] == [False, True, True]
@@ -244,8 +274,13 @@ def test_the_answer_for_programs_is_all_of_it(tmp_path: Path) -> None:
     """As one JSON object."""
     name = dumped(tmp_path / "dump.jsonl", four().commits)
     found = json.loads(run_ok("whatif", name, "--matching", "interests", "--patience-ms", "5000", "--json").out)
-    assert (found["matching_after"], found["patience_ms"]) == ("interests", 5_000)
-    assert found["pairs_lost"] == [[*pair(ANN, BOB)], [*pair(CAT, DAN)]]
+    [period] = found["periods"]
+    assert (period["first"], period["last"], period["policy"]["matching"]) == (1, 4, "first-come")
+    assert (period["run"]["matching"], period["run"]["interest_patience_ms"]) == ("interests", 5_000)
+    assert found["pairs"]["lost"] == [
+        {"pair": [*pair(ANN, BOB)], "moment": {"position": 2, "is_after": False, "at_ms": START_MS + 1_000}},
+        {"pair": [*pair(CAT, DAN)], "moment": {"position": 4, "is_after": False, "at_ms": START_MS + 3_000}},
+    ]
     assert found["names"][ANN] == "Ann"
     assert len(found["assumed"]) == 2
 
@@ -255,7 +290,7 @@ def test_many_differences_are_counted_and_some_are_shown(tmp_path: Path) -> None
     name = dumped(tmp_path / "dump.jsonl", crowd(4, 600, people=40))
     lines = run_ok("whatif", name, "--matching", "interests").lines
     assert sum(line.startswith("  - ") for line in lines) == 11
-    assert [line for line in lines if line.startswith("  - and ") and line.endswith(" more")]
+    assert [line for line in lines if line.startswith("  - and ") and line.endswith(" more; --json has them all")]
 
 
 # Matchings of one's own.
@@ -295,8 +330,8 @@ def broken(state: State, seeker: Seeker, at_ms: int) -> ConnectionId | None:
 def test_a_matching_of_one_s_own_is_imported(tmp_path: Path) -> None:
     """By its dotted path, with a colon or a dot before the function."""
     by_dot = compared(tmp_path, by_interests(), f"{__name__}.last_come")
-    assert by_dot.pairs_new == [pair(ANN, CAT), pair(DAN, BOB)]
-    assert compared(tmp_path, by_interests(), f"{__name__}:last_come").pairs_new == by_dot.pairs_new
+    assert pairs_of(by_dot.pairs.new) == [pair(ANN, CAT), pair(DAN, BOB)]
+    assert compared(tmp_path, by_interests(), f"{__name__}:last_come").pairs.new == by_dot.pairs.new
     assert compared(tmp_path, by_interests(), f"{__name__}:nobody").after.left_waiting == [ANN, CAT, BOB]
 
 
@@ -306,7 +341,7 @@ def test_a_matching_is_found_in_the_directory_that_one_is_in(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     found = compared(tmp_path, four(), "mymatcher:rule")
-    assert (found.matching_after, found.after.pairs) == ("mymatcher:rule", 0)
+    assert ([period.run.matching for period in found.periods], found.after.pairs) == (["mymatcher:rule"], 0)
 
 
 @pytest.mark.parametrize(
