@@ -41,12 +41,12 @@ INK = """() => {
   }
   return columns;
 }"""
-"""Of each column of pixels of the lanes: how many pixels have ink, and how red and blue they are."""
+"""The ink, the red and the blue of each column of pixels of the lanes."""
 
 
 @cache
 def two_crowds() -> list[Commit]:
-    """Two thousand chat in pairs, nobody is there for three hours, then a thousand wait in vain."""
+    """Return a log: 2,000 chat in pairs, three silent hours follow, then 1,000 wait in vain."""
     script, at_ms = Script(), 0
 
     def then() -> int:
@@ -79,7 +79,7 @@ def page(open_report: Open) -> Page:
 
 
 def shows(page: Page, what: str) -> None:
-    """Check what is in the place of the lanes."""
+    """Check that lanes or the heatmap are shown."""
     expect(page.locator("#timeline")).to_have_attribute("data-shows", what)
 
 
@@ -125,7 +125,7 @@ def point(page: Page, at_ms: int, y: float) -> tuple[float, float]:
     ids=["few at a time", "many at a time"],
 )
 def test_a_tap_on_a_cell_leads_to_its_lanes(page: Page, at_ms: int, names: str) -> None:
-    """Little time is in sight, with the cell in the middle and lanes of those who were there; Fit leads back."""
+    """A short time around the cell is in sight, with the lanes of its connections; Fit leads back."""
     x, y = point(page, at_ms, 10)
     page.mouse.move(x, y)
     counted = re.search(r"([0-9]+) connections?: tap for the lanes", page.locator("#tip").inner_text())
@@ -156,7 +156,7 @@ def test_a_tap_where_nobody_was_shows_no_lane(page: Page) -> None:
 
 
 def test_zooming_in_turns_the_heatmap_into_lanes_and_back(page: Page) -> None:
-    """Nothing has to be tapped: with few enough connections in sight, they have lanes."""
+    """No tap is needed: few connections in sight have lanes."""
     page.keyboard.press("Home")
     for key, what in (("+", "lanes"), ("-", "heatmap")):
         for _ in range(12):
@@ -173,7 +173,7 @@ def test_enter_on_the_heatmap_shows_the_lanes_at_the_moment(page: Page) -> None:
 
 
 def test_the_selection_has_its_lanes_above_the_heatmap(page: Page) -> None:
-    """Whoever is selected is seen over the whole log, and their lane can be tapped."""
+    """The lane of a selected connection covers the whole log, and has its tip."""
     before = page.evaluate(INK)
     page.locator("#lanes").focus()
     page.keyboard.press("ArrowDown")
@@ -187,7 +187,7 @@ def test_the_selection_has_its_lanes_above_the_heatmap(page: Page) -> None:
 
 
 def test_a_filter_leaves_its_connections_on_the_heatmap(page: Page) -> None:
-    """With those who waited in vain alone, there is no ink where the others chatted; few of them have lanes."""
+    """No ink is left at the times of the others; a few connections have lanes."""
     page.select_option("#filter-reason", label="left")
     page.select_option("#filter-kind", label="queue_left")
     shows(page, "heatmap")
@@ -197,7 +197,7 @@ def test_a_filter_leaves_its_connections_on_the_heatmap(page: Page) -> None:
 
 
 def test_a_log_of_few_has_lanes(open_report: Open) -> None:
-    """Whatever is in sight of it."""
+    """The whole of it is shown as lanes, on either axis."""
     page = open_report(crowd(1_500, people=200, every_ms=2_000, talks=False)).page
     shows(page, "lanes")
     page.click("#axis-position")

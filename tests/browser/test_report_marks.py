@@ -27,7 +27,7 @@ def changed_twice() -> Script:
 
 
 def places(report: ReportTab, canvas: str, left: int, right: int) -> list[float]:
-    """Where both changes stand on a canvas with the whole log between its margins."""
+    """Return the places of both changes on a canvas with the whole log between its margins."""
     width = report.page.locator(f"#{canvas}").evaluate("(canvas) => canvas.clientWidth") - left - right
     low, high = -0.005 * 1.01 * END_MS, 1.01 * END_MS
     return [left + (at_ms - low) / (high - low) * width for at_ms in (FIRST_MS, SECOND_MS)]
