@@ -23,6 +23,7 @@ SCRIPTS = (
     "list.js",
     "scale.js",
     "lanes.js",
+    "heatmap.js",
     "ruler.js",
     "marks.js",
     "pinch.js",

@@ -63,14 +63,16 @@ COLOURED = """([id, name]) => {
   const wanted = getComputedStyle(probe).color.match(/[0-9]+/g).map(Number);
   probe.remove();
   const canvas = document.getElementById(id);
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
   const columns = new Set();
   for (let n = 0; n < data.length; n += 4) {
     if (wanted.every((part, k) => Math.abs(data[n + k] - part) < 12)) columns.add((n / 4) % canvas.width);
   }
-  return columns.size;
+  return [...columns].sort((one, other) => one - other);
 }"""
-"""How many columns of pixels of a canvas hold a colour of the style."""
+"""The columns of pixels of a canvas that hold a colour of the style."""
 
 
 def chromium_path() -> str:
@@ -144,9 +146,9 @@ class ReportTab:
         """What stands there, as it is read."""
         return self.page.locator(selector).inner_text()
 
-    def coloured(self, canvas: str, colour: str) -> int:
-        """How many columns of a canvas hold `colour`, a variable of the style."""
-        found: int = self.page.evaluate(COLOURED, [canvas, colour])
+    def coloured(self, canvas: str, colour: str) -> list[int]:
+        """The columns of a canvas that hold `colour`, a variable of the style."""
+        found: list[int] = self.page.evaluate(COLOURED, [canvas, colour])
         return found
 
     def picture(self, canvas: str) -> Any:

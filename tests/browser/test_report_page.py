@@ -225,7 +225,7 @@ def test_broken_promises_are_red_and_listed(open_report: Open) -> None:
     page = report.page
     report.go_to(1)
     for canvas in ("ruler", "overview", "lanes-canvas"):
-        assert report.coloured(canvas, "--bad") > 0
+        assert report.coloured(canvas, "--bad")
     assert report.text("#verdict") == "1 breach of a promise"
     page.click("#verdict")
     expect(page.locator("#panel-breaches .row")).to_have_count(1)
@@ -239,7 +239,7 @@ def test_a_sound_log_has_nothing_red(open_report: Open) -> None:
     """Red is for broken promises alone."""
     report = open_report(crowd(200))
     for canvas in ("ruler", "overview", "lanes-canvas"):
-        assert report.coloured(canvas, "--bad") == 0
+        assert report.coloured(canvas, "--bad") == []
     assert report.text("#verdict") == "every promise holds"
 
 
@@ -358,7 +358,7 @@ def test_plots_say_what_they_show(open_report: Open) -> None:
     matches = sum(1 for one in commits for event in one.events if type(event).__name__ == "RoomOpened")
     report.page.click("#tab-waits")
     expect(report.page.locator("#panel-waits")).to_contain_text(f"{matches} matches")
-    assert report.coloured("plot-waits", "--accent") > 20
+    assert len(report.coloured("plot-waits", "--accent")) > 20
     report.page.click("#tab-throughput")
     expect(report.page.locator("#panel-throughput")).to_contain_text("400 commits")
-    assert report.coloured("plot-throughput", "--accent") > 20
+    assert len(report.coloured("plot-throughput", "--accent")) > 20

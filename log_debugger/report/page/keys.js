@@ -25,7 +25,7 @@ const KEYS = [
   { keys: ["Escape"], does: "select nothing; close a list", press: () => change({ selected: null }) },
   { keys: ["?"], does: "this list", press: () => byId("keys").showModal() },
   { keys: ["ArrowUp", "ArrowDown"], does: "on the lanes: select the connection above or below" },
-  { keys: ["Enter"], does: "on the lanes: select the room of that connection" },
+  { keys: ["Enter"], does: "on the lanes: select the room of that connection; on the heatmap: lanes at the moment" },
 ];
 const PRESSED = Object.fromEntries(
   KEYS.filter((row) => row.press).flatMap((row) => row.keys.map((key) => [key, row.press])),

@@ -121,8 +121,12 @@ function drawLanes(ctx, people, first, top, width, height) {
   }
   drawRoomLink(ctx, people, first, top, place, height);
   drawBreachLines(ctx, place, height);
+  drawNow(ctx, place, height);
+}
+
+function drawNow(ctx, place, height) {
   const now = place.x(state.moment);
-  if (now >= GUTTER && now <= width) verticalLine(ctx, now, height, theme.accent, 1.5);
+  if (now >= GUTTER && now <= place.width) verticalLine(ctx, now, height, theme.accent, 1.5);
 }
 
 function drawLane(ctx, person, y, place, n) {

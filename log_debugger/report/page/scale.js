@@ -60,7 +60,7 @@ function setAxis(name) {
   const from = momentAt(state.view.low);
   const to = Math.min(N + 1, momentAt(state.view.high) + 1);
   const isWhole = state.view.high - state.view.low >= 0.999 * (wholeView().high - wholeView().low);
-  change({ axis: name });
+  change({ axis: name, lanesWithin: 0 });
   if (isWhole) lookAt(wholeView().low, wholeView().high);
   else lookAt(axis()[from], axis()[to]);
 }

@@ -8,6 +8,7 @@ const state = {
   axis: "time",
   hidesEmpty: P > 80, // lanes with nothing in sight
   view: { low: 0, high: 1 }, // what part of the axis is shown
+  lanesWithin: 0, // how much of the axis is shown as lanes, however many: what a tap on the heatmap asked for
   isPlaying: false,
   tab: "commits",
   theme: 0, // which scheme the colours were last read for

@@ -4,15 +4,17 @@ const lanesBox = byId("lanes");
 const tip = byId("tip");
 const pens = {}; // by the id of the canvas
 const everyone = Uint32Array.from({ length: P }, (_, n) => n + 1);
-let lanes = { people: everyone, for: [] };
+let lanes = { all: everyone, busy: everyone, people: everyone, for: [] };
 
-/** Whose lanes are shown, ascending: everyone's, or of whom the filter found; and of them, who does something in sight. */
+/** Whose lanes are shown, ascending: everyone's, or of whom the filter found (`all`); and of them, who does something in
+ *  sight (`busy`). */
 function shownPeople() {
   const { matches, hidesEmpty, view, axis: name } = state;
-  const asked = [matches, hidesEmpty, hidesEmpty && view, hidesEmpty && name];
+  const asked = [matches, hidesEmpty, view, name];
   if (asked.every((one, n) => one === lanes.for[n])) return lanes.people;
   const all = matches ? matches.people : everyone;
-  lanes = { people: hidesEmpty ? all.filter((person) => busyInSight()[person]) : all, for: asked };
+  const busy = all.filter((person) => busyInSight()[person]);
+  lanes = { all, busy, people: hidesEmpty ? busy : all, for: asked };
   return lanes.people;
 }
 
@@ -24,12 +26,7 @@ function busyInSight() {
   const from = momentAt(state.view.low);
   const to = Math.min(N, momentAt(state.view.high));
   const mask = new Uint8Array(P + 1);
-  const walk = (spans, mark) => {
-    spans.at(from).forEach(mark);
-    for (let row = upperBound(spans.start, from, 1), end = upperBound(spans.start, to, 1); row < end; row++) mark(row);
-  };
-  walk(waits, (row) => (mask[wait.who[row]] = 1));
-  walk(rooms, (row) => (mask[room.first[row]] = mask[room.second[row]] = 1));
+  eachSpan(from, to, (person) => (mask[person] = 1));
   busy = { mask, view: state.view };
   return mask;
 }
@@ -67,7 +64,9 @@ function drawTimeline() {
   if (!width || !height) return;
   const before = lanes.people;
   const people = shownPeople();
-  byId("lanes-all").style.height = `${Math.max(people.length * ROW, height)}px`;
+  const isMap = isHeatmap();
+  nameLanes(isMap);
+  byId("lanes-all").style.height = `${isMap ? height : Math.max(people.length * ROW, height)}px`;
   keepPlace(before, people);
   const first = Math.floor(lanesBox.scrollTop / ROW);
   anchor = people[first] || anchor;
@@ -76,7 +75,21 @@ function drawTimeline() {
   document.documentElement.dataset.inSight = ((high - low) / (whole.high - whole.low)).toFixed(4);
   drawOverview(sized("overview", width, OVERVIEW_HEIGHT), width);
   drawRuler(sized("ruler", width, RULER_HEIGHT), width);
-  drawLanes(sized("lanes-canvas", width, height), people, first, first * ROW - lanesBox.scrollTop, width, height);
+  const ctx = sized("lanes-canvas", width, height);
+  if (isMap) drawHeatmap(ctx, width, height);
+  else drawLanes(ctx, people, first, first * ROW - lanesBox.scrollTop, width, height);
+}
+
+const LANES_NAME = lanesBox.getAttribute("aria-label");
+
+/** Say whether lanes are shown or a heatmap, to the style and to those who hear the page. */
+function nameLanes(isMap) {
+  const { dataset } = byId("timeline");
+  const shows = isMap ? "heatmap" : "lanes";
+  if (dataset.shows === shows) return;
+  dataset.shows = shows;
+  const name = "A heatmap of the connections. Enter shows the lanes at the moment; up and down select a connection.";
+  lanesBox.setAttribute("aria-label", isMap ? name : LANES_NAME);
 }
 
 /** Scroll the lanes of `people` into sight, the first of them if they are too far apart. */
@@ -89,14 +102,15 @@ function revealLanes(people) {
   if (from < lanesBox.scrollTop || to > lanesBox.scrollTop + inSight) lanesBox.scrollTop = (from + to - inSight) / 2;
 }
 
-/** What is at a point of the lanes: a person, and what they do there. */
+/** What is at a point of the lanes: a person, and what they do there; or a cell of the heatmap. */
 function under(pointer) {
   const box = lanesBox.getBoundingClientRect();
-  const people = shownPeople();
-  const n = Math.floor((pointer.clientY - box.top + lanesBox.scrollTop) / ROW);
-  if (n < 0 || n >= people.length) return null;
-  const person = people[n];
+  const isMap = isHeatmap();
+  const people = isMap ? pinnedPeople() : shownPeople();
   const x = pointer.clientX - box.left;
+  const y = pointer.clientY - box.top + lanesBox.scrollTop;
+  const person = people[Math.floor(y / ROW)];
+  if (!person) return isMap ? cellUnder(x, y) : null;
   if (x < GUTTER) return { person };
   const place = placing(lanesBox.clientWidth);
   const said = nearestMessage(person, x, place);
@@ -139,6 +153,7 @@ function showTip(pointer, lines) {
 }
 
 function tipLines(on) {
+  if (on.people) return cellLines(on);
   const who = el("p", {}, nameWords(on.person), " ", el("span", { class: "mono muted" }, shortId(personId(on.person))));
   if (on.said !== undefined) {
     const m = message.moment[on.said];
@@ -193,6 +208,7 @@ const xIn = (target, event) => event.clientX - target.getBoundingClientRect().le
 
 function choose(on) {
   if (!on) return;
+  if (on.people) return openCell(on);
   if (on.said !== undefined) goTo(message.moment[on.said]);
   if (on.room) selectRoom(on.room);
   else selectPerson(on.person);
@@ -262,6 +278,7 @@ function laneKeys(event) {
   const people = shownPeople();
   const chosen = state.selected && (state.selected.person || room.first[state.selected.room]);
   const n = people.indexOf(chosen);
+  if (event.key === "Enter" && !chosen && isHeatmap()) return openCell(cellAtMoment());
   if (event.key === "Enter" && chosen) {
     const chat = covering(group(roomsOf, chosen), rooms, state.moment);
     if (chat) selectRoom(chat);
