@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TextIO, cast
 
 import msgspec
@@ -173,5 +174,8 @@ class LoopBufferedStream:
         self._scheduled = False
         pending, self._pending = self._pending, []
         if pending:
-            self._out.write("".join(pending))
-            self._out.flush()
+            # An error would be logged, and fail again without end: with nobody at the other end of a pipe, or with a
+            # full disk, the broker goes on without these lines.
+            with suppress(OSError):
+                self._out.write("".join(pending))
+                self._out.flush()

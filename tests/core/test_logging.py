@@ -275,3 +275,33 @@ def test_without_an_event_loop_a_line_is_written_at_once() -> None:
     stream.write("one\n")
     stream.flush()
     assert out.getvalue() == "one\n"
+
+
+def test_a_pipe_that_is_read_no_more_is_no_fault() -> None:
+    """The lines are lost, nothing fails, and no line about it follows; later ones come once it is read again."""
+    written: list[str] = []
+
+    class Pipe(io.StringIO):
+        is_broken = True
+
+        def write(self, text: str) -> int:
+            if self.is_broken:
+                raise BrokenPipeError
+            written.append(text)
+            return len(text)
+
+    async def scenario() -> list[dict[str, object]]:
+        faults: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+        pipe = Pipe()
+        stream = LoopBufferedStream(pipe)
+        for _ in range(2):
+            stream.write("a line\n")
+            stream.flush()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            pipe.is_broken = False
+        return faults
+
+    assert asyncio.run(scenario()) == []
+    assert written == ["a line\n"]
