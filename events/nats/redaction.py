@@ -18,7 +18,8 @@ from events.nats.errors import damaged
 from events.nats.layout import COMMIT_HEADER, STAND_INS_PER_GROUP, Layout
 from events.nats.requests import Draft, api, erase, publish, stored
 
-REDACTED_AT_ONCE = 32
+REDACTED_AT_ONCE = 16
+"""A server writes a file of up to 8 MB anew for each of them."""
 
 
 async def redact_page(nats: Nats, layout: Layout, positions: Sequence[Position]) -> None:
@@ -28,22 +29,25 @@ async def redact_page(nats: Nats, layout: Layout, positions: Sequence[Position])
         UnusableLogError: one of the commits can't be read.
     """
     assert len(positions) <= REDACTED_AT_ONCE
-    await asyncio.gather(*(_redact(nats, layout, position) for position in positions))
+    changed = await asyncio.gather(*(_put_stand_in(nats, layout, position) for position in positions))
+    # One after the other: an append waits for one of them at most.
+    await erase(nats, layout.log_stream, [position for position in changed if position])
 
 
-async def _redact(nats: Nats, layout: Layout, position: Position) -> None:
+async def _put_stand_in(nats: Nats, layout: Layout, position: Position) -> Position:
+    """Store the redacted commit for the one at `position`, and return it; 0 if redaction does not change it."""
     found = await stored(nats, layout.log_stream, {"seq": position})
     if found is None:
-        return  # trimmed, redacted, or not there yet
+        return 0  # trimmed, redacted, or not there yet
     entry = entry_of(position, found.headers, found.data)
     try:
         redacted = redact_line(entry.line)
     except UnreadableCommitError as error:
         raise damaged(f"the log's commit at position {position} can't be read ({error})") from error
-    if redacted != entry.line:
-        headers = {COMMIT_HEADER: entry.commit_id}
-        await publish(nats, Draft(layout.stand_in_subject(position), redacted, headers))
-        await erase(nats, layout.log_stream, [position])
+    if redacted == entry.line:
+        return 0
+    await publish(nats, Draft(layout.stand_in_subject(position), redacted, {COMMIT_HEADER: entry.commit_id}))
+    return position
 
 
 async def trim(nats: Nats, layout: Layout) -> None:
